@@ -1,0 +1,78 @@
+# Two commands, each from a fresh clone: `make sample` and `make test`. Both set up .venv first.
+
+PYTHON ?= python3
+# The torch that `make lock` locks; everything else is the newest that pyproject.toml allows.
+TORCH := 2.13.0
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SAMPLE := out/digits
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup sample test check bench bench-large lock clean
+
+help: ## List these targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
+		printf '  make %-12s %s\n' "$$name" "$$what"; done
+
+setup: $(READY) ## Create .venv and install the locked packages (the other targets do it too)
+
+sample: $(READY) $(SAMPLE)/model.pt ## Train a small network, compress it to INT8, measure it
+	$(BIN)/compress $(SAMPLE)/model.pt --model samples/digits/model.py:build --target ort \
+		--calib $(SAMPLE)/calib.npz --eval $(SAMPLE)/eval.npz -o $(SAMPLE)/model-ort
+
+# Also writes calib.npz and eval.npz, before the checkpoint. A new .venv does not retrain it.
+$(SAMPLE)/model.pt: samples/digits/train.py samples/digits/model.py | $(READY)
+	$(BIN)/python samples/digits/train.py $(SAMPLE)
+
+test: $(READY) ## Run the tests; ARGS="-k name -x" goes to pytest
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY) ## Lint, formatting, types, and the floors that modules may import
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY) ## Benchmarks; DATA=folder MODEL=checkpoint adds CIFAR-10 ResNet-20
+	$(BIN)/python benchmarks/startup.py
+ifneq ($(and $(DATA),$(MODEL)),)
+	$(BIN)/python benchmarks/cifar.py --data "$(DATA)" --model "$(MODEL)"
+else
+	@$(MAKE) --no-print-directory $(SAMPLE)/model.pt
+	$(BIN)/python benchmarks/digits.py $(SAMPLE)
+	@echo "For CIFAR-10 ResNet-20 too: make bench DATA=folder MODEL=resnet20.pt, see benchmarks/cifar.py"
+endif
+
+bench-large: $(READY) ## Quantize and measure a synthetic model of 2.2 GB (8 GB of memory, 10 of disk)
+	$(BIN)/python benchmarks/large.py
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+		echo "Python 3.11, 3.12 or 3.13 is needed and '$(PYTHON)' is not one: make PYTHON=python3.12" >&2; \
+		exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@echo "Installing the locked packages into $(VENV), once: a minute or two, longer where torch"
+	@echo "comes with CUDA. PIP_INDEX_URL chooses its build; PIP_VERBOSE=1 shows every package."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Freezes a clean environment. Local versions (+cpu) are cut off and the packages that only torch's
+# CUDA build needs are left out, as torch pins those itself: so both builds satisfy the lock.
+lock: ## Lock the newest versions that pyproject.toml allows into requirements.lock
+	$(PYTHON) -m venv --clear out/lock
+	out/lock/bin/python -m pip install --quiet "torch==$(TORCH)" setuptools ".[torch,dev]"
+	{ sed '/^#/!d' requirements.lock; \
+		out/lock/bin/python -m pip freeze --all --exclude pip --exclude compressor \
+		| sed 's/+[a-z0-9.]*$$//' | grep -viE '^(nvidia|cuda|triton)'; } > out/requirements.lock
+	mv out/requirements.lock requirements.lock
+	rm -rf out/lock
+
+clean: ## Remove what make made: .venv, out/, caches
+	rm -rf $(VENV) out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache
+	find compressor calibration exporters tests samples benchmarks -name __pycache__ -prune -exec rm -rf {} +

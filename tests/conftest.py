@@ -1,0 +1,39 @@
+"""Small things that tests of the whole share."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+
+@pytest.fixture
+def tiny_model(tmp_path: Path) -> Path:
+    """tiny.onnx: float x[batch, 16] → Gemm → Relu → Gemm → y[batch, 4]."""
+    rng = np.random.default_rng(0)
+    shapes = {"w1": (16, 32), "b1": (32,), "w2": (32, 4), "b2": (4,)}
+    weights = [
+        numpy_helper.from_array(rng.normal(0, 0.2, shape).astype(np.float32), name)
+        for name, shape in shapes.items()
+    ]
+    nodes = [
+        helper.make_node("Gemm", ["x", "w1", "b1"], ["h"], "first"),
+        helper.make_node("Relu", ["h"], ["r"], "relu"),
+        helper.make_node("Gemm", ["r", "w2", "b2"], ["y"], "second"),
+    ]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 16])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])
+    graph = helper.make_graph(nodes, "tiny", [x], [y], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    path = tmp_path / "tiny.onnx"
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture
+def tiny_data(tmp_path: Path) -> Path:
+    """tiny.npz: 64 samples for `tiny_model`."""
+    path = tmp_path / "tiny.npz"
+    np.savez(path, x=np.random.default_rng(1).normal(size=(64, 16)).astype(np.float32))
+    return path
