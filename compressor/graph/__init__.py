@@ -1,0 +1,1 @@
+"""Reading, checking and editing `onnx_ir` models."""

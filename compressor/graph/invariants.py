@@ -1,0 +1,135 @@
+"""What holds of a graph after every stage, checked: a broken graph fails far from its cause."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+from onnx_ir.passes.common import CheckerPass
+
+from compressor.errors import GraphError
+from compressor.graph.chatter import silenced
+
+
+def check(model: ir.Model, stage: str) -> None:
+    """Check a model's structure.
+
+    Names are unique, nodes come after what they read, every value that is read is produced, an
+    input or an initializer with data, outputs are produced, used domains are imported, and
+    ONNX's checker accepts operators, attributes and types. Weights are neither read nor copied.
+
+    Args:
+        model: The model to check; stays as it is.
+        stage: What was done last, for the message.
+
+    Raises:
+        GraphError: Names the node or value that breaks the rule.
+    """
+    try:
+        for name in ("inputs", "outputs"):
+            _check_interface(name, [value.name for value in getattr(model.graph, name)])
+        _check_graph(model.graph, _Scope(set(model.opset_imports)))
+        for function in model.functions.values():
+            _check_domains(function, set(function.opset_imports) | set(model.opset_imports))
+    except GraphError as error:
+        raise GraphError(f"after {stage}: {error.message}") from None
+    try:
+        with silenced():
+            CheckerPass()(_with_ranks(model))
+    except Exception as error:  # wrapped by the pass around the checker's own classes
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise GraphError(f"after {stage}: ONNX's checker refuses the graph: {cause}") from error
+
+
+def _with_ranks(model: ir.Model) -> ir.Model:
+    # ONNX's checker wants a shape on every input and output; runtimes and exporters do not.
+    interface = [*model.graph.inputs, *model.graph.outputs]
+    if all(value.shape is not None for value in interface):
+        return model
+    copy = model.clone()
+    for value in (*copy.graph.inputs, *copy.graph.outputs):
+        if value.shape is None:
+            value.shape = ir.Shape([])
+    return copy
+
+
+@dataclass
+class _Scope:
+    """What a node can see: the values of its graph so far and of the graphs around it."""
+
+    domains: set[str]
+    values: set[ir.Value] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)
+
+    def inner(self) -> "_Scope":
+        return _Scope(self.domains, set(self.values), set(self.names))
+
+    def define(self, value: ir.Value, what: str) -> None:
+        if value in self.values:
+            return
+        if not value.name:
+            raise GraphError(f"{what} has no name")
+        if value.name in self.names:
+            raise GraphError(f"{what} has the name {value.name!r}, which another value has too")
+        self.values.add(value)
+        self.names.add(value.name)
+
+
+def _check_graph(graph: ir.Graph, scope: _Scope) -> None:
+    for value in graph.inputs:
+        scope.define(value, "an input")
+    for name, value in graph.initializers.items():
+        if value.name != name:
+            raise GraphError(f"initializer {name!r} calls itself {value.name!r}")
+        if value.const_value is None:
+            raise GraphError(f"initializer {name!r} has no data")
+        scope.define(value, f"initializer {name!r}")
+    _check_domains(graph, scope.domains)
+    node_names = set[str]()
+    for node in graph:
+        _check_node(node, scope)
+        if not node.name or node.name in node_names:
+            raise GraphError(f"the node name {node.name!r} ({node.op_type}) is not unique")
+        node_names.add(node.name)
+    for value in graph.outputs:
+        if value not in scope.values:
+            raise GraphError(f"no node produces the output {value.name!r}")
+
+
+def _check_node(node: ir.Node, scope: _Scope) -> None:
+    where = f"node {node.name!r} ({node.op_type})"
+    for value in node.inputs:
+        if value is not None and value not in scope.values:
+            raise GraphError(f"{where} reads {value.name!r}, which nothing before it produces")
+    for graph in subgraphs(node):
+        _check_graph(graph, scope.inner())
+    for value in node.outputs:
+        if value.name or value.uses():  # an optional output that is left out has neither
+            scope.define(value, f"an output of {where}")
+
+
+def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
+    """The bodies of a control-flow node."""
+    for attribute in node.attributes.values():
+        if attribute.is_ref():
+            continue
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield attribute.as_graph()
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            yield from attribute.as_graphs()
+
+
+def _check_interface(kind: str, names: list[str | None]) -> None:
+    for name in names:
+        if not name or names.count(name) > 1:
+            raise GraphError(f"the name {name!r} among the {kind} is not unique")
+
+
+def _check_domains(graph: ir.Graph | ir.Function, imported: set[str]) -> None:
+    for node in graph:
+        if node.domain not in imported:
+            raise GraphError(
+                f"node {node.name!r} ({node.op_type}) is of domain {node.domain!r}, "
+                "which the model does not import"
+            )

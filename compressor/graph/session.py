@@ -1,0 +1,68 @@
+"""ONNX Runtime sessions over `onnx_ir` models: the reference executor of every stage.
+
+A model above protobuf's 2 GB limit cannot be handed over as bytes; it goes through a temporary
+file with external data, which lives as long as the session is being created.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from compressor.errors import GraphError
+from compressor.graph.files import PROTOBUF_LIMIT, initializer_bytes, save_model, serialize
+
+
+def open_session(
+    model: ir.Model | Path,
+    *,
+    threads: int = 1,
+    profile_prefix: Path | None = None,
+    optimized_model: Path | None = None,
+    optimize: bool = True,
+    spin: bool = True,
+) -> Any:
+    """Open an `onnxruntime.InferenceSession` on the CPU.
+
+    Args:
+        model: A model in memory, or the path of an ONNX file.
+        threads: Intra-operator threads; 0 lets the runtime take every core.
+        profile_prefix: Write the runtime's own profile to files that start so.
+        optimized_model: Write the graph that is really executed to this path.
+        optimize: Whether the runtime may optimize the graph.
+        spin: Whether idle threads spin, as they do by default. It shortens latencies, and slows
+            everything else in the process: sessions that take turns are better without.
+
+    Raises:
+        GraphError: The runtime refuses the model; the message carries the runtime's own words.
+    """
+    import onnxruntime  # noqa: PLC0415 - heavy: only jobs that execute pay for it
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    level = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+    if profile_prefix is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile_prefix)
+    if optimized_model is not None:
+        options.optimized_model_filepath = str(optimized_model)
+
+    def create(source: str | bytes) -> Any:
+        try:
+            return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the runtime raises its own classes, unrelated to each other
+            raise GraphError(f"ONNX Runtime refuses the model: {error}") from error
+
+    if isinstance(model, Path):
+        return create(str(model))
+    if initializer_bytes(model) < PROTOBUF_LIMIT:
+        return create(serialize(model))
+    with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
+        path = Path(folder) / "model.onnx"
+        save_model(model, path)
+        return create(str(path))

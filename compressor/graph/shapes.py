@@ -1,0 +1,80 @@
+"""Shapes and element types of a graph's values and of its inputs and outputs."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
+
+from compressor.errors import GraphError
+from compressor.graph.chatter import silenced
+from compressor.graph.tensors import Dimension, TensorSpec
+
+
+def infer_shapes(model: ir.Model) -> ir.Model:
+    """Fill in the types and shapes of a model's values, in place, and return it.
+
+    ONNX's own inference, with the weights held back, so that size does not matter. What it cannot
+    tell stays unknown; a model it fails on stays as it was.
+    """
+    with silenced():
+        ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+    return model
+
+
+def input_specs(model: ir.Model) -> tuple[TensorSpec, ...]:
+    """What a caller has to feed: the inputs, without those that an initializer gives a default.
+
+    Raises:
+        GraphError: An input is not a tensor of a known element type and rank.
+    """
+    return _specs(value for value in model.graph.inputs if not value.is_initializer())
+
+
+def output_specs(model: ir.Model) -> tuple[TensorSpec, ...]:
+    """What a run returns, in order.
+
+    Raises:
+        GraphError: An output is not a tensor of a known element type and rank.
+    """
+    return _specs(model.graph.outputs)
+
+
+def shape_of(value: ir.Value) -> tuple[Dimension, ...] | None:
+    """The shape of a value with symbolic sizes by name; None when not even its rank is known."""
+    if value.shape is None:
+        return None
+    return tuple(d if isinstance(d, int) else d.value for d in value.shape)
+
+
+def with_input_shapes(model: ir.Model, specs: Sequence[TensorSpec]) -> ir.Model:
+    """A copy of a model whose inputs have the given shapes, with the shapes that follow.
+
+    Weights are shared with the original. Shapes recorded inside the graph are dropped first: they
+    may name symbols that the new input shapes give a number.
+    """
+    copy = model.clone()
+    given = {spec.name: spec for spec in specs}
+    for graph in copy.graphs():
+        for node in graph:
+            for value in node.outputs:
+                value.shape = None
+    for value in copy.graph.inputs:
+        if value.name in given:
+            value.shape = ir.Shape(given[value.name].shape)
+    return infer_shapes(copy)
+
+
+def _specs(values: Iterable[ir.Value]) -> tuple[TensorSpec, ...]:
+    return tuple(_spec(value) for value in values)
+
+
+def _spec(value: ir.Value) -> TensorSpec:
+    kind = value.type
+    if not isinstance(kind, ir.TensorType) or value.dtype is None:
+        raise GraphError(f"{value.name!r} should be a tensor of a known type and is {kind}")
+    dtype = np.dtype(object) if value.dtype.is_string() else np.dtype(value.dtype.numpy())
+    shape = shape_of(value)
+    if shape is None:
+        raise GraphError(f"the rank of {value.name!r} is not known")
+    return TensorSpec(name=value.name or "", dtype=dtype, shape=shape)

@@ -1,0 +1,46 @@
+"""How far a stage has come, told without printing.
+
+A stage that takes a `Progress` reports through it; who shows it, and where, is the caller's
+business. The default everywhere is `SILENT`.
+
+    with progress.stage("calibrate", total=512) as advance:
+        for batch in batches:
+            ...
+            advance(len(batch))
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+Advance = Callable[[int], None]
+"""Called with the number of units done since the last call, never with the running total."""
+
+
+class Progress(Protocol):
+    """Where stages say that they have begun, how far they are and that they have ended."""
+
+    def stage(self, name: str, total: int | None = None) -> AbstractContextManager[Advance]:
+        """Open one stage; it ends with the context, also when an exception leaves it.
+
+        Args:
+            name: What is being done, as an imperative: "calibrate". Stages may be nested.
+            total: How many units there are, None when that is not known beforehand.
+        """
+        ...
+
+
+class Silent:
+    """The `Progress` of a library call: nothing is shown."""
+
+    def stage(self, name: str, total: int | None = None) -> AbstractContextManager[Advance]:
+        """Do nothing but satisfy the protocol."""
+        return nullcontext(_ignore)
+
+
+def _ignore(units: int) -> None:
+    """Discard what was counted."""
+
+
+SILENT: Progress = Silent()
+"""Shared, as it has no state."""

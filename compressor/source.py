@@ -1,0 +1,34 @@
+"""What capture starts from: a model as the user gave it, of one of four kinds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import onnx_ir as ir
+
+SourceKind = Literal["onnx", "exported program", "torchscript", "module"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model before capture. Which of `model`, `program` and `module` is set follows from `kind`.
+
+    The torch objects are typed `Any`, so that a job from ONNX needs no torch.
+
+    Attributes:
+        kind: What it is.
+        description: For messages and the report: the path, or the class of a live module.
+        path: The checkpoint; None for a live object.
+        model: Of kind "onnx".
+        program: Of kind "exported program": a `torch.export.ExportedProgram`.
+        module: Of kind "module" a `torch.nn.Module`, of kind "torchscript" a `ScriptModule`.
+        notices: What loading did that the user should know.
+    """
+
+    kind: SourceKind
+    description: str
+    path: Path | None = None
+    model: ir.Model | None = None
+    program: Any = None
+    module: Any = None
+    notices: tuple[str, ...] = ()

@@ -1,0 +1,238 @@
+"""ONNX files: damaged and hostile ones are refused by name, good ones survive a round trip."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import TensorProto, helper
+
+from compressor.errors import CheckpointError, OutputError
+from compressor.graph import files
+from compressor.graph.files import initializer_bytes, load_model, save_model, serialize
+from compressor.graph.session import open_session
+
+WEIGHT = np.random.default_rng(0).standard_normal((16, 32)).astype(np.float32)
+
+
+def proto(ir_version: int = 9, weight_is_input: bool = False) -> onnx.ModelProto:
+    w = helper.make_tensor("w", TensorProto.FLOAT, WEIGHT.shape, WEIGHT.tobytes(), raw=True)
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 16])]
+    if weight_is_input:
+        inputs.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, WEIGHT.shape))
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 32])]
+    node = helper.make_node("MatMul", ["x", "w"], ["y"], "product")
+    graph = helper.make_graph([node], "g", inputs, outputs, [w])
+    opsets = [helper.make_opsetid("", 17 if ir_version > 3 else 8)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=ir_version)
+
+
+def external(folder: Path, location: str = "w.bin", **fields: int) -> Path:
+    """A model file whose weight is said to lie at `location`."""
+    m = proto()
+    (w,) = m.graph.initializer
+    w.ClearField("raw_data")
+    w.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": location, **fields}.items():
+        w.external_data.add(key=key, value=str(value))
+    path = folder / "m.onnx"
+    path.write_bytes(m.SerializeToString())
+    return path
+
+
+def output(model: ir.Model | Path) -> np.ndarray:
+    return open_session(model).run(None, {"x": np.ones((1, 16), np.float32)})[0]
+
+
+class TestRefused:
+    @pytest.mark.parametrize("content", [b"", b"garbage", b"\x08\x07", b"PK\x03\x04zip"])
+    def test_bytes_that_are_no_model(self, tmp_path: Path, content: bytes) -> None:
+        path = tmp_path / "m.onnx"
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"m\.onnx: expected an ONNX model"):
+            load_model(path)
+
+    def test_a_truncated_model(self, tmp_path: Path) -> None:
+        path = tmp_path / "m.onnx"
+        path.write_bytes(proto().SerializeToString()[:-200])
+        with pytest.raises(CheckpointError):
+            load_model(path)
+
+    def test_a_missing_file(self, tmp_path: Path) -> None:
+        with pytest.raises(CheckpointError, match="No such file"):
+            load_model(tmp_path / "m.onnx")
+
+    def test_a_tensor_whose_data_does_not_fill_its_shape(self, tmp_path: Path) -> None:
+        m = proto()
+        m.graph.initializer[0].raw_data = b"\0" * 12
+        path = tmp_path / "m.onnx"
+        path.write_bytes(m.SerializeToString())
+        with pytest.raises(CheckpointError, match=r"tensor 'w' should hold FLOAT of shape"):
+            load_model(path)
+
+    def test_sparse_weights(self, tmp_path: Path) -> None:
+        m = proto()
+        sparse = m.graph.sparse_initializer.add()
+        sparse.values.name = "s"
+        path = tmp_path / "m.onnx"
+        path.write_bytes(m.SerializeToString())
+        with pytest.raises(CheckpointError, match="sparse initializer 's'"):
+            load_model(path)
+
+
+class TestExternalData:
+    def test_inside_the_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "sub").mkdir()
+        (tmp_path / "sub" / "w.bin").write_bytes(b"\0" * 8 + WEIGHT.tobytes())
+        model = load_model(external(tmp_path, "sub/w.bin", offset=8, length=WEIGHT.nbytes))
+        np.testing.assert_allclose(output(model), WEIGHT.sum(0, keepdims=True), atol=1e-5)
+
+    def test_found_from_another_working_directory(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "w.bin").write_bytes(WEIGHT.tobytes())
+        external(tmp_path)
+        monkeypatch.chdir(tmp_path)
+        model = load_model(Path("m.onnx"))
+        monkeypatch.chdir("/")
+        np.testing.assert_array_equal(model.graph.initializers["w"].const_value.numpy(), WEIGHT)
+
+    @pytest.mark.parametrize("location", ["../w.bin", "sub/../../w.bin", "/etc/hostname", ""])
+    def test_outside_the_folder(self, tmp_path: Path, location: str) -> None:
+        folder = tmp_path / "model"
+        folder.mkdir()
+        (tmp_path / "w.bin").write_bytes(WEIGHT.tobytes())
+        with pytest.raises(CheckpointError, match=r"tensor 'w' lies at .* outside the folder"):
+            load_model(external(folder, location))
+
+    def test_a_link_that_leaves_the_folder(self, tmp_path: Path) -> None:
+        folder = tmp_path / "model"
+        folder.mkdir()
+        (tmp_path / "w.bin").write_bytes(WEIGHT.tobytes())
+        (folder / "w.bin").symlink_to(tmp_path / "w.bin")
+        with pytest.raises(CheckpointError, match="outside the folder"):
+            load_model(external(folder))
+
+    def test_a_hard_link(self, tmp_path: Path) -> None:
+        folder = tmp_path / "model"
+        folder.mkdir()
+        (tmp_path / "w.bin").write_bytes(WEIGHT.tobytes())
+        os.link(tmp_path / "w.bin", folder / "w.bin")
+        with pytest.raises(CheckpointError, match="hard links"):
+            load_model(external(folder))
+
+    def test_missing(self, tmp_path: Path) -> None:
+        with pytest.raises(CheckpointError, match=r"tensor 'w' is missing: expected .*w\.bin"):
+            load_model(external(tmp_path))
+
+    def test_too_short(self, tmp_path: Path) -> None:
+        (tmp_path / "w.bin").write_bytes(WEIGHT.tobytes()[:-1])
+        with pytest.raises(CheckpointError, match=r"2048 bytes at offset 0; .* has 2047 bytes"):
+            load_model(external(tmp_path))
+
+    def test_a_length_that_is_not_that_of_the_tensor(self, tmp_path: Path) -> None:
+        (tmp_path / "w.bin").write_bytes(WEIGHT.tobytes())
+        with pytest.raises(CheckpointError, match="should have 2048 bytes and claims 4"):
+            load_model(external(tmp_path, length=4))
+
+    def test_a_negative_offset(self, tmp_path: Path) -> None:
+        (tmp_path / "w.bin").write_bytes(WEIGHT.tobytes())
+        with pytest.raises(CheckpointError, match="offset must be non-negative, got -4"):
+            load_model(external(tmp_path, offset=-4))
+
+    def test_becomes_part_of_a_small_file(self, tmp_path: Path) -> None:
+        (tmp_path / "w.bin").write_bytes(WEIGHT.tobytes())
+        model = load_model(external(tmp_path))
+        save_model(model, tmp_path / "out.onnx")
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["m.onnx", "out.onnx", "w.bin"]
+        np.testing.assert_allclose(output(tmp_path / "out.onnx"), output(model))
+        assert isinstance(model.graph.initializers["w"].const_value, ir.ExternalTensor)
+
+
+def test_initializers_of_old_models_are_no_inputs(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(proto(ir_version=3, weight_is_input=True).SerializeToString())
+    model = load_model(path)
+    assert [value.name for value in model.graph.inputs] == ["x"]
+    assert output(model).shape == (1, 32)
+
+
+def test_initializers_of_new_models_stay_overridable(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(proto(weight_is_input=True).SerializeToString())
+    assert [value.name for value in load_model(path).graph.inputs] == ["x", "w"]
+
+
+class TestSaving:
+    def test_the_same_model_gives_the_same_bytes(self, tmp_path: Path) -> None:
+        model = ir.from_proto(proto())
+        save_model(model, tmp_path / "a.onnx")
+        save_model(load_model(tmp_path / "a.onnx"), tmp_path / "b.onnx")
+        assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+        assert (tmp_path / "a.onnx").read_bytes() == serialize(model)
+
+    def test_above_the_limit_the_weights_lie_beside(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(files, "PROTOBUF_LIMIT", 2000)
+        model = ir.from_proto(proto())
+        digests = []
+        for _ in range(2):
+            save_model(model, tmp_path / "a.onnx")
+            names = ["a.onnx", "a.onnx.data"]
+            assert sorted(p.name for p in tmp_path.iterdir()) == names
+            digests.append([hashlib.sha256((tmp_path / n).read_bytes()).digest() for n in names])
+        assert digests[0] == digests[1]
+        assert (tmp_path / "a.onnx.data").stat().st_size == WEIGHT.nbytes
+        expected = WEIGHT.sum(0, keepdims=True)
+        np.testing.assert_allclose(output(tmp_path / "a.onnx"), expected, atol=1e-5)
+        with pytest.raises(ValueError, match="2 GB"):
+            serialize(model)
+
+    def test_over_the_files_it_was_loaded_from(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(files, "PROTOBUF_LIMIT", 2000)
+        save_model(ir.from_proto(proto()), tmp_path / "a.onnx")
+        model = load_model(tmp_path / "a.onnx")
+        first = ir.Value(name="first", const_value=ir.tensor(-WEIGHT, name="first"))
+        model.graph.initializers.clear()
+        weight = model.graph[0].inputs[1]
+        model.graph.initializers.add(first)
+        model.graph.initializers.add(weight)
+        save_model(model, tmp_path / "a.onnx")
+        np.testing.assert_array_equal(weight.const_value.numpy(), WEIGHT)
+        again = load_model(tmp_path / "a.onnx")
+        np.testing.assert_array_equal(again.graph.initializers["w"].const_value.numpy(), WEIGHT)
+        np.testing.assert_array_equal(
+            again.graph.initializers["first"].const_value.numpy(), -WEIGHT
+        )
+
+    def test_a_failure_leaves_the_old_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "a.onnx"
+        save_model(ir.from_proto(proto()), path)
+        before = path.read_bytes()
+
+        def full(self: Path, data: bytes) -> int:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(Path, "write_bytes", full)
+        with pytest.raises(OutputError, match=r"a\.onnx: .* No space left on device"):
+            save_model(ir.from_proto(proto()), path)
+        assert path.read_bytes() == before
+        assert [p.name for p in tmp_path.iterdir()] == ["a.onnx"]
+
+    def test_into_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
+        with pytest.raises(OutputError, match="cannot be written"):
+            save_model(ir.from_proto(proto()), tmp_path / "no" / "a.onnx")
+
+    def test_initializer_bytes_counts_attributes_too(self) -> None:
+        text = """<ir_version: 8, opset_import: ["": 18]>
+        g (float[3] x) => (float[3] y) <float[3] w = {1.0, 2.0, 3.0}> {
+          c = Constant<value = float[3] {4.0, 5.0, 6.0}>() a = Add(x, c) y = Mul(a, w) }"""
+        assert initializer_bytes(ir.from_onnx_text(text)) == 24
