@@ -1,0 +1,1 @@
+"""What numbers flow through a graph: data, observers, statistics, ranges."""

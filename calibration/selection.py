@@ -1,0 +1,81 @@
+"""Some of the samples of a stream: the first few, or one side of a random division in two."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.chunks import Chunk
+
+
+class Selection(Protocol):
+    """Lets some of the samples through, in their order."""
+
+    def __call__(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """Filter a stream."""
+        ...
+
+    def count(self, available: int | None) -> int | None:
+        """How many of `available` samples pass; None when it cannot be known."""
+        ...
+
+    def __str__(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Take:
+    """The first `limit` samples; no more of the stream is consumed than they need."""
+
+    limit: int
+
+    def __call__(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """Filter a stream."""
+        left = self.limit
+        for chunk in chunks:
+            yield chunk.rows(slice(left))
+            left -= len(chunk)
+            if left <= 0:
+                return
+
+    def count(self, available: int | None) -> int | None:
+        """How many of `available` samples pass."""
+        return None if available is None else min(available, self.limit)
+
+    def __str__(self) -> str:
+        return f"first {self.limit}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Exactly `chosen` of `total` samples, drawn uniformly by `seed`; or all the others.
+
+    Selection sampling (Fan, Muller and Rezucha 1962; Knuth, TAOCP 2, 3.4.2, algorithm S): sample
+    i is drawn with probability (still to draw) / (still to come). One pass, no memory, and the
+    same division however the stream is cut into chunks.
+    """
+
+    total: int
+    chosen: int
+    seed: int
+    complement: bool
+
+    def __call__(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """Filter a stream of `total` samples."""
+        generator = np.random.default_rng(self.seed)
+        to_draw, to_come = self.chosen, self.total
+        for chunk in chunks:
+            mask: npt.NDArray[np.bool_] = np.zeros(len(chunk), np.bool_)
+            for row, chance in enumerate(generator.random(len(chunk))):
+                mask[row] = chance * to_come < to_draw
+                to_draw -= int(mask[row])
+                to_come -= 1
+            yield chunk.rows(mask != self.complement)
+
+    def count(self, available: int | None) -> int | None:
+        """How many samples pass."""
+        return self.total - self.chosen if self.complement else self.chosen
+
+    def __str__(self) -> str:
+        return f"{self.count(None)} of {self.total} by seed {self.seed}"

@@ -1,0 +1,105 @@
+"""Where samples come from, one kind a file, each imported when it is needed."""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import cast
+
+from calibration.preprocess import Preprocess
+from calibration.sources.base import Source
+from compressor.errors import DataError
+from compressor.userfile import is_object_spec, load_object
+
+_READS = ".npz, .npy, a folder of .npz, an image folder, or file.py:function"
+
+
+def find_source(source: object, preprocess: Preprocess, role: str) -> tuple[Source, Preprocess]:
+    """The source for whatever names or holds the data, and the preprocessing of what it yields.
+
+    Files are told apart by their content, not their name.
+
+    Raises:
+        DataError: There is no such file, or nothing that can be read.
+    """
+    if isinstance(source, str) and is_object_spec(source):
+        made = load_object(source, f"{role} data", error=DataError)
+        return _from_object(made, f"{role} data {source}", source), preprocess
+    if isinstance(source, str | Path):
+        path = Path(source).expanduser()
+        if path.is_dir():
+            return _from_folder(path, preprocess, f"{role} data {path}")
+        return _from_file(path, role), preprocess
+    description = _describe(source)
+    return _from_object(source, f"{role} data {description}", description), preprocess
+
+
+def _from_file(path: Path, role: str) -> Source:
+    where = f"{role} data {path}"
+    try:
+        with path.open("rb") as file:
+            start = file.read(6)
+    except FileNotFoundError:
+        nearby = [str(p) for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        close = difflib.get_close_matches(str(path), nearby, n=3)
+        raise DataError(
+            f"{where}: there is no such file or folder",
+            hint=f"did you mean {' or '.join(close)}?" if close else f"expected {_READS}",
+        ) from None
+    except OSError as error:
+        raise DataError(f"{where}: cannot be read: {error.strerror}") from error
+    if start.startswith(b"PK"):
+        from calibration.sources.npz import NpzSource  # noqa: PLC0415 - one kind a job
+
+        return NpzSource(path, where)
+    if start == b"\x93NUMPY":
+        from calibration.sources.npy import NpySource  # noqa: PLC0415 - one kind a job
+
+        return NpySource(path, where)
+    hint = f"write {path}:function" if path.suffix == ".py" else None
+    raise DataError(f"{where}: expected {_READS}, found another kind of file", hint=hint)
+
+
+def _from_folder(path: Path, preprocess: Preprocess, where: str) -> tuple[Source, Preprocess]:
+    from calibration.sources.images import ImageFolderSource, has_images  # noqa: PLC0415
+
+    if next(path.glob("*.npz"), None) is None:
+        return ImageFolderSource(path, preprocess, where), preprocess.for_images()
+    if has_images(path):
+        raise DataError(f"{where}: the folder holds both .npz files and images")
+    from calibration.sources.folder import NpzFolderSource  # noqa: PLC0415 - one kind a job
+
+    return NpzFolderSource(path, where), preprocess
+
+
+def _from_object(source: object, where: str, description: str) -> Source:
+    from calibration.sources.memory import MemorySource  # noqa: PLC0415 - one kind a job
+    from calibration.sources.stream import (  # noqa: PLC0415 - one kind a job
+        function_source,
+        iterable_source,
+    )
+
+    if isinstance(source, Mapping) or hasattr(source, "__array__"):
+        return MemorySource(source, where, description)
+    if isinstance(source, tuple) and sum(isinstance(part, Mapping) for part in source) < 2:
+        return MemorySource(source, where, description)
+    if isinstance(source, Iterable) and not isinstance(source, str | bytes):
+        batches = list(source) if isinstance(source, tuple) else source
+        return iterable_source(batches, where, description)
+    if callable(source):
+        function = cast("Callable[..., object]", source)
+        return function_source(function, where, description)
+    hint = None
+    if hasattr(source, "__getitem__") and hasattr(source, "__len__"):
+        hint = "wrap the dataset: DataLoader(dataset, batch_size=32)"
+    raise DataError(
+        f"{where}: expected {_READS}, arrays, batches or a function, found {type(source).__name__}",
+        hint=hint,
+    )
+
+
+def _describe(source: object) -> str:
+    if isinstance(source, Mapping):
+        return "(a dict of arrays)"
+    if callable(source) and hasattr(source, "__qualname__"):
+        return f"({source.__qualname__})"
+    return f"({type(source).__name__})"

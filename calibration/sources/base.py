@@ -1,0 +1,182 @@
+"""What a source of samples is, and how whatever users hand over becomes named arrays."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import ml_dtypes  # noqa: F401 - registers bfloat16, so that numpy can name and convert it
+import numpy as np
+
+from compressor.errors import DataError
+from compressor.graph.tensors import Array, TensorSpec
+
+CHUNK_BYTES = 2**20
+"""Stored bytes that a source reads at a time; larger pieces are no faster to inflate."""
+
+Fields = dict[str, Array]
+"""Named arrays of the same leading size: samples, as they are stored."""
+
+
+class Source(Protocol):
+    """A finite, re-iterable stream of stored samples, labels among the fields.
+
+    Attributes:
+        description: The path, or what it is.
+        specs: Name, stored dtype and shape of every field; shape[0] is "batch".
+        count: Samples, or None when only a pass can tell.
+    """
+
+    description: str
+    specs: tuple[TensorSpec, ...]
+    count: int | None
+
+    def chunks(self) -> Iterator[Fields]:
+        """Yield the samples in order, in chunks of any size."""
+        ...
+
+
+def positional_names(count: int) -> tuple[str, ...]:
+    """The names of arrays that came without: `input`, or `input_0`, `input_1` and so on."""
+    return ("input",) if count == 1 else tuple(f"input_{index}" for index in range(count))
+
+
+def specs_of(fields: Fields) -> tuple[TensorSpec, ...]:
+    """Describe the fields of one chunk."""
+    return tuple(
+        TensorSpec(name, array.dtype, ("batch", *array.shape[1:])) for name, array in fields.items()
+    )
+
+
+def rows_per_chunk(specs: Sequence[TensorSpec]) -> int:
+    """How many samples of these fields make a chunk."""
+    row = sum(
+        spec.dtype.itemsize * math.prod(size for size in spec.shape[1:] if isinstance(size, int))
+        for spec in specs
+    )
+    return max(1, CHUNK_BYTES // max(row, 1))
+
+
+def checked_dtype(dtype: np.dtype[Any], what: str) -> np.dtype[Any]:
+    """The native type that values of `dtype` are handled in.
+
+    Raises:
+        DataError: Objects, strings, complex numbers, records.
+    """
+    if dtype.name == "bfloat16" or dtype.name.startswith("float8"):
+        return np.dtype(np.float32)
+    if dtype.kind == "f" and dtype.itemsize > 8:
+        return np.dtype(np.float64)
+    if dtype.kind not in "fiub":
+        hint = "store numbers; pickled objects are never read" if dtype.hasobject else None
+        raise DataError(f"{what}: expected numbers, found dtype {dtype}", hint=hint)
+    return dtype.newbyteorder("=")
+
+
+def as_array(value: object, what: str) -> Array:
+    """A numpy array of numbers with a leading dimension, from an array, tensor or list.
+
+    Tensors are recognised by their methods, so that torch need not be imported.
+
+    Raises:
+        DataError: It holds no numbers, or has no dimension.
+    """
+    try:
+        array = np.asarray(_tensor_to_numpy(value))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"{what}: {type(value).__name__} is no array: {error}") from error
+    if array.dtype.kind in "OUS" and not isinstance(value, np.ndarray):
+        raise DataError(
+            f"{what}: expected an array or tensor, found {type(value).__name__}",
+            hint="turn samples into arrays and stack them into batches",
+        )
+    array = array.astype(checked_dtype(array.dtype, what), copy=False)
+    if array.ndim == 0:
+        raise DataError(
+            f"{what}: expected samples along the first dimension, found a single number"
+        )
+    return array
+
+
+def as_fields(item: object, what: str) -> Fields:
+    """Named arrays from a batch: a mapping, an array, or a tuple of them.
+
+    A mapping keeps its names. Arrays without names are called by position, and a tuple
+    (mapping, array) is taken for named inputs and their labels.
+
+    Raises:
+        DataError: It is none of these, or the arrays differ in their number of samples.
+    """
+    if isinstance(item, Mapping):
+        fields = {str(name): as_array(value, f"{what}, {name!r}") for name, value in item.items()}
+    elif isinstance(item, tuple | list) and item and isinstance(item[0], Mapping):
+        fields = _named_with_labels(item, what)
+    else:
+        flat = _flatten(item)
+        fields = {
+            name: as_array(value, f"{what}, {name!r}")
+            for name, value in zip(positional_names(len(flat)), flat, strict=True)
+        }
+    if not fields:
+        raise DataError(f"{what}: expected arrays, found none")
+    sizes = {name: array.shape[0] for name, array in fields.items()}
+    check_even(sizes, what)
+    return fields
+
+
+def check_even(sizes: Mapping[str, int], what: str) -> None:
+    """Raise DataError unless every array has the same number of samples."""
+    if len(set(sizes.values())) > 1:
+        counts = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise DataError(
+            f"{what}: arrays differ in their number of samples: {counts}",
+            hint="the first dimension of every array counts samples",
+        )
+
+
+def check_same(expected: Sequence[TensorSpec], found: Sequence[TensorSpec], what: str) -> None:
+    """Raise DataError unless a later part of the data has the fields of the first."""
+    if set(expected) == set(found):
+        return
+    hint = None
+    if {spec.name for spec in expected} == {spec.name for spec in found}:
+        hint = "pad or crop every sample to one shape, and keep one dtype per array"
+    raise DataError(
+        f"{what}: expected {', '.join(map(str, expected))} as in the first part, "
+        f"found {', '.join(map(str, found))}",
+        hint=hint,
+    )
+
+
+def _tensor_to_numpy(value: Any) -> Any:
+    if not all(hasattr(value, method) for method in ("detach", "cpu", "numpy")):
+        return value
+    tensor = value.detach().cpu()
+    if str(tensor.dtype).startswith(("torch.bfloat16", "torch.float8")):
+        tensor = tensor.float()  # numpy has no such type
+    return tensor.numpy()
+
+
+def _named_with_labels(item: Sequence[object], what: str) -> Fields:
+    first, *rest = (part for part in item if part is not None)
+    fields = as_fields(first, what)
+    if len(rest) > 1 or (rest and isinstance(rest[0], Mapping)):
+        raise DataError(
+            f"{what}: expected (inputs by name, labels), found a tuple of {len(rest) + 1}",
+            hint="put every input into one dict, or pass a list of batches",
+        )
+    if rest:
+        if "label" in fields:
+            raise DataError(f"{what}: labels are both in the dict and beside it")
+        fields["label"] = as_array(rest[0], f"{what}, labels")
+    return fields
+
+
+def _flatten(item: object) -> list[object]:
+    """The arrays of a nest of tuples and lists, in order, without the Nones."""
+    if item is None:
+        return []
+    if not isinstance(item, tuple | list):
+        return [item]
+    if item and all(isinstance(part, int | float | np.generic) for part in item):
+        return [np.asarray(item)]  # labels are often a plain list
+    return [leaf for part in item for leaf in _flatten(part)]

@@ -1,0 +1,207 @@
+"""The set: batches, views, fingerprint. Invariants hold however the data is cut."""
+
+import numpy as np
+import psutil
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from calibration.dataset import CalibrationSet, open_dataset
+from calibration.preprocess import Preprocess
+from compressor.errors import DataError
+from compressor.graph.tensors import TensorSpec
+
+
+def numbered_samples(n: int) -> dict[str, np.ndarray]:
+    images = np.arange(n * 6, dtype=np.float32).reshape(n, 2, 3)
+    return {"image": images, "label": np.arange(n)}
+
+
+def cut(arrays: dict[str, np.ndarray], sizes: list[int]) -> list[dict[str, np.ndarray]]:
+    edges = np.cumsum(sizes)
+    parts = {name: np.split(array, edges) for name, array in arrays.items()}
+    count = len(edges) + 1
+    return [{name: pieces[i] for name, pieces in parts.items()} for i in range(count)]
+
+
+def indices(data: CalibrationSet) -> list[int]:
+    labels = [batch.labels for batch in data.batches(7)]
+    return np.concatenate(labels).tolist()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    n=st.integers(1, 40),
+    size=st.integers(1, 50),
+    sizes=st.lists(st.integers(0, 15), max_size=6),
+)
+def test_any_chunking_gives_the_same_batches_and_fingerprint(n, size, sizes):
+    arrays = numbered_samples(n)
+    whole, pieces = open_dataset(arrays), open_dataset(cut(arrays, sizes))
+    batches = list(pieces.batches(size))
+    assert [len(b) for b in batches] == [size] * (n // size) + ([n % size] if n % size else [])
+    assert [b.start for b in batches] == list(range(0, n, size))
+    for expected, found in zip(whole.batches(size), batches, strict=True):
+        np.testing.assert_array_equal(found.inputs["image"], expected.inputs["image"])
+        np.testing.assert_array_equal(found.labels, expected.labels)
+        assert found.inputs["image"].flags.c_contiguous
+    assert pieces.fingerprint() == whole.fingerprint() == open_dataset(arrays).fingerprint()
+    assert len(pieces) == n
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    n=st.integers(2, 200),
+    share=st.floats(0.001, 0.999),
+    seed=st.integers(0, 2**32),
+    sizes=st.lists(st.integers(0, 60), max_size=4),
+)
+def test_split_is_a_partition_with_the_right_share(n, share, seed, sizes):
+    data = open_dataset(cut(numbered_samples(n), sizes))
+    used, held_out = data.split(share, seed)
+    first, second = indices(used), indices(held_out)
+    assert sorted(first + second) == list(range(n))
+    assert first == sorted(first) and second == sorted(second)
+    assert len(used) == len(first) == min(max(round(share * n), 1), n - 1)
+    assert len(held_out) == len(second) >= 1
+    again = open_dataset(numbered_samples(n)).split(share, seed)
+    assert indices(again[0]) == first
+
+
+def test_split_draws_uniformly():
+    data = open_dataset(numbered_samples(10))
+    drawn = np.zeros(10)
+    for seed in range(400):
+        drawn[indices(data.split(0.3, seed)[0])] += 1
+    # binomial(400, 0.3): four standard deviations are 37
+    np.testing.assert_allclose(drawn, 120, atol=37)
+
+
+def test_split_needs_two_samples_and_a_share():
+    with pytest.raises(DataError, match="at least two samples to divide, found 1"):
+        open_dataset(numbered_samples(1)).split(0.5, 0)
+    with pytest.raises(DataError, match="share between 0 and 1, found 1"):
+        open_dataset(numbered_samples(4)).split(1, 0)
+
+
+def test_take_and_head_stop_early_and_compose_with_split():
+    def endless():
+        while True:
+            yield numbered_samples(3)
+
+    data = open_dataset(endless).take(7)
+    assert len(data) == 7
+    assert indices(data) == [0, 1, 2, 0, 1, 2, 0]
+    assert len(data.head(100)) == 7
+    finite = open_dataset(numbered_samples(50))
+    used, _ = finite.take(20).split(0.5, 3)
+    assert indices(used.take(4)) == indices(used)[:4]
+    assert len(used.take(4)) == 4 and len(used.take(99)) == 10
+    assert max(indices(used)) < 20
+    with pytest.raises(DataError, match="one sample or more, found 0"):
+        finite.take(0)
+
+
+def test_description_says_which_samples():
+    data = open_dataset(numbered_samples(10))
+    used, held_out = data.take(8).split(0.75, 5)
+    assert used.description == "(a dict of arrays), first 8, 6 of 8 by seed 5"
+    assert held_out.description == "(a dict of arrays), first 8, 2 of 8 by seed 5"
+
+
+def test_fingerprint_follows_data_order_labels_and_preprocessing():
+    arrays = numbered_samples(9)
+    other = {**arrays, "image": arrays["image"] + 1}
+    reverse = {name: array[::-1] for name, array in arrays.items()}
+    relabelled = {**arrays, "label": arrays["label"] * 2}
+    renamed = {"picture": arrays["image"], "label": arrays["label"]}
+    reshaped = {**arrays, "image": arrays["image"].reshape(9, 3, 2)}
+    prints = {open_dataset(a).fingerprint() for a in (arrays, other, reverse, relabelled)}
+    prints |= {open_dataset(a).fingerprint() for a in (renamed, reshaped)}
+    prints.add(open_dataset(arrays, preprocess=Preprocess(scale=2)).fingerprint())
+    prints.add(open_dataset(arrays).take(8).fingerprint())
+    assert len(prints) == 8
+
+
+def test_fingerprint_comes_with_the_first_whole_pass():
+    passes = []
+
+    def counted():
+        passes.append(1)
+        return [numbered_samples(4)]
+
+    data = open_dataset(counted)
+    list(data.batches(3))
+    before = len(passes)
+    assert data.fingerprint() == open_dataset(numbered_samples(4)).fingerprint()
+    assert len(data) == 4 and len(passes) == before
+
+
+def test_an_open_set_is_returned_as_it_is():
+    data = open_dataset(numbered_samples(3))
+    assert open_dataset(data) is data
+
+
+def test_nan_and_inf_name_field_sample_and_count():
+    arrays = numbered_samples(10)
+    arrays["image"][5, 0, 1] = np.nan
+    arrays["image"][7, :, 0] = -np.inf
+    data = open_dataset(arrays)
+    assert len(next(data.batches(4))) == 4
+    with pytest.raises(
+        DataError,
+        match=r"'image': expected finite values, found 3 NaN or Inf in 2 of 4 samples, "
+        r"the first in sample 5",
+    ):
+        list(data.batches(4))
+    labels = {"x": np.ones((2, 2), np.float32), "y": np.array([1.0, np.nan])}
+    with pytest.raises(DataError, match="'y': expected finite values"):
+        open_dataset(labels).head(2)
+
+
+def test_nan_is_named_by_its_place_in_the_file_also_after_a_split():
+    clean = open_dataset(numbered_samples(20)).split(0.5, 0)
+    arrays = numbered_samples(20)
+    arrays["image"][13] = np.inf
+    used, held_out = open_dataset(arrays).split(0.5, 0)
+    broken, sound = (used, held_out) if 13 in indices(clean[0]) else (held_out, used)
+    with pytest.raises(DataError, match="the first in sample 13"):
+        list(broken.batches(20))
+    assert len(indices(sound)) == 10
+
+
+def test_double_becomes_float_and_integers_stay():
+    data = open_dataset({"a": np.ones((2, 3)), "b": np.ones((2, 3), np.int16)})
+    assert [f.dtype for f in data.fields] == [np.float32, np.int16]
+    batch = data.head(2)
+    assert batch.inputs["a"].dtype == np.float32 and batch.inputs["b"].dtype == np.int16
+    huge = open_dataset(np.full((2, 2), 1e300))
+    with pytest.raises(DataError, match="NaN or Inf"):
+        huge.head(1)
+
+
+def test_label_columns_become_vectors():
+    batch = open_dataset({"x": np.ones((3, 2)), "y": np.array([[4], [5], [6]])}).head(3)
+    np.testing.assert_array_equal(batch.labels, [4, 5, 6])
+    assert batch.labels.shape == (3,)
+
+
+def test_memory_does_not_grow_with_the_number_of_samples(tmp_path):
+    """4,096 samples of 12 KB as float32 are 48 MB; the path from the file must hold few of them."""
+    generator = np.random.default_rng(0)
+    for n in (512, 4096):
+        np.savez_compressed(
+            tmp_path / f"{n}.npz", image=generator.integers(0, 99, (n, 32, 32, 3), np.uint8)
+        )
+    preprocess = Preprocess(layout="nhwc->nchw", scale=1 / 255)
+    spec = TensorSpec("x", np.dtype(np.float32), ("batch", 3, 32, 32))
+    process = psutil.Process()
+
+    def growth(n: int) -> float:
+        data = open_dataset(tmp_path / f"{n}.npz", preprocess=preprocess).bind([spec])
+        before = process.memory_info().rss
+        peak = max(process.memory_info().rss for _ in data.batches(32))
+        return (peak - before) / 2**20
+
+    growth(512)  # the allocator warms up
+    assert growth(4096) - growth(512) < 8

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calibration.scheme import Scheme, dequantize, params_from_range, quantize
+
+UINT8 = Scheme("uint8", symmetric=False)
+INT8 = Scheme("int8", symmetric=True)
+
+finite = st.floats(-1e6, 1e6, allow_nan=False, width=32)
+
+
+def test_seven_bits_stay_within_64():
+    scheme = Scheme("int8", symmetric=True, bits=7)
+    assert (scheme.qmin, scheme.qmax) == (-63, 63)
+
+
+def test_relu_range_has_zero_point_at_the_least_integer():
+    params = params_from_range(0.0, 6.0, UINT8)
+    assert int(params.zero_point) == 0
+    assert float(params.scale) == pytest.approx(6 / 255, rel=1e-6)
+
+
+@given(finite, finite)
+def test_zero_is_exact_and_range_is_covered(a: float, b: float):
+    low, high = min(a, b), max(a, b)
+    params = params_from_range(low, high, UINT8)
+    zero = np.zeros(1, np.float32)
+    assert dequantize(quantize(zero, params), params)[0] == 0.0
+    edges = np.array([min(low, 0), max(high, 0)], np.float32)
+    error = np.abs(dequantize(quantize(edges, params), params) - edges)
+    # An end may move by half a step, because the zero point is rounded to an integer.
+    assert np.all(error <= float(params.scale) * 1.01)
+
+
+@given(st.lists(finite, min_size=1, max_size=50))
+def test_round_trip_is_within_half_a_step(values: list[float]):
+    array = np.array(values, np.float32)
+    params = params_from_range(float(array.min()), float(array.max()), INT8)
+    error = np.abs(dequantize(quantize(array, params), params) - array)
+    assert np.all(error <= float(params.scale) * 0.5001)
+
+
+@pytest.mark.parametrize("scheme", [UINT8, INT8])
+def test_constant_zero_gets_a_valid_scale(scheme: Scheme):
+    params = params_from_range(0.0, 0.0, scheme)
+    assert float(params.scale) == 1.0
+
+
+def test_tiny_range_does_not_give_scale_zero():
+    params = params_from_range(0.0, 1e-44, UINT8)
+    assert float(params.scale) > 0.0
