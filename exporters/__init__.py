@@ -1,0 +1,1 @@
+"""What a runtime is: one module a target, found by its name, each ending in `TARGET = ...`."""

@@ -1,0 +1,144 @@
+"""What every target offers: availability, a quantization policy, artifacts and runners.
+
+A new target is one module `exporters/NAME.py` that ends in `TARGET = ...`; it is found by its
+file name. Stages know a target only through these types.
+"""
+
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Protocol, Self, cast
+
+import onnx_ir as ir
+
+from calibration.scheme import Scheme
+from compressor.errors import UsageError
+from compressor.graph.tensors import Array, Arrays, TensorSpec
+
+
+class Runner(Protocol):
+    """A context manager from named arrays to named arrays.
+
+    Latency and quality know nothing else of a runtime.
+    """
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The tensors to feed, in the graph's order."""
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The tensors that come out, in the graph's order."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def run(self, feeds: Arrays) -> dict[str, Array]:
+        """Run once; `feeds` may hold more than the inputs, the rest is ignored."""
+
+    def bind(self, feeds: Arrays) -> Callable[[], None]:
+        """Place the feeds where the runtime wants them; each call of the result is one inference.
+
+        Nothing but the inference happens in the call, so that it can be timed.
+        """
+
+
+@dataclass(frozen=True)
+class QuantPolicy:
+    """Where and how a target wants Q/DQ.
+
+    Attributes:
+        activation: Scheme of activations (per tensor).
+        weight: Scheme of weights (per output channel).
+        bias: "int32" when biases pass through DequantizeLinear, "float" when they stay.
+        weighted: Operators with a weight that have an integer kernel.
+        elementwise: Other operators with an integer kernel; they join only between integer ones.
+        passthrough: Operators that move values without changing them, which must see one scale
+            on both sides.
+        absorbed: Activations that vanish into the output quantization of their producer.
+        float_output: Weighted operators whose output may stay float without losing the kernel.
+    """
+
+    activation: Scheme
+    weight: Scheme
+    bias: Literal["int32", "float"]
+    weighted: frozenset[str]
+    elementwise: frozenset[str]
+    passthrough: frozenset[str]
+    absorbed: frozenset[str]
+    float_output: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What `Target.build` wrote: the file a runtime loads and everything beside it."""
+
+    model: Path
+    files: tuple[Path, ...] = ()
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+class Target(ABC):
+    """A runtime that artifacts are made for."""
+
+    name: str
+    title: str
+    opset: int
+
+    @abstractmethod
+    def available(self) -> str | None:
+        """None when artifacts can be built and run here, else the reason why not."""
+
+    @abstractmethod
+    def policy(self, cpu: str) -> QuantPolicy:
+        """The quantization policy for a deployment CPU: "host", "vnni", "avx2" or "arm64"."""
+
+    @abstractmethod
+    def build(self, model: ir.Model, directory: Path) -> Artifact:
+        """Write the artifact of `model` into `directory`, which exists and is empty."""
+
+    @abstractmethod
+    def open(self, model: ir.Model | Path, *, threads: int = 1, timed: bool = True) -> Runner:
+        """A runner for a built artifact's model file, or for a model in memory.
+
+        Args:
+            model: What to run.
+            threads: Threads of one inference; 0 is all.
+            timed: Whether latency counts. If not, it yields to other work in the process.
+        """
+
+    @abstractmethod
+    def integer_nodes(self, model: ir.Model | Path) -> tuple[dict[str, int], dict[str, int]]:
+        """Count what runs as integer and what as float, by operator, in the optimized graph."""
+
+
+def target_names() -> list[str]:
+    """The targets that exist in this installation."""
+    package = import_module("exporters")
+    return sorted(
+        module.name
+        for module in pkgutil.iter_modules(package.__path__)
+        if module.name != "base" and not module.name.startswith("_")
+    )
+
+
+def find_target(name: str) -> Target:
+    """The target of that name.
+
+    Raises:
+        UsageError: There is none; the message lists those that exist.
+    """
+    known = target_names()
+    if name not in known:
+        raise UsageError(f"unknown target {name!r}", hint=f"Choose one of: {', '.join(known)}.")
+    return cast(Target, import_module(f"exporters.{name}").TARGET)

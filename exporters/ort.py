@@ -1,0 +1,191 @@
+"""ONNX Runtime on the CPU.
+
+The artifact is portable: `model.onnx` with QuantizeLinear / DequantizeLinear, which the runtime
+turns into integer kernels when it loads it. Its own optimized serialization is tied to the
+machine it was made on and is never shipped.
+"""
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import onnx_ir as ir
+
+from calibration.scheme import Scheme
+from compressor.errors import DataError
+from compressor.graph.files import save_model
+from compressor.graph.session import open_session
+from compressor.graph.tensors import Array, Arrays, TensorSpec
+from compressor.hardware import has_int8_dot
+from exporters.base import Artifact, QuantPolicy, Target
+
+INTEGER_OPERATORS = frozenset(
+    {"QGemm", "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
+)
+"""Integer kernels whose names do not start with QLinear."""
+
+BOUNDARY = frozenset({"QuantizeLinear", "DequantizeLinear"})
+
+
+class OrtRunner:
+    """An ONNX Runtime session as a `Runner`."""
+
+    def __init__(self, model: ir.Model | Path, threads: int, spin: bool) -> None:
+        self._session = open_session(model, threads=threads, spin=spin)
+        self.inputs = tuple(_spec(argument) for argument in self._session.get_inputs())
+        self.outputs = tuple(_spec(argument) for argument in self._session.get_outputs())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._session = None
+
+    def run(self, feeds: Arrays) -> dict[str, Array]:
+        """Run once and fetch every output."""
+        wanted = {spec.name: feeds[spec.name] for spec in self.inputs}
+        try:
+            arrays = self._session.run(None, wanted)
+        except Exception as error:  # the runtime raises its own, unrelated classes
+            shapes = ", ".join(f"{name}{list(a.shape)}" for name, a in wanted.items())
+            raise DataError(f"ONNX Runtime cannot run the model on {shapes}: {error}") from error
+        return {spec.name: np.asarray(a) for spec, a in zip(self.outputs, arrays, strict=True)}
+
+    def bind(self, feeds: Arrays) -> Callable[[], None]:
+        """Bind inputs once; outputs stay in the runtime's own buffers."""
+        import onnxruntime  # noqa: PLC0415 - heavy: only jobs that execute pay for it
+
+        binding = self._session.io_binding()
+        for spec in self.inputs:
+            value = onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(feeds[spec.name]))
+            binding.bind_ortvalue_input(spec.name, value)
+        for spec in self.outputs:
+            binding.bind_output(spec.name)
+        run = self._session.run_with_iobinding
+        return lambda: run(binding)
+
+
+class OrtTarget(Target):
+    """ONNX Runtime, CPU execution provider."""
+
+    name = "ort"
+    title = "ONNX Runtime (CPU)"
+    opset = 20
+
+    def available(self) -> str | None:
+        """ONNX Runtime is a dependency; a broken installation is the only way to lack it."""
+        try:
+            import onnxruntime  # noqa: F401, PLC0415 - the question is whether it imports
+        except ImportError as error:
+            return f"onnxruntime does not import: {error}"
+        return None
+
+    def policy(self, cpu: str) -> QuantPolicy:
+        """Asymmetric uint8 activations, symmetric per-channel int8 weights, int32 bias.
+
+        The runtime absorbs Relu into the quantization of its producer only when the zero point is
+        the type's least value, which asymmetric activations give. On CPUs without an 8-bit dot
+        product weights use 7 bits, so that pairwise 16-bit sums cannot saturate.
+        """
+        return QuantPolicy(
+            activation=Scheme("uint8", symmetric=False),
+            weight=Scheme("int8", symmetric=True, per_channel=True, bits=_weight_bits(cpu)),
+            bias="int32",
+            weighted=frozenset({"Conv", "Gemm", "MatMul"}),
+            elementwise=frozenset(
+                {"Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "LeakyRelu"}
+                | {"Sigmoid"}
+            ),
+            passthrough=frozenset(
+                {"MaxPool", "Reshape", "Flatten", "Transpose", "Slice", "Squeeze", "Unsqueeze"}
+                | {"Resize", "Gather", "Tile", "Expand", "Pad", "Split"}
+            ),
+            absorbed=frozenset({"Relu", "Clip"}),
+            float_output=frozenset({"Gemm", "MatMul"}),
+        )
+
+    def build(self, model: ir.Model, directory: Path) -> Artifact:
+        """Write `model.onnx`, with external data beside it above 2 GB."""
+        path = directory / "model.onnx"
+        save_model(model, path)
+        return Artifact(path, tuple(sorted(directory.iterdir())))
+
+    def open(self, model: ir.Model | Path, *, threads: int = 1, timed: bool = True) -> OrtRunner:
+        """A session of its own."""
+        return OrtRunner(model, threads, spin=timed)
+
+    def integer_nodes(self, model: ir.Model | Path) -> tuple[dict[str, int], dict[str, int]]:
+        """Save the optimized graph and count its operators: the only proof of what is integer."""
+        with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
+            path = Path(folder) / "optimized.onnx"
+            open_session(model, optimized_model=path)
+            # Not load_model: the optimized graph may point to weights that are gone by now.
+            graph = ir.load(path).graph
+            counts = Counter(node.op_type for node in graph)
+            quantized = _moved_integers(graph)
+        integer = {op: n for op, n in counts.items() if _is_integer(op)}
+        for op, n in quantized.items():
+            integer[op] = integer.get(op, 0) + n
+        floating = {
+            op: n - quantized.get(op, 0)
+            for op, n in counts.items()
+            if not _is_integer(op) and n > quantized.get(op, 0)
+        }
+        return integer, floating
+
+
+def _weight_bits(cpu: str) -> int:
+    return 8 if has_int8_dot(cpu) else 7
+
+
+def _is_integer(op: str) -> bool:
+    return op.startswith("QLinear") or op in INTEGER_OPERATORS
+
+
+def _moved_integers(graph: ir.Graph) -> Counter[str]:
+    """Operators that move 8-bit values (Reshape, MaxPool ... between integer kernels)."""
+    eight_bit: set[str] = set()
+    moved: Counter[str] = Counter()
+    for node in graph:
+        if _writes_eight_bit(node):
+            eight_bit.update(value.name or "" for value in node.outputs)
+        elif (
+            node.op_type not in BOUNDARY
+            and not _is_integer(node.op_type)
+            and node.inputs
+            and node.inputs[0] is not None
+            and node.inputs[0].name in eight_bit
+        ):
+            eight_bit.update(value.name or "" for value in node.outputs)
+            moved[node.op_type] += 1
+    return moved
+
+
+def _writes_eight_bit(node: ir.Node) -> bool:
+    """QGemm writes float unless it is given the scale of its output as eighth input."""
+    if node.op_type == "QGemm":
+        return len(node.inputs) > 7 and node.inputs[7] is not None
+    return node.op_type == "QuantizeLinear" or node.op_type.startswith("QLinear")
+
+
+def _spec(argument: Any) -> TensorSpec:
+    """The runtime writes types as "tensor(float)" and symbolic dimensions as strings."""
+    kind = argument.type.removeprefix("tensor(").removesuffix(")")
+    names = {"float": "float32", "double": "float64"}
+    try:
+        dtype = np.dtype(names.get(kind, kind))
+    except TypeError:
+        dtype = np.dtype(object)
+    return TensorSpec(argument.name, dtype, tuple(argument.shape or ()))
+
+
+TARGET = OrtTarget()

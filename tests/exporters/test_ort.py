@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+from graphs import residual
+
+from compressor import hardware
+from compressor.errors import DataError, UsageError
+from exporters.base import find_target, target_names
+from exporters.ort import TARGET
+
+
+def test_targets_are_found_by_file_name():
+    assert target_names() == ["ort"]
+    assert find_target("ort") is TARGET
+    assert TARGET.available() is None
+
+
+def test_unknown_target_lists_the_known():
+    with pytest.raises(UsageError, match="unknown target 'tflite'") as error:
+        find_target("tflite")
+    assert "ort" in str(error.value)
+
+
+def feeds(samples: int = 3) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {"x": rng.standard_normal((samples, 32, 8, 8)).astype(np.float32)}
+
+
+def test_build_opens_and_gives_the_same_numbers(tmp_path):
+    graph = residual()
+    artifact = TARGET.build(graph, tmp_path)
+    assert artifact.files == (tmp_path / "model.onnx",)
+    with TARGET.open(graph) as memory, TARGET.open(artifact.model) as disk:
+        assert [str(spec) for spec in disk.inputs] == ["x:float32[n,32,8,8]"]
+        assert [spec.name for spec in disk.outputs] == ["y"]
+        np.testing.assert_array_equal(memory.run(feeds())["y"], disk.run(feeds())["y"])
+
+
+def test_surplus_feeds_are_ignored_and_a_bound_call_runs():
+    with TARGET.open(residual()) as runner:
+        given = {**feeds(), "label": np.zeros(3)}
+        assert runner.run(given)["y"].shape == (3, 10)
+        runner.bind(given)()
+
+
+def test_wrong_shape_is_a_data_error_that_shows_it():
+    with TARGET.open(residual()) as runner, pytest.raises(DataError, match=r"x\[3, 1\]"):
+        runner.run({"x": np.zeros((3, 1), np.float32)})
+
+
+def test_float_graph_has_no_integer_nodes():
+    integer, floating = TARGET.integer_nodes(residual())
+    assert integer == {}
+    assert floating
+
+
+@pytest.mark.parametrize(("cpu", "bits"), [("vnni", 8), ("arm64", 8), ("avx2", 7)])
+def test_weights_are_narrow_where_sums_would_saturate(cpu: str, bits: int):
+    assert TARGET.policy(cpu).weight.bits == bits
+
+
+def test_host_follows_the_flags(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(hardware.platform, "machine", lambda: "x86_64")
+    for flags, bits in ((("avx2", "fma"), 7), (("avx2", "avx512_vnni"), 8), (("avx_vnni",), 8)):
+        monkeypatch.setattr(hardware, "host_flags", lambda found=flags: found)
+        assert TARGET.policy("host").weight.bits == bits
