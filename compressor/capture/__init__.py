@@ -1,0 +1,47 @@
+"""From a source to an equivalent ONNX graph, unfolded and with a check of its numbers."""
+
+from collections.abc import Mapping, Sequence
+
+from compressor.capture.captured import Captured
+from compressor.capture.notation import parse_input
+from compressor.capture.onnx_source import capture_onnx
+from compressor.graph.tensors import Array, TensorSpec
+from compressor.source import Source
+
+
+def capture(
+    source: Source,
+    *,
+    inputs: Sequence[TensorSpec] | None,
+    examples: Mapping[str, Array] | None,
+    opset: int,
+) -> Captured:
+    """Capture a source as an ONNX graph.
+
+    Names, shapes and types of the inputs come from `examples` where there are any, else from the
+    source if it knows them, else from `inputs`. The batch is dynamic where the model allows it.
+    The graph is run in ONNX Runtime and compared with the source at two batch sizes.
+
+    Args:
+        source: Of `load_checkpoint` or `source_of`. Live objects are not changed.
+        inputs: As declared by `--input`; names in shapes are dynamic sizes, equal names equal
+            sizes. With `examples`, only what they say of dynamic sizes counts.
+        examples: Real samples, name → array with samples along the first dimension.
+        opset: The graph gets at least this opset where a converter brings it there; ONNX sources
+            keep theirs from opset 13 on.
+
+    Raises:
+        CaptureError: The inputs are unknown or do not fit; the source fails on them or is not
+            deterministic; or no exporter makes a graph that agrees with it.
+        GraphError: An ONNX source breaks an invariant.
+    """
+    declared = tuple(inputs or ())
+    if source.kind == "onnx":
+        return capture_onnx(source, declared, examples, opset)
+    # Only here, so that a job from ONNX never imports torch.
+    from compressor.capture.torch_source import capture_torch  # noqa: PLC0415
+
+    return capture_torch(source, declared, examples, opset)
+
+
+__all__ = ["Captured", "capture", "parse_input"]

@@ -1,0 +1,139 @@
+"""Which parameter of `forward` each input is.
+
+A single input binds by position whatever its name, unless it bears the name of the one parameter
+that must be given; several bind by name, or by position if they come from arrays without names.
+Keyword-only parameters and `**kwargs` take part.
+"""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from calibration.sources.base import positional_names
+from compressor.errors import CaptureError
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+@dataclass(frozen=True)
+class Binding:
+    """How a call is made: names of inputs in positional order, and parameter → input."""
+
+    positional: tuple[str, ...]
+    keyword: Mapping[str, str]
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """Every input, in the order of the call: the order of the graph's inputs."""
+        return (*self.positional, *self.keyword.values())
+
+
+def without_labels(module: Any, names: Sequence[str]) -> tuple[str, ...]:
+    """The arrays of nameless data that are inputs: one more than `forward` needs is the labels."""
+    nameless = len(names) > 1 and tuple(names) == positional_names(len(names))
+    if nameless and len(names) == len(_required(_parameters(module))) + 1:
+        return tuple(names[:-1])
+    return tuple(names)
+
+
+def bind(module: Any, names: Sequence[str]) -> Binding:
+    """Bind inputs to the parameters of a module's `forward`.
+
+    Args:
+        module: An `nn.Module` or a `ScriptModule`.
+        names: The inputs' names.
+
+    Raises:
+        CaptureError: Names fit no parameter, or a parameter that is needed gets no input.
+    """
+    parameters = _parameters(module)
+    single = len(names) == 1 and not _needs_only(parameters, names[0])
+    binding = _by_position(parameters, names[0]) if single else _by_name(parameters, names)
+    if binding is None:
+        raise CaptureError(
+            f"{_name(module)}.forward({_described(parameters)}) does not fit the inputs "
+            f"{', '.join(names)}: several inputs bind by name",
+            hint="Name the arrays of the data, or the inputs of --input, as forward's parameters.",
+        )
+    bound = set(binding.keyword)
+    positional = [p.name for p in parameters if p.kind in _POSITIONAL][: len(binding.positional)]
+    needed = [name for name in _required(parameters) if name not in bound.union(positional)]
+    if needed:
+        raise CaptureError(
+            f"{_name(module)}.forward({_described(parameters)}) needs {', '.join(needed)}, and "
+            f"there is no such input; found {', '.join(names)}",
+            hint="Add it to the calibration data, or name it with --input.",
+        )
+    return binding
+
+
+def _by_position(parameters: Sequence[inspect.Parameter], name: str) -> Binding | None:
+    kinds = {parameter.kind for parameter in parameters}
+    if kinds & {*_POSITIONAL, inspect.Parameter.VAR_POSITIONAL}:
+        return Binding((name,), {})
+    only = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    if only:
+        return Binding((), {(_required(parameters) or only)[0]: name})
+    takes_any = inspect.Parameter.VAR_KEYWORD in kinds
+    return Binding((), {name: name}) if takes_any else None
+
+
+def _nameless(parameters: Sequence[inspect.Parameter], names: Sequence[str]) -> bool:
+    """Whether inputs come from arrays without names, and `forward` takes so many by position."""
+    taken = sum(parameter.kind in _POSITIONAL for parameter in parameters)
+    return tuple(names) == positional_names(len(names)) and len(names) <= taken
+
+
+def _by_name(parameters: Sequence[inspect.Parameter], names: Sequence[str]) -> Binding | None:
+    kinds = {parameter.kind for parameter in parameters}
+    known = {parameter.name: parameter.kind for parameter in parameters}
+    if kinds == {inspect.Parameter.VAR_POSITIONAL}:  # forward(*tensors) has no names to bind to
+        return Binding(tuple(names), {})
+    if _nameless(parameters, names) and not known.keys() & set(names):
+        return Binding(tuple(names), {})
+    strangers = [name for name in names if name not in known]
+    if strangers and inspect.Parameter.VAR_KEYWORD not in kinds:
+        return None
+    only_positional = inspect.Parameter.POSITIONAL_ONLY
+    ordered = [p.name for p in parameters if p.name in names]
+    positional = tuple(name for name in ordered if known[name] is only_positional)
+    keyword = [name for name in ordered if name not in positional] + strangers
+    return Binding(positional, {name: name for name in keyword})
+
+
+def _needs_only(parameters: Sequence[inspect.Parameter], name: str) -> bool:
+    named = any(p.name == name and p.kind is not p.POSITIONAL_ONLY for p in parameters)
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    plain = [p for p in parameters if p.kind not in variadic]
+    return named and name in {p.name for p in plain} and set(_required(parameters)) <= {name}
+
+
+def _required(parameters: Sequence[inspect.Parameter]) -> list[str]:
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in variadic]
+
+
+def _parameters(module: Any) -> list[inspect.Parameter]:
+    schema = getattr(module.forward, "schema", None)
+    if schema is None:
+        return list(inspect.signature(module.forward).parameters.values())
+    return [  # a compiled method's own signature is (*args, **kwargs)
+        inspect.Parameter(
+            argument.name,
+            inspect.Parameter.KEYWORD_ONLY
+            if argument.kwarg_only
+            else inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            default=None if argument.has_default_value() else inspect.Parameter.empty,
+        )
+        for argument in schema.arguments[1:]
+    ]
+
+
+def _described(parameters: Sequence[inspect.Parameter]) -> str:
+    plain = [p.replace(annotation=inspect.Parameter.empty) for p in parameters]
+    return ", ".join(str(parameter) for parameter in plain)
+
+
+def _name(module: Any) -> str:
+    return str(getattr(module, "original_name", type(module).__name__))

@@ -1,0 +1,66 @@
+"""What a capture returns, and the record of it."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from compressor.capture.inputs import Inputs
+from compressor.graph.shapes import input_specs, output_specs
+from compressor.records import Decision, Parity, StageRecord
+from compressor.source import Source
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A source as a graph.
+
+    Attributes:
+        model: The graph, unfolded, with unique names.
+        parity: Against the source, an entry for each output and batch size.
+        record: What was tried, and notices.
+    """
+
+    model: ir.Model
+    parity: tuple[Parity, ...]
+    record: StageRecord
+
+
+@dataclass
+class Log:
+    """Collects what happens during one capture."""
+
+    source: Source
+    started: float = field(default_factory=time.perf_counter)
+    decisions: list[Decision] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+    def tried(self, subject: str, failure: str | None) -> None:
+        """Note one attempt, failed for a reason or not."""
+        verdict = "ok" if failure is None else "failed"
+        reason = "the graph agrees with the source" if failure is None else failure
+        self.decisions.append(Decision(subject=subject, verdict=verdict, reason=reason))
+
+    def captured(
+        self, model: ir.Model, inputs: Inputs, parity: Sequence[Parity], exporter: str
+    ) -> Captured:
+        """Close the log."""
+        specs = input_specs(model)
+        baked = None if inputs.batch_symbol is not None else inputs.batch
+        record = StageRecord(
+            name="capture",
+            seconds=time.perf_counter() - self.started,
+            parameters={
+                "source": self.source.kind,
+                "exporter": exporter,
+                "opset": model.opset_imports.get("", 0),
+                "batch": "dynamic" if baked is None else baked,
+                "inputs": [str(spec) for spec in specs],
+                "outputs": [str(spec) for spec in output_specs(model)],
+                "samples": "real" if inputs.real else "seeded random numbers",
+            },
+            decisions=tuple(self.decisions),
+            notices=tuple(dict.fromkeys((*self.source.notices, *self.notices))),
+        )
+        return Captured(model, tuple(parity), record)

@@ -1,0 +1,142 @@
+"""Which inputs a source is captured with: of samples, of its own, or as declared by `--input`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from calibration.sources.base import positional_names
+from calibration.values import is_convertible
+from compressor.capture.inputs import BATCH, Inputs, named, sized
+from compressor.errors import CaptureError
+from compressor.graph.tensors import Array, TensorSpec
+
+
+def choose_inputs(
+    declared: Sequence[TensorSpec], examples: Mapping[str, Array] | None
+) -> Inputs | None:
+    """Inputs from calibration samples where there are any, else as declared by `--input`.
+
+    With samples, the leading dimension that all of them share is the batch, and dynamic; other
+    dimensions are dynamic where a declared name says so, and a declared size for the batch bakes
+    it in. One declared input belongs to one array by position, several by name.
+
+    Returns:
+        None when nothing is known.
+
+    Raises:
+        CaptureError: What is declared contradicts the samples.
+    """
+    if not examples:
+        return _from_declared(tuple(declared)) if declared else None
+    arrays = {name: np.asarray(array) for name, array in examples.items()}
+    matched = _matched(declared, arrays)
+    lengths = [array.shape[0] for array in arrays.values() if array.ndim]
+    leading = next((spec.shape[0] for spec in matched.values() if spec.shape), None) or BATCH
+    specs = []
+    for name, array in arrays.items():
+        shared = array.ndim > 0 and array.shape[0] == lengths[0]
+        shape = (leading, *array.shape[1:]) if shared else array.shape
+        spec = TensorSpec(name, array.dtype, shape)
+        specs.append(_refined(spec, matched[name]) if name in matched else spec)
+    inputs = sized(tuple(specs), arrays)
+    _check_equal_names(inputs)
+    return inputs
+
+
+def _matched(declared: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> dict[str, TensorSpec]:
+    if len(declared) == len(arrays) == 1:
+        return {next(iter(arrays)): declared[0]}
+    unknown = [spec.name for spec in declared if spec.name not in arrays]
+    if unknown:
+        raise CaptureError(
+            f"--input declares {', '.join(unknown)}; the calibration data has {', '.join(arrays)}"
+        )
+    return {spec.name: spec for spec in declared}
+
+
+def _refined(found: TensorSpec, declared: TensorSpec) -> TensorSpec:
+    """The shape of the samples with what was declared about it."""
+    contradiction = CaptureError(
+        f"input {found.name}: --input declares {declared}, the calibration data has {found}",
+        hint="Correct --input, or preprocess the data to what the model takes.",
+    )
+    if len(declared.shape) != len(found.shape) or declared.dtype != found.dtype:
+        raise contradiction
+    for ours, theirs in zip(found.shape[1:], declared.shape[1:], strict=True):
+        if isinstance(theirs, int) and ours != theirs:
+            raise contradiction
+    declared = named(replace(declared, name=found.name))
+    return replace(found, shape=(*found.shape[:1], *declared.shape[1:]))
+
+
+def _check_equal_names(inputs: Inputs) -> None:
+    sizes = dict[str, int]()
+    for spec in inputs.specs:
+        for symbol, size in zip(spec.shape, inputs.samples[spec.name].shape, strict=True):
+            if isinstance(symbol, str) and sizes.setdefault(symbol, size) != size:
+                raise CaptureError(
+                    f"input {spec.name}: dimension {symbol!r} is {size} here and {sizes[symbol]} "
+                    "elsewhere in the calibration data"
+                )
+
+
+def _from_declared(declared: tuple[TensorSpec, ...]) -> Inputs:
+    names = [spec.name for spec in declared]
+    if len(set(names)) < len(names):
+        raise CaptureError(f"--input declares a name twice: {', '.join(names)}")
+    return sized(tuple(named(spec) for spec in declared), {})
+
+
+def bind_samples(
+    own: Sequence[TensorSpec], examples: Mapping[str, Array], what: str
+) -> dict[str, Array]:
+    """Samples for the inputs that a source has of its own, as a calibration set binds to them.
+
+    One binds by position, several by name, or by position if the arrays came without names; types
+    of a kind convert, and arrays that no input asks for are left out.
+
+    Args:
+        own: The source's inputs.
+        examples: Name → array, the leading dimension counting samples.
+        what: The source, to begin messages with.
+
+    Returns:
+        The source's name → array of its type.
+
+    Raises:
+        CaptureError: Names, types or shapes do not fit.
+    """
+    names = [spec.name for spec in own]
+    found = list(examples)
+    if tuple(found) == positional_names(len(found)) and len(found) in (len(own), len(own) + 1):
+        found = found[: len(own)]  # one more is the labels
+    if not set(names) <= set(found) and (len(found) == len(own) == 1 or _came_nameless(examples)):
+        arrays = dict(zip(names, (examples[name] for name in found), strict=False))
+    else:
+        arrays = {name: examples[name] for name in names if name in examples}
+    if len(arrays) < len(own):
+        raise CaptureError(
+            f"{what} takes {', '.join(map(str, own))}; the calibration data has "
+            f"{', '.join(examples)}",
+            hint="Several inputs bind by name: name the arrays as the model's inputs.",
+        )
+    return {spec.name: _fitted(spec, arrays[spec.name], what) for spec in own}
+
+
+def _came_nameless(examples: Mapping[str, Array]) -> bool:
+    return tuple(examples) == positional_names(len(examples))
+
+
+def _fitted(spec: TensorSpec, array: Array, what: str) -> Array:
+    # The number of samples is not a size: whatever batch the source has is cut from them.
+    sizes = zip(spec.shape[1:], array.shape[1:], strict=False)
+    fits = all(not isinstance(ours, int) or ours == theirs for ours, theirs in sizes)
+    convertible = is_convertible(array.dtype, spec.dtype)
+    if array.ndim != len(spec.shape) or not convertible or not fits:
+        found = TensorSpec(spec.name, array.dtype, array.shape)
+        raise CaptureError(
+            f"{what} takes {spec}; the calibration data has {found}",
+            hint="Preprocess the data to what the model takes.",
+        )
+    return array.astype(spec.dtype, copy=False)

@@ -1,0 +1,58 @@
+"""A user's module, borrowed: evaluation mode, CPU, no cache; given back as it was."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import torch
+
+from compressor.errors import CaptureError
+
+
+@contextmanager
+def borrowed(module: torch.nn.Module, inputs: Sequence[str]) -> Iterator[torch.nn.Module]:
+    """The module ready to be captured; its own state is restored afterwards.
+
+    A module on another device is copied to the CPU instead.
+
+    Args:
+        module: The user's module.
+        inputs: Names of the inputs: the key-value cache of transformers is turned off unless one
+            of them is a cache.
+
+    Raises:
+        CaptureError: The module has no weights yet (parameters on the meta device).
+    """
+    devices = {tensor.device.type for tensor in chain(module.parameters(), module.buffers())}
+    if "meta" in devices:
+        raise CaptureError(
+            "the model has parameters without data (on the meta device)",
+            hint="Load its weights first.",
+        )
+    if devices - {"cpu"}:
+        module = copy.deepcopy(module).to("cpu")
+    training = [(part, part.training) for part in module.modules() if hasattr(part, "training")]
+    caching = [] if _has_cache(inputs) else _caching_configs(module)
+    try:
+        for part, _ in training:
+            part.training = False
+        for config in caching:
+            config.use_cache = False
+        yield module
+    finally:
+        for part, flag in training:
+            part.training = flag
+        for config in caching:
+            config.use_cache = True
+
+
+def _caching_configs(module: torch.nn.Module) -> list[Any]:
+    found = [getattr(part, "config", None) for part in module.modules()]
+    unique = {id(config): config for config in found if config is not None}
+    return [config for config in unique.values() if getattr(config, "use_cache", False) is True]
+
+
+def _has_cache(inputs: Sequence[str]) -> bool:
+    return any("past" in name or "cache" in name for name in inputs)

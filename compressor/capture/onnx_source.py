@@ -1,0 +1,163 @@
+"""ONNX models as a source: brought to an opset that can be quantized, and run.
+
+There is nothing to compare with, as the model is its own source; unless its opset was raised:
+then it is compared with the model as it was.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import onnx_ir as ir
+
+from compressor.capture.captured import Captured, Log
+from compressor.capture.choice import bind_samples
+from compressor.capture.finishing import OLDEST_OPSET, raise_opset
+from compressor.capture.inputs import TRACED_BATCH, Inputs, named, sized
+from compressor.capture.parity import run
+from compressor.capture.verify import Evaluate, Expected, expectations, settle, verify
+from compressor.errors import CaptureError, GraphError
+from compressor.graph.invariants import check
+from compressor.graph.names import make_unique
+from compressor.graph.session import open_session
+from compressor.graph.shapes import input_specs, with_input_shapes
+from compressor.graph.tensors import Array, TensorSpec
+from compressor.records import Decision, Parity
+from compressor.relay import relayed
+from compressor.source import Source
+
+logger = logging.getLogger("compressor.capture")
+
+
+def capture_onnx(
+    source: Source,
+    declared: Sequence[TensorSpec],
+    examples: Mapping[str, Array] | None,
+    opset: int,
+) -> Captured:
+    """Take an ONNX model as it is; see `compressor.capture.capture`."""
+    assert source.model is not None
+    log = Log(source)
+    with relayed(logger):
+        model = source.model.clone()
+        make_unique(model)
+        check(model, "loading")
+        inputs = _inputs(model, declared, examples, source.description)
+        inputs, expected = _run(_evaluator(model, source.description), inputs)
+        log.decisions.append(
+            Decision(
+                subject="ONNX Runtime",
+                verdict="ok",
+                reason=f"loads the model and runs it on {inputs.described()}; it is its own "
+                "source, so there is nothing to compare it with",
+            )
+        )
+        if inputs.batch_symbol is not None and len(expected) == 1:
+            inputs = inputs.fixed()
+            model = with_input_shapes(model, inputs.specs)
+            log.notices.append(
+                f"the model declares a dynamic batch, and runs only at {inputs.batch}"
+            )
+        if inputs.batch_symbol is None:
+            log.notices.append(
+                f"the batch is baked in at {inputs.batch} (the model was exported so): the "
+                "artifact takes exactly so many samples at a time"
+            )
+        if not inputs.real:
+            log.notices.append("no calibration data: the model was run on seeded random inputs")
+        parity: tuple[Parity, ...] = ()
+        if model.opset_imports.get("", 0) < OLDEST_OPSET:
+            model, parity = _raised(model, expected, opset, log)
+    return log.captured(model, inputs, parity, "none: the model is ONNX")
+
+
+def _inputs(
+    model: ir.Model,
+    declared: Sequence[TensorSpec],
+    examples: Mapping[str, Array] | None,
+    what: str,
+) -> Inputs:
+    """The model's own inputs with samples bound to them, else with sizes that are declared."""
+    try:
+        specs = tuple(named(spec) for spec in input_specs(model))
+    except GraphError as error:
+        raise CaptureError(f"{what}: {error.message}") from error
+    if not specs:
+        raise CaptureError(f"{what} has no inputs")
+    if any(spec.dtype.kind == "O" for spec in specs):
+        raise CaptureError(f"{what} takes text: {', '.join(map(str, specs))}")
+    if examples:
+        return sized(specs, bind_samples(specs, examples, what))
+    inputs = sized(specs, {})
+    own = {spec.name: spec for spec in specs}
+    if len(own) == len(declared) == 1:
+        declared = [replace(declared[0], name=specs[0].name)]
+    for spec in declared:
+        if spec.name not in own or len(own[spec.name].shape) != len(spec.shape):
+            raise CaptureError(
+                f"--input declares {spec}; {what} takes {', '.join(map(str, specs))}"
+            )
+        pairs = zip(own[spec.name].shape, spec.shape, strict=True)
+        inputs = inputs.resized(
+            {ours: size for ours, size in pairs if isinstance(ours, str) and isinstance(size, int)}
+        )
+    return inputs
+
+
+def _evaluator(model: ir.Model, what: str) -> Evaluate:
+    """Runs the model as it was given."""
+    try:
+        session = open_session(model)
+    except GraphError as error:
+        raise CaptureError(f"{what}: {error.message}") from error
+    outputs = [value.name or "" for value in model.graph.outputs]
+
+    def evaluate(at: Inputs) -> Mapping[str, Array]:
+        try:
+            return run(session, at.arrays(), outputs)
+        except Exception as error:  # the runtime raises its own, unrelated classes
+            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise CaptureError(
+                f"{what} fails in ONNX Runtime on the inputs {at.described()}: {line}",
+                hint="Give calibration data, or name sizes that the model takes with --input "
+                "'name:float32[1,3,224,224]'.",
+            ) from error
+
+    return evaluate
+
+
+def _run(evaluate: Evaluate, inputs: Inputs) -> tuple[Inputs, tuple[Expected, ...]]:
+    """The model's outputs at sizes that it runs at; a dynamic batch may turn out to be 1."""
+    try:
+        settled = settle(evaluate, inputs)
+        return settled, expectations(evaluate, settled, "float32")
+    except CaptureError:
+        if inputs.batch_symbol is None or inputs.batch != TRACED_BATCH:
+            raise
+        try:
+            settled = settle(evaluate, inputs.resized({inputs.batch_symbol: 1}))
+            return settled, (Expected(settled, evaluate(settled)),)
+        except CaptureError:
+            pass
+        raise
+
+
+def _raised(
+    model: ir.Model, expected: Sequence[Expected], opset: int, log: Log
+) -> tuple[ir.Model, tuple[Parity, ...]]:
+    before = model.opset_imports.get("", 0)
+    model = raise_opset(model, opset)
+    after = model.opset_imports.get("", 0)
+    make_unique(model)
+    check(model, "raising the opset")
+    comparison = verify(model, expected, "float32")
+    if comparison.failures:
+        raise CaptureError(
+            f"{log.source.description}: raising the opset from {before} to {after} changed what "
+            f"the model computes: {'; '.join(comparison.failures[:3])}",
+            hint=f"Export the model with opset {opset}.",
+        )
+    log.notices.append(
+        f"opset raised from {before} to {after}: quantization needs {OLDEST_OPSET} or above"
+    )
+    return model, comparison.parity

@@ -1,0 +1,253 @@
+"""Capture of torch modules, TorchScript archives and exported programs.
+
+Several ways are tried in turn, and the first whose graph computes what the source computes, at
+two batch sizes, is taken:
+
+1. an exported program is translated as it is,
+2. the torch.export-based exporter with dynamic sizes,
+3. the TorchScript-based exporter with dynamic sizes,
+4. either with every size baked in.
+
+Neither exporter alone suffices: reshapes with unpacked sizes fail in the first, operators without
+a symbolic function in the second. TorchScript archives are for the second only.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+import onnx_ir as ir
+import torch
+
+from calibration.values import is_float
+from compressor.capture.binding import bind, without_labels
+from compressor.capture.captured import Captured, Log
+from compressor.capture.choice import choose_inputs
+from compressor.capture.exporting import INPUT, export_module, export_program, export_torchscript
+from compressor.capture.finishing import finish, rename_dimensions
+from compressor.capture.inputs import Inputs
+from compressor.capture.module_state import borrowed
+from compressor.capture.program import flat_program, program_inputs
+from compressor.capture.reference import FlatModule, coarsest_float, flat_module, to_numpy
+from compressor.capture.verify import Expected, expectations, settle, verify
+from compressor.errors import CaptureError, CompressorError
+from compressor.graph.tensors import Array, TensorSpec
+from compressor.relay import relayed
+from compressor.source import Source
+
+logger = logging.getLogger("compressor.capture")
+
+TRANSLATION = "translation of the exported program"
+TORCH_EXPORT = "torch.export-based exporter"
+TORCHSCRIPT = "TorchScript-based exporter"
+
+_EXPORTERS = {
+    "module": (TORCH_EXPORT, TORCHSCRIPT),
+    "torchscript": (TORCHSCRIPT,),
+    "exported program": (TORCH_EXPORT, TORCHSCRIPT),
+}
+
+_LINE = 240
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is captured: the source as a flat module, and inputs bound to it.
+
+    Attributes:
+        source: What it was made from.
+        flat: The source, ready to run.
+        inputs: With dynamic sizes, and arrays of them.
+        symbols: An exported program's own names of dynamic sizes → ours.
+    """
+
+    source: Source
+    flat: FlatModule
+    inputs: Inputs
+    symbols: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def computed_in(self) -> str:
+        """The coarsest floating-point type of the weights."""
+        return coarsest_float(list(chain(self.flat.parameters(), self.flat.buffers())))
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One way to capture: an exporter, and inputs of which some sizes may be dynamic."""
+
+    exporter: str
+    inputs: Inputs
+
+    @property
+    def name(self) -> str:
+        """For the record: `TorchScript-based exporter, every size baked in`."""
+        if self.exporter == TRANSLATION:
+            return self.exporter
+        sizes = "dynamic" if self.inputs.symbols else "every size baked in"
+        axes = f" {', '.join(self.inputs.symbols)}" if self.inputs.symbols else ""
+        return f"{self.exporter}, {sizes}{axes}"
+
+
+def capture_torch(
+    source: Source,
+    declared: Sequence[TensorSpec],
+    examples: Mapping[str, Array] | None,
+    opset: int,
+) -> Captured:
+    """Capture what is not ONNX yet; see `compressor.capture.capture`."""
+    log = Log(source)
+    with relayed(logger), torch.no_grad():
+        if source.kind == "exported program":
+            found = program_inputs(source.program, examples)
+            flat = flat_program(source.program, [spec.name for spec in found.inputs.specs])
+            return _capture(Subject(source, flat, found.inputs, found.symbols), opset, log)
+        inputs = choose_inputs(declared, _examples(source.module, examples))
+        if inputs is None:
+            raise CaptureError(
+                f"{source.description}: names, types and shapes of the inputs are not known",
+                hint="Give calibration data with --calib, or each input as "
+                "--input 'name:float32[batch,3,224,224]'.",
+            )
+        names = [spec.name for spec in inputs.specs]
+        binding = bind(source.module, names)
+        with borrowed(source.module, names) as module:
+            return _capture(Subject(source, flat_module(module, binding), inputs), opset, log)
+
+
+def _examples(
+    module: torch.nn.Module, examples: Mapping[str, Array] | None
+) -> Mapping[str, Array] | None:
+    """The samples without labels, in the floating-point type of a module of another precision."""
+    if not examples:
+        return None
+    kinds = {p.dtype for p in module.parameters() if p.dtype.is_floating_point}
+    one = next(iter(kinds)) if len(kinds) == 1 else torch.float32
+    dtype = to_numpy(torch.empty(0, dtype=one)).dtype
+    return {
+        name: examples[name].astype(dtype, copy=False)
+        if is_float(examples[name].dtype)
+        else examples[name]
+        for name in without_labels(module, list(examples))
+    }
+
+
+def _capture(subject: Subject, opset: int, log: Log) -> Captured:
+    def run_source(at: Inputs) -> Mapping[str, Array]:
+        outputs, notices = subject.flat.evaluate(at.arrays(), at.described())
+        log.notices += notices
+        return outputs
+
+    inputs = settle(run_source, subject.inputs)
+    computed_in = subject.computed_in
+    expected = expectations(run_source, inputs, computed_in)
+    for attempt in _attempts(inputs, subject.source.kind):
+        targets = expected if attempt.inputs.symbols else expected[:1]
+        captured = _try(subject, attempt, targets, computed_in, opset, log)
+        if captured is not None:
+            return captured
+    raise _failed(log)
+
+
+def _attempts(inputs: Inputs, kind: str) -> Iterator[Attempt]:
+    if kind == "exported program":
+        yield Attempt(TRANSLATION, inputs)
+    if inputs.symbols:
+        for exporter in _EXPORTERS[kind]:
+            yield Attempt(exporter, inputs)
+    for exporter in _EXPORTERS[kind]:
+        yield Attempt(exporter, inputs.fixed())
+
+
+def _try(
+    subject: Subject,
+    attempt: Attempt,
+    expected: Sequence[Expected],
+    computed_in: str,
+    opset: int,
+    log: Log,
+) -> Captured | None:
+    """One attempt: the capture, or None with the reason noted."""
+    try:
+        model = _export(subject, attempt, expected[0].outputs, opset)
+        comparison = verify(model, expected, computed_in)
+    except MemoryError:
+        raise
+    except Exception as error:  # exporters raise anything; the next one may succeed
+        logger.debug("%s failed", attempt.name, exc_info=True)
+        log.tried(attempt.name, one_line(error))
+        return None
+    if comparison.failures:
+        log.tried(attempt.name, "; ".join(comparison.failures[:3]))
+        return None
+    log.tried(attempt.name, None)
+    log.notices += [*comparison.notices, *_notices(subject, attempt.inputs)]
+    return log.captured(model, attempt.inputs, comparison.parity, attempt.exporter)
+
+
+def _export(
+    subject: Subject, attempt: Attempt, outputs: Mapping[str, Array], opset: int
+) -> ir.Model:
+    order, inputs, flat = subject.flat.order, attempt.inputs, subject.flat
+    found: list[ir.Value | None]
+    if attempt.exporter == TRANSLATION:
+        model = export_program(subject.source.program, opset)
+        rename_dimensions(model, subject.symbols)
+        found = list(model.graph.inputs)
+    elif attempt.exporter == TORCH_EXPORT:
+        model = export_module(flat, order, inputs, len(outputs), opset)
+        found = list(model.graph.inputs)
+    else:
+        model = export_torchscript(flat, order, inputs, len(outputs), opset)
+        by_name = {value.name: value for value in model.graph.inputs}
+        found = [by_name.get(INPUT.format(i)) for i in range(len(order))]
+    specs = {spec.name: spec for spec in inputs.specs}
+    return finish(
+        model,
+        inputs=[specs[name] for name in order],
+        found_inputs=found,
+        outputs=outputs,
+        batch=None if inputs.batch_symbol is None else (inputs.batch_symbol, inputs.batch),
+        opset=opset,
+        prefix="" if attempt.exporter == TRANSLATION else "source.",
+    )
+
+
+def _notices(subject: Subject, inputs: Inputs) -> list[str]:
+    notices = []
+    if not inputs.real:
+        notices.append(
+            "no calibration data: the graph was traced and compared with its source on seeded "
+            "random inputs"
+        )
+    if inputs.batch_symbol is None:
+        why = "no exporter keeps it dynamic"
+        if subject.inputs.batch_symbol is None:
+            program = subject.source.kind == "exported program"
+            why = "the program was exported so" if program else "as --input says"
+        notices.append(
+            f"the batch is baked in at {inputs.batch} ({why}): the artifact takes exactly so many "
+            "samples at a time"
+        )
+    return notices
+
+
+def _failed(log: Log) -> CaptureError:
+    lines = [f"  {decision.subject}: {decision.reason}" for decision in log.decisions]
+    return CaptureError(
+        "\n".join([f"{log.source.description} does not become an equivalent ONNX graph:", *lines]),
+        hint="-v shows what the exporters say; or export the model to ONNX yourself and pass "
+        "the .onnx file.",
+    )
+
+
+def one_line(error: BaseException) -> str:
+    """Type and first line of the deepest cause of an error."""
+    while isinstance(error.__cause__, BaseException):
+        error = error.__cause__
+    if isinstance(error, CompressorError):
+        return error.message.splitlines()[0]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return said if len(said) <= _LINE else f"{said[: _LINE - 4]} ..."

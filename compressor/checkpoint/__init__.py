@@ -1,0 +1,182 @@
+"""A path, or a live object, becomes the source of a capture: safely, and by its content."""
+
+import inspect
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+
+from compressor.checkpoint.exported import load_exported
+from compressor.checkpoint.kinds import FileKind, find_kind
+from compressor.checkpoint.statedict import WRAPPERS, find_state_dict, load_into, summary
+from compressor.checkpoint.torch_files import (
+    load_safetensors,
+    load_torchscript,
+    require,
+    unpickle,
+)
+from compressor.errors import CheckpointError, UsageError
+from compressor.graph.files import load_model
+from compressor.recipe import ModelOptions
+from compressor.relay import relayed
+from compressor.source import Source
+from compressor.userfile import load_object, user_errors
+
+logger = logging.getLogger(__name__)
+
+_TRUSTED = "the file's pickle was trusted: code in it has run"
+
+
+def load_checkpoint(path: Path, options: ModelOptions) -> Source:
+    """Load a model file of any supported kind; the kind is found from the content.
+
+    A `torch.export` archive, a TorchScript archive and an ONNX model are complete. A state dict
+    (of `torch.save` or safetensors) needs `options.factory`. A pickled `nn.Module` needs
+    `options.trust_pickle`. Torch is imported for all but ONNX.
+
+    Args:
+        path: The file.
+        options: Factory, its arguments, and whether a pickle may run code.
+
+    Raises:
+        CheckpointError: The file is unreadable, unsafe, of an unknown kind, or does not fit the
+            factory; or torch is needed and missing.
+    """
+    kind = find_kind(path)
+    if kind == "onnx":
+        return Source("onnx", str(path), path, model=load_model(path), notices=_idle(kind, options))
+    if kind == "exported program":
+        program, trusted = load_exported(path, trust=options.trust_pickle)
+        notices = (*_idle(kind, options), *((_TRUSTED,) if trusted else ()))
+        return Source(kind, str(path), path, program=program, notices=notices)
+    if kind == "torchscript":
+        module = load_torchscript(path)
+        return Source(kind, str(path), path, module=module, notices=_idle(kind, options))
+    if kind == "safetensors":
+        return _from_state(path, load_safetensors(path), options, ())
+    return _from_pickle(path, kind, options)
+
+
+def source_of(model: object) -> Source:
+    """The source of a live object: a module, an exported program, or an ONNX model in memory.
+
+    Wrappers (`DataParallel`, `torch.compile`) are taken off. The object is not changed.
+
+    Raises:
+        UsageError: It is none of these.
+    """
+    if isinstance(model, Source):
+        return model
+    if isinstance(model, ir.Model):
+        return Source("onnx", f"onnx_ir.Model {model.graph.name or ''}".strip(), model=model)
+    if isinstance(model, onnx.ModelProto):
+        return Source("onnx", f"ModelProto {model.graph.name}".strip(), model=ir.from_proto(model))
+    torch: Any = sys.modules.get("torch")
+    if torch is not None:
+        if isinstance(model, torch.export.ExportedProgram):
+            return Source("exported program", "exported program", program=model)
+        if isinstance(model, torch.jit.ScriptModule):
+            name = getattr(model, "original_name", type(model).__name__)
+            return Source("torchscript", f"TorchScript {name}", module=model)
+        if isinstance(model, torch.nn.Module):
+            module = _unwrapped(model, torch)
+            return Source("module", type(module).__name__, module=module)
+    raise UsageError(
+        f"expected a path, an nn.Module, an ExportedProgram, a ScriptModule or an onnx_ir.Model, "
+        f"found {type(model).__name__}"
+    )
+
+
+def _from_pickle(path: Path, kind: FileKind, options: ModelOptions) -> Source:
+    loaded, trusted = unpickle(path, trust=options.trust_pickle, legacy=kind == "legacy torch")
+    notices = (_TRUSTED,) if trusted else ()
+    torch: Any = require("torch", path)
+    candidates = [loaded]
+    if isinstance(loaded, Mapping):
+        candidates += [loaded[key] for key in WRAPPERS if key in loaded]
+    for candidate in candidates:
+        if isinstance(candidate, torch.nn.Module):
+            module = _unwrapped(candidate, torch).eval()
+            notices = (*notices, *_idle("pickled module", options))
+            return Source("module", str(path), path, module=module, notices=notices)
+    state, more = find_state_dict(loaded, str(path))
+    return _from_state(path, state, options, (*notices, *more))
+
+
+def _from_state(
+    path: Path, state: Mapping[str, Any], options: ModelOptions, notices: tuple[str, ...]
+) -> Source:
+    if options.factory is None:
+        raise CheckpointError(
+            f"{path} is a state dict: weights without an architecture ({summary(state)})",
+            hint="Name what builds the module: --model package.module:factory or "
+            "--model file.py:factory, its arguments by --model-args.",
+        )
+    with relayed(logger):
+        module = build_module(options.factory, options.args)
+    more = load_into(module, state, f"{path} in {options.factory}")
+    return Source("module", str(path), path, module=module.eval(), notices=(*notices, *more))
+
+
+def build_module(factory: str, arguments: Mapping[str, Any]) -> Any:
+    """Call the user's factory: a function or class of `package.module:name` or `file.py:name`.
+
+    Raises:
+        CheckpointError: It cannot be imported, fails (with the user's own file and line), or
+            returns something else than an `nn.Module`.
+    """
+    torch: Any = require("torch", Path(factory))
+    found = load_object(factory, "model factory", error=CheckpointError)
+    if not isinstance(found, torch.nn.Module):
+        if not callable(found):
+            raise CheckpointError(
+                f"model factory {factory}: expected a function or class, found a "
+                f"{type(found).__name__}"
+            )
+        with user_errors(f"model factory {factory}", error=CheckpointError):
+            _check_arguments(found, factory, arguments)
+            found = found(**arguments)
+    if not isinstance(found, torch.nn.Module):
+        raise CheckpointError(
+            f"model factory {factory} should return an nn.Module and returned a "
+            f"{type(found).__name__}"
+        )
+    return _unwrapped(found, torch)
+
+
+def _check_arguments(factory: Any, name: str, arguments: Mapping[str, Any]) -> None:
+    # A call that cannot be bound would be blamed on our own line.
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):  # builtins may have none
+        return
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        raise CheckpointError(
+            f"model factory {name}{signature}: {error}",
+            hint="Pass its arguments by --model-args, as in --model-args depth=20.",
+        ) from error
+
+
+def _unwrapped(module: Any, torch: Any) -> Any:
+    while True:
+        if isinstance(module, torch.nn.DataParallel | torch.nn.parallel.DistributedDataParallel):
+            module = module.module
+        elif type(module).__name__ == "OptimizedModule" and hasattr(module, "_orig_mod"):
+            module = module._orig_mod
+        else:
+            return module
+
+
+def _idle(kind: str, options: ModelOptions) -> tuple[str, ...]:
+    if options.factory is None:
+        return ()
+    return (f"--model {options.factory} was not used: a file of kind {kind!r} is complete",)
+
+
+__all__ = ["Source", "build_module", "load_checkpoint", "source_of"]

@@ -1,0 +1,160 @@
+"""What the user asks for. Every field is a recipe key, a CLI flag and a Python argument."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from calibration.preprocess import Preprocess
+from compressor.errors import RecipeError
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """Base of the recipe's sections."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelOptions(Section):
+    """How the checkpoint becomes a module."""
+
+    factory: str | None = Field(
+        None, description="package.module:factory or file.py:factory, for a state dict."
+    )
+    args: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments for it.")
+    trust_pickle: bool = Field(
+        False, description="Unpickle a whole module; this runs code from the file."
+    )
+    inputs: tuple[str, ...] = Field(
+        (), description="name:dtype[dim,...] per input; names of dimensions are dynamic."
+    )
+
+
+class DataOptions(Section):
+    """Calibration and evaluation data."""
+
+    calib: str | None = Field(None, description="Calibration data: a path or file.py:function.")
+    eval: str | None = Field(None, description="Evaluation data, with labels: likewise.")
+    samples: Positive | None = Field(None, description="Use at most so many calibration samples.")
+    preprocess: Preprocess = Preprocess()
+
+
+class QuantizeOptions(Section):
+    """Quantization."""
+
+    mode: Literal["int8", "none"] = Field("int8", description="int8, or none: fold only.")
+    ranges: str = Field("minmax", description="Range method: a module of calibration.ranges.")
+    cpu: Literal["host", "vnni", "avx2", "arm64"] = Field(
+        "host", description="CPU of the deployment; avx2 has no VNNI and gets 7-bit weights."
+    )
+    keep_slower: bool = Field(False, description="Ship INT8 even where it is not faster.")
+    batch: Positive = Field(32, description="Samples per calibration step.")
+
+
+class MeasureOptions(Section):
+    """The deciding configuration and the metric."""
+
+    batch: Positive = Field(1, description="Deciding batch size.")
+    threads: Annotated[int, Field(ge=0)] = Field(1, description="Deciding threads; 0 is all.")
+    metric: str | None = Field(
+        None, description="accuracy, top5, f1, mse, psnr, cosine, sqnr or file.py:function."
+    )
+    seconds: Annotated[float, Field(gt=0)] = Field(
+        4.0, description="Time for the deciding latency measurement; others take half."
+    )
+
+
+class Recipe(Section):
+    """What is asked for, whole. `compress recipe` prints it as documented TOML."""
+
+    target: str = Field("ort", description="The runtime: see `compress targets`.")
+    seed: int = Field(0, description="Seed of every random choice.")
+    model: ModelOptions = ModelOptions()
+    data: DataOptions = DataOptions()
+    quantize: QuantizeOptions = QuantizeOptions()
+    measure: MeasureOptions = MeasureOptions()
+    output: Path | None = Field(
+        None, description="Output folder; default: the checkpoint's name with -TARGET."
+    )
+
+
+def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:
+    """Read a TOML recipe and lay `overrides` over it.
+
+    Paths in the file are relative to the working directory, as they are on the command line.
+
+    Raises:
+        RecipeError: The file cannot be read, is not TOML, or holds an unknown or invalid field.
+    """
+    document: dict[str, Any] = {}
+    if path is not None:
+        try:
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise RecipeError(f"recipe {path} cannot be read: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise RecipeError(f"recipe {path} is not TOML: {error}") from error
+    try:
+        return Recipe.model_validate(_merged(document, overrides))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        field = ".".join(str(part) for part in problem["loc"])
+        where = "the command line" if path is None else str(path)
+        raise RecipeError(
+            f"{where}: field {field!r}: {problem['msg']}",
+            hint="`compress recipe` prints every field with its meaning.",
+        ) from error
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The recipe as TOML, each field under its description; unset fields are commented out."""
+    lines = ["# Recipe of `compress`. Command-line flags override it.", ""]
+    lines += _fields(recipe)
+    for name, value in recipe:
+        if isinstance(value, BaseModel):
+            lines += _section(name, value)
+    return "\n".join(lines) + "\n"
+
+
+def _section(name: str, section: BaseModel) -> list[str]:
+    lines = ["", f"[{name}]"]
+    doc = (type(section).__doc__ or "").strip().splitlines()
+    lines += [f"# {doc[0]}"] if doc else []
+    lines += _fields(section)
+    for key, value in section:
+        if isinstance(value, BaseModel):
+            lines += _section(f"{name}.{key}", value)
+    return lines
+
+
+def _fields(section: BaseModel) -> list[str]:
+    lines = []
+    for name, value in section:
+        if isinstance(value, BaseModel):
+            continue
+        lines.append(f"# {type(section).model_fields[name].description}")
+        lines.append(f"# {name} =" if value is None else f"{name} = {_toml(value)}")
+    return lines
+
+
+def _toml(value: object) -> str:
+    """A TOML literal; JSON's are TOML's for text, numbers and booleans."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        known = merged.get(key)
+        if isinstance(known, dict) and isinstance(value, dict):
+            value = _merged(known, value)  # noqa: PLW2901 - the section, laid over the one below
+        merged[key] = value
+    return merged

@@ -1,0 +1,68 @@
+"""Inputs find their parameters of `forward`."""
+
+import pytest
+
+from compressor.capture.binding import Binding, bind, without_labels
+from compressor.errors import CaptureError
+
+
+class Module:
+    """`bind` looks at nothing but `forward`."""
+
+    def __init__(self, forward):
+        self.forward = forward
+
+
+def _bind(forward, *names):
+    return bind(Module(forward), names)
+
+
+def test_a_single_input_binds_by_position_whatever_its_name():
+    assert _bind(lambda x, mask=None: 0, "image") == Binding(("image",), {})
+    assert _bind(lambda *tensors: 0, "image") == Binding(("image",), {})
+    assert _bind(lambda **inputs: 0, "image") == Binding((), {"image": "image"})
+
+
+def test_a_single_input_binds_by_name_where_that_is_all_that_is_needed():
+    assert _bind(lambda ids=None, pixels=None: 0, "pixels") == Binding((), {"pixels": "pixels"})
+    # By the name of an optional parameter, the one that is needed would go without.
+    assert _bind(lambda x, mask=None: 0, "mask") == Binding(("mask",), {})
+
+
+def test_a_single_input_of_a_keyword_only_module():
+    assert _bind(lambda *, scale=1, x: 0, "image") == Binding((), {"x": "image"})
+    assert _bind(lambda *, x=None: 0, "image") == Binding((), {"x": "image"})
+
+
+def test_several_bind_by_name_in_the_order_of_forward():
+    binding = _bind(lambda a, b, /, c, *, d, e=None: 0, "d", "c", "b", "a")
+    assert binding == Binding(("a", "b"), {"c": "c", "d": "d"})
+    assert binding.order == ("a", "b", "c", "d")
+
+
+def test_several_into_variadic_parameters():
+    assert _bind(lambda *xs: 0, "b", "a") == Binding(("b", "a"), {})
+    assert _bind(lambda x, **rest: 0, "y", "x") == Binding((), {"x": "x", "y": "y"})
+
+
+def test_strangers_are_named_with_the_signature():
+    with pytest.raises(CaptureError) as info:
+        _bind(lambda ids, mask=None: 0, "ids", "attention_mask")
+    assert "forward(ids, mask=None) does not fit the inputs ids, attention_mask" in str(info.value)
+
+
+def test_missing_inputs_are_named():
+    with pytest.raises(CaptureError, match="needs mask, and there is no such input; found x"):
+        _bind(lambda ids, mask: 0, "x")
+    with pytest.raises(CaptureError, match="needs b,"):
+        _bind(lambda a, b, c: 0, "a", "c")
+
+
+def test_arrays_without_names_bind_by_position_and_one_more_is_the_labels():
+    assert _bind(lambda a, b: 0, "input_0", "input_1") == Binding(("input_0", "input_1"), {})
+    module = Module(lambda a, mask=None: 0)
+    assert without_labels(module, ["input_0", "input_1"]) == ("input_0",)
+    assert without_labels(module, ["a", "mask"]) == ("a", "mask")
+    assert without_labels(Module(lambda a, b: 0), ["input_0", "input_1"]) == ("input_0", "input_1")
+    with pytest.raises(CaptureError, match="does not fit"):
+        _bind(lambda a: 0, "input_0", "input_1", "input_2")

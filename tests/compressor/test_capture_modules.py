@@ -1,0 +1,410 @@
+"""Live modules and TorchScript: what is captured computes what the module computes."""
+
+import copy
+import dataclasses
+import io
+import logging
+import re
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from compressor.capture import Captured, capture, parse_input
+from compressor.checkpoint import source_of
+from compressor.errors import CaptureError
+from compressor.graph.session import open_session
+from compressor.graph.shapes import input_specs, output_specs
+
+torch = pytest.importorskip("torch")
+nn = torch.nn
+OPSET = 21
+
+
+def _capture(module, *, declared=None, examples=None, opset=OPSET) -> Captured:
+    inputs = None if declared is None else [parse_input(text) for text in declared]
+    return capture(source_of(module), inputs=inputs, examples=examples, opset=opset)
+
+
+def _images(n=4):
+    return np.random.default_rng(0).standard_normal((n, 3, 8, 8), np.float32)
+
+
+def _operators(captured):
+    return [node.op_type for node in captured.model.graph]
+
+
+def _tried(captured):
+    return [(d.subject, d.verdict) for d in captured.record.decisions]
+
+
+class Convolutional(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.bn = nn.BatchNorm2d(4)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, x):
+        return self.head(self.drop(self.bn(self.conv(x)).relu()).mean((2, 3)))
+
+
+@pytest.fixture(scope="module")
+def module():
+    torch.manual_seed(0)
+    module = Convolutional()
+    module.bn.running_mean.normal_()
+    module.train()
+    module.drop.eval()
+    module.config = type("Config", (), {"use_cache": True})()
+    return module
+
+
+@pytest.fixture(scope="module")
+def state(module):
+    """The module's state before anything is captured."""
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def captured(module, state):
+    return _capture(module, examples={"image": _images(8)})
+
+
+def _scripted(module):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return torch.jit.script(module)
+
+
+def test_dynamic_batch_names_and_parity(module, captured):
+    assert [str(s) for s in input_specs(captured.model)] == ["image:float32[batch,3,8,8]"]
+    assert [str(s) for s in output_specs(captured.model)] == ["output:float32[batch,5]"]
+    assert [p.batch for p in captured.parity] == [2, 1]
+    assert all(0 <= p.max_absolute <= p.tolerance < 0.1 for p in captured.parity)
+    assert captured.record.notices == ()
+    assert _tried(captured) == [("torch.export-based exporter, dynamic batch", "ok")]
+    with torch.no_grad():
+        expected = copy.deepcopy(module).eval()(torch.from_numpy(_images(7))).numpy()
+    (found,) = open_session(captured.model).run(None, {"image": _images(7)})
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_batch_norm_stays_unfolded_and_weights_keep_their_names(captured):
+    assert "BatchNormalization" in _operators(captured)
+    assert {"conv.weight", "bn.running_mean", "head.bias"} <= set(captured.model.graph.initializers)
+
+
+def test_weights_need_no_torch_and_nothing_of_the_machine_is_kept(captured):
+    for value in captured.model.graph.initializers.values():
+        assert type(value.const_value) is ir.Tensor
+        assert isinstance(value.const_value.raw, np.ndarray)
+    serialized = ir.to_proto(captured.model).SerializeToString()
+    assert __file__.encode() not in serialized
+    assert b"stack_trace" not in serialized
+
+
+def test_two_captures_are_equal(module, captured):
+    again = _capture(module, examples={"image": _images(8)})
+    one, other = (ir.to_proto(c.model).SerializeToString() for c in (captured, again))
+    assert one == other
+
+
+def test_a_live_module_is_given_back_as_it_was(module, state, captured):
+    assert module.training
+    assert not module.drop.training
+    assert module.bn.training
+    assert module.config.use_cache is True
+    assert state.keys() == module.state_dict().keys()
+    assert all(torch.equal(value, state[name]) for name, value in module.state_dict().items())
+
+
+def test_cache_is_turned_off_while_capturing():
+    class Cached(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.config = type("Config", (), {"use_cache": True})()
+
+        def forward(self, x):
+            return {"logits": x * 2, "past": x + 1 if self.config.use_cache else None}
+
+    captured = _capture(Cached(), examples={"x": _images()})
+    assert [s.name for s in output_specs(captured.model)] == ["logits"]
+
+
+def test_one_sample_is_repeated_so_that_the_batch_is_never_traced_at_one():
+    captured = _capture(_scripted(Convolutional()), examples={"image": _images(1)})
+    assert input_specs(captured.model)[0].shape[0] == "batch"
+    assert [p.batch for p in captured.parity] == [2, 1]
+
+
+class Pair(NamedTuple):
+    low: torch.Tensor
+    high: torch.Tensor
+
+
+@dataclasses.dataclass
+class Result:
+    logits: torch.Tensor
+    states: tuple
+    loss: torch.Tensor | None = None
+
+
+class Nested(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(11, 4)
+
+    def forward(self, ids, *, mask, scale=None):
+        hidden = self.embed(ids) * mask.unsqueeze(-1)
+        pair = Pair(hidden - 1, hidden + 1)
+        return Result(hidden.sum(-1), (hidden, {"pair": pair, "count": 3}, [ids, None]))
+
+
+def test_several_inputs_integers_keyword_only_and_nested_outputs():
+    rng = np.random.default_rng(0)
+    # The data's order is not forward's, and its ids must not be taken for the mask.
+    examples = {
+        "mask": rng.integers(0, 2, (4, 6)).astype(np.float32),
+        "ids": rng.integers(0, 11, (4, 6)),
+    }
+    captured = _capture(Nested(), examples=examples)
+    assert [str(s) for s in input_specs(captured.model)] == [
+        "ids:int64[batch,6]",
+        "mask:float32[batch,6]",
+    ]
+    assert [s.name for s in output_specs(captured.model)] == [
+        "logits",
+        "states_0",
+        "states_1_pair_low",
+        "states_1_pair_high",
+        "states_2_0",
+    ]
+    assert captured.record.notices == (
+        "output 'states.1.count' is no tensor but of type int: left out",
+    )
+    exact = [p for p in captured.parity if p.output == "states_2_0"]
+    assert [(p.max_absolute, p.tolerance) for p in exact] == [(0, 0), (0, 0)]
+
+
+def test_symbols_of_declared_inputs_are_dynamic_and_equal_names_equal():
+    captured = _capture(
+        Nested(), declared=["ids:int64[n,length]", "mask:float32[n,length]"], examples=None
+    )
+    assert [str(s) for s in input_specs(captured.model)] == [
+        "ids:int64[n,length]",
+        "mask:float32[n,length]",
+    ]
+    assert any("seeded random" in notice for notice in captured.record.notices)
+    session = open_session(captured.model)
+    feeds = {"ids": np.ones((3, 5), np.int64), "mask": np.ones((3, 5), np.float32)}
+    assert session.run(["logits"], feeds)[0].shape == (3, 5)
+
+
+def test_declared_names_make_dimensions_of_samples_dynamic():
+    rng = np.random.default_rng(0)
+    examples = {"ids": rng.integers(0, 11, (4, 6)), "mask": np.ones((4, 6), np.float32)}
+    captured = _capture(
+        Nested(), declared=["ids:int64[batch,length]", "mask:float32[batch,length]"],
+        examples=examples,
+    )  # fmt: skip
+    assert input_specs(captured.model)[0].shape == ("batch", "length")
+    assert captured.record.parameters["samples"] == "real"
+
+
+class OnlyTorchScript(nn.Module):
+    """A branch on data fails in torch.export, and is baked in by tracing."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = Convolutional()
+
+    def forward(self, x, unused=None):
+        if x.abs().sum() >= 0:
+            return self.body(x)
+        return x
+
+
+def test_falls_back_to_the_torchscript_exporter_and_says_so():
+    captured = _capture(OnlyTorchScript(), examples={"x": _images()})
+    assert _tried(captured) == [
+        ("torch.export-based exporter, dynamic batch", "failed"),
+        ("TorchScript-based exporter, dynamic batch", "ok"),
+    ]
+    assert all("\n" not in d.reason for d in captured.record.decisions)
+    assert "BatchNormalization" in _operators(captured)
+    assert "body.conv.weight" in captured.model.graph.initializers
+    assert input_specs(captured.model)[0].shape[0] == "batch"
+    assert captured.model.opset_imports[""] == OPSET
+
+
+def test_inputs_that_nothing_reads_stay_inputs():
+    examples = {"x": _images(), "unused": np.ones((4, 2), np.float32)}
+    captured = _capture(OnlyTorchScript(), examples=examples)
+    assert captured.record.parameters["exporter"] == "TorchScript-based exporter"
+    assert [str(s) for s in input_specs(captured.model)] == [
+        "x:float32[batch,3,8,8]",
+        "unused:float32[batch,2]",
+    ]
+
+
+class Baked(nn.Module):
+    def forward(self, x):
+        n = int(x.shape[0])
+        return x.reshape(n, -1).sum(1)
+
+
+def test_a_baked_batch_is_a_notice():
+    captured = _capture(Baked(), examples={"x": _images()})
+    assert input_specs(captured.model)[0].shape == (2, 3, 8, 8)
+    assert [p.batch for p in captured.parity] == [2]
+    assert [verdict for _, verdict in _tried(captured)] == ["failed", "failed", "ok"]
+    assert "batch is baked in at 2" in captured.record.notices[0]
+    assert "no exporter keeps it dynamic" in captured.record.notices[0]
+
+
+def test_a_declared_batch_size_is_baked_in():
+    captured = _capture(
+        _scripted(Convolutional()), declared=["x:float32[1,3,8,8]"], examples={"image": _images()}
+    )
+    assert [str(s) for s in input_specs(captured.model)] == ["image:float32[1,3,8,8]"]
+    assert "as --input says" in captured.record.notices[0]
+
+
+def test_clashing_names_are_made_unique():
+    class Clashing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Embedding(5, 3)
+
+        def forward(self, relu) -> dict[str, torch.Tensor]:
+            embedding = self.embedding(relu.long())
+            return {"relu": relu, "embedding": embedding.relu(), "again": embedding.relu()}
+
+    captured = _capture(_scripted(Clashing()), examples={"relu": np.ones((4, 2), np.float32)})
+    assert [s.name for s in input_specs(captured.model)] == ["relu"]
+    assert [s.name for s in output_specs(captured.model)] == ["relu_out", "embedding", "again"]
+    open_session(captured.model)
+
+
+def test_samples_take_the_precision_of_the_module():
+    captured = _capture(_scripted(nn.Linear(3, 2).half()), examples={"x": np.ones((8, 3), "f4")})
+    assert [str(s) for s in input_specs(captured.model)] == ["x:float16[batch,3]"]
+    assert captured.parity[0].tolerance > 1e-3
+
+
+def test_random_modules_are_refused_as_such():
+    class Noisy(nn.Module):
+        def forward(self, x):
+            return x + torch.rand_like(x)
+
+    with pytest.raises(CaptureError, match="not deterministic: output 'output'"):
+        _capture(Noisy(), examples={"x": _images()})
+
+
+def test_a_failing_module_is_blamed_on_its_own_line():
+    class Failing(nn.Module):
+        def forward(self, x):
+            return x.reshape(7, 11)
+
+    with pytest.raises(CaptureError, match=r"float32\[2,3,8,8\].*test_capture_modules\.py:\d+"):
+        _capture(Failing(), examples={"x": _images()})
+
+
+@pytest.mark.parametrize("result", [None, 3, {"a": None, "b": [1]}])
+def test_a_module_without_tensors_is_refused(result):
+    class Empty(nn.Module):
+        def forward(self, x):
+            return result
+
+    with pytest.raises(CaptureError, match="should return tensors"):
+        _capture(Empty(), examples={"x": _images()})
+
+
+def test_unknown_inputs_are_asked_for():
+    with pytest.raises(CaptureError, match="not known") as info:
+        _capture(Convolutional())
+    assert "--input" in info.value.hint
+
+
+def test_what_no_exporter_captures_lists_every_attempt_with_its_error():
+    class ThroughNumpy(nn.Module):
+        def forward(self, x):  # opaque to torch.export, a constant to tracing
+            return x + torch.from_numpy(np.sort(x.numpy()[0]))
+
+    with pytest.raises(CaptureError) as info:
+        _capture(ThroughNumpy(), examples={"x": _images()})
+    lines = info.value.message.splitlines()[1:]
+    assert [line.split(":")[0].strip() for line in lines] == [
+        "torch.export-based exporter, dynamic batch",
+        "TorchScript-based exporter, dynamic batch",
+        "torch.export-based exporter, every size baked in",
+        "TorchScript-based exporter, every size baked in",
+    ]
+    for line in lines[1::2]:
+        assert re.search(r"output 'output' at batch 2: maximum error \S+ .*tolerance \S+", line)
+
+
+def test_a_graph_that_is_wrong_at_another_batch_is_not_taken():
+    class Sized(nn.Module):
+        def forward(self, x):
+            return x * 2 if x.shape[0] == 1 else x * 3
+
+    captured = _capture(Sized(), examples={"x": _images()})
+    first, *_ = captured.record.decisions
+    assert first.verdict == "failed"
+    assert "output 'output' at batch 1: maximum error" in first.reason
+    assert captured.record.parameters["batch"] == 2
+
+
+def test_meta_modules_are_refused():
+    with torch.device("meta"):
+        module = nn.Linear(3, 2)
+    with pytest.raises(CaptureError, match="meta device"):
+        _capture(module, examples={"x": np.ones((4, 3), np.float32)})
+
+
+def test_exporters_keep_quiet(capfd, caplog):
+    with warnings.catch_warnings(), caplog.at_level(logging.DEBUG, "compressor.capture"):
+        warnings.simplefilter("error")
+        _capture(OnlyTorchScript(), examples={"x": _images()})
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "")
+    assert {r.levelno for r in caplog.records} == {logging.DEBUG}
+    assert any("Warning" in r.getMessage() for r in caplog.records)
+
+
+class Branching(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.bn = nn.BatchNorm2d(4)
+
+    def forward(self, x, extra: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        y = self.bn(self.conv(x))
+        if x.sum() > 0:
+            y = y + 1
+        if extra is not None:
+            y = y * extra
+        return {"y": y, "mean": y.mean([1, 2, 3])}
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_torchscript_keeps_its_control_flow(frozen):
+    scripted = _scripted(Convolutional() if frozen else Branching()).eval()
+    archive = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.save(torch.jit.freeze(scripted) if frozen else scripted, archive)
+        archive.seek(0)
+        loaded = torch.jit.load(archive)
+    captured = _capture(loaded, examples={"x": _images()})
+    assert _tried(captured) == [("TorchScript-based exporter, dynamic batch", "ok")]
+    specs = output_specs(captured.model)
+    assert [(s.name, s.shape[0]) for s in specs] == (
+        [("output", "batch")] if frozen else [("y", "batch"), ("mean", "batch")]
+    )
+    assert ("If" in _operators(captured)) != frozen

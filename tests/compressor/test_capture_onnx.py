@@ -1,0 +1,121 @@
+"""ONNX models as a source: taken as they are, run, and raised from old opsets."""
+
+import subprocess
+import sys
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from compressor.capture import capture, parse_input
+from compressor.checkpoint import source_of
+from compressor.errors import CaptureError, GraphError
+from compressor.graph.shapes import input_specs
+
+HEADER = '<ir_version: 8, opset_import: ["" : {opset}]>'
+LINEAR = """agraph (float[{batch}, 3] x) => (float[{batch}, 2] y)
+<float[3, 2] w = {{1, 2, 3, 4, 5, 6}}> {{ y = MatMul(x, w) }}"""
+
+
+def _model(graph=LINEAR, *, opset=17, batch="N"):
+    return ir.from_onnx_text(HEADER.format(opset=opset) + graph.format(batch=batch))
+
+
+def _capture(model, *, declared=(), examples=None, opset=21):
+    inputs = [parse_input(text) for text in declared]
+    return capture(source_of(model), inputs=inputs, examples=examples, opset=opset)
+
+
+def test_a_model_is_taken_as_it_is():
+    model = _model()
+    before = ir.to_proto(model).SerializeToString()
+    captured = _capture(model, examples={"image": np.ones((4, 3), np.float32)})
+    assert [str(s) for s in input_specs(captured.model)] == ["x:float32[N,3]"]
+    assert captured.model.opset_imports[""] == 17
+    assert captured.parity == ()
+    assert captured.record.notices == ()
+    (decision,) = captured.record.decisions
+    assert (decision.subject, decision.verdict) == ("ONNX Runtime", "ok")
+    assert "nothing to compare" in decision.reason
+    assert captured.record.parameters["batch"] == "dynamic"
+    assert ir.to_proto(model).SerializeToString() == before
+
+
+def test_a_baked_batch_and_missing_data_are_notices():
+    captured = _capture(_model(batch=5))
+    assert captured.record.parameters["batch"] == 5
+    baked, random = captured.record.notices
+    assert "batch is baked in at 5" in baked
+    assert "seeded random" in random
+
+
+RESHAPED = """agraph (float[{batch}, 4] x) => (float[{batch}, 4] y)
+<int64[2] shape = {{1, 4}}> {{ y = Reshape(x, shape) }}"""
+
+
+def test_a_batch_that_is_only_declared_dynamic_is_baked_in():
+    captured = _capture(_model(RESHAPED))
+    assert input_specs(captured.model)[0].shape == (1, 4)
+    assert "declares a dynamic batch, and runs only at 1" in captured.record.notices[0]
+
+
+DROPOUT = """agraph (float[{batch}, 3] x) => (float[{batch}, 3] y)
+{{ h = Dropout <ratio = 0.5> (x)  y = Softmax <axis = 1> (h) }}"""
+
+
+def test_old_opsets_are_raised_and_compared():
+    captured = _capture(_model(DROPOUT, opset=11))
+    assert captured.model.opset_imports[""] >= 13
+    assert [(p.output, p.batch) for p in captured.parity] == [("y", 2), ("y", 1)]
+    assert any("opset raised from 11 to" in notice for notice in captured.record.notices)
+
+
+def test_sizes_may_be_declared_where_the_model_does_not_say():
+    pooled = """agraph (float[{batch}, 1, h, w] x) => (float[{batch}, 1, a, b] y)
+    {{ y = AveragePool <kernel_shape = [30, 30]> (x) }}"""
+    captured = _capture(_model(pooled), declared=["x:float32[N,1,40,50]"])
+    assert "x:float32[2,1,40,50]" in captured.record.decisions[0].reason
+    # Without, larger sizes are tried.
+    assert "x:float32[2,1,64,64]" in _capture(_model(pooled)).record.decisions[0].reason
+
+
+def test_data_that_does_not_fit_is_refused():
+    with pytest.raises(CaptureError, match=r"takes x:float32\[N,3\].*data has x:float32\[4,2\]"):
+        _capture(_model(), examples={"x": np.ones((4, 2), np.float32)})
+    with pytest.raises(CaptureError, match="--input declares z:"):
+        _capture(_model(), declared=["x:float32[N,3]", "z:float32[1]"])
+
+
+def test_a_model_that_does_not_run_is_refused():
+    broken = """agraph (float[{batch}, 3] x) => (float[{batch}, 2] y)
+    <float[5, 2] w = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 0}}> {{ y = MatMul(x, w) }}"""
+    with pytest.raises((CaptureError, GraphError), match=r"MatMul|'w'"):
+        _capture(_model(broken))
+    gather = """agraph (int64[{batch}] i) => (float[{batch}] y)
+    <float[1] w = {{1}}> {{ y = Gather(w, i) }}"""
+    with pytest.raises(CaptureError, match=r"fails in ONNX Runtime on the inputs i:int64\[2\]"):
+        _capture(_model(gather), examples={"i": np.full(4, 9)})
+
+
+def test_a_model_of_text_or_without_inputs_is_refused():
+    text = "agraph (string[{batch}] x) => (string[{batch}] y) {{ y = Identity(x) }}"
+    with pytest.raises(CaptureError, match="takes text"):
+        _capture(_model(text))
+    constant = "agraph () => (float[1] y) <float[1] w = {{1}}> {{ y = Identity(w) }}"
+    with pytest.raises(CaptureError, match="has no inputs"):
+        _capture(_model(constant))
+
+
+def test_torch_is_never_imported(tiny_model):
+    script = f"""
+import sys
+from pathlib import Path
+from compressor.capture import capture
+from compressor.checkpoint import load_checkpoint
+from compressor.recipe import ModelOptions
+source = load_checkpoint(Path({str(tiny_model)!r}), ModelOptions())
+captured = capture(source, inputs=None, examples=None, opset=21)
+assert source.kind == "onnx" and captured.record.parameters["batch"] == "dynamic"
+assert not [name for name in sys.modules if name.partition(".")[0] == "torch"]
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
