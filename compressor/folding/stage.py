@@ -1,0 +1,208 @@
+"""The stage: constants, no-ops, affine operators and duplicates, checked against the original."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+from onnx_ir.passes.common import (
+    CommonSubexpressionEliminationPass,
+    IdentityEliminationPass,
+    InlinePass,
+    RemoveUnusedNodesPass,
+    RemoveUnusedOpsetsPass,
+    TopologicalSortPass,
+)
+
+from compressor.errors import CompressorError
+from compressor.folding.check import equal_outputs
+from compressor.folding.constants import RANDOM, fold_constants
+from compressor.folding.duplicates import merge_equal_initializers
+from compressor.folding.interface import hide_defaults, restore_defaults, restore_outputs
+from compressor.folding.rules import fold_affine, simplify, to_gemm
+from compressor.graph.chatter import silenced
+from compressor.graph.invariants import check
+from compressor.graph.names import make_unique
+from compressor.graph.shapes import infer_shapes
+from compressor.graph.tensors import Arrays
+from compressor.records import Decision, StageRecord
+
+_ROUNDS = 8
+"""Times the simplifying steps run at most; they stop when nothing changes, mostly after two."""
+
+_Step = Callable[[ir.Model, Counter[str]], None]
+
+
+def fold(
+    model: ir.Model,
+    feeds: Arrays | None = None,
+    *,
+    rtol: float | None = None,
+    atol: float = 1e-5,
+) -> tuple[ir.Model, StageRecord]:
+    """Fold a model exactly: the same outputs, up to rounding, from fewer operators.
+
+    Functions are inlined, constant nodes computed, no-ops removed, Pad folded into Conv,
+    per-channel affine operators (BatchNorm, Mul, Add) into the convolutions and matrix products
+    beside them, MatMul and bias made Gemm, equal subexpressions and equal weights merged. Inputs
+    that have a default stay overridable; names of inputs and outputs stay. A weight that was
+    changed is called `<name>_folded`.
+
+    Args:
+        model: The captured model; stays as it is. Weights that do not change are shared.
+        feeds: Inputs to check the result on, two samples or so. A step whose result differs is
+            left out, and the record says so; without feeds nothing is run.
+        rtol: Allowed difference relative to the largest magnitude of each output; 1e-3, or 2e-2
+            for a model with half precision weights.
+        atol: Allowed absolute difference.
+
+    Returns:
+        The folded model (the given one if there was nothing to fold), and the record: `changed`
+        counts rules that fired.
+
+    Raises:
+        GraphError: The given model is itself broken.
+    """
+    started = time.perf_counter()
+    judge = _Judge(model, feeds, _tolerance(model) if rtol is None else rtol, atol)
+    fired: Counter[str] = Counter()
+    decisions: list[Decision] = []
+    with silenced():
+        start = _prepared(model)
+        check(start, "capture")
+        try:
+            folded = _run(start, [step for _, step in _STEPS], fired)
+            objection = judge.objection(folded)
+        except Exception as error:  # third-party passes raise whatever their parts raise
+            objection = str(error)
+        if objection is not None:
+            folded, fired, decisions = _carefully(start, judge)
+    fired["functions inlined"] += len(model.functions)
+    changed = {rule: count for rule, count in fired.items() if count > 0}
+    nodes = (_nodes(model), _nodes(folded))
+    record = StageRecord(
+        name="fold",
+        seconds=time.perf_counter() - started,
+        parameters={"nodes_before": nodes[0], "nodes_after": nodes[1], **judge.found},
+        changed=changed,
+        decisions=tuple(decisions),
+        notices=judge.notices,
+    )
+    return (folded if changed else model), record
+
+
+@dataclass
+class _Judge:
+    """Compares candidates with the original on the feeds, when there are any."""
+
+    original: ir.Model
+    feeds: Arrays | None
+    rtol: float
+    atol: float
+
+    def __post_init__(self) -> None:
+        self.found: dict[str, float] = {}
+        self.notices: tuple[str, ...] = ()
+        random = any(node.op_type in RANDOM for node in self.original.graph.all_nodes())
+        if self.feeds is not None and random:
+            self.feeds = None
+            self.notices = ("folding was not checked by a run: the model draws random numbers",)
+
+    def objection(self, candidate: ir.Model) -> str | None:
+        """Why a candidate cannot stand for the original; None when it can."""
+        try:
+            check(candidate, "folding")
+            if self.feeds is None:
+                return None
+            difference = equal_outputs(self.original, candidate, self.feeds, self.rtol, self.atol)
+        except CompressorError as error:
+            return error.message
+        except Exception as error:  # the runtime's own classes, unrelated to each other
+            return str(error)
+        if difference.equal:
+            self.found = {"max_absolute_difference": difference.max_abs}
+            return None
+        return f"output {difference.output!r} differs by {difference.max_abs:.3g}"
+
+
+def _carefully(start: ir.Model, judge: _Judge) -> tuple[ir.Model, Counter[str], list[Decision]]:
+    """Take the steps one by one and leave out those whose result differs."""
+    current, fired, decisions = start, Counter[str](), []
+    for name, step in _STEPS:
+        counted = Counter(fired)
+        try:
+            candidate = _run(current, [step], counted)
+            objection = judge.objection(candidate)
+        except Exception as error:  # third-party passes raise whatever their parts raise
+            objection = str(error)
+        if objection is None:
+            current, fired = candidate, counted
+        else:
+            decisions.append(Decision(subject=name, verdict="left out", reason=objection))
+    return current, fired, decisions
+
+
+def _prepared(model: ir.Model) -> ir.Model:
+    """A copy with functions inlined, names unique and shapes known."""
+    copy = InlinePass()(model.clone()).model
+    make_unique(copy)
+    return infer_shapes(copy)
+
+
+def _run(start: ir.Model, steps: Sequence[_Step], fired: Counter[str]) -> ir.Model:
+    """Apply steps to a copy, with the model's interface kept."""
+    model = start.clone()
+    outputs = [value.name or "" for value in model.graph.outputs]
+    hidden = hide_defaults(model)
+    for step in steps:
+        step(model, fired)
+    RemoveUnusedNodesPass()(model)
+    RemoveUnusedOpsetsPass()(model)
+    TopologicalSortPass()(model)
+    restore_outputs(model, outputs)
+    restore_defaults(model, hidden)
+    make_unique(model)
+    return infer_shapes(model)
+
+
+def _simplified(model: ir.Model, fired: Counter[str]) -> None:
+    for _ in range(_ROUNDS):
+        before = fired.total()
+        fold_constants(model, fired)
+        simplify(model, fired)
+        _remove_identities(model, fired)
+        if fired.total() == before:
+            return
+
+
+def _remove_identities(model: ir.Model, fired: Counter[str]) -> None:
+    before = _nodes(model)
+    IdentityEliminationPass()(model)
+    RemoveUnusedNodesPass()(model)
+    fired["Identity removed"] += before - _nodes(model)
+
+
+def _merge_equal(model: ir.Model, fired: Counter[str]) -> None:
+    merge_equal_initializers(model, fired)
+    before = _nodes(model)
+    CommonSubexpressionEliminationPass()(model)
+    fired["equal nodes merged"] += before - _nodes(model)
+
+
+_STEPS: tuple[tuple[str, _Step], ...] = (
+    ("constants and no-ops", _simplified),
+    ("affine operators into linear ones", fold_affine),
+    ("MatMul and Add to Gemm", to_gemm),
+    ("equal values", _merge_equal),
+)
+
+
+def _nodes(model: ir.Model) -> int:
+    return sum(1 for _ in model.graph.all_nodes())
+
+
+def _tolerance(model: ir.Model) -> float:
+    halves = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+    tensors = (v.const_value for v in model.graph.initializers.values())
+    return 2e-2 if any(t is not None and t.dtype in halves for t in tensors) else 1e-3
