@@ -1,0 +1,1 @@
+"""Quantization: where Q/DQ goes by a target's policy, weights, and the rewritten graph."""

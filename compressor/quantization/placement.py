@@ -1,0 +1,226 @@
+"""Which nodes run as integer, and which values therefore pass through Q/DQ.
+
+The policy says which operators have integer kernels; this module grows *regions* of them that
+stay integer from end to end, because an integer island between floats pays its boundaries and
+gets slower than float:
+
+1. Weighted operators with a constant weight are the seeds.
+2. Pass-through, absorbed and element-wise operators join when everything they read comes from
+   integer nodes, until nothing changes.
+3. Those that feed no integer node leave again: they would only move the boundary.
+4. A region whose work does not pay for its boundary leaves.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from compressor.quantization.graph import (
+    absorbed_bounds,
+    constant,
+    consumers,
+    output,
+    producer,
+)
+from compressor.quantization.regions import pays, regions
+from exporters.base import QuantPolicy
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What runs as integer.
+
+    Attributes:
+        integer: Names of the integer nodes, in graph order.
+        float_reasons: Name → why, for every node that has an integer kernel or a weight and
+            stays float all the same.
+    """
+
+    integer: tuple[str, ...]
+    float_reasons: dict[str, str]
+
+
+def place(model: ir.Model, policy: QuantPolicy) -> Placement:
+    """Choose the integer nodes of the main graph; control flow bodies stay float."""
+    nodes = list(model.graph)
+    reasons: dict[str, str] = {}
+    chosen: set[str] = set()
+    for node in nodes:
+        if node.op_type in policy.weighted and node.domain == "":
+            refusal = _weighted_refusal(node)
+            if refusal is None:
+                chosen.add(_name(node))
+            else:
+                reasons[_name(node)] = refusal
+    _grow(nodes, chosen, policy)
+    _shrink(nodes, chosen, policy)
+    for region in regions(nodes, chosen):
+        refusal = pays(region, chosen, policy)
+        if refusal is not None:
+            chosen.difference_update(_name(node) for node in region)
+            reasons.update((_name(node), refusal) for node in region)
+    for node in nodes:
+        if _has_kernel(node, policy) and _name(node) not in chosen:
+            reasons.setdefault(_name(node), _neighbour_reason(node, chosen))
+    return Placement(tuple(_name(node) for node in nodes if _name(node) in chosen), reasons)
+
+
+def quantized_values(
+    model: ir.Model, integer: Iterable[str], policy: QuantPolicy
+) -> list[ir.Value]:
+    """The activations that pass through Q/DQ, in graph order.
+
+    What an integer node reads; and what it writes, unless its kernel can write float and nobody
+    reads the result as integer. A value that is absorbed by the activation behind it has none.
+    """
+    names = set(integer)
+    found: dict[ir.Value, None] = {}
+    for node in model.graph:
+        if _name(node) not in names:
+            continue
+        if node.op_type not in policy.absorbed:
+            found.update((value, None) for value in activations(node))
+        readers = [reader for value in node.outputs for reader in consumers(value)]
+        absorbed = len(readers) == 1 and _is_absorbed(readers[0], names, policy)
+        read_as_integer = any(_name(reader) in names for reader in readers)
+        float_output = _may_write_float(_origin(node, policy), readers, policy)
+        if not absorbed and (read_as_integer or not float_output):
+            found.update((value, None) for value in node.outputs)
+    return list(found)
+
+
+def activations(node: ir.Node) -> list[ir.Value]:
+    """The inputs of a node that are neither weights nor constants nor parameters like shapes."""
+    data = node.inputs if node.op_type in ("Add", "Mul", "Concat") else node.inputs[:1]
+    return [value for value in data if value is not None and constant(value) is None]
+
+
+def _weighted_refusal(node: ir.Node) -> str | None:
+    """Why a weighted operator cannot be integer; None when it can."""
+    weight = node.inputs[1]
+    tensor = None if weight is None else constant(weight)
+    if tensor is None:
+        return "its second operand is not a constant weight"
+    if tensor.dtype != ir.DataType.FLOAT:
+        return f"its weight is {tensor.dtype.name.lower()}, not float32"
+    if any(value is not None and constant(value) is None for value in node.inputs[2:]):
+        return "its bias is not a constant"
+    if node.inputs[0] is None or constant(node.inputs[0]) is not None:
+        return "its input is a constant"
+    if node.op_type == "Gemm":
+        return _gemm_refusal(node, tensor)
+    if node.op_type == "MatMul" and len(tensor.shape) != 2:
+        return "its weight is not a matrix"
+    return None
+
+
+def _gemm_refusal(node: ir.Node, weight: ir.TensorProtocol) -> str | None:
+    attributes = node.attributes
+    if attributes.get_float("alpha", 1.0) != 1.0 or attributes.get_float("beta", 1.0) != 1.0:
+        return "alpha and beta other than 1 have no integer kernel"
+    if attributes.get_int("transA", 0):
+        return "a transposed input has no integer kernel"
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    values = None if bias is None else constant(bias)
+    outputs = weight.shape[0 if attributes.get_int("transB", 0) else 1]
+    if values is not None and values.size != outputs:
+        return "its bias is not one value per output"
+    return None
+
+
+def _grow(nodes: list[ir.Node], chosen: set[str], policy: QuantPolicy) -> None:
+    """Let nodes join until nothing changes; one sweep in graph order suffices for most graphs."""
+    changed = True
+    while changed:
+        changed = False
+        for node in nodes:
+            if _name(node) not in chosen and _joins(node, chosen, policy):
+                chosen.add(_name(node))
+                changed = True
+
+
+def _joins(node: ir.Node, chosen: set[str], policy: QuantPolicy) -> bool:
+    if not _has_kernel(node, policy) or node.op_type in policy.weighted:
+        return False
+    operands = activations(node)
+    if any(value.dtype not in (None, ir.DataType.FLOAT) for value in operands):
+        return False
+    if node.op_type in ("Add", "Mul", "Concat") and len(operands) != len(node.inputs):
+        return False
+    if not operands or any(_name(producer(value)) not in chosen for value in operands):
+        return False
+    if node.op_type in policy.absorbed:
+        source = operands[0]
+        alone = len(consumers(source)) == 1 and not source.is_graph_output()
+        made_by = producer(source)
+        return (
+            alone
+            and made_by is not None
+            and made_by.op_type in policy.weighted | policy.elementwise
+            and absorbed_bounds(node) is not None
+        )
+    return not any(value.is_graph_output() for value in node.outputs)
+
+
+def _shrink(nodes: list[ir.Node], chosen: set[str], policy: QuantPolicy) -> None:
+    """Drop movers and element-wise nodes that feed no integer node, from the back."""
+    droppable = policy.elementwise | policy.passthrough
+    for node in reversed(nodes):
+        if _name(node) not in chosen or node.op_type not in droppable:
+            continue
+        readers = [reader for value in node.outputs for reader in consumers(value)]
+        absorbed = [r for r in readers if r.op_type in policy.absorbed and _name(r) in chosen]
+        if absorbed:
+            readers = [reader for r in absorbed for reader in consumers(output(r))]
+        if not any(_name(reader) in chosen for reader in readers):
+            chosen.discard(_name(node))
+            chosen.difference_update(_name(r) for r in absorbed)
+
+
+def _neighbour_reason(node: ir.Node, chosen: set[str]) -> str:
+    floats = [
+        _name(made_by) or f"input {value.name}"
+        for value in activations(node)
+        if _name(made_by := producer(value)) not in chosen
+    ]
+    if floats:
+        return f"reads float from {floats[0]}: as integer it would be an island"
+    if len(activations(node)) != len(node.inputs) and node.op_type in ("Add", "Mul", "Concat"):
+        return "one operand is a constant, which stays float"
+    return "feeds no integer node: as integer it would only move the boundary"
+
+
+def _has_kernel(node: ir.Node, policy: QuantPolicy) -> bool:
+    known = policy.weighted | policy.elementwise | policy.passthrough | policy.absorbed
+    return node.domain == "" and node.op_type in known
+
+
+def _is_absorbed(node: ir.Node, names: set[str], policy: QuantPolicy) -> bool:
+    return _name(node) in names and node.op_type in policy.absorbed
+
+
+def _may_write_float(node: ir.Node, readers: list[ir.Node], policy: QuantPolicy) -> bool:
+    """Whether the kernel survives a float output.
+
+    A MatMul of matrices with an Add behind it does not: ONNX Runtime fuses the two into a float
+    Gemm before it looks for Q/DQ, and only a Q in between keeps them apart.
+    """
+    shape = node.outputs[0].shape
+    becomes_gemm = (
+        node.op_type == "MatMul"
+        and (shape is None or len(shape) == 2)
+        and [reader.op_type for reader in readers] == ["Add"]
+    )
+    return node.op_type in policy.float_output and not becomes_gemm
+
+
+def _origin(node: ir.Node, policy: QuantPolicy) -> ir.Node:
+    """The node whose kernel writes this value: the producer behind an absorbed activation."""
+    if node.op_type in policy.absorbed and node.inputs[0] is not None:
+        return node.inputs[0].producer() or node
+    return node
+
+
+def _name(node: ir.Node | None) -> str:
+    return "" if node is None else node.name or ""

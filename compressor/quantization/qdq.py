@@ -1,0 +1,193 @@
+"""Rewrites a float graph with QuantizeLinear / DequantizeLinear.
+
+Activations: value → QuantizeLinear → DequantizeLinear → readers. When an integer node wrote the
+value, every reader takes the dequantized one, since the runtime needs the output of an integer
+kernel to go to QuantizeLinear alone; when a float node wrote it, only integer readers do, and
+the others keep full precision.
+Weights: stored as int8, then DequantizeLinear per channel. Biases: stored as int32 or left float.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from calibration.scheme import FloatArray, QuantParams, quantize
+from compressor.quantization.graph import constant
+from compressor.quantization.pad import pad_integers
+from compressor.quantization.placement import activations
+from compressor.quantization.weights import channel_axis, fit_bias, quantize_bias, weight_params
+from exporters.base import QuantPolicy
+
+
+def insert_qdq(
+    model: ir.Model, integer: set[str], activation: Mapping[str, QuantParams], policy: QuantPolicy
+) -> None:
+    """Insert Q/DQ for the integer nodes, in place.
+
+    Args:
+        model: The float graph; becomes the quantized one.
+        integer: Names of the integer nodes.
+        activation: Parameters of every value that passes through Q/DQ, by name.
+        policy: The target's policy.
+    """
+    writer = _Writer(model.graph)
+    nodes = list(model.graph)
+    for node in nodes:
+        if node.name in integer and node.op_type in policy.weighted:
+            writer.weights(node, activation[activations(node)[0].name or ""], policy)
+    values = {value.name or "": value for value in model.graph.inputs}
+    values |= {value.name or "": value for node in nodes for value in node.outputs}
+    for name, params in activation.items():
+        writer.activation(values[name], params, integer, policy)
+    pad_integers(model.graph, integer, dict(activation))
+    writer.drop_unused()
+
+
+class _Writer:
+    """Adds nodes and initializers to one graph; a tensor that is quantized twice is stored once."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self._graph = graph
+        self._weights: dict[tuple[ir.Value, bytes], ir.Value] = {}
+        self._taken = {value.name for node in graph for value in node.outputs}
+        self._taken |= set(graph.initializers) | {value.name for value in graph.inputs}
+
+    def activation(
+        self, value: ir.Value, params: QuantParams, integer: set[str], policy: QuantPolicy
+    ) -> None:
+        made_by = value.producer()
+        everyone = made_by is not None and made_by.name in integer
+        uses = [
+            (reader, index)
+            for reader, index in value.uses()
+            if everyone or (reader.name in integer and reader.op_type not in policy.absorbed)
+        ]
+        scale, zero_point = self._parameters(value.name or "value", params)
+        quantized = self._node("QuantizeLinear", [value, scale, zero_point], value, "quantized")
+        restored = self._node(
+            "DequantizeLinear", [quantized, scale, zero_point], value, "dequantized"
+        )
+        quantized.dtype = ir.DataType.from_numpy(params.zero_point.dtype)
+        new = [quantized.producer(), restored.producer()]
+        if made_by is not None:
+            self._graph.insert_after(made_by, [node for node in new if node])
+        else:
+            self._graph.insert_before(self._graph[0], [node for node in new if node])
+        for reader, index in uses:
+            reader.replace_input_with(index, restored)
+        if everyone and value.is_graph_output():
+            self._become_output(value, restored)
+
+    def weights(self, node: ir.Node, input_params: QuantParams, policy: QuantPolicy) -> None:
+        """Replace the weight, and the bias where the policy wants it, by dequantized integers."""
+        weight, bias = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
+        tensor = None if weight is None else constant(weight)
+        if weight is None or tensor is None:
+            raise AssertionError(f"{node.name} was placed without a constant weight")
+        values = tensor.numpy()
+        params = weight_params(values, channel_axis(node), policy.weight)
+        bias_tensor = None if bias is None else constant(bias)
+        if bias is not None and bias_tensor is not None and policy.bias == "int32":
+            flat = bias_tensor.numpy().reshape(-1)
+            params = fit_bias(params, flat, float(input_params.scale))
+            node.replace_input_with(2, self._bias(node, bias, flat, input_params, params))
+        node.replace_input_with(1, self._weight(node, weight, values, params))
+
+    def _weight(
+        self, node: ir.Node, weight: ir.Value, values: FloatArray, params: QuantParams
+    ) -> ir.Value:
+        key = (weight, params.scale.tobytes() + bytes([params.axis or 0]))
+        if key not in self._weights:
+            stored = self._initializer(f"{weight.name}_quantized", quantize(values, params))
+            self._weights[key] = self._dequantized(node, weight, stored, params)
+        return self._weights[key]
+
+    def _bias(
+        self,
+        node: ir.Node,
+        bias: ir.Value,
+        flat: FloatArray,
+        input_params: QuantParams,
+        params: QuantParams,
+    ) -> ir.Value:
+        whole, scale = quantize_bias(flat, float(input_params.scale), params)
+        per_channel = params.axis is not None
+        scheme = QuantParams(
+            params.scheme,
+            scale if per_channel else scale[0],
+            np.zeros(scale.shape if per_channel else (), np.int32),
+            0 if per_channel else None,
+        )
+        stored = self._initializer(f"{bias.name}_quantized", whole)
+        return self._dequantized(node, bias, stored, scheme)
+
+    def _dequantized(
+        self, node: ir.Node, source: ir.Value, stored: ir.Value, params: QuantParams
+    ) -> ir.Value:
+        scale, zero_point = self._parameters(stored.name or "weight", params)
+        restored = self._node(
+            "DequantizeLinear", [stored, scale, zero_point], source, "dequantized", params.axis
+        )
+        restored.shape = stored.shape
+        made_by = restored.producer()
+        if made_by is not None:
+            self._graph.insert_before(node, [made_by])
+        return restored
+
+    def _parameters(self, name: str, params: QuantParams) -> tuple[ir.Value, ir.Value]:
+        return (
+            self._initializer(f"{name}_scale", np.asarray(params.scale, np.float32)),
+            self._initializer(f"{name}_zero_point", np.asarray(params.zero_point)),
+        )
+
+    def _initializer(self, name: str, array: np.ndarray) -> ir.Value:
+        name = self._fresh(name)
+        tensor = ir.tensor(array, name=name)
+        value = ir.Value(
+            name=name,
+            shape=ir.Shape(array.shape),
+            type=ir.TensorType(tensor.dtype),
+            const_value=tensor,
+        )
+        self._graph.register_initializer(value)
+        return value
+
+    def _node(
+        self,
+        op_type: str,
+        inputs: list[ir.Value],
+        like: ir.Value,
+        suffix: str,
+        axis: int | None = None,
+    ) -> ir.Value:
+        name = self._fresh(f"{like.name}_{suffix}")
+        attributes = {} if axis is None else {"axis": axis}
+        node = ir.node(op_type, inputs, attributes, name=f"{name}/{op_type}")
+        result = node.outputs[0]
+        result.name, result.shape, result.dtype = name, like.shape, ir.DataType.FLOAT
+        return result
+
+    def _become_output(self, value: ir.Value, restored: ir.Value) -> None:
+        """The dequantized value takes over the output's place and its name, which is public."""
+        name = value.name
+        value.name = self._fresh(f"{name}_float")
+        restored.name = name
+        for index, output in enumerate(self._graph.outputs):
+            if output is value:
+                self._graph.outputs[index] = restored
+
+    def _fresh(self, name: str) -> str:
+        candidate, count = name, 1
+        while candidate in self._taken:
+            count += 1
+            candidate = f"{name}_{count}"
+        self._taken.add(candidate)
+        return candidate
+
+    def drop_unused(self) -> None:
+        """Float weights that nobody reads any more are not shipped a second time."""
+        outputs = set(self._graph.outputs)
+        for name, value in list(self._graph.initializers.items()):
+            if not value.uses() and value not in outputs and not value.is_graph_input():
+                del self._graph.initializers[name]

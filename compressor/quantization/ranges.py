@@ -1,0 +1,129 @@
+"""From proposed ranges to quantization parameters: values that must share a scale do.
+
+Operators that only move values (Reshape, MaxPool, Slice ...) run as integer only when both sides
+have the identical scale and zero point. A Concat gets one scale too, unless that would undo an
+absorbed activation: the runtime drops a Relu only when the zero point of its output is the least
+integer, and a Clip only when its bounds cover the range.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from calibration.scheme import QuantParams, Scheme, params_from_range
+from compressor.quantization.graph import absorbed_bounds, scalar
+from compressor.quantization.placement import activations
+from exporters.base import QuantPolicy
+
+Range = tuple[float, float]
+
+
+def activation_params(
+    model: ir.Model,
+    integer: Sequence[str],
+    values: Sequence[ir.Value],
+    ranges: Mapping[str, Range],
+    policy: QuantPolicy,
+) -> dict[str, QuantParams]:
+    """Parameters of each quantized value, keyed by name.
+
+    Args:
+        model: The float graph.
+        integer: Names of the integer nodes.
+        values: What passes through Q/DQ (`quantized_values`).
+        ranges: Proposed real range of each of them.
+        policy: The target's policy.
+    """
+    names = set(integer)
+    nodes = [node for node in model.graph if node.name in names]
+    groups = _Groups([value.name or "" for value in values], ranges)
+    for node in nodes:
+        if node.op_type in policy.passthrough:
+            groups.join([*activations(node), *node.outputs], extra=_pad_value(node))
+    bounds = {
+        node.outputs[0].name or "": limits
+        for node in nodes
+        if node.op_type in policy.absorbed and (limits := absorbed_bounds(node)) is not None
+    }
+    for node in nodes:
+        if node.op_type == "Concat":
+            groups.join_unless_broken([*activations(node), *node.outputs], bounds)
+    return {
+        name: _params(groups.range_of(name), groups.ceiling(name, bounds), policy.activation)
+        for name in groups.members
+    }
+
+
+class _Groups:
+    """Union-find over value names; each group's range is the hull of its members' ranges."""
+
+    def __init__(self, members: Sequence[str], ranges: Mapping[str, Range]) -> None:
+        self.members = tuple(members)
+        self._parent = {name: name for name in members}
+        self._range = {name: (min(ranges[name][0], 0.0), ranges[name][1]) for name in members}
+
+    def _find(self, name: str) -> str:
+        while self._parent[name] != name:
+            name = self._parent[name]
+        return name
+
+    def range_of(self, name: str) -> Range:
+        return self._range[self._find(name)]
+
+    def ceiling(self, name: str, bounds: Mapping[str, Range]) -> float:
+        """The least upper bound among absorbed activations in the group."""
+        root = self._find(name)
+        return min((high for n, (_, high) in bounds.items() if self._in(n, root)), default=math.inf)
+
+    def join(self, values: Sequence[ir.Value], *, extra: Range | None = None) -> None:
+        roots = self._roots(values)
+        if not roots:
+            return
+        hull = _hull([self._range[root] for root in roots] + ([extra] if extra else []))
+        for root in roots:
+            self._parent[root] = roots[0]
+        self._range[roots[0]] = hull
+
+    def join_unless_broken(self, values: Sequence[ir.Value], bounds: Mapping[str, Range]) -> None:
+        roots = self._roots(values)
+        if not roots:
+            return
+        low, high = _hull([self._range[root] for root in roots])
+        limits = [limit for n, limit in bounds.items() if any(self._in(n, r) for r in roots)]
+        if all(least <= low and high <= most for least, most in limits):
+            self.join(values)
+
+    def _roots(self, values: Sequence[ir.Value]) -> list[str]:
+        names = [value.name or "" for value in values]
+        return list(dict.fromkeys(self._find(name) for name in names if name in self._parent))
+
+    def _in(self, name: str, root: str) -> bool:
+        return name in self._parent and self._find(name) == root
+
+
+def _hull(ranges: Sequence[Range]) -> Range:
+    return min(low for low, _ in ranges), max(high for _, high in ranges)
+
+
+def _pad_value(node: ir.Node) -> Range | None:
+    """What a Pad writes must be representable."""
+    if node.op_type != "Pad":
+        return None
+    value = scalar(node.inputs[2] if len(node.inputs) > 2 else None, 0.0)
+    return None if value is None else (value, value)
+
+
+def _params(span: Range, ceiling: float, scheme: Scheme) -> QuantParams:
+    """Parameters of a range, whose greatest representable value stays within `ceiling`.
+
+    In float32 scale · 255 may exceed a Clip's bound by one rounding; the runtime then keeps the
+    Clip, and with it the whole convolution in float.
+    """
+    params = params_from_range(*span, scheme)
+    steps = np.float32(scheme.qmax - int(params.zero_point))
+    scale = params.scale
+    while math.isfinite(ceiling) and float(scale * steps) > ceiling > 0:
+        scale = np.nextafter(scale, np.float32(0))
+    return QuantParams(scheme, np.asarray(scale, np.float32), params.zero_point)

@@ -1,0 +1,87 @@
+"""Weights and biases as integers: per-channel symmetric scales that minimize the squared error.
+
+    s_c = argmin_s Σ (W_c - s · clip(round(W_c / s), -qmax, qmax))²  over s = r · max|W_c| / qmax
+    bias: s_b = s_x · s_c,   q_b = round(b / s_b) in int32, zero point 0
+
+Clipping the few largest weights a little makes every step finer (Banner et al. 2019, arXiv
+1810.05723, section 3). A channel that is all zero gets scale 1. A channel whose weights are so
+small that its bias would overflow int32 gets a larger scale instead, which costs that channel
+nothing that shows.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from calibration.scheme import FloatArray, QuantParams, Scheme, dequantize, quantize
+
+BIAS_LIMIT = 2**30
+"""Largest |q_b| allowed: half of int32, so that the accumulator has room for the products."""
+
+SHRINK = np.linspace(1.0, 0.75, 26)
+"""Shares of the largest magnitude that are tried as the clip; equal errors keep the largest."""
+
+JUDGED = 2048
+"""Weights of a channel that judge a scale, about: more do not change the choice."""
+
+
+def channel_axis(node: ir.Node) -> int:
+    """The axis of the weight that runs over output channels."""
+    if node.op_type == "Gemm":
+        return 0 if node.attributes.get_int("transB", 0) else 1
+    return 1 if node.op_type == "MatMul" else 0
+
+
+def weight_params(weight: FloatArray, axis: int, scheme: Scheme) -> QuantParams:
+    """Scales of a weight along `axis` (or one for the tensor), zero points 0.
+
+    Args:
+        weight: float32, any rank.
+        axis: Output channels; used when the scheme is per channel.
+        scheme: Symmetric int8.
+    """
+    if not scheme.per_channel:
+        scale = _best_scales(weight.reshape(1, -1), scheme)[0]
+        return QuantParams(scheme, np.array(scale), np.zeros((), scheme.dtype))
+    rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)
+    scales = _best_scales(rows, scheme)
+    return QuantParams(scheme, scales, np.zeros(scales.shape, scheme.dtype), axis)
+
+
+def _best_scales(rows: FloatArray, scheme: Scheme) -> npt.NDArray[np.float32]:
+    """The scale of each row [channels, weights] with the least squared error.
+
+    Long rows are judged by evenly picked weights, their extremes by all.
+    """
+    bound = np.maximum(rows.max(axis=1, initial=0.0), -rows.min(axis=1, initial=0.0))
+    whole = (bound.astype(np.float64) / scheme.qmax).astype(np.float32)
+    whole[whole < np.finfo(np.float32).tiny] = 1.0
+    picked = rows[:, :: max(1, rows.shape[1] // JUDGED)]
+    best: npt.NDArray[np.float32] = whole.copy()
+    least = np.full(whole.shape, np.inf)
+    for ratio in SHRINK:
+        scale = np.maximum(whole * np.float32(ratio), np.finfo(np.float32).tiny)
+        params = QuantParams(scheme, scale, np.zeros(scale.shape, scheme.dtype), 0)
+        error = np.square(dequantize(quantize(picked, params), params) - picked).sum(axis=1)
+        np.copyto(best, scale, where=error < least)
+        np.minimum(error, least, out=least)
+    return best
+
+
+def fit_bias(params: QuantParams, bias: FloatArray, input_scale: float) -> QuantParams:
+    """Raise weight scales where the bias would not fit into int32 otherwise."""
+    least = np.abs(bias.astype(np.float64)) / (input_scale * BIAS_LIMIT)
+    if params.axis is None:
+        least = least.max(initial=0.0)
+    scale = np.maximum(params.scale, np.asarray(least, np.float32))
+    return QuantParams(params.scheme, scale, params.zero_point, params.axis)
+
+
+def quantize_bias(
+    bias: FloatArray, input_scale: float, params: QuantParams
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """Integer bias and its scale, which is the product the kernel assumes, in float32."""
+    scale = (np.float32(input_scale) * params.scale).astype(np.float32)
+    scale = np.broadcast_to(scale, bias.shape).astype(np.float32)
+    whole = np.rint(bias.astype(np.float64) / scale.astype(np.float64))
+    return np.clip(whole, -(2**31), 2**31 - 1).astype(np.int32), scale

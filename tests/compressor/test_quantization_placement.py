@@ -1,0 +1,125 @@
+import pytest
+from graphs import model, residual
+
+from compressor.quantization.placement import place, quantized_values
+from exporters.ort import TARGET
+
+POLICY = TARGET.policy("vnni")
+
+
+def test_residual_network_is_integer_throughout():
+    graph = residual()
+    placement = place(graph, POLICY)
+    assert placement.float_reasons == {}
+    assert len(placement.integer) == 8
+
+
+def test_relu_is_absorbed_and_the_last_output_stays_float():
+    graph = residual()
+    values = [v.name for v in quantized_values(graph, place(graph, POLICY).integer, POLICY)]
+    assert values == ["x", "r1", "c2", "r2", "p", "f"]
+
+
+def test_elementwise_between_floats_is_no_island():
+    graph = model(
+        """g (float[n,32] a, float[n,32] b) => (float[n,32] y) <float[n,32] s, float[n,32] e>
+        { e = Exp(a)
+          s = Add(e, b)
+          y = Exp(s) }"""
+    )
+    placement = place(graph, POLICY)
+    assert placement.integer == ()
+    assert "island" in placement.float_reasons["Add_1"]
+
+
+def test_lone_depthwise_convolution_does_not_pay():
+    graph = model(
+        """g (float[n,32,16,16] x, float[32,1,3,3] w) => (float[n,32,16,16] y)
+        <float[n,32,16,16] h, float[n,32,16,16] c>
+        { h = Elu(x)
+          c = Conv<group=32, pads=[1,1,1,1]>(h, w)
+          y = Elu(c) }""",
+        w=[32, 1, 3, 3],
+    )
+    placement = place(graph, POLICY)
+    assert placement.integer == ()
+    assert "does not pay" in placement.float_reasons["Conv_1"]
+
+
+def test_attention_stays_float_and_its_projections_do_not():
+    graph = model(
+        """g (float[n,32,64] x, float[64,64] wq, float[64,64] wk) => (float[n,32,32] y)
+        <float[n,32,64] q, float[n,32,64] k, float[n,64,32] t, float[n,32,32] s>
+        { q = MatMul(x, wq)
+          k = MatMul(x, wk)
+          t = Transpose<perm=[0,2,1]>(k)
+          s = MatMul(q, t)
+          y = Softmax(s) }""",
+        wq=[64, 64], wk=[64, 64],
+    )  # fmt: skip
+    placement = place(graph, POLICY)
+    assert placement.integer == ("MatMul_0", "MatMul_1")
+    assert "not a constant weight" in placement.float_reasons["MatMul_3"]
+    values = [v.name for v in quantized_values(graph, placement.integer, POLICY)]
+    assert values == ["x"], "outputs that are read as float stay float"
+
+
+def test_matmul_before_an_absorbed_relu_writes_integers():
+    graph = model(
+        """g (float[n,64] x, float[64,64] w1, float[64,64] w2) => (float[n,64] y)
+        <float[n,64] a, float[n,64] r>
+        { a = MatMul(x, w1)
+          r = Relu(a)
+          y = MatMul(r, w2) }""",
+        w1=[64, 64], w2=[64, 64],
+    )  # fmt: skip
+    placement = place(graph, POLICY)
+    assert placement.integer == ("MatMul_0", "Relu_1", "MatMul_2")
+    values = [v.name for v in quantized_values(graph, placement.integer, POLICY)]
+    assert values == ["x", "r"]
+
+
+def test_relu_whose_input_has_another_reader_stays_float():
+    graph = model(
+        """g (float[n,32,8,8] x, float[32,32,3,3] w1, float[32,32,3,3] w2)
+           => (float[n,32,8,8] y)
+        <float[n,32,8,8] c, float[n,32,8,8] r, float[n,32,8,8] d, float[n,32,8,8] s>
+        { c = Conv<pads=[1,1,1,1]>(x, w1)
+          r = Relu(c)
+          d = Conv<pads=[1,1,1,1]>(r, w2)
+          s = Add(d, c)
+          y = Conv<pads=[1,1,1,1]>(s, w2) }""",
+        w1=[32, 32, 3, 3], w2=[32, 32, 3, 3],
+    )  # fmt: skip
+    placement = place(graph, POLICY)
+    assert "Relu_1" not in placement.integer
+    assert "Add_3" in placement.integer
+
+
+def test_trailing_movers_do_not_widen_the_region():
+    graph = model(
+        """g (float[n,32,8,8] x, float[32,32,3,3] w) => (float[n,32,4,4] y)
+        <float[n,32,8,8] c, float[n,32,4,4] p>
+        { c = Conv<pads=[1,1,1,1]>(x, w)
+          p = MaxPool<kernel_shape=[2,2], strides=[2,2]>(c)
+          y = Elu(p) }""",
+        w=[32, 32, 3, 3],
+    )
+    placement = place(graph, POLICY)
+    assert placement.integer == ("Conv_0",)
+    assert "feeds no integer node" in placement.float_reasons["MaxPool_1"]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [("transB=1, alpha=0.5", "alpha and beta"), ("transB=1, transA=1", "transposed input")],
+)
+def test_gemm_without_an_integer_kernel_says_why(attributes: str, words: str):
+    graph = model(
+        f"""g (float[64,64] x, float[64,64] w, float[64] b) => (float[64,64] y)
+        {{ y = Gemm<{attributes}>(x, w, b) }}""",
+        w=[64, 64], b=[64],
+    )  # fmt: skip
+    placement = place(graph, POLICY)
+    assert placement.integer == ()
+    assert words in placement.float_reasons["Gemm_0"]
