@@ -1,0 +1,145 @@
+"""Confidence intervals of the comparisons: ratios of medians, paired differences.
+
+All are 95 % and two-sided. Resampling is seeded: the same measurements give the same interval.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import brentq
+from scipy.special import ndtr, ndtri, stdtrit  # scipy.stats takes a second to import
+
+from compressor.records import Interval
+
+FloatArray = npt.NDArray[np.float64]
+
+LEVEL = 0.95
+RESAMPLES = 2000
+_CHUNK = 2**21  # elements that are resampled at a time: bounds memory, keeps numpy busy
+
+
+def significant(interval: Interval | None, null: float = 0.0) -> bool:
+    """Whether the interval excludes `null`: 0 for a difference, 1 for a ratio.
+
+    What has no interval is not significant.
+    """
+    return interval is not None and null not in interval
+
+
+def median_ratio(baseline: FloatArray, result: FloatArray, *, seed: int) -> Interval:
+    """Bootstrap interval of median(baseline) / median(result) over rounds.
+
+    Rounds are resampled as pairs, and in blocks of n^(1/3) neighbours that wrap around at the
+    end (circular block bootstrap, Politis and Romano 1992): on a machine that others use too,
+    neighbouring rounds are slow together, and resampling them one by one would call that
+    independent evidence. The rate n^(1/3) is that of Hall, Horowitz and Jing 1995.
+
+    Args:
+        baseline: Times of shape (n,), or (n, s) with s samples in each of n rounds.
+        result: Likewise, of the same rounds.
+        seed: Of the resampling.
+    """
+    n = len(baseline)
+    baseline, result = baseline.reshape(n, -1), result.reshape(n, -1)
+    block = max(1, round(n ** (1 / 3)))
+    rng = np.random.default_rng(seed)
+    ratios = []
+    for count in _chunks(baseline.size):
+        starts = rng.integers(n, size=(count, -(-n // block)))
+        picked = (starts[..., None] + np.arange(block)) % n
+        picked = picked.reshape(count, -1)[:, :n]
+        above = np.median(baseline[picked].reshape(count, -1), axis=1)
+        ratios.append(above / np.median(result[picked].reshape(count, -1), axis=1))
+    return _percentiles(np.concatenate(ratios), n / block)
+
+
+def paired_difference(
+    aggregate: Callable[[FloatArray], FloatArray],
+    baseline: FloatArray,
+    result: FloatArray,
+    *,
+    seed: int,
+) -> Interval | None:
+    """Bootstrap interval of aggregate(result) - aggregate(baseline), resampling units.
+
+    Args:
+        aggregate: From (..., n, k) statistics of units to (...) values.
+        baseline: (n, k), and `result` likewise for the same units: a resample takes the same
+            units from both, so that what makes a sample hard cancels.
+        result: See `baseline`.
+        seed: Of the resampling.
+
+    Returns:
+        None where fewer than two units leave nothing to resample.
+    """
+    n, width = baseline.shape
+    if n < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    differences = []
+    for count in _chunks(n * width):
+        picked = rng.integers(n, size=(count, n))
+        differences.append(aggregate(result[picked]) - aggregate(baseline[picked]))
+    return _percentiles(np.concatenate(differences), n)
+
+
+def proportion_difference(gained: int, lost: int, n: int) -> Interval:
+    """Score interval of a paired difference of proportions, (gained - lost) / n.
+
+    Tango 1998 (Statistics in Medicine 17:891-908): all δ that the score test does not reject,
+        T(δ) = (gained - lost - n·δ) / sqrt(n·(2q + δ·(1 - δ))),   |T(δ)| ≤ z
+    where q is the maximum likelihood estimate of the share of `lost` pairs given δ. Unlike the
+    bootstrap, which says [0, 0] when no pair is discordant, it keeps its coverage when few are.
+    It holds 0 exactly when McNemar's test, |gained - lost| / sqrt(gained + lost) ≤ z, accepts.
+
+    Args:
+        gained: Pairs that only the result gets right.
+        lost: Pairs that only the baseline gets right.
+        n: All pairs.
+    """
+    z = float(ndtri(0.5 + LEVEL / 2))
+    estimate = (gained - lost) / n
+
+    def bound(sign: int) -> float:
+        """The root of T(δ) + sign · z; T falls with δ."""
+        if abs(estimate) == 1.0 and sign * estimate > 0:
+            return estimate
+        inside = 1.0 - 1e-12
+        low, high = (estimate, inside) if sign > 0 else (-inside, estimate)
+        return float(brentq(lambda d: _tango(d, gained, lost, n) + sign * z, low, high))
+
+    return Interval(low=bound(-1), high=bound(+1), level=LEVEL)
+
+
+def _tango(delta: float, gained: int, lost: int, n: int) -> float:
+    """T(δ) of `proportion_difference`; zero over zero counts as zero."""
+    a = 2 * n
+    b = -gained - lost + (2 * n - gained + lost) * delta
+    c = -lost * delta * (1 - delta)
+    q = (np.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
+    distance = gained - lost - n * delta
+    variance = n * (2 * q + delta * (1 - delta))
+    if variance <= 0:
+        return 0.0 if distance == 0 else float(np.copysign(np.inf, distance))
+    return float(distance / np.sqrt(variance))
+
+
+def _chunks(elements: int) -> list[int]:
+    """`RESAMPLES` in parts of at most `_CHUNK` elements, at least one resample each."""
+    size = max(1, min(RESAMPLES, _CHUNK // elements))
+    whole, rest = divmod(RESAMPLES, size)
+    return [size] * whole + ([rest] if rest else [])
+
+
+def _percentiles(values: FloatArray, independent: float) -> Interval:
+    """The expanded percentile interval (Hesterberg 2015, The American Statistician 69:371-386).
+
+    A bootstrap of few observations is too narrow, by the factor between the normal quantile and
+    sqrt(n / (n - 1)) times that of Student's t; the tails are moved out by as much.
+    """
+    n = max(independent, 2.0)
+    quantile = stdtrit(n - 1, 0.5 - LEVEL / 2) * np.sqrt(n / (n - 1))
+    tail = 100 * ndtr(quantile)
+    low, high = np.percentile(values, [tail, 100 - tail])
+    return Interval(low=float(low), high=float(high), level=LEVEL)

@@ -1,0 +1,105 @@
+"""Peak resident memory of a model at work, each in a child process of its own.
+
+A process that has already held another model, its calibration data or torch cannot tell what
+this one needs: the peak of a process never falls.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from compressor.evaluation.results import MemoryResult
+from compressor.graph.tensors import Arrays
+
+RUNS = 3
+"""Inferences in the child: the runtime's arena settles in the first two."""
+
+TIMEOUT = 600.0
+
+
+class PeakMemory(NamedTuple):
+    """Bytes, or None with the reason why they were not measured."""
+
+    bytes: int | None
+    reason: str | None = None
+
+
+def peak_memory(
+    model: Path, feeds: Arrays, *, target: str = "ort", threads: int = 1, timeout: float = TIMEOUT
+) -> PeakMemory:
+    """Load `model` with `target` in a fresh process, run it on `feeds`, read its peak.
+
+    The figure is the whole process: interpreter, runtime, model, activations. Whatever goes
+    wrong in there (the runtime is killed for memory, say) is a reason, not an error: a missing
+    figure must not cost the run.
+    """
+    with tempfile.TemporaryDirectory(prefix="compressor-") as name:
+        folder = Path(name)
+        answer = folder / "answer.json"
+        # Keys of an .npz are file names: inputs called "a/b" or "file" are passed by position.
+        np.savez(folder / "feeds.npz", *feeds.values())
+        task = {
+            "model": str(model.resolve()),
+            "target": target,
+            "threads": threads,
+            "runs": RUNS,
+            "feeds": str(folder / "feeds.npz"),
+            "names": list(feeds),
+            "answer": str(answer),
+        }
+        # -P: the working directory may hold a user's own calibration.py, which is not ours.
+        command = [sys.executable, "-P", "-m", "compressor.evaluation.child", json.dumps(task)]
+        try:
+            done = subprocess.run(
+                command,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return PeakMemory(None, f"the measuring process took more than {timeout:g} s")
+        except OSError as error:
+            return PeakMemory(None, f"the measuring process did not start: {error}")
+        if done.returncode == 0 and answer.is_file():
+            return PeakMemory(int(json.loads(answer.read_text())["peak_bytes"]))
+        return PeakMemory(None, _failure(done))
+
+
+def compare_memory(
+    baseline: Path, result: Path, feeds: Arrays, *, target: str = "ort", threads: int = 1
+) -> MemoryResult:
+    """Peak memory of two model files, one process each, one after the other."""
+    first = peak_memory(baseline, feeds, target=target, threads=threads)
+    second = peak_memory(result, feeds, target=target, threads=threads)
+    reasons = [
+        f"{role}: {peak.reason}"
+        for role, peak in (("baseline", first), ("result", second))
+        if peak.reason
+    ]
+    return MemoryResult(
+        baseline_bytes=first.bytes,
+        result_bytes=second.bytes,
+        reason="; ".join(reasons) or None,
+    )
+
+
+def _environment() -> dict[str, str]:
+    """The child finds every module where this process finds it, in the same order."""
+    places = [entry or str(Path.cwd()) for entry in sys.path]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
+
+
+def _failure(done: "subprocess.CompletedProcess[bytes]") -> str:
+    if done.returncode < 0:
+        return f"the measuring process was ended by signal {-done.returncode}"
+    lines = done.stderr.decode(errors="replace").strip().splitlines()
+    said = lines[-1] if lines else "it said nothing"
+    return f"the measuring process failed with code {done.returncode}: {said[:300]}"

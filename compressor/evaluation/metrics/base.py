@@ -1,0 +1,86 @@
+"""What a metric is, and how one runs models over data.
+
+A new metric is one module `metrics/NAME.py` that ends in `METRIC = ...`; it is found by its file
+name. A library user passes an instance.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.dataset import Batch, CalibrationSet
+from compressor.evaluation.feeding import predict
+from compressor.graph.tensors import Array
+from exporters.base import Runner
+
+FloatArray = npt.NDArray[np.float64]
+Outputs = Mapping[str, Array]
+Reference = Literal["labels", "original"]
+
+BASELINE = "baseline"
+RESULT = "result"
+"""The names under which `compare_quality` hands over the runners. A metric that scores against
+the original takes the outputs of `BASELINE` for it."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a metric found out.
+
+    Attributes:
+        units: By runner, statistics of shape (n, k): one row per unit that can be resampled
+            (a sample, as a rule), the same units in the same order for every runner.
+        reference: What the runners were scored against.
+        samples: How many samples were seen.
+    """
+
+    units: Mapping[str, FloatArray]
+    reference: Reference
+    samples: int
+
+
+class Metric(ABC):
+    """A figure of merit that is an aggregate over units.
+
+    Attributes:
+        name: As the user calls it.
+        unit: Of the aggregate: "%", "dB" or none.
+        higher_is_better: Direction.
+        proportion: The aggregate is 100 · mean of one column that holds zeros and ones, so that
+            a score interval applies where the column really holds nothing else.
+    """
+
+    name: str
+    unit: str = ""
+    higher_is_better: bool = True
+    proportion: ClassVar[bool] = False
+
+    @abstractmethod
+    def evaluate(self, runners: Mapping[str, Runner], data: CalibrationSet, batch: int) -> Scores:
+        """Run every runner over the data in batches of `batch` and keep scores only."""
+
+    @abstractmethod
+    def aggregate(self, units: FloatArray) -> FloatArray:
+        """From statistics (..., n, k) to values (...): leading axes are resamples."""
+
+
+def predictions(
+    runners: Mapping[str, Runner], data: CalibrationSet, batch: int
+) -> Iterator[tuple[Batch, dict[str, dict[str, Array]]]]:
+    """Run every runner on every batch, one batch in memory at a time.
+
+    Yields:
+        The batch, and by runner the outputs by name.
+    """
+    for step in data.batches(batch):
+        yield step, {name: predict(r, step.inputs, len(step)) for name, r in runners.items()}
+
+
+def stack(rows: Mapping[str, list[FloatArray]], reference: Reference) -> Scores:
+    """Scores with one row per sample out of the (batch, k) rows of every batch."""
+    units = {name: np.concatenate(parts) for name, parts in rows.items()}
+    return Scores(units, reference, len(next(iter(units.values()))))

@@ -1,0 +1,87 @@
+"""Which of a model's outputs is looked at, and how two models' outputs are paired."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from compressor.errors import UsageError
+from compressor.graph.tensors import Array, TensorSpec
+
+PREFERRED = ("logits", "output")
+"""Names that make an output the primary one, in this order; else the first floating one is."""
+
+
+def primary_spec(outputs: Sequence[TensorSpec]) -> TensorSpec | None:
+    """The description of the primary output, None where no output is floating."""
+    floating = {spec.name: spec for spec in outputs if is_floating(spec.dtype)}
+    name = _primary(list(floating))
+    return None if name is None else floating[name]
+
+
+def primary_output(outputs: Mapping[str, Array], samples: int, metric: str) -> tuple[str, Array]:
+    """The primary output among those with one row per sample.
+
+    Raises:
+        UsageError: No output is floating and has a row per sample.
+    """
+    candidates = _per_sample(outputs, samples)
+    name = _primary(list(candidates))
+    if name is None:
+        raise UsageError(
+            f"metric {metric}: expected a floating output with one row for each of the {samples} "
+            f"samples, found {describe(outputs)}",
+            hint="Write --metric file.py:function to score outputs of another form.",
+        )
+    return name, candidates[name]
+
+
+def paired_outputs(
+    original: Mapping[str, Array], other: Mapping[str, Array], samples: int, metric: str
+) -> Iterator[tuple[Array, Array]]:
+    """Floating outputs of the original beside the other model's, both (samples, values).
+
+    They are paired by name, or by position where the two models name them differently. Outputs
+    without a row per sample are left out: they belong to no sample.
+
+    Raises:
+        UsageError: The outputs do not correspond, or none has a row per sample.
+    """
+    first, second = _per_sample(original, samples), _per_sample(other, samples)
+    if not first:
+        primary_output(original, samples, metric)
+    names = list(first) if first.keys() == second.keys() else list(second)
+    shapes = [a.shape for a in first.values()]
+    if len(first) != len(second) or shapes != [second[b].shape for b in names]:
+        raise UsageError(
+            f"metric {metric}: the outputs of the two models do not correspond: "
+            f"{describe(original)} against {describe(other)}"
+        )
+    for left, name in zip(first.values(), names, strict=True):
+        yield left.reshape(samples, -1), second[name].reshape(samples, -1)
+
+
+def describe(outputs: Mapping[str, Array]) -> str:
+    """Outputs for a message: `logits:float32[8,10], hidden:float32[8,4,32]`."""
+    return ", ".join(
+        str(TensorSpec(name, array.dtype, array.shape)) for name, array in outputs.items()
+    )
+
+
+def is_floating(dtype: np.dtype[np.generic]) -> bool:
+    """Also true of ml_dtypes' bfloat16 and float8, which numpy does not count as such."""
+    return dtype.kind == "f" or "float" in dtype.name
+
+
+def _primary(names: Sequence[str]) -> str | None:
+    for name in PREFERRED:
+        if name in names:
+            return name
+    return names[0] if names else None
+
+
+def _per_sample(outputs: Mapping[str, Array], samples: int) -> dict[str, Array]:
+    return {
+        name: array
+        for name, array in outputs.items()
+        if is_floating(array.dtype) and array.ndim and len(array) == samples
+    }

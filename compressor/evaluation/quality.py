@@ -1,0 +1,97 @@
+"""Quality of the original and of the result on the same samples."""
+
+import numpy as np
+
+from calibration.dataset import CalibrationSet
+from compressor.evaluation.intervals import paired_difference, proportion_difference
+from compressor.evaluation.metrics.base import BASELINE, RESULT, FloatArray, Metric, Scores
+from compressor.evaluation.results import QualityResult
+from compressor.records import Interval
+from exporters.base import Runner
+
+
+def compare_quality(
+    metric: Metric,
+    baseline: Runner,
+    result: Runner,
+    data: CalibrationSet,
+    *,
+    batch: int,
+    data_words: str,
+    seed: int,
+) -> QualityResult:
+    """Score both runners in one pass over the data, and bound the difference.
+
+    The interval is paired over units: Tango's score interval for proportions, a bootstrap
+    elsewhere. Where a value is not a finite number (the sqnr of the original against itself is
+    infinite; a model may answer NaN) it is None, and `reason` says why.
+
+    Args:
+        metric: See `metrics.find_metric`.
+        baseline: The original.
+        result: What it became.
+        data: Samples, bound to the models' inputs.
+        batch: Samples per inference; only one batch is in memory at a time.
+        data_words: What the data is, for the report.
+        seed: Of the bootstrap.
+
+    Raises:
+        DataError: The data lacks labels that the metric needs, or they do not fit.
+        UsageError: The metric does not apply to the outputs.
+    """
+    scores = metric.evaluate({BASELINE: baseline, RESULT: result}, data, batch)
+    before, after = (float(metric.aggregate(scores.units[name])) for name in (BASELINE, RESULT))
+    comparable = np.isfinite(before) and np.isfinite(after)
+    interval = _interval(metric, scores, seed) if comparable else None
+    return QualityResult(
+        metric=metric.name,
+        unit=metric.unit,
+        higher_is_better=metric.higher_is_better,
+        reference=scores.reference,
+        baseline=_finite(before),
+        result=_finite(after),
+        difference=after - before if comparable else None,
+        interval=interval,
+        samples=scores.samples,
+        data=data_words,
+        reason=_reason(metric, scores, before, after, interval),
+    )
+
+
+def _interval(metric: Metric, scores: Scores, seed: int) -> Interval | None:
+    before, after = scores.units[BASELINE], scores.units[RESULT]
+    if metric.proportion and _is_binary(before) and _is_binary(after):
+        gained = int(np.count_nonzero(after > before))
+        lost = int(np.count_nonzero(after < before))
+        share = proportion_difference(gained, lost, len(before))
+        return Interval(low=100 * share.low, high=100 * share.high, level=share.level)
+    return paired_difference(metric.aggregate, before, after, seed=seed)
+
+
+def _is_binary(units: FloatArray) -> bool:
+    return bool(np.isin(units, (0.0, 1.0)).all())
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _reason(
+    metric: Metric, scores: Scores, before: float, after: float, interval: Interval | None
+) -> str | None:
+    if np.isnan(before) or np.isnan(after):
+        who = "the original" if np.isnan(before) else "the result"
+        return f"{metric.name} of {who} is not a number: its outputs hold NaN or infinity"
+    if np.isinf(before) and np.isinf(after):
+        return f"the outputs are identical: {metric.name} is infinite"
+    if np.isinf(before) and scores.reference == "original":
+        return (
+            f"the original against itself has no error: its {metric.name} is infinite, and there "
+            "is no difference to state"
+        )
+    if np.isinf(before) or np.isinf(after):
+        who = "the original" if np.isinf(before) else "the result"
+        return f"{metric.name} of {who} is infinite"
+    if interval is None:
+        return "one unit cannot be resampled: there is no interval"
+    return None

@@ -1,0 +1,174 @@
+"""What measurements say. What was not measured is None, with a reason beside it."""
+
+from typing import Literal
+
+from compressor.records import Interval, Record
+from compressor.records import Parity as Parity  # noqa: PLC0414 - capture, beside this package, makes it
+
+Verdict = Literal["faster", "slower", "no significant difference"]
+
+
+class LatencyConfig(Record):
+    """How a latency is taken: `batch` samples per inference on `threads` threads (0: all)."""
+
+    batch: int
+    threads: int
+
+
+class Timing(Record):
+    """Latency of one inference of a batch, in milliseconds.
+
+    `trace` holds at most 200 evenly picked single latencies, in order, for the distribution plot.
+    """
+
+    median_ms: float
+    p95_ms: float
+    trace: tuple[float, ...] = ()
+
+
+class LatencyResult(Record):
+    """Baseline and result, timed in turn in one process.
+
+    `ratio` is median(baseline) / median(result): above 1 the result is faster. `interval` is
+    its 95 % bootstrap interval over rounds; `verdict` follows from whether it holds 1.
+    """
+
+    config: LatencyConfig
+    deciding: bool
+    rounds: int
+    baseline: Timing
+    result: Timing
+    ratio: float
+    interval: Interval
+    verdict: Verdict
+
+
+class MemoryResult(Record):
+    """Peak resident memory, in bytes, of a child process that loads a model and runs it."""
+
+    baseline_bytes: int | None
+    result_bytes: int | None
+    reason: str | None = None
+
+
+class QualityResult(Record):
+    """One metric of the original and of the result on the same samples.
+
+    Attributes:
+        reference: "labels" when scored against the data's labels, "original" when scored
+            against the outputs of the original model.
+        difference: result - baseline, in the metric's unit.
+        interval: Of the difference, paired over samples.
+        samples: How many there were.
+        data: Which data they came from, in words ("evaluation data", "calibration samples not
+            used to calibrate").
+    """
+
+    metric: str
+    unit: str
+    higher_is_better: bool
+    reference: Literal["labels", "original"]
+    baseline: float | None
+    result: float | None
+    difference: float | None
+    interval: Interval | None
+    samples: int
+    data: str
+    reason: str | None = None
+
+
+class Size(Record):
+    """What a model weighs. MACs are for one sample, None with a reason where not countable."""
+
+    file_bytes: int
+    parameters: int
+    macs: int | None
+    macs_reason: str | None = None
+
+
+Bound = Literal["compute", "memory", "overhead"]
+
+
+class Ceilings(Record):
+    """What this machine can do at best with so many threads, measured when the profile was taken.
+
+    Attributes:
+        float_gflops: Floating-point operations of a float MatMul, 10⁹ per second; a
+            multiply-accumulate is two.
+        int8_gops: Integer operations of an 8-bit MatMul, likewise.
+        memory_gbs: 10⁹ bytes read and written per second by a tensor that no cache holds.
+        cache_gbs: The same for a tensor of `cache_bytes`, which stays near the cores.
+        cache_bytes: Up to this many bytes a node's traffic is held against `cache_gbs`.
+        overhead_us: Microseconds of a node that does next to nothing.
+        profiler_us: Microseconds that the runtime's profiler reports for the same node; what is
+            above `overhead_us` is the profiler's own cost and is taken off every node.
+    """
+
+    threads: int
+    float_gflops: float
+    int8_gops: float
+    memory_gbs: float
+    cache_gbs: float
+    cache_bytes: int
+    overhead_us: float
+    profiler_us: float
+
+
+class NodeProfile(Record):
+    """One node of the graph that the runtime really executes.
+
+    Attributes:
+        ms: Time of one inference, without the profiler's own cost.
+        share: Of the time of all nodes.
+        macs: Multiply-accumulates; None where they cannot be told.
+        bytes: Read and written; None where shapes are not known.
+        bound: Which ceiling is the lowest for it; None where `macs` or `bytes` is.
+        attained: The time that this ceiling allows over the time taken; 1 is the ceiling.
+    """
+
+    name: str
+    operator: str
+    ms: float
+    share: float
+    macs: int | None
+    bytes: int | None
+    bound: Bound | None
+    attained: float | None
+
+
+class OperatorProfile(Record):
+    """All nodes of an operator. `bound` is what holds for most of their time."""
+
+    operator: str
+    nodes: int
+    ms: float
+    share: float
+    macs: int | None
+    bytes: int | None
+    bound: Bound | None
+
+
+class Profile(Record):
+    """Where the time of one inference goes.
+
+    Attributes:
+        source: The model, in words.
+        batch: Samples per inference; None where inputs have no leading size.
+        threads: As asked for; 0 is all cores.
+        runs: Inferences that were profiled.
+        latency: Of the whole inference, without profiling.
+        operators: By falling time.
+        nodes: In order of execution.
+        memory_bytes: Peak resident memory of a process of its own, None with a reason.
+    """
+
+    source: str
+    batch: int | None
+    threads: int
+    runs: int
+    latency: Timing
+    operators: tuple[OperatorProfile, ...]
+    nodes: tuple[NodeProfile, ...]
+    ceilings: Ceilings
+    memory_bytes: int | None = None
+    memory_reason: str | None = None
