@@ -1,0 +1,159 @@
+"""The report as one HTML page: no script, no network, nothing but the `Report` behind it.
+
+The page is laid out by `template.html` and `style.css`; here is what they are filled with. A new
+section is a macro of the template and, where it needs more than the report's own fields, a field
+of `GraphView`.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from compressor.evaluation.results import LatencyResult
+from compressor.records import StageRecord
+from compressor.report import format as fmt
+from compressor.report import plots
+from compressor.report.rows import Row, latency_row, memory_row, quality_rows, size_rows
+from compressor.report.schema import GraphReport, Report
+from compressor.report.verdict import headline, losses, shipped_name, speed_tone
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A latency distribution and what its caption tells."""
+
+    svg: Markup
+    latency: LatencyResult
+    beyond: int
+
+
+@dataclass(frozen=True)
+class GraphView:
+    """One graph as the template shows it; `anchor` is safe in an id whatever the name."""
+
+    name: str
+    anchor: str
+    graph: GraphReport
+    headline: str
+    losses: tuple[str, ...]
+    quality: tuple[Row, ...]
+    sizes: tuple[Row, ...]
+    memory: Row
+    ratios: Markup | None
+    distributions: tuple[Picture, ...]
+    float_reasons: dict[str, tuple[str, ...]]
+
+    @property
+    def speed(self) -> Row | None:
+        """The deciding configuration, the first of the report."""
+        return latency_row(self.graph.latency[0]) if self.graph.latency else None
+
+
+@dataclass(frozen=True)
+class StageView:
+    """A stage and its place in the waterfall, as percentages of the whole run."""
+
+    record: StageRecord
+    start: float
+    width: float
+
+
+def render_html(report: Report) -> str:
+    """The whole page.
+
+    The same report gives the same page, also when read back from `report.json`. Names out of the
+    model are escaped wherever they appear.
+    """
+    return (
+        _environment()
+        .get_template("template.html")
+        .render(
+            report=report,
+            title=_title(report),
+            views=[
+                _view(index, name, graph)
+                for index, (name, graph) in enumerate(report.graphs.items(), start=1)
+            ],
+            stages=_waterfall(report.stages),
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("compressor.report", package_path="."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["unbroken"] = _unbroken
+    environment.filters["sentence"] = fmt.sentence
+    environment.globals["fmt"] = fmt
+    environment.globals["speed_tone"] = speed_tone
+    environment.globals["latency_row"] = latency_row
+    environment.globals["nothing"] = fmt.NOTHING
+    return environment
+
+
+def _unbroken(text: str) -> str:
+    """Keep a number and its unit on one line, and the two ends of an interval."""
+    text = re.sub(r"([…–])", "\N{WORD JOINER}\\1\N{WORD JOINER}", text)
+    return re.sub(r"(?<=\d) (?=[^\W\d]|%)", "\N{NO-BREAK SPACE}", text)
+
+
+def _title(report: Report) -> str:
+    """Source and outcome, short enough for a tab."""
+    outcomes = ", ".join(shipped_name(graph) for graph in report.graphs.values())
+    return f"{report.source}: {outcomes} for {report.target}"
+
+
+def _view(index: int, name: str, graph: GraphReport) -> GraphView:
+    anchor = f"graph-{index}"
+    pictures = (
+        (plots.latency_distribution(latency, f"{anchor}-latency-{row}"), latency)
+        for row, latency in enumerate(graph.latency)
+    )
+    return GraphView(
+        name=name,
+        anchor=anchor,
+        graph=graph,
+        headline=headline(graph),
+        losses=losses(graph),
+        quality=quality_rows(graph),
+        sizes=size_rows(graph),
+        memory=memory_row(graph),
+        ratios=plots.speed_ratios(graph.latency, f"{anchor}-ratios")
+        if len(graph.latency) > 1
+        else None,
+        distributions=tuple(
+            Picture(svg, latency, plots.beyond_axis(latency))
+            for svg, latency in pictures
+            if svg is not None
+        ),
+        float_reasons=_by_reason(graph.float_reasons),
+    )
+
+
+def _by_reason(reasons: dict[str, str]) -> dict[str, tuple[str, ...]]:
+    """Reason → the nodes it applies to, the commonest reason first."""
+    grouped: dict[str, list[str]] = {}
+    for node, reason in reasons.items():
+        grouped.setdefault(reason, []).append(node)
+    ordered = sorted(grouped.items(), key=lambda entry: -len(entry[1]))
+    return {reason: tuple(nodes) for reason, nodes in ordered}
+
+
+def _waterfall(stages: tuple[StageRecord, ...]) -> tuple[StageView, ...]:
+    """Stages one after the other; their sum is the whole width."""
+    total = sum(stage.seconds for stage in stages) or 1.0
+    views = []
+    start = 0.0
+    for stage in stages:
+        views.append(StageView(stage, 100 * start / total, 100 * stage.seconds / total))
+        start += stage.seconds
+    return tuple(views)

@@ -1,0 +1,178 @@
+"""The report's pictures: matplotlib figures as SVG that lives inside an HTML page.
+
+The same data gives the same bytes. Text stays text, so that it takes the page's font. Colours are
+CSS variables of the page (`--ink`, `--quiet`, `--rule`, `--before`, `--after`, `--worse`), so that
+one picture serves light, dark and print. Figures are drawn at the width of a phone; a page puts
+several side by side where there is room.
+"""
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup, escape
+
+from compressor.evaluation.results import LatencyResult
+from compressor.report import format as fmt
+from compressor.report.verdict import speed_tone
+
+# Stand-ins that matplotlib draws with; each becomes a variable of the page.
+_INK, _QUIET, _RULE = "#010203", "#010204", "#010205"
+_BEFORE, _AFTER, _WORSE = "#010206", "#010207", "#010208"
+_VARIABLES = {
+    _INK: "var(--ink)",
+    _QUIET: "var(--quiet)",
+    _RULE: "var(--rule)",
+    _BEFORE: "var(--before)",
+    _AFTER: "var(--after)",
+    _WORSE: "var(--worse)",
+}
+_WIDTH_INCHES = 352 / 72
+_FONT_POINTS = 10.5
+_BINS = 40
+
+
+def latency_distribution(latency: LatencyResult, key: str) -> Markup | None:
+    """Histograms of the traces of baseline and result, with their medians.
+
+    The axis ends where `axis_end` says, so that one straggler does not squeeze the rest.
+
+    Args:
+        latency: One configuration.
+        key: Unique among the pictures of a page.
+
+    Returns:
+        The picture, None where there are no traces.
+    """
+    if not latency.baseline.trace or not latency.result.trace:
+        return None
+    words = (
+        f"Distribution of latencies at {fmt.configuration(latency.config)}: baseline median "
+        f"{fmt.milliseconds(latency.baseline.median_ms)}, result median "
+        f"{fmt.milliseconds(latency.result.median_ms)}"
+    )
+    with _style(key):
+        figure, axes = _figure(height=2.1)
+        _draw_distribution(axes, latency)
+        return _svg(figure, words)
+
+
+def _draw_distribution(axes: Any, latency: LatencyResult) -> None:
+    high = axis_end(latency)
+    low = min(*latency.baseline.trace, *latency.result.trace)
+    edges = np.linspace(low - 0.04 * (high - low), high, _BINS + 1)
+    series = ((latency.baseline, _BEFORE), (latency.result, _AFTER))
+    for timing, colour in series:
+        shares = np.histogram(timing.trace, bins=edges)[0] / len(timing.trace)
+        axes.stairs(shares, edges, fill=True, color=colour, alpha=0.3, linewidth=0)
+        axes.stairs(shares, edges, color=colour, linewidth=1.1)
+    top = axes.get_ylim()[1] * 1.06
+    for timing, colour in series:
+        axes.vlines(timing.median_ms, 0, top, color=colour, linewidth=1.1, linestyle="--")
+    axes.set(xlim=(edges[0], edges[-1]), ylim=(0, top), yticks=[])
+    axes.set_xlabel("milliseconds an inference", color=_QUIET, fontsize=_FONT_POINTS)
+
+
+def axis_end(latency: LatencyResult) -> float:
+    """A little beyond the larger 95th percentile, or the largest latency where that is less."""
+    traces = (*latency.baseline.trace, *latency.result.trace)
+    low, top = min(traces), max(traces)
+    high = max(latency.baseline.p95_ms, latency.result.p95_ms)
+    high += 0.15 * (high - low)
+    high = min(high, top)
+    return high if high > low else low * 1.05 + 1e-6
+
+
+def beyond_axis(latency: LatencyResult) -> int:
+    """How many latencies `latency_distribution` leaves out on the right."""
+    high = axis_end(latency)
+    return sum(value > high for value in (*latency.baseline.trace, *latency.result.trace))
+
+
+def speed_ratios(latencies: Sequence[LatencyResult], key: str) -> Markup | None:
+    """The speed-up of every configuration with its interval, around the line of no change."""
+    if not latencies:
+        return None
+    labels = [fmt.configuration(latency.config) for latency in latencies]
+    words = "; ".join(
+        f"{label} {fmt.ratio(latency.ratio)}"
+        for label, latency in zip(labels, latencies, strict=True)
+    )
+    with _style(key):
+        figure, axes = _figure(height=0.75 + 0.34 * len(latencies))
+        _draw_ratios(axes, latencies, labels)
+        return _svg(figure, f"Speed-up of each configuration: {words}")
+
+
+def _draw_ratios(axes: Any, latencies: Sequence[LatencyResult], labels: Sequence[str]) -> None:
+    axes.axvline(1, color=_QUIET, linewidth=1, linestyle="--")
+    for row, latency in enumerate(latencies):
+        colour = {"better": _AFTER, "worse": _WORSE}.get(speed_tone(latency), _BEFORE)
+        ends = (latency.interval.low, latency.interval.high)
+        axes.hlines(row, *ends, color=colour, linewidth=7, alpha=0.35)
+        axes.plot([latency.ratio], [row], "o", color=colour, markersize=5)
+    axes.set_yticks(range(len(labels)), labels, color=_INK)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.set_xlabel("times as fast as the baseline", color=_QUIET, fontsize=_FONT_POINTS)
+    axes.margins(x=0.08)
+
+
+@contextmanager
+def _style(key: str) -> Iterator[None]:
+    """Matplotlib's own defaults whatever a user's `matplotlibrc` says, and ids made from `key`."""
+    import matplotlib as mpl  # noqa: PLC0415 - slow to load
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": key})
+        yield
+
+
+def _figure(height: float) -> tuple[Any, Any]:
+    """An empty figure of the page's width and `height` inches, with nothing but a lower axis."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415 - slow to load
+    from matplotlib.figure import Figure  # noqa: PLC0415 - slow to load
+
+    figure = Figure(figsize=(_WIDTH_INCHES, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    axes = figure.add_subplot()
+    for side in ("left", "top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(_RULE)
+    axes.tick_params(axis="x", color=_RULE, labelcolor=_QUIET, labelsize=_FONT_POINTS)
+    axes.tick_params(axis="y", length=0, labelsize=_FONT_POINTS)
+    return figure, axes
+
+
+def _svg(figure: Any, words: str) -> Markup:
+    """The drawn figure as an element of a page, described by `words` for those who cannot see."""
+    buffer = io.StringIO()
+    metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
+    return _inline(buffer.getvalue(), words)
+
+
+def _inline(document: str, words: str) -> Markup:
+    """Make an SVG document an element of a page.
+
+    Prolog, metadata and style sheet go (the sheet would apply to the whole page), as do the ids
+    that nothing refers to. The size is left to the page.
+    """
+    text = document[document.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<style[^>]*>.*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    referred = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', text))
+    text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in referred else "", text)
+    text = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", text)
+    text = re.sub(r" font-family: [^;\"]*;", "", text)
+    text = re.sub(r' transform="rotate\(-?0 [^"]*"', "", text)
+    view = re.search(r'viewBox="([^"]*)"', text)
+    head = f'<svg role="img" aria-label="{escape(words)}" viewBox="{view[1] if view else ""}">'
+    text = head + text[text.index(">") + 1 :].replace("xlink:href", "href")
+    for colour, variable in _VARIABLES.items():
+        text = text.replace(colour, variable)
+    return Markup(re.sub(r"\s*\n\s*", " ", text).strip())

@@ -1,0 +1,162 @@
+"""What was measured, as rows of before and after, for every form the report is shown in."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from compressor.evaluation.results import LatencyResult, QualityResult
+from compressor.report import format as fmt
+from compressor.report.schema import Measured
+from compressor.report.verdict import (
+    Tone,
+    factor_words,
+    is_relative,
+    quality_name,
+    quality_tone,
+    speed_tone,
+)
+
+_IN_BYTES = ("file size", "peak memory")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure before and after; texts are ready to show, `NOTHING` where not measured.
+
+    Attributes:
+        kind: Which figure: "latency", "quality", "size" or "memory".
+        label: What is compared, such as a configuration or the metric's name.
+        change: The size of the change; its sign or words tell the direction.
+        interval: Of the change, at `level` ("95 % interval"; empty where there is no interval).
+        note: What the figure rests on.
+        reason: Why something is missing.
+        lead: Which of its texts tells most where there is room for one only.
+    """
+
+    kind: str
+    label: str
+    before: str = fmt.NOTHING
+    after: str = fmt.NOTHING
+    change: str = fmt.NOTHING
+    interval: str = fmt.NOTHING
+    level: str = ""
+    tone: Tone = "unknown"
+    note: str = ""
+    reason: str = ""
+    lead: Literal["change", "result"] = "change"
+
+    @property
+    def is_missing(self) -> bool:
+        """Neither side was measured; `reason` says why."""
+        return self.before == self.after == fmt.NOTHING
+
+
+def all_rows(measured: Measured) -> tuple[Row, ...]:
+    """Speed, quality, size and memory, in this order."""
+    return (
+        *latency_rows(measured),
+        *quality_rows(measured),
+        *size_rows(measured),
+        memory_row(measured),
+    )
+
+
+def latency_rows(measured: Measured) -> tuple[Row, ...]:
+    """One row a configuration, the deciding one first; one row with the reason where none."""
+    if not measured.latency:
+        return (Row("latency", "latency", reason=measured.latency_reason or "not measured"),)
+    return tuple(latency_row(latency) for latency in measured.latency)
+
+
+def latency_row(latency: LatencyResult) -> Row:
+    """Median latencies of one configuration."""
+    return Row(
+        kind="latency",
+        label=fmt.configuration(latency.config),
+        before=fmt.milliseconds(latency.baseline.median_ms),
+        after=fmt.milliseconds(latency.result.median_ms),
+        change=fmt.ratio(latency.ratio),
+        interval=fmt.ratio_interval(latency.interval),
+        level=fmt.level(latency.interval),
+        tone=speed_tone(latency),
+        note="decides" if latency.deciding else "",
+    )
+
+
+def quality_rows(measured: Measured) -> tuple[Row, ...]:
+    """One row a metric; one row with the reason where none was measured."""
+    if not measured.quality:
+        return (Row("quality", "quality", reason=measured.quality_reason or "not measured"),)
+    return tuple(quality_row(quality) for quality in measured.quality)
+
+
+def quality_row(quality: QualityResult) -> Row:
+    """One metric of both models on the same samples."""
+    return Row(
+        kind="quality",
+        label=quality_name(quality),
+        before=fmt.quality_value(quality, quality.baseline),
+        after=fmt.quality_value(quality, quality.result),
+        change=fmt.quality_difference(quality),
+        interval=fmt.quality_interval(quality),
+        level="" if quality.interval is None else fmt.level(quality.interval),
+        tone=quality_tone(quality),
+        lead="result" if is_relative(quality) or quality.difference is None else "change",
+        note=f"{fmt.plural(quality.samples, 'sample')}, {quality.data}",
+        reason=quality.reason or "",
+    )
+
+
+def size_rows(measured: Measured) -> tuple[Row, ...]:
+    """File size, parameters and MACs; these are exact and have no interval."""
+    before, after = measured.baseline_size, measured.result_size
+    macs_reason = before.macs_reason or after.macs_reason or ""
+    return (
+        _amount_row(
+            "size", "file size", before.file_bytes, after.file_bytes, ("smaller", "larger")
+        ),
+        _amount_row("size", "parameters", before.parameters, after.parameters, ("fewer", "more")),
+        _amount_row(
+            "size", "MACs a sample", before.macs, after.macs, ("fewer", "more"), macs_reason
+        ),
+    )
+
+
+def memory_row(measured: Measured) -> Row:
+    """Peak resident memory of the two child processes, each run once: there is no interval."""
+    memory = measured.memory
+    if memory is None:
+        return Row("memory", "peak memory", reason=measured.memory_reason or "not measured")
+    before, after = memory.baseline_bytes, memory.result_bytes
+    return _amount_row("memory", "peak memory", before, after, ("less", "more"), memory.reason)
+
+
+def _amount_row(
+    kind: str,
+    label: str,
+    before: int | None,
+    after: int | None,
+    words: tuple[str, str],
+    reason: str | None = None,
+) -> Row:
+    """An amount of which less is better, in bytes or as a count."""
+
+    def shown(value: int | None, other: int | None) -> str:
+        if value is None:
+            return fmt.NOTHING
+        in_bytes = label in _IN_BYTES
+        return fmt.size(value, beside=other or 0) if in_bytes else fmt.count(value)
+
+    change = fmt.NOTHING
+    tone: Tone = "unknown"
+    if before is not None and after is not None:
+        change = factor_words(before, after, words)
+        tone = ("better" if after < before else "worse") if change else "even"
+    return Row(
+        kind=kind,
+        label=label,
+        before=shown(before, after),
+        after=shown(after, before),
+        change=change or "same",
+        tone=tone,
+        reason=reason or "",
+    )

@@ -1,0 +1,143 @@
+"""The versioned schema of `report.json`, documented for its readers in `docs/report.md`.
+
+Version 1 grows by optional fields only: what a reader of version 1 finds keeps its meaning. A
+change that would break a reader gets the next version.
+"""
+
+from typing import Final, Literal
+
+from pydantic import Field
+
+from compressor.evaluation.results import LatencyResult, MemoryResult, Parity, QualityResult, Size
+from compressor.records import Record, StageRecord
+
+SCHEMA_VERSION: Final = 1
+
+
+class Environment(Record):
+    """Where the figures were measured."""
+
+    platform: str
+    processor: str
+    cpu_flags: tuple[str, ...]
+    """Those that decide which kernels run (`avx2`, `avx512_vnni`, …), not all there are."""
+    cores: int
+    memory_bytes: int | None = None
+    """Installed memory; None where the platform does not tell."""
+    python: str
+    packages: dict[str, str]
+
+
+class NodePlacement(Record):
+    """How many nodes of an operator run as integer and as float in the runtime's own graph."""
+
+    operator: str
+    integer: int
+    floating: int
+
+
+class DataUse(Record):
+    """Data that took part in the run, so that it can be told whether two runs saw the same."""
+
+    role: Literal["calibration", "evaluation"]
+    description: str
+    samples: int
+    fingerprint: str | None = None
+    """SHA-256 of the preprocessed content."""
+
+
+class Candidate(Record):
+    """Something that could have shipped: what it measured, and why it did or did not.
+
+    Where float ships because INT8 was not faster, the INT8 figures stand here.
+    """
+
+    name: str
+    shipped: bool
+    reason: str
+    latency: LatencyResult | None = None
+    """In the deciding configuration."""
+    quality: QualityResult | None = None
+    size: Size | None = None
+
+
+class Measured(Record):
+    """A result beside its baseline: what a run and a comparison of two models share.
+
+    Attributes:
+        quality: The first is the one asked for; empty with `quality_reason` when not measured.
+        latency: The deciding configuration is first; empty with `latency_reason` when not measured.
+        memory: None with `memory_reason` when not measured; where only one of the two could not
+            be, its own `reason` says why.
+    """
+
+    latency: tuple[LatencyResult, ...] = ()
+    latency_reason: str | None = None
+    quality: tuple[QualityResult, ...] = ()
+    quality_reason: str | None = None
+    memory: MemoryResult | None = None
+    memory_reason: str | None = None
+    baseline_size: Size
+    result_size: Size
+
+
+class GraphReport(Measured):
+    """Everything about one graph of a job.
+
+    Attributes:
+        shipped: What the artifact holds: "int8" or "float".
+        shipped_reason: Why, in one sentence for the verdict's second line.
+        baseline: What the latency of the result is measured against, in words. Quality and size
+            are always compared with the original.
+        candidates: What was considered for shipping, in the order tried.
+        placement: By operator, in the graph as the runtime executes it.
+        float_reasons: Node name → why it stayed float.
+    """
+
+    shipped: Literal["int8", "float"]
+    shipped_reason: str
+    baseline: str = "the faster of the captured and the folded float graph"
+    parity: tuple[Parity, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    placement: tuple[NodePlacement, ...] = ()
+    float_reasons: dict[str, str] = Field(default_factory=dict)
+
+
+class Report(Record):
+    """The measured account of one run.
+
+    Attributes:
+        source: The checkpoint, or what else the model came from.
+        created: When the run ended, ISO 8601 with its offset.
+        seconds: Wall time of the whole run.
+        command: The command line that repeats the run; None when called from Python.
+        artifact: The output folder; None when nothing was written.
+        files: Role ("model", "report", "report.json", "plan", "manifest") → path, the folder
+            included.
+        graphs: Keyed by graph; a single model is "model".
+        stages: In the order they ran.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    source: str
+    target: str
+    created: str
+    seconds: float
+    command: str | None = None
+    artifact: str | None = None
+    files: dict[str, str] = Field(default_factory=dict)
+    data: tuple[DataUse, ...] = ()
+    graphs: dict[str, GraphReport]
+    stages: tuple[StageRecord, ...] = ()
+    notices: tuple[str, ...] = ()
+    environment: Environment
+
+
+class Comparison(Measured):
+    """Any two models side by side, as `compress compare A B` measures them."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    baseline: str
+    result: str
+    notices: tuple[str, ...] = ()
+    environment: Environment | None = None

@@ -1,0 +1,54 @@
+"""Text that any output can show, and that cannot do anything to it.
+
+A pipe in the C locale or an old Windows console has no `×`, `−` or `→`. What is written there is
+spelled in what there is, before it is laid out, so that columns stay aligned. Control characters
+are spelled out everywhere: names come out of files that a stranger may have made, and a terminal
+obeys them.
+"""
+
+from collections.abc import Callable, Iterable
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+
+Speak = Callable[[str], str]
+"""Turns text into what the output can show."""
+
+_SPELLED = str.maketrans(
+    {
+        "×": "x",
+        "−": "-",
+        "–": "-",
+        "—": "-",
+        "→": "->",
+        "…": "..",
+        "·": "|",
+        "∞": "inf",
+        "µ": "u",
+    }
+)
+
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code != 0x0A}
+
+
+class Spoken:
+    """A rich renderable that is built once the encoding of the output is known."""
+
+    def __init__(self, build: Callable[[Speak], Iterable[RenderableType]]) -> None:
+        self._build = build
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from self._build(speaker(options.encoding))
+
+
+def speaker(encoding: str) -> Speak:
+    """What makes text fit an encoding: as it is for Unicode, else in the nearest spelling."""
+    is_unicode = encoding.lower().startswith("utf")
+
+    def speak(text: str) -> str:
+        harmless = text.translate(_CONTROLS)
+        if is_unicode:
+            return harmless
+        spelled = harmless.translate(_SPELLED)
+        return spelled.encode(encoding, "backslashreplace").decode(encoding)
+
+    return speak

@@ -1,0 +1,111 @@
+"""Reports for the terminal: renderables for rich, made for 80 columns.
+
+They never touch a console themselves: `console.print(summary(report))`.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from compressor.report import format as fmt
+from compressor.report.rows import Row, all_rows
+from compressor.report.schema import Comparison, GraphReport, Measured, Report
+from compressor.report.spoken import Speak, Spoken
+from compressor.report.terminal_profile import profile_table
+from compressor.report.terminal_progress import RichProgress
+from compressor.report.verdict import Tone, headline, losses
+from compressor.report.verdict import summary as sentence_of
+
+__all__ = ["RichProgress", "comparison", "profile_table", "summary"]
+
+_STYLES: dict[Tone, str] = {"better": "green", "worse": "bold red", "even": "", "unknown": ""}
+_SPEED_WORDS: dict[Tone, str] = {
+    "better": "faster",
+    "worse": "slower",
+    "even": "insignificant",
+    "unknown": "",
+}
+_MOST_NOTICES = 5
+
+
+def summary(report: Report) -> RenderableType:
+    """The whole run in about twenty lines: verdict, figures, losses, notices, where it lies."""
+
+    def build(speak: Speak) -> Iterable[RenderableType]:
+        for name, graph in report.graphs.items():
+            yield from _graph(graph, speak, name if len(report.graphs) > 1 else None)
+        yield from _notices(report.notices, speak)
+        yield _places(report, speak)
+
+    return Spoken(build)
+
+
+def comparison(compared: Comparison) -> RenderableType:
+    """Two models side by side: the verdict on the second, then the figures of both."""
+
+    def build(speak: Speak) -> Iterable[RenderableType]:
+        names = f"{compared.baseline} → {compared.result}"
+        yield Text(speak(names), style="dim", overflow="fold")
+        yield Text(speak(fmt.sentence(sentence_of(compared))), style="bold")
+        yield from _figures(compared, speak, ("first", "second"))
+        yield from _notices(compared.notices, speak)
+
+    return Spoken(build)
+
+
+def _graph(graph: GraphReport, speak: Speak, name: str | None) -> Iterable[RenderableType]:
+    if name is not None:
+        yield Text(speak(name), style="bold underline")
+    yield Text(speak(f"{headline(graph)}."), style="bold")
+    yield Text(speak(fmt.sentence(graph.shipped_reason)))
+    yield from _figures(graph, speak, ("before", "after"))
+
+
+def _figures(measured: Measured, speak: Speak, names: tuple[str, str]) -> Iterable[RenderableType]:
+    """A table with a line for each figure; below it what is missing and what is worse."""
+    rows = all_rows(measured)
+    told = [row for row in rows if not row.is_missing]
+    level = next((row.level for row in told if row.level), "interval")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("", overflow="fold")
+    for heading in (*names, "change"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column(speak(level), no_wrap=True)
+    for row in told:
+        table.add_row(*(Text(speak(text), style=style) for text, style in _cells(row)))
+    yield table
+    for row in rows:
+        if row.reason:
+            yield Text(speak(f"- {row.label}: {row.reason}"), style="dim")
+    for loss in losses(measured):
+        yield Text(speak(f"! {loss}"), style="bold red")
+
+
+def _cells(row: Row) -> Sequence[tuple[str, str]]:
+    """The texts of a row with their styles; without colour a word tells what colour would."""
+    style = _STYLES[row.tone] if row.kind in ("latency", "quality") else ""
+    words = _SPEED_WORDS[row.tone] if row.kind == "latency" else ""
+    change = f"{row.change} {words}".rstrip()
+    interval = row.interval if row.level else ""
+    return ((row.label, ""), (row.before, ""), (row.after, ""), (change, style), (interval, ""))
+
+
+def _notices(notices: Sequence[str], speak: Speak) -> Iterable[Text]:
+    for notice in notices[:_MOST_NOTICES]:
+        yield Text(speak(f"* {fmt.sentence(notice)}"), style="yellow")
+    if len(notices) > _MOST_NOTICES:
+        rest = fmt.plural(len(notices) - _MOST_NOTICES, "more notice")
+        yield Text(f"* {rest} in the report", style="yellow")
+
+
+def _places(report: Report, speak: Speak) -> Table:
+    """Where the artifact and the report are, never shortened: they are there to be copied."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for heading, role in (("artifact", "model"), ("report", "report")):
+        if role in report.files:
+            table.add_row(heading, Text(speak(report.files[role]), style="bold"))
+    return table

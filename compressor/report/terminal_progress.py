@@ -1,0 +1,111 @@
+"""Stages as they run, on a terminal.
+
+There is no thread that redraws: it would take its share of the time that is being measured. A
+stage appears when it begins and moves when it advances.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
+from rich.progress import Progress as Bars
+from rich.progress_bar import ProgressBar
+from rich.text import Text
+
+from compressor.progress import Advance
+from compressor.report import format as fmt
+
+SHORTEST_TOLD = 1.0
+"""Seconds from which a finished stage leaves a line behind."""
+
+_SHORTEST_REDRAW = 0.1
+
+
+class RichProgress:
+    """A `compressor.progress.Progress` on a rich console.
+
+    On a terminal the open stages are shown with their bars, and go when they end. Everywhere, each
+    stage that took `SHORTEST_TOLD` leaves a line with its time.
+
+    Args:
+        console: Where to show; a command line passes one on the standard error stream.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._open = 0
+        self._drawn = 0.0
+        self._bars = Bars(
+            TextColumn("{task.description}", markup=False),
+            _Bar(bar_width=28),
+            _Count(),
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            disable=not console.is_terminal,
+        )
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None) -> Iterator[Advance]:
+        """Show one stage while the context lasts; see `compressor.progress.Progress.stage`."""
+        started = time.perf_counter()
+        task = self._begin(name, total)
+
+        def advance(units: int) -> None:
+            self._bars.advance(task, units)
+            self._redraw()
+
+        try:
+            yield advance
+        finally:
+            self._end(task)
+        seconds = time.perf_counter() - started
+        if seconds >= SHORTEST_TOLD:
+            self._console.print(Text(f"{name}: {fmt.seconds(seconds)}", style="dim"))
+
+    def _begin(self, name: str, total: int | None) -> TaskID:
+        if self._open == 0:
+            self._bars.start()
+        self._open += 1
+        task = self._bars.add_task(name, total=total)
+        self._bars.refresh()
+        return task
+
+    def _end(self, task: TaskID) -> None:
+        self._bars.remove_task(task)
+        self._open -= 1
+        if self._open == 0:
+            self._bars.stop()
+        else:
+            self._bars.refresh()
+
+    def _redraw(self) -> None:
+        now = time.perf_counter()
+        if now - self._drawn >= _SHORTEST_REDRAW:
+            self._drawn = now
+            self._bars.refresh()
+
+
+class _Bar(BarColumn):
+    """Nothing where the total is not known: a bar at rest looks like one that is full."""
+
+    def render(self, task: Task) -> ProgressBar:
+        """The bar of one task."""
+        bar = super().render(task)
+        if task.total is None:
+            bar.width = 0
+        return bar
+
+
+class _Count(ProgressColumn):
+    """`128/512`, and nothing where the total is not known."""
+
+    def render(self, task: Task) -> Text:
+        """How many units are done."""
+        if task.total is None:
+            return Text("")
+        return Text(f"{task.completed:,.0f}/{task.total:,.0f}", style="dim")

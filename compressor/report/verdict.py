@@ -1,0 +1,134 @@
+"""The verdict of a measurement in one sentence, and everything that speaks against it."""
+
+from typing import Literal
+
+from compressor.evaluation.results import LatencyResult, QualityResult, Verdict
+from compressor.report import format as fmt
+from compressor.report.schema import GraphReport, Measured
+
+Tone = Literal["better", "worse", "even", "unknown"]
+"""Whether a change is a gain, a loss, neither for certain, or not known."""
+
+_SHIPPED = {"int8": "INT8", "float": "Float"}
+_SPEED_TONES: dict[Verdict, Tone] = {
+    "faster": "better",
+    "slower": "worse",
+    "no significant difference": "even",
+}
+
+
+def shipped_name(graph: GraphReport) -> str:
+    """What shipped, as it is written: `INT8`, `Float`."""
+    return _SHIPPED[graph.shipped]
+
+
+def headline(graph: GraphReport) -> str:
+    """The verdict on a shipped graph.
+
+    Such as: "INT8 ships: 1.56× faster (95 % interval 1.52–1.60) at batch 1, one thread; accuracy
+    86.95 % → 86.80 % (−0.15 points, 95 % interval −0.50…+0.20); 3.8× smaller".
+    """
+    measured = summary(graph)
+    return f"{shipped_name(graph)} ships" + (f": {measured}" if measured else "")
+
+
+def summary(measured: Measured) -> str:
+    """Speed, quality and size of a result against its baseline; empty where nothing is known."""
+    parts = [speed_words(latency) for latency in measured.latency[:1]]
+    parts += [quality_words(quality) for quality in measured.quality[:1]]
+    parts.append(size_words(measured))
+    return "; ".join(part for part in parts if part)
+
+
+def speed_words(latency: LatencyResult) -> str:
+    """The speed of one configuration with its interval."""
+    interval = f"{fmt.level(latency.interval)} {fmt.ratio_interval(latency.interval)}"
+    where = f"at {fmt.configuration(latency.config)}"
+    factor = fmt.ratio(latency.ratio)
+    if latency.verdict == "faster":
+        return f"{factor} faster ({interval}) {where}"
+    if latency.verdict == "slower":
+        return f"slower, {factor} the speed ({interval}) {where}"
+    return f"no significant difference in speed ({factor}, {interval}) {where}"
+
+
+def quality_words(quality: QualityResult) -> str:
+    """One metric of both models, with the difference and its interval where there are any."""
+    if quality.result is None:
+        return ""
+    text = fmt.quality_value(quality, quality.result)
+    if quality.baseline is not None and not is_relative(quality):
+        text = f"{fmt.quality_value(quality, quality.baseline)} → {text}"
+    text = f"{quality_name(quality)} {text}"
+    if quality.difference is None:
+        return text
+    interval = ""
+    if quality.interval is not None:
+        interval = f", {fmt.level(quality.interval)} {fmt.quality_interval(quality)}"
+    return f"{text} ({fmt.quality_difference(quality)}{interval})"
+
+
+def quality_name(quality: QualityResult) -> str:
+    """The metric's name, telling when the original's outputs stood in for labels."""
+    if not is_relative(quality):
+        return quality.metric
+    preposition = "with" if quality.metric == "agreement" else "against"
+    return f"{quality.metric} {preposition} the original"
+
+
+def is_relative(quality: QualityResult) -> bool:
+    """Whether it is scored against the original, which then is perfect and says nothing."""
+    return quality.reference == "original"
+
+
+def size_words(measured: Measured) -> str:
+    """`3.8× smaller`; empty where the file is about as large as before."""
+    before, after = measured.baseline_size.file_bytes, measured.result_size.file_bytes
+    return factor_words(before, after, ("smaller", "larger"))
+
+
+def factor_words(before: int, after: int, words: tuple[str, str]) -> str:
+    """How many times less or more `after` is; empty below a hundredth."""
+    if min(before, after) <= 0:
+        return ""
+    factor = max(before, after) / min(before, after)
+    if factor < 1.01:
+        return ""
+    return f"{fmt.ratio(factor)} {words[0] if after < before else words[1]}"
+
+
+def speed_tone(latency: LatencyResult) -> Tone:
+    """From the measurement's own verdict."""
+    return _SPEED_TONES[latency.verdict]
+
+
+def quality_tone(quality: QualityResult) -> Tone:
+    """A gain or loss only where the interval of the difference leaves out zero.
+
+    Any difference from the original is a distance to it, never a gain, and its being there says
+    nothing about whether the result is worse: it is not judged.
+    """
+    if quality.interval is None or is_relative(quality):
+        return "unknown"
+    if 0 in quality.interval:
+        return "even"
+    return "better" if (quality.interval.low > 0) == quality.higher_is_better else "worse"
+
+
+def losses(measured: Measured) -> tuple[str, ...]:
+    """Every significant loss, each in words that stand alone."""
+    slower = [
+        f"Slower at {fmt.configuration(latency.config)}: {fmt.ratio(latency.ratio)} the speed "
+        f"({fmt.level(latency.interval)} {fmt.ratio_interval(latency.interval)})."
+        for latency in measured.latency
+        if latency.verdict == "slower"
+    ]
+    lower = [
+        fmt.sentence(
+            f"{quality_name(quality)} is significantly worse: {fmt.quality_difference(quality)} "
+            f"({fmt.level(quality.interval)} {fmt.quality_interval(quality)})"
+        )
+        for quality in measured.quality
+        if quality.interval is not None and quality_tone(quality) == "worse"
+    ]
+    return (*slower, *lower)

@@ -1,0 +1,95 @@
+import re
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+import pytest
+
+from compressor.evaluation.results import LatencyResult
+from compressor.report import plots
+from compressor.report.schema import Report
+
+
+@pytest.fixture
+def latencies(int8_report: Report) -> tuple[LatencyResult, ...]:
+    return int8_report.graphs["model"].latency
+
+
+def with_traces(
+    latency: LatencyResult, before: tuple[float, ...], after: tuple[float, ...]
+) -> LatencyResult:
+    return latency.model_copy(
+        update={
+            "baseline": latency.baseline.model_copy(update={"trace": before}),
+            "result": latency.result.model_copy(update={"trace": after}),
+        }
+    )
+
+
+def test_the_same_figures_give_the_same_bytes(latencies: tuple[LatencyResult, ...]) -> None:
+    first = plots.latency_distribution(latencies[0], "a"), plots.speed_ratios(latencies, "b")
+    with mpl.rc_context({"font.size": 30, "svg.fonttype": "path", "axes.facecolor": "red"}):
+        again = plots.latency_distribution(latencies[0], "a"), plots.speed_ratios(latencies, "b")
+    assert first == again
+
+
+def test_pictures_are_elements_that_leave_the_page_alone(
+    latencies: tuple[LatencyResult, ...],
+) -> None:
+    pictures = [plots.latency_distribution(latency, f"p{i}") for i, latency in enumerate(latencies)]
+    pictures.append(plots.speed_ratios(latencies, "ratios"))
+    ids: list[str] = []
+    for picture in pictures:
+        assert picture is not None
+        root = ElementTree.fromstring(picture)
+        assert root.tag == "svg"
+        assert root.get("role") == "img"
+        assert root.get("aria-label")
+        own = re.findall(r' id="([^"]*)"', picture)
+        assert set(own) == set(re.findall(r'(?:url\(#|href="#)([^)"]+)', picture))
+        ids += own
+        assert not re.search(r"<style|<script|https?:|<!|<\?", picture)
+    assert len(ids) == len(set(ids))
+
+
+def test_colours_are_the_pages_and_text_is_text(latencies: tuple[LatencyResult, ...]) -> None:
+    picture = plots.speed_ratios(latencies, "ratios")
+    assert picture is not None
+    assert not re.search(r"#[0-9a-f]{6}\b", picture.replace("url(#", "").replace('"#', '"'))
+    assert "font-family" not in picture
+    for variable in ("--before", "--after", "--worse", "--ink", "--quiet", "--rule"):
+        assert f"var({variable})" in picture
+    for label in ("batch 1, one thread", "batch 32, all threads"):
+        assert f">{label}</text>" in picture
+
+
+def test_nothing_is_drawn_without_data(latencies: tuple[LatencyResult, ...]) -> None:
+    assert plots.latency_distribution(with_traces(latencies[0], (), (1.0,)), "k") is None
+    assert plots.latency_distribution(with_traces(latencies[0], (1.0,), ()), "k") is None
+    assert plots.speed_ratios((), "k") is None
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-4, 2.5, 1e5])
+def test_a_clock_too_coarse_to_show_any_spread(
+    latencies: tuple[LatencyResult, ...], value: float
+) -> None:
+    flat = with_traces(latencies[0], (value,) * 5, (value,) * 5)
+    stuck = flat.model_copy(
+        update={
+            side: getattr(flat, side).model_copy(update={"median_ms": value, "p95_ms": value})
+            for side in ("baseline", "result")
+        }
+    )
+    assert plots.latency_distribution(stuck, "k") is not None
+    assert plots.beyond_axis(stuck) == 0
+
+
+def test_stragglers_are_counted_where_they_are_not_drawn(
+    latencies: tuple[LatencyResult, ...],
+) -> None:
+    latency = latencies[0]
+    trace = latency.baseline.trace
+    assert plots.beyond_axis(latency) == sum(
+        value > plots.axis_end(latency) for value in trace + latency.result.trace
+    )
+    assert plots.beyond_axis(latency) > 0
+    assert plots.axis_end(latency) < max(trace)
