@@ -1,0 +1,72 @@
+"""What the commands do, once their flags are read."""
+
+import json
+import shlex
+import sys
+from typing import Any
+
+import click
+from rich.console import Console, RenderableType
+
+from compressor.progress import SILENT, Progress
+from compressor.recipe import load_recipe
+from compressor.records import Record
+from compressor.report.terminal import RichProgress, comparison, profile_table, summary
+
+
+def compress_model(model: str, flags: dict[str, Any], values: dict[str, Any]) -> None:
+    """`compress MODEL`."""
+    from compressor.pipeline import compress  # noqa: PLC0415 - loads the runtime
+
+    report = compress(
+        model,
+        recipe=load_recipe(flags["recipe_file"], values),
+        plan=flags["plan"],
+        force=flags["force"],
+        progress=_progress(flags),
+        command=shlex.join(["compress", *sys.argv[1:]]),
+    )
+    _show(report, summary(report), flags)
+
+
+def profile_model(model: str, flags: dict[str, Any], values: dict[str, Any]) -> None:
+    """`compress profile MODEL`."""
+    from compressor.inspection import profile  # noqa: PLC0415 - loads the runtime
+
+    found = profile(model, recipe=load_recipe(None, values), progress=_progress(flags))
+    _show(found, profile_table(found, top=flags["top"]), flags)
+
+
+def compare_models(a: str, b: str, flags: dict[str, Any], values: dict[str, Any]) -> None:
+    """`compress compare A B`."""
+    from compressor.inspection import compare  # noqa: PLC0415 - loads the runtime
+
+    found = compare(a, b, recipe=load_recipe(None, values), progress=_progress(flags))
+    _show(found, comparison(found), flags)
+
+
+def list_targets(as_json: bool) -> None:
+    """`compress targets`."""
+    from exporters.base import find_target, target_names  # noqa: PLC0415 - keeps --help quick
+
+    rows = []
+    for name in target_names():
+        target = find_target(name)
+        rows.append({"name": name, "title": target.title, "unavailable": target.available()})
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        state = "usable here" if row["unavailable"] is None else row["unavailable"]
+        click.echo(f"{row['name']:<6} {row['title']:<24} {state}")
+
+
+def _progress(flags: dict[str, Any]) -> Progress:
+    return SILENT if flags["quiet"] else RichProgress(Console(stderr=True))
+
+
+def _show(record: Record, rendered: RenderableType, flags: dict[str, Any]) -> None:
+    if flags["as_json"]:
+        click.echo(record.model_dump_json(indent=1))
+    elif not flags["quiet"]:
+        Console().print(rendered)

@@ -1,0 +1,144 @@
+"""The entry point: `compress MODEL ...`, and the commands beside it."""
+
+import sys
+from typing import Any
+
+import click
+
+from compressor.cli.failures import shown
+from compressor.cli.options import (
+    DATA,
+    LOADING,
+    MEASURING,
+    RECIPE,
+    SHOWING,
+    recipe_values,
+    reject_both,
+)
+
+DEFAULT = "run"
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+EPILOG = """\b
+Exit codes: 0 done · 1 internal error · 2 wrong usage or bad input ·
+3 quality budget not met · 4 target not available · 130 interrupted
+\b
+A model file that is named like a command is reached as ./profile.
+"""
+
+
+class Front(click.Group):
+    """A group whose first argument is a model unless it names a command."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the default command in front of a model's path or of a flag."""
+        own = {"-h", "--help", "--version", *self.commands}
+        if args and (args[0] not in own or args[0] == DEFAULT):
+            args = [DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The default command's help is the help; the other commands come below."""
+        run = self.commands[DEFAULT]
+        formatter.write_usage(ctx.command_path, "MODEL [OPTIONS]  |  COMMAND ...")
+        run.format_help_text(ctx, formatter)
+        with formatter.section("Commands"):
+            others = [(n, c.get_short_help_str(70)) for n, c in self.commands.items()]
+            formatter.write_dl([row for row in others if row[0] != DEFAULT])
+        with click.Context(run, parent=ctx) as inner:
+            run.format_options(inner, formatter)
+        self.format_epilog(ctx, formatter)
+
+
+@click.group(cls=Front, context_settings=CONTEXT, no_args_is_help=True, epilog=EPILOG)
+@click.version_option(package_name="compressor", prog_name="compress")
+def cli() -> None:
+    """Compress trained models; see `run`."""
+
+
+@cli.command(DEFAULT, hidden=True, context_settings=CONTEXT, epilog=EPILOG)
+@click.argument("model")
+@RECIPE
+@DATA
+@LOADING
+@MEASURING
+@SHOWING
+def run(model: str, **flags: Any) -> None:
+    """Compress a trained MODEL for its runtime: fold, quantize to calibrated INT8, measure, report.
+
+    MODEL is a checkpoint (state dict, safetensors, torch.export or TorchScript archive, trusted
+    pickle) or an ONNX file. Without --calib nothing is quantized.
+    """
+    from compressor.cli.commands import compress_model  # noqa: PLC0415 - keeps --help quick
+
+    with shown(flags):
+        reject_both(flags["as_json"], flags["quiet"])
+        compress_model(model, flags, recipe_values(flags))
+
+
+@cli.command(context_settings=CONTEXT)
+@click.argument("model")
+@click.option("--top", type=click.IntRange(1), default=15, show_default=True, help="Nodes to list.")
+@click.option("--target", metavar="NAME", help="Runtime. [default: ort]")
+@DATA
+@LOADING
+@MEASURING
+@SHOWING
+def profile(model: str, **flags: Any) -> None:
+    """Per operator: time, MACs, bytes, and what bounds it; memory of the whole."""
+    from compressor.cli.commands import profile_model  # noqa: PLC0415 - keeps --help quick
+
+    with shown(flags):
+        reject_both(flags["as_json"], flags["quiet"])
+        profile_model(model, flags, recipe_values(flags))
+
+
+@cli.command(context_settings=CONTEXT)
+@click.argument("a")
+@click.argument("b")
+@click.option("--target", metavar="NAME", help="Runtime. [default: ort]")
+@DATA
+@LOADING
+@MEASURING
+@SHOWING
+def compare(a: str, b: str, **flags: Any) -> None:
+    """Latency, quality, memory and size of two models, B against A.
+
+    Both are timed in turn in one process. --model and --input hold for both.
+    """
+    from compressor.cli.commands import compare_models  # noqa: PLC0415 - keeps --help quick
+
+    with shown(flags):
+        reject_both(flags["as_json"], flags["quiet"])
+        compare_models(a, b, flags, recipe_values(flags))
+
+
+@cli.command(context_settings=CONTEXT)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def targets(as_json: bool) -> None:
+    """The runtimes that artifacts can be made for, and whether they are usable here."""
+    from compressor.cli.commands import list_targets  # noqa: PLC0415 - keeps --help quick
+
+    with shown({}):
+        list_targets(as_json)
+
+
+@cli.command(context_settings=CONTEXT)
+@RECIPE
+@DATA
+@LOADING
+@MEASURING
+def recipe(**flags: Any) -> None:
+    """Print a documented TOML recipe; flags given here are filled in."""
+    from compressor.recipe import load_recipe, to_toml  # noqa: PLC0415 - keeps --help quick
+
+    with shown({}):
+        click.echo(to_toml(load_recipe(flags["recipe_file"], recipe_values(flags))), nl=False)
+
+
+def main() -> None:
+    """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        # A pipe with an ASCII locale must not turn a × or → into a crash after an hour's work.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    cli(prog_name="compress")

@@ -1,0 +1,227 @@
+"""Flags, and the recipe they make. A flag that is not given leaves the recipe's value alone."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from compressor.errors import UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+Decorator = Callable[[F], F]
+
+PLACES = {
+    "target": ("target",),
+    "seed": ("seed",),
+    "output": ("output",),
+    "model_factory": ("model", "factory"),
+    "model_args": ("model", "args"),
+    "trust_pickle": ("model", "trust_pickle"),
+    "inputs": ("model", "inputs"),
+    "calib": ("data", "calib"),
+    "eval": ("data", "eval"),
+    "samples": ("data", "samples"),
+    "layout": ("data", "preprocess", "layout"),
+    "scale": ("data", "preprocess", "scale"),
+    "mean": ("data", "preprocess", "mean"),
+    "std": ("data", "preprocess", "std"),
+    "size": ("data", "preprocess", "size"),
+    "crop": ("data", "preprocess", "crop"),
+    "quantize": ("quantize", "mode"),
+    "ranges": ("quantize", "ranges"),
+    "cpu": ("quantize", "cpu"),
+    "keep_slower": ("quantize", "keep_slower"),
+    "calib_batch": ("quantize", "batch"),
+    "batch": ("measure", "batch"),
+    "threads": ("measure", "threads"),
+    "metric": ("measure", "metric"),
+    "measure_seconds": ("measure", "seconds"),
+}
+"""Parameter of a command → place in the recipe."""
+
+
+def recipe_values(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The given flags as a nested recipe document."""
+    document: dict[str, Any] = {}
+    for name, place in PLACES.items():
+        value = parameters.get(name)
+        if value is None or value == () or value is False:
+            continue
+        section = document
+        for key in place[:-1]:
+            section = section.setdefault(key, {})
+        section[place[-1]] = value
+    return document
+
+
+def numbers(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
+    """Comma-separated numbers, as in 0.485,0.456,0.406."""
+    del context
+    if text is None:
+        return None
+    try:
+        return tuple(_number(part) for part in text.split(","))
+    except (ValueError, ZeroDivisionError) as error:
+        raise click.BadParameter(f"expected numbers like 0.5,0.5,0.5, found {text!r}") from error
+
+
+def number(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
+    """One number, as in 1/255 or 0.0039."""
+    values = numbers(context, parameter, text)
+    if values is not None and len(values) != 1:
+        raise click.BadParameter(f"expected one number like 1/255, found {text!r}")
+    return None if values is None else values[0]
+
+
+def image_size(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
+    """Height and width, as in 224 or 224x192."""
+    del context
+    if text is None:
+        return None
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise click.BadParameter(f"expected 224 or HEIGHTxWIDTH, found {text!r}")
+    return int(parts[0]), int(parts[-1])
+
+
+def factory_arguments(
+    context: click.Context, parameter: click.Parameter, items: tuple[str, ...]
+) -> Any:
+    """`width=32` or a JSON object, repeated → keyword arguments; values are JSON, else text."""
+    del context
+    arguments: dict[str, Any] = {}
+    for item in items:
+        if item.lstrip().startswith("{"):
+            try:
+                arguments.update(json.loads(item))
+            except ValueError as error:
+                raise click.BadParameter(f"{item!r} is not JSON: {error}") from error
+            continue
+        key, equals, value = item.partition("=")
+        if not equals or not key.isidentifier():
+            raise click.BadParameter(f"expected key=value or a JSON object, found {item!r}")
+        try:
+            arguments[key] = json.loads(value)
+        except ValueError:
+            arguments[key] = value
+    return arguments or None
+
+
+def _number(text: str) -> float:
+    top, slash, bottom = text.partition("/")
+    return float(top) / float(bottom) if slash else float(text)
+
+
+def apply(*decorators: Decorator[Any]) -> Decorator[F]:
+    """One decorator from several, in reading order."""
+
+    def decorate(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+LOADING: Decorator[Any] = apply(
+    click.option(
+        "--model", "model_factory", metavar="SPEC",
+        help="Factory for a state dict: package.module:factory or file.py:factory.",
+    ),
+    click.option(
+        "--model-args", multiple=True, callback=factory_arguments, metavar="KEY=VALUE",
+        help="Keyword argument for it (repeatable), or a JSON object.",
+    ),
+    click.option(
+        "--trust-pickle", is_flag=True,
+        help="Unpickle a whole module. This runs code from the file: only for files you trust.",
+    ),
+    click.option(
+        "--input", "inputs", multiple=True, metavar="NAME:DTYPE[DIMS]",
+        help="Input like image:float32[batch,3,224,224] (repeatable); only without data.",
+    ),
+)  # fmt: skip
+
+DATA: Decorator[Any] = apply(
+    click.option(
+        "--calib", metavar="DATA",
+        help=".npz, .npy, folder of .npz, image folder, or file.py:function.",
+    ),
+    click.option("--eval", metavar="DATA", help="Labelled data that judges: the same forms."),
+    click.option("--samples", type=click.IntRange(1), help="Use at most N calibration samples."),
+    click.option(
+        "--layout", type=click.Choice(["keep", "nhwc->nchw", "nchw->nhwc"]),
+        help="Axis order of stored data and of the input.",
+    ),
+    click.option("--scale", callback=number, metavar="X", help="Factor on stored values: 1/255."),
+    click.option("--mean", callback=numbers, metavar="X,Y,Z", help="Subtracted per channel."),
+    click.option("--std", callback=numbers, metavar="X,Y,Z", help="Divided by per channel."),
+    click.option("--size", callback=image_size, metavar="HxW", help="Size of folder images."),
+    click.option(
+        "--crop", type=click.FloatRange(0, 1, min_open=True),
+        help="Share of a folder image kept by the centre crop.",
+    ),
+)  # fmt: skip
+
+MEASURING: Decorator[Any] = apply(
+    click.option("--batch", type=click.IntRange(1), help="Deciding batch size. [default: 1]"),
+    click.option(
+        "--threads", type=click.IntRange(0), help="Deciding threads, 0 for all. [default: 1]"
+    ),
+    click.option(
+        "--metric", metavar="NAME",
+        help="accuracy, top5, f1, mse, psnr, cosine, sqnr, or file.py:function.",
+    ),
+    click.option(
+        "--measure-seconds", type=click.FloatRange(0, min_open=True), metavar="S",
+        help="Time for the deciding measurement. [default: 4]",
+    ),
+    click.option("--seed", type=int, help="Seed of every random choice. [default: 0]"),
+)  # fmt: skip
+
+SHOWING: Decorator[Any] = apply(
+    click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
+    click.option("--quiet", is_flag=True, help="Print nothing but errors."),
+    click.option("-v", "--verbose", is_flag=True, help="Show the exporters' own messages."),
+)  # fmt: skip
+
+RECIPE: Decorator[Any] = apply(
+    click.option("--target", metavar="NAME", help="Runtime: see `compress targets`."),
+    click.option(
+        "-o", "--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+        help="Output folder. [default: MODEL's name with -TARGET]",
+    ),
+    click.option(
+        "--recipe", "recipe_file", type=click.Path(path_type=Path), metavar="FILE",
+        help="Read a TOML recipe; flags override it. `compress recipe` prints one.",
+    ),
+    click.option(
+        "--plan", type=click.Path(path_type=Path), metavar="FILE",
+        help="Replay an earlier run's plan.json: same inputs, same bytes.",
+    ),
+    click.option("--force", is_flag=True, help="Replace an output folder we did not write."),
+    click.option(
+        "--quantize", type=click.Choice(["int8", "none"]), help="What to do. [default: int8]"
+    ),
+    click.option("--ranges", metavar="METHOD", help="Range method. [default: minmax]"),
+    click.option(
+        "--cpu", type=click.Choice(["host", "vnni", "avx2", "arm64"]),
+        help="Deployment CPU; avx2 (no VNNI) gets 7-bit weights. [default: host]",
+    ),
+    click.option("--keep-slower", is_flag=True, help="Ship INT8 even if it is not faster."),
+    click.option(
+        "--calib-batch", type=click.IntRange(1), help="Samples a calibration step. [default: 32]"
+    ),
+)  # fmt: skip
+
+
+def reject_both(as_json: bool, quiet: bool) -> None:
+    """`--json` prints and `--quiet` does not: asking for both is a mistake.
+
+    Raises:
+        UsageError: Both are set.
+    """
+    if as_json and quiet:
+        raise UsageError("--json and --quiet contradict each other", hint="Choose one.")

@@ -1,0 +1,42 @@
+"""Where figures were measured: machine, flags, versions."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from compressor.hardware import host_flags
+from compressor.report.schema import Environment
+
+PACKAGES = ("compressor", "onnxruntime", "onnx", "onnx_ir", "onnxscript", "numpy", "scipy", "torch")
+
+
+def environment() -> Environment:
+    """Describe this machine; packages that are not installed are left out."""
+    return Environment(
+        platform=platform.platform(terse=True),
+        processor=_processor(),
+        cpu_flags=host_flags(),
+        cores=os.cpu_count() or 1,
+        python=platform.python_version(),
+        packages={name: found for name in PACKAGES if (found := _version(name))},
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    """Linux names the processor only in /proc/cpuinfo."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor() or platform.machine()
+    for line in text.splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()

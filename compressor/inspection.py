@@ -1,0 +1,136 @@
+"""`profile` and `compare`: looking at models without changing them."""
+
+import tempfile
+from pathlib import Path
+
+from compressor.environment import environment
+from compressor.errors import UsageError
+from compressor.evaluation.profile import Profile, profile_model
+from compressor.measure import (
+    Pair,
+    configurations,
+    measure_latency,
+    measure_memory,
+    measure_quality,
+    size,
+)
+from compressor.pipeline import available_target
+from compressor.prepare import Prepared, prepare
+from compressor.progress import SILENT, Progress
+from compressor.recipe import Recipe
+from compressor.report.schema import Comparison
+from exporters.base import Target
+
+
+def profile(
+    model: object,
+    *,
+    calibration: object = None,
+    recipe: Recipe | None = None,
+    progress: Progress = SILENT,
+) -> Profile:
+    """Where a model's time goes, in the deciding configuration.
+
+    Args:
+        model: A path or a live module, as for `compress`.
+        calibration: Data to run it on; without any, random inputs of the declared shapes.
+        recipe: Batch, threads, target and how to load.
+        progress: Where progress is shown.
+
+    Raises:
+        CompressorError: As for `compress`.
+    """
+    recipe = recipe or Recipe()
+    target = available_target(recipe.target)
+    prepared = _prepare(model, calibration, None, recipe, target, progress)
+    config = configurations(recipe, prepared.fixed_batch)[0]
+    with progress.stage("profile"):
+        return profile_model(
+            prepared.model,
+            prepared.feeds(config.batch, recipe.seed),
+            target=target.name,
+            threads=config.threads,
+            source=prepared.name,
+        )
+
+
+def compare(
+    a: object,
+    b: object,
+    *,
+    calibration: object = None,
+    evaluation: object = None,
+    recipe: Recipe | None = None,
+    progress: Progress = SILENT,
+) -> Comparison:
+    """Measure two models against each other: B's gain and loss over A.
+
+    Args:
+        a: The baseline: a path or a live module.
+        b: What it is compared with.
+        calibration: Data for latency, and for agreement when there is no evaluation data.
+        evaluation: Labelled data.
+        recipe: Batch, threads, target, metric and how to load.
+        progress: Where progress is shown.
+
+    Raises:
+        UsageError: The models take different inputs.
+        CompressorError: As for `compress`.
+    """
+    recipe = recipe or Recipe()
+    target = available_target(recipe.target)
+    first = _prepare(a, calibration, evaluation, recipe, target, progress)
+    second = _prepare(b, calibration, evaluation, recipe, target, progress)
+    _require_same_inputs(first, second, target)
+    data = first.calibration if first.evaluation is None else first.evaluation
+    with tempfile.TemporaryDirectory(prefix="compressor-") as scratch:
+        folders = [Path(scratch) / name for name in ("a", "b")]
+        for folder in folders:
+            folder.mkdir()
+        built = [
+            target.build(prepared.model, folder)
+            for prepared, folder in zip((first, second), folders, strict=True)
+        ]
+        pair = Pair(built[0], built[0], built[1], target, first, recipe, progress)
+        words = "calibration data" if first.evaluation is None else "evaluation data"
+        feeds = pair.feeds(first.fixed_batch or 1)
+        return Comparison(
+            baseline=first.name,
+            result=second.name,
+            latency=measure_latency(pair),
+            quality=() if data is None else measure_quality(pair, data, words),
+            quality_reason="no data: pass --eval or --calib" if data is None else None,
+            memory=measure_memory(pair),
+            baseline_size=size(built[0], first.model, feeds),
+            result_size=size(built[1], second.model, feeds),
+            environment=environment(),
+        )
+
+
+def _prepare(
+    model: object,
+    calibration: object,
+    evaluation: object,
+    recipe: Recipe,
+    target: Target,
+    progress: Progress,
+) -> Prepared:
+    return prepare(
+        model,
+        recipe=recipe,
+        calibration=calibration,
+        evaluation=evaluation,
+        opset=target.opset,
+        progress=progress,
+    )
+
+
+def _require_same_inputs(first: Prepared, second: Prepared, target: Target) -> None:
+    """One set of feeds must serve both."""
+    with target.open(first.model) as a, target.open(second.model) as b:
+        if [(s.name, s.dtype) for s in a.inputs] != [(s.name, s.dtype) for s in b.inputs]:
+            left, right = (", ".join(map(str, r.inputs)) for r in (a, b))
+            raise UsageError(
+                f"the models take different inputs: {left} against {right}",
+                hint="Compare models of the same signature.",
+            )

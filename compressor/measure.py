@@ -1,0 +1,160 @@
+"""Measures a built result against the original: speed, quality, memory, size."""
+
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from calibration.dataset import CalibrationSet
+from compressor.evaluation.latency import compare_latency
+from compressor.evaluation.memory import compare_memory
+from compressor.evaluation.metrics import default_metrics, find_metric
+from compressor.evaluation.quality import compare_quality
+from compressor.evaluation.results import (
+    LatencyConfig,
+    LatencyResult,
+    MemoryResult,
+    QualityResult,
+    Size,
+)
+from compressor.graph.cost import macs, parameters
+from compressor.graph.tensors import Arrays
+from compressor.prepare import Prepared
+from compressor.progress import Progress
+from compressor.recipe import Recipe
+from compressor.report.schema import NodePlacement
+from exporters.base import Artifact, Target
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two built models with the same signature, and how to run them.
+
+    Attributes:
+        original: What quality is compared with.
+        baseline: What speed is compared with.
+        result: What is shipped.
+    """
+
+    original: Artifact
+    baseline: Artifact
+    result: Artifact
+    target: Target
+    prepared: Prepared
+    recipe: Recipe
+    progress: Progress
+
+    def feeds(self, batch: int) -> Arrays:
+        """Inputs for any of them."""
+        return self.prepared.feeds(batch, self.recipe.seed)
+
+
+def configurations(recipe: Recipe, fixed_batch: int | None) -> list[LatencyConfig]:
+    """The deciding configuration, then batch 1 and the calibration batch on one and all threads.
+
+    Threads are counted out (0 becomes the number of cores), so that none is measured twice.
+    """
+    cores = os.cpu_count() or 1
+    deciding = (fixed_batch or recipe.measure.batch, recipe.measure.threads or cores)
+    batches = [fixed_batch] if fixed_batch else [1, recipe.quantize.batch]
+    grid = [deciding, *((batch, threads) for batch in batches for threads in (1, cores))]
+    return [LatencyConfig(batch=b, threads=t) for b, t in dict.fromkeys(grid)]
+
+
+def measure_latency(pair: Pair) -> tuple[LatencyResult, ...]:
+    """Baseline and result in turn, in every configuration; the deciding one gets twice the time."""
+    configs = configurations(pair.recipe, pair.prepared.fixed_batch)
+    results = []
+    with pair.progress.stage("measure latency", total=len(configs)) as advance:
+        for index, config in enumerate(configs):
+            results.append(_latency(pair, config, deciding=index == 0))
+            advance(1)
+    return tuple(results)
+
+
+def _latency(pair: Pair, config: LatencyConfig, *, deciding: bool) -> LatencyResult:
+    seconds = pair.recipe.measure.seconds
+    with ExitStack() as stack:
+        baseline, result = (
+            stack.enter_context(pair.target.open(built.model, threads=config.threads))
+            for built in (pair.baseline, pair.result)
+        )
+        return compare_latency(
+            baseline,
+            result,
+            pair.feeds(config.batch),
+            config,
+            deciding=deciding,
+            seconds=seconds if deciding else seconds / 2,
+            seed=pair.recipe.seed,
+        )
+
+
+def measure_memory(pair: Pair) -> MemoryResult:
+    """Peak resident memory of each in a child process of its own."""
+    config = configurations(pair.recipe, pair.prepared.fixed_batch)[0]
+    with pair.progress.stage("measure memory"):
+        return compare_memory(
+            pair.baseline.model,
+            pair.result.model,
+            pair.feeds(config.batch),
+            target=pair.target.name,
+            threads=config.threads,
+        )
+
+
+def measure_quality(pair: Pair, data: CalibrationSet, words: str) -> tuple[QualityResult, ...]:
+    """The metric asked for, or the one that fits the data, on original and result.
+
+    Args:
+        pair: The models.
+        data: Samples that no decision has seen.
+        words: Which data that is, for the report.
+
+    Raises:
+        DataError: The metric needs labels that the data does not have.
+    """
+    recipe = pair.recipe
+    with pair.progress.stage("measure quality"), ExitStack() as stack:
+        original, result = (
+            stack.enter_context(pair.target.open(built.model, threads=0, timed=False))
+            for built in (pair.original, pair.result)
+        )
+        metrics = (
+            default_metrics(data, original.outputs)
+            if recipe.measure.metric is None
+            else (find_metric(recipe.measure.metric),)
+        )
+        return tuple(
+            compare_quality(
+                metric,
+                original,
+                result,
+                data,
+                batch=pair.prepared.fixed_batch or recipe.quantize.batch,
+                data_words=words,
+                seed=recipe.seed,
+            )
+            for metric in metrics
+        )
+
+
+def size(built: Artifact, model: ir.Model, feeds: Arrays) -> Size:
+    """Bytes on disk with external data, parameters, and MACs of one sample."""
+    counted = macs(model, feeds)
+    return Size(
+        file_bytes=sum(file.stat().st_size for file in built.files),
+        parameters=parameters(model),
+        macs=counted.macs,
+        macs_reason=counted.reason,
+    )
+
+
+def placement(target: Target, built: Artifact) -> tuple[NodePlacement, ...]:
+    """What runs as integer and what as float in the graph that the runtime really executes."""
+    integer, floating = target.integer_nodes(built.model)
+    return tuple(
+        NodePlacement(operator=op, integer=integer.get(op, 0), floating=floating.get(op, 0))
+        for op in sorted(integer.keys() | floating.keys())
+    )

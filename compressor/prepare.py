@@ -1,0 +1,163 @@
+"""From what the user names to a captured graph with data bound to its inputs."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from calibration.dataset import CalibrationSet, open_dataset
+from compressor.capture import capture, parse_input
+from compressor.checkpoint import Source, load_checkpoint, source_of
+from compressor.evaluation.results import Parity
+from compressor.graph.shapes import input_specs
+from compressor.graph.tensors import Array, TensorSpec
+from compressor.progress import Progress
+from compressor.recipe import Recipe
+from compressor.records import StageRecord
+
+EXAMPLES = 8
+"""Real samples used to trace and to check parity."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A captured graph and its data.
+
+    Attributes:
+        name: What the source is called in messages and in the report.
+        path: The checkpoint's path; None for a live module.
+        model: The captured graph, unfolded.
+        parity: Against the source.
+        records: The stages so far.
+        calibration: Bound to the graph's inputs; None without such data.
+        evaluation: Likewise.
+    """
+
+    name: str
+    path: Path | None
+    model: ir.Model
+    parity: tuple[Parity, ...]
+    records: tuple[StageRecord, ...]
+    calibration: CalibrationSet | None
+    evaluation: CalibrationSet | None
+
+    def feeds(self, batch: int, seed: int) -> dict[str, Array]:
+        """Inputs for one inference of `batch` samples: real ones where there are any.
+
+        Timing does not need meaning, so without data seeded numbers of the declared shapes serve;
+        `feeds_are_real` tells which.
+        """
+        data = self.evaluation if self.calibration is None else self.calibration
+        if data is None:
+            return random_feeds(input_specs(self.model), batch, seed)
+        return tiled(data.head(batch).inputs, batch)
+
+    @property
+    def feeds_are_real(self) -> bool:
+        """Whether `feeds` come from data."""
+        return self.calibration is not None or self.evaluation is not None
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """The batch size that is baked into the graph, if one is."""
+        return next((s.fixed_batch for s in input_specs(self.model) if s.fixed_batch), None)
+
+
+def prepare(
+    model: object,
+    *,
+    recipe: Recipe,
+    calibration: object,
+    evaluation: object,
+    opset: int,
+    progress: Progress,
+) -> Prepared:
+    """Load, open the data, capture, and bind the data to the graph.
+
+    Args:
+        model: A path or a live module.
+        recipe: What is asked for.
+        calibration: Data, or None for what the recipe names.
+        evaluation: Likewise.
+        opset: The opset that the target wants.
+        progress: Where progress is shown.
+
+    Raises:
+        CheckpointError: The file cannot be loaded.
+        DataError: The data is damaged or does not fit.
+        CaptureError: No exporter makes an equivalent graph.
+    """
+    source = _source(model, recipe)
+    calib = _open(_given(calibration, recipe.data.calib), recipe, "calibration")
+    if calib is not None and recipe.data.samples is not None:
+        calib = calib.take(recipe.data.samples)
+    evaluate = _open(_given(evaluation, recipe.data.eval), recipe, "evaluation")
+    with progress.stage("capture"):
+        captured = capture(
+            source,
+            inputs=[parse_input(text) for text in recipe.model.inputs] or None,
+            examples=_examples(evaluate if calib is None else calib),
+            opset=opset,
+        )
+    specs = input_specs(captured.model)
+    return Prepared(
+        name=source.description,
+        path=source.path,
+        model=captured.model,
+        parity=captured.parity,
+        records=(captured.record,),
+        calibration=None if calib is None else calib.bind(specs),
+        evaluation=None if evaluate is None else evaluate.bind(specs),
+    )
+
+
+def random_feeds(specs: tuple[TensorSpec, ...], batch: int, seed: int) -> dict[str, Array]:
+    """Seeded inputs of the declared shapes.
+
+    The first dimension is the batch where it is open, other open dimensions are 16; integers are
+    0 or 1, which every vocabulary has.
+    """
+    rng = np.random.default_rng(seed)
+    feeds: dict[str, Array] = {}
+    for spec in specs:
+        shape = tuple(
+            d if isinstance(d, int) else batch if axis == 0 else 16
+            for axis, d in enumerate(spec.shape)
+        )
+        if np.issubdtype(spec.dtype, np.integer) or spec.dtype == np.bool_:
+            feeds[spec.name] = rng.integers(0, 2, shape).astype(spec.dtype)
+        else:
+            feeds[spec.name] = rng.standard_normal(shape).astype(spec.dtype)
+    return feeds
+
+
+def tiled(inputs: Mapping[str, Array], batch: int) -> dict[str, Array]:
+    """`batch` samples: the first ones, repeated where there are fewer."""
+    return {
+        name: array if len(array) == batch else array[np.arange(batch) % len(array)]
+        for name, array in inputs.items()
+    }
+
+
+def _source(model: object, recipe: Recipe) -> Source:
+    if isinstance(model, str | os.PathLike):
+        return load_checkpoint(Path(model), recipe.model)
+    return source_of(model)
+
+
+def _given(data: object, named: str | None) -> object:
+    """Data passed as an argument goes before what the recipe names; arrays have no truth value."""
+    return named if data is None else data
+
+
+def _open(data: object, recipe: Recipe, role: str) -> CalibrationSet | None:
+    if data is None:
+        return None
+    return open_dataset(data, preprocess=recipe.data.preprocess, role=role)
+
+
+def _examples(data: CalibrationSet | None) -> Mapping[str, Array] | None:
+    return None if data is None else data.head(EXAMPLES).inputs

@@ -1,0 +1,232 @@
+"""Proposes plans and keeps what measures better; `realize` carries them out."""
+
+import time
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import onnx_ir as ir
+
+from calibration.dataset import CalibrationSet
+from compressor.evaluation.latency import compare_latency
+from compressor.evaluation.results import LatencyConfig, LatencyResult
+from compressor.folding import fold
+from compressor.graph.fingerprint import fingerprint
+from compressor.measure import configurations
+from compressor.plan import GraphPlan
+from compressor.prepare import Prepared
+from compressor.progress import Progress
+from compressor.quantization.static import StaticChoice, calibrate
+from compressor.realize import baseline_graph, realize, require_same_graph
+from compressor.recipe import Recipe
+from compressor.records import Decision, StageRecord
+from compressor.report.format import configuration, ratio, ratio_interval
+from compressor.report.schema import Candidate
+from exporters.base import Target
+
+
+@dataclass(frozen=True)
+class Decided:
+    """The graphs of one run, the plan that made them, and the stages that led there.
+
+    Attributes:
+        captured: As it came from the source: what quality is compared with.
+        baseline: The faster of captured and folded: what speed is compared with.
+        shipped: What goes into the artifact.
+        plan: What was decided.
+        reason: Why that is shipped, in one sentence.
+        float_reasons: Node → why it stayed float.
+        records: One a stage.
+        candidates: What could have shipped, with the figures that decided.
+    """
+
+    captured: ir.Model
+    baseline: ir.Model
+    shipped: ir.Model
+    plan: GraphPlan
+    reason: str
+    float_reasons: dict[str, str]
+    records: tuple[StageRecord, ...]
+    candidates: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a decision about speed needs: the model, the target, and how to measure."""
+
+    prepared: Prepared
+    recipe: Recipe
+    target: Target
+    progress: Progress
+
+    @property
+    def deciding(self) -> LatencyConfig:
+        """The deciding configuration; a batch that the graph has baked in goes before it."""
+        return configurations(self.recipe, self.prepared.fixed_batch)[0]
+
+    def race(self, baseline: ir.Model, challenger: ir.Model, *, seconds: float) -> LatencyResult:
+        """Both models in turn, in the deciding configuration."""
+        feeds = self.prepared.feeds(self.deciding.batch, self.recipe.seed)
+        threads = self.deciding.threads
+        with (
+            self.target.open(baseline, threads=threads) as slow,
+            self.target.open(challenger, threads=threads) as quick,
+        ):
+            return compare_latency(
+                slow,
+                quick,
+                feeds,
+                self.deciding,
+                deciding=True,
+                seconds=seconds,
+                seed=self.recipe.seed,
+            )
+
+
+def decide(bench: Bench, data: CalibrationSet | None) -> Decided:
+    """Fold, choose the faster float graph as the baseline, quantize it, keep that if it pays.
+
+    Args:
+        bench: The captured graph and how to measure.
+        data: Calibration samples; None leaves the graph in float.
+    """
+    captured = bench.prepared.model
+    folded, folding = _fold(bench)
+    kind, choice = _faster_float(bench, captured, folded)
+    quantize = bench.recipe.quantize
+    plan = GraphPlan(graph=fingerprint(captured), baseline=kind, ship="float", cpu=quantize.cpu)
+    baseline = baseline_graph(captured, folded, plan)
+    undecided = Decided(captured, baseline, baseline, plan, "", {}, (folding, *choice))
+    if quantize.mode == "none":
+        return replace(undecided, reason="quantization was switched off (--quantize none)")
+    if data is None:
+        reason = "nothing was quantized: INT8 needs calibration data (--calib DATA)"
+        return replace(undecided, reason=reason)
+    return _quantize(bench, undecided, data)
+
+
+def replay(bench: Bench, plan: GraphPlan) -> Decided:
+    """Carry out an earlier run's decisions without searching or calibrating.
+
+    Raises:
+        RecipeError: The plan belongs to another graph.
+    """
+    captured = bench.prepared.model
+    require_same_graph(captured, plan)
+    folded, folding = _fold(bench)
+    baseline = baseline_graph(captured, folded, plan)
+    started = time.perf_counter()
+    shipped = realize(baseline, plan, bench.target)
+    record = StageRecord(
+        name="replay the plan",
+        seconds=time.perf_counter() - started,
+        changed={"integer nodes": len(plan.integer)},
+    )
+    reason = "decided by the plan that was replayed"
+    return Decided(captured, baseline, shipped, plan, reason, {}, (folding, record))
+
+
+def _fold(bench: Bench) -> tuple[ir.Model, StageRecord]:
+    with bench.progress.stage("fold"):
+        prepared = bench.prepared
+        batch = prepared.fixed_batch or 2
+        return fold(prepared.model, feeds=prepared.feeds(batch, bench.recipe.seed))
+
+
+def _faster_float(
+    bench: Bench, captured: ir.Model, folded: ir.Model
+) -> tuple[Literal["captured", "folded"], tuple[StageRecord, ...]]:
+    """Keep folding unless it measures slower, which a runtime's own fusions can cause."""
+    if folded is captured:
+        return "captured", ()
+    started = time.perf_counter()
+    with bench.progress.stage("choose the baseline"):
+        race = bench.race(captured, folded, seconds=bench.recipe.measure.seconds / 2)
+    kind: Literal["captured", "folded"] = "captured" if race.verdict == "slower" else "folded"
+    decision = Decision(
+        subject="float graph",
+        verdict=kind,
+        reason=f"folded runs at {ratio(race.ratio)} the speed of captured "
+        f"({ratio_interval(race.interval)})",
+    )
+    record = StageRecord(
+        name="choose the baseline", seconds=time.perf_counter() - started, decisions=(decision,)
+    )
+    return kind, (record,)
+
+
+def _quantize(bench: Bench, undecided: Decided, data: CalibrationSet) -> Decided:
+    """Calibrate, realize INT8, and keep it where it is faster in the deciding configuration."""
+    options = bench.recipe.quantize
+    policy = bench.target.policy(options.cpu)
+    with bench.progress.stage("calibrate", total=len(data)) as advance:
+        chosen = calibrate(
+            undecided.baseline,
+            data,
+            policy,
+            method=options.ranges,
+            batch=options.batch,
+            advance=advance,
+        )
+    decided = replace(
+        undecided,
+        float_reasons=dict(chosen.float_reasons),
+        records=(*undecided.records, chosen.record),
+    )
+    if not chosen.integer:
+        return replace(decided, reason="no part of this graph gains from integer kernels")
+    plan = undecided.plan.model_copy(
+        update={
+            "ship": "int8",
+            "weight_bits": policy.weight.bits,
+            "integer": chosen.integer,
+            "ranges": dict(chosen.ranges),
+        }
+    )
+    started = time.perf_counter()
+    with bench.progress.stage("quantize"):
+        quantized = realize(undecided.baseline, plan, bench.target)
+    with bench.progress.stage("decide"):
+        race = bench.race(undecided.baseline, quantized, seconds=bench.recipe.measure.seconds)
+    kept, reason = _verdict(race, keep_slower=options.keep_slower)
+    record = _record(plan, chosen, race, kept, reason, time.perf_counter() - started)
+    candidate = Candidate(name="INT8", shipped=kept, reason=reason, latency=race)
+    decided = replace(
+        decided, reason=reason, records=(*decided.records, record), candidates=(candidate,)
+    )
+    return replace(decided, shipped=quantized, plan=plan) if kept else decided
+
+
+def _verdict(race: LatencyResult, *, keep_slower: bool) -> tuple[bool, str]:
+    measured = (
+        f"INT8 ran at {ratio(race.ratio)} the speed of float "
+        f"({ratio_interval(race.interval)}) at {configuration(race.config)}"
+    )
+    if race.verdict == "faster":
+        return True, f"{measured}: it pays"
+    if keep_slower:
+        return True, f"{measured}: {race.verdict}, kept because of --keep-slower"
+    return False, f"{measured}: {race.verdict}, so it was reverted (--keep-slower keeps it)"
+
+
+def _record(
+    plan: GraphPlan,
+    chosen: StaticChoice,
+    race: LatencyResult,
+    kept: bool,
+    reason: str,
+    seconds: float,
+) -> StageRecord:
+    return StageRecord(
+        name="quantize",
+        seconds=seconds,
+        parameters={
+            "cpu": plan.cpu,
+            "weight_bits": plan.weight_bits,
+            "ratio": race.ratio,
+            "rounds": race.rounds,
+        },
+        changed={"integer nodes": len(chosen.integer), "Q/DQ values": len(chosen.ranges)},
+        decisions=(
+            Decision(subject="INT8", verdict="kept" if kept else "reverted", reason=reason),
+        ),
+    )

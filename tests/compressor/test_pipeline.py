@@ -1,0 +1,164 @@
+"""The whole run on a small network whose INT8 is kept or reverted as asked."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from graphs import residual
+
+from compressor import Recipe, compress
+from compressor.errors import DataError, OutputError, RecipeError, UsageError
+from compressor.graph.files import save_model
+from compressor.output import sha256
+from compressor.recipe import MeasureOptions, QuantizeOptions
+from compressor.report.schema import Report
+
+QUICK = MeasureOptions(seconds=0.1)
+RECIPE = Recipe(quantize=QuantizeOptions(keep_slower=True, cpu="avx2", batch=4), measure=QUICK)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("source") / "net.onnx"
+    save_model(residual(), path)
+    return path
+
+
+def images(samples: int = 40, seed: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((samples, 32, 8, 8)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def done(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
+    out = tmp_path_factory.mktemp("run") / "out"
+    report = compress(source, calibration={"x": images()}, recipe=RECIPE, output=out)
+    return out, report
+
+
+def test_folder_holds_everything_and_the_manifest_seals_it(done: tuple[Path, Report]):
+    out, report = done
+    names = {path.name for path in out.iterdir()}
+    assert names == {"model.onnx", "plan.json", "report.json", "report.html", "manifest.json"}
+    manifest = json.loads((out / "manifest.json").read_text())
+    for name in names - {"manifest.json"}:
+        assert manifest["files"][name]["sha256"] == sha256(out / name)
+    assert manifest["recipe"]["quantize"]["cpu"] == "avx2"
+    assert Report.model_validate_json((out / "report.json").read_text()) == report
+    assert {Path(path).name for path in report.files.values()} == names
+
+
+def test_report_measures_speed_quality_memory_and_size(done: tuple[Path, Report]):
+    graph = done[1].graphs["model"]
+    assert graph.shipped == "int8"
+    assert graph.latency[0].deciding
+    assert {result.config.batch for result in graph.latency} == {1, 4}
+    quality = graph.quality[0]
+    assert quality.reference == "original"
+    assert quality.samples == 8, "a fifth of the calibration samples is held out"
+    assert graph.memory is not None
+    assert graph.memory.baseline_bytes is not None
+    assert graph.result_size.file_bytes < graph.baseline_size.file_bytes
+    assert graph.result_size.parameters == graph.baseline_size.parameters
+    assert graph.result_size.macs == graph.baseline_size.macs
+    kinds = {row.operator: row.integer for row in graph.placement}
+    assert kinds["QLinearConv"] == 2
+    used = {use.role: use.samples for use in done[1].data}
+    assert used == {"calibration": 32, "evaluation": 8}
+
+
+def test_replaying_the_plan_gives_the_same_bytes(
+    source: Path, done: tuple[Path, Report], tmp_path: Path
+):
+    out, _ = done
+    again = compress(
+        source,
+        calibration={"x": images()},
+        recipe=RECIPE,
+        output=tmp_path / "again",
+        plan=out / "plan.json",
+    )
+    assert (tmp_path / "again/model.onnx").read_bytes() == (out / "model.onnx").read_bytes()
+    assert (tmp_path / "again/plan.json").read_bytes() == (out / "plan.json").read_bytes()
+    assert again.graphs["model"].shipped == "int8"
+
+
+def test_plan_needs_no_data(source: Path, done: tuple[Path, Report], tmp_path: Path):
+    out, _ = done
+    compress(source, recipe=RECIPE, output=tmp_path / "again", plan=out / "plan.json")
+    assert (tmp_path / "again/model.onnx").read_bytes() == (out / "model.onnx").read_bytes()
+
+
+def test_plan_of_another_model_is_refused(done: tuple[Path, Report], tiny_model: Path):
+    with pytest.raises(RecipeError, match="was made for the graph"):
+        compress(
+            tiny_model,
+            recipe=RECIPE,
+            output=tiny_model.parent / "out",
+            plan=done[0] / "plan.json",
+        )
+
+
+def test_without_data_nothing_is_quantized_and_it_says_so(source: Path, tmp_path: Path):
+    report = compress(source, recipe=RECIPE, output=tmp_path / "out")
+    graph = report.graphs["model"]
+    assert graph.shipped == "float"
+    assert "--calib" in graph.shipped_reason
+    assert graph.quality == ()
+    assert graph.quality_reason
+    assert any("random inputs" in notice for notice in report.notices)
+
+
+def test_int8_that_is_not_faster_is_reverted(tiny_model: Path, tmp_path: Path):
+    data = np.random.default_rng(0).standard_normal((64, 16)).astype(np.float32)
+    report = compress(
+        tiny_model, calibration=data, recipe=Recipe(measure=QUICK), output=tmp_path / "out"
+    )
+    graph = report.graphs["model"]
+    assert graph.shipped == "float"
+    assert graph.shipped_reason
+
+
+def test_labels_choose_accuracy(source: Path, tmp_path: Path):
+    labels = np.random.default_rng(0).integers(0, 10, 40)
+    report = compress(
+        source,
+        calibration={"x": images()},
+        evaluation={"x": images(seed=4), "label": labels},
+        recipe=RECIPE,
+        output=tmp_path / "out",
+    )
+    quality = report.graphs["model"].quality[0]
+    assert (quality.metric, quality.reference, quality.samples) == ("accuracy", "labels", 40)
+    assert quality.difference == pytest.approx(quality.result - quality.baseline)
+
+
+def test_bad_data_leaves_an_earlier_result(source: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    compress(source, recipe=RECIPE, output=out)
+    before = sha256(out / "manifest.json")
+    broken = images()
+    broken[7, 0, 0, 0] = np.nan
+    with pytest.raises(DataError):
+        compress(source, calibration={"x": broken}, recipe=RECIPE, output=out)
+    assert sha256(out / "manifest.json") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_foreign_folder_is_refused_before_any_work(tmp_path: Path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.tex").write_text("years of work")
+    with pytest.raises(OutputError):
+        compress(tmp_path / "missing.onnx", output=out)
+
+
+def test_live_model_needs_a_folder():
+    with pytest.raises(UsageError, match="output folder"):
+        compress(residual())
+
+
+def test_unknown_target_lists_the_known(source: Path):
+    with pytest.raises(UsageError, match="tflite") as error:
+        compress(source, target="tflite")
+    assert "ort" in str(error.value)
