@@ -1,0 +1,139 @@
+"""The project around the code: what is installed, what starts quickly, what Make rebuilds."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("torch", "onnxruntime", "onnxscript", "scipy", "matplotlib", "sklearn")
+
+
+def lock_lines() -> list[str]:
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    return [line for line in lines if not line.startswith("#")]
+
+
+def required() -> list[Requirement]:
+    """Everything that the build, the package, and its extras name."""
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = config["project"]
+    groups = [config["build-system"]["requires"], project["dependencies"]]
+    groups += project["optional-dependencies"].values()
+    return [Requirement(text) for group in groups for text in group]
+
+
+def test_the_lock_pins_every_requirement_to_a_version_it_allows() -> None:
+    pins = dict(line.split("==") for line in lock_lines())
+    versions = {canonicalize_name(name): version for name, version in pins.items()}
+    for requirement in required():
+        version = versions.get(canonicalize_name(requirement.name))
+        assert version, f"{requirement.name} is not in the lock: run `make lock`"
+        assert requirement.specifier.contains(version), f"{requirement} is locked to {version}"
+
+
+def test_the_lock_leaves_the_index_and_the_build_of_torch_open() -> None:
+    assert "torch==2.13.0" in lock_lines()
+    odd = [line for line in lock_lines() if not re.fullmatch(r"[\w.-]+==[\w.]+", line)]
+    assert odd == [], "index lines, hashes, markers or local versions (+cpu)"
+
+
+def python(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import compressor",
+        "import calibration, exporters, exporters.base",
+        "from compressor import Recipe",
+        "import sys; sys.argv = ['compress', '--help']\n"
+        "from compressor.cli import main\n"
+        "try: main()\nexcept SystemExit: pass",
+    ],
+    ids=["compressor", "floors", "recipe", "help"],
+)
+def test_starting_loads_nothing_heavy(statement: str) -> None:
+    told = python("-c", f"{statement}\nimport sys\nprint('loaded:', *sys.modules)")
+    loaded = set(told.rsplit("loaded:", 1)[1].split())
+    assert loaded & set(HEAVY) == set()
+
+
+def test_paths_and_targets_named_in_the_guides_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for guide in ("README.md", "CONTRIBUTING.md"):
+        text = (ROOT / guide).read_text()
+        named = re.findall(
+            r"`((?:compressor|calibration|exporters|samples|benchmarks)/[^`]*)`", text
+        )
+        # Capitals stand for the reader's own name: exporters/NAME.py.
+        missing = [p for p in named if not re.search("[A-Z]{4}", p) and not (ROOT / p).exists()]
+        assert missing == [], guide
+        for target in re.findall(r"\bmake ([a-z][a-z-]+)`", text):
+            assert f"\n{target}:" in makefile, f"{guide} names `make {target}`"
+
+
+@pytest.fixture
+def project(tmp_path: Path, tiny_model: Path, tiny_data: Path) -> Path:
+    """A user's project: models/net.onnx, data, a recipe, and our makefile copied beside them."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "data").mkdir()
+    shutil.copy(tiny_model, tmp_path / "models" / "net.onnx")
+    shutil.copy(tiny_data, tmp_path / "data" / "calib.npz")
+    (tmp_path / "recipe.toml").write_text("[measure]\nseconds = 0.05\n")
+    shutil.copy(ROOT / "samples" / "Makefile.deploy", tmp_path)
+    return tmp_path
+
+
+def make(project: Path, *arguments: str) -> str:
+    command = f"{sys.executable} -m compressor"
+    done = subprocess.run(
+        ["make", "-f", "Makefile.deploy", f"COMPRESS={command}", "EVAL=", *arguments],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_deployment_makefile_rebuilds_only_what_changed(project: Path) -> None:
+    make(project, "FLAGS=--quiet")
+    written = project / "models" / "net-ort" / "manifest.json"
+    assert written.is_file()
+    assert "Nothing to be done" in make(project)
+    for changed in ("models/net.onnx", "data/calib.npz", "recipe.toml"):
+        os.utime(project / changed, (time.time() + 9, time.time() + 9))
+        assert "compressor models/net.onnx" in make(project, "-n"), changed
+        os.utime(project / changed, (0, 0))
+
+
+def test_deployment_makefile_follows_folders_and_functions(project: Path) -> None:
+    folder = project / "photos" / "cat"
+    folder.mkdir(parents=True)
+    (folder / "1.jpg").touch()
+    (project / "data.py").touch()
+    written = project / "models" / "net-ort" / "manifest.json"
+    written.parent.mkdir()
+    written.touch()
+    late = time.time() + 9
+    for calib, file in (("photos", folder / "1.jpg"), ("data.py:batches", project / "data.py")):
+        os.utime(written, (late, late))
+        assert "Nothing to be done" in make(project, f"CALIB={calib}"), calib
+        os.utime(file, (late + 9, late + 9))
+        assert f"--calib {calib}" in make(project, "-n", f"CALIB={calib}")
