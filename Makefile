@@ -34,6 +34,7 @@ check: $(READY) ## Lint, formatting, types, and the floors that modules may impo
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=benchmarks $(BIN)/mypy benchmarks
 	$(BIN)/lint-imports
 
 bench: $(READY) ## Benchmarks; DATA=folder MODEL=checkpoint adds CIFAR-10 ResNet-20
@@ -41,7 +42,7 @@ bench: $(READY) ## Benchmarks; DATA=folder MODEL=checkpoint adds CIFAR-10 ResNet
 ifneq ($(and $(DATA),$(MODEL)),)
 	$(BIN)/python benchmarks/cifar.py --data "$(DATA)" --model "$(MODEL)"
 else
-	@$(MAKE) --no-print-directory $(SAMPLE)/model.pt
+	@$(MAKE) --no-print-directory --silent $(SAMPLE)/model.pt
 	$(BIN)/python benchmarks/digits.py $(SAMPLE)
 	@echo "For CIFAR-10 ResNet-20 too: make bench DATA=folder MODEL=resnet20.pt, see benchmarks/cifar.py"
 endif
@@ -74,5 +75,5 @@ lock: ## Lock the newest versions that pyproject.toml allows into requirements.l
 
 clean: ## Remove what make made: .venv, out/, caches
 	rm -rf $(VENV) out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-		.import_linter_cache
+		.import_linter_cache .grimp_cache
 	find compressor calibration exporters tests samples benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -81,12 +81,15 @@ def rows(job: Job) -> list[Row]:
 
 def show(title: str, table_rows: list[Row], figures: Figures) -> bool:
     """Print the table; whether every requirement holds."""
-    table = Table("what", "measured", "required", "", title=title, title_justify="left")
+    judged = any(row.holds for row in table_rows)
+    columns = ("what", "measured", *(("required", "") if judged else ()))
+    table = Table(*columns, title=title, title_justify="left")
     held = True
     for row in table_rows:
         value = row.value(figures)
         verdict = "" if row.holds is None else "yes" if row.holds(value) else "NO"
         held = held and verdict != "NO"
-        table.add_row(row.name, row.form.format(value), row.required, verdict)
+        cells = (row.name, row.form.format(value), row.required, verdict)
+        table.add_row(*cells[: len(columns)])
     Console().print(table)
     return held

@@ -3,9 +3,12 @@
 import tempfile
 from pathlib import Path
 
+import onnx_ir as ir
+
 from compressor.environment import environment
 from compressor.errors import UsageError
 from compressor.evaluation.profile import Profile, profile_model
+from compressor.folding import fold
 from compressor.measure import (
     Pair,
     configurations,
@@ -46,7 +49,7 @@ def profile(
     config = configurations(recipe, prepared.fixed_batch)[0]
     with progress.stage("profile"):
         return profile_model(
-            prepared.model,
+            _tidied(prepared, recipe),
             prepared.feeds(config.batch, recipe.seed),
             target=target.name,
             threads=config.threads,
@@ -88,7 +91,7 @@ def compare(
         for folder in folders:
             folder.mkdir()
         built = [
-            target.build(prepared.model, folder)
+            target.build(_tidied(prepared, recipe), folder)
             for prepared, folder in zip((first, second), folders, strict=True)
         ]
         pair = Pair(built[0], built[0], built[1], target, first, recipe, progress)
@@ -123,6 +126,14 @@ def _prepare(
         opset=target.opset,
         progress=progress,
     )
+
+
+def _tidied(prepared: Prepared, recipe: Recipe) -> ir.Model:
+    """An exporter's graph is folded first, as nobody deploys its raw form; ONNX stays as it is."""
+    if prepared.is_onnx:
+        return prepared.model
+    feeds = prepared.feeds(prepared.fixed_batch or 2, recipe.seed)
+    return fold(prepared.model, feeds=feeds)[0]
 
 
 def _require_same_inputs(first: Prepared, second: Prepared, target: Target) -> None:

@@ -30,6 +30,7 @@ class Prepared:
         name: What the source is called in messages and in the report.
         path: The checkpoint's path; None for a live module.
         model: The captured graph, unfolded.
+        is_onnx: Whether it came as ONNX, so that it is a user's own graph and not an exporter's.
         parity: Against the source.
         records: The stages so far.
         calibration: Bound to the graph's inputs; None without such data.
@@ -39,6 +40,7 @@ class Prepared:
     name: str
     path: Path | None
     model: ir.Model
+    is_onnx: bool
     parity: tuple[Parity, ...]
     records: tuple[StageRecord, ...]
     calibration: CalibrationSet | None
@@ -107,6 +109,7 @@ def prepare(
         name=source.description,
         path=source.path,
         model=captured.model,
+        is_onnx=source.kind == "onnx",
         parity=captured.parity,
         records=(captured.record,),
         calibration=None if calib is None else calib.bind(specs),

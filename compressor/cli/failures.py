@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,17 +13,18 @@ import click
 from compressor.errors import CompressorError
 
 INTERRUPTED = 130
+NOISY = ("matplotlib", "PIL", "onnxscript", "onnx_ir")
 
 
 @contextmanager
 def shown(flags: Mapping[str, Any]) -> Iterator[None]:
     """Turn errors into messages on standard error and exit codes; `-v` adds the traceback."""
     verbose = bool(flags.get("verbose"))
-    _configure(verbose)
     try:
-        yield
+        with _third_parties(verbose):
+            yield
     except CompressorError as error:
-        logging.getLogger("compressor").debug("traceback", exc_info=True)
+        _trace(verbose)
         _say(error.message, error.hint)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
@@ -36,10 +38,15 @@ def shown(flags: Mapping[str, Any]) -> Iterator[None]:
     except click.ClickException:
         raise
     except Exception as error:
-        logging.getLogger("compressor").debug("traceback", exc_info=True)
+        _trace(verbose)
         what = f"internal error: {type(error).__name__}: {error}"
         _say(what, None if verbose else "Run again with -v for the traceback, and report it.")
         sys.exit(1)
+
+
+def _trace(verbose: bool) -> None:
+    if verbose:
+        click.echo(traceback.format_exc(), err=True)
 
 
 def _say(message: str, hint: str | None) -> None:
@@ -48,16 +55,23 @@ def _say(message: str, hint: str | None) -> None:
         click.echo(f"  → {hint}", err=True)
 
 
-def _configure(verbose: bool) -> None:
-    """Warnings and log lines of libraries are for `-v`."""
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.ERROR,
-        format="%(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    if verbose:
-        for noisy in ("matplotlib", "PIL", "onnxscript", "onnx_ir"):
-            logging.getLogger(noisy).setLevel(logging.INFO)
-    else:
-        logging.getLogger().setLevel(logging.CRITICAL)
-        warnings.simplefilter("ignore")
+@contextmanager
+def _third_parties(verbose: bool) -> Iterator[None]:
+    """Their warnings and log lines are for `-v`."""
+    root = logging.getLogger()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    levels = {root: root.level}
+    root.setLevel(logging.DEBUG if verbose else logging.CRITICAL)
+    for name in NOISY:
+        levels[logging.getLogger(name)] = logging.getLogger(name).level
+        logging.getLogger(name).setLevel(logging.INFO if verbose else logging.CRITICAL)
+    root.addHandler(handler)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default" if verbose else "ignore")
+            yield
+    finally:
+        root.removeHandler(handler)
+        for logger, level in levels.items():
+            logger.setLevel(level)
