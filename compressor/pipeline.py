@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
 from compressor.environment import environment
-from compressor.errors import RecipeError, TargetError, UsageError
+from compressor.errors import RecipeError, TargetError
 from compressor.measure import (
     Pair,
     measure_latency,
@@ -60,7 +60,8 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
             batches. Without it nothing is quantized.
         evaluation: Labelled data in the same forms.
         recipe: What is asked for; `compress recipe` documents every field.
-        output: The folder to write; default: the checkpoint's name with "-TARGET".
+        output: The folder to write; default: the checkpoint's name with "-TARGET" beside it, or
+            a live model's class name with "-TARGET" in the working directory.
         plan: Replay these decisions instead of searching.
         force: Replace a folder that was not written by this tool.
         progress: Where progress is shown.
@@ -197,17 +198,14 @@ def _recipe(recipe: Recipe | None, target: str | None) -> Recipe:
 
 
 def _directory(model: object, recipe: Recipe, output: str | Path | None) -> Path:
-    """`-o`, else the recipe's, else beside the working directory, named after the checkpoint."""
+    """`-o`, else the recipe's, else named after the checkpoint, or after a live model's class."""
     chosen = output or recipe.output
     if chosen is not None:
         return Path(chosen)
     if isinstance(model, str | Path):
         path = Path(model)
         return path.with_name(f"{path.stem}-{recipe.target}")
-    raise UsageError(
-        "a live model has no file to name the output folder after",
-        hint='Pass output="DIR".',
-    )
+    return Path(f"{type(model).__name__.lower()}-{recipe.target}")
 
 
 def _built(decided: Decided, artifact: Artifact, bench: Bench, scratch: Path) -> Pair:

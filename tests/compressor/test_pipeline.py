@@ -153,9 +153,13 @@ def test_foreign_folder_is_refused_before_any_work(tmp_path: Path):
         compress(tmp_path / "missing.onnx", output=out)
 
 
-def test_live_model_needs_a_folder():
-    with pytest.raises(UsageError, match="output folder"):
-        compress(residual())
+def test_live_model_names_the_folder_after_its_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    report = compress(residual(), recipe=Recipe(measure=QUICK))
+    assert report.artifact == "model-ort"
+    assert (tmp_path / "model-ort" / "model.onnx").exists()
 
 
 def test_unknown_target_lists_the_known(source: Path):
