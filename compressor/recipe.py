@@ -105,9 +105,16 @@ def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:
         field = ".".join(str(part) for part in problem["loc"])
         where = "the command line" if path is None else str(path)
         raise RecipeError(
-            f"{where}: field {field!r}: {problem['msg']}",
+            f"{where}: field {field!r}: {_said(problem['type'], problem['msg'])}",
             hint="`compress recipe` prints every field with its meaning.",
         ) from error
+
+
+def _said(kind: str, message: str) -> str:
+    """Pydantic's message in the words of a user."""
+    if kind == "extra_forbidden":
+        return "there is no such field"
+    return message.removeprefix("Value error, ")
 
 
 def to_toml(recipe: Recipe) -> str:

@@ -32,8 +32,8 @@ def capture(
 
     Raises:
         CaptureError: The inputs are unknown or do not fit; the source fails on them or is not
-            deterministic; or no exporter makes a graph that agrees with it.
-        GraphError: An ONNX source breaks an invariant.
+            deterministic; no exporter makes a graph that agrees with it; or an ONNX source is
+            broken.
     """
     declared = tuple(inputs or ())
     if source.kind == "onnx":

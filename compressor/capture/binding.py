@@ -37,6 +37,19 @@ def without_labels(module: Any, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
+def without_strangers(module: Any, names: Sequence[str]) -> tuple[str, ...]:
+    """The arrays that `forward` asks for, where each of its parameters has one by name.
+
+    An optional parameter without its array may be one that is misspelt among the others: then all
+    are kept, for `bind` to complain.
+    """
+    parameters = _parameters(module)
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    known = {p.name for p in parameters if p.kind not in variadic}
+    closed = bool(known) and len(known) == len(parameters)
+    return tuple(n for n in names if n in known) if closed and known <= set(names) else tuple(names)
+
+
 def bind(module: Any, names: Sequence[str]) -> Binding:
     """Bind inputs to the parameters of a module's `forward`.
 
@@ -54,7 +67,8 @@ def bind(module: Any, names: Sequence[str]) -> Binding:
         raise CaptureError(
             f"{_name(module)}.forward({_described(parameters)}) does not fit the inputs "
             f"{', '.join(names)}: several inputs bind by name",
-            hint="Name the arrays of the data, or the inputs of --input, as forward's parameters.",
+            hint="Name the arrays of the data, or the inputs of --input, as forward's parameters, "
+            "and leave out others.",
         )
     bound = set(binding.keyword)
     positional = [p.name for p in parameters if p.kind in _POSITIONAL][: len(binding.positional)]

@@ -88,6 +88,40 @@ def _from_declared(declared: tuple[TensorSpec, ...]) -> Inputs:
     return sized(tuple(named(spec) for spec in declared), {})
 
 
+def check_declared(
+    own: Sequence[TensorSpec], declared: Sequence[TensorSpec], what: str
+) -> tuple[TensorSpec, ...]:
+    """What `--input` declares of the inputs that a source has of its own, under their names.
+
+    One belongs to one by position, several by name.
+
+    Args:
+        own: The source's inputs.
+        declared: Of `--input`.
+        what: The source, for messages.
+
+    Raises:
+        CaptureError: It contradicts them.
+    """
+    if len(own) == len(declared) == 1:
+        declared = [replace(declared[0], name=own[0].name)]
+    takes = {spec.name: spec for spec in own}
+    for spec in declared:
+        if spec.name not in takes or not _agree(takes[spec.name], spec):
+            raise CaptureError(
+                f"--input declares {spec}; {what} takes {', '.join(map(str, own))}",
+                hint="Leave --input out, or correct it: this model has inputs of its own.",
+            )
+    return tuple(declared)
+
+
+def _agree(one: TensorSpec, other: TensorSpec) -> bool:
+    if one.dtype != other.dtype or len(one.shape) != len(other.shape):
+        return False
+    sizes = zip(one.shape, other.shape, strict=True)
+    return all(a == b for a, b in sizes if isinstance(a, int) and isinstance(b, int))
+
+
 def bind_samples(
     own: Sequence[TensorSpec], examples: Mapping[str, Array], what: str
 ) -> dict[str, Array]:

@@ -101,6 +101,19 @@ class Inputs:
             for spec in self.specs
         }
 
+    def advice(self) -> str:
+        """What to do where a source fails on the arrays."""
+        if not self.real:
+            return "Correct --input, or give calibration data with --calib."
+        if any(spec.dtype == np.uint8 for spec in self.specs):
+            return (
+                "Stored bytes become floats by --scale 1/255 (with --mean and --std as in "
+                "training); --layout 'nhwc->nchw' moves the channels."
+            )
+        return (
+            "Give the data as the model takes it; --scale, --mean, --std and --layout convert it."
+        )
+
     def described(self) -> str:
         """The arrays in words, for messages: `image:float32[2,3,32,32], mask:bool[2,16]`."""
         return ", ".join(str(spec) for spec in self.fixed().specs)

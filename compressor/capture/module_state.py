@@ -1,8 +1,13 @@
-"""A user's module, borrowed: evaluation mode, CPU, no cache; given back as it was."""
+"""A user's module, borrowed: evaluation mode, CPU, no cache; given back as it was.
+
+Some modules count calls or keep running statistics in their buffers even in evaluation mode. They
+are called several times while they are captured, so buffers are put back too.
+"""
 
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -35,6 +40,7 @@ def borrowed(module: torch.nn.Module, inputs: Sequence[str]) -> Iterator[torch.n
         module = copy.deepcopy(module).to("cpu")
     training = [(part, part.training) for part in module.modules() if hasattr(part, "training")]
     caching = [] if _has_cache(inputs) else _caching_configs(module)
+    buffers = _kept_buffers(module)
     try:
         for part, _ in training:
             part.training = False
@@ -46,6 +52,35 @@ def borrowed(module: torch.nn.Module, inputs: Sequence[str]) -> Iterator[torch.n
             part.training = flag
         for config in caching:
             config.use_cache = True
+        _put_back(buffers)
+
+
+@dataclass(frozen=True)
+class _Buffer:
+    """A buffer of a module, and a copy of what was in it."""
+
+    owner: torch.nn.Module
+    name: str
+    tensor: torch.Tensor
+    content: torch.Tensor
+
+
+def _kept_buffers(module: torch.nn.Module) -> list[_Buffer]:
+    if isinstance(module, torch.jit.ScriptModule):  # its buffers are no Python attributes
+        return []
+    return [
+        _Buffer(part, name, tensor, tensor.clone())
+        for part in module.modules()
+        for name, tensor in part._buffers.items()
+        if tensor is not None
+    ]
+
+
+def _put_back(buffers: Sequence[_Buffer]) -> None:
+    for buffer in buffers:
+        buffer.owner._buffers[buffer.name] = buffer.tensor  # forward may have bound another
+        if not torch.equal(buffer.tensor, buffer.content):
+            buffer.tensor.copy_(buffer.content)
 
 
 def _caching_configs(module: torch.nn.Module) -> list[Any]:

@@ -6,12 +6,11 @@ then it is compared with the model as it was.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import onnx_ir as ir
 
 from compressor.capture.captured import Captured, Log
-from compressor.capture.choice import bind_samples
+from compressor.capture.choice import bind_samples, check_declared
 from compressor.capture.finishing import OLDEST_OPSET, raise_opset
 from compressor.capture.inputs import TRACED_BATCH, Inputs, named, sized
 from compressor.capture.parity import run
@@ -41,7 +40,7 @@ def capture_onnx(
     with relayed(logger):
         model = source.model.clone()
         make_unique(model)
-        check(model, "loading")
+        _check(model, source.description)
         inputs = _inputs(model, declared, examples, source.description)
         inputs, expected = _run(_evaluator(model, source.description), inputs)
         log.decisions.append(
@@ -71,6 +70,17 @@ def capture_onnx(
     return log.captured(model, inputs, parity, "none: the model is ONNX")
 
 
+def _check(model: ir.Model, what: str) -> None:
+    """What is broken in a file is bad input; in later stages it would be a defect of ours."""
+    try:
+        check(model, "loading")
+    except GraphError as error:
+        line = error.message.splitlines()[0].removeprefix("after loading: ")
+        raise CaptureError(
+            f"{what}: {line}", hint="Export the model again; ONNX's own checker refuses it too."
+        ) from error
+
+
 def _inputs(
     model: ir.Model,
     declared: Sequence[TensorSpec],
@@ -86,17 +96,12 @@ def _inputs(
         raise CaptureError(f"{what} has no inputs")
     if any(spec.dtype.kind == "O" for spec in specs):
         raise CaptureError(f"{what} takes text: {', '.join(map(str, specs))}")
+    declared = check_declared(specs, declared, what)
     if examples:
         return sized(specs, bind_samples(specs, examples, what))
     inputs = sized(specs, {})
     own = {spec.name: spec for spec in specs}
-    if len(own) == len(declared) == 1:
-        declared = [replace(declared[0], name=specs[0].name)]
     for spec in declared:
-        if spec.name not in own or len(own[spec.name].shape) != len(spec.shape):
-            raise CaptureError(
-                f"--input declares {spec}; {what} takes {', '.join(map(str, specs))}"
-            )
         pairs = zip(own[spec.name].shape, spec.shape, strict=True)
         inputs = inputs.resized(
             {ours: size for ours, size in pairs if isinstance(ours, str) and isinstance(size, int)}

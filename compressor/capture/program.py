@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from compressor.capture.choice import bind_samples
+from compressor.capture.choice import bind_samples, check_declared
 from compressor.capture.inputs import BATCH, TRACED_BATCH, Inputs, sized
 from compressor.capture.reference import FlatModule, to_numpy
 from compressor.errors import CaptureError
@@ -46,18 +46,22 @@ def flat_program(program: Any, order: Sequence[str]) -> FlatModule:
     return FlatModule(program.module(check_guards=False), order, call)
 
 
-def program_inputs(program: Any, examples: Mapping[str, Array] | None) -> ProgramInputs:
+def program_inputs(
+    program: Any, declared: Sequence[TensorSpec], examples: Mapping[str, Array] | None
+) -> ProgramInputs:
     """Inputs of an exported program, with names and arrays from calibration samples.
 
     A single input binds by position, several by name. Without samples, those serve that the
     program was exported with and carries.
 
     Raises:
-        CaptureError: The program has no tensor inputs, or the samples do not fit them.
+        CaptureError: The program has no tensor inputs, or the samples or what `--input` declares do
+            not fit them.
     """
     own, symbols = _own_specs(program)
     if not own:
         raise CaptureError("the exported program has no tensor inputs")
+    check_declared(own, declared, "the exported program")
     batch = _traced_batch(program, symbols)
     if not examples:
         return ProgramInputs(sized(own, _own_samples(program, own), batch), symbols)

@@ -42,20 +42,24 @@ class FlatModule(torch.nn.Module):
         return tuple(leaf for _, leaf in leaves(result) if isinstance(leaf, torch.Tensor))
 
     def evaluate(
-        self, feeds: Mapping[str, Array], described: str
+        self, feeds: Mapping[str, Array], described: str, advice: str | None = None
     ) -> tuple[dict[str, Array], tuple[str, ...]]:
         """Run the source: its outputs by name, and notices about what is no tensor.
 
         Args:
             feeds: An array for each input.
-            described: What they look like, for messages.
+            described: What runs on what, for messages.
+            advice: What to do where the source fails.
 
         Raises:
             CaptureError: The source fails on these inputs (the message has its own file and
                 line), or returns no tensor.
         """
-        with user_errors(f"the model fails on the inputs {described}", error=CaptureError):
-            result = self._call(self.source, [to_torch(feeds[name]) for name in self.order])
+        try:
+            with user_errors(f"{described} fails", error=CaptureError):
+                result = self._call(self.source, [to_torch(feeds[name]) for name in self.order])
+        except CaptureError as error:
+            raise CaptureError(error.message, hint=error.hint or advice) from error
         return _named_outputs(leaves(result), self.order)
 
 

@@ -21,7 +21,7 @@ import onnx_ir as ir
 import torch
 
 from calibration.values import is_float
-from compressor.capture.binding import bind, without_labels
+from compressor.capture.binding import bind, without_labels, without_strangers
 from compressor.capture.captured import Captured, Log
 from compressor.capture.choice import choose_inputs
 from compressor.capture.exporting import INPUT, export_module, export_program, export_torchscript
@@ -49,6 +49,9 @@ _EXPORTERS = {
 }
 
 _LINE = 240
+
+_RARE = ("float64", "bfloat16")
+"""Types that most operators of ONNX Runtime on the CPU do not take."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +103,10 @@ def capture_torch(
     log = Log(source)
     with relayed(logger), torch.no_grad():
         if source.kind == "exported program":
-            found = program_inputs(source.program, examples)
+            found = program_inputs(source.program, declared, examples)
             flat = flat_program(source.program, [spec.name for spec in found.inputs.specs])
             return _capture(Subject(source, flat, found.inputs, found.symbols), opset, log)
-        inputs = choose_inputs(declared, _examples(source.module, examples))
+        inputs = choose_inputs(declared, _examples(source.module, examples, log))
         if inputs is None:
             raise CaptureError(
                 f"{source.description}: names, types and shapes of the inputs are not known",
@@ -117,11 +120,16 @@ def capture_torch(
 
 
 def _examples(
-    module: torch.nn.Module, examples: Mapping[str, Array] | None
+    module: torch.nn.Module, examples: Mapping[str, Array] | None, log: Log
 ) -> Mapping[str, Array] | None:
-    """The samples without labels, in the floating-point type of a module of another precision."""
+    """What `forward` asks for, in the floating-point type of a module of another precision."""
     if not examples:
         return None
+    inputs = without_labels(module, list(examples))
+    asked = without_strangers(module, inputs)
+    if len(asked) < len(inputs):
+        strangers = [name for name in inputs if name not in asked]
+        log.notices.append(f"no input asks for these arrays of the data: {', '.join(strangers)}")
     kinds = {p.dtype for p in module.parameters() if p.dtype.is_floating_point}
     one = next(iter(kinds)) if len(kinds) == 1 else torch.float32
     dtype = to_numpy(torch.empty(0, dtype=one)).dtype
@@ -129,13 +137,15 @@ def _examples(
         name: examples[name].astype(dtype, copy=False)
         if is_float(examples[name].dtype)
         else examples[name]
-        for name in without_labels(module, list(examples))
+        for name in asked
     }
 
 
 def _capture(subject: Subject, opset: int, log: Log) -> Captured:
     def run_source(at: Inputs) -> Mapping[str, Array]:
-        outputs, notices = subject.flat.evaluate(at.arrays(), at.described())
+        outputs, notices = subject.flat.evaluate(
+            at.arrays(), f"{subject.source.description} on the inputs {at.described()}", at.advice()
+        )
         log.notices += notices
         return outputs
 
@@ -147,7 +157,7 @@ def _capture(subject: Subject, opset: int, log: Log) -> Captured:
         captured = _try(subject, attempt, targets, computed_in, opset, log)
         if captured is not None:
             return captured
-    raise _failed(log)
+    raise _failed(log, computed_in)
 
 
 def _attempts(inputs: Inputs, kind: str) -> Iterator[Attempt]:
@@ -233,12 +243,17 @@ def _notices(subject: Subject, inputs: Inputs) -> list[str]:
     return notices
 
 
-def _failed(log: Log) -> CaptureError:
+def _failed(log: Log, computed_in: str) -> CaptureError:
     lines = [f"  {decision.subject}: {decision.reason}" for decision in log.decisions]
+    hint = (
+        "-v shows what the exporters say; or export the model to ONNX yourself and pass the .onnx "
+        "file."
+    )
+    if computed_in in _RARE:
+        hint = f"ONNX Runtime lacks many kernels for {computed_in}: save the model as float32."
     return CaptureError(
         "\n".join([f"{log.source.description} does not become an equivalent ONNX graph:", *lines]),
-        hint="-v shows what the exporters say; or export the model to ONNX yourself and pass "
-        "the .onnx file.",
+        hint=hint,
     )
 
 

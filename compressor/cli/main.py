@@ -1,5 +1,6 @@
 """The entry point: `compress MODEL ...`, and the commands beside it."""
 
+import signal
 import sys
 from typing import Any
 
@@ -42,11 +43,24 @@ class Front(click.Group):
         formatter.write_usage(ctx.command_path, "MODEL [OPTIONS]  |  COMMAND ...")
         run.format_help_text(ctx, formatter)
         with formatter.section("Commands"):
-            others = [(n, c.get_short_help_str(70)) for n, c in self.commands.items()]
+            others = [(n, c.get_short_help_str(100)) for n, c in self.commands.items()]
             formatter.write_dl([row for row in others if row[0] != DEFAULT])
         with click.Context(run, parent=ctx) as inner:
             run.format_options(inner, formatter)
         self.format_epilog(ctx, formatter)
+
+
+class _ModelContext(click.Context):
+    """Of the default command, which users do not name."""
+
+    @property
+    def command_path(self) -> str:
+        """`compress`, for usage and advice."""
+        return self.parent.command_path if self.parent else "compress"
+
+
+class _ModelCommand(click.Command):
+    context_class = _ModelContext
 
 
 @click.group(cls=Front, context_settings=CONTEXT, no_args_is_help=True, epilog=EPILOG)
@@ -55,7 +69,7 @@ def cli() -> None:
     """Compress trained models; see `run`."""
 
 
-@cli.command(DEFAULT, hidden=True, context_settings=CONTEXT, epilog=EPILOG)
+@cli.command(DEFAULT, cls=_ModelCommand, hidden=True, context_settings=CONTEXT, epilog=EPILOG)
 @click.argument("model")
 @RECIPE
 @DATA
@@ -141,4 +155,6 @@ def main() -> None:
         # A pipe with an ASCII locale must not turn a × or → into a crash after an hour's work.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    # What make, timeout and containers send: cleaned up after like Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     cli(prog_name="compress")

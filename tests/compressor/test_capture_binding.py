@@ -2,7 +2,7 @@
 
 import pytest
 
-from compressor.capture.binding import Binding, bind, without_labels
+from compressor.capture.binding import Binding, bind, without_labels, without_strangers
 from compressor.errors import CaptureError
 
 
@@ -66,3 +66,12 @@ def test_arrays_without_names_bind_by_position_and_one_more_is_the_labels():
     assert without_labels(Module(lambda a, b: 0), ["input_0", "input_1"]) == ("input_0", "input_1")
     with pytest.raises(CaptureError, match="does not fit"):
         _bind(lambda a: 0, "input_0", "input_1", "input_2")
+
+
+def test_arrays_that_nothing_asks_for_are_left_out_once_every_parameter_has_one():
+    module = Module(lambda ids, mask=None: 0)
+    assert without_strangers(module, ["index", "mask", "ids"]) == ("mask", "ids")
+    # The stranger may be the mask, misspelt: `bind` is to complain.
+    assert without_strangers(module, ["ids", "attention_mask"]) == ("ids", "attention_mask")
+    assert without_strangers(Module(lambda x, **rest: 0), ["x", "y"]) == ("x", "y")
+    assert without_strangers(Module(lambda *xs: 0), ["x", "y"]) == ("x", "y")

@@ -296,6 +296,13 @@ def test_samples_take_the_precision_of_the_module():
     assert captured.parity[0].tolerance > 1e-3
 
 
+def test_a_precision_that_the_runtime_lacks_is_named():
+    module = nn.Conv2d(3, 4, 3).to(torch.bfloat16)
+    with pytest.raises(CaptureError) as info:
+        _capture(module, examples={"x": _images()})
+    assert "bfloat16: save the model as float32" in info.value.hint
+
+
 def test_random_modules_are_refused_as_such():
     class Noisy(nn.Module):
         def forward(self, x):
@@ -310,8 +317,51 @@ def test_a_failing_module_is_blamed_on_its_own_line():
         def forward(self, x):
             return x.reshape(7, 11)
 
-    with pytest.raises(CaptureError, match=r"float32\[2,3,8,8\].*test_capture_modules\.py:\d+"):
+    where = r"Failing on the inputs x:float32\[2,3,8,8\] fails: .*test_capture_modules\.py:\d+"
+    with pytest.raises(CaptureError, match=where):
         _capture(Failing(), examples={"x": _images()})
+
+
+def test_a_module_that_fails_on_bytes_gets_the_flags_that_convert_them():
+    with pytest.raises(CaptureError) as info:
+        _capture(Convolutional(), examples={"x": np.ones((4, 8, 8, 3), np.uint8)})
+    assert "--scale 1/255" in info.value.hint
+    assert "--layout" in info.value.hint
+    with pytest.raises(CaptureError) as info:
+        _capture(Convolutional(), declared=["x:float32[batch,1,8,8]"])
+    assert "--input" in info.value.hint
+
+
+def test_buffers_that_forward_changes_are_put_back():
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(1))
+            self.register_buffer("mean", torch.zeros(3))
+
+        def forward(self, x):
+            self.calls += 1
+            self.mean = x.mean((0, 2, 3))
+            return x * 2
+
+    module = Counting()
+    calls, mean = module.calls, module.mean
+    _capture(module, examples={"x": _images()})
+    assert module.calls is calls
+    assert module.mean is mean
+    assert (calls.item(), mean.abs().sum().item()) == (0, 0)
+
+
+def test_arrays_that_no_input_asks_for_are_left_out_with_a_notice():
+    examples = {"x": np.ones((4, 3), np.float32), "index": np.arange(4)}
+
+    class Plain(nn.Module):
+        def forward(self, x):
+            return x * 2
+
+    captured = _capture(Plain(), examples=examples)
+    assert [s.name for s in input_specs(captured.model)] == ["x"]
+    assert captured.record.notices == ("no input asks for these arrays of the data: index",)
 
 
 @pytest.mark.parametrize("result", [None, 3, {"a": None, "b": [1]}])

@@ -119,3 +119,17 @@ assert source.kind == "onnx" and captured.record.parameters["batch"] == "dynamic
 assert not [name for name in sys.modules if name.partition(".")[0] == "torch"]
 """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("examples", [None, {"x": np.ones((4, 3), np.float32)}])
+@pytest.mark.parametrize("declared", ["x:float32[N,4]", "x:int64[N,3]", "x:float32[N,3,1]"])
+def test_declared_inputs_must_agree_with_the_model(declared, examples):
+    with pytest.raises(CaptureError, match=r"--input declares x:.* takes x:float32\[N,3\]"):
+        _capture(_model(), declared=[declared], examples=examples)
+
+
+def test_a_broken_model_is_bad_input_and_said_in_one_line():
+    unknown = "agraph (float[{batch}, 3] x) => (float[{batch}, 3] y) {{ y = Nonesuch(x) }}"
+    with pytest.raises(CaptureError, match=r"onnx_ir\.Model agraph: .*Nonesuch") as info:
+        _capture(_model(unknown))
+    assert "\n" not in info.value.message

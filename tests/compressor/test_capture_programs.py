@@ -6,7 +6,7 @@ import logging
 import numpy as np
 import pytest
 
-from compressor.capture import capture
+from compressor.capture import capture, parse_input
 from compressor.capture.torch_source import TRANSLATION
 from compressor.checkpoint import source_of
 from compressor.errors import CaptureError
@@ -49,8 +49,9 @@ def program():
     )  # fmt: skip
 
 
-def _capture(program, examples=None):
-    return capture(source_of(program), inputs=None, examples=examples, opset=21)
+def _capture(program, examples=None, declared=()):
+    inputs = [parse_input(text) for text in declared]
+    return capture(source_of(program), inputs=inputs, examples=examples, opset=21)
 
 
 def test_names_sizes_and_samples_come_from_the_program(program):
@@ -93,6 +94,14 @@ def test_a_single_input_takes_the_name_of_the_data_and_a_baked_batch_is_a_notice
     assert "baked in at 3 (the program was exported so)" in captured.record.notices[0]
     with pytest.raises(CaptureError, match=r"takes input:.*data has input:int64\[8,3\]"):
         _capture(program, {"features": np.ones((8, 3), np.int64)})
+
+
+def test_declared_inputs_must_agree_with_the_program(program):
+    _capture(program, declared=["x:float32[7,3]"])
+    with pytest.raises(
+        CaptureError, match=r"--input declares x:float32\[n,5\].*x:float32\[batch,3"
+    ):
+        _capture(program, declared=["x:float32[n,5]"])
 
 
 def test_what_the_translation_refuses_goes_through_the_exporters():
