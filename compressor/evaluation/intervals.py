@@ -3,6 +3,7 @@
 All are 95 % and two-sided. Resampling is seeded: the same measurements give the same interval.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -52,6 +53,19 @@ def median_ratio(baseline: FloatArray, result: FloatArray, *, seed: int) -> Inte
         above = np.median(baseline[picked].reshape(count, -1), axis=1)
         ratios.append(above / np.median(result[picked].reshape(count, -1), axis=1))
     return _percentiles(np.concatenate(ratios), n / block)
+
+
+def widened(interval: Interval, estimate: float, share: float) -> Interval:
+    """An interval of a ratio with an independent relative error of ±`share` added.
+
+    Independent errors add in quadrature, of logarithms for a ratio: the distance from `estimate`
+    to each end becomes sqrt(distance² + log(1 + share)²).
+    """
+    extra = math.log1p(share)
+    below = math.hypot(max(math.log(estimate / interval.low), 0.0), extra)
+    above = math.hypot(max(math.log(interval.high / estimate), 0.0), extra)
+    low, high = estimate * math.exp(-below), estimate * math.exp(above)
+    return Interval(low=low, high=high, level=interval.level)
 
 
 def paired_difference(

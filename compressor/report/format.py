@@ -18,6 +18,8 @@ MINUS = "−"
 _DECIMAL_UNITS = ("B", "kB", "MB", "GB", "TB")
 _SI_PREFIXES = ("", " k", " M", " G", " T", " P")
 _SIGNIFICANT = 3
+_ROUNDING = 1e-9
+"""A difference below this share of the scores is the rounding of their sums."""
 
 
 def fixed(value: float, decimals: int) -> str:
@@ -176,6 +178,9 @@ def difference_unit(quality: QualityResult) -> str:
 
 
 def _signed_quality(quality: QualityResult, value: float) -> str:
+    scores = [abs(v) for v in (quality.baseline, quality.result) if v is not None]
+    if abs(value) < _ROUNDING * max(scores, default=0.0):
+        return "0"
     decimals = _decimals(quality)
     if decimals is not None:
         return signed(value, decimals)

@@ -1,5 +1,6 @@
 """The verdict of a measurement in one sentence, and everything that speaks against it."""
 
+import math
 from typing import Literal
 
 from compressor.evaluation.results import LatencyResult, QualityResult, Verdict
@@ -15,6 +16,9 @@ _SPEED_TONES: dict[Verdict, Tone] = {
     "slower": "worse",
     "no significant difference": "even",
 }
+
+DEPARTURE = {"cosine": 0.99, "agreement": 95.0}
+"""Scores against the original below which a user should look twice, by metric."""
 
 
 def shipped_name(graph: GraphReport) -> str:
@@ -131,4 +135,12 @@ def losses(measured: Measured) -> tuple[str, ...]:
         for quality in measured.quality
         if quality.interval is not None and quality_tone(quality) == "worse"
     ]
-    return (*slower, *lower)
+    far = [
+        f"Outputs depart from the original's: {quality.metric} "
+        f"{fmt.quality_value(quality, found)}. Judge on labelled data (--eval), or stay in float (--quantize none)."
+        for quality in measured.quality
+        if is_relative(quality)
+        and (found := quality.result) is not None
+        and found < DEPARTURE.get(quality.metric, -math.inf)
+    ]
+    return (*slower, *lower, *far)

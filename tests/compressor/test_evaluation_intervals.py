@@ -9,6 +9,7 @@ from compressor.evaluation.intervals import (
     paired_difference,
     proportion_difference,
     significant,
+    widened,
 )
 from compressor.records import Interval
 
@@ -120,3 +121,14 @@ def test_significance():
     assert not significant(Interval(low=-0.1, high=0.2))
     assert not significant(Interval(low=0.9, high=1.2), null=1.0)
     assert not significant(None)
+
+
+def test_an_added_error_widens_in_quadrature():
+    exact = widened(Interval(low=1.001, high=1.001), 1.001, 0.02)
+    assert exact.high == pytest.approx(1.001 * 1.02)
+    assert 1.0 in exact, "a difference between two sessions of one model is none of the models"
+    wide = widened(Interval(low=1.5, high=2.5), 2.0, 0.02)
+    assert wide.low == pytest.approx(1.5, rel=2e-3)
+    assert wide.high == pytest.approx(2.5, rel=2e-3)
+    assert wide.low < 1.5
+    assert wide.high > 2.5

@@ -140,6 +140,13 @@ def test_other_metrics_show_two_digits_of_their_difference() -> None:
     assert fmt.quality_difference(decibels) == "−0.30 dB"
 
 
+def test_rounding_is_no_difference() -> None:
+    cosine = quality("", -1.8e-14, Interval(low=-2.5e-14, high=-1.3e-14))
+    cosine = cosine.model_copy(update={"baseline": 1.0, "result": 1.0})
+    assert fmt.quality_difference(cosine) == "0"
+    assert fmt.quality_interval(cosine) == "0…0"
+
+
 def test_what_was_not_measured_is_a_dash() -> None:
     unknown = quality("dB", None, None)
     assert fmt.quality_value(unknown, None) == fmt.NOTHING

@@ -79,6 +79,17 @@ def test_a_worse_metric_is_a_loss(int8_report: Report) -> None:
     assert losses(graph) == ("M is significantly worse: −1.25 points (95 % interval −2.00…−0.50).",)
 
 
+@pytest.mark.parametrize(("result", "told"), [(0.949, True), (0.9951, False)])
+def test_outputs_far_from_the_original_are_told(
+    int8_report: Report, result: float, told: bool
+) -> None:
+    cosine = scored(-0.1, -0.05, higher_is_better=True, reference="original").model_copy(
+        update={"metric": "cosine", "baseline": 1.0, "result": result}
+    )
+    graph = graph_of(int8_report).model_copy(update={"latency": (), "quality": (cosine,)})
+    assert any("--quantize none" in loss for loss in losses(graph)) == told
+
+
 @pytest.mark.parametrize(
     ("low", "high", "higher_is_better", "reference", "tone"),
     [
