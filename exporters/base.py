@@ -67,6 +67,8 @@ class QuantPolicy:
             on both sides.
         absorbed: Activations that vanish into the output quantization of their producer.
         float_output: Weighted operators whose output may stay float without losing the kernel.
+        slow: Why the integer kernel of a weighted node loses to the float one; None when it does
+            not.
     """
 
     activation: Scheme
@@ -77,6 +79,7 @@ class QuantPolicy:
     passthrough: frozenset[str]
     absorbed: frozenset[str]
     float_output: frozenset[str]
+    slow: Callable[[ir.Node], str | None] = lambda node: None
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,17 @@ def pad_integers(graph: ir.Graph, integer: set[str], params: dict[str, QuantPara
         value = scalar(node.inputs[2] if len(node.inputs) > 2 else None, 0.0)
         if dequantize_node.op_type != "DequantizeLinear" or value is None:
             continue
+        if not _same(dequantize_node, readers[0]):
+            continue
         _rewrite(graph, node, dequantize_node, readers[0], value, params[result.name or ""])
         moved += 1
     return moved
+
+
+def _same(one: ir.Node, other: ir.Node) -> bool:
+    """Whether two nodes have equal scale and zero point."""
+    pairs = zip(one.inputs[1:], other.inputs[1:], strict=True)
+    return all(scalar(a, 0.0) == scalar(b, 0.0) for a, b in pairs)
 
 
 def _rewrite(

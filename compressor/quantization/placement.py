@@ -11,6 +11,7 @@ gets slower than float:
 4. A region whose work does not pay for its boundary leaves.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from compressor.quantization.graph import (
     consumers,
     output,
     producer,
+    scalar,
 )
 from compressor.quantization.regions import pays, regions
 from exporters.base import QuantPolicy
@@ -48,7 +50,7 @@ def place(model: ir.Model, policy: QuantPolicy) -> Placement:
     chosen: set[str] = set()
     for node in nodes:
         if node.op_type in policy.weighted and node.domain == "":
-            refusal = _weighted_refusal(node)
+            refusal = _weighted_refusal(node) or policy.slow(node)
             if refusal is None:
                 chosen.add(_name(node))
             else:
@@ -61,8 +63,8 @@ def place(model: ir.Model, policy: QuantPolicy) -> Placement:
             chosen.difference_update(_name(node) for node in region)
             reasons.update((_name(node), refusal) for node in region)
     for node in nodes:
-        if _has_kernel(node, policy) and _name(node) not in chosen:
-            reasons.setdefault(_name(node), _neighbour_reason(node, chosen))
+        if _has_kernel(node, policy) and _moves_floats(node) and _name(node) not in chosen:
+            reasons.setdefault(_name(node), _neighbour_reason(node, chosen, policy))
     return Placement(tuple(_name(node) for node in nodes if _name(node) in chosen), reasons)
 
 
@@ -158,9 +160,23 @@ def _joins(node: ir.Node, chosen: set[str], policy: QuantPolicy) -> bool:
             alone
             and made_by is not None
             and made_by.op_type in policy.weighted | policy.elementwise
-            and absorbed_bounds(node) is not None
+            and _bounds_hold_zero(node)
         )
+    if node.op_type == "Pad" and not _pads_a_number(node):
+        return False
     return not any(value.is_graph_output() for value in node.outputs)
+
+
+def _bounds_hold_zero(node: ir.Node) -> bool:
+    """Whether an activation can vanish into a quantized range, which always holds zero."""
+    bounds = absorbed_bounds(node)
+    return bounds is not None and bounds[0] <= 0.0 <= bounds[1]
+
+
+def _pads_a_number(node: ir.Node) -> bool:
+    """Whether what a Pad writes is known and finite, so that it can be an integer."""
+    value = scalar(node.inputs[2] if len(node.inputs) > 2 else None, 0.0)
+    return value is not None and math.isfinite(value)
 
 
 def _shrink(nodes: list[ir.Node], chosen: set[str], policy: QuantPolicy) -> None:
@@ -178,7 +194,7 @@ def _shrink(nodes: list[ir.Node], chosen: set[str], policy: QuantPolicy) -> None
             chosen.difference_update(_name(r) for r in absorbed)
 
 
-def _neighbour_reason(node: ir.Node, chosen: set[str]) -> str:
+def _neighbour_reason(node: ir.Node, chosen: set[str], policy: QuantPolicy) -> str:
     floats = [
         _name(made_by) or f"input {value.name}"
         for value in activations(node)
@@ -186,9 +202,31 @@ def _neighbour_reason(node: ir.Node, chosen: set[str]) -> str:
     ]
     if floats:
         return f"reads float from {floats[0]}: as integer it would be an island"
+    if node.op_type in policy.absorbed:
+        return _absorption_refusal(node)
+    if node.op_type == "Pad" and not _pads_a_number(node):
+        return "what it pads with is not a finite constant"
+    if any(value.is_graph_output() for value in node.outputs):
+        return "it writes an output of the graph, which is float"
     if len(activations(node)) != len(node.inputs) and node.op_type in ("Add", "Mul", "Concat"):
         return "one operand is a constant, which stays float"
     return "feeds no integer node: as integer it would only move the boundary"
+
+
+def _absorption_refusal(node: ir.Node) -> str:
+    """Why Relu or Clip cannot vanish into the quantization of what it reads."""
+    source = activations(node)[0]
+    if len(consumers(source)) > 1 or source.is_graph_output():
+        return f"its input {source.name} is read elsewhere as well, so it cannot be absorbed"
+    if not _bounds_hold_zero(node):
+        return "its bounds are no constants around zero, so it cannot be absorbed"
+    return f"{_name(producer(source))} in front of it cannot absorb it"
+
+
+def _moves_floats(node: ir.Node) -> bool:
+    """False for arithmetic on shapes and indices, which was never a candidate."""
+    known = [value for value in activations(node) if value.dtype is not None]
+    return all(value.dtype == ir.DataType.FLOAT for value in known)
 
 
 def _has_kernel(node: ir.Node, policy: QuantPolicy) -> bool:

@@ -38,31 +38,38 @@ def activation_params(
     """
     names = set(integer)
     nodes = [node for node in model.graph if node.name in names]
-    groups = _Groups([value.name or "" for value in values], ranges)
-    for node in nodes:
-        if node.op_type in policy.passthrough:
-            groups.join([*activations(node), *node.outputs], extra=_pad_value(node))
     bounds = {
         node.outputs[0].name or "": limits
         for node in nodes
         if node.op_type in policy.absorbed and (limits := absorbed_bounds(node)) is not None
     }
+    groups = _Groups([value.name or "" for value in values], ranges, bounds)
+    for node in nodes:
+        if node.op_type in policy.passthrough:
+            groups.join([*activations(node), *node.outputs], extra=_pad_value(node))
     for node in nodes:
         if node.op_type == "Concat":
-            groups.join_unless_broken([*activations(node), *node.outputs], bounds)
+            groups.join([*activations(node), *node.outputs])
     return {
-        name: _params(groups.range_of(name), groups.ceiling(name, bounds), policy.activation)
+        name: _params(groups.range_of(name), groups.limits(name), policy.activation)
         for name in groups.members
     }
 
 
 class _Groups:
-    """Union-find over value names; each group's range is the hull of its members' ranges."""
+    """Union-find over value names; each group's range is the hull of its members' ranges.
 
-    def __init__(self, members: Sequence[str], ranges: Mapping[str, Range]) -> None:
+    `bounds` are those of absorbed activations, by the name of what they write: a group whose
+    range leaves them would bring the activation back.
+    """
+
+    def __init__(
+        self, members: Sequence[str], ranges: Mapping[str, Range], bounds: Mapping[str, Range]
+    ) -> None:
         self.members = tuple(members)
         self._parent = {name: name for name in members}
-        self._range = {name: (min(ranges[name][0], 0.0), ranges[name][1]) for name in members}
+        self._range = {name: _hull([ranges[name], (0.0, 0.0)]) for name in members}
+        self._bounds = bounds
 
     def _find(self, name: str) -> str:
         while self._parent[name] != name:
@@ -72,35 +79,34 @@ class _Groups:
     def range_of(self, name: str) -> Range:
         return self._range[self._find(name)]
 
-    def ceiling(self, name: str, bounds: Mapping[str, Range]) -> float:
-        """The least upper bound among absorbed activations in the group."""
-        root = self._find(name)
-        return min((high for n, (_, high) in bounds.items() if self._in(n, root)), default=math.inf)
+    def limits(self, name: str) -> Range:
+        """The intersection of the bounds of absorbed activations in the group."""
+        return self._intersection([self._find(name)])
 
     def join(self, values: Sequence[ir.Value], *, extra: Range | None = None) -> None:
+        """Give the values one range, unless that would undo an absorbed activation."""
         roots = self._roots(values)
         if not roots:
             return
-        hull = _hull([self._range[root] for root in roots] + ([extra] if extra else []))
+        low, high = _hull([self._range[root] for root in roots] + ([extra] if extra else []))
+        least, most = self._intersection(roots)
+        if low < least or high > most:
+            return
         for root in roots:
             self._parent[root] = roots[0]
-        self._range[roots[0]] = hull
+        self._range[roots[0]] = (low, high)
 
-    def join_unless_broken(self, values: Sequence[ir.Value], bounds: Mapping[str, Range]) -> None:
-        roots = self._roots(values)
-        if not roots:
-            return
-        low, high = _hull([self._range[root] for root in roots])
-        limits = [limit for n, limit in bounds.items() if any(self._in(n, r) for r in roots)]
-        if all(least <= low and high <= most for least, most in limits):
-            self.join(values)
+    def _intersection(self, roots: Sequence[str]) -> Range:
+        inside = [limit for name, limit in self._bounds.items() if self._in(name, roots)]
+        least = max((low for low, _ in inside), default=-math.inf)
+        return least, min((high for _, high in inside), default=math.inf)
 
     def _roots(self, values: Sequence[ir.Value]) -> list[str]:
         names = [value.name or "" for value in values]
         return list(dict.fromkeys(self._find(name) for name in names if name in self._parent))
 
-    def _in(self, name: str, root: str) -> bool:
-        return name in self._parent and self._find(name) == root
+    def _in(self, name: str, roots: Sequence[str]) -> bool:
+        return name in self._parent and self._find(name) in roots
 
 
 def _hull(ranges: Sequence[Range]) -> Range:
@@ -115,15 +121,20 @@ def _pad_value(node: ir.Node) -> Range | None:
     return None if value is None else (value, value)
 
 
-def _params(span: Range, ceiling: float, scheme: Scheme) -> QuantParams:
-    """Parameters of a range, whose greatest representable value stays within `ceiling`.
+def _params(span: Range, limits: Range, scheme: Scheme) -> QuantParams:
+    """Parameters of a range, whose representable values all stay within `limits`.
 
-    In float32 scale · 255 may exceed a Clip's bound by one rounding; the runtime then keeps the
-    Clip, and with it the whole convolution in float.
+    Rounding the zero point moves the representable range by up to half a step, and scale · 255 in
+    float32 may exceed a Clip's bound by one rounding; the runtime would then keep the Clip, and
+    with it the whole convolution in float.
     """
     params = params_from_range(*span, scheme)
-    steps = np.float32(scheme.qmax - int(params.zero_point))
-    scale = params.scale
-    while math.isfinite(ceiling) and float(scale * steps) > ceiling > 0:
-        scale = np.nextafter(scale, np.float32(0))
+    below = int(params.zero_point) - scheme.qmin
+    above = scheme.qmax - int(params.zero_point)
+    scale = np.float32(params.scale)
+    for steps, limit in ((below, -limits[0]), (above, limits[1])):
+        if steps and 0 < limit < math.inf:
+            scale = min(scale, np.float32(limit / steps))
+            while float(scale * np.float32(steps)) > limit:
+                scale = np.nextafter(scale, np.float32(0))
     return QuantParams(scheme, np.asarray(scale, np.float32), params.zero_point)

@@ -123,3 +123,49 @@ def test_gemm_without_an_integer_kernel_says_why(attributes: str, words: str):
     placement = place(graph, POLICY)
     assert placement.integer == ()
     assert words in placement.float_reasons["Gemm_0"]
+
+
+def test_relu_says_that_its_input_is_read_elsewhere():
+    graph = model(
+        """g (float[n,32,8,8] x, float[32,32,3,3] w1, float[32,32,3,3] w2)
+           => (float[n,32,8,8] y)
+        <float[n,32,8,8] c, float[n,32,8,8] r, float[n,32,8,8] d>
+        { c = Conv<pads=[1,1,1,1]>(x, w1)
+          r = Relu(c)
+          d = Conv<pads=[1,1,1,1]>(r, w2)
+          y = Add(d, c) }""",
+        w1=[32, 32, 3, 3], w2=[32, 32, 3, 3],
+    )  # fmt: skip
+    reasons = place(graph, POLICY).float_reasons
+    assert "c is read elsewhere" in reasons["Relu_1"]
+    assert "output of the graph" in reasons["Add_3"]
+
+
+def test_arithmetic_on_shapes_has_no_reasons():
+    graph = model(
+        """g (float[n,32,8,8] x, float[32,32,3,3] w) => (float[n,m] y)
+        <float[n,32,8,8] c, int64[4] s, int64[1] b, int64[2] t,
+         int64[1] zero = {0}, int64[1] rest = {-1}>
+        { c = Conv<pads=[1,1,1,1]>(x, w)
+          s = Shape(c)
+          b = Gather(s, zero)
+          t = Concat<axis=0>(b, rest)
+          y = Reshape(c, t) }""",
+        w=[32, 32, 3, 3],
+    )
+    assert place(graph, POLICY).float_reasons.keys() == {"Reshape_4"}
+
+
+@pytest.mark.parametrize(
+    ("channels", "group", "slow"), [(3, 1, True), (32, 1, False), (8, 8, False)]
+)
+def test_thin_3d_convolution_stays_float(channels: int, group: int, slow: bool):
+    graph = model(
+        f"""g (float[n,{channels},8,8,8] x, float[8,{channels // group},3,3,3] w,
+              float[64,8,3,3,3] v) => (float[n,64,8,8,8] y) <float[n,8,8,8,8] c>
+        {{ c = Conv<pads=[1,1,1,1,1,1], group={group}>(x, w)
+          y = Conv<pads=[1,1,1,1,1,1]>(c, v) }}""",
+        w=[8, channels // group, 3, 3, 3], v=[64, 8, 3, 3, 3],
+    )  # fmt: skip
+    reasons = place(graph, POLICY).float_reasons
+    assert ("3-D" in reasons.get("Conv_0", "")) is slow

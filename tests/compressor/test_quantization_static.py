@@ -248,3 +248,77 @@ def test_pad_between_integers_pads_integers(mode: str):
     assert integer.get("Pad") == 1, floating
     for expected, found in both(graph, result, feeds):
         assert sqnr(expected, found) > 20
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.5, 0.5), (-0.3, 1e9), (-1e9, 0.4), (-0.6, 0.0)])
+def test_clip_is_absorbed_whatever_bounds_it_has_around_zero(low: float, high: float):
+    graph = model(
+        f"""g (float[n,32,8,8] x, float[32,32,3,3] w, float[32,32,3,3] v) => (float[n,32,8,8] y)
+        <float[n,32,8,8] c, float[n,32,8,8] r, float low = {{{low}}}, float high = {{{high}}}>
+        {{ c = Conv<pads=[1,1,1,1]>(x, w)
+          r = Clip(c, low, high)
+          y = Conv<pads=[1,1,1,1]>(r, v) }}""",
+        w=[32, 32, 3, 3], v=[32, 32, 3, 3],
+    )  # fmt: skip
+    result, feeds, _ = quantized(graph, (8, 32, 8, 8))
+    integer, floating = TARGET.integer_nodes(result)
+    assert integer.get("QLinearConv") == 2, floating
+    assert "Clip" not in floating
+    for expected, found in both(graph, result, feeds):
+        assert sqnr(expected, found) > 20
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.1, 0.6), (-0.6, -0.1)])
+def test_clip_away_from_zero_does_not_take_its_convolution_along(low: float, high: float):
+    graph = model(
+        f"""g (float[n,32,8,8] x, float[32,32,3,3] w, float[32,32,3,3] v) => (float[n,32,8,8] y)
+        <float[n,32,8,8] c, float[n,32,8,8] r, float low = {{{low}}}, float high = {{{high}}}>
+        {{ c = Conv<pads=[1,1,1,1]>(x, w)
+          r = Clip(c, low, high)
+          y = Conv<pads=[1,1,1,1]>(r, v) }}""",
+        w=[32, 32, 3, 3], v=[32, 32, 3, 3],
+    )  # fmt: skip
+    result, feeds, chosen = quantized(graph, (8, 32, 8, 8))
+    assert TARGET.integer_nodes(result)[0].get("QLinearConv") == 2
+    assert "around zero" in chosen.float_reasons["Clip_1"]
+    for expected, found in both(graph, result, feeds):
+        assert sqnr(expected, found) > 20
+
+
+def test_pad_below_an_absorbed_relu_does_not_bring_it_back():
+    graph = model(
+        """g (float[n,32,8,8] x, float[32,32,3,3] w, float[32,32,3,3] v) => (float[n,32,8,8] y)
+        <float[n,32,8,8] c, float[n,32,8,8] r, float[n,32,10,10] p,
+         int64[8] pads = {0,0,1,1,0,0,1,1}, float filler = {-1.0}>
+        { c = Conv<pads=[1,1,1,1]>(x, w)
+          r = Relu(c)
+          p = Pad(r, pads, filler)
+          y = Conv(p, v) }""",
+        w=[32, 32, 3, 3], v=[32, 32, 3, 3],
+    )  # fmt: skip
+    result, feeds, _ = quantized(graph, (8, 32, 8, 8))
+    integer, floating = TARGET.integer_nodes(result)
+    assert integer.get("QLinearConv") == 2, floating
+    for expected, found in both(graph, result, feeds):
+        assert sqnr(expected, found) > 20
+
+
+def test_pad_with_infinity_leaves_ranges_finite():
+    graph = model(
+        """g (float[n,32,8,8] x, float[32,32,3,3] w, float[32,32,3,3] v, float[1] filler)
+           => (float[n,32,4,4] y)
+        <float[n,32,8,8] c, float[n,32,10,10] p, float[n,32,4,4] m,
+         int64[8] pads = {0,0,1,1,0,0,1,1}>
+        { c = Conv<pads=[1,1,1,1]>(x, w)
+          p = Pad(c, pads, filler)
+          m = MaxPool<kernel_shape=[3,3], strides=[2,2]>(p)
+          y = Conv<pads=[1,1,1,1]>(m, v) }""",
+        w=[32, 32, 3, 3], v=[32, 32, 3, 3], filler=[],
+    )  # fmt: skip
+    filler = ir.tensor(np.array(-np.inf, np.float32), name="filler")
+    graph.graph.initializers["filler"].const_value = filler
+    result, feeds, chosen = quantized(graph, (8, 32, 8, 8))
+    assert TARGET.integer_nodes(result)[0].get("QLinearConv") == 2
+    assert "finite" in chosen.float_reasons["Pad_1"]
+    for expected, found in both(graph, result, feeds):
+        assert sqnr(expected, found) > 20
