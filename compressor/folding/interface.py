@@ -34,8 +34,23 @@ def restore_outputs(model: ir.Model, names: Sequence[str]) -> None:
     """Give the outputs, by position, the names they had.
 
     Passes that replace one value by an equal one can leave two outputs with one value, or the name
-    of one output on another.
+    of one output on another. An input that is returned under its own name stays as it is.
     """
+    graph = model.graph
+    returned = [
+        (index, value)
+        for index, (value, name) in enumerate(zip(graph.outputs, names, strict=True))
+        if value.is_graph_input() and value.name == name
+    ]
+    for index, _ in reversed(returned):
+        del graph.outputs[index]
+    kept = {index for index, _ in returned}
+    _rename_outputs(model, [name for index, name in enumerate(names) if index not in kept])
+    for index, value in returned:
+        graph.outputs.insert(index, value)
+
+
+def _rename_outputs(model: ir.Model, names: Sequence[str]) -> None:
     OutputFixPass()(model)
     graph = model.graph
     for index, value in enumerate(graph.outputs):

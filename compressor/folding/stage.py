@@ -21,6 +21,7 @@ from compressor.folding.constants import RANDOM, fold_constants
 from compressor.folding.duplicates import merge_equal_initializers
 from compressor.folding.interface import hide_defaults, restore_defaults, restore_outputs
 from compressor.folding.rules import fold_affine, simplify, to_gemm
+from compressor.folding.zero_bias import remove_zero_biases
 from compressor.graph.chatter import silenced
 from compressor.graph.invariants import check
 from compressor.graph.names import make_unique
@@ -194,6 +195,7 @@ _STEPS: tuple[tuple[str, _Step], ...] = (
     ("constants and no-ops", _simplified),
     ("affine operators into linear ones", fold_affine),
     ("MatMul and Add to Gemm", to_gemm),
+    ("biases of zeros", remove_zero_biases),
     ("equal values", _merge_equal),
 )
 

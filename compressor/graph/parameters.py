@@ -16,8 +16,14 @@ _WEIGHT_INPUTS = {
 }
 """Operators on integers: which of their inputs are weights. Scales and zero points are not."""
 
-_NOT_WEIGHTS = {"QuantizeLinear": (1, 2), "BatchNormalization": (3, 4)}
-"""Operators on floats: which of their inputs are none. BatchNorm's statistics are not learned."""
+_NOT_WEIGHTS = {
+    "QuantizeLinear": (1, 2),
+    "BatchNormalization": (3, 4),
+    "Resize": (1, 2),
+    "Upsample": (1,),
+}
+"""Operators on floats: which of their inputs are none. BatchNorm's statistics are not learned,
+and the numbers of a resize are a region and scales."""
 
 
 def parameters(model: ir.Model) -> int:
@@ -26,8 +32,8 @@ def parameters(model: ir.Model) -> int:
     Counted are the elements of every floating-point constant with more than one element, and of
     every integer constant that is a weight operand of a quantized operator or is dequantized;
     each constant once, however many nodes read it. Not counted are scales and zero points,
-    BatchNorm's running statistics, scalars, and integers that steer shapes and indices. Block-wise
-    weights (`MatMulNBits`) count as the matrix they stand for.
+    BatchNorm's running statistics, scalars, and what steers shapes, indices and resizing.
+    Block-wise weights (`MatMulNBits`) count as the matrix they stand for.
     """
     total = 0
     for graph in model.graphs():

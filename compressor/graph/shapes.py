@@ -10,6 +10,10 @@ from compressor.errors import GraphError
 from compressor.graph.chatter import silenced
 from compressor.graph.tensors import Dimension, TensorSpec
 
+_SEQUENCE_WRITERS = frozenset(
+    {"SplitToSequence", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert"}
+)
+
 
 def infer_shapes(model: ir.Model) -> ir.Model:
     """Fill in the types and shapes of a model's values, in place, and return it.
@@ -17,8 +21,14 @@ def infer_shapes(model: ir.Model) -> ir.Model:
     ONNX's own inference, with the weights held back, so that size does not matter. What it cannot
     tell stays unknown; a model it fails on stays as it was.
     """
+    sequences = [value for node in model.graph.all_nodes() for value in _sequences(node)]
     with silenced():
         ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+    for value in sequences:
+        # The pass writes down a sequence of tensors as a tensor; a runtime refuses such a model.
+        if isinstance(value.type, ir.TensorType):
+            value.type = ir.SequenceType(value.type)
+            value.shape = None
     return model
 
 
@@ -63,6 +73,11 @@ def with_input_shapes(model: ir.Model, specs: Sequence[TensorSpec]) -> ir.Model:
         if value.name in given:
             value.shape = ir.Shape(given[value.name].shape)
     return infer_shapes(copy)
+
+
+def _sequences(node: ir.Node) -> Sequence[ir.Value]:
+    """The outputs of a node that are sequences by definition of its operator."""
+    return node.outputs if node.domain == "" and node.op_type in _SEQUENCE_WRITERS else ()
 
 
 def _specs(values: Iterable[ir.Value]) -> tuple[TensorSpec, ...]:

@@ -430,3 +430,32 @@ class TestChecking:
         feeds = {"x": np.array([[1, 5], [0, 3]], np.float32)}
         assert equal_outputs(top(1), top(1), feeds).equal
         assert not equal_outputs(top(1), top(0), feeds).equal
+
+
+class TestReturnedInput:
+    def test_a_returned_input_keeps_its_name(self) -> None:
+        m = model(
+            "g (float[N,4] x) => (float[N,4] x, float[N,4] y) { a = Identity(x) y = Relu(a) }"
+        )
+        feeds = {"x": numbers(2, 4)}
+        folded, record = fold(m, feeds)
+        assert ops(folded) == ["Relu"]
+        assert [value.name for value in folded.graph.inputs] == ["x"]
+        assert [value.name for value in folded.graph.outputs] == ["x", "y"]
+        assert not record.decisions
+        np.testing.assert_array_equal(run(folded, **feeds)[0], feeds["x"])
+
+
+class TestBias:
+    def test_zeros_are_left_out(self) -> None:
+        m = model(
+            "g (float[N,4,8,8] x) => (float[N,4,8,8] y) "
+            "{ a = Conv(x, w, zeros) b = Relu(a) y = Conv(b, w, ones) }",
+            w=numbers(4, 4, 1, 1),
+            zeros=np.zeros(4, np.float32),
+            ones=np.ones(4, np.float32),
+        )
+        folded, record = fold(m, {"x": numbers(2, 4, 8, 8)})
+        assert [len(node.inputs) for node in folded.graph if node.op_type == "Conv"] == [2, 3]
+        assert "zeros" not in folded.graph.initializers
+        assert record.changed["bias of zeros removed"] == 1

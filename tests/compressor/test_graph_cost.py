@@ -230,3 +230,11 @@ def test_the_model_stays_as_it_is() -> None:
     before = ir.to_proto(HEADS).SerializeToString()
     node_costs(HEADS, inputs={"x": np.ones((1, 5, 8), np.float32)})
     assert ir.to_proto(HEADS).SerializeToString() == before
+
+
+def test_scales_of_a_resize_are_no_parameters() -> None:
+    m = model(
+        'g (float[1,4,8,8] x) => (float[1,4,16,16] y) { y = Resize<mode="nearest">(x, , scales) }',
+        scales=np.array([1, 1, 2, 2], np.float32),
+    )
+    assert parameters(m) == 0

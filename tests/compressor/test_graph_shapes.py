@@ -6,6 +6,7 @@ import onnx_ir as ir
 import pytest
 
 from compressor.errors import GraphError
+from compressor.graph.session import open_session
 from compressor.graph.shapes import (
     infer_shapes,
     input_specs,
@@ -72,3 +73,17 @@ def test_given_input_shapes_replace_symbols_that_were_recorded() -> None:
     copy = with_input_shapes(m, [spec])
     assert [shape_of(node.outputs[0]) for node in copy.graph] == [(5, 4), (5, 2)]
     assert shape_of(m.graph[0].outputs[0]) == ("n", 4)
+
+
+def test_a_sequence_is_not_called_a_tensor() -> None:
+    m = model(
+        """g (float[n,4,2] x) => (float[n,2,2] y) {
+          zero = Constant<value=int64 {0}>() two = Constant<value=int64 {2}>()
+          parts = SplitToSequence<axis=1>(x, two)
+          y = SequenceAt(parts, zero)
+        }"""
+    )
+    infer_shapes(m)
+    assert isinstance(m.graph[2].outputs[0].type, ir.SequenceType)
+    session = open_session(m)
+    assert session.run(None, {"x": np.zeros((1, 4, 2), np.float32)})[0].shape == (1, 2, 2)
