@@ -1,6 +1,7 @@
 """`profile` and `compare`: looking at models without changing them."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -9,6 +10,7 @@ from compressor.environment import environment
 from compressor.errors import UsageError
 from compressor.evaluation.profile import Profile, profile_model
 from compressor.folding import fold
+from compressor.graph.names import make_unique
 from compressor.measure import (
     Pair,
     configurations,
@@ -84,6 +86,7 @@ def compare(
     target = available_target(recipe.target)
     first = _prepare(a, calibration, evaluation, recipe, target, progress)
     second = _prepare(b, calibration, evaluation, recipe, target, progress)
+    second = _aligned(first, second)
     _require_same_inputs(first, second, target)
     data = first.calibration if first.evaluation is None else first.evaluation
     with tempfile.TemporaryDirectory(prefix="compressor-") as scratch:
@@ -134,6 +137,17 @@ def _tidied(prepared: Prepared, recipe: Recipe) -> ir.Model:
         return prepared.model
     feeds = prepared.feeds(prepared.fixed_batch or 2, recipe.seed)
     return fold(prepared.model, feeds=feeds)[0]
+
+
+def _aligned(first: Prepared, second: Prepared) -> Prepared:
+    """A single input binds by position whatever its name, here as everywhere."""
+    names = [[value.name for value in p.model.graph.inputs] for p in (first, second)]
+    if names[0] == names[1] or [len(of_one) for of_one in names] != [1, 1]:
+        return second
+    model = second.model.clone()
+    model.graph.inputs[0].name = names[0][0]
+    make_unique(model)
+    return replace(second, model=model)
 
 
 def _require_same_inputs(first: Prepared, second: Prepared, target: Target) -> None:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,25 +24,33 @@ def beside(directory: Path, suffix: str) -> Path:
     return directory.with_name(f".{directory.name}.compress-{suffix}")
 
 
-def prepare(directory: Path, *, force: bool) -> None:
+def prepare(directory: Path, *, force: bool, inputs: Iterable[Path] = ()) -> None:
     """Repair an interrupted swap and make sure that the folder is ours to replace.
 
     Called before any work is done, so that an hour is not spent on a result nobody can write.
 
+    Args:
+        directory: The output folder.
+        force: Replace it even if it holds what this tool did not write.
+        inputs: Files that the run reads: replacing their folder would destroy them.
+
     Raises:
-        OutputError: Something that we did not write is in the way and `force` is not set, or the
-            parent cannot be written.
+        OutputError: The working directory, the home folder or an input lies within; something
+            that we did not write is in the way and `force` is not set; or the parent cannot be
+            written.
     """
-    directory = directory.absolute()
+    directory = directory.resolve()
+    _refuse_precious(directory, inputs)
     old = beside(directory, "old")
     if old.exists() and not directory.exists():
         old.rename(directory)
     _remove(old)
     _remove(beside(directory, "new"))
-    if directory.exists() and not force and not is_ours(directory) and not _is_empty(directory):
+    foreign = None if force else _foreign(directory)
+    if foreign is not None:
         raise OutputError(
-            f"{directory} exists and was not written by this tool: it is left alone",
-            hint="Choose another folder with -o, or replace it with --force.",
+            f"{foreign} exists and was not written by this tool: it is left alone",
+            hint="Choose another folder with -o, or replace all of it with --force.",
         )
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +63,7 @@ def prepare(directory: Path, *, force: bool) -> None:
 @contextmanager
 def written_aside(directory: Path) -> Iterator[Path]:
     """A fresh folder that takes the place of `directory` when the block ends well."""
-    directory = directory.absolute()
+    directory = directory.resolve()
     new, old = beside(directory, "new"), beside(directory, "old")
     _remove(new)
     try:
@@ -94,6 +102,30 @@ def sha256(path: Path) -> str:
     """Hex digest of a file, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _refuse_precious(directory: Path, inputs: Iterable[Path]) -> None:
+    """The whole folder is replaced: some folders must never be, not even by force."""
+    precious = {"the working directory": Path.cwd(), "the home folder": Path.home()}
+    precious |= {f"the input {path}": path for path in inputs}
+    for what, path in precious.items():
+        if path.resolve().is_relative_to(directory):
+            raise OutputError(
+                f"the output folder {directory} holds {what}, and is replaced as a whole",
+                hint="Choose a folder of its own with -o.",
+            )
+
+
+def _foreign(directory: Path) -> Path | None:
+    """The folder, or something in it, that we did not write; None when there is nothing."""
+    if not directory.exists() or _is_empty(directory):
+        return None
+    if not is_ours(directory):
+        return directory
+    document = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+    known = {MANIFEST, *document.get("files", {})}
+    present = (path for path in sorted(directory.rglob("*")) if not path.is_dir())
+    return next((p for p in present if p.relative_to(directory).as_posix() not in known), None)
 
 
 def is_ours(directory: Path) -> bool:

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from calibration.dataset import CalibrationSet
 from compressor.environment import environment
 from compressor.errors import RecipeError, TargetError
+from compressor.evaluation.metrics import find_metric
 from compressor.measure import (
     Pair,
     measure_latency,
@@ -80,7 +81,9 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     if replayed is not None and (replayed.target != backend.name or GRAPH not in replayed.graphs):
         raise RecipeError(f"the plan is for target {replayed.target!r}, not {backend.name!r}")
     directory = _directory(model, recipe, output)
-    prepare_output(directory, force=force)
+    if recipe.measure.metric is not None:
+        find_metric(recipe.measure.metric)  # a misspelt name must not cost the whole run
+    prepare_output(directory, force=force, inputs=_inputs(model, calibration, evaluation, recipe))
     prepared = prepare(
         model,
         recipe=recipe,
@@ -111,7 +114,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
                 data=data.uses,
                 graphs={GRAPH: graph},
                 stages=(*prepared.records, *decided.records),
-                notices=data.notices,
+                notices=_notices(prepared, decided, data, graph),
                 environment=environment(),
             )
             made = Plan(
@@ -162,12 +165,7 @@ def split_data(prepared: Prepared, seed: int) -> DataSplit:
     """Evaluation data judges when there is any; else calibration samples are held out."""
     calib, evaluation = prepared.calibration, prepared.evaluation
     if calib is None:
-        notice = (
-            ()
-            if evaluation is not None
-            else ("no data was given: latency is of random inputs and quality was not measured",)
-        )
-        return DataSplit(None, evaluation, "evaluation data", None, notice)
+        return DataSplit(None, evaluation, "evaluation data")
     if evaluation is not None:
         return DataSplit(calib, evaluation, "evaluation data", calib.fingerprint())
     if len(calib) < 2:
@@ -256,6 +254,30 @@ def _graph_report(decided: Decided, pair: Pair, data: DataSplit) -> GraphReport:
         placement=placement(pair.target, pair.result),
         float_reasons=decided.float_reasons,
     )
+
+
+def _inputs(model: object, calibration: object, evaluation: object, recipe: Recipe) -> list[Path]:
+    """The files and folders that the run reads, as far as they are named by path."""
+    named = (model, calibration, evaluation, recipe.data.calib, recipe.data.eval)
+    paths = [Path(name) for name in named if isinstance(name, str | Path)]
+    return [path for path in paths if path.exists()]
+
+
+def _notices(
+    prepared: Prepared, decided: Decided, data: DataSplit, graph: GraphReport
+) -> tuple[str, ...]:
+    """What the user should know, from every stage, each once."""
+    stages = (*prepared.records, *decided.records)
+    said = [notice for stage in stages for notice in stage.notices]
+    if graph.latency and not prepared.feeds_are_real:
+        said.append("no data was given: latency is of random inputs")
+    relative = bool(graph.quality) and graph.quality[0].reference == "original"
+    if relative and data.quality is not None and data.quality.has_labels:
+        said.append(
+            "the labels were not used: they do not fit the first output as class numbers or as "
+            "values; quality is of the outputs against the original's"
+        )
+    return tuple(dict.fromkeys([*data.notices, *said]))
 
 
 def _files(directory: Path, artifact: Artifact) -> dict[str, str]:

@@ -1,6 +1,8 @@
 import json
+import os
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -88,6 +90,15 @@ def test_flags_override_the_recipe_file(tmp_path: Path):
     assert read.model.args == {"width": 4, "depth": 2}
 
 
+def test_recipe_mistakes_are_said_in_plain_words(tiny_model: Path, tmp_path: Path):
+    path = tmp_path / "recipe.toml"
+    path.write_text("[quantize]\nmodee = 'int8'\n")
+    assert "'quantize.modee': there is no such field" in run(tiny_model, "--recipe", path).stderr
+    found = run(tiny_model, "--std", "0").stderr
+    assert "std must be above zero" in found
+    assert "Value error" not in found
+
+
 def test_unknown_recipe_field_is_named(tiny_model: Path, tmp_path: Path):
     path = tmp_path / "recipe.toml"
     path.write_text("[quantise]\n")
@@ -114,12 +125,24 @@ def test_compare_measures_b_against_a(tiny_model: Path, tiny_data: Path):
     assert 0.5 < found["latency"][0]["ratio"] < 2.0
 
 
-def test_compare_of_different_signatures_says_so(tiny_model: Path, tmp_path: Path):
+def test_compare_binds_a_single_input_whatever_its_name(tiny_model: Path, tmp_path: Path):
     import onnx
 
     other = onnx.load(tiny_model)
     other.graph.input[0].name = "image"
     other.graph.node[0].input[0] = "image"
+    onnx.save(other, tmp_path / "other.onnx")
+    done = run("compare", tiny_model, tmp_path / "other.onnx", "--measure-seconds", "0.05")
+    assert done.exit_code == 0, done.output
+
+
+def test_compare_of_different_signatures_says_so(tiny_model: Path, tmp_path: Path):
+    import onnx
+
+    other = onnx.load(tiny_model)
+    other.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    other.graph.node.insert(0, onnx.helper.make_node("Cast", ["x"], ["xf"], to=1))
+    other.graph.node[1].input[0] = "xf"
     onnx.save(other, tmp_path / "other.onnx")
     done = run("compare", tiny_model, tmp_path / "other.onnx")
     assert done.exit_code == 2
@@ -136,6 +159,33 @@ def test_help_shows_flags_and_commands():
     done = run("--help")
     for word in ("--calib", "--target", "profile", "compare", "targets", "recipe", "Exit codes"):
         assert word in done.output
+
+
+def test_help_is_not_cut_short_and_usage_names_no_hidden_command():
+    assert "..." not in run("--help").output.partition("Options:")[0].partition("Commands:")[2]
+    mistake = run("tiny.onnx", "--frobnicate").stderr
+    assert "Usage: compress [OPTIONS] MODEL" in mistake
+    assert "Try 'compress --help'" in mistake
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
+def test_termination_cleans_up_like_ctrl_c(tiny_model: Path, tiny_data: Path, tmp_path: Path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    command = [sys.executable, "-m", "compressor", tiny_model, "--calib", tiny_data]
+    with subprocess.Popen(
+        [*command, "--measure-seconds", "60"],
+        env={**os.environ, "TMPDIR": str(scratch)},
+        stderr=subprocess.PIPE,
+    ) as running:
+        deadline = time.monotonic() + 60
+        while not any(scratch.glob("compressor-*")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        running.terminate()
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 130, said
+    assert b"an earlier result is untouched" in said
+    assert not any(scratch.glob("compressor-*"))
 
 
 @pytest.mark.parametrize("module", ["torch", "onnxruntime"])

@@ -82,3 +82,29 @@ def test_manifest_holds_the_hash_of_every_file(tmp_path: Path):
     assert is_ours(out)
     text = (out / "manifest.json").read_text()
     assert "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed" in text
+
+
+def test_file_of_the_user_in_our_folder_is_not_lost(tmp_path: Path):
+    out = tmp_path / "out"
+    write(out, "one")
+    prepare(out, force=False)
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"notes\.txt"):
+        prepare(out, force=False)
+    prepare(out, force=True)
+
+
+@pytest.mark.parametrize("where", [".", "..", "/"])
+def test_folder_above_the_work_is_never_replaced(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match="working directory"):
+        prepare(Path(where), force=True)
+
+
+def test_folder_of_an_input_is_never_replaced(tmp_path: Path):
+    out = tmp_path / "out"
+    write(out, "one")
+    with pytest.raises(OutputError, match=r"holds the input .*model\.onnx"):
+        prepare(out, force=True, inputs=[out / "model.onnx"])
