@@ -137,7 +137,8 @@ def losses(measured: Measured) -> tuple[str, ...]:
     ]
     far = [
         f"Outputs depart from the original's: {quality.metric} "
-        f"{fmt.quality_value(quality, found)}. Judge on labelled data (--eval), or stay in float (--quantize none)."
+        f"{fmt.quality_value(quality, found)}. "
+        "Judge on labelled data (--eval), or stay in float (--quantize none)."
         for quality in measured.quality
         if is_relative(quality)
         and (found := quality.result) is not None
