@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
+from calibration.stats import CalibrationStats
 from compressor.environment import environment
 from compressor.errors import RecipeError, TargetError, UsageError
 from compressor.measure import (
@@ -80,6 +81,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         raise RecipeError(f"the plan is for target {replayed.target!r}, not {backend.name!r}")
     directory = _directory(model, recipe, output)
     prepare_output(directory, force=force)
+    stats = None if recipe.data.stats is None else CalibrationStats.load(recipe.data.stats)
     prepared = prepare(
         model,
         recipe=recipe,
@@ -88,11 +90,11 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         opset=backend.opset,
         progress=progress,
     )
-    data = split_data(prepared, recipe.seed)
+    data = split_data(prepared, recipe.seed, stats)
     with tempfile.TemporaryDirectory(prefix="compressor-") as scratch:
         bench = Bench(prepared, recipe, backend, progress)
         if replayed is None:
-            decided = decide(bench, data.calibration)
+            decided = decide(bench, data.calibration, stats)
         else:
             decided = replay(bench, replayed.graphs[GRAPH])
         with written_aside(directory) as folder:
@@ -157,9 +159,15 @@ class DataSplit:
         )
 
 
-def split_data(prepared: Prepared, seed: int) -> DataSplit:
-    """Evaluation data judges when there is any; else calibration samples are held out."""
+def split_data(prepared: Prepared, seed: int, stats: CalibrationStats | None = None) -> DataSplit:
+    """Evaluation data judges when there is any; else calibration samples are held out.
+
+    With statistics that were collected earlier none can be: they may be of these very samples.
+    """
     calib, evaluation = prepared.calibration, prepared.evaluation
+    if stats is not None:
+        notices = ("the ranges come from statistics that were collected earlier (--stats)",)
+        return DataSplit(calib, evaluation, "evaluation data", stats.data, notices)
     if calib is None:
         notice = (
             ()

@@ -36,9 +36,34 @@ def activation_params(
         ranges: Proposed real range of each of them.
         policy: The target's policy.
     """
+    groups, bounds = _joined(model, integer, [v.name or "" for v in values], ranges, policy)
+    return {
+        name: _params(groups.range_of(name), groups.ceiling(name, bounds), policy.activation)
+        for name in groups.members
+    }
+
+
+def sharing(
+    model: ir.Model, integer: Sequence[str], values: Sequence[ir.Value], policy: QuantPolicy
+) -> dict[str, str]:
+    """Value → the first of those that may have to share its range; a method is chosen for all."""
+    names = [value.name or "" for value in values]
+    # A range of zero breaks no bound, so that every Concat joins.
+    groups, _ = _joined(model, integer, names, dict.fromkeys(names, (0.0, 0.0)), policy)
+    return groups.leaders()
+
+
+def _joined(
+    model: ir.Model,
+    integer: Sequence[str],
+    values: Sequence[str],
+    ranges: Mapping[str, Range],
+    policy: QuantPolicy,
+) -> tuple["_Groups", dict[str, Range]]:
+    """The groups, and the bounds of absorbed activations."""
     names = set(integer)
     nodes = [node for node in model.graph if node.name in names]
-    groups = _Groups([value.name or "" for value in values], ranges)
+    groups = _Groups(values, ranges)
     for node in nodes:
         if node.op_type in policy.passthrough:
             groups.join([*activations(node), *node.outputs], extra=_pad_value(node))
@@ -50,10 +75,7 @@ def activation_params(
     for node in nodes:
         if node.op_type == "Concat":
             groups.join_unless_broken([*activations(node), *node.outputs], bounds)
-    return {
-        name: _params(groups.range_of(name), groups.ceiling(name, bounds), policy.activation)
-        for name in groups.members
-    }
+    return groups, bounds
 
 
 class _Groups:
@@ -68,6 +90,11 @@ class _Groups:
         while self._parent[name] != name:
             name = self._parent[name]
         return name
+
+    def leaders(self) -> dict[str, str]:
+        """Member → the first member of its group."""
+        first: dict[str, str] = {}
+        return {name: first.setdefault(self._find(name), name) for name in self.members}
 
     def range_of(self, name: str) -> Range:
         return self._range[self._find(name)]
