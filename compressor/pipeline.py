@@ -135,6 +135,7 @@ class DataSplit:
         words: Which data judges, in words.
         fingerprint: Of the calibration data.
         notices: What the user should know about it.
+        quality_reason: Why nothing judges, when nothing does.
     """
 
     calibration: CalibrationSet | None
@@ -142,6 +143,7 @@ class DataSplit:
     words: str = ""
     fingerprint: str | None = None
     notices: tuple[str, ...] = ()
+    quality_reason: str = "no data to measure on: pass --eval or --calib"
 
     @property
     def uses(self) -> tuple[DataUse, ...]:
@@ -167,7 +169,8 @@ def split_data(prepared: Prepared, seed: int, stats: CalibrationStats | None = N
     calib, evaluation = prepared.calibration, prepared.evaluation
     if stats is not None:
         notices = ("the ranges come from statistics that were collected earlier (--stats)",)
-        return DataSplit(calib, evaluation, "evaluation data", stats.data, notices)
+        reason = "the statistics may be of the calibration data, which cannot judge: pass --eval"
+        return DataSplit(calib, evaluation, "evaluation data", stats.data, notices, reason)
     if calib is None:
         notice = (
             ()
@@ -256,9 +259,7 @@ def _graph_report(decided: Decided, pair: Pair, data: DataSplit) -> GraphReport:
         latency=() if unchanged else measure_latency(pair),
         latency_reason="the graph was not changed" if unchanged else None,
         quality=() if data.quality is None else measure_quality(pair, data.quality, data.words),
-        quality_reason="no data to measure on: pass --eval or --calib"
-        if data.quality is None
-        else None,
+        quality_reason=data.quality_reason if data.quality is None else None,
         memory=None if unchanged else measure_memory(pair),
         memory_reason="the graph was not changed" if unchanged else None,
         baseline_size=size(pair.original, decided.captured, feeds),

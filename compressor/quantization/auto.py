@@ -55,7 +55,7 @@ def proposed(
 ) -> dict[str, Range]:
     """One method's range of every value."""
     propose = find_method(method).propose
-    return {name: propose(stats.observed[name], scheme) for name in values}
+    return {name: propose(stats.observed[name], scheme) for name in dict.fromkeys(values)}
 
 
 def by_method(
