@@ -42,7 +42,7 @@ from versus import (
     top1,
 )
 
-METHODS = ("minmax", "percentile", "entropy", "mse", "auto")
+METHODS = ("minmax", "percentile", "samples", "entropy", "mse", "auto")
 RUNTIME = "quantize_static"
 PLANTED = 100.0
 IMAGE = 7

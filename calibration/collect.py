@@ -14,9 +14,9 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
-from calibration.histogram import BINS, Counts, Histogram, count
+from calibration.histogram import BINS, Counts, Histogram, count, keys_of
 from calibration.observers import MinMax, Observed
-from calibration.sampling import Sampling, sampled, sampling_of
+from calibration.sampling import Sampling, rows_of, sampling_of, strided
 from calibration.stats import CalibrationStats, Origin
 from calibration.taps import Taps, feeds_of
 from compressor.errors import DataError
@@ -127,7 +127,7 @@ def windows(
     cut: list[list[str]] = [[]]
     taken = 0
     for name in values:
-        size = 8 * BINS + 4 * layout.sampling[name].counted * batch
+        size = 3 * 8 * BINS + 4 * layout.sampling[name].counted * batch
         if cut[-1] and taken + size > room:
             cut.append([])
             taken = 0
@@ -146,17 +146,19 @@ class _Window:
         taps = Taps(model)
         self._fetched: list[str] = []
         for name in values:
-            value = taps.values[name]
+            value, rank, how = taps.values[name], layout.ranks.get(name), layout.sampling[name]
+            rows = rows_of(taps, value, rank, how)
             for reduction in ("ReduceMin", "ReduceMax"):
-                self._fetched.append(taps.output(taps.node(reduction, [value], keepdims=0)))
+                extremes = taps.node(reduction, [rows, taps.integers(1)], keepdims=0)
+                self._fetched.append(taps.output(extremes))
             if histograms:
-                rank, how = layout.ranks.get(name), layout.sampling[name]
-                self._fetched.append(taps.output(sampled(taps, value, rank, how)))
+                self._fetched.append(taps.output(strided(taps, rows, how)))
         self._model = taps.finished()
         self._extremes = dict.fromkeys(values, MinMax())
         self._counts: dict[str, Counts] = {}
         if histograms:
-            self._counts = {name: np.zeros(BINS, np.int64) for name in values}
+            # Rows: all elements, the least of each sample, the greatest of each sample.
+            self._counts = {name: np.zeros((3, BINS), np.int64) for name in values}
 
     def run(self, data: CalibrationSet, batch: int, threads: int, advance: Advance) -> int:
         """One pass over the data; the number of samples."""
@@ -174,30 +176,32 @@ class _Window:
 
     def observed(self) -> dict[str, Observed]:
         """What was seen so far."""
-        empty = Histogram()
         return {
             name: Observed(
                 self._extremes[name],
-                Histogram.from_dense(self._counts[name]) if self._counts else empty,
+                *(Histogram.from_dense(dense) for dense in self._counts.get(name, ())),
             )
             for name in self._values
         }
 
     def _take(self, arrays: Iterator[Any], samples: int) -> None:
         for name in self._values:
-            low, high = float(next(arrays)), float(next(arrays))
+            how = self._layout.sampling[name]
+            lows, highs = (self._real(next(arrays), samples) for _ in range(2))
+            low, high = float(lows.min()), float(highs.max())
             self._extremes[name] = self._extremes[name].update(low, high, name=name)
             if self._counts:
-                self._counts[name] += self._count(
-                    next(arrays), self._layout.sampling[name], samples
-                )
+                elements = self._real(next(arrays), samples)
+                # What is the same for all of a batch counts as if every sample had brought it.
+                weight = samples if how.per_batch else 1
+                dense = self._counts[name]
+                dense[0] += count(elements) * weight
+                np.add.at(dense[1], keys_of(lows), weight)
+                np.add.at(dense[2], keys_of(highs), weight)
 
-    def _count(self, rows: Array, how: Sampling, samples: int) -> Counts:
-        if how.per_batch:
-            return count(rows) * samples  # as if every sample had brought its own
-        if self._layout.fixed is not None:
-            rows = rows[:samples]  # the others fill the batch up
-        return count(rows)
+    def _real(self, rows: Array, samples: int) -> Array:
+        """Without the samples that only fill a fixed batch up."""
+        return rows if self._layout.fixed is None else rows[:samples]
 
 
 class _Progress:

@@ -114,9 +114,13 @@ class Histogram:
 
 def count(values: Array) -> Counts:
     """How many of the values fall into each possible bin [65536]."""
+    return np.bincount(keys_of(values), minlength=BINS)
+
+
+def keys_of(values: Array) -> Keys:
+    """The bin of each value."""
     flat = np.ascontiguousarray(values, dtype=np.float32).reshape(-1)
-    halves = (flat.view(np.uint32) >> _SHIFT).astype(np.uint16)
-    return np.bincount(halves, minlength=BINS)
+    return (flat.view(np.uint32) >> _SHIFT).astype(np.uint16)
 
 
 def _edge(magnitude: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

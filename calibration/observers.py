@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
 from calibration.histogram import Bins, Histogram
 from compressor.errors import DataError
@@ -49,16 +48,26 @@ class Observed:
     Attributes:
         extremes: Of every element.
         histogram: Of the elements that were sampled; empty when only extremes were collected.
+        lows: Of the least value of each sample; empty likewise.
+        highs: Of the greatest value of each sample; empty likewise.
     """
 
     extremes: MinMax = field(default_factory=MinMax)
     histogram: Histogram = field(default_factory=Histogram)
+    lows: Histogram = field(default_factory=Histogram)
+    highs: Histogram = field(default_factory=Histogram)
 
     @classmethod
     def of(cls, values: Array) -> Self:
-        """Everything in an array, for tests and for data that is at hand."""
-        flat = np.asarray(values, np.float32).reshape(-1)
-        return cls(MinMax(float(flat.min()), float(flat.max())), Histogram.of(flat))
+        """Everything in an array whose first dimension counts samples."""
+        rows = np.asarray(values, np.float32).reshape(len(values), -1)
+        lows, highs = rows.min(1), rows.max(1)
+        return cls(
+            MinMax(float(lows.min()), float(highs.max())),
+            Histogram.of(rows),
+            Histogram.of(lows),
+            Histogram.of(highs),
+        )
 
     @property
     def low(self) -> float:
@@ -73,7 +82,10 @@ class Observed:
     def merge(self, other: Self) -> Self:
         """The observation of both parts together."""
         return type(self)(
-            self.extremes.merge(other.extremes), self.histogram.merge(other.histogram)
+            self.extremes.merge(other.extremes),
+            self.histogram.merge(other.histogram),
+            self.lows.merge(other.lows),
+            self.highs.merge(other.highs),
         )
 
     def bins(self) -> Bins:
@@ -82,15 +94,24 @@ class Observed:
         Raises:
             DataError: Only extremes were collected.
         """
-        if self.histogram.total == 0:
+        return self._cut(self.histogram)
+
+    def sample_extremes(self) -> tuple[Bins, Bins]:
+        """The bins of the samples' least and of their greatest values, cut at the extremes.
+
+        Raises:
+            DataError: Only extremes were collected.
+        """
+        return self._cut(self.lows), self._cut(self.highs)
+
+    def _cut(self, histogram: Histogram) -> Bins:
+        if histogram.total == 0:
             raise DataError(
                 "the calibration statistics hold extremes only, and this range method needs "
                 "histograms",
                 hint="Collect the statistics again, or use --ranges minmax.",
             )
-        bins = self.histogram.bins()
-        cut: list[npt.NDArray[np.float64]] = [
-            np.clip(edges, min(self.low, 0.0), max(self.high, 0.0))
-            for edges in (bins.lower, bins.upper)
-        ]
-        return Bins(cut[0], cut[1], bins.counts, bins.zeros)
+        bins = histogram.bins()
+        low, high = min(self.low, 0.0), max(self.high, 0.0)
+        lower, upper = np.clip(bins.lower, low, high), np.clip(bins.upper, low, high)
+        return Bins(lower, upper, bins.counts, bins.zeros)

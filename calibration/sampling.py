@@ -92,9 +92,8 @@ def rows_of(taps: Taps, value: ir.Value, rank: int | None, how: Sampling) -> ir.
     return taps.node("Reshape", [value, taps.integers(*shape)])
 
 
-def sampled(taps: Taps, value: ir.Value, rank: int | None, how: Sampling) -> ir.Value:
-    """The counted elements of a value [samples, counted], picked in the graph."""
-    rows = rows_of(taps, value, rank, how)
+def strided(taps: Taps, rows: ir.Value, how: Sampling) -> ir.Value:
+    """The counted elements of rows of samples, picked in the graph."""
     if how.elements is None or how.stride == 1:
         return rows
     where = [taps.integers(number) for number in (0, how.elements, 1, how.stride)]

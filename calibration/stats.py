@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import reduce
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +21,10 @@ from calibration.histogram import Histogram
 from calibration.observers import MinMax, Observed
 from compressor.errors import DataError
 
-FORMAT = 2
+FORMAT = 3
+
+HISTOGRAMS = ("histogram", "lows", "highs")
+"""Histograms of an observation, in the order in which they are stored."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ class CalibrationStats:
     def save(self, path: Path) -> None:
         """Write; an earlier file stays whole until the new one is."""
         names = sorted(self.observed)
-        histograms = [self.observed[name].histogram for name in names]
+        histograms = [getattr(self.observed[name], kind) for name in names for kind in HISTOGRAMS]
         document = {
             "format": FORMAT,
             "samples": self.samples,
@@ -169,15 +173,12 @@ class CalibrationStats:
         lengths = document["lengths"]
         if not sum(lengths) == len(keys) == len(counts):
             raise ValueError(f"{sum(lengths)} bins expected, {len(keys)} found")
-        cuts = np.cumsum([0, *lengths])
+        cuts = np.cumsum(lengths)[:-1]
+        pairs = zip(np.split(keys, cuts), np.split(counts, cuts), strict=True)
+        histograms = (Histogram(k.astype(np.uint16), c.astype(np.int64)) for k, c in pairs)
         observed = {
-            name: Observed(
-                MinMax(**extremes),
-                Histogram(keys[a:b].astype(np.uint16), counts[a:b].astype(np.int64)),
-            )
-            for name, extremes, a, b in zip(
-                document["values"], document["extremes"], cuts[:-1], cuts[1:], strict=True
-            )
+            name: Observed(MinMax(**extremes), *islice(histograms, len(HISTOGRAMS)))
+            for name, extremes in zip(document["values"], document["extremes"], strict=True)
         }
         origin = document["origin"]
         return cls(

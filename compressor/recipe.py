@@ -56,7 +56,7 @@ class QuantizeOptions(Section):
     ranges: str = Field(
         "auto",
         description="auto (per tensor, by the error at its consumers), minmax, percentile or "
-        "percentile:99.9, entropy, mse.",
+        "percentile:99.9, samples or samples:99, entropy, mse.",
     )
     cpu: Literal["host", "vnni", "avx2", "arm64"] = Field(
         "host", description="CPU of the deployment; avx2 has no VNNI and gets 7-bit weights."

@@ -40,13 +40,22 @@ def with_parameter(text: str) -> Percentile:
     Raises:
         UsageError: It is not a number above 50 and at most 100.
     """
+    return Percentile(parsed(text))
+
+
+def parsed(text: str) -> float:
+    """A percentile in words.
+
+    Raises:
+        UsageError: It is not a number above 50 and at most 100.
+    """
     try:
         percent = float(text)
     except ValueError:
         percent = float("nan")
     if not 50 < percent <= 100:
         raise UsageError(f"expected a percentile above 50 and up to 100, found {text!r}")
-    return Percentile(percent)
+    return percent
 
 
 def propose(observed: Observed, scheme: Scheme) -> tuple[float, float]:

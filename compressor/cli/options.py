@@ -225,7 +225,7 @@ RECIPE: Decorator[Any] = apply(
     ),
     click.option(
         "--ranges", metavar="METHOD",
-        help="auto, minmax, percentile[:99.9], entropy or mse. [default: auto]",
+        help="auto, minmax, percentile[:99.9], samples[:99], entropy or mse. [default: auto]",
     ),
     click.option(
         "--stats", type=click.Path(path_type=Path), metavar="FILE",

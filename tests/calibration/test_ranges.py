@@ -30,7 +30,7 @@ def error(values: np.ndarray, span: tuple[float, float], scheme: Scheme = UINT8)
 
 
 def test_methods_are_found_by_their_file_names():
-    assert method_names() == ["entropy", "minmax", "mse", "percentile"]
+    assert method_names() == ["entropy", "minmax", "mse", "percentile", "samples"]
 
 
 @given(hnp.arrays(np.float32, st.integers(1, 50), elements=finite))
@@ -117,3 +117,19 @@ def test_one_outlier_does_not_move_entropy_and_percentile(far: float, scheme: Sc
 def test_methods_that_need_a_histogram_say_so():
     with pytest.raises(DataError, match="extremes only"):
         find_method("mse").propose(Observed(MinMax(-1, 1)), UINT8)
+
+
+@pytest.mark.parametrize("scheme", [UINT8, INT8])
+def test_one_broken_sample_of_many_is_left_out_whole(scheme: Scheme):
+    rows = np.random.default_rng(0).uniform(-1, 2, (100, 50)).astype(np.float32)
+    _, clean = propose("samples", rows, scheme)
+    rows[17] *= 100
+    assert propose("samples", rows, scheme)[1] == pytest.approx(clean, rel=0.02)
+    assert propose("percentile", rows, scheme)[1] > 100, "half a percent of the elements"
+    assert propose("samples:100", rows, scheme)[1] == rows.max()
+
+
+def test_of_few_samples_none_is_left_out():
+    rows = np.random.default_rng(0).uniform(0, 1, (8, 50)).astype(np.float32)
+    rows[3, 4] = 9
+    assert propose("samples", rows)[1] == pytest.approx(9, rel=0.01)
