@@ -1,23 +1,36 @@
 """One streaming pass over the data: taps values of a graph and feeds the observers.
 
-The reductions happen inside the graph (ReduceMin, ReduceMax), so that no activation leaves the
-runtime and memory does not depend on the number of samples.
+Extremes are reduced inside the graph (ReduceMin, ReduceMax) over every element. Histograms take the
+elements that `sampling` chooses, sliced inside the graph too, so that little leaves the runtime.
+Memory depends neither on the number of samples nor, with several passes over windows of the values,
+on the number of tensors.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from calibration.dataset import Batch, CalibrationSet
-from calibration.observers import MinMax
-from calibration.stats import CalibrationStats
+from calibration.dataset import CalibrationSet
+from calibration.histogram import BINS, Counts, Histogram, count, keys_of
+from calibration.observers import MinMax, Observed
+from calibration.sampling import Sampling, rows_of, sampling_of, strided
+from calibration.stats import CalibrationStats, Origin
+from calibration.taps import Taps, feeds_of
 from compressor.errors import DataError
+from compressor.graph.concrete import concrete_shapes
+from compressor.graph.fingerprint import fingerprint
+from compressor.graph.footprint import peak_bytes
 from compressor.graph.session import open_session
 from compressor.graph.shapes import input_specs
 from compressor.graph.tensors import Array
 
-REDUCTIONS = ("ReduceMin", "ReduceMax")
+MEMORY = 10**9
+"""Bytes that calibration may take beside the model, unless told otherwise."""
+
+Advance = Callable[[int], None]
 
 
 def collect(
@@ -27,7 +40,9 @@ def collect(
     *,
     batch: int = 32,
     threads: int = 0,
-    advance: Callable[[int], None] = lambda samples: None,
+    memory: int | None = None,
+    histograms: bool = True,
+    advance: Advance = lambda samples: None,
 ) -> CalibrationStats:
     """Observe `values` of `model` over all of `data`.
 
@@ -37,55 +52,168 @@ def collect(
         data: Bound to the model's inputs.
         batch: Samples per run; a graph with its batch baked in uses that one.
         threads: Threads of the runtime; 0 is all.
-        advance: Told the number of samples after each run.
+        memory: Bytes to take beside the model (1 GB): what does not fit is observed in further
+            passes, and activations that do not fit in smaller batches.
+        histograms: Whether to collect more than the extremes.
+        advance: Told the number of samples done.
 
     Raises:
         DataError: The data is empty, or a value is not finite on it.
     """
-    fixed = next((s.fixed_batch for s in input_specs(model) if s.fixed_batch), None)
-    session = open_session(_tapped(model, values), threads=threads, spin=False)
-    names = [_tap(value, reduction) for value in values for reduction in REDUCTIONS]
-    observed = dict.fromkeys(values, MinMax())
+    layout = layout_of(model, values, data)
+    batch = layout.fixed or fitting_batch(layout, batch, memory)
+    groups = windows(values, layout, batch, memory) if histograms else [list(values)]
+    progress = _Progress(advance, len(groups))
+    observed: dict[str, Observed] = {}
     samples = 0
-    for piece in data.batches(fixed or batch):
-        extremes = session.run(names, _feeds(piece, fixed)) if names else []
-        for value, low, high in zip(values, extremes[::2], extremes[1::2], strict=True):
-            observed[value] = observed[value].update(float(low), float(high), name=value)
-        samples += len(piece)
-        advance(len(piece))
+    for window in groups:
+        tapped = _Window(model, window, layout, histograms=histograms)
+        samples = tapped.run(data, batch, threads, progress)
+        observed |= tapped.observed()
     if samples == 0:
         raise DataError(f"{data.description} holds no samples to calibrate on")
-    return CalibrationStats(observed, samples)
+    origin = Origin(fingerprint(model), batch, histograms)
+    return CalibrationStats(observed, samples, origin)
 
 
-def _tap(value: str, reduction: str) -> str:
-    return f"{value}/{reduction}"
+@dataclass(frozen=True)
+class Layout:
+    """Where the samples lie in each value, and what one sample takes.
 
-
-def _tapped(model: ir.Model, values: Sequence[str]) -> ir.Model:
-    """A clone whose outputs are the reductions of `values` and nothing else."""
-    clone = model.clone()
-    graph = clone.graph
-    by_name = {value.name: value for value in graph.inputs}
-    by_name |= {value.name: value for node in graph for value in node.outputs}
-    outputs = []
-    for name in values:
-        for reduction in REDUCTIONS:
-            node = ir.node(reduction, [by_name[name]], {"keepdims": 0})
-            tap = node.outputs[0]
-            tap.name, tap.dtype, tap.shape = _tap(name, reduction), ir.DataType.FLOAT, ir.Shape([])
-            graph.append(node)
-            outputs.append(tap)
-    graph.outputs[:] = outputs
-    return clone
-
-
-def _feeds(piece: Batch, fixed: int | None) -> dict[str, Array]:
-    """The batch, filled up by repeating samples where the graph wants an exact size.
-
-    Extremes do not change by repetition.
+    Attributes:
+        sampling: Value name → its sampling.
+        ranks: Value name → number of axes, where known.
+        fixed: The batch that the graph has baked in.
+        sample_bytes: What the activations of one sample take at their peak.
     """
-    if fixed is None or len(piece) == fixed:
-        return piece.inputs
-    index = np.arange(fixed) % len(piece)
-    return {name: array[index] for name, array in piece.inputs.items()}
+
+    sampling: dict[str, Sampling]
+    ranks: dict[str, int]
+    fixed: int | None
+    sample_bytes: int
+
+
+def layout_of(model: ir.Model, values: Sequence[str], data: CalibrationSet) -> Layout:
+    """Compare the shapes for one sample with those for two."""
+    fixed = next((s.fixed_batch for s in input_specs(model) if s.fixed_batch), None)
+    head = data.head(fixed or 2).inputs
+    feeds = {name: array[np.arange(fixed or 2) % len(array)] for name, array in head.items()}
+    one = concrete_shapes(model, feeds, fixed or 1)
+    two = one if fixed else concrete_shapes(model, feeds, 2)
+    sampling = {name: sampling_of(name, one.shapes, two.shapes, fixed) for name in values}
+    ranks = {name: len(one.shapes[name]) for name in values if name in one.shapes}
+    return Layout(sampling, ranks, fixed, peak_bytes(one.model, one.shapes) // (fixed or 1))
+
+
+def fitting_batch(layout: Layout, batch: int, memory: int | None) -> int:
+    """The largest batch up to `batch` whose activations take half of the memory or less."""
+    room = (MEMORY if memory is None else memory) // 2
+    return max(1, min(batch, room // max(layout.sample_bytes, 1)))
+
+
+def run_batch(
+    model: ir.Model, values: Sequence[str], data: CalibrationSet, batch: int, memory: int | None
+) -> int:
+    """Samples per run that `collect` will use."""
+    layout = layout_of(model, values, data)
+    return layout.fixed or fitting_batch(layout, batch, memory)
+
+
+def windows(
+    values: Sequence[str], layout: Layout, batch: int, memory: int | None
+) -> list[list[str]]:
+    """Cut the values so that the counts and counted elements of each part take half the memory."""
+    room = (MEMORY if memory is None else memory) // 2
+    cut: list[list[str]] = [[]]
+    taken = 0
+    for name in values:
+        size = 3 * 8 * BINS + 4 * layout.sampling[name].counted * batch
+        if cut[-1] and taken + size > room:
+            cut.append([])
+            taken = 0
+        cut[-1].append(name)
+        taken += size
+    return cut
+
+
+class _Window:
+    """Some of the values during one pass."""
+
+    def __init__(
+        self, model: ir.Model, values: Sequence[str], layout: Layout, *, histograms: bool
+    ) -> None:
+        self._values, self._layout = values, layout
+        taps = Taps(model)
+        self._fetched: list[str] = []
+        for name in values:
+            value, rank, how = taps.values[name], layout.ranks.get(name), layout.sampling[name]
+            rows = rows_of(taps, value, rank, how)
+            for reduction in ("ReduceMin", "ReduceMax"):
+                extremes = taps.node(reduction, [rows, taps.integers(1)], keepdims=0)
+                self._fetched.append(taps.output(extremes))
+            if histograms:
+                self._fetched.append(taps.output(strided(taps, rows, how)))
+        self._model = taps.finished()
+        self._extremes = dict.fromkeys(values, MinMax())
+        self._counts: dict[str, Counts] = {}
+        if histograms:
+            # Rows: all elements, the least of each sample, the greatest of each sample.
+            self._counts = {name: np.zeros((3, BINS), np.int64) for name in values}
+
+    def run(self, data: CalibrationSet, batch: int, threads: int, advance: Advance) -> int:
+        """One pass over the data; the number of samples."""
+        session = open_session(self._model, threads=threads, spin=False) if self._values else None
+        wanted = {} if session is None else {value.name for value in session.get_inputs()}
+        samples = 0
+        for piece in data.batches(batch):
+            if session is not None:
+                feeds = feeds_of(piece, self._layout.fixed)
+                feeds = {name: array for name, array in feeds.items() if name in wanted}
+                self._take(iter(session.run(self._fetched, feeds)), len(piece))
+            samples += len(piece)
+            advance(len(piece))
+        return samples
+
+    def observed(self) -> dict[str, Observed]:
+        """What was seen so far."""
+        return {
+            name: Observed(
+                self._extremes[name],
+                *(Histogram.from_dense(dense) for dense in self._counts.get(name, ())),
+            )
+            for name in self._values
+        }
+
+    def _take(self, arrays: Iterator[Any], samples: int) -> None:
+        for name in self._values:
+            how = self._layout.sampling[name]
+            lows, highs = (self._real(next(arrays), samples) for _ in range(2))
+            low, high = float(lows.min()), float(highs.max())
+            self._extremes[name] = self._extremes[name].update(low, high, name=name)
+            if self._counts:
+                elements = self._real(next(arrays), samples)
+                # What is the same for all of a batch counts as if every sample had brought it.
+                weight = samples if how.per_batch else 1
+                dense = self._counts[name]
+                dense[0] += count(elements) * weight
+                np.add.at(dense[1], keys_of(lows), weight)
+                np.add.at(dense[2], keys_of(highs), weight)
+
+    def _real(self, rows: Array, samples: int) -> Array:
+        """Without the samples that only fill a fixed batch up."""
+        return rows if self._layout.fixed is None else rows[:samples]
+
+
+class _Progress:
+    """Spreads what is done over several passes, so that the total stays the number of samples."""
+
+    def __init__(self, advance: Advance, passes: int) -> None:
+        self._advance, self._passes = advance, passes
+        self._seen = self._told = 0
+
+    def __call__(self, samples: int) -> None:
+        self._seen += samples
+        done = self._seen // self._passes
+        if done > self._told:
+            self._advance(done - self._told)
+            self._told = done

@@ -9,7 +9,7 @@ import numpy as np
 from calibration.binding import Binding, bound, unbound
 from calibration.chunks import Chunk, numbered, rebatched
 from calibration.preprocess import Preprocess, apply_preprocess
-from calibration.selection import Part, Selection, Take
+from calibration.selection import Part, Selection, Shard, Take
 from calibration.sources import find_source
 from calibration.sources.base import Source, rows_per_chunk
 from calibration.values import check_finite, converted
@@ -146,6 +146,20 @@ class CalibrationSet:
         if n < 1:
             raise DataError(f"{self._where}: expected to use one sample or more, found {n}")
         return self._view(self._binding, (*self._selections, Take(n)), None)
+
+    def shard(self, index: int, of: int, block: int) -> "CalibrationSet":
+        """Shard `index` of `of`, counted from 1: every `of`-th block of `block` samples.
+
+        The shards are disjoint, cover the set, and hold whole blocks of it but for the last.
+
+        Raises:
+            DataError: There is no such shard.
+        """
+        if not 1 <= index <= of:
+            raise DataError(
+                f"{self._where}: expected a shard from 1/{of} to {of}/{of}, found {index}/{of}"
+            )
+        return self._view(self._binding, (*self._selections, Shard(index - 1, of, block)), None)
 
     def split(self, share: float, seed: int) -> tuple["CalibrationSet", "CalibrationSet"]:
         """Divide the samples at random into (used, held out).

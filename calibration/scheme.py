@@ -44,6 +44,11 @@ class Scheme:
         """The greatest integer in use."""
         return (1 << (self.bits if self.dtype == "uint8" else self.bits - 1)) - 1
 
+    @property
+    def middle(self) -> int:
+        """The integer of real zero in a symmetric range."""
+        return 0 if self.dtype == "int8" else 1 << (self.bits - 1)
+
 
 @dataclass(frozen=True)
 class QuantParams:
@@ -64,13 +69,13 @@ def params_from_range(low: float, high: float, scheme: Scheme) -> QuantParams:
     dtype = np.dtype(scheme.dtype)
     if scheme.symmetric:
         bound = max(-low, high)
-        scale = bound / scheme.qmax
-        zero_point = 0 if scheme.dtype == "int8" else 2 ** (scheme.bits - 1)
+        zero_point = scheme.middle
+        scale = bound / (scheme.qmax - zero_point)
     else:
         scale = (high - low) / (scheme.qmax - scheme.qmin)
         zero_point = 0 if scale == 0.0 else round(scheme.qmin - low / scale)
     if scale < SMALLEST_SCALE:
-        scale, zero_point = 1.0, 0 if scheme.symmetric else scheme.qmin
+        scale, zero_point = 1.0, scheme.middle if scheme.symmetric else scheme.qmin
     zero_point = int(np.clip(zero_point, scheme.qmin, scheme.qmax))
     return QuantParams(scheme, np.array(scale, np.float32), np.array(zero_point, dtype))
 

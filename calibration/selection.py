@@ -79,3 +79,34 @@ class Part:
 
     def __str__(self) -> str:
         return f"{self.count(None)} of {self.total} by seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Every `of`-th block of `block` samples, from the block number `index` on, counted from 0.
+
+    Blocks, not samples, so that the batches of all shards together are those of one pass.
+    """
+
+    index: int
+    of: int
+    block: int
+
+    def __call__(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """Filter a stream."""
+        position = 0
+        for chunk in chunks:
+            blocks = np.arange(position, position + len(chunk)) // self.block
+            position += len(chunk)
+            yield chunk.rows(blocks % self.of == self.index)
+
+    def count(self, available: int | None) -> int | None:
+        """How many of `available` samples pass."""
+        if available is None:
+            return None
+        whole, rest = divmod(available, self.block)
+        own = max(0, -(-(whole - self.index) // self.of))
+        return own * self.block + (rest if whole % self.of == self.index else 0)
+
+    def __str__(self) -> str:
+        return f"shard {self.index + 1}/{self.of}"

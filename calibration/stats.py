@@ -1,58 +1,197 @@
-"""What calibration saw: value name → observation. Saved as JSON, merged across shards."""
+"""What calibration saw: value name → observation. Saved as one file, merged across shards.
 
+The file is an .npz: a JSON document with names, extremes (every bit of them) and where the
+statistics come from, and the histograms of all values end to end.
+"""
+
+import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import reduce
+from itertools import islice
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from calibration.observers import MinMax
+import numpy as np
+
+from calibration.histogram import Histogram
+from calibration.observers import MinMax, Observed
 from compressor.errors import DataError
 
-FORMAT = 1
+FORMAT = 3
+
+HISTOGRAMS = ("histogram", "lows", "highs")
+"""Histograms of an observation, in the order in which they are stored."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What statistics must have in common to be merged, and where each part comes from.
+
+    Attributes:
+        graph: Fingerprint of the float graph.
+        batch: Samples per run.
+        histograms: Whether more than extremes was collected.
+        shards: Fingerprints of the data, one a part, ascending.
+    """
+
+    graph: str
+    batch: int
+    histograms: bool = True
+    shards: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class CalibrationStats:
     """Observations of one graph over one data set, or a part of it."""
 
-    observed: Mapping[str, MinMax]
+    observed: Mapping[str, Observed]
     samples: int
+    origin: Origin
+
+    @property
+    def data(self) -> str | None:
+        """Fingerprint of the data behind them; of several shards, of their fingerprints."""
+        shards = self.origin.shards
+        if len(shards) < 2:
+            return shards[0] if shards else None
+        return hashlib.sha256("".join(shards).encode()).hexdigest()
+
+    def of_data(self, fingerprint: str) -> Self:
+        """The same, with the data it comes from written down."""
+        return replace(self, origin=replace(self.origin, shards=(fingerprint,)))
 
     def merge(self, other: Self) -> Self:
-        """The statistics of both parts together.
+        """The statistics of both parts together: those of one pass over both, bit for bit.
 
         Raises:
-            DataError: The parts observed different values, so they come from different graphs.
+            DataError: The parts come from different graphs, were collected in different ways, or
+                are of the same data.
         """
-        if self.observed.keys() != other.observed.keys():
-            odd = sorted(self.observed.keys() ^ other.observed.keys())
-            raise DataError(
-                f"calibration statistics of different graphs cannot be merged: {odd[0]!r} "
-                f"is in one of them only",
-                hint="Merge shards that were collected from the same model.",
-            )
+        self._check_mergeable(other)
         merged = {name: seen.merge(other.observed[name]) for name, seen in self.observed.items()}
-        return type(self)(merged, self.samples + other.samples)
+        shards = tuple(sorted((*self.origin.shards, *other.origin.shards)))
+        origin = replace(self.origin, shards=shards)
+        return type(self)(merged, self.samples + other.samples, origin)
+
+    def _check_mergeable(self, other: Self) -> None:
+        hint = "Merge shards that were collected from the same model, with the same options."
+        odd = sorted(self.observed.keys() ^ other.observed.keys())
+        if odd or self.origin.graph != other.origin.graph:
+            what = f"{odd[0]!r} is in one of them only" if odd else "their fingerprints differ"
+            raise DataError(
+                f"calibration statistics of different graphs cannot be merged: {what}", hint=hint
+            )
+        mine, its = replace(self.origin, shards=()), replace(other.origin, shards=())
+        if mine != its:
+            raise DataError(f"calibration statistics do not fit together: {mine}, {its}", hint=hint)
+        twice = sorted(set(self.origin.shards) & set(other.origin.shards))
+        if twice:
+            raise DataError(
+                f"the same data, {twice[0][:12]}, is in both calibration statistics",
+                hint="Merge each shard once.",
+            )
+
+    def require(self, graph: str, values: Sequence[str], where: str) -> None:
+        """Refuse statistics that are not of this graph, or lack values of it.
+
+        Raises:
+            DataError: They do not fit; the message begins with `where`.
+        """
+        if graph != self.origin.graph:
+            raise DataError(
+                f"{where}: these statistics were collected from the graph "
+                f"{self.origin.graph[:12]}, this model's is {graph[:12]}",
+                hint="Collect them with `compress calibrate` from the same checkpoint, with the "
+                "same versions.",
+            )
+        missing = [name for name in values if name not in self.observed]
+        if missing:
+            raise DataError(
+                f"{where}: these statistics have nothing about the tensor {missing[0]!r}",
+                hint="Collect them with the target and the quantization options of this run.",
+            )
 
     def save(self, path: Path) -> None:
-        """Write as JSON; floats keep every bit."""
-        observed = {name: asdict(seen) for name, seen in sorted(self.observed.items())}
-        document = {"format": FORMAT, "samples": self.samples, "observed": observed}
-        path.write_text(json.dumps(document, indent=1), encoding="utf-8")
+        """Write; an earlier file stays whole until the new one is."""
+        names = sorted(self.observed)
+        histograms = [getattr(self.observed[name], kind) for name in names for kind in HISTOGRAMS]
+        document = {
+            "format": FORMAT,
+            "samples": self.samples,
+            "origin": asdict(self.origin),
+            "values": names,
+            "extremes": [asdict(self.observed[name].extremes) for name in names],
+            "lengths": [len(histogram.keys) for histogram in histograms],
+        }
+        empty = Histogram()
+        aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        try:
+            with aside.open("wb") as file:
+                np.savez_compressed(
+                    file,
+                    document=np.frombuffer(json.dumps(document).encode(), np.uint8),
+                    keys=np.concatenate([empty.keys, *(h.keys for h in histograms)]),
+                    counts=np.concatenate([empty.counts, *(h.counts for h in histograms)]),
+                )
+            aside.replace(path)
+        except OSError as error:
+            raise DataError(f"{path} cannot be written: {error.strerror}") from error
+        finally:
+            aside.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote.
 
         Raises:
-            DataError: The file is not such a document.
+            DataError: The file cannot be read or is not such a document.
         """
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-            if document["format"] != FORMAT:
-                raise ValueError(f"format {document['format']}, expected {FORMAT}")
-            observed = {name: MinMax(**seen) for name, seen in document["observed"].items()}
-            return cls(observed, int(document["samples"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            with path.open("rb") as stored, np.load(stored, allow_pickle=False) as file:
+                document = json.loads(file["document"].tobytes())
+                if document["format"] != FORMAT:
+                    raise ValueError(f"format {document['format']}, expected {FORMAT}")
+                return cls._from(document, file["keys"], file["counts"])
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            EOFError,
+            zipfile.BadZipFile,
+        ) as error:
             raise DataError(f"{path} holds no calibration statistics: {error}") from error
+
+    @classmethod
+    def _from(cls, document: dict[str, Any], keys: Any, counts: Any) -> Self:
+        lengths = document["lengths"]
+        if not sum(lengths) == len(keys) == len(counts):
+            raise ValueError(f"{sum(lengths)} bins expected, {len(keys)} found")
+        cuts = np.cumsum(lengths)[:-1]
+        pairs = zip(np.split(keys, cuts), np.split(counts, cuts), strict=True)
+        histograms = (Histogram(k.astype(np.uint16), c.astype(np.int64)) for k, c in pairs)
+        observed = {
+            name: Observed(MinMax(**extremes), *islice(histograms, len(HISTOGRAMS)))
+            for name, extremes in zip(document["values"], document["extremes"], strict=True)
+        }
+        origin = document["origin"]
+        return cls(
+            observed,
+            int(document["samples"]),
+            Origin(**{**origin, "shards": tuple(origin["shards"])}),
+        )
+
+
+def merged(parts: Sequence[CalibrationStats]) -> CalibrationStats:
+    """All parts together, in any order the same.
+
+    Raises:
+        DataError: They do not belong together.
+    """
+    return reduce(lambda one, other: one.merge(other), parts)

@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
+from calibration.stats import CalibrationStats
 from compressor.environment import environment
 from compressor.errors import RecipeError, TargetError
 from compressor.evaluation.metrics import find_metric
@@ -84,6 +85,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     if recipe.measure.metric is not None:
         find_metric(recipe.measure.metric)  # a misspelt name must not cost the whole run
     prepare_output(directory, force=force, inputs=_inputs(model, calibration, evaluation, recipe))
+    stats = None if recipe.data.stats is None else CalibrationStats.load(recipe.data.stats)
     prepared = prepare(
         model,
         recipe=recipe,
@@ -92,11 +94,11 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         opset=backend.opset,
         progress=progress,
     )
-    data = split_data(prepared, recipe.seed)
+    data = split_data(prepared, recipe.seed, stats)
     with tempfile.TemporaryDirectory(prefix="compressor-") as scratch:
         bench = Bench(prepared, recipe, backend, progress)
         if replayed is None:
-            decided = decide(bench, data.calibration)
+            decided = decide(bench, data.calibration, stats)
         else:
             decided = replay(bench, replayed.graphs[GRAPH])
         with written_aside(directory) as folder:
@@ -137,6 +139,7 @@ class DataSplit:
         words: Which data judges, in words.
         fingerprint: Of the calibration data.
         notices: What the user should know about it.
+        quality_reason: Why nothing judges, when nothing does.
     """
 
     calibration: CalibrationSet | None
@@ -144,6 +147,7 @@ class DataSplit:
     words: str = ""
     fingerprint: str | None = None
     notices: tuple[str, ...] = ()
+    quality_reason: str = "no data to measure on: pass --eval or --calib"
 
     @property
     def uses(self) -> tuple[DataUse, ...]:
@@ -161,9 +165,16 @@ class DataSplit:
         )
 
 
-def split_data(prepared: Prepared, seed: int) -> DataSplit:
-    """Evaluation data judges when there is any; else calibration samples are held out."""
+def split_data(prepared: Prepared, seed: int, stats: CalibrationStats | None = None) -> DataSplit:
+    """Evaluation data judges when there is any; else calibration samples are held out.
+
+    With statistics that were collected earlier none can be: they may be of these very samples.
+    """
     calib, evaluation = prepared.calibration, prepared.evaluation
+    if stats is not None:
+        notices = ("the ranges come from statistics that were collected earlier (--stats)",)
+        reason = "the statistics may be of the calibration data, which cannot judge: pass --eval"
+        return DataSplit(calib, evaluation, "evaluation data", stats.data, notices, reason)
     if calib is None:
         return DataSplit(None, evaluation, "evaluation data")
     if evaluation is not None:
@@ -244,9 +255,7 @@ def _graph_report(decided: Decided, pair: Pair, data: DataSplit) -> GraphReport:
         latency=() if unchanged else measure_latency(pair),
         latency_reason="the graph was not changed" if unchanged else None,
         quality=() if data.quality is None else measure_quality(pair, data.quality, data.words),
-        quality_reason="no data to measure on: pass --eval or --calib"
-        if data.quality is None
-        else None,
+        quality_reason=data.quality_reason if data.quality is None else None,
         memory=None if unchanged else measure_memory(pair),
         memory_reason="the graph was not changed" if unchanged else None,
         baseline_size=size(pair.original, decided.captured, feeds),

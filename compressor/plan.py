@@ -21,6 +21,9 @@ class GraphPlan(Record):
         ship: What goes into the artifact.
         cpu: Deployment CPU that the quantization policy was asked for.
         weight_bits: Bits of integer weights; written down because "host" differs by machine.
+        activation: Stored type of activations; None is what the target prefers, as below.
+        symmetric: Whether real zero is in the middle of the integers of activations.
+        granularity: Whether each output channel of a weight has its own scale.
         integer: Names of the nodes that run as integer.
         ranges: Quantized value → real range [low, high].
     """
@@ -30,6 +33,9 @@ class GraphPlan(Record):
     ship: Literal["int8", "float"]
     cpu: str = "host"
     weight_bits: int = 8
+    activation: Literal["uint8", "int8"] | None = None
+    symmetric: bool | None = None
+    granularity: Literal["channel", "tensor"] | None = None
     integer: tuple[str, ...] = ()
     ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
 

@@ -27,12 +27,11 @@ def realize(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Model:
     """
     if plan.ship == "float":
         return baseline
+    policy = target.policy(plan.cpu).with_schemes(
+        activation=plan.activation, symmetric=plan.symmetric, granularity=plan.granularity
+    )
     return quantize_static(
-        baseline,
-        plan.integer,
-        plan.ranges,
-        target.policy(plan.cpu),
-        weight_bits=plan.weight_bits,
+        baseline, plan.integer, plan.ranges, policy, weight_bits=plan.weight_bits
     )
 
 

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError
 
 from calibration.preprocess import Preprocess
 from compressor.errors import RecipeError
@@ -40,6 +40,12 @@ class DataOptions(Section):
     calib: str | None = Field(None, description="Calibration data: a path or file.py:function.")
     eval: str | None = Field(None, description="Evaluation data, with labels: likewise.")
     samples: Positive | None = Field(None, description="Use at most so many calibration samples.")
+    stats: Path | None = Field(
+        None, description="Calibration statistics that `compress calibrate` wrote."
+    )
+    cache: Path | None = Field(
+        None, description="Folder that keeps calibration statistics, by model, data and options."
+    )
     preprocess: Preprocess = Preprocess()
 
 
@@ -47,9 +53,31 @@ class QuantizeOptions(Section):
     """Quantization."""
 
     mode: Literal["int8", "none"] = Field("int8", description="int8, or none: fold only.")
-    ranges: str = Field("minmax", description="Range method: a module of calibration.ranges.")
+    ranges: str = Field(
+        "auto",
+        description="auto (per tensor, by the error at its consumers), minmax, percentile or "
+        "percentile:99.9, samples or samples:99, entropy, mse.",
+    )
     cpu: Literal["host", "vnni", "avx2", "arm64"] = Field(
         "host", description="CPU of the deployment; avx2 has no VNNI and gets 7-bit weights."
+    )
+    activation: Literal["uint8", "int8"] | None = Field(
+        None, description="Type of activations; default: the target's, uint8 for ort."
+    )
+    symmetric: bool | None = Field(
+        None,
+        description="Real zero in the middle of the integers of activations; default: the "
+        "target's, false for ort, whose CPU kernels then cannot absorb Relu: it stays float.",
+    )
+    weight_bits: Literal[7, 8] | None = Field(
+        None, description="Bits of weights; default: what the deployment CPU can sum, see cpu."
+    )
+    granularity: Literal["channel", "tensor"] | None = Field(
+        None, description="One weight scale per output channel, or per tensor; default: channel."
+    )
+    memory: ByteSize | None = Field(
+        None,
+        description="Memory that calibration may take beside the model, like 4GB; default: 1GB.",
     )
     keep_slower: bool = Field(False, description="Ship INT8 even where it is not faster.")
     batch: Positive = Field(32, description="Samples per calibration step.")

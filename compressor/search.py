@@ -2,11 +2,13 @@
 
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
+from calibration.stats import CalibrationStats
 from compressor.evaluation.latency import compare_latency
 from compressor.evaluation.results import LatencyConfig, LatencyResult
 from compressor.folding import fold
@@ -15,13 +17,13 @@ from compressor.measure import configurations
 from compressor.plan import GraphPlan
 from compressor.prepare import Prepared
 from compressor.progress import Progress
-from compressor.quantization.static import StaticChoice, calibrate
+from compressor.quantization.static import CalibrationOptions, StaticChoice, calibrate
 from compressor.realize import baseline_graph, realize, require_same_graph
-from compressor.recipe import Recipe
+from compressor.recipe import QuantizeOptions, Recipe
 from compressor.records import Decision, StageRecord
 from compressor.report.format import configuration, ratio, ratio_interval
 from compressor.report.schema import Candidate
-from exporters.base import Target
+from exporters.base import QuantPolicy, Target
 
 
 @dataclass(frozen=True)
@@ -82,26 +84,43 @@ class Bench:
             )
 
 
-def decide(bench: Bench, data: CalibrationSet | None) -> Decided:
+def decide(
+    bench: Bench, data: CalibrationSet | None, stats: CalibrationStats | None = None
+) -> Decided:
     """Fold, choose the faster float graph as the baseline, quantize it, keep that if it pays.
 
     Args:
         bench: The captured graph and how to measure.
-        data: Calibration samples; None leaves the graph in float.
+        data: Calibration samples.
+        stats: What was collected from such samples earlier. Without either the graph stays float.
+
+    Raises:
+        DataError: The statistics are of another graph.
     """
     captured = bench.prepared.model
     folded, folding = _fold(bench)
-    kind, choice = _faster_float(bench, captured, folded)
+    if stats is None:
+        kind, choice = _faster_float(bench, captured, folded)
+    else:
+        kind, choice = _observed_float(bench, captured, folded, stats), ()
     quantize = bench.recipe.quantize
-    plan = GraphPlan(graph=fingerprint(captured), baseline=kind, ship="float", cpu=quantize.cpu)
+    plan = GraphPlan(
+        graph=fingerprint(captured),
+        baseline=kind,
+        ship="float",
+        cpu=quantize.cpu,
+        activation=quantize.activation,
+        symmetric=quantize.symmetric,
+        granularity=quantize.granularity,
+    )
     baseline = baseline_graph(captured, folded, plan)
     undecided = Decided(captured, baseline, baseline, plan, "", {}, (folding, *choice))
     if quantize.mode == "none":
         return replace(undecided, reason="quantization was switched off (--quantize none)")
-    if data is None:
+    if data is None and stats is None:
         reason = "nothing was quantized: INT8 needs calibration data (--calib DATA)"
         return replace(undecided, reason=reason)
-    return _quantize(bench, undecided, data)
+    return _quantize(bench, undecided, data, stats)
 
 
 def replay(bench: Bench, plan: GraphPlan) -> Decided:
@@ -154,17 +173,48 @@ def _faster_float(
     return kind, (record,)
 
 
-def _quantize(bench: Bench, undecided: Decided, data: CalibrationSet) -> Decided:
+def _observed_float(
+    bench: Bench, captured: ir.Model, folded: ir.Model, stats: CalibrationStats
+) -> Literal["captured", "folded"]:
+    """The float graph that the statistics are of."""
+    if stats.origin.graph == fingerprint(captured):
+        return "captured"
+    stats.require(fingerprint(folded), (), str(bench.recipe.data.stats))
+    return "folded"
+
+
+def policy_of(target: Target, options: QuantizeOptions) -> QuantPolicy:
+    """The target's policy for the deployment CPU, with the schemes that were asked for."""
+    return target.policy(options.cpu).with_schemes(
+        activation=options.activation,
+        symmetric=options.symmetric,
+        weight_bits=options.weight_bits,
+        granularity=options.granularity,
+    )
+
+
+def _quantize(
+    bench: Bench, undecided: Decided, data: CalibrationSet | None, stats: CalibrationStats | None
+) -> Decided:
     """Calibrate, realize INT8, and keep it where it is faster in the deciding configuration."""
     options = bench.recipe.quantize
-    policy = bench.target.policy(options.cpu)
-    with bench.progress.stage("calibrate", total=len(data)) as advance:
+    policy = policy_of(bench.target, options)
+    path = bench.recipe.data.stats or Path("the statistics")
+    total = None if data is None or stats is not None else len(data)
+    with bench.progress.stage("calibrate", total=total) as advance:
         chosen = calibrate(
             undecided.baseline,
             data,
             policy,
-            method=options.ranges,
-            batch=options.batch,
+            CalibrationOptions(
+                method=options.ranges,
+                batch=options.batch,
+                memory=options.memory,
+                cache=bench.recipe.data.cache,
+                stats=None if stats is None else (stats, path),
+                seed=bench.recipe.seed,
+                notices=bench.target.cautions(policy),
+            ),
             advance=advance,
         )
     decided = replace(

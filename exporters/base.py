@@ -7,7 +7,7 @@ file name. Stages know a target only through these types.
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -81,6 +81,31 @@ class QuantPolicy:
     float_output: frozenset[str]
     slow: Callable[[ir.Node], str | None] = lambda node: None
 
+    def with_schemes(
+        self,
+        *,
+        activation: Literal["uint8", "int8"] | None = None,
+        symmetric: bool | None = None,
+        weight_bits: int | None = None,
+        granularity: Literal["channel", "tensor"] | None = None,
+    ) -> "QuantPolicy":
+        """The policy with other schemes; None keeps what the target prefers.
+
+        An activation is absorbed because its lower bound falls on the least integer, which a
+        symmetric scheme cannot give: then none is absorbed.
+        """
+        dtype = activation or self.activation.dtype
+        even = self.activation.symmetric if symmetric is None else symmetric
+        per_channel = self.weight.per_channel if granularity is None else granularity == "channel"
+        return replace(
+            self,
+            activation=replace(self.activation, dtype=dtype, symmetric=even),
+            weight=replace(
+                self.weight, bits=weight_bits or self.weight.bits, per_channel=per_channel
+            ),
+            absorbed=frozenset() if even and not self.activation.symmetric else self.absorbed,
+        )
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -105,6 +130,11 @@ class Target(ABC):
     @abstractmethod
     def policy(self, cpu: str) -> QuantPolicy:
         """The quantization policy for a deployment CPU: "host", "vnni", "avx2" or "arm64"."""
+
+    def cautions(self, policy: QuantPolicy) -> tuple[str, ...]:
+        """What the target loses by a policy other than its own, in sentences."""
+        del policy
+        return ()
 
     @abstractmethod
     def build(self, model: ir.Model, directory: Path) -> Artifact:

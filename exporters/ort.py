@@ -118,6 +118,20 @@ class OrtTarget(Target):
             slow=_slow,
         )
 
+    def cautions(self, policy: QuantPolicy) -> tuple[str, ...]:
+        """Symmetric activations keep Relu in float; int8 ones have slower kernels on x86."""
+        said = []
+        if policy.activation.symmetric:
+            said.append(
+                "symmetric activations: ONNX Runtime absorbs Relu and Clip only at the least "
+                "integer, so they stay float between integer kernels"
+            )
+        if policy.activation.dtype == "int8":
+            said.append(
+                "int8 activations: ONNX Runtime's fast kernels on x86 take uint8 activations"
+            )
+        return tuple(said)
+
     def build(self, model: ir.Model, directory: Path) -> Artifact:
         """Write `model.onnx`, with external data beside it above 2 GB."""
         path = directory / "model.onnx"

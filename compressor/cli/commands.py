@@ -3,11 +3,13 @@
 import json
 import shlex
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console, RenderableType
 
+from compressor.errors import UsageError
 from compressor.progress import SILENT, Progress
 from compressor.recipe import load_recipe
 from compressor.records import Record
@@ -43,6 +45,29 @@ def compare_models(a: str, b: str, flags: dict[str, Any], values: dict[str, Any]
 
     found = compare(a, b, recipe=load_recipe(None, values), progress=_progress(flags))
     _show(found, comparison(found), flags)
+
+
+def calibrate_model(paths: tuple[str, ...], flags: dict[str, Any], values: dict[str, Any]) -> None:
+    """`compress calibrate MODEL` and `compress calibrate --merge FILE ...`."""
+    from compressor.calibrating import calibrate, merge  # noqa: PLC0415 - loads the runtime
+
+    if flags["merge"]:
+        if flags["shard"] or flags["calib"]:
+            raise UsageError("--merge takes statistics, neither --calib nor --shard")
+        found = merge([Path(path) for path in paths], flags["file"])
+    elif len(paths) > 1:
+        raise UsageError(
+            f"expected one model, found {len(paths)} paths", hint="Pass --merge to merge files."
+        )
+    else:
+        found = calibrate(
+            paths[0],
+            recipe=load_recipe(flags["recipe_file"], values),
+            shard=flags["shard"],
+            output=flags["file"],
+            progress=_progress(flags),
+        )
+    _show(found, found.sentence, flags)
 
 
 def list_targets(as_json: bool) -> None:

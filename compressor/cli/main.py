@@ -2,12 +2,14 @@
 
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
 from compressor.cli.failures import shown
 from compressor.cli.options import (
+    CALIBRATION,
     DATA,
     LOADING,
     MEASURING,
@@ -15,6 +17,7 @@ from compressor.cli.options import (
     SHOWING,
     recipe_values,
     reject_both,
+    shard,
 )
 
 DEFAULT = "run"
@@ -24,6 +27,13 @@ Exit codes: 0 done · 1 internal error · 2 wrong usage or bad input ·
 3 quality budget not met · 4 target not available · 130 interrupted
 \b
 A model file that is named like a command is reached as ./profile.
+"""
+
+SHARDING = """\b
+compress calibrate MODEL --calib DATA --shard 1/2 -o one.npz
+compress calibrate MODEL --calib DATA --shard 2/2 -o two.npz
+compress calibrate --merge one.npz two.npz -o stats.npz
+compress MODEL --calib DATA --stats stats.npz
 """
 
 
@@ -73,6 +83,7 @@ def cli() -> None:
 @click.argument("model")
 @RECIPE
 @DATA
+@CALIBRATION
 @LOADING
 @MEASURING
 @SHOWING
@@ -126,6 +137,49 @@ def compare(a: str, b: str, **flags: Any) -> None:
         compare_models(a, b, flags, recipe_values(flags))
 
 
+@cli.command(context_settings=CONTEXT, epilog=SHARDING)
+@click.argument("paths", nargs=-1, required=True, metavar="MODEL | FILE...")
+@click.option("--target", metavar="NAME", help="Runtime. [default: ort]")
+@click.option(
+    "-o",
+    "--output",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    metavar="FILE",
+    help="Where the statistics go.",
+)
+@click.option(
+    "--shard",
+    callback=shard,
+    metavar="I/N",
+    help="See only part I of N of the data; the parts merge to the same statistics as one pass.",
+)
+@click.option("--merge", is_flag=True, help="Merge the statistics in the FILEs.")
+@click.option(
+    "--recipe",
+    "recipe_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Read a TOML recipe; flags override it.",
+)
+@click.option("--seed", type=int, help="Seed of every random choice. [default: 0]")
+@DATA
+@CALIBRATION
+@LOADING
+@SHOWING
+def calibrate(paths: tuple[str, ...], **flags: Any) -> None:
+    """Collect calibration statistics, for `compress MODEL --stats FILE`; merge those of shards.
+
+    Parts that were collected with --shard merge to the statistics of one pass, bit for bit.
+    """
+    from compressor.cli.commands import calibrate_model  # noqa: PLC0415 - keeps --help quick
+
+    with shown(flags):
+        reject_both(flags["as_json"], flags["quiet"])
+        calibrate_model(paths, flags, recipe_values(flags))
+
+
 @cli.command(context_settings=CONTEXT)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def targets(as_json: bool) -> None:
@@ -139,6 +193,7 @@ def targets(as_json: bool) -> None:
 @cli.command(context_settings=CONTEXT)
 @RECIPE
 @DATA
+@CALIBRATION
 @LOADING
 @MEASURING
 def recipe(**flags: Any) -> None:

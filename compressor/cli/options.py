@@ -32,6 +32,13 @@ PLACES = {
     "quantize": ("quantize", "mode"),
     "ranges": ("quantize", "ranges"),
     "cpu": ("quantize", "cpu"),
+    "stats": ("data", "stats"),
+    "calib_cache": ("data", "cache"),
+    "activation": ("quantize", "activation"),
+    "symmetric": ("quantize", "symmetric"),
+    "weight_bits": ("quantize", "weight_bits"),
+    "granularity": ("quantize", "granularity"),
+    "memory": ("quantize", "memory"),
     "keep_slower": ("quantize", "keep_slower"),
     "calib_batch": ("quantize", "batch"),
     "batch": ("measure", "batch"),
@@ -52,7 +59,7 @@ def recipe_values(parameters: dict[str, Any]) -> dict[str, Any]:
         section = document
         for key in place[:-1]:
             section = section.setdefault(key, {})
-        section[place[-1]] = value
+        section[place[-1]] = int(value) if name == "weight_bits" else value
     return document
 
 
@@ -73,6 +80,17 @@ def number(context: click.Context, parameter: click.Parameter, text: str | None)
     if values is not None and len(values) != 1:
         raise click.BadParameter(f"expected one number like 1/255, found {text!r}")
     return None if values is None else values[0]
+
+
+def shard(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
+    """Part i of n, as in 2/4."""
+    del context
+    if text is None:
+        return None
+    index, slash, of = text.partition("/")
+    if not slash or not index.isdecimal() or not of.isdecimal() or not 1 <= int(index) <= int(of):
+        raise click.BadParameter(f"expected I/N with I from 1 to N, as in 2/4, found {text!r}")
+    return int(index), int(of)
 
 
 def image_size(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
@@ -206,14 +224,46 @@ RECIPE: Decorator[Any] = apply(
     click.option(
         "--quantize", type=click.Choice(["int8", "none"]), help="What to do. [default: int8]"
     ),
-    click.option("--ranges", metavar="METHOD", help="Range method. [default: minmax]"),
+    click.option(
+        "--ranges", metavar="METHOD",
+        help="auto, minmax, percentile[:99.9], samples[:99], entropy or mse. [default: auto]",
+    ),
+    click.option(
+        "--stats", type=click.Path(path_type=Path), metavar="FILE",
+        help="Statistics of `compress calibrate`, instead of a pass over --calib.",
+    ),
+    click.option("--keep-slower", is_flag=True, help="Ship INT8 even if it is not faster."),
+)  # fmt: skip
+
+CALIBRATION: Decorator[Any] = apply(
     click.option(
         "--cpu", type=click.Choice(["host", "vnni", "avx2", "arm64"]),
         help="Deployment CPU; avx2 (no VNNI) gets 7-bit weights. [default: host]",
     ),
-    click.option("--keep-slower", is_flag=True, help="Ship INT8 even if it is not faster."),
+    click.option(
+        "--activation", type=click.Choice(["uint8", "int8"]), help="Type of activations.",
+    ),
+    click.option(
+        "--symmetric", is_flag=True,
+        help="Symmetric activations; ONNX Runtime then keeps Relu in float.",
+    ),
+    click.option(
+        "--weight-bits", type=click.Choice(["7", "8"]), help="Bits of weights. [default: by --cpu]"
+    ),
+    click.option(
+        "--granularity", type=click.Choice(["channel", "tensor"]),
+        help="Weight scales per output channel or per tensor. [default: channel]",
+    ),
     click.option(
         "--calib-batch", type=click.IntRange(1), help="Samples a calibration step. [default: 32]"
+    ),
+    click.option(
+        "--calib-cache", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+        help="Keep calibration statistics here, and use them again.",
+    ),
+    click.option(
+        "--memory", metavar="SIZE",
+        help="What calibration may take beside the model, like 4GB. [default: 1GB]",
     ),
 )  # fmt: skip
 

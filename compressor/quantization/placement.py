@@ -98,6 +98,28 @@ def activations(node: ir.Node) -> list[ir.Value]:
     return [value for value in data if value is not None and constant(value) is None]
 
 
+def quantized_uses(
+    value: ir.Value, integer: set[str], policy: QuantPolicy
+) -> list[tuple[ir.Node, int]]:
+    """The uses of a value (node, input) that see it quantized.
+
+    When an integer node wrote it, every reader does; when a float node wrote it, the integer ones.
+    """
+    made_by = value.producer()
+    everyone = made_by is not None and made_by.name in integer
+    return [
+        (use.node, use.idx)
+        for use in value.uses()
+        if everyone or (use.node.name in integer and use.node.op_type not in policy.absorbed)
+    ]
+
+
+def absorbing(node: ir.Node, integer: set[str], policy: QuantPolicy) -> ir.Node | None:
+    """The activation that vanishes into the quantization of the node's output."""
+    readers = consumers(output(node))
+    return readers[0] if len(readers) == 1 and _is_absorbed(readers[0], integer, policy) else None
+
+
 def _weighted_refusal(node: ir.Node) -> str | None:
     """Why a weighted operator cannot be integer; None when it can."""
     weight = node.inputs[1]

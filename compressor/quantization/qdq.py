@@ -15,7 +15,7 @@ import onnx_ir as ir
 from calibration.scheme import FloatArray, QuantParams, quantize
 from compressor.quantization.graph import constant
 from compressor.quantization.pad import pad_integers
-from compressor.quantization.placement import activations
+from compressor.quantization.placement import activations, quantized_uses
 from compressor.quantization.weights import channel_axis, fit_bias, quantize_bias, weight_params
 from exporters.base import QuantPolicy
 
@@ -58,11 +58,7 @@ class _Writer:
     ) -> None:
         made_by = value.producer()
         everyone = made_by is not None and made_by.name in integer
-        uses = [
-            (reader, index)
-            for reader, index in value.uses()
-            if everyone or (reader.name in integer and reader.op_type not in policy.absorbed)
-        ]
+        uses = quantized_uses(value, integer, policy)
         scale, zero_point = self._parameters(value.name or "value", params)
         quantized = self._node("QuantizeLinear", [value, scale, zero_point], value, "quantized")
         restored = self._node(

@@ -36,6 +36,31 @@ def activation_params(
         ranges: Proposed real range of each of them.
         policy: The target's policy.
     """
+    groups = _joined(model, integer, [v.name or "" for v in values], ranges, policy)
+    return {
+        name: _params(groups.range_of(name), groups.limits(name), policy.activation)
+        for name in groups.members
+    }
+
+
+def sharing(
+    model: ir.Model, integer: Sequence[str], values: Sequence[ir.Value], policy: QuantPolicy
+) -> dict[str, str]:
+    """Value → the first of those that may have to share its range; a method is chosen for all."""
+    names = [value.name or "" for value in values]
+    # A range of zero breaks no bound, so that every Concat joins.
+    groups = _joined(model, integer, names, dict.fromkeys(names, (0.0, 0.0)), policy)
+    return groups.leaders()
+
+
+def _joined(
+    model: ir.Model,
+    integer: Sequence[str],
+    values: Sequence[str],
+    ranges: Mapping[str, Range],
+    policy: QuantPolicy,
+) -> "_Groups":
+    """The groups of values that share a range."""
     names = set(integer)
     nodes = [node for node in model.graph if node.name in names]
     bounds = {
@@ -43,17 +68,14 @@ def activation_params(
         for node in nodes
         if node.op_type in policy.absorbed and (limits := absorbed_bounds(node)) is not None
     }
-    groups = _Groups([value.name or "" for value in values], ranges, bounds)
+    groups = _Groups(values, ranges, bounds)
     for node in nodes:
         if node.op_type in policy.passthrough:
             groups.join([*activations(node), *node.outputs], extra=_pad_value(node))
     for node in nodes:
         if node.op_type == "Concat":
             groups.join([*activations(node), *node.outputs])
-    return {
-        name: _params(groups.range_of(name), groups.limits(name), policy.activation)
-        for name in groups.members
-    }
+    return groups
 
 
 class _Groups:
@@ -75,6 +97,11 @@ class _Groups:
         while self._parent[name] != name:
             name = self._parent[name]
         return name
+
+    def leaders(self) -> dict[str, str]:
+        """Member → the first member of its group."""
+        first: dict[str, str] = {}
+        return {name: first.setdefault(self._find(name), name) for name in self.members}
 
     def range_of(self, name: str) -> Range:
         return self._range[self._find(name)]

@@ -4,69 +4,197 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import onnx_ir as ir
 
-from calibration.collect import collect
 from calibration.dataset import CalibrationSet
 from calibration.ranges import find_method
-from compressor.errors import RecipeError
+from calibration.stats import CalibrationStats
+from compressor.errors import DataError, RecipeError
+from compressor.graph.fingerprint import fingerprint
 from compressor.graph.invariants import check
+from compressor.quantization.auto import AUTO, Selected, by_method, select
 from compressor.quantization.placement import place, quantized_values
 from compressor.quantization.qdq import insert_qdq
-from compressor.quantization.ranges import activation_params
+from compressor.quantization.ranges import Range, activation_params
+from compressor.quantization.statistics import statistics
 from compressor.records import Decision, StageRecord
 from exporters.base import QuantPolicy
 
-Range = tuple[float, float]
+WITHOUT_DATA = "mse"
+"""The method for statistics without data to replay."""
+
+LISTED = 500
+"""Tensors whose ranges the record explains."""
 
 
 @dataclass(frozen=True)
 class StaticChoice:
-    """What calibration decided: integer nodes and real ranges of the values between them."""
+    """What calibration decided: integer nodes and real ranges of the values between them.
+
+    Attributes:
+        integer: Names of the integer nodes.
+        ranges: Value → real range.
+        float_reasons: Node → why it stays float.
+        record: The stage.
+        selected: Where each range comes from.
+    """
 
     integer: tuple[str, ...]
     ranges: Mapping[str, Range]
     float_reasons: Mapping[str, str]
     record: StageRecord
+    selected: Selected
+
+
+@dataclass(frozen=True)
+class CalibrationOptions:
+    """How ranges are found.
+
+    Attributes:
+        method: `auto`, or a method of `calibration.ranges`.
+        batch: Samples per run.
+        memory: Bytes to take beside the model (1 GB).
+        cache: A folder that keeps statistics.
+        stats: Statistics collected earlier, and the file they are from; then the data is only
+            replayed.
+        seed: Of the sample that `auto` replays.
+        notices: What the record should say besides.
+    """
+
+    method: str = AUTO
+    batch: int = 32
+    memory: int | None = None
+    cache: Path | None = None
+    stats: tuple[CalibrationStats, Path] | None = None
+    seed: int = 0
+    notices: tuple[str, ...] = ()
 
 
 def calibrate(
     model: ir.Model,
-    data: CalibrationSet,
+    data: CalibrationSet | None,
     policy: QuantPolicy,
+    options: CalibrationOptions,
     *,
-    method: str,
-    batch: int,
     advance: Callable[[int], None] = lambda samples: None,
 ) -> StaticChoice:
     """Choose integer nodes and the ranges of what passes between them, in one pass over the data.
 
+    Args:
+        model: The float graph.
+        data: Bound to its inputs; may be None when the options bring statistics.
+        policy: The target's policy.
+        options: How.
+        advance: Told the number of samples done.
+
     Raises:
-        DataError: The data is empty or drives a tensor to NaN or infinity.
+        DataError: The data is empty or drives a tensor to NaN or infinity, or the statistics are
+            not of this graph.
+        UsageError: There is no such range method.
     """
     started = time.perf_counter()
+    method, notices = _method(options.method, data)
     placement = place(model, policy)
-    values = [value.name or "" for value in quantized_values(model, placement.integer, policy)]
-    samples = 0
-    ranges: dict[str, Range] = {}
-    if values:
-        stats = collect(model, values, data, batch=batch, advance=advance)
-        propose = find_method(method).propose
-        ranges = {name: propose(stats.observed[name], policy.activation) for name in values}
+    values = quantized_values(model, placement.integer, policy)
+    names = [value.name or "" for value in values]
+    selected, samples = Selected({}, {}, {}), 0
+    if names:
+        stats = _stats(model, names, data, method, options, advance)
         samples = stats.samples
+        if method == AUTO and data is not None:
+            selected = select(
+                model,
+                placement.integer,
+                values,
+                stats,
+                data,
+                policy,
+                seed=options.seed,
+                memory=options.memory,
+            )
+        else:
+            selected = by_method(stats, names, policy.activation, method)
     operators = {node.name: node.op_type for node in model.graph}
     record = StageRecord(
         name="calibrate",
         seconds=time.perf_counter() - started,
-        parameters={"method": method, "samples": samples, "tensors": len(values)},
+        parameters={
+            "method": method,
+            "samples": samples,
+            "tensors": len(names),
+            "chosen": selected.counts(),
+        },
         changed=dict(Counter(operators[name] for name in placement.integer)),
-        decisions=tuple(
-            Decision(subject=name, verdict="float", reason=reason)
-            for name, reason in placement.float_reasons.items()
+        decisions=(
+            *(
+                Decision(subject=name, verdict="float", reason=reason)
+                for name, reason in placement.float_reasons.items()
+            ),
+            *range_decisions(selected),
         ),
+        notices=(*options.notices, *notices),
     )
-    return StaticChoice(placement.integer, ranges, placement.float_reasons, record)
+    return StaticChoice(
+        placement.integer, selected.ranges, placement.float_reasons, record, selected
+    )
+
+
+def range_decisions(selected: Selected) -> tuple[Decision, ...]:
+    """Which method's range each tensor got, and why; of very many tensors the first."""
+    names = list(selected.methods)[:LISTED]
+    return tuple(
+        Decision(subject=name, verdict=selected.methods[name], reason=_reason(selected, name))
+        for name in names
+    )
+
+
+def _reason(selected: Selected, name: str) -> str:
+    low, high = selected.ranges[name]
+    span = f"range [{low:.4g}, {high:.4g}]"
+    scores = selected.scores.get(name)
+    if not scores:
+        return f"{span}: the method asked for"
+    said = ", ".join(f"{method} {score:.1f}" for method, score in scores.items())
+    return f"{span}: SQNR at its consumers in dB: {said}"
+
+
+def _method(asked: str, data: CalibrationSet | None) -> tuple[str, tuple[str, ...]]:
+    """The method that can be used; an unknown one is refused before any work."""
+    if asked != AUTO:
+        find_method(asked)
+        return asked, ()
+    if data is None:
+        notice = f"auto replays samples and there is no --calib data: {WITHOUT_DATA} was used"
+        return WITHOUT_DATA, (notice,)
+    return AUTO, ()
+
+
+def _stats(
+    model: ir.Model,
+    names: list[str],
+    data: CalibrationSet | None,
+    method: str,
+    options: CalibrationOptions,
+    advance: Callable[[int], None],
+) -> CalibrationStats:
+    if options.stats is not None:
+        stats, path = options.stats
+        stats.require(fingerprint(model), names, str(path))
+        return stats
+    if data is None:
+        raise DataError("INT8 needs calibration data, or statistics of it")
+    return statistics(
+        model,
+        names,
+        data,
+        batch=options.batch,
+        memory=options.memory,
+        histograms=method != "minmax",
+        cache=options.cache,
+        advance=advance,
+    )
 
 
 def quantize_static(

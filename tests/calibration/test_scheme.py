@@ -51,3 +51,10 @@ def test_constant_zero_gets_a_valid_scale(scheme: Scheme):
 def test_tiny_range_does_not_give_scale_zero():
     params = params_from_range(0.0, 1e-44, UINT8)
     assert float(params.scale) > 0.0
+
+
+def test_symmetric_uint8_has_zero_in_the_middle_and_covers_the_range():
+    params = params_from_range(-3.0, 2.0, Scheme("uint8", symmetric=True))
+    assert int(params.zero_point) == 128
+    edges = np.array([-3.0, 0.0, 3.0], np.float32)
+    np.testing.assert_allclose(dequantize(quantize(edges, params), params), edges, atol=1e-6)

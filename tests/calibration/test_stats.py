@@ -1,30 +1,33 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
-from calibration.observers import MinMax
-from calibration.ranges import find_method, method_names
-from calibration.scheme import Scheme
-from calibration.stats import CalibrationStats
-from compressor.errors import DataError, UsageError
+from calibration.observers import MinMax, Observed
+from calibration.stats import CalibrationStats, Origin, merged
+from compressor.errors import DataError
 
-extremes = st.tuples(st.floats(-1e9, 0), st.floats(0, 1e9))
-
-
-def observe(pairs: list[tuple[float, float]]) -> MinMax:
-    seen = MinMax()
-    for low, high in pairs:
-        seen = seen.update(low, high, name="x")
-    return seen
+ORIGIN = Origin("graph", 32)
+finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
+arrays = hnp.arrays(np.float32, st.integers(1, 60), elements=finite)
 
 
-@given(st.lists(extremes, min_size=1), st.integers(0, 100))
-def test_two_halves_merge_to_one_pass(pairs: list[tuple[float, float]], cut: int):
-    cut %= len(pairs) + 1
-    assert observe(pairs[:cut]).merge(observe(pairs[cut:])) == observe(pairs)
+def stats(values: np.ndarray, data: str = "one", name: str = "a") -> CalibrationStats:
+    return CalibrationStats({name: Observed.of(values)}, len(values), ORIGIN).of_data(data)
+
+
+@given(arrays, st.integers(0, 100), st.integers(1, 7))
+def test_any_cut_in_any_order_merges_to_one_pass(values: np.ndarray, seed: int, parts: int):
+    order = np.random.default_rng(seed).permutation(len(values))
+    pieces = [piece for piece in np.array_split(values[order], parts) if len(piece)]
+    together = merged([stats(piece, str(i)) for i, piece in enumerate(pieces)])
+    assert together.observed["a"] == Observed.of(values)
+    assert together.samples == len(values)
 
 
 @pytest.mark.parametrize("bad", [(math.nan, 1.0), (0.0, math.inf)])
@@ -33,35 +36,60 @@ def test_not_finite_names_the_tensor(bad: tuple[float, float]):
         MinMax().update(*bad, name="conv1_out")
 
 
-def test_save_and_load_keep_every_bit(tmp_path: Path):
-    stats = CalibrationStats({"a": MinMax(-0.1, 1 / 3, 2), "b": MinMax(0.0, 1e-30, 2)}, 64)
-    stats.save(tmp_path / "stats.json")
-    assert CalibrationStats.load(tmp_path / "stats.json") == stats
+@given(arrays)
+def test_save_and_load_keep_every_bit(tmp_path_factory, values: np.ndarray):
+    path = tmp_path_factory.mktemp("stats") / "stats.npz"
+    saved = CalibrationStats(
+        {"a": Observed.of(values), "b/ü": Observed(MinMax(-0.1, 1 / 3))}, 64, ORIGIN
+    ).of_data("data")
+    saved.save(path)
+    assert CalibrationStats.load(path) == saved
+    assert [file.name for file in path.parent.iterdir()] == ["stats.npz"]
 
 
 def test_merge_of_different_graphs_is_refused():
-    one = CalibrationStats({"a": MinMax()}, 1)
-    other = CalibrationStats({"b": MinMax()}, 1)
+    one = np.ones(3, np.float32)
     with pytest.raises(DataError, match="different graphs"):
-        one.merge(other)
+        stats(one).merge(stats(one, "two", name="b"))
+    other = replace(stats(one, "two"), origin=Origin("another graph", 32))
+    with pytest.raises(DataError, match="different graphs"):
+        stats(one).merge(other)
 
 
-def test_load_of_something_else_names_the_file(tmp_path: Path):
-    path = tmp_path / "other.json"
-    path.write_text("[]")
-    with pytest.raises(DataError, match=r"other\.json"):
+def test_merge_of_the_same_shard_twice_is_refused():
+    one = np.ones(3, np.float32)
+    with pytest.raises(DataError, match="same data"):
+        stats(one).merge(stats(one))
+
+
+def test_merge_of_other_options_is_refused():
+    one = np.ones(3, np.float32)
+    other = replace(stats(one, "two"), origin=Origin("graph", 16))
+    with pytest.raises(DataError, match="batch=16"):
+        stats(one).merge(other)
+
+
+def test_statistics_of_another_graph_or_without_a_value_are_refused():
+    found = stats(np.ones(3, np.float32))
+    found.require("graph", ["a"], "s.npz")
+    with pytest.raises(DataError, match=r"s\.npz.*graph"):
+        found.require("other", ["a"], "s.npz")
+    with pytest.raises(DataError, match="'conv'"):
+        found.require("graph", ["a", "conv"], "s.npz")
+
+
+@pytest.mark.parametrize("content", [b"[]", b"", b"PK\x03\x04 cut short"])
+def test_load_of_something_else_names_the_file(tmp_path: Path, content: bytes):
+    path = tmp_path / "other.npz"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"other\.npz"):
         CalibrationStats.load(path)
 
 
-def test_every_range_method_is_found_by_its_file_name():
-    assert "minmax" in method_names()
-    scheme = Scheme("uint8", symmetric=False)
-    for name in method_names():
-        low, high = find_method(name).propose(MinMax(-1.0, 2.0, 1), scheme)
-        assert low <= 0.0 <= high
-
-
-def test_unknown_range_method_lists_the_known():
-    with pytest.raises(UsageError) as error:
-        find_method("entropie")
-    assert "minmax" in str(error.value)
+def test_load_of_another_npz_or_a_missing_file(tmp_path: Path):
+    path = tmp_path / "arrays.npz"
+    np.savez(path, x=np.ones(3))
+    with pytest.raises(DataError, match=r"arrays\.npz holds no calibration statistics"):
+        CalibrationStats.load(path)
+    with pytest.raises(DataError, match=r"missing\.npz cannot be read"):
+        CalibrationStats.load(tmp_path / "missing.npz")

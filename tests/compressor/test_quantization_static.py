@@ -12,7 +12,7 @@ from calibration.scheme import QuantParams, Scheme, dequantize, quantize
 from compressor.errors import RecipeError
 from compressor.graph.files import serialize
 from compressor.graph.invariants import check
-from compressor.quantization.static import calibrate, quantize_static
+from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
 from compressor.quantization.weights import fit_bias, quantize_bias, weight_params
 from exporters.ort import TARGET
 
@@ -27,7 +27,7 @@ def data(shape: tuple[int, ...], name: str = "x", seed: int = 1):
 
 def quantized(graph: ir.Model, shape: tuple[int, ...], bits: int = 7):
     samples, feeds = data(shape)
-    chosen = calibrate(graph, samples, POLICY, method="minmax", batch=4)
+    chosen = calibrate(graph, samples, POLICY, CalibrationOptions("minmax", batch=4))
     result = quantize_static(graph, chosen.integer, chosen.ranges, POLICY, weight_bits=bits)
     check(result, "test")
     return result, feeds, chosen
@@ -66,7 +66,7 @@ def test_float_weights_are_not_shipped_beside_the_integers():
 def test_same_decisions_give_the_same_bytes():
     graph = residual()
     samples, _ = data((16, 32, 8, 8))
-    chosen = calibrate(graph, samples, POLICY, method="minmax", batch=4)
+    chosen = calibrate(graph, samples, POLICY, CalibrationOptions("minmax", batch=4))
     one, other = (
         quantize_static(graph, chosen.integer, chosen.ranges, POLICY, weight_bits=8)
         for _ in range(2)

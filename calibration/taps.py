@@ -1,0 +1,95 @@
+"""A clone of a graph whose outputs are computed from its values, and nothing else.
+
+What is reduced in the graph does not leave the runtime.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from calibration.dataset import Batch
+from compressor.graph.tensors import Array
+
+PREFIX = "tap/"
+"""In front of every name that is added, which no exporter writes."""
+
+
+class Taps:
+    """Adds nodes, constants, inputs and outputs to a clone of a model; the model stays as it is."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self._clone = model.clone()
+        self.graph = self._clone.graph
+        self._outputs: list[ir.Value] = []
+        self._integers: dict[tuple[int, ...], ir.Value] = {}
+        self._count = 0
+        self.values = {value.name or "": value for value in self.graph.inputs}
+        self.values |= {v.name or "": v for node in self.graph for v in node.outputs}
+
+    def node(self, op_type: str, inputs: Iterable[ir.Value | None], **attributes: Any) -> ir.Value:
+        """Append a node; its first output."""
+        made = ir.node(op_type, list(inputs), attributes)
+        return self.append(made)
+
+    def append(self, made: ir.Node) -> ir.Value:
+        """Append a node made elsewhere, under names of its own."""
+        made.name = self._name(made.op_type)
+        for value in made.outputs:
+            value.name = self._name(made.op_type)
+        self.graph.append(made)
+        return made.outputs[0]
+
+    def constant(self, array: Array) -> ir.Value:
+        """Add an initializer."""
+        name = self._name("constant")
+        tensor = ir.tensor(array, name=name)
+        value = ir.Value(
+            name=name,
+            shape=ir.Shape(array.shape),
+            type=ir.TensorType(tensor.dtype),
+            const_value=tensor,
+        )
+        self.graph.register_initializer(value)
+        return value
+
+    def integers(self, *numbers: int) -> ir.Value:
+        """An int64 vector, each stored once."""
+        if numbers not in self._integers:
+            self._integers[numbers] = self.constant(np.array(numbers, np.int64))
+        return self._integers[numbers]
+
+    def input(self, name: str) -> ir.Value:
+        """Add a scalar float input of that name."""
+        value = ir.Value(
+            name=f"{PREFIX}{name}", shape=ir.Shape([]), type=ir.TensorType(ir.DataType.FLOAT)
+        )
+        self.graph.inputs.append(value)
+        return value
+
+    def output(self, value: ir.Value) -> str:
+        """Make a value an output; the name to fetch it by."""
+        if value.producer() is None or not (value.name or "").startswith(PREFIX):
+            value = self.node("Identity", [value])
+        value.dtype = value.dtype or ir.DataType.FLOAT
+        self._outputs.append(value)
+        return value.name or ""
+
+    def finished(self) -> ir.Model:
+        """The clone, without what its outputs do not need."""
+        self.graph.outputs[:] = self._outputs
+        return RemoveUnusedNodesPass()(self._clone).model
+
+    def _name(self, what: str) -> str:
+        self._count += 1
+        return f"{PREFIX}{what}_{self._count}"
+
+
+def feeds_of(piece: Batch, fixed: int | None) -> Mapping[str, Array]:
+    """The batch, filled up by repeating samples where the graph wants an exact size."""
+    if fixed is None or len(piece) == fixed:
+        return piece.inputs
+    index = np.arange(fixed) % len(piece)
+    return {name: array[index] for name, array in piece.inputs.items()}
