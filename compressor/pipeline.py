@@ -2,21 +2,26 @@
 
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
+from compressor.bench import Bench
 from compressor.environment import environment
-from compressor.errors import RecipeError, TargetError
+from compressor.errors import DataError, RecipeError, TargetError
 from compressor.evaluation.metrics import find_metric
+from compressor.evaluation.quality import summarized
+from compressor.evaluation.results import LatencyResult, MemoryResult, QualityResult
+from compressor.judging import Judging
 from compressor.measure import (
     Pair,
     measure_latency,
     measure_memory,
-    measure_quality,
+    measure_scores,
     placement,
     size,
 )
@@ -27,8 +32,8 @@ from compressor.prepare import Prepared, prepare
 from compressor.progress import SILENT, Progress
 from compressor.recipe import Recipe
 from compressor.report.html import render_html
-from compressor.report.schema import DataUse, GraphReport, Report
-from compressor.search import Bench, Decided, decide, replay
+from compressor.report.schema import BudgetResult, DataUse, GraphReport, Report
+from compressor.search import Decided, decide, replay
 from exporters.base import Artifact, Target, find_target
 
 GRAPH = "model"
@@ -69,10 +74,15 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         command: The command line, for the report.
 
     Returns:
-        The report, which was also written as `report.json` and `report.html`.
+        The report, which was also written as `report.json` and `report.html`. Where a budget was
+        asked for, `report.graphs["model"].budget.met` says whether it was kept: a result that
+        was refused is written all the same, and no exception is raised, so that the best is of
+        use. The command line ends with 3 then.
 
     Raises:
         CompressorError: Its subclasses tell what was wrong; an earlier result is untouched.
+        KeyboardInterrupt: Where a budget was asked for and something had kept it so far, that
+            was written, marked as interrupted and not confirmed; else nothing was.
     """
     started = time.perf_counter()
     recipe = _recipe(recipe, target)
@@ -81,6 +91,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     if replayed is not None and (replayed.target != backend.name or GRAPH not in replayed.graphs):
         raise RecipeError(f"the plan is for target {replayed.target!r}, not {backend.name!r}")
     directory = _directory(model, recipe, output)
+    _check_budget(recipe)
     if recipe.measure.metric is not None:
         find_metric(recipe.measure.metric)  # a misspelt name must not cost the whole run
     prepare_output(directory, force=force, inputs=_inputs(model, calibration, evaluation, recipe))
@@ -93,16 +104,19 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         progress=progress,
     )
     data = split_data(prepared, recipe.seed)
+    judging = _judging(prepared, data, recipe, backend, progress)
+    if judging is not None:
+        data = replace(data, quality=judging.confirm, search=judging.search)
     with tempfile.TemporaryDirectory(prefix="compressor-") as scratch:
         bench = Bench(prepared, recipe, backend, progress)
         if replayed is None:
-            decided = decide(bench, data.calibration)
+            decided = decide(bench, data.calibration, judging)
         else:
             decided = replay(bench, replayed.graphs[GRAPH])
         with written_aside(directory) as folder:
             artifact = backend.build(decided.shipped, folder)
             pair = _built(decided, artifact, bench, Path(scratch))
-            graph = _graph_report(decided, pair, data)
+            graph = _graph_report(decided, pair, data, judging)
             report = Report(
                 source=prepared.name,
                 target=backend.name,
@@ -114,7 +128,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
                 data=data.uses,
                 graphs={GRAPH: graph},
                 stages=(*prepared.records, *decided.records),
-                notices=_notices(prepared, decided, data, graph),
+                notices=_notices(prepared, decided, data, graph, judging),
                 environment=environment(),
             )
             made = Plan(
@@ -124,6 +138,10 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
                 graphs={GRAPH: decided.plan},
             )
             _write(folder, made, report, recipe)
+    if graph.budget is not None and graph.budget.interrupted:
+        raise KeyboardInterrupt(
+            f"interrupted: the best so far was written to {directory}, not confirmed"
+        )
     return report
 
 
@@ -137,6 +155,8 @@ class DataSplit:
         words: Which data judges, in words.
         fingerprint: Of the calibration data.
         notices: What the user should know about it.
+        share: What part of the samples that the user passed `quality` is.
+        search: With a budget, what candidates are compared on; no part of `quality`.
     """
 
     calibration: CalibrationSet | None
@@ -144,21 +164,35 @@ class DataSplit:
     words: str = ""
     fingerprint: str | None = None
     notices: tuple[str, ...] = ()
+    share: float = 1.0
+    search: CalibrationSet | None = None
 
     @property
     def uses(self) -> tuple[DataUse, ...]:
         """The same, for the report."""
-        used = (("calibration", self.calibration), ("evaluation", self.quality))
-        return tuple(
-            DataUse(
-                role=role,
-                description=data.description,
-                samples=len(data),
-                fingerprint=data.fingerprint(),
-            )
-            for role, data in used
-            if data is not None
+        confirm: Literal["confirm"] | None = None if self.search is None else "confirm"
+        found = (
+            _use("calibration", self.calibration),
+            _use("evaluation", self.search, "search"),
+            _use("evaluation", self.quality, confirm),
         )
+        return tuple(use for use in found if use is not None)
+
+
+def _use(
+    role: Literal["calibration", "evaluation"],
+    data: CalibrationSet | None,
+    purpose: Literal["search", "confirm"] | None = None,
+) -> DataUse | None:
+    if data is None:
+        return None
+    return DataUse(
+        role=role,
+        description=data.description,
+        samples=len(data),
+        fingerprint=data.fingerprint(),
+        purpose=purpose,
+    )
 
 
 def split_data(prepared: Prepared, seed: int) -> DataSplit:
@@ -173,7 +207,47 @@ def split_data(prepared: Prepared, seed: int) -> DataSplit:
         return DataSplit(calib, None, "", calib.fingerprint(), notice)
     used, held_out = calib.split(1 - HOLDOUT, seed)
     words = "calibration samples not used to calibrate"
-    return DataSplit(used, held_out, words, used.fingerprint())
+    return DataSplit(used, held_out, words, used.fingerprint(), share=HOLDOUT)
+
+
+def _check_budget(recipe: Recipe) -> None:
+    """Refuse at once what could only be found out after the work.
+
+    Raises:
+        RecipeError: How to accept or how long to search is given without a budget.
+    """
+    budget = recipe.budget
+    if budget.max_drop is None and (budget.time is not None or budget.accept != "bound"):
+        raise RecipeError(
+            "--budget and --time-budget belong to a quality budget, and there is none",
+            hint="Add one, such as --max-drop 1%.",
+        )
+
+
+def _judging(
+    prepared: Prepared, data: DataSplit, recipe: Recipe, target: Target, progress: Progress
+) -> Judging | None:
+    """Divide what judges into search and confirm, and say what it can prove.
+
+    Raises:
+        DataError: A budget was asked for and there is nothing to judge on.
+        RecipeError: The budget means nothing in the metric.
+    """
+    budget = recipe.budget.allowed
+    if budget is None:
+        return None
+    if data.quality is None:
+        raise DataError(
+            f"the budget of {budget.asked} needs samples to judge on",
+            hint="Pass --eval with labels, or --calib: a fifth of it is held out then.",
+        )
+    search, confirm = data.quality.split(0.5, recipe.seed)
+    judging = Judging(budget, recipe, search, confirm, data.words, data.share / 2)
+    with progress.stage("measure the original"):
+        judging = judging.announced(prepared, target)
+    for notice in judging.notices:
+        progress.notice(notice)
+    return judging
 
 
 def available_target(name: str) -> Target:
@@ -230,9 +304,73 @@ def _built(decided: Decided, artifact: Artifact, bench: Bench, scratch: Path) ->
     )
 
 
-def _graph_report(decided: Decided, pair: Pair, data: DataSplit) -> GraphReport:
+@dataclass(frozen=True)
+class Measurements:
+    """What is measured of the finished result, or why it was not."""
+
+    latency: tuple[LatencyResult, ...] = ()
+    latency_reason: str | None = None
+    quality: tuple[QualityResult, ...] = ()
+    quality_reason: str | None = None
+    memory: MemoryResult | None = None
+    memory_reason: str | None = None
+    budget: BudgetResult | None = None
+
+
+def _measured(
+    decided: Decided, pair: Pair, data: DataSplit, judging: Judging | None
+) -> Measurements:
+    """Quality first: with a budget it is what the run is for.
+
+    Raises:
+        KeyboardInterrupt: There is no budget, and so no best so far to write.
+    """
+    if judging is not None and decided.interrupted:
+        return _unmeasured(judging)
+    try:
+        return _measure(decided, pair, data, judging)
+    except KeyboardInterrupt:
+        if judging is None:
+            raise
+        return _unmeasured(judging)
+
+
+def _measure(
+    decided: Decided, pair: Pair, data: DataSplit, judging: Judging | None
+) -> Measurements:
+    scored = () if data.quality is None else measure_scores(pair, data.quality)
+    unchanged = "the graph was not changed" if pair.baseline is pair.result else None
+    budget = None
+    if judging is not None:
+        is_float = decided.plan.ship == "float"
+        budget = judging.confirmed(*scored[0], is_float=is_float)
+    no_data = "no data to measure on: pass --eval or --calib" if data.quality is None else None
+    return Measurements(
+        latency=() if unchanged else measure_latency(pair),
+        latency_reason=unchanged,
+        quality=tuple(
+            summarized(metric, scores, data_words=data.words, seed=pair.recipe.seed)
+            for metric, scores in scored
+        ),
+        quality_reason=no_data,
+        memory=None if unchanged else measure_memory(pair),
+        memory_reason=unchanged,
+        budget=budget,
+    )
+
+
+def _unmeasured(judging: Judging) -> Measurements:
+    why = "the run was interrupted"
+    return Measurements(
+        latency_reason=why, quality_reason=why, memory_reason=why, budget=judging.unconfirmed()
+    )
+
+
+def _graph_report(
+    decided: Decided, pair: Pair, data: DataSplit, judging: Judging | None
+) -> GraphReport:
     feeds = pair.feeds(1 if pair.prepared.fixed_batch is None else pair.prepared.fixed_batch)
-    unchanged = pair.baseline is pair.result
+    found = _measured(decided, pair, data, judging)
     return GraphReport(
         shipped=decided.plan.ship,
         shipped_reason=decided.reason,
@@ -241,14 +379,13 @@ def _graph_report(decided: Decided, pair: Pair, data: DataSplit) -> GraphReport:
         else "the folded graph in float",
         parity=pair.prepared.parity,
         candidates=decided.candidates,
-        latency=() if unchanged else measure_latency(pair),
-        latency_reason="the graph was not changed" if unchanged else None,
-        quality=() if data.quality is None else measure_quality(pair, data.quality, data.words),
-        quality_reason="no data to measure on: pass --eval or --calib"
-        if data.quality is None
-        else None,
-        memory=None if unchanged else measure_memory(pair),
-        memory_reason="the graph was not changed" if unchanged else None,
+        budget=found.budget,
+        latency=found.latency,
+        latency_reason=found.latency_reason,
+        quality=found.quality,
+        quality_reason=found.quality_reason,
+        memory=found.memory,
+        memory_reason=found.memory_reason,
         baseline_size=size(pair.original, decided.captured, feeds),
         result_size=size(pair.result, decided.shipped, feeds),
         placement=placement(pair.target, pair.result),
@@ -264,7 +401,11 @@ def _inputs(model: object, calibration: object, evaluation: object, recipe: Reci
 
 
 def _notices(
-    prepared: Prepared, decided: Decided, data: DataSplit, graph: GraphReport
+    prepared: Prepared,
+    decided: Decided,
+    data: DataSplit,
+    graph: GraphReport,
+    judging: Judging | None,
 ) -> tuple[str, ...]:
     """What the user should know, from every stage, each once."""
     stages = (*prepared.records, *decided.records)
@@ -277,7 +418,8 @@ def _notices(
             "the labels were not used: they do not fit the first output as class numbers or as "
             "values; quality is of the outputs against the original's"
         )
-    return tuple(dict.fromkeys([*data.notices, *said]))
+    before = () if judging is None else judging.notices
+    return tuple(dict.fromkeys([*before, *data.notices, *said]))
 
 
 def _files(directory: Path, artifact: Artifact) -> dict[str, str]:

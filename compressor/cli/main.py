@@ -8,6 +8,7 @@ import click
 
 from compressor.cli.failures import shown
 from compressor.cli.options import (
+    BUDGET,
     DATA,
     LOADING,
     MEASURING,
@@ -75,6 +76,7 @@ def cli() -> None:
 @DATA
 @LOADING
 @MEASURING
+@BUDGET
 @SHOWING
 def run(model: str, **flags: Any) -> None:
     """Compress a trained MODEL for its runtime: fold, quantize to calibrated INT8, measure, report.
@@ -141,6 +143,7 @@ def targets(as_json: bool) -> None:
 @DATA
 @LOADING
 @MEASURING
+@BUDGET
 def recipe(**flags: Any) -> None:
     """Print a documented TOML recipe; flags given here are filled in."""
     from compressor.recipe import load_recipe, to_toml  # noqa: PLC0415 - keeps --help quick
