@@ -2,29 +2,23 @@
 
 import tempfile
 import time
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import onnx_ir as ir
 
-from calibration.dataset import CalibrationSet
 from compressor.bench import Bench
+from compressor.division import DataSplit, divided_for_budget, split_data
 from compressor.environment import environment
-from compressor.errors import DataError, RecipeError, TargetError
+from compressor.errors import RecipeError, TargetError
 from compressor.evaluation.metrics import find_metric
-from compressor.evaluation.quality import summarized
-from compressor.evaluation.results import LatencyResult, MemoryResult, QualityResult
 from compressor.judging import Judging
 from compressor.measure import (
     Pair,
-    measure_latency,
-    measure_memory,
-    measure_scores,
     placement,
     size,
 )
+from compressor.outcome import measured
 from compressor.output import prepare as prepare_output
 from compressor.output import write_manifest, written_aside
 from compressor.plan import Plan
@@ -32,15 +26,12 @@ from compressor.prepare import Prepared, prepare
 from compressor.progress import SILENT, Progress
 from compressor.recipe import Recipe
 from compressor.report.html import render_html
-from compressor.report.schema import BudgetResult, DataUse, GraphReport, Report
+from compressor.report.schema import GraphReport, Report
 from compressor.search import Decided, decide, replay
 from exporters.base import Artifact, Target, find_target
 
 GRAPH = "model"
 """The name of the only graph of a single model; reports and plans are keyed by graph."""
-
-HOLDOUT = 0.2
-"""Share of the calibration samples kept out of calibration when there is no evaluation data."""
 
 
 def compress(  # noqa: PLR0913 - the front door: all but the model is optional and named
@@ -104,9 +95,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         progress=progress,
     )
     data = split_data(prepared, recipe.seed)
-    judging = _judging(prepared, data, recipe, backend, progress)
-    if judging is not None:
-        data = replace(data, quality=judging.confirm, search=judging.search)
+    data, judging = divided_for_budget(prepared, data, recipe, backend, progress)
     with tempfile.TemporaryDirectory(prefix="compressor-") as scratch:
         bench = Bench(prepared, recipe, backend, progress)
         if replayed is None:
@@ -145,71 +134,6 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     return report
 
 
-@dataclass(frozen=True)
-class DataSplit:
-    """Which samples serve which purpose.
-
-    Attributes:
-        calibration: What ranges are taken from.
-        quality: What judges; no decision sees it.
-        words: Which data judges, in words.
-        fingerprint: Of the calibration data.
-        notices: What the user should know about it.
-        share: What part of the samples that the user passed `quality` is.
-        search: With a budget, what candidates are compared on; no part of `quality`.
-    """
-
-    calibration: CalibrationSet | None
-    quality: CalibrationSet | None
-    words: str = ""
-    fingerprint: str | None = None
-    notices: tuple[str, ...] = ()
-    share: float = 1.0
-    search: CalibrationSet | None = None
-
-    @property
-    def uses(self) -> tuple[DataUse, ...]:
-        """The same, for the report."""
-        confirm: Literal["confirm"] | None = None if self.search is None else "confirm"
-        found = (
-            _use("calibration", self.calibration),
-            _use("evaluation", self.search, "search"),
-            _use("evaluation", self.quality, confirm),
-        )
-        return tuple(use for use in found if use is not None)
-
-
-def _use(
-    role: Literal["calibration", "evaluation"],
-    data: CalibrationSet | None,
-    purpose: Literal["search", "confirm"] | None = None,
-) -> DataUse | None:
-    if data is None:
-        return None
-    return DataUse(
-        role=role,
-        description=data.description,
-        samples=len(data),
-        fingerprint=data.fingerprint(),
-        purpose=purpose,
-    )
-
-
-def split_data(prepared: Prepared, seed: int) -> DataSplit:
-    """Evaluation data judges when there is any; else calibration samples are held out."""
-    calib, evaluation = prepared.calibration, prepared.evaluation
-    if calib is None:
-        return DataSplit(None, evaluation, "evaluation data")
-    if evaluation is not None:
-        return DataSplit(calib, evaluation, "evaluation data", calib.fingerprint())
-    if len(calib) < 2:
-        notice = ("one calibration sample cannot both calibrate and judge; pass --eval",)
-        return DataSplit(calib, None, "", calib.fingerprint(), notice)
-    used, held_out = calib.split(1 - HOLDOUT, seed)
-    words = "calibration samples not used to calibrate"
-    return DataSplit(used, held_out, words, used.fingerprint(), share=HOLDOUT)
-
-
 def _check_budget(recipe: Recipe) -> None:
     """Refuse at once what could only be found out after the work.
 
@@ -222,32 +146,6 @@ def _check_budget(recipe: Recipe) -> None:
             "--budget and --time-budget belong to a quality budget, and there is none",
             hint="Add one, such as --max-drop 1%.",
         )
-
-
-def _judging(
-    prepared: Prepared, data: DataSplit, recipe: Recipe, target: Target, progress: Progress
-) -> Judging | None:
-    """Divide what judges into search and confirm, and say what it can prove.
-
-    Raises:
-        DataError: A budget was asked for and there is nothing to judge on.
-        RecipeError: The budget means nothing in the metric.
-    """
-    budget = recipe.budget.allowed
-    if budget is None:
-        return None
-    if data.quality is None:
-        raise DataError(
-            f"the budget of {budget.asked} needs samples to judge on",
-            hint="Pass --eval with labels, or --calib: a fifth of it is held out then.",
-        )
-    search, confirm = data.quality.split(0.5, recipe.seed)
-    judging = Judging(budget, recipe, search, confirm, data.words, data.share / 2)
-    with progress.stage("measure the original"):
-        judging = judging.announced(prepared, target)
-    for notice in judging.notices:
-        progress.notice(notice)
-    return judging
 
 
 def available_target(name: str) -> Target:
@@ -304,73 +202,11 @@ def _built(decided: Decided, artifact: Artifact, bench: Bench, scratch: Path) ->
     )
 
 
-@dataclass(frozen=True)
-class Measurements:
-    """What is measured of the finished result, or why it was not."""
-
-    latency: tuple[LatencyResult, ...] = ()
-    latency_reason: str | None = None
-    quality: tuple[QualityResult, ...] = ()
-    quality_reason: str | None = None
-    memory: MemoryResult | None = None
-    memory_reason: str | None = None
-    budget: BudgetResult | None = None
-
-
-def _measured(
-    decided: Decided, pair: Pair, data: DataSplit, judging: Judging | None
-) -> Measurements:
-    """Quality first: with a budget it is what the run is for.
-
-    Raises:
-        KeyboardInterrupt: There is no budget, and so no best so far to write.
-    """
-    if judging is not None and decided.interrupted:
-        return _unmeasured(judging)
-    try:
-        return _measure(decided, pair, data, judging)
-    except KeyboardInterrupt:
-        if judging is None:
-            raise
-        return _unmeasured(judging)
-
-
-def _measure(
-    decided: Decided, pair: Pair, data: DataSplit, judging: Judging | None
-) -> Measurements:
-    scored = () if data.quality is None else measure_scores(pair, data.quality)
-    unchanged = "the graph was not changed" if pair.baseline is pair.result else None
-    budget = None
-    if judging is not None:
-        is_float = decided.plan.ship == "float"
-        budget = judging.confirmed(*scored[0], is_float=is_float)
-    no_data = "no data to measure on: pass --eval or --calib" if data.quality is None else None
-    return Measurements(
-        latency=() if unchanged else measure_latency(pair),
-        latency_reason=unchanged,
-        quality=tuple(
-            summarized(metric, scores, data_words=data.words, seed=pair.recipe.seed)
-            for metric, scores in scored
-        ),
-        quality_reason=no_data,
-        memory=None if unchanged else measure_memory(pair),
-        memory_reason=unchanged,
-        budget=budget,
-    )
-
-
-def _unmeasured(judging: Judging) -> Measurements:
-    why = "the run was interrupted"
-    return Measurements(
-        latency_reason=why, quality_reason=why, memory_reason=why, budget=judging.unconfirmed()
-    )
-
-
 def _graph_report(
     decided: Decided, pair: Pair, data: DataSplit, judging: Judging | None
 ) -> GraphReport:
     feeds = pair.feeds(1 if pair.prepared.fixed_batch is None else pair.prepared.fixed_batch)
-    found = _measured(decided, pair, data, judging)
+    found = measured(decided, pair, data, judging)
     return GraphReport(
         shipped=decided.plan.ship,
         shipped_reason=decided.reason,
