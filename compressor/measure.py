@@ -1,6 +1,7 @@
 """Measures a built result against the original: speed, quality, memory, size."""
 
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -10,7 +11,8 @@ from calibration.dataset import CalibrationSet
 from compressor.evaluation.latency import compare_latency
 from compressor.evaluation.memory import compare_memory
 from compressor.evaluation.metrics import default_metrics, find_metric
-from compressor.evaluation.quality import compare_quality
+from compressor.evaluation.metrics.base import BASELINE, RESULT, Metric, Scores
+from compressor.evaluation.quality import summarized
 from compressor.evaluation.results import (
     LatencyConfig,
     LatencyResult,
@@ -19,7 +21,7 @@ from compressor.evaluation.results import (
     Size,
 )
 from compressor.graph.cost import macs, parameters
-from compressor.graph.tensors import Arrays
+from compressor.graph.tensors import Arrays, TensorSpec
 from compressor.prepare import Prepared
 from compressor.progress import Progress
 from compressor.recipe import Recipe
@@ -104,40 +106,42 @@ def measure_memory(pair: Pair) -> MemoryResult:
         )
 
 
-def measure_quality(pair: Pair, data: CalibrationSet, words: str) -> tuple[QualityResult, ...]:
-    """The metric asked for, or the one that fits the data, on original and result.
+def measure_scores(pair: Pair, data: CalibrationSet) -> tuple[tuple[Metric, Scores], ...]:
+    """The metric asked for, or those that fit the data, on original and result.
 
     Args:
         pair: The models.
         data: Samples that no decision has seen.
-        words: Which data that is, for the report.
 
     Raises:
         DataError: The metric needs labels that the data does not have.
     """
-    recipe = pair.recipe
     with pair.progress.stage("measure quality"), ExitStack() as stack:
         original, result = (
             stack.enter_context(pair.target.open(built.model, threads=0, timed=False))
             for built in (pair.original, pair.result)
         )
-        metrics = (
-            default_metrics(data, original.outputs)
-            if recipe.measure.metric is None
-            else (find_metric(recipe.measure.metric),)
-        )
-        return tuple(
-            compare_quality(
-                metric,
-                original,
-                result,
-                data,
-                batch=pair.prepared.fixed_batch or recipe.quantize.batch,
-                data_words=words,
-                seed=recipe.seed,
-            )
-            for metric in metrics
-        )
+        runners = {BASELINE: original, RESULT: result}
+        batch = pair.prepared.fixed_batch or pair.recipe.quantize.batch
+        metrics = metrics_for(pair.recipe, data, original.outputs)
+        return tuple((metric, metric.evaluate(runners, data, batch)) for metric in metrics)
+
+
+def measure_quality(pair: Pair, data: CalibrationSet, words: str) -> tuple[QualityResult, ...]:
+    """`measure_scores`, told; `words` say which data it is, for the report."""
+    return tuple(
+        summarized(metric, scores, data_words=words, seed=pair.recipe.seed)
+        for metric, scores in measure_scores(pair, data)
+    )
+
+
+def metrics_for(
+    recipe: Recipe, data: CalibrationSet, outputs: Sequence[TensorSpec]
+) -> tuple[Metric, ...]:
+    """The metric that the recipe names, or those that fit data and outputs; the first decides."""
+    if recipe.measure.metric is None:
+        return default_metrics(data, outputs)
+    return (find_metric(recipe.measure.metric),)
 
 
 def size(built: Artifact, model: ir.Model, feeds: Arrays) -> Size:

@@ -2,25 +2,24 @@
 
 import tempfile
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import onnx_ir as ir
 
-from calibration.dataset import CalibrationSet
 from calibration.stats import CalibrationStats
+from compressor.bench import Bench
+from compressor.division import DataSplit, divided_for_budget, split_data
 from compressor.environment import environment
 from compressor.errors import RecipeError, TargetError
 from compressor.evaluation.metrics import find_metric
+from compressor.judging import Judging
 from compressor.measure import (
     Pair,
-    measure_latency,
-    measure_memory,
-    measure_quality,
     placement,
     size,
 )
+from compressor.outcome import measured
 from compressor.output import prepare as prepare_output
 from compressor.output import write_manifest, written_aside
 from compressor.plan import Plan
@@ -28,15 +27,12 @@ from compressor.prepare import Prepared, prepare
 from compressor.progress import SILENT, Progress
 from compressor.recipe import Recipe
 from compressor.report.html import render_html
-from compressor.report.schema import DataUse, GraphReport, Report
-from compressor.search import Bench, Decided, decide, replay
+from compressor.report.schema import GraphReport, Report
+from compressor.search import Decided, decide, replay
 from exporters.base import Artifact, Target, find_target
 
 GRAPH = "model"
 """The name of the only graph of a single model; reports and plans are keyed by graph."""
-
-HOLDOUT = 0.2
-"""Share of the calibration samples kept out of calibration when there is no evaluation data."""
 
 
 def compress(  # noqa: PLR0913 - the front door: all but the model is optional and named
@@ -70,10 +66,15 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         command: The command line, for the report.
 
     Returns:
-        The report, which was also written as `report.json` and `report.html`.
+        The report, which was also written as `report.json` and `report.html`. Where a budget was
+        asked for, `report.graphs["model"].budget.met` says whether it was kept: a result that
+        was refused is written all the same, and no exception is raised, so that the best is of
+        use. The command line ends with 3 then.
 
     Raises:
         CompressorError: Its subclasses tell what was wrong; an earlier result is untouched.
+        KeyboardInterrupt: Where a budget was asked for and something had kept it so far, that
+            was written, marked as interrupted and not confirmed; else nothing was.
     """
     started = time.perf_counter()
     recipe = _recipe(recipe, target)
@@ -82,6 +83,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     if replayed is not None and (replayed.target != backend.name or GRAPH not in replayed.graphs):
         raise RecipeError(f"the plan is for target {replayed.target!r}, not {backend.name!r}")
     directory = _directory(model, recipe, output)
+    _check_budget(recipe)
     if recipe.measure.metric is not None:
         find_metric(recipe.measure.metric)  # a misspelt name must not cost the whole run
     prepare_output(directory, force=force, inputs=_inputs(model, calibration, evaluation, recipe))
@@ -95,16 +97,17 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         progress=progress,
     )
     data = split_data(prepared, recipe.seed, stats)
+    data, judging = divided_for_budget(prepared, data, recipe, backend, progress)
     with tempfile.TemporaryDirectory(prefix="compressor-") as scratch:
         bench = Bench(prepared, recipe, backend, progress)
         if replayed is None:
-            decided = decide(bench, data.calibration, stats)
+            decided = decide(bench, data.calibration, stats, judging)
         else:
             decided = replay(bench, replayed.graphs[GRAPH])
         with written_aside(directory) as folder:
             artifact = backend.build(decided.shipped, folder)
             pair = _built(decided, artifact, bench, Path(scratch))
-            graph = _graph_report(decided, pair, data)
+            graph = _graph_report(decided, pair, data, judging)
             report = Report(
                 source=prepared.name,
                 target=backend.name,
@@ -116,7 +119,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
                 data=data.uses,
                 graphs={GRAPH: graph},
                 stages=(*prepared.records, *decided.records),
-                notices=_notices(prepared, decided, data, graph),
+                notices=_notices(prepared, decided, data, graph, judging, recipe.measure.metric),
                 environment=environment(),
             )
             made = Plan(
@@ -126,65 +129,25 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
                 graphs={GRAPH: decided.plan},
             )
             _write(folder, made, report, recipe)
+    if graph.budget is not None and graph.budget.interrupted:
+        raise KeyboardInterrupt(
+            f"interrupted: the best so far was written to {directory}, not confirmed"
+        )
     return report
 
 
-@dataclass(frozen=True)
-class DataSplit:
-    """Which samples serve which purpose.
+def _check_budget(recipe: Recipe) -> None:
+    """Refuse at once what could only be found out after the work.
 
-    Attributes:
-        calibration: What ranges are taken from.
-        quality: What judges; no decision sees it.
-        words: Which data judges, in words.
-        fingerprint: Of the calibration data.
-        notices: What the user should know about it.
-        quality_reason: Why nothing judges, when nothing does.
+    Raises:
+        RecipeError: How to accept or how long to search is given without a budget.
     """
-
-    calibration: CalibrationSet | None
-    quality: CalibrationSet | None
-    words: str = ""
-    fingerprint: str | None = None
-    notices: tuple[str, ...] = ()
-    quality_reason: str = "no data to measure on: pass --eval or --calib"
-
-    @property
-    def uses(self) -> tuple[DataUse, ...]:
-        """The same, for the report."""
-        used = (("calibration", self.calibration), ("evaluation", self.quality))
-        return tuple(
-            DataUse(
-                role=role,
-                description=data.description,
-                samples=len(data),
-                fingerprint=data.fingerprint(),
-            )
-            for role, data in used
-            if data is not None
+    budget = recipe.budget
+    if budget.max_drop is None and (budget.time is not None or budget.accept != "bound"):
+        raise RecipeError(
+            "--budget and --time-budget belong to a quality budget, and there is none",
+            hint="Add one, such as --max-drop 1%.",
         )
-
-
-def split_data(prepared: Prepared, seed: int, stats: CalibrationStats | None = None) -> DataSplit:
-    """Evaluation data judges when there is any; else calibration samples are held out.
-
-    With statistics that were collected earlier none can be: they may be of these very samples.
-    """
-    calib, evaluation = prepared.calibration, prepared.evaluation
-    if stats is not None:
-        notices = ("the ranges come from statistics that were collected earlier (--stats)",)
-        reason = "the statistics may be of the calibration data, which cannot judge: pass --eval"
-        return DataSplit(calib, evaluation, "evaluation data", stats.data, notices, reason)
-    if calib is None:
-        return DataSplit(None, evaluation, "evaluation data")
-    if evaluation is not None:
-        return DataSplit(calib, evaluation, "evaluation data", calib.fingerprint())
-    if len(calib) < 2:
-        notice = ("one calibration sample cannot both calibrate and judge; pass --eval",)
-        return DataSplit(calib, None, "", calib.fingerprint(), notice)
-    used, held_out = calib.split(1 - HOLDOUT, seed)
-    words = "calibration samples not used to calibrate"
-    return DataSplit(used, held_out, words, used.fingerprint())
 
 
 def available_target(name: str) -> Target:
@@ -241,9 +204,11 @@ def _built(decided: Decided, artifact: Artifact, bench: Bench, scratch: Path) ->
     )
 
 
-def _graph_report(decided: Decided, pair: Pair, data: DataSplit) -> GraphReport:
+def _graph_report(
+    decided: Decided, pair: Pair, data: DataSplit, judging: Judging | None
+) -> GraphReport:
     feeds = pair.feeds(1 if pair.prepared.fixed_batch is None else pair.prepared.fixed_batch)
-    unchanged = pair.baseline is pair.result
+    found = measured(decided, pair, data, judging)
     return GraphReport(
         shipped=decided.plan.ship,
         shipped_reason=decided.reason,
@@ -252,12 +217,13 @@ def _graph_report(decided: Decided, pair: Pair, data: DataSplit) -> GraphReport:
         else "the folded graph in float",
         parity=pair.prepared.parity,
         candidates=decided.candidates,
-        latency=() if unchanged else measure_latency(pair),
-        latency_reason="the graph was not changed" if unchanged else None,
-        quality=() if data.quality is None else measure_quality(pair, data.quality, data.words),
-        quality_reason=data.quality_reason if data.quality is None else None,
-        memory=None if unchanged else measure_memory(pair),
-        memory_reason="the graph was not changed" if unchanged else None,
+        budget=found.budget,
+        latency=found.latency,
+        latency_reason=found.latency_reason,
+        quality=found.quality,
+        quality_reason=found.quality_reason,
+        memory=found.memory,
+        memory_reason=found.memory_reason,
         baseline_size=size(pair.original, decided.captured, feeds),
         result_size=size(pair.result, decided.shipped, feeds),
         placement=placement(pair.target, pair.result),
@@ -273,7 +239,12 @@ def _inputs(model: object, calibration: object, evaluation: object, recipe: Reci
 
 
 def _notices(
-    prepared: Prepared, decided: Decided, data: DataSplit, graph: GraphReport
+    prepared: Prepared,
+    decided: Decided,
+    data: DataSplit,
+    graph: GraphReport,
+    judging: Judging | None,
+    metric: str | None,
 ) -> tuple[str, ...]:
     """What the user should know, from every stage, each once."""
     stages = (*prepared.records, *decided.records)
@@ -281,12 +252,14 @@ def _notices(
     if graph.latency and not prepared.feeds_are_real:
         said.append("no data was given: latency is of random inputs")
     relative = bool(graph.quality) and graph.quality[0].reference == "original"
-    if relative and data.quality is not None and data.quality.has_labels:
+    labelled = data.quality is not None and data.quality.has_labels
+    if relative and labelled and metric is None:
         said.append(
             "the labels were not used: they do not fit the first output as class numbers or as "
             "values; quality is of the outputs against the original's"
         )
-    return tuple(dict.fromkeys([*data.notices, *said]))
+    before = () if judging is None else judging.notices
+    return tuple(dict.fromkeys([*before, *data.notices, *said]))
 
 
 def _files(directory: Path, artifact: Artifact) -> dict[str, str]:

@@ -29,6 +29,10 @@ class Progress(Protocol):
         """
         ...
 
+    def notice(self, text: str) -> None:
+        """Say something at once that the user may want to act on before the run ends."""
+        ...
+
 
 class Silent:
     """The `Progress` of a library call: nothing is shown."""
@@ -36,6 +40,9 @@ class Silent:
     def stage(self, name: str, total: int | None = None) -> AbstractContextManager[Advance]:
         """Do nothing but satisfy the protocol."""
         return nullcontext(_ignore)
+
+    def notice(self, text: str) -> None:
+        """The report says it, too."""
 
 
 def _ignore(units: int) -> None:

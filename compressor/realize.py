@@ -6,7 +6,7 @@ from compressor.errors import RecipeError
 from compressor.graph.fingerprint import fingerprint
 from compressor.plan import GraphPlan
 from compressor.quantization.static import quantize_static
-from exporters.base import Target
+from exporters.base import QuantPolicy, Target
 
 
 def baseline_graph(captured: ir.Model, folded: ir.Model, plan: GraphPlan) -> ir.Model:
@@ -27,11 +27,19 @@ def realize(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Model:
     """
     if plan.ship == "float":
         return baseline
-    policy = target.policy(plan.cpu).with_schemes(
-        activation=plan.activation, symmetric=plan.symmetric, granularity=plan.granularity
-    )
     return quantize_static(
-        baseline, plan.integer, plan.ranges, policy, weight_bits=plan.weight_bits
+        baseline,
+        plan.integer,
+        plan.ranges,
+        planned_policy(plan, target),
+        weight_bits=plan.weight_bits,
+    )
+
+
+def planned_policy(plan: GraphPlan, target: Target) -> QuantPolicy:
+    """The target's policy with the schemes that the plan decided on."""
+    return target.policy(plan.cpu).with_schemes(
+        activation=plan.activation, symmetric=plan.symmetric, granularity=plan.granularity
     )
 
 

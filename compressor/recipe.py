@@ -5,9 +5,10 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, field_validator
 
 from calibration.preprocess import Preprocess
+from compressor.budget import Budget, parse_budget, parse_duration
 from compressor.errors import RecipeError
 
 Positive = Annotated[int, Field(gt=0)]
@@ -96,6 +97,44 @@ class MeasureOptions(Section):
     )
 
 
+class BudgetOptions(Section):
+    """How much quality may be lost, in the metric of [measure]."""
+
+    max_drop: str | None = Field(
+        None, description="1% of the original's value, or 0.5pt: in the metric's unit or points."
+    )
+    accept: Literal["bound", "point"] = Field(
+        "bound", description="bound: a 95 % bound must hold it; point: the measured value."
+    )
+    time: str | None = Field(
+        None, description="Search for at most so long, 90s, 10m or 1.5h; then the best so far."
+    )
+
+    @property
+    def allowed(self) -> Budget | None:
+        """The budget, if there is one."""
+        return None if self.max_drop is None else parse_budget(self.max_drop)
+
+    @property
+    def seconds(self) -> float | None:
+        """The time for the search, if it is limited."""
+        return None if self.time is None else parse_duration(self.time)
+
+    @field_validator("max_drop")
+    @classmethod
+    def _is_a_budget(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_budget(text)
+        return text
+
+    @field_validator("time")
+    @classmethod
+    def _is_a_duration(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_duration(text)
+        return text
+
+
 class Recipe(Section):
     """What is asked for, whole. `compress recipe` prints it as documented TOML."""
 
@@ -105,6 +144,7 @@ class Recipe(Section):
     data: DataOptions = DataOptions()
     quantize: QuantizeOptions = QuantizeOptions()
     measure: MeasureOptions = MeasureOptions()
+    budget: BudgetOptions = BudgetOptions()
     output: Path | None = Field(
         None, description="Output folder; default: the checkpoint's name with -TARGET."
     )

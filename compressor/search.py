@@ -9,20 +9,19 @@ import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
 from calibration.stats import CalibrationStats
-from compressor.evaluation.latency import compare_latency
-from compressor.evaluation.results import LatencyConfig, LatencyResult
+from compressor.bench import Bench
+from compressor.evaluation.results import LatencyResult
 from compressor.folding import fold
 from compressor.graph.fingerprint import fingerprint
-from compressor.measure import configurations
+from compressor.judging import Judging
 from compressor.plan import GraphPlan
-from compressor.prepare import Prepared
-from compressor.progress import Progress
 from compressor.quantization.static import CalibrationOptions, StaticChoice, calibrate
 from compressor.realize import baseline_graph, realize, require_same_graph
-from compressor.recipe import QuantizeOptions, Recipe
+from compressor.recipe import QuantizeOptions
 from compressor.records import Decision, StageRecord
 from compressor.report.format import configuration, ratio, ratio_interval
 from compressor.report.schema import Candidate
+from compressor.stepping import SAMPLE, Stepping, Trial
 from exporters.base import QuantPolicy, Target
 
 
@@ -39,6 +38,7 @@ class Decided:
         float_reasons: Node → why it stayed float.
         records: One a stage.
         candidates: What could have shipped, with the figures that decided.
+        interrupted: Whether the user ended the search: this is the best so far, not confirmed.
     """
 
     captured: ir.Model
@@ -49,43 +49,14 @@ class Decided:
     float_reasons: dict[str, str]
     records: tuple[StageRecord, ...]
     candidates: tuple[Candidate, ...] = ()
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What a decision about speed needs: the model, the target, and how to measure."""
-
-    prepared: Prepared
-    recipe: Recipe
-    target: Target
-    progress: Progress
-
-    @property
-    def deciding(self) -> LatencyConfig:
-        """The deciding configuration; a batch that the graph has baked in goes before it."""
-        return configurations(self.recipe, self.prepared.fixed_batch)[0]
-
-    def race(self, baseline: ir.Model, challenger: ir.Model, *, seconds: float) -> LatencyResult:
-        """Both models in turn, in the deciding configuration."""
-        feeds = self.prepared.feeds(self.deciding.batch, self.recipe.seed)
-        threads = self.deciding.threads
-        with (
-            self.target.open(baseline, threads=threads) as slow,
-            self.target.open(challenger, threads=threads) as quick,
-        ):
-            return compare_latency(
-                slow,
-                quick,
-                feeds,
-                self.deciding,
-                deciding=True,
-                seconds=seconds,
-                seed=self.recipe.seed,
-            )
+    interrupted: bool = False
 
 
 def decide(
-    bench: Bench, data: CalibrationSet | None, stats: CalibrationStats | None = None
+    bench: Bench,
+    data: CalibrationSet | None,
+    stats: CalibrationStats | None = None,
+    judging: Judging | None = None,
 ) -> Decided:
     """Fold, choose the faster float graph as the baseline, quantize it, keep that if it pays.
 
@@ -93,9 +64,11 @@ def decide(
         bench: The captured graph and how to measure.
         data: Calibration samples.
         stats: What was collected from such samples earlier. Without either the graph stays float.
+        judging: The quality budget; None accepts any quality.
 
     Raises:
         DataError: The statistics are of another graph.
+        KeyboardInterrupt: Before there was a best so far.
     """
     captured = bench.prepared.model
     folded, folding = _fold(bench)
@@ -120,7 +93,7 @@ def decide(
     if data is None and stats is None:
         reason = "nothing was quantized: INT8 needs calibration data (--calib DATA)"
         return replace(undecided, reason=reason)
-    return _quantize(bench, undecided, data, stats)
+    return _quantize(bench, undecided, data, stats, judging)
 
 
 def replay(bench: Bench, plan: GraphPlan) -> Decided:
@@ -194,7 +167,11 @@ def policy_of(target: Target, options: QuantizeOptions) -> QuantPolicy:
 
 
 def _quantize(
-    bench: Bench, undecided: Decided, data: CalibrationSet | None, stats: CalibrationStats | None
+    bench: Bench,
+    undecided: Decided,
+    data: CalibrationSet | None,
+    stats: CalibrationStats | None,
+    judging: Judging | None,
 ) -> Decided:
     """Calibrate, realize INT8, and keep it where it is faster in the deciding configuration."""
     options = bench.recipe.quantize
@@ -232,6 +209,10 @@ def _quantize(
             "ranges": dict(chosen.ranges),
         }
     )
+    if judging is not None:
+        sample = (judging.search if data is None else data).take(SAMPLE)
+        search = Stepping(bench, judging, undecided.baseline, plan, sample)
+        return _within_budget(search, decided, search.run())
     started = time.perf_counter()
     with bench.progress.stage("quantize"):
         quantized = realize(undecided.baseline, plan, bench.target)
@@ -244,6 +225,64 @@ def _quantize(
         decided, reason=reason, records=(*decided.records, record), candidates=(candidate,)
     )
     return replace(decided, shipped=quantized, plan=plan) if kept else decided
+
+
+def _within_budget(search: Stepping, undecided: Decided, record: StageRecord) -> Decided:
+    """What the search found, if it is faster than float; else float."""
+    best, bench = search.best, search.bench
+    decided = replace(
+        undecided,
+        records=(*undecided.records, record),
+        candidates=tuple(
+            trial.candidate(shipped=search.interrupted and trial is best) for trial in search.trials
+        ),
+        interrupted=search.interrupted,
+    )
+    if best is None:
+        ended = f"{search.ended} before" if search.ended else "in the search,"
+        return replace(decided, reason=f"{ended} no INT8 graph kept the budget: float ships")
+    quantized = realize(undecided.baseline, best.plan, bench.target)
+    reasons = undecided.float_reasons | dict.fromkeys(
+        best.floats, "as integer it cost more quality than the budget allows"
+    )
+    chosen = replace(decided, shipped=quantized, plan=best.plan, float_reasons=reasons)
+    if search.interrupted:
+        return replace(chosen, reason=f"{best.name}: the best so far when it was interrupted")
+    started = time.perf_counter()
+    try:
+        with bench.progress.stage("decide"):
+            race = bench.race(undecided.baseline, quantized, seconds=bench.recipe.measure.seconds)
+    except KeyboardInterrupt:
+        reason = f"{best.name}: interrupted before its speed was compared"
+        return replace(chosen, reason=reason, interrupted=True)
+    kept, reason = _verdict(race, keep_slower=bench.recipe.quantize.keep_slower)
+    raced = replace(
+        chosen if kept else decided,
+        reason=reason,
+        candidates=_with_race(search.trials, best, race, kept, reason),
+    )
+    decision = Decision(subject=best.name, verdict="kept" if kept else "reverted", reason=reason)
+    compared = StageRecord(
+        name="compare speed",
+        seconds=time.perf_counter() - started,
+        parameters={"ratio": race.ratio, "rounds": race.rounds},
+        decisions=(decision,),
+    )
+    return replace(raced, records=(*raced.records, compared))
+
+
+def _with_race(
+    trials: list[Trial], best: Trial, race: LatencyResult, kept: bool, reason: str
+) -> tuple[Candidate, ...]:
+    """All that was tried, the chosen one with its speed."""
+    shown = []
+    for trial in trials:
+        candidate = trial.candidate(shipped=kept and trial is best)
+        if trial is best:
+            told = f"{trial.reason}; {reason}"
+            candidate = candidate.model_copy(update={"latency": race, "reason": told})
+        shown.append(candidate)
+    return tuple(shown)
 
 
 def _verdict(race: LatencyResult, *, keep_slower: bool) -> tuple[bool, str]:

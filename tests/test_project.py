@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -137,3 +138,40 @@ def test_deployment_makefile_follows_folders_and_functions(project: Path) -> Non
         assert "Nothing to be done" in make(project, f"CALIB={calib}"), calib
         os.utime(file, (late + 9, late + 9))
         assert f"--calib {calib}" in make(project, "-n", f"CALIB={calib}")
+
+
+def test_deployment_makefile_tries_a_refused_result_again(project: Path) -> None:
+    failing = project / "compress"
+    failing.write_text(
+        "#!/bin/sh\nmkdir -p models/net-ort\ntouch models/net-ort/manifest.json\nexit 3\n"
+    )
+    failing.chmod(0o755)
+    command = ["make", "-f", "Makefile.deploy", "EVAL=", "COMPRESS=./compress"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "Error 3" in done.stderr
+    assert (project / "models" / "net-ort" / "manifest.json").exists()
+    assert "compressor models/net.onnx" in make(project, "-n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to a group")
+def test_deployment_makefile_keeps_what_an_interrupted_run_wrote(project: Path) -> None:
+    slow = project / "compress"
+    slow.write_text(
+        "#!/bin/sh\nmkdir -p models/net-ort\n"
+        "trap 'touch models/net-ort/manifest.json; exit 130' INT\n"
+        "touch started\nwhile :; do sleep 0.05; done\n"
+    )
+    slow.chmod(0o755)
+    command = ["make", "-f", "Makefile.deploy", "EVAL=", "COMPRESS=./compress"]
+    with subprocess.Popen(
+        command, cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as running:  # fmt: skip
+        deadline = time.monotonic() + 20
+        while not (project / "started").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.killpg(running.pid, signal.SIGINT)
+        running.wait(timeout=20)
+    assert (project / "models" / "net-ort" / "manifest.json").exists()
+    assert "compressor models/net.onnx" in make(project, "-n")

@@ -27,8 +27,8 @@ def shown(flags: Mapping[str, Any]) -> Iterator[None]:
         _trace(verbose)
         _say(error.message, error.hint)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _say("interrupted: an earlier result is untouched", None)
+    except KeyboardInterrupt as stop:
+        _say(str(stop) or "interrupted: an earlier result is untouched", None)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         sys.exit(0)  # the reader, head for one, has seen enough

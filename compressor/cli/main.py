@@ -9,6 +9,7 @@ import click
 
 from compressor.cli.failures import shown
 from compressor.cli.options import (
+    BUDGET,
     CALIBRATION,
     DATA,
     LOADING,
@@ -86,6 +87,7 @@ def cli() -> None:
 @CALIBRATION
 @LOADING
 @MEASURING
+@BUDGET
 @SHOWING
 def run(model: str, **flags: Any) -> None:
     """Compress a trained MODEL for its runtime: fold, quantize to calibrated INT8, measure, report.
@@ -196,6 +198,7 @@ def targets(as_json: bool) -> None:
 @CALIBRATION
 @LOADING
 @MEASURING
+@BUDGET
 def recipe(**flags: Any) -> None:
     """Print a documented TOML recipe; flags given here are filled in."""
     from compressor.recipe import load_recipe, to_toml  # noqa: PLC0415 - keeps --help quick

@@ -45,6 +45,9 @@ PLACES = {
     "threads": ("measure", "threads"),
     "metric": ("measure", "metric"),
     "measure_seconds": ("measure", "seconds"),
+    "max_drop": ("budget", "max_drop"),
+    "accept": ("budget", "accept"),
+    "time_budget": ("budget", "time"),
 }
 """Parameter of a command → place in the recipe."""
 
@@ -198,6 +201,21 @@ MEASURING: Decorator[Any] = apply(
         help="Time for the deciding measurement. [default: 4]",
     ),
     click.option("--seed", type=int, help="Seed of every random choice. [default: 0]"),
+)  # fmt: skip
+
+BUDGET: Decorator[Any] = apply(
+    click.option(
+        "--max-drop", metavar="LOSS",
+        help="Lose at most 1% of the original's value, or 0.5pt in the metric's unit; exit 3 else.",
+    ),
+    click.option(
+        "--budget", "accept", type=click.Choice(["bound", "point"]),
+        help="Accept by a 95 % bound or by the measured value. [default: bound]",
+    ),
+    click.option(
+        "--time-budget", metavar="TIME",
+        help="Search for at most 90s, 10m or 1.5h, then take the best so far.",
+    ),
 )  # fmt: skip
 
 SHOWING: Decorator[Any] = apply(

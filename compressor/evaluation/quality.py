@@ -40,6 +40,11 @@ def compare_quality(
         UsageError: The metric does not apply to the outputs.
     """
     scores = metric.evaluate({BASELINE: baseline, RESULT: result}, data, batch)
+    return summarized(metric, scores, data_words=data_words, seed=seed)
+
+
+def summarized(metric: Metric, scores: Scores, *, data_words: str, seed: int) -> QualityResult:
+    """What `compare_quality` tells, from scores that are there already."""
     before, after = (float(metric.aggregate(scores.units[name])) for name in (BASELINE, RESULT))
     comparable = np.isfinite(before) and np.isfinite(after)
     interval = _interval(metric, scores, seed) if comparable else None

@@ -12,7 +12,7 @@ gets slower than float:
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -66,6 +66,29 @@ def place(model: ir.Model, policy: QuantPolicy) -> Placement:
         if _has_kernel(node, policy) and _moves_floats(node) and _name(node) not in chosen:
             reasons.setdefault(_name(node), _neighbour_reason(node, chosen, policy))
     return Placement(tuple(_name(node) for node in nodes if _name(node) in chosen), reasons)
+
+
+def restricted(
+    model: ir.Model, integer: Collection[str], weighted: Collection[str], policy: QuantPolicy
+) -> tuple[str, ...]:
+    """The part of a placement that remains when only some of its weighted nodes stay integer.
+
+    What only moved values or added them between nodes that are float now leaves with those, so
+    that ranges of the whole placement serve every part of it.
+
+    Args:
+        model: The float graph.
+        integer: Names of a whole placement (`place`).
+        weighted: Names of its weighted nodes that stay.
+        policy: The target's policy.
+    """
+    nodes = list(model.graph)
+    kept = {_name(node) for node in nodes if node.op_type in policy.weighted} & set(weighted)
+    chosen = kept & set(integer)
+    _grow(nodes, chosen, policy)
+    chosen &= set(integer)
+    _shrink(nodes, chosen, policy)
+    return tuple(_name(node) for node in nodes if _name(node) in chosen)
 
 
 def quantized_values(

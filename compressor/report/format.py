@@ -172,6 +172,13 @@ def quality_interval(quality: QualityResult) -> str:
     return f"{_signed_quality(quality, low)}…{_signed_quality(quality, high)}"
 
 
+def loss_words(loss: float, unit: str) -> str:
+    """A loss in its metric's unit, a gain with a minus: `0.35 points`, `0.2 dB`, `0.0012`."""
+    if unit == "%":
+        return f"{fixed(loss, 2)} points"
+    return f"{significant(loss, 2)} {unit}".rstrip()
+
+
 def difference_unit(quality: QualityResult) -> str:
     """Differences of percentages are points; any other difference keeps its unit."""
     return "points" if quality.unit == "%" else quality.unit

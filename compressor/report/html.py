@@ -18,7 +18,15 @@ from compressor.report import format as fmt
 from compressor.report import plots
 from compressor.report.rows import Row, latency_row, memory_row, quality_rows, size_rows
 from compressor.report.schema import GraphReport, Report
-from compressor.report.verdict import headline, losses, shipped_name, speed_tone
+from compressor.report.verdict import (
+    Tone,
+    budget_tone,
+    budget_words,
+    headline,
+    losses,
+    shipped_name,
+    speed_tone,
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,8 @@ class GraphView:
     anchor: str
     graph: GraphReport
     headline: str
+    budget: str
+    budget_tone: Tone
     losses: tuple[str, ...]
     quality: tuple[Row, ...]
     sizes: tuple[Row, ...]
@@ -123,6 +133,8 @@ def _view(index: int, name: str, graph: GraphReport) -> GraphView:
         anchor=anchor,
         graph=graph,
         headline=headline(graph),
+        budget=budget_words(graph),
+        budget_tone=budget_tone(graph),
         losses=losses(graph),
         quality=quality_rows(graph),
         sizes=size_rows(graph),

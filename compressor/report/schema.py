@@ -44,6 +44,8 @@ class DataUse(Record):
     samples: int
     fingerprint: str | None = None
     """SHA-256 of the preprocessed content."""
+    purpose: Literal["search", "confirm"] | None = None
+    """With a budget: whether candidates were compared on it, or the chosen one confirmed."""
 
 
 class Candidate(Record):
@@ -81,6 +83,43 @@ class Measured(Record):
     result_size: Size
 
 
+class BudgetResult(Record):
+    """What became of the budget: a loss is a change for the worse, in the metric's unit.
+
+    Attributes:
+        asked: As it was asked for: "1%" is relative to `baseline`, "0.5pt" is absolute.
+        metric: What it is held in.
+        unit: Of that metric; losses of percentages are points.
+        accept: "bound" where `bound` decides, "point" where `point` does.
+        baseline: The original's value on the confirming samples.
+        allowed: The loss that is allowed.
+        point: The loss that was measured; negative is a gain.
+        bound: Its one-sided 95 % upper confidence bound.
+        met: Whether the result keeps the budget.
+        n: The confirming samples, which no decision has seen.
+        needed_n: How many of them would have confirmed the result, all else alike; None where
+            none would or none are needed.
+        method: How the bound was taken, in words.
+        reason: Why it is met or not, in one sentence.
+        interrupted: Whether the run was interrupted, so that nothing was confirmed.
+    """
+
+    asked: str
+    metric: str
+    unit: str
+    accept: Literal["bound", "point"]
+    baseline: float | None = None
+    allowed: float | None = None
+    point: float | None = None
+    bound: float | None = None
+    met: bool
+    n: int
+    needed_n: int | None = None
+    method: str
+    reason: str
+    interrupted: bool = False
+
+
 class GraphReport(Measured):
     """Everything about one graph of a job.
 
@@ -89,7 +128,9 @@ class GraphReport(Measured):
         shipped_reason: Why, in one sentence for the verdict's second line.
         baseline: What the latency of the result is measured against, in words. Quality and size
             are always compared with the original.
-        candidates: What was considered for shipping, in the order tried.
+        candidates: What was considered for shipping, in the order tried. Their quality is of the
+            samples that were searched on, not of those that confirm.
+        budget: What became of the budget; None where none was asked for.
         placement: By operator, in the graph as the runtime executes it.
         float_reasons: Node name → why it stayed float.
     """
@@ -99,6 +140,7 @@ class GraphReport(Measured):
     baseline: str = "the faster of the captured and the folded float graph"
     parity: tuple[Parity, ...] = ()
     candidates: tuple[Candidate, ...] = ()
+    budget: BudgetResult | None = None
     placement: tuple[NodePlacement, ...] = ()
     float_reasons: dict[str, str] = Field(default_factory=dict)
 

@@ -15,7 +15,7 @@ from compressor.report.schema import Comparison, GraphReport, Measured, Report
 from compressor.report.spoken import Speak, Spoken
 from compressor.report.terminal_profile import profile_table
 from compressor.report.terminal_progress import RichProgress
-from compressor.report.verdict import Tone, headline, losses
+from compressor.report.verdict import Tone, budget_tone, budget_words, headline, losses
 from compressor.report.verdict import summary as sentence_of
 
 __all__ = ["RichProgress", "comparison", "profile_table", "summary"]
@@ -58,6 +58,8 @@ def comparison(compared: Comparison) -> RenderableType:
 def _graph(graph: GraphReport, speak: Speak, name: str | None) -> Iterable[RenderableType]:
     if name is not None:
         yield Text(speak(name), style="bold underline")
+    if graph.budget is not None:
+        yield Text(speak(budget_words(graph)), style=f"bold {_STYLES[budget_tone(graph)]}")
     yield Text(speak(f"{headline(graph)}."), style="bold")
     yield Text(speak(fmt.sentence(graph.shipped_reason)))
     yield from _figures(graph, speak, ("before", "after"))

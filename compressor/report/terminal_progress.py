@@ -67,6 +67,10 @@ class RichProgress:
         if seconds >= SHORTEST_TOLD:
             self._console.print(Text(f"{name}: {fmt.seconds(seconds)}", style="dim"))
 
+    def notice(self, text: str) -> None:
+        """Leave a line."""
+        self._console.print(Text(f"* {fmt.sentence(text)}", style="yellow"))
+
     def _begin(self, name: str, total: int | None) -> TaskID:
         if self._open == 0:
             self._bars.start()

@@ -36,6 +36,22 @@ def headline(graph: GraphReport) -> str:
     return f"{shipped_name(graph)} ships" + (f": {measured}" if measured else "")
 
 
+def budget_words(graph: GraphReport) -> str:
+    """`Budget of 1%: met, …`; empty where none was asked for."""
+    budget = graph.budget
+    if budget is None:
+        return ""
+    verdict = "not confirmed" if budget.interrupted else "met" if budget.met else "NOT met"
+    return fmt.sentence(f"Budget of {budget.asked} in {budget.metric}: {verdict}: {budget.reason}")
+
+
+def budget_tone(graph: GraphReport) -> Tone:
+    """Kept or not."""
+    if graph.budget is None:
+        return "unknown"
+    return "better" if graph.budget.met else "worse"
+
+
 def summary(measured: Measured) -> str:
     """Speed, quality and size of a result against its baseline; empty where nothing is known."""
     parts = [speed_words(latency) for latency in measured.latency[:1]]

@@ -1,7 +1,10 @@
+from itertools import combinations
+
 import pytest
 from graphs import model, residual
 
-from compressor.quantization.placement import place, quantized_values
+from compressor.quantization.placement import place, quantized_values, restricted
+from compressor.quantization.static import quantize_static
 from exporters.ort import TARGET
 
 POLICY = TARGET.policy("vnni")
@@ -169,3 +172,20 @@ def test_thin_3d_convolution_stays_float(channels: int, group: int, slow: bool):
     )  # fmt: skip
     reasons = place(graph, POLICY).float_reasons
     assert ("3-D" in reasons.get("Conv_0", "")) is slow
+
+
+def test_every_part_of_a_placement_is_served_by_the_ranges_of_the_whole():
+    graph = residual()
+    whole = place(graph, POLICY).integer
+    values = quantized_values(graph, whole, POLICY)
+    ranges = {value.name: (-3.0, 3.0) for value in values}
+    weighted = [n.name for n in graph.graph if n.op_type in POLICY.weighted]
+    assert restricted(graph, whole, weighted, POLICY) == whole
+    assert restricted(graph, whole, [], POLICY) == ()
+    for size in (1, 2):
+        for kept in combinations(weighted, size):
+            part = restricted(graph, whole, kept, POLICY)
+            assert set(part) < set(whole)
+            assert {n for n in part if n in weighted} == set(kept)
+            made = quantize_static(graph, part, ranges, POLICY, weight_bits=8)
+            assert any(node.op_type == "QuantizeLinear" for node in made.graph)

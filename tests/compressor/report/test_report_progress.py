@@ -91,3 +91,12 @@ def test_no_thread_redraws_while_something_is_measured() -> None:
     before = threading.active_count()
     with RichProgress(on_terminal()).stage("measure"):
         assert threading.active_count() == before
+
+
+def test_notice_is_told_at_once_on_a_line_of_its_own() -> None:
+    stream = io.StringIO()
+    progress: Progress = RichProgress(Console(file=stream, width=200))
+    with progress.stage("search"):
+        progress.notice("the budget cannot be confirmed: 7 of 3,600 [samples]")
+    assert "* The budget cannot be confirmed: 7 of 3,600 [samples].\n" in stream.getvalue()
+    SILENT.notice("nobody hears it")

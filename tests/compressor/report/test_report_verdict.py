@@ -1,10 +1,22 @@
+import io
+
 import pytest
+from rich.console import Console
 
 from compressor.evaluation.results import QualityResult, Size
 from compressor.records import Interval
+from compressor.report.html import render_html
 from compressor.report.rows import all_rows, quality_row
-from compressor.report.schema import GraphReport, Report
-from compressor.report.verdict import headline, losses, quality_tone, summary
+from compressor.report.schema import BudgetResult, GraphReport, Report
+from compressor.report.terminal import summary as summary_renderable
+from compressor.report.verdict import (
+    budget_tone,
+    budget_words,
+    headline,
+    losses,
+    quality_tone,
+    summary,
+)
 
 
 def graph_of(report: Report) -> GraphReport:
@@ -156,3 +168,32 @@ def test_a_row_leads_with_what_tells_most(int8_report: Report, agreement_report:
     accuracy, noise = (quality_row(quality) for quality in graph_of(int8_report).quality)
     agreement = quality_row(graph_of(agreement_report).quality[0])
     assert (accuracy.lead, noise.lead, agreement.lead) == ("change", "result", "result")
+
+
+@pytest.mark.parametrize(
+    ("met", "interrupted", "words", "tone"),
+    [
+        (True, False, "Budget of 1% in accuracy: met: because.", "better"),
+        (False, False, "Budget of 1% in accuracy: NOT met: because.", "worse"),
+        (False, True, "Budget of 1% in accuracy: not confirmed: because.", "worse"),
+    ],
+)
+def test_budget_is_told_first(
+    int8_report: Report, met: bool, interrupted: bool, words: str, tone: str
+) -> None:
+    graph = int8_report.graphs["model"]
+    assert budget_words(graph) == ""
+    assert budget_tone(graph) == "unknown"
+    budget = BudgetResult(
+        asked="1%", metric="accuracy", unit="%", accept="bound", met=met, n=1000,
+        method="score bound", reason="because", interrupted=interrupted,
+    )  # fmt: skip
+    asked = graph.model_copy(update={"budget": budget})
+    assert budget_words(asked) == words
+    assert budget_tone(asked) == tone
+    report = int8_report.model_copy(update={"graphs": {"model": asked}})
+    page = render_html(report)
+    assert page.index("Budget of") < page.index("<h1>")
+    console = Console(file=io.StringIO(), width=200)
+    console.print(summary_renderable(report))
+    assert console.file.getvalue().startswith(words)

@@ -1,0 +1,84 @@
+"""How much quality may be lost, and for how long to search: parsed from what the user writes.
+
+    1%       relative: one hundredth of the baseline's value
+    0.5pt    absolute: in the metric's own unit, so points of a percentage, dB of a psnr
+
+A loss is a change for the worse, whatever the metric's direction: a fall where higher is better,
+a rise where lower is.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+
+from compressor.errors import RecipeError
+
+_AMOUNT = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*(%|pt|pts|point|points)\s*", re.IGNORECASE)
+_DURATION = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*(s|m|min|h)?\s*", re.IGNORECASE)
+_SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The loss that is allowed.
+
+    Attributes:
+        asked: As the user wrote it.
+        amount: In percent of the baseline's value, or in the metric's unit.
+        relative: Which of the two.
+    """
+
+    asked: str
+    amount: float
+    relative: bool
+
+    def allowed(self, baseline: float, metric: str) -> float:
+        """The allowed loss in the metric's unit: amount / 100 · |baseline|, or the amount.
+
+        Fidelity metrics score the original against itself: a cosine of 1 makes 1 % a loss of
+        0.01.
+
+        Raises:
+            RecipeError: The baseline's value is infinite, or zero where the budget is relative.
+        """
+        if not math.isfinite(baseline):
+            raise RecipeError(
+                f"a budget on {metric} cannot be held: the original's value is {baseline}",
+                hint="Choose --metric cosine, whose value is finite without error, or give labels.",
+            )
+        if not self.relative:
+            return self.amount
+        if baseline == 0:
+            raise RecipeError(
+                f"{self.asked} of the original's {metric} allows nothing: it is 0",
+                hint="Give the budget in the metric's unit, such as --max-drop 0.5pt.",
+            )
+        return self.amount / 100 * abs(baseline)
+
+
+def parse_budget(text: str) -> Budget:
+    """`1%` or `0.5pt`.
+
+    Raises:
+        RecipeError: It is neither; a bare number would leave open which of the two is meant.
+    """
+    match = _AMOUNT.fullmatch(text)
+    if match is None:
+        raise RecipeError(
+            f"the budget {text!r} is not understood",
+            hint="Write 1% (of the original's value) or 0.5pt (in the metric's unit).",
+        )
+    return Budget(text.strip(), float(match[1]), match[2] == "%")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `90`, `90s`, `10m` or `1.5h`.
+
+    Raises:
+        RecipeError: It is none of them, or zero.
+    """
+    match = _DURATION.fullmatch(text)
+    seconds = 0.0 if match is None else float(match[1]) * _SECONDS[(match[2] or "s").lower()]
+    if seconds == 0:
+        raise RecipeError(f"the time {text!r} is not understood", hint="Write 90s, 10m or 1.5h.")
+    return seconds

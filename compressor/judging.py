@@ -1,0 +1,182 @@
+"""Holds candidates against the budget, and says beforehand what the data can prove.
+
+The samples that judge are divided once, by seed: candidates are compared on one half, and the
+chosen one is confirmed on the other, which no decision has seen. The halves are drawn at random
+and not by class: a paired bound compares two models on the same samples, so that how many of each
+class fall into a half cancels out of it.
+"""
+
+from dataclasses import dataclass, replace
+
+import onnx_ir as ir
+
+from calibration.dataset import CalibrationSet
+from compressor.budget import Budget
+from compressor.evaluation.acceptance import Judgement, judge, least_samples
+from compressor.evaluation.metrics.base import BASELINE, RESULT, Metric, Scores
+from compressor.evaluation.quality import summarized
+from compressor.evaluation.results import QualityResult
+from compressor.measure import metrics_for
+from compressor.prepare import Prepared
+from compressor.recipe import Recipe
+from compressor.report.format import loss_words
+from compressor.report.schema import BudgetResult
+from exporters.base import Target
+
+METHODS = {
+    "bound": "one-sided 95 % upper bound of the paired loss: the score bound for proportions, the "
+    "bootstrap elsewhere",
+    "point": "the measured loss, taken for the true one (--budget point)",
+}
+
+
+@dataclass(frozen=True)
+class Judging:
+    """The budget and the samples that judge it.
+
+    Attributes:
+        budget: What may be lost.
+        recipe: How it is accepted, in which metric, with which seed.
+        search: Samples that candidates are compared on.
+        confirm: Samples that the chosen one is confirmed on.
+        words: Where they come from, for the report.
+        share: What part of the user's samples `confirm` is.
+        metric: What decides; known once the outputs are (`announced`).
+        provable: Whether `confirm` could hold the budget if nothing were lost.
+        notices: What was said beforehand.
+    """
+
+    budget: Budget
+    recipe: Recipe
+    search: CalibrationSet
+    confirm: CalibrationSet
+    words: str
+    share: float
+    metric: Metric | None = None
+    provable: bool = True
+    notices: tuple[str, ...] = ()
+
+    def announced(self, prepared: Prepared, target: Target) -> "Judging":
+        """With the metric, and with what is to be said before the search.
+
+        Raises:
+            RecipeError: The budget means nothing in this metric.
+        """
+        with target.open(prepared.model, threads=0, timed=False) as original:
+            metric = metrics_for(self.recipe, self.search, original.outputs)[0]
+            batch = prepared.fixed_batch or self.recipe.quantize.batch
+            scores = metric.evaluate({BASELINE: original}, self.search, batch)
+        baseline = float(metric.aggregate(scores.units[BASELINE]))
+        allowed = self.budget.allowed(baseline, metric.name)
+        chosen = replace(self, metric=metric)
+        least = least_samples(metric, allowed)
+        if self.recipe.budget.accept == "point" or len(self.confirm) >= least:
+            return chosen
+        notice = (
+            f"the budget of {self.budget.asked} cannot be confirmed: {len(self.confirm):,} "
+            f"confirming samples cannot rule out a larger loss even where nothing is lost; that "
+            f"takes {least:,}{self.source(least)} (--budget point takes the measured value)"
+        )
+        return replace(chosen, provable=False, notices=(notice,))
+
+    def source(self, needed: int) -> str:
+        """What so many confirming samples mean for what the user passes."""
+        kind = "evaluation" if self.words.startswith("evaluation") else "calibration"
+        return f", so {round(needed / self.share):,} {kind} samples"
+
+    def try_out(
+        self, prepared: Prepared, target: Target, candidate: ir.Model
+    ) -> tuple[Judgement, QualityResult]:
+        """A candidate on the search samples."""
+        assert self.metric is not None
+        batch = prepared.fixed_batch or self.recipe.quantize.batch
+        with (
+            target.open(prepared.model, threads=0, timed=False) as original,
+            target.open(candidate, threads=0, timed=False) as result,
+        ):
+            runners = {BASELINE: original, RESULT: result}
+            scores = self.metric.evaluate(runners, self.search, batch)
+        words, seed = f"{self.words}, searched on", self.recipe.seed
+        quality = summarized(self.metric, scores, data_words=words, seed=seed)
+        return self._judged(self.metric, scores), quality
+
+    def accepts(self, judgement: Judgement) -> bool:
+        """Whether a candidate is good enough to be confirmed.
+
+        By the rule that confirms; where that cannot hold whatever happens, by the measured loss,
+        so that the best candidate is still found.
+        """
+        if self.provable:
+            return judgement.met
+        return judgement.loss is not None and judgement.loss <= judgement.allowed
+
+    def _judged(self, metric: Metric, scores: Scores) -> Judgement:
+        accept, seed = self.recipe.budget.accept, self.recipe.seed
+        return judge(metric, scores, self.budget, method=accept, seed=seed)
+
+    def confirmed(self, metric: Metric, scores: Scores, *, is_float: bool) -> BudgetResult:
+        """The verdict on what ships, from its scores on the confirming samples.
+
+        Args:
+            metric: What decides.
+            scores: On `confirm`.
+            is_float: The float graph ships. It computes what the original does, which was checked
+                when it was folded, so that it keeps any budget without proof on samples.
+        """
+        found = self._judged(metric, scores)
+        met = found.met or is_float
+        needs_more = not met and found.needed is not None and found.needed > found.n
+        result = self._result(metric, met, self._reason(metric, found, is_float))
+        return result.model_copy(
+            update={
+                "baseline": found.baseline,
+                "allowed": found.allowed,
+                "point": found.loss,
+                "bound": found.bound,
+                "n": found.n,
+                "needed_n": found.needed if needs_more else None,
+            }
+        )
+
+    def unconfirmed(self) -> BudgetResult:
+        """The verdict on the best so far of an interrupted run."""
+        assert self.metric is not None
+        reason = "the run was interrupted: the best so far is not confirmed"
+        return self._result(self.metric, False, reason).model_copy(update={"interrupted": True})
+
+    def _result(self, metric: Metric, met: bool, reason: str) -> BudgetResult:
+        accept = self.recipe.budget.accept
+        return BudgetResult(
+            asked=self.budget.asked,
+            metric=metric.name,
+            unit=metric.unit,
+            accept=accept,
+            met=met,
+            n=len(self.confirm),
+            method=METHODS[accept],
+            reason=reason,
+        )
+
+    def _reason(self, metric: Metric, found: Judgement, is_float: bool) -> str:
+        if is_float:
+            return "float ships, which computes what the original does"
+        if found.loss is None:
+            return f"{metric.name} of the result is not a finite number"
+
+        def words(loss: float) -> str:
+            return loss_words(loss, metric.unit)
+
+        allowed, on = words(found.allowed), f"on {found.n:,} confirming samples"
+        measured = f"a loss of {words(found.loss)} was measured {on}"
+        if self.recipe.budget.accept == "point":
+            verdict = "within" if found.met else "above"
+            return f"{measured}, {verdict} the {allowed} allowed; it was not proven"
+        more = ""
+        if found.needed is not None and found.needed > found.n:
+            more = f"; at this loss it would take {found.needed:,}{self.source(found.needed)}"
+        if found.bound is None:
+            return f"{measured}, too few to bound it{more}"
+        bound = f"{measured}, with 95 % confidence at most {words(found.bound)}"
+        if found.met:
+            return f"{bound}: within the {allowed} allowed"
+        return f"{bound}: more than the {allowed} allowed{more}"

@@ -1,0 +1,334 @@
+"""The quality budget through the front door: search, confirm, refusal, interruption."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from graphs import residual
+
+from compressor import Recipe, compress
+from compressor.cli.main import cli
+from compressor.errors import DataError, RecipeError
+from compressor.graph.files import save_model
+from compressor.graph.session import open_session
+from compressor.output import prepare, sha256
+from compressor.plan import Plan
+from compressor.recipe import BudgetOptions, MeasureOptions, QuantizeOptions
+from compressor.report.schema import GraphReport, Report
+
+Data = dict[str, np.ndarray]
+
+
+def recipe(max_drop: str | None, metric: str | None = None, **budget: str) -> Recipe:
+    return Recipe(
+        quantize=QuantizeOptions(keep_slower=True, cpu="avx2", batch=16),
+        measure=MeasureOptions(seconds=0.05, metric=metric),
+        budget=BudgetOptions(max_drop=max_drop, **budget),
+    )
+
+
+def images(samples: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((samples, 32, 8, 8)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("source") / "net.onnx"
+    save_model(residual(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def calibration() -> Data:
+    return {"x": images(64, 3)}
+
+
+@pytest.fixture(scope="module")
+def evaluation() -> Data:
+    """What the float network answers, so that its accuracy is 100 %."""
+    x = images(400, 4)
+    (y,) = open_session(residual(), threads=1).run(None, {"x": x})
+    return {"x": x, "label": y.argmax(axis=1)}
+
+
+class Told:
+    """A `Progress` that keeps what it is told and can stop the run at a stage."""
+
+    def __init__(self, stop: str | None = None) -> None:
+        self.stop = stop
+        self.stages: list[str] = []
+        self.notices: list[str] = []
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None):
+        self.stages.append(name)
+        if name == self.stop:
+            raise KeyboardInterrupt
+        yield lambda units: None
+
+    def notice(self, text: str) -> None:
+        self.notices.append(text)
+
+
+def graph_of(report: Report) -> GraphReport:
+    return report.graphs["model"]
+
+
+def test_a_kept_budget_is_confirmed_on_samples_that_the_search_did_not_see(
+    source: Path, calibration: Data, evaluation: Data, tmp_path: Path
+):
+    report = compress(
+        source, calibration=calibration, evaluation=evaluation,
+        recipe=recipe("20%"), output=tmp_path / "out",
+    )  # fmt: skip
+    graph = graph_of(report)
+    budget = graph.budget
+    assert budget is not None
+    assert graph.shipped == "int8"
+    assert budget.met, budget.reason
+    assert (budget.asked, budget.metric, budget.accept, budget.n) == (
+        "20%",
+        "accuracy",
+        "bound",
+        200,
+    )
+    assert budget.allowed == pytest.approx(20.0)
+    assert budget.bound > budget.point
+    assert graph.quality[0].samples == 200
+    assert budget.point == pytest.approx(-graph.quality[0].difference)
+    assert graph.candidates[0].quality.data == "evaluation data, searched on"
+    uses = {use.purpose: use for use in report.data}
+    assert (uses["search"].samples, uses["confirm"].samples) == (200, 200)
+    assert uses["search"].fingerprint != uses["confirm"].fingerprint
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert html.index("Budget of") < html.index("<h1>")
+
+
+def test_what_the_samples_cannot_prove_is_said_before_and_refused_after(
+    source: Path, calibration: Data, evaluation: Data, tmp_path: Path
+):
+    told = Told()
+    report = compress(
+        source, calibration=calibration, evaluation=evaluation,
+        recipe=recipe("0.1pt"), output=tmp_path / "out", progress=told,
+    )  # fmt: skip
+    budget = graph_of(report).budget
+    assert budget is not None
+    assert "3,6" in told.notices[0], "samples that 0.1 points take when nothing is lost"
+    assert told.notices[0] in report.notices
+    assert graph_of(report).shipped == "float" or not budget.met
+    assert (tmp_path / "out" / "model.onnx").exists()
+
+
+def test_point_accepts_what_was_measured_and_says_so(
+    source: Path, calibration: Data, evaluation: Data, tmp_path: Path
+):
+    few = {name: array[:40] for name, array in evaluation.items()}
+    told = Told()
+    report = compress(
+        source, calibration=calibration, evaluation=few,
+        recipe=recipe("30pt", accept="point"), output=tmp_path / "out", progress=told,
+    )  # fmt: skip
+    budget = graph_of(report).budget
+    assert budget is not None
+    assert budget.met
+    assert budget.accept == "point"
+    assert "not proven" in budget.reason
+    assert told.notices == []
+
+
+def losses(graph: GraphReport) -> list[float]:
+    return [1.0 - candidate.quality.result for candidate in graph.candidates]
+
+
+def test_worst_layers_go_to_float_until_the_budget_is_kept(
+    source: Path, calibration: Data, tmp_path: Path
+):
+    many = {"x": images(200, 5)}
+    free = compress(
+        source, calibration=calibration, evaluation=many,
+        recipe=recipe("0.5pt", "cosine"), output=tmp_path / "free",
+    )  # fmt: skip
+    (whole,) = losses(graph_of(free))
+    assert whole > 0
+    asked = f"{whole * 0.8:.12f}pt"
+    report = compress(
+        source, calibration=calibration, evaluation=many,
+        recipe=recipe(asked, "cosine"), output=tmp_path / "tight",
+    )  # fmt: skip
+    graph = graph_of(report)
+    assert len(graph.candidates) > 1
+    assert losses(graph)[0] == pytest.approx(whole)
+    assert min(losses(graph)) < whole
+    shipped = [candidate for candidate in graph.candidates if candidate.shipped]
+    assert len(shipped) == (graph.shipped == "int8")
+    full = Plan.load(tmp_path / "free" / "plan.json").graphs["model"]
+    plan = Plan.load(tmp_path / "tight" / "plan.json").graphs["model"]
+    assert set(plan.integer) < set(full.integer)
+    assert graph.shipped == "int8"
+    assert "more quality than the budget allows" in " ".join(graph.float_reasons.values())
+    ranks = [d for stage in report.stages for d in stage.decisions if "worst" in d.verdict]
+    assert len(ranks) == 3
+    again = compress(
+        source, recipe=recipe(None), output=tmp_path / "again", plan=tmp_path / "tight/plan.json"
+    )
+    assert graph_of(again).budget is None
+    same = (tmp_path / name / "model.onnx" for name in ("tight", "again"))
+    assert next(same).read_bytes() == next(same).read_bytes()
+
+
+def test_when_nothing_keeps_the_budget_float_ships_and_keeps_it(
+    source: Path, calibration: Data, tmp_path: Path
+):
+    report = compress(
+        source, calibration=calibration, evaluation={"x": images(100, 5)},
+        recipe=recipe("0.000000001pt", "cosine"), output=tmp_path / "out",
+    )  # fmt: skip
+    graph = graph_of(report)
+    assert graph.shipped == "float"
+    assert graph.budget is not None
+    assert graph.budget.met
+    assert not any(candidate.shipped for candidate in graph.candidates)
+
+
+def test_time_budget_ends_the_search_with_the_best_so_far(
+    source: Path, calibration: Data, tmp_path: Path
+):
+    report = compress(
+        source, calibration=calibration, evaluation={"x": images(100, 5)},
+        recipe=recipe("0.000000001pt", "cosine", time="0.001s"), output=tmp_path / "out",
+    )  # fmt: skip
+    assert len(graph_of(report).candidates) == 1
+    assert any("time budget of 0.001s" in notice for notice in report.notices)
+
+
+@pytest.mark.parametrize("stage", ["decide", "measure quality", "measure latency"])
+def test_interruption_writes_the_best_so_far_unconfirmed(
+    stage: str, source: Path, calibration: Data, evaluation: Data, tmp_path: Path
+):
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt, match="the best so far was written"):
+        compress(
+            source, calibration=calibration, evaluation=evaluation,
+            recipe=recipe("20%"), output=out, progress=Told(stage),
+        )  # fmt: skip
+    graph = graph_of(Report.model_validate_json((out / "report.json").read_text()))
+    assert graph.shipped == "int8"
+    assert graph.budget is not None
+    assert (graph.budget.met, graph.budget.interrupted) == (False, True)
+    assert sealed(out)
+
+
+def test_interruption_before_there_is_a_best_leaves_the_earlier_result(
+    source: Path, calibration: Data, evaluation: Data, tmp_path: Path
+):
+    out = tmp_path / "out"
+    compress(source, recipe=recipe(None), output=out)
+    before = sha256(out / "manifest.json")
+    with pytest.raises(KeyboardInterrupt) as stop:
+        compress(
+            source, calibration=calibration, evaluation=evaluation,
+            recipe=recipe("20%"), output=out, progress=Told("try INT8"),
+        )  # fmt: skip
+    assert str(stop.value) == ""
+    assert sha256(out / "manifest.json") == before
+
+
+def sealed(out: Path) -> bool:
+    files = json.loads((out / "manifest.json").read_text())["files"]
+    return len(files) == 4 and all(sha256(out / name) == f["sha256"] for name, f in files.items())
+
+
+KILLED = """
+import os, signal, sys
+from contextlib import contextmanager
+from pathlib import Path
+from compressor import Recipe, compress
+from compressor.recipe import BudgetOptions, MeasureOptions, QuantizeOptions
+
+stop, model, calib, out = sys.argv[1:]
+def die(): os.kill(os.getpid(), signal.SIGKILL)
+
+class Told:
+    @contextmanager
+    def stage(self, name, total=None):
+        if name == stop: die()
+        yield lambda units: None
+    def notice(self, text): pass
+
+rename = Path.rename
+def renamed(self, to):
+    done = rename(self, to)
+    if stop == "swap": die()
+    return done
+Path.rename = renamed
+compress(model, calibration=calib, output=out, progress=Told(), recipe=Recipe(
+    quantize=QuantizeOptions(keep_slower=True, cpu="avx2"),
+    measure=MeasureOptions(seconds=0.05), budget=BudgetOptions(max_drop="1pt")))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("stop", ["try INT8", "measure memory", "swap"])
+def test_a_killed_run_leaves_an_old_or_a_new_result_whole(stop: str, source: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    compress(source, recipe=recipe(None), output=out)
+    before = sha256(out / "manifest.json")
+    np.savez(tmp_path / "calib.npz", x=images(64, 3))
+    command = [sys.executable, "-c", KILLED, stop, source, tmp_path / "calib.npz", out]
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    prepare(out, force=False)  # what the next run does first
+    assert sealed(out)
+    assert sha256(out / "manifest.json") == before
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_budget_without_data_or_without_meaning_is_an_error(
+    source: Path, calibration: Data, evaluation: Data, tmp_path: Path
+):
+    out = tmp_path / "out"
+    with pytest.raises(DataError, match="needs samples to judge on"):
+        compress(source, recipe=recipe("1%"), output=out)
+    with pytest.raises(RecipeError, match="belong to a quality budget"):
+        compress(source, recipe=recipe(None, accept="point"), output=out)
+    with pytest.raises(RecipeError, match="the original's value is inf"):
+        compress(source, calibration=calibration, recipe=recipe("1pt", "sqnr"), output=out)
+    with pytest.raises(RecipeError, match="it is 0"):
+        compress(source, calibration=calibration, recipe=recipe("1%", "mse"), output=out)
+    assert not out.exists()
+
+
+def test_command_line_ends_with_3_where_it_is_refused_and_writes_the_best(
+    tiny_model: Path, tiny_data: Path
+):
+    arguments = [
+        str(tiny_model), "--calib", str(tiny_data), "--cpu", "avx2", "--keep-slower",
+        "--measure-seconds", "0.05", "--metric", "cosine", "--max-drop", "0.5pt",
+    ]  # fmt: skip
+    done = CliRunner().invoke(cli, arguments, prog_name="compress")
+    assert done.exit_code == 3, done.output
+    assert "Budget of 0.5pt in cosine: NOT met" in done.stdout
+    assert "was not met" in done.stderr
+    assert "cannot be confirmed" in " ".join(done.stderr.split())
+    folder = tiny_model.parent / "tiny-ort"
+    document = json.loads((folder / "report.json").read_text())
+    assert document["graphs"]["model"]["budget"]["met"] is False
+    assert sealed(folder)
+    accepted = CliRunner().invoke(
+        cli, [*arguments, "--budget", "point", "--max-drop", "50%"], prog_name="compress"
+    )
+    assert accepted.exit_code == 0, accepted.output
+    mistaken = CliRunner().invoke(cli, [*arguments, "--max-drop", "1"], prog_name="compress")
+    assert mistaken.exit_code == 2
+    assert "is not understood" in mistaken.stderr
