@@ -20,6 +20,7 @@ import tempfile
 import time
 from contextlib import redirect_stdout
 from io import StringIO
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -152,8 +153,8 @@ def rows() -> list[Row]:
     dirty = drop("auto outlier", "auto")
     table.append(Row(dirty.name, dirty.value, "{:+.2f}", "≤ 0.3", lambda v: v <= 0.301))
     for what in (*METHODS, RUNTIME):
-        table.append(Row(f"seconds, {what}", lambda f, w=what: f[f"s {w}"], "{:.2f} s"))
-        table.append(Row(f"peak memory, {what}", lambda f, w=what: f[f"MB {w}"], "{:.0f} MB"))
+        table.append(Row(f"seconds, {what}", itemgetter(f"s {what}"), "{:.2f} s"))
+        table.append(Row(f"peak memory, {what}", itemgetter(f"MB {what}"), "{:.0f} MB"))
     table += [against("s", "entropy", 0.5), against("s", "auto", 1.0)]
     table += [against("MB", "entropy", 0.3), against("MB", "auto", 0.3)]
     speed = Row("speed, auto over minmax", lambda f: f["speed"], "{:.3f}x")
