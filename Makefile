@@ -49,7 +49,7 @@ else
 	@echo "For CIFAR-10 ResNet-20 too: make bench DATA=folder MODEL=resnet20.pt, see benchmarks/cifar.py"
 endif
 
-bench-large: $(READY) ## Quantize and measure a synthetic model of 2.2 GB (8 GB of memory, 10 of disk)
+bench-large: $(READY) ## Quantize and measure a synthetic model of 2.2 GB (10 GB of memory, 10 of disk)
 	$(BIN)/python benchmarks/large.py
 
 $(READY): requirements.lock pyproject.toml
