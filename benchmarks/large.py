@@ -4,7 +4,7 @@
 
 Ten fully connected layers of 7,424 units with random weights: 551 million parameters, 2.2 GB. The
 job runs in a process of its own; its memory, children included, is looked at from outside. Needs
-about 8 GB of memory and 10 GB of disk in DIR, where nothing stays.
+about 10 GB of memory and 10 GB of disk in DIR, where nothing stays.
 """
 
 import argparse
