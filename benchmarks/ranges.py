@@ -12,17 +12,13 @@ with 1 when a requirement does not hold.
 
 import argparse
 import json
-import logging
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import redirect_stdout
-from io import StringIO
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -40,6 +36,7 @@ from versus import (
     bound,
     export_float,
     faster_than,
+    quantize_by_runtime,
     resident_peak,
     top1,
 )
@@ -75,33 +72,6 @@ def quantized_by_us(job: Job, source: Path, path: Path, method: str, outlier: in
     save_model(made, path)
 
 
-def quantized_by_runtime(job: Job, source: Path, path: Path) -> None:
-    """ONNX Runtime's own entropy calibration, U8S8, per channel."""
-    from onnxruntime import quantization  # noqa: PLC0415 - ours is measured without it
-
-    name = input_specs(load_model(source))[0].name
-    batches = job.data(job.calibration, CALIBRATION_SAMPLES).batches(CALIBRATION_BATCH)
-
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
-        def get_next(self) -> dict[str, Any] | None:
-            batch = next(batches, None)
-            return None if batch is None else {name: next(iter(batch.inputs.values()))}
-
-    logging.disable(logging.WARNING)
-    with redirect_stdout(StringIO()):
-        quantization.quantize_static(
-            source,
-            path,
-            Reader(),
-            quant_format=quantization.QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            reduce_range=find_target("ort").policy("host").weight.bits == 7,
-            calibrate_method=quantization.CalibrationMethod.Entropy,
-        )
-
-
 def measured(what: str, folder: Path, image: int) -> Figures:
     """Seconds and peak memory of one method in this process, then the accuracy of the result."""
     job = Job.load(folder / "job.json")
@@ -110,7 +80,7 @@ def measured(what: str, folder: Path, image: int) -> Figures:
     started = time.perf_counter()
     with resident_peak() as peak:
         if method == RUNTIME:
-            quantized_by_runtime(job, source, path)
+            quantize_by_runtime(job, source, path)
         elif method != "float":
             quantized_by_us(job, source, path, method, image if case == "outlier" else None)
         seconds = time.perf_counter() - started

@@ -130,12 +130,13 @@ def export_float(job: Job, path: Path) -> None:
         )
 
 
-def quantize_by_runtime(job: Job, source: Path, path: Path) -> None:
+def quantize_by_runtime(job: Job, source: Path, path: Path, method: str = "MinMax") -> None:
     """`onnxruntime.quantization.quantize_static` as its documentation recommends for x86.
 
-    U8S8, per channel, min/max, the same calibration samples and as many weight bits as ours.
+    U8S8, per channel, the same calibration samples and as many weight bits as ours; `method` is
+    one of its `CalibrationMethod`.
     """
-    from onnxruntime import quantization  # noqa: PLC0415 - the memory measurement goes without
+    from onnxruntime import quantization  # noqa: PLC0415 - ours is measured without it
 
     name = input_specs(load_model(source))[0].name
     batches = job.data(job.calibration, CALIBRATION_SAMPLES).batches(CALIBRATION_BATCH)
@@ -146,16 +147,18 @@ def quantize_by_runtime(job: Job, source: Path, path: Path) -> None:
             return None if batch is None else {name: next(iter(batch.inputs.values()))}
 
     logging.disable(logging.WARNING)
-    quantization.quantize_static(
-        source,
-        path,
-        Reader(),
-        quant_format=quantization.QuantFormat.QDQ,
-        per_channel=True,
-        activation_type=quantization.QuantType.QUInt8,
-        weight_type=quantization.QuantType.QInt8,
-        reduce_range=find_target("ort").policy("host").weight.bits == 7,
-    )
+    with redirect_stdout(io.StringIO()):
+        quantization.quantize_static(
+            source,
+            path,
+            Reader(),
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            reduce_range=find_target("ort").policy("host").weight.bits == 7,
+            calibrate_method=quantization.CalibrationMethod[method],
+        )
 
 
 def quantize_by_us(job: Job, folder: Path) -> None:

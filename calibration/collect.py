@@ -19,6 +19,7 @@ from calibration.observers import MinMax, Observed
 from calibration.sampling import Sampling, rows_of, sampling_of, strided
 from calibration.stats import CalibrationStats, Origin
 from calibration.taps import Taps, feeds_of
+from calibration.windows import parts
 from compressor.errors import DataError
 from compressor.graph.concrete import concrete_shapes
 from compressor.graph.fingerprint import fingerprint
@@ -124,16 +125,7 @@ def windows(
 ) -> list[list[str]]:
     """Cut the values so that the counts and counted elements of each part take half the memory."""
     room = (MEMORY if memory is None else memory) // 2
-    cut: list[list[str]] = [[]]
-    taken = 0
-    for name in values:
-        size = 3 * 8 * BINS + 4 * layout.sampling[name].counted * batch
-        if cut[-1] and taken + size > room:
-            cut.append([])
-            taken = 0
-        cut[-1].append(name)
-        taken += size
-    return cut
+    return parts(values, lambda n: 3 * 8 * BINS + 4 * layout.sampling[n].counted * batch, room)
 
 
 class _Window:

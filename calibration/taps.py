@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from calibration.dataset import Batch
+from compressor.graph.initializers import add_initializer
 from compressor.graph.tensors import Array
 
 PREFIX = "tap/"
@@ -44,16 +45,7 @@ class Taps:
 
     def constant(self, array: Array) -> ir.Value:
         """Add an initializer."""
-        name = self._name("constant")
-        tensor = ir.tensor(array, name=name)
-        value = ir.Value(
-            name=name,
-            shape=ir.Shape(array.shape),
-            type=ir.TensorType(tensor.dtype),
-            const_value=tensor,
-        )
-        self.graph.register_initializer(value)
-        return value
+        return add_initializer(self.graph, self._name("constant"), array)
 
     def integers(self, *numbers: int) -> ir.Value:
         """An int64 vector, each stored once."""

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.scheme import QuantParams, quantize
+from compressor.graph.initializers import add_initializer
 from compressor.quantization.graph import consumers, scalar
 
 
@@ -54,14 +55,7 @@ def _rewrite(
     params: QuantParams,
 ) -> None:
     filler = quantize(np.array(value, np.float32), params)
-    tensor = ir.tensor(np.asarray(filler), name=f"{node.name}/pad_value")
-    constant = ir.Value(
-        name=tensor.name,
-        shape=ir.Shape(tensor.shape.numpy()),
-        type=ir.TensorType(tensor.dtype),
-        const_value=tensor,
-    )
-    graph.register_initializer(constant)
+    constant = add_initializer(graph, f"{node.name}/pad_value", np.asarray(filler))
     inputs = [*node.inputs, None, None]
     padded = ir.node(
         "Pad",
@@ -71,7 +65,11 @@ def _rewrite(
     )
     quantized = quantize_node.outputs[0]
     result = padded.outputs[0]
-    result.name, result.shape, result.dtype = quantized.name, quantized.shape, tensor.dtype
+    result.name, result.shape, result.dtype = (
+        quantized.name,
+        quantized.shape,
+        ir.DataType.from_numpy(filler.dtype),
+    )
     graph.insert_before(node, [padded])
     for reader, index in list(quantized.uses()):
         reader.replace_input_with(index, result)

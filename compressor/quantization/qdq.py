@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.scheme import FloatArray, QuantParams, quantize
+from compressor.graph.initializers import add_initializer
 from compressor.quantization.graph import constant
 from compressor.quantization.pad import pad_integers
 from compressor.quantization.placement import activations, quantized_uses
@@ -138,16 +139,7 @@ class _Writer:
         )
 
     def _initializer(self, name: str, array: np.ndarray) -> ir.Value:
-        name = self._fresh(name)
-        tensor = ir.tensor(array, name=name)
-        value = ir.Value(
-            name=name,
-            shape=ir.Shape(array.shape),
-            type=ir.TensorType(tensor.dtype),
-            const_value=tensor,
-        )
-        self._graph.register_initializer(value)
-        return value
+        return add_initializer(self._graph, self._fresh(name), array)
 
     def _node(
         self,

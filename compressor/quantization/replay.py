@@ -18,6 +18,7 @@ from calibration.dataset import CalibrationSet
 from calibration.sampling import rows_of
 from calibration.scheme import QuantParams, Scheme, dequantize, quantize
 from calibration.taps import Taps, feeds_of
+from calibration.windows import parts
 from compressor.graph.session import open_session
 from compressor.quantization.graph import constant
 from compressor.quantization.placement import absorbing, quantized_uses
@@ -78,17 +79,12 @@ def _windows(
     batch = layout.fixed or BATCH
     elements = {name: how.elements or 0 for name, how in layout.sampling.items()}
     known = {value.name or "": value for value in _values(model)}
-    cut: list[list[str]] = [[]]
-    taken = 0
-    for name in values:
+
+    def size(name: str) -> int:
         touched = [name, *(o.name or "" for r in known[name].consumers() for o in r.outputs)]
-        size = 3 * 4 * batch * sum(elements.get(one, 0) for one in touched)
-        if cut[-1] and taken + size > room:
-            cut.append([])
-            taken = 0
-        cut[-1].append(name)
-        taken += size
-    return cut
+        return 3 * 4 * batch * sum(elements.get(one, 0) for one in touched)
+
+    return parts(values, size, room)
 
 
 class _Judge:
