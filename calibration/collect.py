@@ -6,7 +6,7 @@ Memory depends neither on the number of samples nor, with several passes over wi
 on the number of tensors.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,10 +124,18 @@ def windows(
 ) -> list[list[str]]:
     """Cut the values so that the counts and counted elements of each part take half the memory."""
     room = (MEMORY if memory is None else memory) // 2
+    sizes = {name: 3 * 8 * BINS + 4 * layout.sampling[name].counted * batch for name in values}
+    return parts(sizes, room)
+
+
+def parts(sizes: Mapping[str, int], room: int) -> list[list[str]]:
+    """Cut names in their order, so that the sizes of each part fit into `room` or it is one name.
+
+    No names are one empty part.
+    """
     cut: list[list[str]] = [[]]
     taken = 0
-    for name in values:
-        size = 3 * 8 * BINS + 4 * layout.sampling[name].counted * batch
+    for name, size in sizes.items():
         if cut[-1] and taken + size > room:
             cut.append([])
             taken = 0

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from calibration.collect import MEMORY, Layout, layout_of
+from calibration.collect import MEMORY, Layout, layout_of, parts
 from calibration.dataset import CalibrationSet
 from calibration.sampling import rows_of
 from calibration.scheme import QuantParams, Scheme, dequantize, quantize
@@ -78,17 +78,12 @@ def _windows(
     batch = layout.fixed or BATCH
     elements = {name: how.elements or 0 for name, how in layout.sampling.items()}
     known = {value.name or "": value for value in _values(model)}
-    cut: list[list[str]] = [[]]
-    taken = 0
-    for name in values:
+
+    def size(name: str) -> int:
         touched = [name, *(o.name or "" for r in known[name].consumers() for o in r.outputs)]
-        size = 3 * 4 * batch * sum(elements.get(one, 0) for one in touched)
-        if cut[-1] and taken + size > room:
-            cut.append([])
-            taken = 0
-        cut[-1].append(name)
-        taken += size
-    return cut
+        return 3 * 4 * batch * sum(elements.get(one, 0) for one in touched)
+
+    return parts({name: size(name) for name in values}, room)
 
 
 class _Judge:
