@@ -34,6 +34,7 @@ class TensorPicture:
     tensor: TensorRange
     svg: Markup
     span: str
+    seen: str
     clipped: str
     sqnr: str
     beyond: str
@@ -95,11 +96,16 @@ def _picture(tensor: TensorRange, key: str) -> TensorPicture:
     return TensorPicture(
         tensor=tensor,
         svg=plots.range_histogram(tensor, key),
-        span=f"{fmt.significant(tensor.low)}…{fmt.significant(tensor.high)}",
+        span=_span(tensor.low, tensor.high),
+        seen=_span(tensor.observed_low, tensor.observed_high),
         clipped=_clipped(tensor.clipped),
         sqnr=decibels(tensor.sqnr_db),
         beyond=_beyond(tensor),
     )
+
+
+def _span(low: float, high: float) -> str:
+    return f"{fmt.significant(low)}…{fmt.significant(high)}"
 
 
 def _clipped(share: float) -> str:
@@ -109,11 +115,8 @@ def _clipped(share: float) -> str:
 
 
 def _beyond(tensor: TensorRange) -> str:
-    """What the picture leaves out, at either end."""
+    """How many elements the picture leaves out."""
     low, high = plots.drawn_span(tensor)
-    told = []
-    if tensor.edges[0] < low:
-        told.append(f"{tensor.counts[0]:,} down to {fmt.significant(tensor.observed_low)}")
-    if tensor.edges[-1] > high:
-        told.append(f"{tensor.counts[-1]:,} up to {fmt.significant(tensor.observed_high)}")
-    return f"beyond: {', '.join(told)}" if told else ""
+    left = tensor.counts[0] if tensor.edges[0] < low else 0
+    left += tensor.counts[-1] if tensor.edges[-1] > high else 0
+    return f"{left:,} beyond the axis" if left else ""

@@ -142,9 +142,13 @@ def _draw_range(axes: Any, tensor: TensorRange) -> None:
     middles = (edges[1:] + edges[:-1]) / 2
     kept = (middles >= tensor.low) & (middles <= tensor.high)
     least, top = 0.6, max(2.0, counts.max() * 2)
-    for which, colour in ((kept, _AFTER), (~kept, _WORSE)):
+    for which, colour, alpha in ((kept, _AFTER, 0.6), (~kept, _WORSE, 0.9)):
+        if not (which & (counts > 0)).any():
+            continue
         heights = np.where(which & (counts > 0), counts, least)
-        axes.stairs(heights, edges, baseline=least, fill=True, color=colour, alpha=0.6, linewidth=0)
+        axes.stairs(
+            heights, edges, baseline=least, fill=True, color=colour, alpha=alpha, linewidth=0
+        )
     axes.vlines([tensor.low, tensor.high], least, top, color=_INK, linewidth=1.1, linestyle="--")
     axes.set_yscale("log")
     ticks = {tick: label for tick, label in _COUNT_TICKS.items() if tick < top}
