@@ -125,7 +125,8 @@ def windows(
 ) -> list[list[str]]:
     """Cut the values so that the counts and counted elements of each part take half the memory."""
     room = (MEMORY if memory is None else memory) // 2
-    return parts(values, lambda n: 3 * 8 * BINS + 4 * layout.sampling[n].counted * batch, room)
+    sizes = {name: 3 * 8 * BINS + 4 * layout.sampling[name].counted * batch for name in values}
+    return parts(sizes, room)
 
 
 class _Window:

@@ -1,20 +1,19 @@
 """Values in parts that fit into memory together; each part is one pass over the samples."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping
 
 
-def parts(names: Iterable[str], size: Callable[[str], int], room: int) -> list[list[str]]:
-    """Cut the names, in order, so that the sizes of each part add up to at most `room`.
+def parts(sizes: Mapping[str, int], room: int) -> list[list[str]]:
+    """Cut names in their order, so that the sizes of each part fit into `room` or it is one name.
 
-    A name that is larger on its own gets a part of its own.
+    No names are one empty part.
     """
     cut: list[list[str]] = [[]]
     taken = 0
-    for name in names:
-        own = size(name)
-        if cut[-1] and taken + own > room:
+    for name, size in sizes.items():
+        if cut[-1] and taken + size > room:
             cut.append([])
             taken = 0
         cut[-1].append(name)
-        taken += own
+        taken += size
     return cut

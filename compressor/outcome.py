@@ -1,10 +1,11 @@
 """What is measured of the finished result, and what becomes of the budget."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from compressor.division import DataSplit
 from compressor.evaluation.quality import summarized
 from compressor.evaluation.results import LatencyResult, MemoryResult, QualityResult
+from compressor.explaining import Explanation, explain
 from compressor.judging import Judging
 from compressor.measure import Pair, measure_latency, measure_memory, measure_scores
 from compressor.report.schema import BudgetResult
@@ -22,6 +23,7 @@ class Measurements:
     memory: MemoryResult | None = None
     memory_reason: str | None = None
     budget: BudgetResult | None = None
+    explained: Explanation = field(default_factory=Explanation)
 
 
 def measured(
@@ -62,11 +64,18 @@ def _measure(
         memory=None if unchanged else measure_memory(pair),
         memory_reason=unchanged,
         budget=budget,
+        explained=explain(
+            decided, pair, data.search if data.calibration is None else data.calibration
+        ),
     )
 
 
 def _unmeasured(judging: Judging) -> Measurements:
     why = "the run was interrupted"
     return Measurements(
-        latency_reason=why, quality_reason=why, memory_reason=why, budget=judging.unconfirmed()
+        latency_reason=why,
+        quality_reason=why,
+        memory_reason=why,
+        budget=judging.unconfirmed(),
+        explained=Explanation(reason=why),
     )

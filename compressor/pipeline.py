@@ -228,6 +228,9 @@ def _graph_report(
         result_size=size(pair.result, decided.shipped, feeds),
         placement=placement(pair.target, pair.result),
         float_reasons=decided.float_reasons,
+        layers=found.explained.layers,
+        tensors=found.explained.tensors,
+        layers_reason=found.explained.reason,
     )
 
 

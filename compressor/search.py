@@ -26,6 +26,23 @@ from exporters.base import QuantPolicy, Target
 
 
 @dataclass(frozen=True)
+class Quantized:
+    """An INT8 graph, shipped or not, and what made it.
+
+    Attributes:
+        model: With Q/DQ.
+        plan: What it carries out.
+        choice: What calibration chose and from which statistics.
+        float_reasons: Node → why it stayed float.
+    """
+
+    model: ir.Model
+    plan: GraphPlan
+    choice: StaticChoice
+    float_reasons: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Decided:
     """The graphs of one run, the plan that made them, and the stages that led there.
 
@@ -39,6 +56,8 @@ class Decided:
         records: One a stage.
         candidates: What could have shipped, with the figures that decided.
         interrupted: Whether the user ended the search: this is the best so far, not confirmed.
+        quantized: The INT8 graph that ships or was the last candidate; None where there is none,
+            or a plan was replayed.
     """
 
     captured: ir.Model
@@ -50,6 +69,7 @@ class Decided:
     records: tuple[StageRecord, ...]
     candidates: tuple[Candidate, ...] = ()
     interrupted: bool = False
+    quantized: Quantized | None = None
 
 
 def decide(
@@ -212,7 +232,7 @@ def _quantize(
     if judging is not None:
         sample = (judging.search if data is None else data).take(SAMPLE)
         search = Stepping(bench, judging, undecided.baseline, plan, sample)
-        return _within_budget(search, decided, search.run())
+        return _within_budget(search, decided, search.run(), chosen)
     started = time.perf_counter()
     with bench.progress.stage("quantize"):
         quantized = realize(undecided.baseline, plan, bench.target)
@@ -222,12 +242,18 @@ def _quantize(
     record = _record(plan, chosen, race, kept, reason, time.perf_counter() - started)
     candidate = Candidate(name="INT8", shipped=kept, reason=reason, latency=race)
     decided = replace(
-        decided, reason=reason, records=(*decided.records, record), candidates=(candidate,)
+        decided,
+        reason=reason,
+        records=(*decided.records, record),
+        candidates=(candidate,),
+        quantized=Quantized(quantized, plan, chosen, decided.float_reasons),
     )
     return replace(decided, shipped=quantized, plan=plan) if kept else decided
 
 
-def _within_budget(search: Stepping, undecided: Decided, record: StageRecord) -> Decided:
+def _within_budget(
+    search: Stepping, undecided: Decided, record: StageRecord, choice: StaticChoice
+) -> Decided:
     """What the search found, if it is faster than float; else float."""
     best, bench = search.best, search.bench
     decided = replace(
@@ -240,11 +266,17 @@ def _within_budget(search: Stepping, undecided: Decided, record: StageRecord) ->
     )
     if best is None:
         ended = f"{search.ended} before" if search.ended else "in the search,"
-        return replace(decided, reason=f"{ended} no INT8 graph kept the budget: float ships")
+        refused = realize(undecided.baseline, search.whole, bench.target)
+        return replace(
+            decided,
+            reason=f"{ended} no INT8 graph kept the budget: float ships",
+            quantized=Quantized(refused, search.whole, choice, undecided.float_reasons),
+        )
     quantized = realize(undecided.baseline, best.plan, bench.target)
     reasons = undecided.float_reasons | dict.fromkeys(
         best.floats, "as integer it cost more quality than the budget allows"
     )
+    decided = replace(decided, quantized=Quantized(quantized, best.plan, choice, reasons))
     chosen = replace(decided, shipped=quantized, plan=best.plan, float_reasons=reasons)
     if search.interrupted:
         return replace(chosen, reason=f"{best.name}: the best so far when it was interrupted")

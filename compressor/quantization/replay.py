@@ -84,7 +84,7 @@ def _windows(
         touched = [name, *(o.name or "" for r in known[name].consumers() for o in r.outputs)]
         return 3 * 4 * batch * sum(elements.get(one, 0) for one in touched)
 
-    return parts(values, size, room)
+    return parts({name: size(name) for name in values}, room)
 
 
 class _Judge:

@@ -39,6 +39,7 @@ class StaticChoice:
         float_reasons: Node → why it stays float.
         record: The stage.
         selected: Where each range comes from.
+        stats: What the ranges were proposed from; None where nothing is quantized.
     """
 
     integer: tuple[str, ...]
@@ -46,6 +47,7 @@ class StaticChoice:
     float_reasons: Mapping[str, str]
     record: StageRecord
     selected: Selected
+    stats: CalibrationStats | None = None
 
 
 @dataclass(frozen=True)
@@ -99,10 +101,9 @@ def calibrate(
     placement = place(model, policy)
     values = quantized_values(model, placement.integer, policy)
     names = [value.name or "" for value in values]
-    selected, samples = Selected({}, {}, {}), 0
+    selected, stats = Selected({}, {}, {}), None
     if names:
         stats = _stats(model, names, data, method, options, advance)
-        samples = stats.samples
         if method == AUTO and data is not None:
             selected = select(
                 model,
@@ -122,7 +123,7 @@ def calibrate(
         seconds=time.perf_counter() - started,
         parameters={
             "method": method,
-            "samples": samples,
+            "samples": 0 if stats is None else stats.samples,
             "tensors": len(names),
             "chosen": selected.counts(),
         },
@@ -137,7 +138,7 @@ def calibrate(
         notices=(*options.notices, *notices),
     )
     return StaticChoice(
-        placement.integer, selected.ranges, placement.float_reasons, record, selected
+        placement.integer, selected.ranges, placement.float_reasons, record, selected, stats
     )
 
 

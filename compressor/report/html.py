@@ -16,6 +16,7 @@ from compressor.evaluation.results import LatencyResult
 from compressor.records import StageRecord
 from compressor.report import format as fmt
 from compressor.report import plots
+from compressor.report.layers import LayersView, layers_view
 from compressor.report.rows import Row, latency_row, memory_row, quality_rows, size_rows
 from compressor.report.schema import GraphReport, Report
 from compressor.report.verdict import (
@@ -55,6 +56,7 @@ class GraphView:
     ratios: Markup | None
     distributions: tuple[Picture, ...]
     float_reasons: dict[str, tuple[str, ...]]
+    layers: LayersView | None
 
     @property
     def speed(self) -> Row | None:
@@ -148,6 +150,7 @@ def _view(index: int, name: str, graph: GraphReport) -> GraphView:
             if svg is not None
         ),
         float_reasons=_by_reason(graph.float_reasons),
+        layers=layers_view(graph, anchor),
     )
 
 

@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 
 from compressor.evaluation.results import LatencyResult
 from compressor.report import format as fmt
+from compressor.report.schema import TensorRange
 from compressor.report.verdict import speed_tone
 
 # Stand-ins that matplotlib draws with; each becomes a variable of the page.
@@ -33,6 +34,7 @@ _VARIABLES = {
 _WIDTH_INCHES = 352 / 72
 _FONT_POINTS = 10.5
 _BINS = 40
+_COUNT_TICKS = {1: "1", 10**3: "1 k", 10**6: "1 M", 10**9: "1 G"}
 
 
 def latency_distribution(latency: LatencyResult, key: str) -> Markup | None:
@@ -118,6 +120,53 @@ def _draw_ratios(axes: Any, latencies: Sequence[LatencyResult], labels: Sequence
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.set_xlabel("times as fast as the baseline", color=_QUIET, fontsize=_FONT_POINTS)
     axes.margins(x=0.08)
+
+
+def range_histogram(tensor: TensorRange, key: str) -> Markup:
+    """What was observed of a tensor, with the ends of its range; counts are on a log axis.
+
+    The axis ends where `drawn_span` says, so that a far outlier does not squeeze the rest.
+    """
+    words = (
+        f"Histogram of {tensor.value} with the range chosen for it, "
+        f"{fmt.significant(tensor.low)} to {fmt.significant(tensor.high)}"
+    )
+    with _style(key):
+        figure, axes = _figure(height=1.7)
+        _draw_range(axes, tensor)
+        return _svg(figure, words)
+
+
+def _draw_range(axes: Any, tensor: TensorRange) -> None:
+    edges, counts = np.array(tensor.edges), np.array(tensor.counts, dtype=float)
+    middles = (edges[1:] + edges[:-1]) / 2
+    kept = (middles >= tensor.low) & (middles <= tensor.high)
+    least, top = 0.6, max(2.0, counts.max() * 2)
+    for which, colour, alpha in ((kept, _AFTER, 0.6), (~kept, _WORSE, 0.9)):
+        if not (which & (counts > 0)).any():
+            continue
+        heights = np.where(which & (counts > 0), counts, least)
+        axes.stairs(
+            heights, edges, baseline=least, fill=True, color=colour, alpha=alpha, linewidth=0
+        )
+    axes.vlines([tensor.low, tensor.high], least, top, color=_INK, linewidth=1.1, linestyle="--")
+    axes.set_yscale("log")
+    ticks = {tick: label for tick, label in _COUNT_TICKS.items() if tick < top}
+    axes.set_yticks(list(ticks), list(ticks.values()), color=_QUIET)
+    axes.minorticks_off()
+    low, high = drawn_span(tensor)
+    low, high = min(low, tensor.low), max(high, tensor.high)
+    axes.set(xlim=(low - 0.02 * (high - low), high + 0.02 * (high - low)), ylim=(least, top))
+
+
+def drawn_span(tensor: TensorRange) -> tuple[float, float]:
+    """From where to where `range_histogram` draws: the bins of ordinary width."""
+    edges = np.array(tensor.edges)
+    if len(edges) < 4:
+        return tensor.edges[0], tensor.edges[-1]
+    widths = np.diff(edges)
+    wide = widths > 1.5 * widths[len(widths) // 2]
+    return float(edges[int(wide[0])]), float(edges[-1 - int(wide[-1])])
 
 
 @contextmanager

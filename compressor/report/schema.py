@@ -120,6 +120,58 @@ class BudgetResult(Record):
     interrupted: bool = False
 
 
+class LayerError(Record):
+    """How far a layer of the INT8 graph is from the float graph, on a few samples.
+
+    Attributes:
+        node: Its name in the float graph.
+        operator: Operator type.
+        integer: Whether it was placed as integer.
+        reason: Why it stayed float; None where it is integer.
+        value: Where the error was measured: what the layer writes, behind an absorbed activation.
+        sqnr_db: 10 · log10(Σ y² / Σ (y - y_q)²) with the errors of all layers in front of it,
+            within ±100; 100 is no error.
+        own_sqnr_db: Of the layer alone as integer; None where it is float.
+    """
+
+    node: str
+    operator: str
+    integer: bool
+    reason: str | None = None
+    value: str
+    sqnr_db: float
+    own_sqnr_db: float | None = None
+
+
+class TensorRange(Record):
+    """What was observed of a quantized tensor, and the range that was chosen for it.
+
+    Attributes:
+        value: Its name in the float graph.
+        method: The range method.
+        sqnr_db: At what reads it, with nothing else quantized but weights (docs/calibration.md).
+        low: The least value that the integers represent.
+        high: The greatest.
+        observed_low: The least value seen, of all elements.
+        observed_high: The greatest.
+        clipped: Share of the elements that lie outside the range by more than half a step.
+        edges: Of the histogram's bins, ascending, one more than `counts`; where values lie far
+            outside the range the first bin or the last is wide.
+        counts: Elements in each bin.
+    """
+
+    value: str
+    method: str
+    sqnr_db: float
+    low: float
+    high: float
+    observed_low: float
+    observed_high: float
+    clipped: float
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
 class GraphReport(Measured):
     """Everything about one graph of a job.
 
@@ -133,6 +185,10 @@ class GraphReport(Measured):
         budget: What became of the budget; None where none was asked for.
         placement: By operator, in the graph as the runtime executes it.
         float_reasons: Node name → why it stayed float.
+        layers: Of the INT8 graph, shipped or not, the worst first; empty with `layers_reason`
+            when not measured.
+        tensors: The tensors whose quantization costs the most, the worst first; empty with
+            `layers_reason` likewise.
     """
 
     shipped: Literal["int8", "float"]
@@ -143,6 +199,9 @@ class GraphReport(Measured):
     budget: BudgetResult | None = None
     placement: tuple[NodePlacement, ...] = ()
     float_reasons: dict[str, str] = Field(default_factory=dict)
+    layers: tuple[LayerError, ...] = ()
+    tensors: tuple[TensorRange, ...] = ()
+    layers_reason: str | None = None
 
 
 class Report(Record):

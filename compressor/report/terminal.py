@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from compressor.report import format as fmt
+from compressor.report.layers import worst_layer
 from compressor.report.rows import Row, all_rows
 from compressor.report.schema import Comparison, GraphReport, Measured, Report
 from compressor.report.spoken import Speak, Spoken
@@ -63,6 +64,9 @@ def _graph(graph: GraphReport, speak: Speak, name: str | None) -> Iterable[Rende
     yield Text(speak(f"{headline(graph)}."), style="bold")
     yield Text(speak(fmt.sentence(graph.shipped_reason)))
     yield from _figures(graph, speak, ("before", "after"))
+    worst = worst_layer(graph)
+    if worst:
+        yield Text(speak(f"- {worst}"), style="dim")
 
 
 def _figures(measured: Measured, speak: Speak, names: tuple[str, str]) -> Iterable[RenderableType]:

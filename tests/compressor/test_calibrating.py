@@ -67,6 +67,8 @@ def test_statistics_alone_are_enough(source: Path, tmp_path: Path):
     assert report.graphs["model"].shipped == "int8"
     record = next(stage for stage in report.stages if stage.name == "calibrate")
     assert any("mse was used" in notice for notice in record.notices)
+    assert report.graphs["model"].layers == ()
+    assert "no samples to run" in report.graphs["model"].layers_reason
 
 
 def test_statistics_of_another_graph_are_refused(source: Path, tmp_path: Path):

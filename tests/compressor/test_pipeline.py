@@ -8,7 +8,8 @@ import pytest
 from graphs import residual
 
 from compressor import Recipe, compress
-from compressor.errors import DataError, OutputError, RecipeError, UsageError
+from compressor.errors import DataError, GraphError, OutputError, RecipeError, UsageError
+from compressor.explaining import TENSORS
 from compressor.graph.files import save_model
 from compressor.output import sha256
 from compressor.recipe import MeasureOptions, QuantizeOptions
@@ -67,6 +68,62 @@ def test_report_measures_speed_quality_memory_and_size(done: tuple[Path, Report]
     assert used == {"calibration": 32, "evaluation": 8}
 
 
+def test_report_tells_the_error_of_every_layer_and_the_worst_tensors(done: tuple[Path, Report]):
+    graph = done[1].graphs["model"]
+    assert graph.layers_reason is None
+    errors = {layer.node: layer for layer in graph.layers}
+    assert errors.keys() == {"Conv_0", "Conv_2", "Add_3", "GlobalAveragePool_5", "Gemm_7"}
+    ranked = [layer.sqnr_db for layer in graph.layers]
+    assert ranked == sorted(ranked)
+    assert 10 < ranked[0] < ranked[-1] < 60
+    assert all(layer.integer and layer.reason is None for layer in graph.layers)
+    assert {tensor.value for tensor in graph.tensors} <= {"x", "r1", "c2", "r2", "p", "f"}
+    assert [t.sqnr_db for t in graph.tensors] == sorted(t.sqnr_db for t in graph.tensors)
+    image = next(tensor for tensor in graph.tensors if tensor.value == "x")
+    assert sum(image.counts) == 32 * 32 * 8 * 8
+    assert image.observed_low < -3 < 3 < image.observed_high
+    assert image.clipped < 0.01
+    html = (done[0] / "report.html").read_text()
+    assert "Quantization error by layer" in html
+
+
+def test_minmax_has_histograms_of_the_sample_and_scores_of_its_own(source: Path, tmp_path: Path):
+    options = RECIPE.quantize.model_copy(update={"ranges": "minmax"})
+    recipe = RECIPE.model_copy(update={"quantize": options})
+    values = images()
+    report = compress(source, calibration={"x": values}, recipe=recipe, output=tmp_path / "out")
+    image = next(t for t in report.graphs["model"].tensors if t.value == "x")
+    assert image.method == "minmax"
+    assert image.clipped == 0
+    assert sum(image.counts) == 32 * 32 * 8 * 8
+    assert 20 < image.sqnr_db < 60
+
+
+def test_an_int8_graph_that_does_not_ship_is_told_all_the_same(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("compressor.search._verdict", lambda race, keep_slower: (False, "slower"))
+    report = compress(source, calibration={"x": images()}, recipe=RECIPE, output=tmp_path / "out")
+    graph = report.graphs["model"]
+    assert graph.shipped == "float"
+    assert len(graph.layers) == 5
+    assert 1 <= len(graph.tensors) <= TENSORS
+
+
+def test_a_comparison_that_fails_is_a_reason_and_no_failure(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: object, **__: object) -> None:
+        raise GraphError("ONNX Runtime cannot compare the graphs: no memory")
+
+    monkeypatch.setattr("compressor.explaining.layer_noise", refuse)
+    report = compress(source, calibration={"x": images()}, recipe=RECIPE, output=tmp_path / "out")
+    graph = report.graphs["model"]
+    assert graph.shipped == "int8"
+    assert graph.layers == graph.tensors == ()
+    assert "no memory" in graph.layers_reason
+
+
 def test_replaying_the_plan_gives_the_same_bytes(
     source: Path, done: tuple[Path, Report], tmp_path: Path
 ):
@@ -81,6 +138,8 @@ def test_replaying_the_plan_gives_the_same_bytes(
     assert (tmp_path / "again/model.onnx").read_bytes() == (out / "model.onnx").read_bytes()
     assert (tmp_path / "again/plan.json").read_bytes() == (out / "plan.json").read_bytes()
     assert again.graphs["model"].shipped == "int8"
+    assert again.graphs["model"].layers == ()
+    assert "replayed" in again.graphs["model"].layers_reason
 
 
 def test_plan_needs_no_data(source: Path, done: tuple[Path, Report], tmp_path: Path):
@@ -106,6 +165,7 @@ def test_without_data_nothing_is_quantized_and_it_says_so(source: Path, tmp_path
     assert "--calib" in graph.shipped_reason
     assert graph.quality == ()
     assert graph.quality_reason
+    assert graph.layers_reason == "nothing was quantized"
     assert any("random inputs" in notice for notice in report.notices)
 
 

@@ -24,8 +24,10 @@ from compressor.report.schema import (
     DataUse,
     Environment,
     GraphReport,
+    LayerError,
     NodePlacement,
     Report,
+    TensorRange,
 )
 
 
@@ -174,6 +176,53 @@ ENVIRONMENT = Environment(
 )
 
 
+def layer(index: int, sqnr: float, reason: str | None = None) -> LayerError:
+    return LayerError(
+        node=f"/layer{index}/conv",
+        operator="Conv",
+        integer=reason is None,
+        reason=reason,
+        value=f"relu_{index}",
+        sqnr_db=sqnr,
+        own_sqnr_db=sqnr + 9 if reason is None else None,
+    )
+
+
+LAYERS = (
+    layer(0, 18.24),
+    layer(1, 19.5, "an input is not quantized"),
+    *(layer(index, 20.0 + index) for index in range(2, 25)),
+    layer(25, 100.0, "no integer kernel in this runtime"),
+)
+
+TENSORS = (
+    TensorRange(
+        value="relu_0",
+        method="samples",
+        sqnr_db=27.31,
+        low=0.0,
+        high=6.02,
+        observed_low=0.0,
+        observed_high=412.0,
+        clipped=0.00031,
+        edges=(*(0.1 * index for index in range(91)), 412.0),
+        counts=(*(2 * 10**5 // (index + 1) ** 2 for index in range(90)), 3),
+    ),
+    TensorRange(
+        value="input",
+        method="minmax",
+        sqnr_db=41.0,
+        low=-2.12,
+        high=2.64,
+        observed_low=-2.12,
+        observed_high=2.64,
+        clipped=0.0,
+        edges=(-2.12, -1.0, 0.0, 1.0, 2.64),
+        counts=(4, 100, 300, 9),
+    ),
+)
+
+
 def int8_graph() -> GraphReport:
     """INT8 shipped, slower in one configuration."""
     return GraphReport(
@@ -227,6 +276,8 @@ def int8_graph() -> GraphReport:
             "/softmax": "no integer kernel in this runtime",
             "/layer3/add": "an input is not quantized",
         },
+        layers=LAYERS,
+        tensors=TENSORS,
     )
 
 

@@ -1,52 +1,18 @@
 import re
-from html.parser import HTMLParser
 
 import pytest
+from pages import HOSTILE, Page
 
 from compressor.evaluation.results import Parity
 from compressor.records import Decision, StageRecord
 from compressor.report.html import render_html
-from compressor.report.schema import Candidate, GraphReport, NodePlacement, Report
-
-HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&{{ 7*7 }}"
-VOID = {"meta", "br", "img", "link", "input", "hr"}
-
-
-class Page(HTMLParser):
-    """Elements, attributes and text of a page; fails where elements are not closed in order."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.texts: list[str] = []
-        self._open: list[str] = []
-        self.feed(html)
-        self.close()
-        assert not self._open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self._open and self._open[-1] != "style":
-            self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        """All text, with one space between words."""
-        joined = " ".join(self.texts).replace("\N{WORD JOINER}", "")
-        return re.sub(r"\s+", " ", joined)
+from compressor.report.schema import (
+    Candidate,
+    GraphReport,
+    LayerError,
+    NodePlacement,
+    Report,
+)
 
 
 def hostile(report: Report) -> Report:
@@ -59,6 +25,21 @@ def hostile(report: Report) -> Report:
             ),
             "placement": (NodePlacement(operator=HOSTILE, integer=1, floating=1),),
             "float_reasons": {f"{HOSTILE}{i}": f"{HOSTILE} {i % 2}" for i in range(8)},
+            "layers": tuple(
+                LayerError(
+                    node=f"{HOSTILE}{i}",
+                    operator=HOSTILE,
+                    integer=False,
+                    reason=HOSTILE,
+                    value=HOSTILE,
+                    sqnr_db=float(i),
+                )
+                for i in range(30)
+            ),
+            "tensors": tuple(
+                tensor.model_copy(update={"value": HOSTILE, "method": HOSTILE})
+                for tensor in report.graphs["model"].tensors
+            ),
             "candidates": (Candidate(name=HOSTILE, shipped=True, reason=HOSTILE),),
             "quality": tuple(
                 quality.model_copy(update={"metric": HOSTILE, "unit": HOSTILE, "data": HOSTILE})

@@ -6,12 +6,17 @@ import pytest
 
 from compressor.evaluation.results import LatencyResult
 from compressor.report import plots
-from compressor.report.schema import Report
+from compressor.report.schema import Report, TensorRange
 
 
 @pytest.fixture
 def latencies(int8_report: Report) -> tuple[LatencyResult, ...]:
     return int8_report.graphs["model"].latency
+
+
+@pytest.fixture
+def tensors(int8_report: Report) -> tuple[TensorRange, ...]:
+    return int8_report.graphs["model"].tensors
 
 
 def with_traces(
@@ -93,3 +98,37 @@ def test_stragglers_are_counted_where_they_are_not_drawn(
     )
     assert plots.beyond_axis(latency) > 0
     assert plots.axis_end(latency) < max(trace)
+
+
+def test_range_histograms_are_elements_in_the_pages_colours(
+    tensors: tuple[TensorRange, ...],
+) -> None:
+    for index, tensor in enumerate(tensors):
+        picture = plots.range_histogram(tensor, f"t{index}")
+        root = ElementTree.fromstring(picture)
+        assert (root.tag, root.get("role")) == ("svg", "img")
+        assert tensor.value in (root.get("aria-label") or "")
+        assert not re.search(r"#[0-9a-f]{6}\b", picture.replace("url(#", "").replace('"#', '"'))
+        assert "var(--after)" in picture
+        assert ("var(--worse)" in picture) == (tensor.clipped > 0)
+        assert ">1</text>" in picture
+        assert plots.range_histogram(tensor, f"t{index}") == picture
+
+
+def test_a_far_outlier_does_not_squeeze_the_axis(tensors: tuple[TensorRange, ...]) -> None:
+    assert plots.drawn_span(tensors[0]) == pytest.approx((0.0, 9.0))
+    picture = plots.range_histogram(tensors[0], "t")
+    ticks = [float(found) for found in re.findall(r">([\d.]+)</text>", picture)]
+    assert max(ticks) < 10
+
+
+@pytest.mark.parametrize(
+    ("edges", "counts"), [((0.0, 1.0), (5,)), ((-1e-30, 0.0, 2e-30), (0, 7)), ((0.0, 9e9), (0,))]
+)
+def test_tensors_that_hardly_vary_are_drawn(
+    tensors: tuple[TensorRange, ...], edges: tuple[float, ...], counts: tuple[int, ...]
+) -> None:
+    flat = tensors[0].model_copy(
+        update={"edges": edges, "counts": counts, "low": edges[0], "high": edges[-1]}
+    )
+    assert "<svg" in plots.range_histogram(flat, "t")

@@ -1,0 +1,261 @@
+"""How far the INT8 graph is from the float graph at every layer, on a few samples.
+
+Both graphs run beside each other in one session, so that only sums leave the runtime. What has
+passed through Q/DQ is compared after DequantizeLinear, and integer kernels stay what they are: a
+second DequantizeLinear reads what the first one does. Beside them runs a copy of every integer
+layer that reads the float graph's values, and so has no error but its own.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from calibration.collect import MEMORY, Layout, fitting_batch, layout_of
+from calibration.dataset import CalibrationSet
+from calibration.sampling import rows_of
+from calibration.taps import PREFIX, Taps, feeds_of
+from calibration.windows import parts
+from compressor.errors import GraphError
+from compressor.graph.session import open_session
+from compressor.quantization.graph import consumers
+from compressor.quantization.placement import absorbing
+from compressor.quantization.replay import BATCH, CEILING
+from exporters.base import QuantPolicy
+
+_BOUNDARY = ("QuantizeLinear", "DequantizeLinear")
+_EIGHT_BITS = (ir.DataType.UINT8, ir.DataType.INT8)
+_COPIES = 6
+"""Tensors of a layer's size that its comparison keeps alive: both values, the difference, and
+the same of the layer alone."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A layer and where its error is measured: behind the activation that it absorbs, if any."""
+
+    node: str
+    operator: str
+    value: str
+    integer: bool
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What a layer's output lost.
+
+    Attributes:
+        point: The layer.
+        sqnr: With everything in front of it as it is in the INT8 graph, in dB.
+        own: Of the layer alone as integer, fed with the float graph's values, in dB; None for
+            float layers, which have no error of their own.
+    """
+
+    point: Point
+    sqnr: float
+    own: float | None
+
+
+def layer_noise(
+    model: ir.Model,
+    quantized: ir.Model,
+    integer: Sequence[str],
+    data: CalibrationSet,
+    policy: QuantPolicy,
+    *,
+    memory: int | None = None,
+) -> tuple[Noise, ...]:
+    """The signal-to-noise ratio at the output of every layer, over all samples together.
+
+        SQNR = 10 · log10(Σ y² / Σ (y - y_q)²), at most `CEILING`
+
+    Args:
+        model: The float graph; it is not changed.
+        quantized: The Q/DQ graph made of it (`quantize_static`); it is not changed.
+        integer: Names of the integer nodes.
+        data: The samples to run.
+        policy: The target's policy.
+        memory: Bytes to take beside the models (1 GB): layers that do not fit are compared in
+            further passes.
+
+    Returns:
+        In graph order. Nodes that only move values have the error of what they read and are left
+        out, and so is what does not write float32.
+
+    Raises:
+        GraphError: The runtime cannot run the two beside each other.
+    """
+    points = {point.value: point for point in points_of(model, integer, policy)}
+    if not points:
+        return ()
+    layout = layout_of(model, list(points), data)
+    room = (MEMORY if memory is None else memory) // 2
+    # Both graphs run, so that each has half of the memory for its activations.
+    batch = layout.fixed or fitting_batch(layout, BATCH, room)
+    sizes = {name: _COPIES * 4 * batch * (layout.sampling[name].elements or 0) for name in points}
+    found: list[Noise] = []
+    for window in parts(sizes, room):
+        compared = _Comparison(model, quantized, set(integer), policy, layout)
+        found += compared.run([points[name] for name in window], data, batch)
+    return tuple(found)
+
+
+def points_of(model: ir.Model, integer: Iterable[str], policy: QuantPolicy) -> tuple[Point, ...]:
+    """The layers of the main graph, in order: what computes float32."""
+    names = set(integer)
+    found = []
+    for node in model.graph:
+        is_integer = node.name in names
+        skipped = policy.passthrough | {"Constant"} | (policy.absorbed if is_integer else set())
+        if node.domain == "" and node.op_type in skipped:
+            continue
+        last = (absorbing(node, names, policy) if is_integer else None) or node
+        value = last.outputs[0]
+        if value.name and (is_integer or value.dtype == ir.DataType.FLOAT):
+            found.append(Point(node.name or "", node.op_type, value.name, is_integer))
+    return tuple(found)
+
+
+class _Comparison:
+    """One graph that holds the float graph, the INT8 graph and what compares them."""
+
+    def __init__(
+        self,
+        model: ir.Model,
+        quantized: ir.Model,
+        integer: set[str],
+        policy: QuantPolicy,
+        layout: Layout,
+    ) -> None:
+        self._integer, self._policy, self._layout = integer, policy, layout
+        self._taps = Taps(model)
+        self._floats = {node.name or "": node for node in self._taps.graph}
+        self._originals = {node.name or "": node for node in model.graph}
+        self._quantized = self._adopted(quantized)
+        self._names = {node: name for name, node in self._quantized.items()}
+
+    def run(self, points: Sequence[Point], data: CalibrationSet, batch: int) -> list[Noise]:
+        """Compare at some of the points, over all of the data."""
+        fetched: list[str] = []
+        for point in points:
+            fetched += self._compared(point)
+        session = open_session(self._taps.finished(), threads=0, spin=False)
+        wanted = {value.name for value in session.get_inputs()}
+        totals = np.zeros(len(fetched))
+        for piece in data.batches(batch):
+            feeds = {n: a for n, a in feeds_of(piece, self._layout.fixed).items() if n in wanted}
+            for index, sums in enumerate(_run(session, fetched, feeds)):
+                # What only fills a fixed batch up does not count.
+                totals[index] += sums[: len(piece)].astype(np.float64).sum()
+        sums = iter(totals.tolist())
+        found = []
+        for point in points:
+            signal, noise = next(sums), next(sums)
+            own = decibels(signal, next(sums)) if point.integer else None
+            found.append(Noise(point, decibels(signal, noise), own))
+        return found
+
+    def _adopted(self, quantized: ir.Model) -> dict[str, ir.Node]:
+        """Move a clone of the INT8 graph in, reading the same inputs; its nodes by their names."""
+        graph = quantized.clone().graph
+        graph.outputs.clear()
+        for value in graph.inputs:
+            value.replace_all_uses_with(self._taps.values[value.name or ""])
+        for name in list(graph.initializers):
+            value = graph.initializers.pop(name)
+            value.name = f"{PREFIX}int8/{name}"
+            self._taps.graph.register_initializer(value)
+        nodes = list(graph)
+        names = {node.name or "": node for node in nodes}
+        graph.remove(nodes)
+        for node in nodes:
+            node.name = f"{PREFIX}int8/{node.name}"
+            for value in node.outputs:
+                value.name = f"{PREFIX}int8/{value.name}" if value.name else ""
+            self._taps.graph.append(node)
+        return names
+
+    def _compared(self, point: Point) -> list[str]:
+        """Outputs that hold signal, noise, and for an integer layer its own noise."""
+        node, last = self._originals[point.node], self._originals[point.node]
+        if point.integer:
+            last = absorbing(node, self._integer, self._policy) or node
+        expected = self._floats[last.name or ""].outputs[0]
+        found = self._quantized[last.name or ""].outputs[0]
+        chain = {self._quantized[one.name or ""] for one in (node, last)}
+        made = [found]
+        if point.integer:
+            made = [self._dequantized(found), self._alone(found, chain)]
+        differences = [self._taps.node("Sub", [expected, one]) for one in made]
+        return [self._energy(one, point.value) for one in (expected, *differences)]
+
+    def _dequantized(self, value: ir.Value) -> ir.Value:
+        """What the readers of a value see of it."""
+        for reader in consumers(value):
+            if reader.op_type == "QuantizeLinear":
+                return self._taps.node("DequantizeLinear", [reader.outputs[0], *reader.inputs[1:]])
+        return value
+
+    def _alone(self, value: ir.Value, layer: set[ir.Node]) -> ir.Value:
+        """The value after Q/DQ, were its layer the only one that is integer."""
+        alone = self._copied(value, layer)
+        for reader in consumers(value):
+            if reader.op_type == "QuantizeLinear":
+                quantized = self._taps.node("QuantizeLinear", [alone, *reader.inputs[1:]])
+                return self._taps.node("DequantizeLinear", [quantized, *reader.inputs[1:]])
+        return alone
+
+    def _copied(self, value: ir.Value, layer: set[ir.Node]) -> ir.Value:
+        """A copy of what the layer computes, which begins at values of the float graph."""
+        made_by = value.producer()
+        if made_by is None or _is_stored(made_by):
+            return value
+        is_boundary = made_by.op_type in _BOUNDARY or value.dtype in _EIGHT_BITS
+        if made_by not in layer and not is_boundary:
+            return self._floats[self._names[made_by]].outputs[value.index() or 0]
+        inputs = [None if one is None else self._copied(one, layer) for one in made_by.inputs]
+        copy = ir.Node(
+            made_by.domain,
+            made_by.op_type,
+            inputs,
+            list(made_by.attributes.values()),
+            overload=made_by.overload,
+            num_outputs=len(made_by.outputs),
+        )
+        self._taps.append(copy)
+        return copy.outputs[value.index() or 0]
+
+    def _energy(self, value: ir.Value, name: str) -> str:
+        """The output that holds Σ x² of each sample."""
+        rows = rows_of(self._taps, value, self._layout.ranks.get(name), self._layout.sampling[name])
+        total = self._taps.node("ReduceSumSquare", [rows, self._taps.integers(1)], keepdims=0)
+        return self._taps.output(total)
+
+
+def decibels(signal: float, noise: float) -> float:
+    """10 · log10(signal / noise), within ±`CEILING`; NaN where either is not finite."""
+    if not (math.isfinite(signal) and math.isfinite(noise)):
+        return math.nan
+    if noise == 0:
+        return CEILING
+    if signal == 0:
+        return -CEILING
+    ratio = 10 * (math.log10(signal) - math.log10(noise))
+    return max(-CEILING, min(CEILING, ratio))
+
+
+def _is_stored(node: ir.Node) -> bool:
+    """Whether it dequantizes a weight, of which no copy is needed."""
+    source = node.inputs[0] if node.inputs else None
+    return node.op_type == "DequantizeLinear" and source is not None and source.is_initializer()
+
+
+def _run(session: Any, fetched: Sequence[str], feeds: dict[str, Any]) -> list[Any]:
+    try:
+        found: list[Any] = session.run(fetched, feeds)
+    except Exception as error:  # the runtime raises its own classes, unrelated to each other
+        raise GraphError(f"ONNX Runtime cannot compare the graphs: {error}") from error
+    return found
