@@ -108,7 +108,7 @@ def select(
     return Selected({n: ranges[m][n] for n, m in methods.items()}, methods, scores)
 
 
-def drawn(data: CalibrationSet, seed: int) -> CalibrationSet:
+def drawn(data: CalibrationSet, seed: int, samples: int = SAMPLES) -> CalibrationSet:
     """A seeded sample of the data; all of it when it is small."""
     total = len(data)
-    return data if total <= SAMPLES else data.split(SAMPLES / total, seed)[0]
+    return data if total <= samples else data.split(samples / total, seed)[0]
