@@ -3,12 +3,15 @@
 import math
 from dataclasses import replace
 
+import numpy as np
+
 from compressor.evaluation.metrics import find_metric
-from compressor.evaluation.metrics.base import BASELINE, RESULT
+from compressor.evaluation.metrics.base import BASELINE, RESULT, FloatArray
 from compressor.plan import GraphPlan
 from compressor.quantization.alternatives import Alternatives, Proposal, alternatives
 from compressor.quantization.auto import drawn
 from compressor.quantization.bias import correct, stored
+from compressor.quantization.replay import decibels, score
 from compressor.quantization.static import quantize_static
 from compressor.realize import planned_policy, realize
 from compressor.records import Decision
@@ -43,14 +46,14 @@ def other_ranges(search: Stepping) -> bool:
         search.bench.progress.stage("compare other ranges", total=tried) as advance,
         search.bench.target.open(search.baseline, threads=0, timed=False) as original,
     ):
-        best = _at_outputs(search, original, plan) if worst else math.inf
+        best = _without_outliers(_at_outputs(search, original, plan)) if worst else math.inf
         for group in worst:
             found: tuple[float, Proposal, GraphPlan] | None = None
             for proposal in group.proposals[:PROPOSALS]:
                 if search.out_of_time():
                     return False
                 changed = plan.model_copy(update={"ranges": plan.ranges | dict(proposal.ranges)})
-                ratio = _at_outputs(search, original, changed)
+                ratio = _without_outliers(_at_outputs(search, original, changed))
                 if ratio > (best + GAIN if found is None else found[0]):
                     found = ratio, proposal, changed
                 advance(1)
@@ -150,15 +153,20 @@ def _taken(group: Alternatives, proposal: Proposal, before: float, after: float)
     )
 
 
-def _at_outputs(search: Stepping, original: Runner, plan: GraphPlan) -> float:
-    """SQNR of a plan at the outputs of the graph, in dB; -infinity where it is undefined."""
-    metric, bench = find_metric("sqnr"), search.bench
+def _at_outputs(search: Stepping, original: Runner, plan: GraphPlan) -> FloatArray:
+    """Energy of the original's outputs and of a plan's error, (samples, 2)."""
+    bench = search.bench
     batch = bench.prepared.fixed_batch or bench.recipe.quantize.batch
     candidate = realize(search.baseline, plan, bench.target)
     with bench.target.open(candidate, threads=0, timed=False) as result:
-        scores = metric.evaluate({BASELINE: original, RESULT: result}, search.sample, batch)
-    ratio = float(metric.aggregate(scores.units[RESULT]))
-    return -math.inf if math.isnan(ratio) else ratio
+        runners = {BASELINE: original, RESULT: result}
+        return find_metric("sqnr").evaluate(runners, search.sample, batch).units[RESULT]
+
+
+def _without_outliers(energies: FloatArray) -> float:
+    """SQNR in dB by which ranges are chosen: a sample that should be clipped does not rule it."""
+    finite = energies[np.isfinite(energies).all(axis=1)]
+    return score([decibels(*finite.T)]) if len(finite) == len(energies) else -math.inf
 
 
 def _ranked(search: Stepping) -> list[tuple[str, ...]] | None:
@@ -175,7 +183,9 @@ def _ranked(search: Stepping) -> list[tuple[str, ...]] | None:
         for group in groups:
             if search.out_of_time():
                 return None
-            found.append((_at_outputs(search, original, search.partly(set(group))), group))
+            energies = _at_outputs(search, original, search.partly(set(group)))
+            ratio = float(find_metric("sqnr").aggregate(energies))
+            found.append((-math.inf if math.isnan(ratio) else ratio, group))
             advance(1)
     found.sort(key=lambda entry: entry[0])
     search.findings += [
