@@ -172,6 +172,7 @@ def test_worst_layers_go_to_float_until_the_budget_is_kept(
     full = Plan.load(tmp_path / "free" / "plan.json").graphs["model"]
     plan = Plan.load(tmp_path / "tight" / "plan.json").graphs["model"]
     assert set(plan.integer) < set(full.integer)
+    assert plan.bias.keys() == set(plan.integer) & {"Conv_0", "Conv_2", "Gemm_7"} != set()
     assert graph.shipped == "int8"
     assert "more quality than the budget allows" in " ".join(graph.float_reasons.values())
     ranks = [d for stage in report.stages for d in stage.decisions if "worst" in d.verdict]
@@ -184,9 +185,7 @@ def test_worst_layers_go_to_float_until_the_budget_is_kept(
     assert next(same).read_bytes() == next(same).read_bytes()
 
 
-def test_what_has_helped_is_built_on_and_replays_to_the_same_bytes(
-    source: Path, calibration: Data, tmp_path: Path
-):
+def test_what_has_helped_is_built_on(source: Path, calibration: Data, tmp_path: Path):
     many = {"x": images(200, 5)}
     coarse = recipe("0.00006pt", "cosine")
     coarse = coarse.model_copy(
@@ -195,7 +194,7 @@ def test_what_has_helped_is_built_on_and_replays_to_the_same_bytes(
     spoilt = {"x": calibration["x"].copy()}
     spoilt["x"][7, 0, 0, 0] = 400.0
     report = compress(
-        source, calibration=spoilt, evaluation=many, recipe=coarse, output=tmp_path / "one"
+        source, calibration=spoilt, evaluation=many, recipe=coarse, output=tmp_path / "out"
     )
     graph = graph_of(report)
     plain, ranges, biases = (candidate.name for candidate in graph.candidates)
@@ -209,14 +208,9 @@ def test_what_has_helped_is_built_on_and_replays_to_the_same_bytes(
     assert graph.candidates[2].shipped
     found = [d for s in report.stages for d in s.decisions if d.reason.startswith("another range")]
     assert found[0].subject == "x"
-    plan = Plan.load(tmp_path / "one" / "plan.json").graphs["model"]
+    plan = Plan.load(tmp_path / "out" / "plan.json").graphs["model"]
     assert plan.bias.keys() == {"Conv_0", "Conv_2", "Gemm_7"}
     assert plan.ranges["x"][1] < 10
-    compress(
-        source, recipe=recipe(None), output=tmp_path / "two", plan=tmp_path / "one" / "plan.json"
-    )
-    same = (tmp_path / name / "model.onnx" for name in ("one", "two"))
-    assert next(same).read_bytes() == next(same).read_bytes()
 
 
 def test_when_nothing_keeps_the_budget_float_ships_and_keeps_it(

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from graphs import model, residual
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -182,6 +182,7 @@ def test_what_does_not_fit_is_refused_with_the_node():
         restored({"Conv_0": b"12345"})
 
 
+@settings(deadline=None)
 @given(arrays.arrays(np.float32, st.integers(0, 9), elements=st.floats(width=32)))
 def test_the_plan_keeps_every_bit(array: np.ndarray):
     plan = GraphPlan(graph="g", baseline="folded", ship="int8", bias=stored({"n": array}))
