@@ -85,7 +85,7 @@ def _owners(source: ir.Model) -> dict[str, str]:
 
 
 def _kernel(node: ir.Node) -> ir.Node:
-    """The weighted node that a runtime fuses a node into, if it directly follows one; else itself."""
+    """The weighted node that a runtime fuses a node into where it follows one, else itself."""
     found = node
     for _ in range(_FURTHEST):
         if carries_macs(found):
