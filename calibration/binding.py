@@ -216,7 +216,7 @@ def _shape_hint(expected: TensorSpec, found: TensorSpec, preprocess: Preprocess)
             undo = preprocess.layout not in ("keep", layout)
             return "leave layout out" if undo else f"lay the images out with --layout '{layout}'"
     if want[0] == have[0]:
-        return "images of a folder are resized with --size HxW; resize stored ones beforehand"
+        return "images of a folder are resized with --image-size HxW; resize stored ones beforehand"
     return None
 
 

@@ -3,13 +3,35 @@
 Search proposes plans, `realize` carries them out, and nothing else changes a model.
 """
 
+from hashlib import sha256
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
+import numpy as np
+import safetensors.numpy
 from pydantic import ConfigDict, Field, ValidationError
 
 from compressor.errors import RecipeError
+from compressor.graph.tensors import Array
 from compressor.records import Record
+
+
+class PrunePlan(Record):
+    """What was removed from the float graph, and the weights that make up for it.
+
+    Attributes:
+        kept: Group → the units that stay; groups not named stay whole.
+        blocks: Residual Adds whose branch was removed, in the order of removal.
+        slices: Initializer of the captured graph → axis → positions that stay. Where the model
+            came from a module, the names are those of its parameters.
+        weights: `NODE/weight` or `NODE/bias` → values after repair. They are stored beside the
+            plan's JSON, in the file of the same name that ends in .safetensors.
+    """
+
+    kept: dict[str, tuple[int, ...]]
+    blocks: tuple[str, ...] = ()
+    slices: dict[str, dict[int, tuple[int, ...]]] = Field(default_factory=dict)
+    weights: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
 
 
 class GraphPlan(Record):
@@ -24,6 +46,7 @@ class GraphPlan(Record):
         activation: Stored type of activations; None is what the target prefers, as below.
         symmetric: Whether real zero is in the middle of the integers of activations.
         granularity: Whether each output channel of a weight has its own scale.
+        prune: What is removed before anything else; None where nothing is.
         integer: Names of the nodes that run as integer.
         ranges: Quantized value → real range [low, high].
         bias: Integer node → what is added to the bias of each output channel, as little-endian
@@ -40,23 +63,40 @@ class GraphPlan(Record):
     activation: Literal["uint8", "int8"] | None = None
     symmetric: bool | None = None
     granularity: Literal["channel", "tensor"] | None = None
+    prune: PrunePlan | None = None
     integer: tuple[str, ...] = ()
     ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
     bias: dict[str, bytes] = Field(default_factory=dict)
 
 
 class Plan(Record):
-    """Every decision of one run. `calibration` is the fingerprint of the data behind the ranges."""
+    """Every decision of one run.
+
+    Attributes:
+        calibration: Fingerprint of the data behind the ranges.
+        graphs: Keyed by graph; a single model is "model".
+        digest: SHA-256 of the repaired weights that lie beside the JSON; None without any.
+    """
 
     format: Literal[1] = 1
     target: str
     seed: int
     calibration: str | None = None
     graphs: dict[str, GraphPlan]
+    digest: str | None = None
 
-    def save(self, path: Path) -> None:
-        """Write as JSON."""
-        path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    def save(self, path: Path) -> tuple[Path, ...]:
+        """Write as JSON, and repaired weights, if there are any, beside it; the files written."""
+        weights = self._weights()
+        if not weights:
+            path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            return (path,)
+        beside = path.with_suffix(".safetensors")
+        content = safetensors.numpy.save(weights)
+        beside.write_bytes(content)
+        sealed = self.model_copy(update={"digest": sha256(content).hexdigest()})
+        path.write_text(sealed.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        return path, beside
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -66,7 +106,8 @@ class Plan(Record):
             RecipeError: The file is missing or is not a plan.
         """
         try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+            plan = cls.model_validate_json(path.read_text(encoding="utf-8"))
+            return plan if plan.digest is None else plan._with_weights(path)
         except OSError as error:
             raise RecipeError(f"plan {path} cannot be read: {error.strerror}") from error
         except (ValidationError, UnicodeDecodeError) as error:
@@ -74,6 +115,42 @@ class Plan(Record):
                 f"{path} is not a plan of this version: {first_problem(error)}",
                 hint="Pass the plan.json that an earlier run wrote into its output folder.",
             ) from error
+
+    def _weights(self) -> dict[str, Array]:
+        """Graph, node and role → values."""
+        return {
+            f"{graph}/{name}": np.ascontiguousarray(array)
+            for graph, plan in self.graphs.items()
+            if plan.prune is not None
+            for name, array in plan.prune.weights.items()
+        }
+
+    def _with_weights(self, path: Path) -> Self:
+        """What `save` wrote beside the JSON.
+
+        Raises:
+            RecipeError: It is missing or not what the plan was saved with.
+        """
+        beside = path.with_suffix(".safetensors")
+        try:
+            content = beside.read_bytes()
+        except OSError as error:
+            raise RecipeError(
+                f"{path} has repaired weights in {beside.name}, which cannot be read: "
+                f"{error.strerror}",
+                hint=f"Keep {beside.name} beside {path.name}.",
+            ) from error
+        if sha256(content).hexdigest() != self.digest:
+            raise RecipeError(
+                f"{beside} is not the file that {path.name} was saved with",
+                hint="Copy both from the same output folder.",
+            )
+        for key, array in safetensors.numpy.load(content).items():
+            graph, _, name = key.partition("/")
+            prune = self.graphs[graph].prune
+            if prune is not None:
+                prune.weights[name] = array
+        return self
 
 
 def first_problem(error: ValidationError | UnicodeDecodeError) -> str:

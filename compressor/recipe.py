@@ -3,13 +3,23 @@
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from calibration.preprocess import Preprocess
 from compressor.budget import Budget, parse_budget, parse_duration
 from compressor.errors import RecipeError
+from compressor.goal import FLAGS, Goal, Kind, parse_goal
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -84,6 +94,55 @@ class QuantizeOptions(Section):
     batch: Positive = Field(32, description="Samples per calibration step.")
 
 
+class PruneOptions(Section):
+    """Structured pruning: one of macs, params, speedup, latency and size says how far."""
+
+    macs: str | None = Field(None, description="Share of multiply-accumulates to remove: 30%.")
+    params: str | None = Field(None, description="Share of parameters to remove: 50%.")
+    speedup: str | None = Field(
+        None, description="Speed over the float baseline, measured on the target: 1.5x."
+    )
+    latency: str | None = Field(
+        None, description="Time of one inference, measured on the target: 4ms."
+    )
+    size: str | None = Field(None, description="Size of the artifact's file: 5MB.")
+    method: Literal["obs", "flap", "wanda", "l2", "l1", "random"] = Field(
+        "obs", description="What tells which units matter: obs, flap, wanda, l2, l1 or random."
+    )
+    round: Positive | None = Field(
+        None, description="What stays is a multiple of this; default: the target's."
+    )
+    least: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.125, description="Share of every group that stays at least."
+    )
+    leave: tuple[str, ...] = Field(
+        (), description="Patterns of node or initializer names whose groups stay whole."
+    )
+    blocks: bool = Field(True, description="Whether whole residual blocks may go.")
+    repair: bool = Field(True, description="Refit what stays to the original by least squares.")
+
+    @property
+    def goal(self) -> Goal | None:
+        """What is to be reached; None where nothing is to be pruned."""
+        return next(
+            (parse_goal(kind, text) for kind in FLAGS if (text := getattr(self, kind))), None
+        )
+
+    @field_validator(*FLAGS)
+    @classmethod
+    def _is_a_goal(cls, text: str | None, info: ValidationInfo) -> str | None:
+        if text is not None:
+            parse_goal(cast(Kind, info.field_name), text)
+        return text
+
+    @model_validator(mode="after")
+    def _is_one_goal(self) -> Self:
+        given = [FLAGS[kind] for kind in FLAGS if getattr(self, kind) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} cannot both say how far to prune")
+        return self
+
+
 class MeasureOptions(Section):
     """The deciding configuration and the metric."""
 
@@ -142,6 +201,7 @@ class Recipe(Section):
     seed: int = Field(0, description="Seed of every random choice.")
     model: ModelOptions = ModelOptions()
     data: DataOptions = DataOptions()
+    prune: PruneOptions = PruneOptions()
     quantize: QuantizeOptions = QuantizeOptions()
     measure: MeasureOptions = MeasureOptions()
     budget: BudgetOptions = BudgetOptions()

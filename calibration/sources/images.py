@@ -47,7 +47,7 @@ class ImageFolderSource:
         self._size = preprocess.size
         self._crop = preprocess.crop
         if preprocess.crop != 1 and preprocess.size is None:
-            raise DataError(f"{where}: a crop needs the size to crop to", hint="add --size HxW")
+            raise DataError(f"{where}: a crop needs the size to crop to", hint="add --image-size HxW")
         self._paths, labels = _find_images(folder, where)
         self.labels: Array | None = None if labels is None else np.array(labels, np.int64)
         if preprocess.channels not in (1, 3):
@@ -85,7 +85,7 @@ class ImageFolderSource:
             raise DataError(
                 f"{self._where}: {path} is {height}x{width} and {self._paths[0]} is "
                 f"{first[0]}x{first[1]}: expected images of one size",
-                hint="add --size HxW to resize and crop them",
+                hint="add --image-size HxW to resize and crop them",
             )
         return image
 

@@ -14,6 +14,7 @@ from compressor.cli.options import (
     DATA,
     LOADING,
     MEASURING,
+    PRUNING,
     RECIPE,
     SHOWING,
     recipe_values,
@@ -84,6 +85,7 @@ def cli() -> None:
 @click.argument("model")
 @RECIPE
 @DATA
+@PRUNING
 @CALIBRATION
 @LOADING
 @MEASURING
@@ -195,6 +197,7 @@ def targets(as_json: bool) -> None:
 @cli.command(context_settings=CONTEXT)
 @RECIPE
 @DATA
+@PRUNING
 @CALIBRATION
 @LOADING
 @MEASURING

@@ -27,8 +27,17 @@ PLACES = {
     "scale": ("data", "preprocess", "scale"),
     "mean": ("data", "preprocess", "mean"),
     "std": ("data", "preprocess", "std"),
-    "size": ("data", "preprocess", "size"),
+    "image_size": ("data", "preprocess", "size"),
     "crop": ("data", "preprocess", "crop"),
+    "prune": ("prune", "macs"),
+    "params": ("prune", "params"),
+    "speedup": ("prune", "speedup"),
+    "latency": ("prune", "latency"),
+    "size": ("prune", "size"),
+    "prune_method": ("prune", "method"),
+    "prune_round": ("prune", "round"),
+    "prune_least": ("prune", "least"),
+    "prune_leave": ("prune", "leave"),
     "quantize": ("quantize", "mode"),
     "ranges": ("quantize", "ranges"),
     "cpu": ("quantize", "cpu"),
@@ -180,7 +189,9 @@ DATA: Decorator[Any] = apply(
     click.option("--scale", callback=number, metavar="X", help="Factor on stored values: 1/255."),
     click.option("--mean", callback=numbers, metavar="X,Y,Z", help="Subtracted per channel."),
     click.option("--std", callback=numbers, metavar="X,Y,Z", help="Divided by per channel."),
-    click.option("--size", callback=image_size, metavar="HxW", help="Size of folder images."),
+    click.option(
+        "--image-size", callback=image_size, metavar="HxW", help="Size of folder images."
+    ),
     click.option(
         "--crop", type=click.FloatRange(0, 1, min_open=True),
         help="Share of a folder image kept by the centre crop.",
@@ -215,6 +226,38 @@ BUDGET: Decorator[Any] = apply(
     click.option(
         "--time-budget", metavar="TIME",
         help="Search for at most 90s, 10m or 1.5h, then take the best so far.",
+    ),
+)  # fmt: skip
+
+PRUNING: Decorator[Any] = apply(
+    click.option(
+        "--prune", metavar="SHARE", help="Remove this share of the multiply-accumulates: 30%."
+    ),
+    click.option("--params", metavar="SHARE", help="Remove this share of the parameters: 50%."),
+    click.option(
+        "--speedup", metavar="RATIO",
+        help="Prune until so fast over the float baseline, measured: 1.5x; exit 3 else.",
+    ),
+    click.option(
+        "--latency", metavar="TIME",
+        help="Prune until one inference takes so long, measured: 4ms; exit 3 else.",
+    ),
+    click.option("--size", metavar="SIZE", help="Prune until the file is so small: 5MB."),
+    click.option(
+        "--prune-method", type=click.Choice(["obs", "flap", "wanda", "l2", "l1", "random"]),
+        help="What tells which channels matter. [default: obs]",
+    ),
+    click.option(
+        "--prune-round", type=click.IntRange(1), metavar="N",
+        help="Keep multiples of N channels. [default: the target's]",
+    ),
+    click.option(
+        "--prune-least", type=click.FloatRange(0, 1, min_open=True), metavar="SHARE",
+        help="Keep at least this share of every group. [default: 0.125]",
+    ),
+    click.option(
+        "--prune-leave", multiple=True, metavar="PATTERN",
+        help="Leave groups alone by name of a node or weight, like '*head*' (repeatable).",
     ),
 )  # fmt: skip
 

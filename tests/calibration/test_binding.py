@@ -83,7 +83,7 @@ def test_arrays_without_names_bind_by_position():
         (np.int64, "x:float32[batch,3,8,8]", "found input:int64", "--scale 1 "),
         (np.float32, "x:int64[batch,3,8,8]", "found input:float32", "store 'input' as int64"),
         (np.float32, "x:float32[batch,8,3,9]", r"found input:float32\[batch,3,8,8\]", None),
-        (np.float32, "x:float32[batch,3,9,9]", r"float32\[batch,3,9,9\]", "--size HxW"),
+        (np.float32, "x:float32[batch,3,9,9]", r"float32\[batch,3,9,9\]", "--image-size HxW"),
         (np.float32, "x:float32[batch,8,8,3]", "found input", "--layout 'nchw->nhwc'"),
         (np.float32, "x:float32[batch,h,h,3]", "found input", "--layout 'nchw->nhwc'"),
         (np.float32, "x:float32[batch,3,8]", r"\[batch,3,8\], found", None),

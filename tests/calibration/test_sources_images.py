@@ -100,7 +100,7 @@ def test_images_of_several_sizes_need_a_size(tmp_path):
     write(tmp_path / "b.png", colour(1, 8, 12))
     with pytest.raises(DataError, match=r"b.png is 8x12 and a.png is 8x8") as error:
         open_dataset(tmp_path).head(2)
-    assert "--size" in error.value.hint
+    assert "--image-size" in error.value.hint
     assert len(open_dataset(tmp_path, preprocess=Preprocess(size=(6, 6))).head(2)) == 2
     with pytest.raises(DataError, match="needs the size"):
         open_dataset(tmp_path, preprocess=Preprocess(crop=0.9))

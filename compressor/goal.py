@@ -1,0 +1,113 @@
+"""How much is to be removed, in the user's own terms.
+
+--prune 30%       of the multiply-accumulates
+--params 50%      of the parameters
+--speedup 1.5x    over the float baseline, measured on the target
+--latency 4ms     of one inference in the deciding configuration, measured on the target
+--size 5MB        of the artifact's file
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import ByteSize, TypeAdapter, ValidationError
+
+from compressor.errors import RecipeError
+
+Kind = Literal["macs", "params", "speedup", "latency", "size"]
+
+FLAGS: dict[Kind, str] = {
+    "macs": "--prune",
+    "params": "--params",
+    "speedup": "--speedup",
+    "latency": "--latency",
+    "size": "--size",
+}
+
+_NUMBER = r"(\d+\.?\d*|\.\d+)"
+_SHARE = re.compile(rf"\s*{_NUMBER}\s*%\s*")
+_RATIO = re.compile(rf"\s*{_NUMBER}\s*[x×]?\s*", re.IGNORECASE)
+_TIME = re.compile(rf"\s*{_NUMBER}\s*(us|µs|ms|s)\s*", re.IGNORECASE)
+_UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is to be reached.
+
+    Attributes:
+        kind: What it is held in.
+        asked: As the user wrote it.
+        amount: Share to remove (0 to 1), ratio, seconds or bytes.
+    """
+
+    kind: Kind
+    asked: str
+    amount: float
+
+    @property
+    def flag(self) -> str:
+        """The flag with its value."""
+        return f"{FLAGS[self.kind]} {self.asked}"
+
+    @property
+    def timed(self) -> bool:
+        """Whether only a measurement on the target can tell that it is reached."""
+        return self.kind in ("speedup", "latency")
+
+
+def parse_goal(kind: Kind, text: str) -> Goal:
+    """A goal of that kind.
+
+    Raises:
+        RecipeError: The text does not fit the kind, or asks for nothing or for everything.
+    """
+    amount = _PARSERS[kind](text)
+    if amount is None:
+        raise RecipeError(
+            f"{FLAGS[kind]} {text!r} is not understood", hint=f"Write {_EXAMPLES[kind]}."
+        )
+    return Goal(kind, text.strip(), amount)
+
+
+def _share(text: str) -> float | None:
+    match = _SHARE.fullmatch(text)
+    share = 0.0 if match is None else float(match[1]) / 100
+    return share if 0 < share < 1 else None
+
+
+def _ratio(text: str) -> float | None:
+    match = _RATIO.fullmatch(text)
+    ratio = 0.0 if match is None else float(match[1])
+    return ratio if ratio > 1 else None
+
+
+def _seconds(text: str) -> float | None:
+    match = _TIME.fullmatch(text)
+    seconds = 0.0 if match is None else float(match[1]) * _UNITS[match[2].lower()]
+    return seconds or None
+
+
+def _bytes(text: str) -> float | None:
+    try:
+        found = TypeAdapter(ByteSize).validate_python(text.strip())
+    except ValidationError:
+        return None
+    return float(found) or None
+
+
+_PARSERS = {
+    "macs": _share,
+    "params": _share,
+    "speedup": _ratio,
+    "latency": _seconds,
+    "size": _bytes,
+}
+_EXAMPLES: dict[Kind, str] = {
+    "macs": "the share of multiply-accumulates to remove: 30%",
+    "params": "the share of parameters to remove: 50%",
+    "speedup": "how many times the speed of the float baseline: 1.5x",
+    "latency": "the time of one inference: 4ms",
+    "size": "the size of the artifact's file: 5MB",
+}
