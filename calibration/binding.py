@@ -84,6 +84,11 @@ def bound(
     )
 
 
+def is_class_label(spec: TensorSpec) -> bool:
+    """Whether an array holds one integer per sample."""
+    return spec.dtype.kind in "iu" and spec.shape[1:] in ((), (1,))
+
+
 def _is_positional(arrays: Sequence[TensorSpec]) -> bool:
     return tuple(spec.name for spec in arrays) == positional_names(len(arrays))
 
@@ -96,8 +101,7 @@ def _without_label(
         return arrays, None
     if _is_positional(arrays):
         last = arrays[-1]
-        one_integer = last.dtype.kind in "iu" and last.shape[1:] in ((), (1,))
-        if one_integer if wanted is None else len(arrays) == len(wanted) + 1:
+        if is_class_label(last) if wanted is None else len(arrays) == len(wanted) + 1:
             return arrays[:-1], last.name
         return arrays, None
     labels = [

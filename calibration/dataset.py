@@ -1,15 +1,16 @@
 """Calibration and evaluation data: finite, re-iterable, fingerprinted, streamed."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from calibration.binding import Binding, bound, unbound
+from calibration.binding import Binding, bound, is_class_label, unbound
 from calibration.chunks import Chunk, numbered, rebatched
 from calibration.preprocess import Preprocess, apply_preprocess
-from calibration.selection import Part, Selection, Shard, Take
+from calibration.selection import ClassPart, Part, Selection, Shard, Take, apportioned
 from calibration.sources import find_source
 from calibration.sources.base import Source, rows_per_chunk
 from calibration.values import check_finite, converted
@@ -57,6 +58,7 @@ class CalibrationSet:
         self._binding = binding or unbound(source.specs, preprocess, self._where)
         self._selections = selections
         self._count: int | None = None
+        self._classes: Counter[int] | None = None
         self._fingerprint: str | None = None
 
     @property
@@ -165,13 +167,16 @@ class CalibrationSet:
         """Divide the samples at random into (used, held out).
 
         The sides are disjoint, cover the set, keep its order and are the same for the same seed.
-        `used` has round(share · n) samples, but neither side is ever empty.
+        `used` has round(share · n) samples, but neither side is ever empty. Where the labels are
+        classes (integers that repeat), each side has its share of every class, rounded up or
+        down; counting them takes a pass where the source does not know its labels.
 
         Raises:
             DataError: There is one sample only, or `share` is not between 0 and 1.
         """
         if not 0 < share < 1:
             raise DataError(f"{self._where}: expected a share between 0 and 1, found {share}")
+        classes = self._counted_classes()
         total = len(self)
         if total < 2:
             raise DataError(
@@ -179,12 +184,34 @@ class CalibrationSet:
                 hint="add samples",
             )
         chosen = min(max(round(share * total), 1), total - 1)
-        parts = (Part(total, chosen, seed, complement=complement) for complement in (False, True))
+        parts: Iterable[Part | ClassPart]
+        if classes and self._binding.label and 2 * len(classes) <= total:
+            strata = apportioned(classes, chosen, seed)
+            parts = (ClassPart(self._binding.label, strata, seed, side) for side in (False, True))
+        else:
+            parts = (Part(total, chosen, seed, side) for side in (False, True))
         used, held_out = (
             self._view(self._binding, (*self._selections, part), part.count(total))
             for part in parts
         )
         return used, held_out
+
+    def _counted_classes(self) -> Counter[int]:
+        """Label → samples, where labels are integers, one a sample; empty elsewhere."""
+        if self._classes is None:
+            self._classes = Counter()
+            name = self._binding.label
+            spec = next((spec for spec in self._source.specs if spec.name == name), None)
+            if name is None or spec is None or not is_class_label(spec):
+                return self._classes
+            known = self._source.labels
+            chunks = numbered(self._source.chunks() if known is None else iter([{name: known}]))
+            for selection in self._selections:
+                chunks = selection(chunks)
+            for chunk in chunks:
+                self._classes.update(chunk.fields[name].reshape(-1).tolist())
+            self._count = self._classes.total()
+        return self._classes
 
     def _view(
         self, binding: Binding, selections: tuple[Selection, ...], count: int | None

@@ -1,6 +1,6 @@
 """Some of the samples of a stream: the first few, or one side of a random division in two."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.chunks import Chunk
+from compressor.errors import DataError
 
 
 class Selection(Protocol):
@@ -79,6 +80,94 @@ class Part:
 
     def __str__(self) -> str:
         return f"{self.count(None)} of {self.total} by seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """One class: how many samples it has, and how many of them are drawn."""
+
+    label: int
+    total: int
+    chosen: int
+
+
+@dataclass(frozen=True)
+class ClassPart:
+    """A `Part` of each class: algorithm S with counts of its own for every label.
+
+    Attributes:
+        field: The stored array of labels.
+        strata: One a class.
+        seed: Of the draw.
+        complement: Whether the samples that are not drawn pass.
+    """
+
+    field: str
+    strata: tuple[Stratum, ...]
+    seed: int
+    complement: bool
+
+    def __call__(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """Filter the stream that the classes were counted in.
+
+        Raises:
+            DataError: It has a label that was not counted.
+        """
+        generator = np.random.default_rng(self.seed)
+        left = {stratum.label: [stratum.chosen, stratum.total] for stratum in self.strata}
+        for chunk in chunks:
+            mask: npt.NDArray[np.bool_] = np.zeros(len(chunk), np.bool_)
+            labels = chunk.fields[self.field].reshape(-1).tolist()
+            chances = generator.random(len(chunk))
+            for row, (label, chance) in enumerate(zip(labels, chances, strict=True)):
+                if label not in left:
+                    raise DataError(
+                        f"{self.field!r}: expected the labels of the first pass, found {label} in "
+                        f"sample {chunk.index[row]}",
+                        hint="every pass must give the same samples in the same order",
+                    )
+                to_draw, to_come = left[label]
+                mask[row] = chance * to_come < to_draw
+                left[label] = [to_draw - int(mask[row]), to_come - 1]
+            yield chunk.rows(mask != self.complement)
+
+    def count(self, available: int | None) -> int | None:
+        """How many samples pass."""
+        chosen = sum(stratum.chosen for stratum in self.strata)
+        return self._total - chosen if self.complement else chosen
+
+    @property
+    def _total(self) -> int:
+        return sum(stratum.total for stratum in self.strata)
+
+    def __str__(self) -> str:
+        return f"{self.count(None)} of {self._total} by label and seed {self.seed}"
+
+
+def apportioned(counts: Mapping[int, int], chosen: int, seed: int) -> tuple[Stratum, ...]:
+    """Draw from each class what is its due, rounded up or down at random; `chosen` in all.
+
+    Systematic sampling over the classes in random order (Madow 1949, Annals of Mathematical
+    Statistics 20): class c gets ⌊(E_c · chosen + r) / n⌋ - ⌊(E_c' · chosen + r) / n⌋, E the
+    cumulated counts up to it and up to the one before, r uniform in 0 … n - 1. So every sample has
+    the same chance, however rare its class is.
+
+    Args:
+        counts: Label → samples.
+        chosen: How many samples to draw, at most all.
+        seed: Of the rounding.
+    """
+    total = sum(counts.values())
+    generator = np.random.default_rng([seed, total])
+    order = [int(label) for label in generator.permutation(sorted(counts))]
+    start = int(generator.integers(total))
+    strata, end, before = [], 0, 0
+    for label in order:
+        end += counts[label]
+        after = (end * chosen + start) // total
+        strata.append(Stratum(label, counts[label], after - before))
+        before = after
+    return tuple(strata)
 
 
 @dataclass(frozen=True)

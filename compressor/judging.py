@@ -1,9 +1,9 @@
 """Holds candidates against the budget, and says beforehand what the data can prove.
 
-The samples that judge are divided once, by seed: candidates are compared on one half, and the
-chosen one is confirmed on the other, which no decision has seen. The halves are drawn at random
-and not by class: a paired bound compares two models on the same samples, so that how many of each
-class fall into a half cancels out of it.
+The samples that judge are divided once, by seed, and class by class where they have labels that
+are classes: candidates are compared on one half, and the chosen one is confirmed on the other,
+which no decision has seen. With as many of each class in both, the halves differ by chance less
+than a bound, which takes its samples for independent, allows for.
 """
 
 from dataclasses import dataclass, replace

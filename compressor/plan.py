@@ -6,7 +6,7 @@ Search proposes plans, `realize` carries them out, and nothing else changes a mo
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from compressor.errors import RecipeError
 from compressor.records import Record
@@ -26,7 +26,11 @@ class GraphPlan(Record):
         granularity: Whether each output channel of a weight has its own scale.
         integer: Names of the nodes that run as integer.
         ranges: Quantized value → real range [low, high].
+        bias: Integer node → what is added to the bias of each output channel, as little-endian
+            float32; in JSON as base64.
     """
+
+    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
     graph: str
     baseline: Literal["captured", "folded"]
@@ -38,6 +42,7 @@ class GraphPlan(Record):
     granularity: Literal["channel", "tensor"] | None = None
     integer: tuple[str, ...] = ()
     ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    bias: dict[str, bytes] = Field(default_factory=dict)
 
 
 class Plan(Record):

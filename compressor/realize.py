@@ -5,6 +5,7 @@ import onnx_ir as ir
 from compressor.errors import RecipeError
 from compressor.graph.fingerprint import fingerprint
 from compressor.plan import GraphPlan
+from compressor.quantization.bias import restored
 from compressor.quantization.static import quantize_static
 from exporters.base import QuantPolicy, Target
 
@@ -33,6 +34,7 @@ def realize(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Model:
         plan.ranges,
         planned_policy(plan, target),
         weight_bits=plan.weight_bits,
+        bias=restored(plan.bias),
     )
 
 

@@ -21,7 +21,8 @@ from compressor.recipe import QuantizeOptions
 from compressor.records import Decision, StageRecord
 from compressor.report.format import configuration, ratio, ratio_interval
 from compressor.report.schema import Candidate
-from compressor.stepping import SAMPLE, Stepping, Trial
+from compressor.stepping import Stepping, Trial
+from compressor.steps import STEPS
 from exporters.base import QuantPolicy, Target
 
 
@@ -210,6 +211,7 @@ def _quantize(
                 cache=bench.recipe.data.cache,
                 stats=None if stats is None else (stats, path),
                 seed=bench.recipe.seed,
+                alternatives=judging is not None,
                 notices=bench.target.cautions(policy),
             ),
             advance=advance,
@@ -230,9 +232,9 @@ def _quantize(
         }
     )
     if judging is not None:
-        sample = (judging.search if data is None else data).take(SAMPLE)
-        search = Stepping(bench, judging, undecided.baseline, plan, sample)
-        return _within_budget(search, decided, search.run(), chosen)
+        replayed = judging.search if data is None else data
+        search = Stepping(bench, judging, undecided.baseline, plan, replayed, chosen.stats)
+        return _within_budget(search, decided, search.run(STEPS), chosen)
     started = time.perf_counter()
     with bench.progress.stage("quantize"):
         quantized = realize(undecided.baseline, plan, bench.target)

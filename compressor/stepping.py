@@ -1,21 +1,20 @@
-"""Search within a budget: steps from the cheapest to the costliest, candidates measured whole.
+"""Search within a budget: what steps share. Candidates are measured whole; the best is kept.
 
-A step is a function in `STEPS`. It tries candidates on the search samples until one is accepted;
-the best so far is always kept, and ends up as the result when time runs out or the user interrupts.
-Float is what remains when no step finds anything.
+A step tries candidates on the search samples. What is accepted ends the search; what only loses
+less than before is what later steps build on. The best so far ends up as the result when time runs
+out or the user interrupts. Float is what remains when no step finds anything.
 """
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
+from calibration.stats import CalibrationStats
 from compressor.bench import Bench
-from compressor.evaluation.metrics import find_metric
-from compressor.evaluation.metrics.base import BASELINE, RESULT
 from compressor.evaluation.results import QualityResult
 from compressor.judging import Judging
 from compressor.plan import GraphPlan
@@ -29,16 +28,17 @@ GROUPS = 32
 """Weighted nodes are ranked one by one up to so many, above in as many groups of neighbours."""
 
 SAMPLE = 32
-"""Samples that rank the groups."""
+"""Samples that rank layers and ranges by the error at the outputs."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One candidate on the search samples."""
+    """One candidate on the search samples; `loss` is infinite where it is not a finite number."""
 
     name: str
     plan: GraphPlan
     quality: QualityResult
+    loss: float
     accepted: bool
     reason: str
     floats: tuple[str, ...] = ()
@@ -56,34 +56,46 @@ class Stepping:
         bench: The captured graph, the target, and how to measure.
         judging: The budget.
         baseline: The float graph that candidates are made of.
-        whole: INT8 as is; steps take from it.
-        sample: Calibration samples that rank layers.
+        whole: INT8 as is, then with what has helped; steps build on it and take from it.
+        data: Samples that are replayed and averaged; none of those that confirm.
+        stats: What calibration saw.
+        named: What `whole` is called.
+        loss: What `whole` loses on the search samples.
         trials: In the order tried.
         best: The accepted one with the most integer nodes.
         ended: Why the search was cut short, if it was.
+        findings: What steps found out on the way, for the report.
     """
 
     bench: Bench
     judging: Judging
     baseline: ir.Model
     whole: GraphPlan
-    sample: CalibrationSet
+    data: CalibrationSet
+    stats: CalibrationStats | None
+    named: str = "INT8"
+    loss: float = math.inf
     trials: list[Trial] = field(default_factory=list)
     best: Trial | None = None
     ended: str | None = None
     interrupted: bool = False
     notices: list[str] = field(default_factory=list)
-    ranking: list[Decision] = field(default_factory=list)
+    findings: list[Decision] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
 
-    def run(self) -> StageRecord:
-        """Take the steps until one is accepted.
+    @property
+    def sample(self) -> CalibrationSet:
+        """The few samples that rank."""
+        return self.data.take(SAMPLE)
+
+    def run(self, steps: Sequence["Step"]) -> StageRecord:
+        """Take the steps, cheapest first, until one is accepted.
 
         Raises:
             KeyboardInterrupt: Before anything was accepted: there is no best so far.
         """
         try:
-            for step in STEPS:
+            for step in steps:
                 if step(self) or self.out_of_time():
                     break
         except KeyboardInterrupt:
@@ -119,7 +131,8 @@ class Stepping:
             f"{'accepted' if accepted else 'refused'} on the search samples: {told}; "
             f"{loss_words(judgement.allowed, unit)} are allowed"
         )
-        trial = Trial(name, plan, quality, accepted, reason, floats)
+        loss = math.inf if judgement.loss is None else judgement.loss
+        trial = Trial(name, plan, quality, loss, accepted, reason, floats)
         self.trials.append(trial)
         if accepted and (self.best is None or len(plan.integer) > len(self.best.plan.integer)):
             self.best = trial
@@ -127,11 +140,26 @@ class Stepping:
             self._say_what_it_takes(judgement.needed)
         return trial
 
+    def change(self, name: str, plan: GraphPlan) -> bool:
+        """Try another whole plan; what loses less is what later steps build on.
+
+        Returns:
+            Whether it was accepted.
+        """
+        trial = self.attempt(name, plan)
+        if trial.loss < self.loss:
+            self.whole, self.named, self.loss = plan, name, trial.loss
+        return trial.accepted
+
     def partly(self, weighted: set[str]) -> GraphPlan:
-        """The whole plan with only some of its weighted nodes as integer."""
+        """The whole plan with only some of its weighted nodes as integer.
+
+        Those keep their bias corrections, though what is in front of them may be float now.
+        """
         policy = planned_policy(self.whole, self.bench.target)
         integer = restricted(self.baseline, self.whole.integer, weighted, policy)
-        return self.whole.model_copy(update={"integer": integer})
+        bias = {name: stored for name, stored in self.whole.bias.items() if name in integer}
+        return self.whole.model_copy(update={"integer": integer, "bias": bias})
 
     def groups(self) -> list[tuple[str, ...]]:
         """The integer weighted nodes in graph order, in at most `GROUPS` groups of neighbours."""
@@ -177,78 +205,10 @@ class Stepping:
                 "confirming samples": len(self.judging.confirm),
             },
             changed={"candidates": len(self.trials)},
-            decisions=(*tried, *self.ranking),
+            decisions=(*tried, *self.findings),
             notices=(*self.notices, *([self.ended] if self.ended else [])),
         )
 
 
-def as_is(search: Stepping) -> bool:
-    """INT8 wherever it pays."""
-    return search.attempt("INT8", search.whole).accepted
-
-
-def worst_to_float(search: Stepping) -> bool:
-    """As few of the worst layers to float as it takes, found by bisection.
-
-    Each group is ranked by the error that it alone causes at the outputs: all others in float, so
-    that errors of earlier layers do not count as its own.
-    """
-    ranked = _ranked(search)
-    if ranked is None:
-        return False
-    fails, holds = 0, len(ranked)
-    while holds - fails > 1:
-        if search.out_of_time():
-            break
-        middle = (fails + holds) // 2
-        floats = tuple(name for group in ranked[:middle] for name in group)
-        kept = {name for group in ranked[middle:] for name in group}
-        name = f"INT8, worst {len(floats)} of {len(floats) + len(kept)} layers in float"
-        if search.attempt(name, search.partly(kept), floats).accepted:
-            holds = middle
-        else:
-            fails = middle
-    return search.best is not None
-
-
-def all_float(search: Stepping) -> bool:
-    """Nothing is left to quantize: float ships, which keeps any budget."""
-    del search
-    return True
-
-
-STEPS: tuple[Callable[[Stepping], bool], ...] = (as_is, worst_to_float, all_float)
-
-
-def _ranked(search: Stepping) -> list[tuple[str, ...]] | None:
-    """Groups by falling error at the outputs; None when time ran out or there is one only."""
-    groups = search.groups()
-    if len(groups) < 2 or search.out_of_time():
-        return None
-    metric = find_metric("sqnr")
-    bench = search.bench
-    batch = bench.prepared.fixed_batch or bench.recipe.quantize.batch
-    found: list[tuple[float, tuple[str, ...]]] = []
-    with (
-        bench.progress.stage("rank layers", total=len(groups)) as advance,
-        bench.target.open(search.baseline, threads=0, timed=False) as original,
-    ):
-        for group in groups:
-            if search.out_of_time():
-                return None
-            candidate = realize(search.baseline, search.partly(set(group)), bench.target)
-            with bench.target.open(candidate, threads=0, timed=False) as result:
-                scores = metric.evaluate({BASELINE: original, RESULT: result}, search.sample, batch)
-            ratio = float(metric.aggregate(scores.units[RESULT]))
-            found.append((-math.inf if math.isnan(ratio) else ratio, group))
-            advance(1)
-    found.sort(key=lambda entry: entry[0])
-    search.ranking += [
-        Decision(
-            subject=", ".join(group),
-            verdict=f"worst {rank}",
-            reason=f"alone as integer it leaves {ratio:.1f} dB of signal to noise at the outputs",
-        )
-        for rank, (ratio, group) in enumerate(found, start=1)
-    ]
-    return [group for _, group in found]
+Step = Callable[[Stepping], bool]
+"""Tries candidates; whether one was accepted."""

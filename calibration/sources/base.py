@@ -24,11 +24,14 @@ class Source(Protocol):
         description: The path, or what it is.
         specs: Name, stored dtype and shape of every field; shape[0] is "batch".
         count: Samples, or None when only a pass can tell.
+        labels: The array of labels where it is known without reading samples, which may be dear;
+            else None.
     """
 
     description: str
     specs: tuple[TensorSpec, ...]
     count: int | None
+    labels: Array | None
 
     def chunks(self) -> Iterator[Fields]:
         """Yield the samples in order, in chunks of any size."""

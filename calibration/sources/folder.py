@@ -6,7 +6,7 @@ from pathlib import Path
 
 from calibration.sources.base import Fields, check_same
 from calibration.sources.npz import NpzSource
-from compressor.graph.tensors import TensorSpec
+from compressor.graph.tensors import Array, TensorSpec
 
 
 class NpzFolderSource:
@@ -21,6 +21,7 @@ class NpzFolderSource:
             check_same(first.specs, shard.specs, f"{where}, {path.name}")
         self.specs: tuple[TensorSpec, ...] = first.specs
         self.count: int | None = sum(shard.count or 0 for shard in self._shards)
+        self.labels: Array | None = None
 
     def chunks(self) -> Iterator[Fields]:
         """Read file after file."""

@@ -49,7 +49,7 @@ class ImageFolderSource:
         if preprocess.crop != 1 and preprocess.size is None:
             raise DataError(f"{where}: a crop needs the size to crop to", hint="add --size HxW")
         self._paths, labels = _find_images(folder, where)
-        self._labels = None if labels is None else np.array(labels, np.int64)
+        self.labels: Array | None = None if labels is None else np.array(labels, np.int64)
         if preprocess.channels not in (1, 3):
             raise DataError(
                 f"{where}: mean or std has {preprocess.channels} entries, "
@@ -61,8 +61,8 @@ class ImageFolderSource:
         first = self._decode(self._paths[0])
         self._shape = first.shape
         specs = [TensorSpec("image", first.dtype, ("batch", *first.shape))]
-        if self._labels is not None:
-            specs.append(TensorSpec("label", self._labels.dtype, ("batch",)))
+        if self.labels is not None:
+            specs.append(TensorSpec("label", self.labels.dtype, ("batch",)))
         self.specs: tuple[TensorSpec, ...] = tuple(specs)
 
     def chunks(self) -> Iterator[Fields]:
@@ -74,8 +74,8 @@ class ImageFolderSource:
             for row, path in enumerate(paths):
                 images[row] = self._fitting(path)
             fields: Fields = {"image": images}
-            if self._labels is not None:
-                fields["label"] = self._labels[start : start + rows].copy()
+            if self.labels is not None:
+                fields["label"] = self.labels[start : start + rows].copy()
             yield fields
 
     def _fitting(self, path: str) -> Array:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from calibration.sources.base import Fields, as_fields, rows_per_chunk, specs_of
-from compressor.graph.tensors import TensorSpec
+from compressor.graph.tensors import Array, TensorSpec
 
 
 class MemorySource:
@@ -14,6 +14,7 @@ class MemorySource:
         self._fields = as_fields(arrays, where)
         self.specs: tuple[TensorSpec, ...] = specs_of(self._fields)
         self.count: int | None = len(next(iter(self._fields.values())))
+        self.labels: Array | None = None
 
     def chunks(self) -> Iterator[Fields]:
         """Yield copies, so that no consumer can write into the caller's arrays."""

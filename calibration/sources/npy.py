@@ -112,6 +112,7 @@ class NpySource:
             self._header = read_header(stream, where)
         self.specs: tuple[TensorSpec, ...] = (self._header.spec(_NAME, where),)
         self.count: int | None = self._header.shape[0]
+        self.labels: Array | None = None
 
     def chunks(self) -> Iterator[Fields]:
         """Read the file in pieces."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from calibration.sources.base import Fields, check_even, rows_per_chunk
 from calibration.sources.npy import DAMAGE, NpyHeader, read_chunks, read_header
 from compressor.errors import DataError
-from compressor.graph.tensors import TensorSpec
+from compressor.graph.tensors import Array, TensorSpec
 
 _SUFFIX = ".npy"
 
@@ -30,6 +30,7 @@ class NpzSource:
             header.spec(name, f"{where}, {name!r}") for name, header in self._headers.items()
         )
         self.count: int | None = next(iter(sizes.values()))
+        self.labels: Array | None = None
 
     def chunks(self) -> Iterator[Fields]:
         """Read all members side by side."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from calibration.sources.base import Fields, as_fields, check_same, specs_of
 from compressor.errors import DataError
-from compressor.graph.tensors import TensorSpec
+from compressor.graph.tensors import Array, TensorSpec
 from compressor.userfile import user_errors
 
 _END = object()
@@ -36,6 +36,7 @@ class StreamSource:
         self._reopen = reopen
         self._where = where
         self.count: int | None = None
+        self.labels: Array | None = None
         first = next(self._batches(), None)
         if first is None:
             raise DataError(f"{where}: expected batches, found none: the set is empty")

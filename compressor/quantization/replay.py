@@ -127,9 +127,10 @@ class _Judge:
                 for name, outputs in self._fetched.items():
                     pairs = [(next(arrays), next(arrays)) for _ in outputs[::2]]
                     sums[name, candidate] += [
-                        _decibels(signal, noise, len(piece)) for signal, noise in pairs
+                        decibels(signal[: len(piece)], noise[: len(piece)])
+                        for signal, noise in pairs
                     ]
-        return {name: {c: _score(sums[name, c]) for c in candidates} for name in self._values}
+        return {name: {c: score(sums[name, c]) for c in candidates} for name in self._values}
 
     def _scalars(self, index: int) -> tuple[ir.Value, ir.Value]:
         return self._taps.input(f"scale_{index}"), self._taps.input(f"zero_point_{index}")
@@ -232,16 +233,16 @@ class _Judge:
 _BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
-def _decibels(signal: Decibels, noise: Decibels, samples: int) -> Decibels:
-    """SQNR of each sample that has a signal; what fills a batch up does not count."""
-    signal, noise = signal[:samples].astype(np.float64), noise[:samples].astype(np.float64)
+def decibels(signal: Decibels, noise: Decibels) -> Decibels:
+    """SQNR of each sample that has a signal, from the energies of signal and error [samples]."""
+    signal, noise = signal.astype(np.float64), noise.astype(np.float64)
     heard = signal > 0
     floor = signal[heard] * 10 ** (-CEILING / 10)
-    decibels: Decibels = 10 * np.log10(signal[heard] / np.maximum(noise[heard], floor))
-    return decibels
+    ratios: Decibels = 10 * np.log10(signal[heard] / np.maximum(noise[heard], floor))
+    return ratios
 
 
-def _score(parts: Sequence[Decibels]) -> float:
+def score(parts: Sequence[Decibels]) -> float:
     """Halfway between the mean of the decibels and the decibels of the mean noise.
 
     The first hardly notices a few samples that a range ruins, the second notices little else.

@@ -5,16 +5,19 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
 from calibration.ranges import find_method
+from calibration.scheme import FloatArray
 from calibration.stats import CalibrationStats
 from compressor.errors import DataError, RecipeError
 from compressor.graph.fingerprint import fingerprint
 from compressor.graph.invariants import check
 from compressor.quantization.auto import AUTO, Selected, by_method, select
+from compressor.quantization.bias import add_corrections
 from compressor.quantization.placement import place, quantized_values
 from compressor.quantization.qdq import insert_qdq
 from compressor.quantization.ranges import Range, activation_params
@@ -39,7 +42,7 @@ class StaticChoice:
         float_reasons: Node → why it stays float.
         record: The stage.
         selected: Where each range comes from.
-        stats: What the ranges were proposed from; None where nothing is quantized.
+        stats: What was seen, from which every method can propose; None where nothing is integer.
     """
 
     integer: tuple[str, ...]
@@ -62,6 +65,8 @@ class CalibrationOptions:
         stats: Statistics collected earlier, and the file they are from; then the data is only
             replayed.
         seed: Of the sample that `auto` replays.
+        alternatives: Whether other methods than this one may be asked later, which need more
+            than extremes.
         notices: What the record should say besides.
     """
 
@@ -71,6 +76,7 @@ class CalibrationOptions:
     cache: Path | None = None
     stats: tuple[CalibrationStats, Path] | None = None
     seed: int = 0
+    alternatives: bool = False
     notices: tuple[str, ...] = ()
 
 
@@ -192,7 +198,7 @@ def _stats(
         data,
         batch=options.batch,
         memory=options.memory,
-        histograms=method != "minmax",
+        histograms=method != "minmax" or options.alternatives,
         cache=options.cache,
         advance=advance,
     )
@@ -205,8 +211,17 @@ def quantize_static(
     policy: QuantPolicy,
     *,
     weight_bits: int,
+    bias: Mapping[str, FloatArray] = MappingProxyType({}),
 ) -> ir.Model:
     """The Q/DQ graph for those decisions; `model` stays as it is.
+
+    Args:
+        model: The float graph.
+        integer: Names of the integer nodes.
+        ranges: Value → real range.
+        policy: The target's policy.
+        weight_bits: Bits of integer weights.
+        bias: Node → what is added to the bias of each output channel.
 
     Raises:
         RecipeError: A node or value of the decisions is not in this graph.
@@ -223,6 +238,7 @@ def quantize_static(
             hint="Replay a plan with the model and the options that it was made with.",
         )
     params = activation_params(clone, integer, values, ranges, policy)
+    add_corrections(clone, bias)
     insert_qdq(clone, set(integer), params, policy)
     check(clone, "quantize")
     return clone

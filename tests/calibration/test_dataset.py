@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calibration.chunks import numbered
 from calibration.dataset import CalibrationSet, open_dataset
 from calibration.preprocess import Preprocess
+from calibration.selection import ClassPart, Stratum
 from compressor.errors import DataError
 from compressor.graph.tensors import TensorSpec
 
@@ -82,6 +84,84 @@ def test_split_needs_two_samples_and_a_share():
         open_dataset(numbered_samples(1)).split(0.5, 0)
     with pytest.raises(DataError, match="share between 0 and 1, found 1"):
         open_dataset(numbered_samples(4)).split(1, 0)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    counts=st.lists(st.integers(1, 40), min_size=1, max_size=6).filter(
+        lambda c: sum(c) >= 2 * len(c)
+    ),
+    share=st.floats(0.001, 0.999),
+    seed=st.integers(0, 2**32),
+    sizes=st.lists(st.integers(0, 60), max_size=4),
+)
+def test_split_gives_each_side_its_share_of_every_class(counts, share, seed, sizes):
+    labels = np.repeat(np.arange(len(counts)) * 3 - 2, counts)
+    labels = np.random.default_rng(seed).permutation(labels)
+    n = len(labels)
+    arrays = {"x": np.arange(n, dtype=np.float32)[:, None], "label": labels}
+    used, held_out = open_dataset(cut(arrays, sizes)).split(share, seed)
+    first, second = (
+        np.concatenate([b.inputs["x"][:, 0] for b in side.batches(7)]).astype(int)
+        for side in (used, held_out)
+    )
+    assert sorted([*first, *second]) == list(range(n))
+    assert list(first) == sorted(first)
+    chosen = min(max(round(share * n), 1), n - 1)
+    assert len(used) == len(first) == chosen
+    assert len(held_out) == n - chosen
+    for label, count in zip(np.unique(labels), counts, strict=True):
+        assert abs(np.sum(labels[first] == label) - count * chosen / n) < 1
+    again, _ = open_dataset(arrays).split(share, seed)
+    assert again.fingerprint() == used.fingerprint()
+    assert used.description.endswith(f"{chosen} of {n} by label and seed {seed}")
+
+
+def test_samples_of_rare_classes_are_as_likely_as_others():
+    labels = np.array([0, 1, 1, 1, 2, 2, 2, 2, 2, 2])
+    arrays = {"x": np.arange(10, dtype=np.float32)[:, None], "label": labels}
+    data = open_dataset(arrays)
+    drawn = np.zeros(10)
+    for seed in range(400):
+        for batch in data.split(0.3, seed)[0].batches(10):
+            drawn[batch.inputs["x"][:, 0].astype(int)] += 1
+    # binomial(400, 0.3): four standard deviations are 37
+    np.testing.assert_allclose(drawn, 120, atol=37)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [np.arange(12), np.repeat([0.5, 1.5], 6), np.zeros((12, 3), np.int64)],
+    ids=["none repeats", "no integers", "many a sample"],
+)
+def test_labels_that_are_no_classes_do_not_divide(labels: np.ndarray):
+    arrays = {"x": np.arange(12, dtype=np.float32)[:, None]}
+    used, _ = open_dataset({**arrays, "label": labels}).split(0.5, 3)
+    plain, _ = open_dataset(arrays).split(0.5, 3)
+    assert used.description.endswith("6 of 12 by seed 3")
+    assert used.head(6).inputs["x"].tolist() == plain.head(6).inputs["x"].tolist()
+
+
+def test_classes_are_counted_once_and_with_the_samples():
+    passes = []
+
+    def counted():
+        passes.append(1)
+        return [{"x": np.ones((8, 1), np.float32), "label": np.arange(8) % 2}]
+
+    data = open_dataset(counted)
+    before = len(passes)
+    for seed in range(3):
+        used, held_out = data.split(0.5, seed)
+        assert len(used) == len(held_out) == 4
+    assert len(passes) == before + 1
+
+
+def test_a_label_that_was_not_counted_is_an_error():
+    chunks = numbered(iter([{"x": np.ones((2, 1)), "label": np.array([1, 5])}]))
+    part = ClassPart("label", (Stratum(1, 2, 1),), seed=0, complement=False)
+    with pytest.raises(DataError, match="expected the labels of the first pass, found 5 in samp"):
+        list(part(chunks))
 
 
 def test_take_and_head_stop_early_and_compose_with_split():

@@ -8,7 +8,7 @@ from PIL import Image
 
 from calibration.dataset import open_dataset
 from calibration.preprocess import Preprocess
-from calibration.sources.images import resized_size
+from calibration.sources.images import ImageFolderSource, resized_size
 from compressor.errors import DataError
 
 GENERATOR = np.random.default_rng(0)
@@ -34,6 +34,18 @@ def test_classes_are_sorted_folders_and_alternate(tmp_path):
     assert batch.labels.tolist() == [0, 2, 3, 0, 2, 0]
     reds = np.rint(batch.inputs["image"][:, 0, 0, 0] * 255).tolist()
     assert reds == [0, 0, 0, 10, 10, 20]
+
+
+def test_classes_are_counted_without_decoding(tmp_path, monkeypatch):
+    for name, count in (("ant", 6), ("dog", 2)):
+        for i in range(count):
+            write(tmp_path / name / f"{i}.png", colour(10 * i))
+    data = open_dataset(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageFolderSource, "chunks", None)
+        sides = data.split(0.5, 0)
+    for side in sides:
+        assert sorted(side.head(9).labels.tolist()) == [0, 0, 0, 1]
 
 
 def test_images_become_float_nchw_by_default(tmp_path):

@@ -179,6 +179,27 @@ def test_int8_that_is_not_faster_is_reverted(tiny_model: Path, tmp_path: Path):
     assert graph.shipped_reason
 
 
+IGNORED = "the labels were not used"
+
+
+@pytest.mark.parametrize(("metric", "said"), [("cosine", False), (None, True)])
+def test_labels_that_were_not_asked_for_are_no_news(
+    metric: str | None, said: bool, source: Path, tmp_path: Path
+):
+    """Labels that fit nothing are mentioned, unless the metric was chosen without them."""
+    fitting = {"x": images(20, 4), "label": np.arange(20) % 10}
+    useless = {"x": images(20, 4), "label": np.full(20, 77)}
+    chosen = RECIPE.model_copy(update={"measure": QUICK.model_copy(update={"metric": metric})})
+    for number, evaluation in enumerate((fitting, useless)):
+        report = compress(
+            source, evaluation=evaluation, recipe=chosen, output=tmp_path / str(number)
+        )
+        used = metric is None and evaluation is fitting
+        assert report.graphs["model"].quality[0].reference == ("labels" if used else "original")
+        found = any(IGNORED in notice for notice in report.notices)
+        assert found == (said and not used)
+
+
 def test_labels_choose_accuracy(source: Path, tmp_path: Path):
     labels = np.random.default_rng(0).integers(0, 10, 40)
     report = compress(

@@ -158,7 +158,7 @@ def test_worst_layers_go_to_float_until_the_budget_is_kept(
     )  # fmt: skip
     (whole,) = losses(graph_of(free))
     assert whole > 0
-    asked = f"{whole * 0.8:.12f}pt"
+    asked = f"{whole * 0.05:.12f}pt"  # more than other ranges and corrected biases give
     report = compress(
         source, calibration=calibration, evaluation=many,
         recipe=recipe(asked, "cosine"), output=tmp_path / "tight",
@@ -172,6 +172,7 @@ def test_worst_layers_go_to_float_until_the_budget_is_kept(
     full = Plan.load(tmp_path / "free" / "plan.json").graphs["model"]
     plan = Plan.load(tmp_path / "tight" / "plan.json").graphs["model"]
     assert set(plan.integer) < set(full.integer)
+    assert plan.bias.keys() == set(plan.integer) & {"Conv_0", "Conv_2", "Gemm_7"} != set()
     assert graph.shipped == "int8"
     assert "more quality than the budget allows" in " ".join(graph.float_reasons.values())
     ranks = [d for stage in report.stages for d in stage.decisions if "worst" in d.verdict]
@@ -182,6 +183,34 @@ def test_worst_layers_go_to_float_until_the_budget_is_kept(
     assert graph_of(again).budget is None
     same = (tmp_path / name / "model.onnx" for name in ("tight", "again"))
     assert next(same).read_bytes() == next(same).read_bytes()
+
+
+def test_what_has_helped_is_built_on(source: Path, calibration: Data, tmp_path: Path):
+    many = {"x": images(200, 5)}
+    coarse = recipe("0.00006pt", "cosine")
+    coarse = coarse.model_copy(
+        update={"quantize": coarse.quantize.model_copy(update={"ranges": "minmax"})}
+    )
+    spoilt = {"x": calibration["x"].copy()}
+    spoilt["x"][7, 0, 0, 0] = 400.0
+    report = compress(
+        source, calibration=spoilt, evaluation=many, recipe=coarse, output=tmp_path / "out"
+    )
+    graph = graph_of(report)
+    plain, ranges, biases = (candidate.name for candidate in graph.candidates)
+    assert plain == "INT8"
+    assert ranges.startswith("INT8, ")
+    assert ranges.endswith(("other range", "other ranges"))
+    assert biases == f"{ranges}, biases corrected"
+    first, second, third = losses(graph)
+    assert second < 0.2 * first, "the outlier is clipped"
+    assert third < 0.8 * second
+    assert graph.candidates[2].shipped
+    found = [d for s in report.stages for d in s.decisions if d.reason.startswith("another range")]
+    assert found[0].subject == "x"
+    plan = Plan.load(tmp_path / "out" / "plan.json").graphs["model"]
+    assert plan.bias.keys() == {"Conv_0", "Conv_2", "Gemm_7"}
+    assert plan.ranges["x"][1] < 10
 
 
 def test_when_nothing_keeps_the_budget_float_ships_and_keeps_it(

@@ -1,0 +1,237 @@
+"""Bias correction: gives every output channel of an integer layer the mean that it has in float.
+
+    b_c += E[y_c] - E[y_q,c]
+
+Rounding and clipping do not only scatter the outputs of a layer, they shift the mean of a channel,
+and what is shifted adds up over layers. The shift is known from data and costs nothing to undo
+(Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction",
+section 4.2; with data in place of assumed distributions, as in its appendix D).
+
+Layers are corrected in topological order, so that each is measured behind corrected predecessors.
+Only the sums of the channels are kept, whatever the number of samples.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from calibration.collect import fitting_batch, layout_of
+from calibration.dataset import CalibrationSet
+from calibration.scheme import FloatArray
+from calibration.taps import Taps, feeds_of
+from compressor.errors import RecipeError
+from compressor.graph.session import open_session
+from compressor.quantization.graph import constant, consumers
+
+Means = npt.NDArray[np.float64]
+
+_QDQ = frozenset({"QuantizeLinear", "DequantizeLinear"})
+_STORED = np.dtype("<f4")
+
+
+def correct(
+    model: ir.Model,
+    quantized: ir.Model,
+    integer: Sequence[str],
+    data: CalibrationSet,
+    *,
+    batch: int = 32,
+    memory: int | None = None,
+    expired: Callable[[], bool] = lambda: False,
+    advance: Callable[[int], None] = lambda layers: None,
+) -> dict[str, FloatArray] | None:
+    """The corrections of the integer layers that have a bias, or can have one.
+
+    One pass over the data through the float graph, and one through the quantized graph for each
+    layer in the longest chain of layers, as far as that layer only.
+
+    Args:
+        model: The float graph; it is not changed.
+        quantized: Its Q/DQ graph with biases in float; it is not changed.
+        integer: Names of the integer nodes.
+        data: The samples whose mean is taken.
+        batch: Samples per run.
+        memory: Bytes to take beside the model (1 GB): the batch shrinks when it must.
+        expired: Asked before each pass whether the time is over.
+        advance: Told the number of layers done.
+
+    Returns:
+        Node → what to add to each output channel, float32 [channels]; None when time ran out.
+    """
+    names = set(integer)
+    layers = {
+        layer.name: layer
+        for node in model.graph
+        if node.name in names and (layer := _layer(node)) is not None
+    }
+    outputs = [node.outputs[0].name or "" for node in model.graph if node.name in layers]
+    layout = layout_of(model, outputs, data)
+    size = layout.fixed or fitting_batch(layout, batch, memory)
+    wanted = _means(model, list(layers.values()), data, size, layout.fixed)
+    working, found = quantized.clone(), dict[str, FloatArray]()
+    for level in _levels(model, layers):
+        if expired():
+            return None
+        seen = _means(working, [layers[name] for name in level], data, size, layout.fixed)
+        shifts = {name: (wanted[name] - seen[name]).astype(np.float32) for name in level}
+        add_corrections(working, shifts)
+        found |= shifts
+        advance(len(level))
+    return found
+
+
+def add_corrections(model: ir.Model, corrections: Mapping[str, FloatArray]) -> None:
+    """Add them to the biases, in place; a node without a bias gets one.
+
+    Each result is a constant of its own, since other nodes may read the old one.
+
+    Raises:
+        RecipeError: A node is not in the graph, has no place for a bias, or has another number of
+            output channels.
+    """
+    nodes = {node.name: node for node in model.graph}
+    for name, correction in corrections.items():
+        layer = _layer(nodes[name]) if name in nodes else None
+        if layer is None or correction.shape != (layer.channels,):
+            raise RecipeError(
+                f"the plan does not fit the graph: it corrects {correction.size} output channels "
+                f"of {name!r}, which has {'none' if layer is None else layer.channels}",
+                hint="Replay a plan with the model and the options that it was made with.",
+            )
+        reader, index = layer.place
+        if len(reader.inputs) <= index:
+            reader.resize_inputs(index + 1)
+        old = reader.inputs[index]
+        tensor = None if old is None else constant(old)
+        bias = np.zeros(layer.channels, np.float32) if tensor is None else tensor.numpy()
+        if reader.op_type == "Gemm":
+            bias = bias.reshape(-1)
+        reader.replace_input_with(index, _initializer(model.graph, name, bias + correction))
+
+
+def stored(corrections: Mapping[str, FloatArray]) -> dict[str, bytes]:
+    """Little-endian float32 of each, for the plan."""
+    return {name: array.astype(_STORED).tobytes() for name, array in corrections.items()}
+
+
+def restored(bias: Mapping[str, bytes]) -> dict[str, FloatArray]:
+    """What `stored` wrote.
+
+    Raises:
+        RecipeError: Something else is stored.
+    """
+    odd = [name for name, data in bias.items() if len(data) % _STORED.itemsize]
+    if odd:
+        raise RecipeError(f"the plan is damaged: the bias of {odd[0]!r} is no float32 array")
+    return {name: np.frombuffer(data, _STORED).astype(np.float32) for name, data in bias.items()}
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A layer whose bias can be corrected.
+
+    Attributes:
+        name: Of the node.
+        channels: Output channels.
+        axes: All axes of its output but that of the channels; None where the channels are last.
+        place: The node and the index of its input that the bias is, or would be.
+    """
+
+    name: str
+    channels: int
+    axes: tuple[int, ...] | None
+    place: tuple[ir.Node, int]
+
+
+def _layer(node: ir.Node) -> _Layer | None:
+    """None where the node has no place for a bias."""
+    weight = node.inputs[1].shape if len(node.inputs) > 1 and node.inputs[1] is not None else None
+    if weight is None or not weight.is_static():
+        return None
+    sizes, name = weight.numpy(), node.name or ""
+    if node.op_type == "Conv":
+        return _Layer(name, sizes[0], (0, *range(2, len(sizes))), (node, 2))
+    if node.op_type == "Gemm":
+        channels = sizes[0 if node.attributes.get_int("transB", 0) else 1]
+        return _Layer(name, channels, (0,), (node, 2))
+    place = _bias_behind(node) if node.op_type == "MatMul" else None
+    return None if place is None else _Layer(name, sizes[-1], None, place)
+
+
+def _bias_behind(node: ir.Node) -> tuple[ir.Node, int] | None:
+    """The constant operand of the Add behind a MatMul, through Q/DQ, if nothing else reads it."""
+    value = node.outputs[0]
+    while True:
+        readers = consumers(value)
+        if len(readers) != 1 or value.is_graph_output():
+            return None
+        if readers[0].op_type not in _QDQ:
+            break
+        value = readers[0].outputs[0]
+    if readers[0].op_type != "Add":
+        return None
+    constants = [i for i, v in enumerate(readers[0].inputs) if v is not None and constant(v)]
+    return (readers[0], constants[0]) if constants else None
+
+
+def _levels(model: ir.Model, layers: Mapping[str, _Layer]) -> list[list[str]]:
+    """The layers by the number of layers in front of them: those of one do not see each other."""
+    depth: dict[ir.Value, int] = {}
+    levels: dict[int, list[str]] = defaultdict(list)
+    for node in model.graph:
+        reached = max((depth.get(v, 0) for v in node.inputs if v is not None), default=0)
+        if node.name in layers:
+            levels[reached].append(node.name or "")
+            reached += 1
+        depth |= dict.fromkeys(node.outputs, reached)
+    return [levels[reached] for reached in sorted(levels)]
+
+
+def _means(
+    model: ir.Model, layers: Sequence[_Layer], data: CalibrationSet, batch: int, fixed: int | None
+) -> dict[str, Means]:
+    """The mean of each output channel over the data, reduced in the graph a batch at a time.
+
+    Samples that fill a fixed batch up count in both graphs alike.
+    """
+    taps = Taps(model)
+    nodes = {node.name: node for node in taps.graph}
+    fetched = []
+    for layer in layers:
+        value, axes = nodes[layer.name].outputs[0], layer.axes
+        if axes is None:
+            value = taps.node("Reshape", [value, taps.integers(-1, layer.channels)])
+            axes = (0,)
+        mean = taps.node("ReduceMean", [value, taps.integers(*axes)], keepdims=0)
+        fetched.append(taps.output(mean))
+    session = open_session(taps.finished(), threads=0, spin=False)
+    known = {value.name for value in session.get_inputs()}
+    totals = [np.zeros(layer.channels) for layer in layers]
+    samples = 0
+    for piece in data.batches(batch):
+        feeds = {name: array for name, array in feeds_of(piece, fixed).items() if name in known}
+        for total, mean in zip(totals, session.run(fetched, feeds), strict=True):
+            total += mean.astype(np.float64) * len(piece)  # noqa: PLW2901 - summed in place
+        samples += len(piece)
+    return {layer.name: total / samples for layer, total in zip(layers, totals, strict=True)}
+
+
+def _initializer(graph: ir.Graph, node: str, array: FloatArray) -> ir.Value:
+    name, count = f"{node}/bias", 1
+    taken = set(graph.initializers) | {v.name for n in graph for v in n.outputs}
+    while name in taken:
+        count += 1
+        name = f"{node}/bias_{count}"
+    tensor = ir.tensor(np.asarray(array, np.float32), name=name)
+    value = ir.Value(
+        name=name,
+        shape=ir.Shape(tensor.shape.numpy()),
+        type=ir.TensorType(tensor.dtype),
+        const_value=tensor,
+    )
+    graph.register_initializer(value)
+    return value

@@ -1,0 +1,199 @@
+"""The steps of the search within a budget, from the cheapest to the costliest."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from compressor.evaluation.metrics import find_metric
+from compressor.evaluation.metrics.base import BASELINE, RESULT, FloatArray
+from compressor.plan import GraphPlan
+from compressor.quantization.alternatives import Alternatives, Proposal, alternatives
+from compressor.quantization.auto import drawn
+from compressor.quantization.bias import correct, stored
+from compressor.quantization.replay import decibels, score
+from compressor.quantization.static import quantize_static
+from compressor.realize import planned_policy, realize
+from compressor.records import Decision
+from compressor.stepping import Step, Stepping
+from exporters.base import Runner
+
+WORST = 8
+"""Tensors, or groups that share a range, for which other ranges are tried."""
+PROPOSALS = 2
+"""Ranges that are tried for each."""
+GAIN = 0.02
+"""Signal to noise at the outputs, in dB, that another range must gain to be kept."""
+MEANS = 128
+"""Samples whose mean corrects biases, at most; 512 gain ResNet-20 less than 0.1 dB more."""
+
+
+def as_is(search: Stepping) -> bool:
+    """INT8 wherever it pays."""
+    return search.change(search.named, search.whole)
+
+
+def other_ranges(search: Stepping) -> bool:
+    """The next best ranges of the worst tensors, as far as the outputs gain by them.
+
+    Tensors are ranked by the error at their consumers, on another sample than calibration used.
+    A range is judged jointly, at the outputs of the graph, with those that were kept before it.
+    """
+    worst = _worst(search)
+    plan, kept = search.whole, 0
+    tried = sum(len(group.proposals[:PROPOSALS]) for group in worst)
+    with (
+        search.bench.progress.stage("compare other ranges", total=tried) as advance,
+        search.bench.target.open(search.baseline, threads=0, timed=False) as original,
+    ):
+        best = _without_outliers(_at_outputs(search, original, plan)) if worst else math.inf
+        for group in worst:
+            found: tuple[float, Proposal, GraphPlan] | None = None
+            for proposal in group.proposals[:PROPOSALS]:
+                if search.out_of_time():
+                    return False
+                changed = plan.model_copy(update={"ranges": plan.ranges | dict(proposal.ranges)})
+                ratio = _without_outliers(_at_outputs(search, original, changed))
+                if ratio > (best + GAIN if found is None else found[0]):
+                    found = ratio, proposal, changed
+                advance(1)
+            if found is not None:
+                search.findings.append(_taken(group, found[1], best, found[0]))
+                best, _, plan = found
+                kept += len(group.values)
+    if not kept:
+        return False
+    return search.change(f"{search.named}, {kept} other range{'s' if kept > 1 else ''}", plan)
+
+
+def corrected_biases(search: Stepping) -> bool:
+    """Biases that give each channel of an integer layer the mean that it has in float."""
+    if search.out_of_time():
+        return False
+    plan, options, bench = search.whole, search.bench.recipe.quantize, search.bench
+    policy = replace(planned_policy(plan, bench.target), bias="float")
+    simulated = quantize_static(
+        search.baseline, plan.integer, plan.ranges, policy, weight_bits=plan.weight_bits
+    )
+    with bench.progress.stage("correct biases", total=len(plan.integer)) as advance:
+        found = correct(
+            search.baseline,
+            simulated,
+            plan.integer,
+            drawn(search.data, bench.recipe.seed, MEANS),
+            batch=options.batch,
+            memory=options.memory,
+            expired=search.out_of_time,
+            advance=advance,
+        )
+    if not found:
+        return False
+    corrected = plan.model_copy(update={"bias": stored(found)})
+    return search.change(f"{search.named}, biases corrected", corrected)
+
+
+def worst_to_float(search: Stepping) -> bool:
+    """As few of the worst layers to float as it takes, found by bisection.
+
+    Each group is ranked by the error that it alone causes at the outputs: all others in float, so
+    that errors of earlier layers do not count as its own.
+    """
+    ranked = _ranked(search)
+    if ranked is None:
+        return False
+    fails, holds = 0, len(ranked)
+    while holds - fails > 1:
+        if search.out_of_time():
+            break
+        middle = (fails + holds) // 2
+        floats = tuple(name for group in ranked[:middle] for name in group)
+        kept = {name for group in ranked[middle:] for name in group}
+        name = f"{search.named}, worst {len(floats)} of {len(floats) + len(kept)} layers in float"
+        if search.attempt(name, search.partly(kept), floats).accepted:
+            holds = middle
+        else:
+            fails = middle
+    return search.best is not None
+
+
+def all_float(search: Stepping) -> bool:
+    """Nothing is left to quantize: float ships, which keeps any budget."""
+    del search
+    return True
+
+
+STEPS: tuple[Step, ...] = (as_is, other_ranges, corrected_biases, worst_to_float, all_float)
+
+
+def _worst(search: Stepping) -> list[Alternatives]:
+    """The tensors that cost most at their consumers, of those for which there is another range."""
+    if search.stats is None or search.out_of_time():
+        return []
+    bench, plan = search.bench, search.whole
+    with bench.progress.stage("rank ranges"):
+        found = alternatives(
+            search.baseline,
+            plan.integer,
+            plan.ranges,
+            search.stats,
+            search.data,
+            planned_policy(plan, bench.target),
+            seed=bench.recipe.seed + 1,
+            memory=bench.recipe.quantize.memory,
+        )
+    return [group for group in found if group.proposals][:WORST]
+
+
+def _taken(group: Alternatives, proposal: Proposal, before: float, after: float) -> Decision:
+    return Decision(
+        subject=", ".join(group.values),
+        verdict=proposal.method,
+        reason=f"another range: {after:.2f} dB of signal to noise at the outputs, {before:.2f} "
+        f"before; {proposal.score:.1f} dB at its consumers, {group.score:.1f} before",
+    )
+
+
+def _at_outputs(search: Stepping, original: Runner, plan: GraphPlan) -> FloatArray:
+    """Energy of the original's outputs and of a plan's error, (samples, 2)."""
+    bench = search.bench
+    batch = bench.prepared.fixed_batch or bench.recipe.quantize.batch
+    candidate = realize(search.baseline, plan, bench.target)
+    with bench.target.open(candidate, threads=0, timed=False) as result:
+        runners = {BASELINE: original, RESULT: result}
+        return find_metric("sqnr").evaluate(runners, search.sample, batch).units[RESULT]
+
+
+def _without_outliers(energies: FloatArray) -> float:
+    """SQNR in dB by which ranges are chosen: a sample that should be clipped does not rule it."""
+    finite = energies[np.isfinite(energies).all(axis=1)]
+    return score([decibels(*finite.T)]) if len(finite) == len(energies) else -math.inf
+
+
+def _ranked(search: Stepping) -> list[tuple[str, ...]] | None:
+    """Groups by falling error at the outputs; None when time ran out or there is one only."""
+    groups = search.groups()
+    if len(groups) < 2 or search.out_of_time():
+        return None
+    bench = search.bench
+    found: list[tuple[float, tuple[str, ...]]] = []
+    with (
+        bench.progress.stage("rank layers", total=len(groups)) as advance,
+        bench.target.open(search.baseline, threads=0, timed=False) as original,
+    ):
+        for group in groups:
+            if search.out_of_time():
+                return None
+            energies = _at_outputs(search, original, search.partly(set(group)))
+            ratio = float(find_metric("sqnr").aggregate(energies))
+            found.append((-math.inf if math.isnan(ratio) else ratio, group))
+            advance(1)
+    found.sort(key=lambda entry: entry[0])
+    search.findings += [
+        Decision(
+            subject=", ".join(group),
+            verdict=f"worst {rank}",
+            reason=f"alone as integer it leaves {ratio:.1f} dB of signal to noise at the outputs",
+        )
+        for rank, (ratio, group) in enumerate(found, start=1)
+    ]
+    return [group for _, group in found]
