@@ -8,7 +8,7 @@ import numpy as np
 
 from calibration.binding import Binding, bound, unbound
 from calibration.chunks import Chunk, numbered, rebatched
-from calibration.preprocess import Preprocess, apply_preprocess
+from calibration.preprocess import Preprocess, apply_preprocess, undo_normalization
 from calibration.selection import Part, Selection, Shard, Take
 from calibration.sources import find_source
 from calibration.sources.base import Source, rows_per_chunk
@@ -111,6 +111,18 @@ class CalibrationSet:
     def head(self, n: int) -> Batch:
         """The first `n` samples, or all when there are fewer."""
         return next(self.take(n).batches(n))
+
+    def unnormalized(self, name: str, sample: Array) -> Array | None:
+        """One sample of an input in the values that its source stores, in the model's layout.
+
+        Returns:
+            None where preprocessing did not change the values.
+        """
+        field = next((f for f in self._binding.inputs if f.spec.name == name), None)
+        if field is None or not field.preprocessed or not self._preprocess.normalizes:
+            return None
+        what = f"{self._where}, {field.stored!r}"
+        return undo_normalization(sample[np.newaxis], self._preprocess, what).squeeze(0)
 
     def fingerprint(self) -> str:
         """SHA-256, in hex, of names, types, shapes and preprocessed values, in order.

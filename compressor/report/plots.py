@@ -8,7 +8,7 @@ several side by side where there is room.
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,6 +30,15 @@ _VARIABLES = {
     _AFTER: "var(--after)",
     _WORSE: "var(--worse)",
 }
+COLOURS = {
+    "ink": _INK,
+    "quiet": _QUIET,
+    "rule": _RULE,
+    "before": _BEFORE,
+    "after": _AFTER,
+    "worse": _WORSE,
+}
+"""The page's colours, for pictures that are drawn elsewhere (`drawn`)."""
 _WIDTH_INCHES = 352 / 72
 _FONT_POINTS = 10.5
 _BINS = 40
@@ -118,6 +127,21 @@ def _draw_ratios(axes: Any, latencies: Sequence[LatencyResult], labels: Sequence
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.set_xlabel("times as fast as the baseline", color=_QUIET, fontsize=_FONT_POINTS)
     axes.margins(x=0.08)
+
+
+def drawn(draw: Callable[[Any], None], *, height: float, words: str, key: str) -> Markup:
+    """A picture of one axes that `draw` fills.
+
+    Args:
+        draw: Draws with `COLOURS` on an axes that has a lower axis only.
+        height: In inches.
+        words: What it shows, for those who cannot see.
+        key: Unique among the pictures of a page.
+    """
+    with _style(key):
+        figure, axes = _figure(height=height)
+        draw(axes)
+        return _svg(figure, words)
 
 
 @contextmanager
