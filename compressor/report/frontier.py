@@ -149,8 +149,10 @@ def _draw_point(axes: Any, point: Point) -> None:
     style = {"color": colour, "markerfacecolor": filling, "markersize": 6}
     axes.plot([point.x], [point.y], marker, **style)
     if point.outcome != "float":
+        # Neighbours are often all but in one place: above and below in turn.
+        offset = (5, 4 if int(point.label) % 2 else -12)
         axes.annotate(
-            point.label, (point.x, point.y), (5, 4), textcoords="offset points", color=colour
+            point.label, (point.x, point.y), offset, textcoords="offset points", color=colour
         )
 
 

@@ -36,7 +36,9 @@ def render_markdown(report: Report) -> str:
     lines: list[str] = []
     for name, graph in report.graphs.items():
         lines += _graph(graph, name if len(report.graphs) > 1 else None)
-    lines += _listed("Notices", _most(report.notices, _MOST_NOTICES, "notice"))
+    lines += _listed(
+        "Notices", _most([fmt.sentence(text) for text in report.notices], _MOST_NOTICES, "notice")
+    )
     lines += _reproduce(report)
     return "\n".join(lines) + "\n"
 
@@ -92,7 +94,7 @@ def _most(texts: Sequence[str], most: int, noun: str) -> tuple[str, ...]:
 def _listed(title: str, texts: Sequence[str]) -> Iterator[str]:
     if texts:
         yield from (f"**{title}**", "")
-        yield from (f"- {escaped(fmt.sentence(text))}" for text in texts)
+        yield from (f"- {escaped(text)}" for text in texts)
         yield ""
 
 

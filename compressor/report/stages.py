@@ -49,7 +49,7 @@ def effect_words(effect: Effect) -> str:
     after = _amount(effect, effect.after)
     if effect.before is None or (before := _amount(effect, effect.before)) == after:
         return f"{name} {after}"
-    return f"{name} {before} → {after}"
+    return f"{name} {before}\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}{after}"
 
 
 def _amount(effect: Effect, value: float) -> str:
