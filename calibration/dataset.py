@@ -25,11 +25,13 @@ class Batch:
         inputs: Input name → array.
         labels: One entry per sample, as stored; integers of shape [n, 1] become [n].
         start: Index of the first sample in its set.
+        text: What each sample says, where the data has an array `text` of strings.
     """
 
     inputs: dict[str, Array]
     labels: Array | None
     start: int
+    text: Array | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
@@ -221,7 +223,8 @@ class CalibrationSet:
             array = np.ascontiguousarray(converted(array, field.spec.dtype, chunk.index, what))
             check_finite(array, chunk.index, what)
             inputs[field.spec.name] = array
-        return Batch(inputs, self._labels(chunk), start)
+        text = None if self._binding.text is None else chunk.fields[self._binding.text]
+        return Batch(inputs, self._labels(chunk), start, text)
 
     def _labels(self, chunk: Chunk) -> Array | None:
         name = self._binding.label

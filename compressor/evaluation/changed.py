@@ -150,6 +150,8 @@ class _Largest:
         if len(self._heap) == MOST and order <= self._heap[0][:2]:
             return
         inputs = {name: array[row].copy() for name, array in step.inputs.items()}
+        if step.text is not None:
+            sample = sample.model_copy(update={"text": str(step.text[row])})
         entry = (*order, sample, inputs)
         place: Callable[..., object] = (
             heapq.heappush if len(self._heap) < MOST else heapq.heapreplace
@@ -159,7 +161,8 @@ class _Largest:
     def shown(self, data: CalibrationSet) -> Iterator[ChangedSample]:
         """The largest first, with what can be seen of their inputs."""
         for _, _, sample, inputs in sorted(self._heap, reverse=True, key=lambda entry: entry[:2]):
-            yield sample.model_copy(update={"image": _image(data, inputs), "text": tokens(inputs)})
+            text = tokens(inputs) if sample.text is None else sample.text
+            yield sample.model_copy(update={"image": _image(data, inputs), "text": text})
 
 
 def _image(data: CalibrationSet, inputs: Mapping[str, Array]) -> str | None:

@@ -90,7 +90,7 @@ class ChangedSample(Record):
         label: The class it is, where the data tells.
         margin: By how much the original's score of `before` exceeds its score of `after`.
         error: Where the outputs are no decisions, sqrt(Σ (original - result)² / Σ original²).
-        text: The beginning of its token ids.
+        text: What it says, where the data tells, else the beginning of its token ids.
         image: A PNG of it in a data URI.
     """
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 from calibration.dataset import open_dataset
 from calibration.preprocess import Preprocess
+from compressor.errors import DataError
 from compressor.evaluation.changed import MOST, Changed, changed_decisions, decides, largest_errors
 from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.metrics.base import BASELINE, RESULT
@@ -161,6 +163,30 @@ def test_other_arrays_are_no_images(shape: tuple[int, ...]):
 
 def test_an_image_that_is_not_finite_is_not_shown():
     assert picture(np.full((1, 8, 8), np.nan, np.float32), None) is None
+
+
+def test_texts_of_the_data_are_shown(tmp_path: Path):
+    arrays = {
+        "x": np.arange(3, dtype=np.float32),
+        "text": np.array(["one", "<b>two</b>", "t" * 900]),
+    }
+    np.savez(tmp_path / "data.npz", **arrays)
+    batches = [{name: array[i : i + 1] for name, array in arrays.items()} for i in range(3)]
+    for source in (
+        tmp_path / "data.npz",
+        arrays,
+        {**arrays, "text": list(arrays["text"])},
+        batches,
+    ):
+        data = open_dataset(source).bind((TensorSpec("input", np.dtype(np.float32), ("n",)),))
+        runners = {BASELINE: Table(logits([0, 1, 2])), RESULT: Table(logits([0, 3, 3]))}
+        found = changed_decisions(runners, data, 2)
+        assert [sample.text for sample in found.samples] == ["<b>two</b>", "t" * 200]
+
+
+def test_texts_alone_are_no_data():
+    with pytest.raises(DataError, match="texts alone"):
+        open_dataset({"text": np.array(["one", "two"])})
 
 
 def test_token_ids_are_shortened():
