@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from calibration.binding import Binding, bound, unbound
 from calibration.chunks import Chunk, numbered, rebatched
@@ -25,12 +26,14 @@ class Batch:
         inputs: Input name → array.
         labels: One entry per sample, as stored; integers of shape [n, 1] become [n].
         start: Index of the first sample in its set.
+        index: Place of each sample in the source, of which the set may be a part.
         text: What each sample says, where the data has an array `text` of strings.
     """
 
     inputs: dict[str, Array]
     labels: Array | None
     start: int
+    index: npt.NDArray[np.int64]
     text: Array | None = None
 
     def __len__(self) -> int:
@@ -224,7 +227,7 @@ class CalibrationSet:
             check_finite(array, chunk.index, what)
             inputs[field.spec.name] = array
         text = None if self._binding.text is None else chunk.fields[self._binding.text]
-        return Batch(inputs, self._labels(chunk), start, text)
+        return Batch(inputs, self._labels(chunk), start, chunk.index, text)
 
     def _labels(self, chunk: Chunk) -> Array | None:
         name = self._binding.label

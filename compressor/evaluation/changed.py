@@ -91,7 +91,7 @@ def changed_decisions(runners: Mapping[str, Runner], data: CalibrationSet, batch
             old, new = int(before[row]), int(after[row])
             margin = None if min(old, new) < 0 else float(scores[row, old] - scores[row, new])
             sample = ChangedSample(
-                index=step.start + int(row),
+                index=int(step.index[row]),
                 before=old,
                 after=new,
                 label=None if labels is None else int(labels[row]),
@@ -116,9 +116,9 @@ def largest_errors(runners: Mapping[str, Runner], data: CalibrationSet, batch: i
     for step, outputs in predictions(runners, data, batch):
         for row, error in enumerate(_errors(outputs[BASELINE], outputs[RESULT], len(step))):
             if error > 0:
-                sample = ChangedSample(index=step.start + row, error=float(error))
+                sample = ChangedSample(index=int(step.index[row]), error=float(error))
                 kept.offer(float(error), sample, step, row)
-    reason = "the outputs are not decisions among classes"
+    reason = "quality is not judged by decisions among classes"
     return Changed(tuple(kept.shown(data)), None, reason)
 
 

@@ -83,7 +83,7 @@ class ChangedSample(Record):
     """A sample on which the result differs from the original.
 
     Attributes:
-        index: Its place in the data that judged, counted from 0.
+        index: Its place in the source of the data that judged, counted from 0.
         before: The class that the original decides on; -1 where its scores hold NaN. None where
             the outputs are no decisions.
         after: The result's, likewise.

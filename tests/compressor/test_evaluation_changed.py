@@ -86,6 +86,21 @@ def test_an_answer_of_nan_is_no_decision_and_comes_first():
     assert told == [(2, 0, -1, None), (0, 0, 1, 1.0)]
 
 
+def test_the_index_leads_to_the_sample_in_the_source():
+    x = np.arange(40, dtype=np.float32)
+    _, part = open_dataset({"x": x, "text": [f"number {i}" for i in range(40)]}).split(0.5, seed=0)
+    runners = {BASELINE: Table(logits([0] * 20)), RESULT: Table(logits([1] * 20))}
+    found = changed_decisions(runners, part, 7)
+    assert found.samples[-1].index > 12
+    assert all(sample.text == f"number {sample.index}" for sample in found.samples)
+    runners = {
+        BASELINE: Table(np.ones((20, 2), np.float32)),
+        RESULT: Table(np.eye(20, 2, dtype="f")),
+    }
+    found = largest_errors(runners, part, 7)
+    assert all(sample.text == f"number {sample.index}" for sample in found.samples)
+
+
 def test_labels_that_are_no_class_numbers_are_left_out():
     found = compared(changed_decisions, logits([0]), logits([1]), labels=np.array([[0.5, 0.5]]))
     assert found.samples[0].label is None
