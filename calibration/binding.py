@@ -32,10 +32,11 @@ class BoundField:
 
 @dataclass(frozen=True)
 class Binding:
-    """The inputs in the model's order, and the stored array of labels."""
+    """The inputs in the model's order, and the stored arrays of labels and of texts."""
 
     inputs: tuple[BoundField, ...]
     label: str | None
+    text: str | None = None
 
 
 def unbound(stored: Sequence[TensorSpec], preprocess: Preprocess, where: str) -> Binding:
@@ -50,7 +51,7 @@ def unbound(stored: Sequence[TensorSpec], preprocess: Preprocess, where: str) ->
         (name,), spec = positional_names(1), fields[0].spec
         named = TensorSpec(name, spec.dtype, spec.shape)
         fields = [BoundField(fields[0].stored, named, fields[0].preprocessed)]
-    return Binding(tuple(fields), label)
+    return Binding(tuple(fields), label, _text(stored))
 
 
 def bound(
@@ -81,6 +82,7 @@ def bound(
             for field, wanted in zip(fields, inputs, strict=True)
         ),
         label,
+        _text(stored),
     )
 
 
@@ -93,10 +95,17 @@ def _is_positional(arrays: Sequence[TensorSpec]) -> bool:
     return tuple(spec.name for spec in arrays) == positional_names(len(arrays))
 
 
+def _text(stored: Sequence[TensorSpec]) -> str | None:
+    """The array that says what a sample is: sources let strings pass only there."""
+    return next((spec.name for spec in stored if spec.dtype.kind == "U"), None)
+
+
 def _without_label(
     stored: Sequence[TensorSpec], wanted: Sequence[str] | None, where: str
 ) -> tuple[list[TensorSpec], str | None]:
-    arrays = list(stored)
+    arrays = [spec for spec in stored if spec.dtype.kind != "U"]
+    if not arrays:
+        raise DataError(f"{where}: expected arrays of numbers, found texts alone")
     if len(arrays) == 1:
         return arrays, None
     if _is_positional(arrays):

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from calibration.binding import Binding, bound, is_class_label, unbound
 from calibration.chunks import Chunk, numbered, rebatched
-from calibration.preprocess import Preprocess, apply_preprocess
+from calibration.preprocess import Preprocess, apply_preprocess, undo_normalization
 from calibration.selection import ClassPart, Part, Selection, Shard, Take, apportioned
 from calibration.sources import find_source
 from calibration.sources.base import Source, rows_per_chunk
@@ -26,11 +27,15 @@ class Batch:
         inputs: Input name → array.
         labels: One entry per sample, as stored; integers of shape [n, 1] become [n].
         start: Index of the first sample in its set.
+        index: Place of each sample in the source, of which the set may be a part.
+        text: What each sample says, where the data has an array `text` of strings.
     """
 
     inputs: dict[str, Array]
     labels: Array | None
     start: int
+    index: npt.NDArray[np.int64]
+    text: Array | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
@@ -113,6 +118,18 @@ class CalibrationSet:
     def head(self, n: int) -> Batch:
         """The first `n` samples, or all when there are fewer."""
         return next(self.take(n).batches(n))
+
+    def unnormalized(self, name: str, sample: Array) -> Array | None:
+        """One sample of an input in the values that its source stores, in the model's layout.
+
+        Returns:
+            None where preprocessing did not change the values.
+        """
+        field = next((f for f in self._binding.inputs if f.spec.name == name), None)
+        if field is None or not field.preprocessed or not self._preprocess.normalizes:
+            return None
+        what = f"{self._where}, {field.stored!r}"
+        return undo_normalization(sample[np.newaxis], self._preprocess, what).squeeze(0)
 
     def fingerprint(self) -> str:
         """SHA-256, in hex, of names, types, shapes and preprocessed values, in order.
@@ -236,7 +253,8 @@ class CalibrationSet:
             array = np.ascontiguousarray(converted(array, field.spec.dtype, chunk.index, what))
             check_finite(array, chunk.index, what)
             inputs[field.spec.name] = array
-        return Batch(inputs, self._labels(chunk), start)
+        text = None if self._binding.text is None else chunk.fields[self._binding.text]
+        return Batch(inputs, self._labels(chunk), start, chunk.index, text)
 
     def _labels(self, chunk: Chunk) -> Array | None:
         name = self._binding.label

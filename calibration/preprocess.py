@@ -174,6 +174,30 @@ def apply_preprocess(array: Array, preprocess: Preprocess, where: str) -> Array:
     return values
 
 
+def undo_normalization(array: Array, preprocess: Preprocess, where: str) -> Array:
+    """The inverse of `apply_preprocess` but for the layout, which stays.
+
+    stored = (value · std + mean) / scale, per channel.
+
+    Args:
+        array: Model inputs, samples along the first dimension.
+        preprocess: What was done.
+        where: Names the data and the field, to begin messages with.
+
+    Raises:
+        DataError: As `apply_preprocess`.
+    """
+    axis = _channel_axis(array.shape, preprocess, where)
+    values = array.astype(np.float32)
+    if preprocess.std is not None:
+        values *= _per_channel(preprocess.std, axis, values.ndim)
+    if preprocess.mean is not None:
+        values += _per_channel(preprocess.mean, axis, values.ndim)
+    if preprocess.scale is not None:
+        values /= np.float32(preprocess.scale)
+    return values
+
+
 def _channel_axis(shape: tuple[int, ...], preprocess: Preprocess, where: str) -> int:
     channels = preprocess.channels
     if channels == 1:

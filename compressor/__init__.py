@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from compressor.pipeline import compress
     from compressor.plan import Plan
     from compressor.recipe import Recipe
+    from compressor.rendering import load_report, render_report
     from compressor.report.schema import Report
 
 _HOMES = {
@@ -36,6 +37,8 @@ _HOMES = {
     "compare": "compressor.inspection",
     "Recipe": "compressor.recipe",
     "Plan": "compressor.plan",
+    "load_report": "compressor.rendering",
+    "render_report": "compressor.rendering",
     "Report": "compressor.report.schema",
     **dict.fromkeys(
         (
@@ -70,7 +73,9 @@ __all__ = [
     "UsageError",
     "compare",
     "compress",
+    "load_report",
     "profile",
+    "render_report",
 ]
 
 # A training script's folder comes first on sys.path, and may hold a calibration.py of its own.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
+from compressor.evaluation.changed import Changed, changed_decisions, decides, largest_errors
 from compressor.evaluation.latency import compare_latency
 from compressor.evaluation.memory import compare_memory
 from compressor.evaluation.metrics import default_metrics, find_metric
@@ -125,6 +126,25 @@ def measure_scores(pair: Pair, data: CalibrationSet) -> tuple[tuple[Metric, Scor
         batch = pair.prepared.fixed_batch or pair.recipe.quantize.batch
         metrics = metrics_for(pair.recipe, data, original.outputs)
         return tuple((metric, metric.evaluate(runners, data, batch)) for metric in metrics)
+
+
+def measure_changed(pair: Pair, data: CalibrationSet, metrics: Sequence[Metric]) -> Changed:
+    """Where original and result differ, sample by sample, in a pass of its own over the data.
+
+    Args:
+        pair: The models.
+        data: The samples that quality was measured on.
+        metrics: What it was measured in: they tell whether outputs are decisions.
+    """
+    with pair.progress.stage("compare decisions"), ExitStack() as stack:
+        original, result = (
+            stack.enter_context(pair.target.open(built.model, threads=0, timed=False))
+            for built in (pair.original, pair.result)
+        )
+        runners = {BASELINE: original, RESULT: result}
+        batch = pair.prepared.fixed_batch or pair.recipe.quantize.batch
+        compared = changed_decisions if decides(metrics, data, original.outputs) else largest_errors
+        return compared(runners, data, batch)
 
 
 def measure_quality(pair: Pair, data: CalibrationSet, words: str) -> tuple[QualityResult, ...]:

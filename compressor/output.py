@@ -2,6 +2,7 @@
 
 .DIR.compress-new    being written; a leftover of an interrupted run is removed
 .DIR.compress-old    the earlier result during the swap; if DIR is missing, it is put back
+DIR/.FILE.compress-new   a single file of it being written anew (`replace_file`)
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from compressor.errors import OutputError
 
 MANIFEST = "manifest.json"
 MANIFEST_FORMAT = "compressor/1"
+_ASIDE = ".compress-new"
 
 
 def beside(directory: Path, suffix: str) -> Path:
@@ -86,16 +88,50 @@ def written_aside(directory: Path) -> Iterator[Path]:
 def write_manifest(directory: Path, content: dict[str, Any]) -> None:
     """Write `manifest.json`: the SHA-256 of every file beside it, and `content`."""
     files = {
-        path.relative_to(directory).as_posix(): {
-            "sha256": sha256(path),
-            "bytes": path.stat().st_size,
-        }
+        path.relative_to(directory).as_posix(): _seal(path)
         for path in sorted(directory.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
     document = {"format": MANIFEST_FORMAT, "files": files, **content}
-    text = json.dumps(document, indent=1, sort_keys=True) + "\n"
-    (directory / MANIFEST).write_text(text, encoding="utf-8")
+    (directory / MANIFEST).write_text(_manifest_text(document), encoding="utf-8")
+
+
+def reseal(directory: Path, names: Iterable[str]) -> None:
+    """Bring the manifest up to date with files of those names that were written anew.
+
+    It keeps its time: a build tool goes by that, and the artifact is no newer than it was.
+
+    Raises:
+        OSError: The folder cannot be read or written.
+    """
+    path = directory / MANIFEST
+    times = path.stat()
+    document = json.loads(path.read_text(encoding="utf-8"))
+    sealed = document.get("files", {}) | {name: _seal(directory / name) for name in names}
+    replace_file(path, _manifest_text(document | {"files": sealed}))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a text file whole or not at all.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    aside = path.with_name(f".{path.name}{_ASIDE}")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _seal(path: Path) -> dict[str, str | int]:
+    return {"sha256": sha256(path), "bytes": path.stat().st_size}
+
+
+def _manifest_text(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=1, sort_keys=True) + "\n"
 
 
 def sha256(path: Path) -> str:
@@ -124,7 +160,11 @@ def _foreign(directory: Path) -> Path | None:
         return directory
     document = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
     known = {MANIFEST, *document.get("files", {})}
-    present = (path for path in sorted(directory.rglob("*")) if not path.is_dir())
+    present = (
+        path
+        for path in sorted(directory.rglob("*"))
+        if not path.is_dir() and not (path.name.startswith(".") and path.name.endswith(_ASIDE))
+    )
     return next((p for p in present if p.relative_to(directory).as_posix() not in known), None)
 
 

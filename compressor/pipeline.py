@@ -19,14 +19,14 @@ from compressor.measure import (
     placement,
     size,
 )
-from compressor.outcome import measured
+from compressor.outcome import Measurements, measured
 from compressor.output import prepare as prepare_output
 from compressor.output import write_manifest, written_aside
 from compressor.plan import Plan
 from compressor.prepare import Prepared, prepare
 from compressor.progress import SILENT, Progress
 from compressor.recipe import Recipe
-from compressor.report.html import render_html
+from compressor.rendering import pages
 from compressor.report.schema import GraphReport, Report
 from compressor.search import Decided, decide, replay
 from exporters.base import Artifact, Target, find_target
@@ -66,7 +66,8 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         command: The command line, for the report.
 
     Returns:
-        The report, which was also written as `report.json` and `report.html`. Where a budget was
+        The report, which was also written as `report.json`, `report.html` and
+        `report.md`. Where a budget was
         asked for, `report.graphs["model"].budget.met` says whether it was kept: a result that
         was refused is written all the same, and no exception is raised, so that the best is of
         use. The command line ends with 3 then.
@@ -107,7 +108,8 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         with written_aside(directory) as folder:
             artifact = backend.build(decided.shipped, folder)
             pair = _built(decided, artifact, bench, Path(scratch))
-            graph = _graph_report(decided, pair, data, judging)
+            found = measured(decided, pair, data, judging)
+            graph = _graph_report(decided, pair, found)
             report = Report(
                 source=prepared.name,
                 target=backend.name,
@@ -118,7 +120,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
                 files=_files(directory, artifact),
                 data=data.uses,
                 graphs={GRAPH: graph},
-                stages=(*prepared.records, *decided.records),
+                stages=(*prepared.records, *decided.records, *found.records),
                 notices=_notices(prepared, decided, data, graph, judging, recipe.measure.metric),
                 environment=environment(),
             )
@@ -204,11 +206,8 @@ def _built(decided: Decided, artifact: Artifact, bench: Bench, scratch: Path) ->
     )
 
 
-def _graph_report(
-    decided: Decided, pair: Pair, data: DataSplit, judging: Judging | None
-) -> GraphReport:
+def _graph_report(decided: Decided, pair: Pair, found: Measurements) -> GraphReport:
     feeds = pair.feeds(1 if pair.prepared.fixed_batch is None else pair.prepared.fixed_batch)
-    found = measured(decided, pair, data, judging)
     return GraphReport(
         shipped=decided.plan.ship,
         shipped_reason=decided.reason,
@@ -231,6 +230,9 @@ def _graph_report(
         layers=found.explained.layers,
         tensors=found.explained.tensors,
         layers_reason=found.explained.reason,
+        changed=found.changed.samples,
+        changed_total=found.changed.total,
+        changed_reason=found.changed.reason,
     )
 
 
@@ -269,6 +271,7 @@ def _files(directory: Path, artifact: Artifact) -> dict[str, str]:
     names = {
         "model": artifact.model.name,
         "report": "report.html",
+        "report.md": "report.md",
         "report.json": "report.json",
         "plan": "plan.json",
         "manifest": "manifest.json",
@@ -277,10 +280,11 @@ def _files(directory: Path, artifact: Artifact) -> dict[str, str]:
 
 
 def _write(folder: Path, plan: Plan, report: Report, recipe: Recipe) -> None:
-    """Plan, report in both forms, and the manifest that seals them."""
+    """Plan, report in all its forms, and the manifest that seals them."""
     plan.save(folder / "plan.json")
     (folder / "report.json").write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    (folder / "report.html").write_text(render_html(report), encoding="utf-8")
+    for name, text in pages(report).items():
+        (folder / name).write_text(text, encoding="utf-8")
     write_manifest(
         folder,
         {

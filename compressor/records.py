@@ -4,7 +4,7 @@ Everything measured or decided is a frozen pydantic model, so that the report is
 composition and `report.json` needs no translation.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,10 +34,26 @@ class Decision(Record):
     reason: str
 
 
+class Effect(Record):
+    """What a stage did to one amount of the graph.
+
+    Attributes:
+        amount: Nodes of the graph, bytes of its weights, or milliseconds of one inference in the
+            deciding configuration.
+        before: As the stage found it; None where there was no graph before.
+        after: As the stage left it, whether or not that was kept.
+    """
+
+    amount: Literal["nodes", "weight_bytes", "latency_ms"]
+    before: float | None = None
+    after: float
+
+
 class StageRecord(Record):
     """What one stage did.
 
-    `changed` counts (rule or operator → how often); `seconds` is wall time.
+    `changed` counts (rule or operator → how often); `seconds` is wall time; `effects` are the
+    amounts that the stage measured.
     """
 
     name: str
@@ -46,6 +62,12 @@ class StageRecord(Record):
     changed: dict[str, int] = Field(default_factory=dict)
     decisions: tuple[Decision, ...] = ()
     notices: tuple[str, ...] = ()
+    effects: tuple[Effect, ...] = ()
+
+    @property
+    def is_told(self) -> bool:
+        """Whether there is more to it than its time and its effects."""
+        return bool(self.parameters or self.changed or self.decisions or self.notices)
 
 
 class Parity(Record):

@@ -12,13 +12,14 @@ from calibration.stats import CalibrationStats
 from compressor.bench import Bench
 from compressor.evaluation.results import LatencyResult
 from compressor.folding import fold
+from compressor.graph.effects import weight_effect
 from compressor.graph.fingerprint import fingerprint
 from compressor.judging import Judging
 from compressor.plan import GraphPlan
 from compressor.quantization.static import CalibrationOptions, StaticChoice, calibrate
 from compressor.realize import baseline_graph, realize, require_same_graph
 from compressor.recipe import QuantizeOptions
-from compressor.records import Decision, StageRecord
+from compressor.records import Decision, Effect, StageRecord
 from compressor.report.format import configuration, ratio, ratio_interval
 from compressor.report.schema import Candidate
 from compressor.stepping import Stepping, Trial
@@ -133,6 +134,7 @@ def replay(bench: Bench, plan: GraphPlan) -> Decided:
         name="replay the plan",
         seconds=time.perf_counter() - started,
         changed={"integer nodes": len(plan.integer)},
+        effects=(weight_effect(baseline, shipped),),
     )
     reason = "decided by the plan that was replayed"
     return Decided(captured, baseline, shipped, plan, reason, {}, (folding, record))
@@ -162,7 +164,10 @@ def _faster_float(
         f"({ratio_interval(race.interval)})",
     )
     record = StageRecord(
-        name="choose the baseline", seconds=time.perf_counter() - started, decisions=(decision,)
+        name="choose the baseline",
+        seconds=time.perf_counter() - started,
+        decisions=(decision,),
+        effects=(_speed_effect(race),),
     )
     return kind, (record,)
 
@@ -242,7 +247,15 @@ def _quantize(
         race = bench.race(undecided.baseline, quantized, seconds=bench.recipe.measure.seconds)
     kept, reason = _verdict(race, keep_slower=options.keep_slower)
     record = _record(plan, chosen, race, kept, reason, time.perf_counter() - started)
-    candidate = Candidate(name="INT8", shipped=kept, reason=reason, latency=race)
+    effects = (weight_effect(undecided.baseline, quantized), _speed_effect(race))
+    record = record.model_copy(update={"effects": effects})
+    candidate = Candidate(
+        name="INT8",
+        shipped=kept,
+        reason=reason,
+        latency=race,
+        integer_nodes=len(plan.integer),
+    )
     decided = replace(
         decided,
         reason=reason,
@@ -301,6 +314,7 @@ def _within_budget(
         seconds=time.perf_counter() - started,
         parameters={"ratio": race.ratio, "rounds": race.rounds},
         decisions=(decision,),
+        effects=(weight_effect(undecided.baseline, quantized), _speed_effect(race)),
     )
     return replace(raced, records=(*raced.records, compared))
 
@@ -317,6 +331,11 @@ def _with_race(
             candidate = candidate.model_copy(update={"latency": race, "reason": told})
         shown.append(candidate)
     return tuple(shown)
+
+
+def _speed_effect(race: LatencyResult) -> Effect:
+    before, after = race.baseline.median_ms, race.result.median_ms
+    return Effect(amount="latency_ms", before=before, after=after)
 
 
 def _verdict(race: LatencyResult, *, keep_slower: bool) -> tuple[bool, str]:

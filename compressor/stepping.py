@@ -8,14 +8,14 @@ out or the user interrupts. Float is what remains when no step finds anything.
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
 from calibration.stats import CalibrationStats
 from compressor.bench import Bench
-from compressor.evaluation.results import QualityResult
+from compressor.evaluation.results import LatencyResult, QualityResult
 from compressor.judging import Judging
 from compressor.plan import GraphPlan
 from compressor.quantization.placement import restricted
@@ -30,6 +30,9 @@ GROUPS = 32
 SAMPLE = 32
 """Samples that rank layers and ranges by the error at the outputs."""
 
+RACE = 0.6
+"""Seconds for the speed of a candidate."""
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -42,10 +45,19 @@ class Trial:
     accepted: bool
     reason: str
     floats: tuple[str, ...] = ()
+    latency: LatencyResult | None = None
 
     def candidate(self, *, shipped: bool = False) -> Candidate:
         """For the report."""
-        return Candidate(name=self.name, shipped=shipped, reason=self.reason, quality=self.quality)
+        return Candidate(
+            name=self.name,
+            shipped=shipped,
+            reason=self.reason,
+            latency=self.latency,
+            quality=self.quality,
+            accepted=self.accepted,
+            integer_nodes=len(self.plan.integer),
+        )
 
 
 @dataclass
@@ -107,11 +119,14 @@ class Stepping:
 
     def out_of_time(self) -> bool:
         """Whether the time for the search is over; the best so far is the result then."""
-        limit = self.judging.recipe.budget.seconds
-        if limit is None or time.perf_counter() - self.started < limit:
+        if not self._time_is_over():
             return False
         self.ended = f"the time budget of {self.judging.recipe.budget.time} ended the search"
         return True
+
+    def _time_is_over(self) -> bool:
+        limit = self.judging.recipe.budget.seconds
+        return limit is not None and time.perf_counter() - self.started >= limit
 
     def attempt(self, name: str, plan: GraphPlan, floats: tuple[str, ...] = ()) -> Trial:
         """Realize a plan, measure it on the search samples, and keep it if it is the best."""
@@ -138,7 +153,21 @@ class Stepping:
             self.best = trial
         if len(self.trials) == 1:
             self._say_what_it_takes(judgement.needed)
-        return trial
+        return self._timed(trial, candidate)
+
+    def _timed(self, trial: Trial, candidate: ir.Model) -> Trial:
+        """With its speed in a short race: no decision rests on it, the report shows it.
+
+        The refused are timed as well, or the fast end of the frontier would be missing.
+        """
+        if self._time_is_over():
+            return trial
+        seconds = min(RACE, self.bench.recipe.measure.seconds)
+        timed = replace(trial, latency=self.bench.race(self.baseline, candidate, seconds=seconds))
+        self.trials[-1] = timed
+        if self.best is trial:
+            self.best = timed
+        return timed
 
     def change(self, name: str, plan: GraphPlan) -> bool:
         """Try another whole plan; what loses less is what later steps build on.

@@ -13,6 +13,12 @@ from compressor.graph.tensors import Array, TensorSpec
 CHUNK_BYTES = 2**20
 """Stored bytes that a source reads at a time; larger pieces are no faster to inflate."""
 
+TEXT = "text"
+"""The field that may hold strings: no input of any model, but what reports show of a sample."""
+
+TEXT_TYPE = np.dtype("<U200")
+"""Longer texts are cut; one width for all keeps the parts of a data set alike."""
+
 Fields = dict[str, Array]
 """Named arrays of the same leading size: samples, as they are stored."""
 
@@ -59,12 +65,19 @@ def rows_per_chunk(specs: Sequence[TensorSpec]) -> int:
     return max(1, CHUNK_BYTES // max(row, 1))
 
 
-def checked_dtype(dtype: np.dtype[Any], what: str) -> np.dtype[Any]:
+def checked_dtype(dtype: np.dtype[Any], what: str, *, text: bool = False) -> np.dtype[Any]:
     """The native type that values of `dtype` are handled in.
+
+    Args:
+        dtype: As stored.
+        what: Names the data and the field, to begin messages with.
+        text: Strings are welcome: the field is the one that shows people what a sample is.
 
     Raises:
         DataError: Objects, strings, complex numbers, records.
     """
+    if text and dtype.kind == "U":
+        return TEXT_TYPE
     if dtype.name == "bfloat16" or dtype.name.startswith("float8"):
         return np.dtype(np.float32)
     if dtype.kind == "f" and dtype.itemsize > 8:
@@ -75,7 +88,7 @@ def checked_dtype(dtype: np.dtype[Any], what: str) -> np.dtype[Any]:
     return dtype.newbyteorder("=")
 
 
-def as_array(value: object, what: str) -> Array:
+def as_array(value: object, what: str, *, text: bool = False) -> Array:
     """A numpy array of numbers with a leading dimension, from an array, tensor or list.
 
     Tensors are recognised by their methods, so that torch need not be imported.
@@ -87,12 +100,13 @@ def as_array(value: object, what: str) -> Array:
         array = np.asarray(_tensor_to_numpy(value))
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"{what}: {type(value).__name__} is no array: {error}") from error
-    if array.dtype.kind in "OUS" and not isinstance(value, np.ndarray):
+    welcome = text and array.dtype.kind == "U"
+    if array.dtype.kind in "OUS" and not (welcome or isinstance(value, np.ndarray)):
         raise DataError(
             f"{what}: expected an array or tensor, found {type(value).__name__}",
             hint="turn samples into arrays and stack them into batches",
         )
-    array = array.astype(checked_dtype(array.dtype, what), copy=False)
+    array = array.astype(checked_dtype(array.dtype, what, text=text), copy=False)
     if array.ndim == 0:
         raise DataError(
             f"{what}: expected samples along the first dimension, found a single number"
@@ -110,7 +124,10 @@ def as_fields(item: object, what: str) -> Fields:
         DataError: It is none of these, or the arrays differ in their number of samples.
     """
     if isinstance(item, Mapping):
-        fields = {str(name): as_array(value, f"{what}, {name!r}") for name, value in item.items()}
+        fields = {
+            str(name): as_array(value, f"{what}, {name!r}", text=name == TEXT)
+            for name, value in item.items()
+        }
     elif isinstance(item, tuple | list) and item and isinstance(item[0], Mapping):
         fields = _named_with_labels(item, what)
     else:

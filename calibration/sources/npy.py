@@ -34,10 +34,12 @@ class NpyHeader:
 
     def spec(self, name: str, what: str) -> TensorSpec:
         """Describe the array as it will be yielded, in native byte order."""
-        return TensorSpec(name, checked_dtype(self.dtype, what), ("batch", *self.shape[1:]))
+        return TensorSpec(
+            name, checked_dtype(self.dtype, what, text=True), ("batch", *self.shape[1:])
+        )
 
 
-def read_header(stream: IO[bytes], what: str) -> NpyHeader:
+def read_header(stream: IO[bytes], what: str, *, text: bool = False) -> NpyHeader:
     """Read and check the header of a `.npy` stream, which is then at its first value.
 
     Raises:
@@ -51,7 +53,7 @@ def read_header(stream: IO[bytes], what: str) -> NpyHeader:
             shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
     except DAMAGE as error:
         raise DataError(f"{what}: no readable array: {error}") from error
-    checked_dtype(dtype, what)
+    checked_dtype(dtype, what, text=text)
     if not shape:
         raise DataError(
             f"{what}: expected samples along the first dimension, found a single number",
@@ -69,7 +71,7 @@ def read_chunks(stream: IO[bytes], header: NpyHeader, rows: int, what: str) -> I
         DataError: The stream is damaged or ends early.
     """
     total, row_shape = header.shape[0], header.shape[1:]
-    native = checked_dtype(header.dtype, what)
+    native = checked_dtype(header.dtype, what, text=True)  # refused by `read_header` if at all
     if header.fortran:
         flat = _read(stream, (int(np.prod(header.shape)),), header.dtype, what)
         whole = flat.reshape(header.shape[::-1]).T

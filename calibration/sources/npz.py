@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from calibration.sources.base import Fields, check_even, rows_per_chunk
+from calibration.sources.base import TEXT, Fields, check_even, rows_per_chunk
 from calibration.sources.npy import DAMAGE, NpyHeader, read_chunks, read_header
 from compressor.errors import DataError
 from compressor.graph.tensors import Array, TensorSpec
@@ -44,7 +44,7 @@ class NpzSource:
                     stream = stack.enter_context(archive.open(name + _SUFFIX))
                 except (KeyError, *DAMAGE) as error:
                     raise DataError(f"{what}: cannot be read: {error}") from error
-                if read_header(stream, what) != header:
+                if read_header(stream, what, text=name == TEXT) != header:
                     raise DataError(f"{what}: the file changed while it was in use")
                 readers[name] = read_chunks(stream, header, rows, what)
             for arrays in zip(*readers.values(), strict=True):
@@ -60,7 +60,7 @@ class NpzSource:
                 what = f"{self._where}, {name!r}"
                 try:
                     with archive.open(member) as stream:
-                        headers[name] = read_header(stream, what)
+                        headers[name] = read_header(stream, what, text=name == TEXT)
                 except DAMAGE as error:
                     raise DataError(f"{what}: cannot be read: {error}") from error
         if not headers:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from compressor.capture.inputs import Inputs
+from compressor.graph.effects import effects
 from compressor.graph.shapes import input_specs, output_specs
 from compressor.records import Decision, Parity, StageRecord
 from compressor.source import Source
@@ -62,5 +63,6 @@ class Log:
             },
             decisions=tuple(self.decisions),
             notices=tuple(dict.fromkeys((*self.source.notices, *self.notices))),
+            effects=effects(None, model),
         )
         return Captured(model, tuple(parity), record)

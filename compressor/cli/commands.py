@@ -77,6 +77,14 @@ def calibrate_model(paths: tuple[str, ...], flags: dict[str, Any], values: dict[
     _show(found, found.sentence, flags)
 
 
+def render_directory(directory: Path, flags: dict[str, Any]) -> None:
+    """`compress report DIR`."""
+    from compressor.rendering import lying_in, render_report  # noqa: PLC0415 - loads matplotlib
+
+    report = render_report(directory)
+    _show(report, summary(lying_in(report, directory)), flags)
+
+
 def list_targets(as_json: bool) -> None:
     """`compress targets`."""
     from exporters.base import find_target, target_names  # noqa: PLC0415 - keeps --help quick

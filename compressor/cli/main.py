@@ -185,6 +185,18 @@ def calibrate(paths: tuple[str, ...], **flags: Any) -> None:
 
 
 @cli.command(context_settings=CONTEXT)
+@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
+@SHOWING
+def report(directory: Path, **flags: Any) -> None:
+    """Write report.html and report.md of the output folder DIR anew from its report.json."""
+    from compressor.cli.commands import render_directory  # noqa: PLC0415 - keeps --help quick
+
+    with shown(flags):
+        reject_both(flags["as_json"], flags["quiet"])
+        render_directory(directory, flags)
+
+
+@cli.command(context_settings=CONTEXT)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def targets(as_json: bool) -> None:
     """The runtimes that artifacts can be made for, and whether they are usable here."""

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from compressor.records import Interval, Record
 from compressor.records import Parity as Parity  # noqa: PLC0414 - capture, beside this package, makes it
 
@@ -75,6 +77,31 @@ class QualityResult(Record):
     samples: int
     data: str
     reason: str | None = None
+
+
+class ChangedSample(Record):
+    """A sample on which the result differs from the original.
+
+    Attributes:
+        index: Its place in the source of the data that judged, counted from 0.
+        before: The class that the original decides on; -1 where its scores hold NaN. None where
+            the outputs are no decisions.
+        after: The result's, likewise.
+        label: The class it is, where the data tells.
+        margin: By how much the original's score of `before` exceeds its score of `after`.
+        error: Where the outputs are no decisions, sqrt(Σ (original - result)² / Σ original²).
+        text: What it says, where the data tells, else the beginning of its token ids.
+        image: A PNG of it in a data URI.
+    """
+
+    index: int
+    before: int | None = None
+    after: int | None = None
+    label: int | None = None
+    margin: float | None = None
+    error: float | None = None
+    text: str | None = None
+    image: str | None = Field(None, pattern=r"^data:image/png;base64,[A-Za-z0-9+/]+=*$")
 
 
 class Size(Record):

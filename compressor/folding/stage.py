@@ -23,6 +23,7 @@ from compressor.folding.interface import hide_defaults, restore_defaults, restor
 from compressor.folding.rules import fold_affine, simplify, to_gemm
 from compressor.folding.zero_bias import remove_zero_biases
 from compressor.graph.chatter import silenced
+from compressor.graph.effects import effects, node_count
 from compressor.graph.invariants import check
 from compressor.graph.names import make_unique
 from compressor.graph.shapes import infer_shapes
@@ -81,7 +82,7 @@ def fold(
             folded, fired, decisions = _carefully(start, judge)
     fired["functions inlined"] += len(model.functions)
     changed = {rule: count for rule, count in fired.items() if count > 0}
-    nodes = (_nodes(model), _nodes(folded))
+    nodes = (node_count(model), node_count(folded))
     record = StageRecord(
         name="fold",
         seconds=time.perf_counter() - started,
@@ -89,6 +90,7 @@ def fold(
         changed=changed,
         decisions=tuple(decisions),
         notices=judge.notices,
+        effects=effects(model, folded if changed else model),
     )
     return (folded if changed else model), record
 
@@ -178,17 +180,17 @@ def _simplified(model: ir.Model, fired: Counter[str]) -> None:
 
 
 def _remove_identities(model: ir.Model, fired: Counter[str]) -> None:
-    before = _nodes(model)
+    before = node_count(model)
     IdentityEliminationPass()(model)
     RemoveUnusedNodesPass()(model)
-    fired["Identity removed"] += before - _nodes(model)
+    fired["Identity removed"] += before - node_count(model)
 
 
 def _merge_equal(model: ir.Model, fired: Counter[str]) -> None:
     merge_equal_initializers(model, fired)
-    before = _nodes(model)
+    before = node_count(model)
     CommonSubexpressionEliminationPass()(model)
-    fired["equal nodes merged"] += before - _nodes(model)
+    fired["equal nodes merged"] += before - node_count(model)
 
 
 _STEPS: tuple[tuple[str, _Step], ...] = (
@@ -198,10 +200,6 @@ _STEPS: tuple[tuple[str, _Step], ...] = (
     ("biases of zeros", remove_zero_biases),
     ("equal values", _merge_equal),
 )
-
-
-def _nodes(model: ir.Model) -> int:
-    return sum(1 for _ in model.graph.all_nodes())
 
 
 def _tolerance(model: ir.Model) -> float:

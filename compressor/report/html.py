@@ -13,12 +13,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from compressor.evaluation.results import LatencyResult
-from compressor.records import StageRecord
 from compressor.report import format as fmt
 from compressor.report import plots
+from compressor.report.changed import change_words, decision, error_words
+from compressor.report.frontier import Frontier, frontier
 from compressor.report.layers import LayersView, layers_view
 from compressor.report.rows import Row, latency_row, memory_row, quality_rows, size_rows
 from compressor.report.schema import GraphReport, Report
+from compressor.report.stages import waterfall
 from compressor.report.verdict import (
     Tone,
     budget_tone,
@@ -57,20 +59,12 @@ class GraphView:
     distributions: tuple[Picture, ...]
     float_reasons: dict[str, tuple[str, ...]]
     layers: LayersView | None
+    frontier: Frontier | None
 
     @property
     def speed(self) -> Row | None:
         """The deciding configuration, the first of the report."""
         return latency_row(self.graph.latency[0]) if self.graph.latency else None
-
-
-@dataclass(frozen=True)
-class StageView:
-    """A stage and its place in the waterfall, as percentages of the whole run."""
-
-    record: StageRecord
-    start: float
-    width: float
 
 
 def render_html(report: Report) -> str:
@@ -89,7 +83,7 @@ def render_html(report: Report) -> str:
                 _view(index, name, graph)
                 for index, (name, graph) in enumerate(report.graphs.items(), start=1)
             ],
-            stages=_waterfall(report.stages),
+            bars=waterfall(report),
         )
     )
 
@@ -108,6 +102,9 @@ def _environment() -> Environment:
     environment.globals["fmt"] = fmt
     environment.globals["speed_tone"] = speed_tone
     environment.globals["latency_row"] = latency_row
+    environment.globals["change_words"] = change_words
+    environment.globals["decision"] = decision
+    environment.globals["error_words"] = error_words
     environment.globals["nothing"] = fmt.NOTHING
     return environment
 
@@ -151,6 +148,7 @@ def _view(index: int, name: str, graph: GraphReport) -> GraphView:
         ),
         float_reasons=_by_reason(graph.float_reasons),
         layers=layers_view(graph, anchor),
+        frontier=frontier(graph, f"{anchor}-frontier"),
     )
 
 
@@ -161,14 +159,3 @@ def _by_reason(reasons: dict[str, str]) -> dict[str, tuple[str, ...]]:
         grouped.setdefault(reason, []).append(node)
     ordered = sorted(grouped.items(), key=lambda entry: -len(entry[1]))
     return {reason: tuple(nodes) for reason, nodes in ordered}
-
-
-def _waterfall(stages: tuple[StageRecord, ...]) -> tuple[StageView, ...]:
-    """Stages one after the other; their sum is the whole width."""
-    total = sum(stage.seconds for stage in stages) or 1.0
-    views = []
-    start = 0.0
-    for stage in stages:
-        views.append(StageView(stage, 100 * start / total, 100 * stage.seconds / total))
-        start += stage.seconds
-    return tuple(views)

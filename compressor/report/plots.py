@@ -8,7 +8,7 @@ several side by side where there is room.
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,6 +31,15 @@ _VARIABLES = {
     _AFTER: "var(--after)",
     _WORSE: "var(--worse)",
 }
+COLOURS = {
+    "ink": _INK,
+    "quiet": _QUIET,
+    "rule": _RULE,
+    "before": _BEFORE,
+    "after": _AFTER,
+    "worse": _WORSE,
+}
+"""The page's colours, for pictures that are drawn elsewhere (`drawn`)."""
 _WIDTH_INCHES = 352 / 72
 _FONT_POINTS = 10.5
 _BINS = 40
@@ -167,6 +176,21 @@ def drawn_span(tensor: TensorRange) -> tuple[float, float]:
     widths = np.diff(edges)
     wide = widths > 1.5 * widths[len(widths) // 2]
     return float(edges[int(wide[0])]), float(edges[-1 - int(wide[-1])])
+
+
+def drawn(draw: Callable[[Any], None], *, height: float, words: str, key: str) -> Markup:
+    """A picture of one axes that `draw` fills.
+
+    Args:
+        draw: Draws with `COLOURS` on an axes that has a lower axis only.
+        height: In inches.
+        words: What it shows, for those who cannot see.
+        key: Unique among the pictures of a page.
+    """
+    with _style(key):
+        figure, axes = _figure(height=height)
+        draw(axes)
+        return _svg(figure, words)
 
 
 @contextmanager

@@ -138,7 +138,10 @@ def _amount_row(
     words: tuple[str, str],
     reason: str | None = None,
 ) -> Row:
-    """An amount of which less is better, in bytes or as a count."""
+    """An amount of which less is better, in bytes or as a count.
+
+    A change of less than a hundredth is told as such where the two texts differ.
+    """
 
     def shown(value: int | None, other: int | None) -> str:
         if value is None:
@@ -151,6 +154,8 @@ def _amount_row(
     if before is not None and after is not None:
         change = factor_words(before, after, words)
         tone = ("better" if after < before else "worse") if change else "even"
+        if not change and shown(before, after) != shown(after, before):
+            change = f"<1 % {words[0] if after < before else words[1]}"
     return Row(
         kind=kind,
         label=label,

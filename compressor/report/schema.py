@@ -8,7 +8,14 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from compressor.evaluation.results import LatencyResult, MemoryResult, Parity, QualityResult, Size
+from compressor.evaluation.results import (
+    ChangedSample,
+    LatencyResult,
+    MemoryResult,
+    Parity,
+    QualityResult,
+    Size,
+)
 from compressor.records import Record, StageRecord
 
 SCHEMA_VERSION: Final = 1
@@ -61,6 +68,10 @@ class Candidate(Record):
     """In the deciding configuration."""
     quality: QualityResult | None = None
     size: Size | None = None
+    accepted: bool | None = None
+    """With a budget: whether it kept it on the samples that were searched on."""
+    integer_nodes: int | None = None
+    """How many nodes its plan runs as integer."""
 
 
 class Measured(Record):
@@ -189,6 +200,9 @@ class GraphReport(Measured):
             when not measured.
         tensors: The tensors whose quantization costs the most, the worst first; empty with
             `layers_reason` likewise.
+        changed: At most twelve samples on which the result decides otherwise than the original;
+            where the outputs are no decisions, those with the largest error.
+        changed_total: How many decisions differ in all; None with `changed_reason`.
     """
 
     shipped: Literal["int8", "float"]
@@ -202,6 +216,9 @@ class GraphReport(Measured):
     layers: tuple[LayerError, ...] = ()
     tensors: tuple[TensorRange, ...] = ()
     layers_reason: str | None = None
+    changed: tuple[ChangedSample, ...] = ()
+    changed_total: int | None = None
+    changed_reason: str | None = None
 
 
 class Report(Record):
@@ -213,7 +230,8 @@ class Report(Record):
         seconds: Wall time of the whole run.
         command: The command line that repeats the run; None when called from Python.
         artifact: The output folder; None when nothing was written.
-        files: Role ("model", "report", "report.json", "plan", "manifest") → path, the folder
+        files: Role ("model", "report", "report.md", "report.json", "plan",
+            "manifest") → path, the folder
             included.
         graphs: Keyed by graph; a single model is "model".
         stages: In the order they ran.

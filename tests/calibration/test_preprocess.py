@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from calibration.dataset import open_dataset
-from calibration.preprocess import Preprocess, apply_preprocess
+from calibration.preprocess import Preprocess, apply_preprocess, undo_normalization
 from compressor.errors import DataError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 5, 6, 3), np.uint8)
@@ -134,3 +134,16 @@ def test_several_inputs_preprocess_only_images():
 def test_a_single_input_is_preprocessed_whatever_it_is():
     data = open_dataset(np.ones((2, 4), np.int16), preprocess=Preprocess(scale=0.5))
     np.testing.assert_array_equal(data.head(2).inputs["input"], np.full((2, 4), 0.5, np.float32))
+
+
+@given(
+    scale=st.none() | st.floats(0.01, 10),
+    mean=st.none() | st.tuples(st.floats(-5, 5)) | st.tuples(*[st.floats(-5, 5)] * 3),
+    std=st.none() | st.tuples(st.floats(0.1, 5)) | st.tuples(*[st.floats(0.1, 5)] * 3),
+    layout=st.sampled_from(["keep", "nhwc->nchw"]),
+)
+def test_normalization_can_be_undone(scale, mean, std, layout):
+    preprocess = Preprocess(layout=layout, scale=scale, mean=mean, std=std)
+    found = undo_normalization(apply_preprocess(PIXELS, preprocess, "data"), preprocess, "data")
+    stored = PIXELS if layout == "keep" else PIXELS.transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(found, stored, rtol=1e-4, atol=1e-2)

@@ -40,7 +40,8 @@ def done(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 def test_folder_holds_everything_and_the_manifest_seals_it(done: tuple[Path, Report]):
     out, report = done
     names = {path.name for path in out.iterdir()}
-    assert names == {"model.onnx", "plan.json", "report.json", "report.html", "manifest.json"}
+    pages = {"report.json", "report.html", "report.md"}
+    assert names == {"model.onnx", "plan.json", "manifest.json", *pages}
     manifest = json.loads((out / "manifest.json").read_text())
     for name in names - {"manifest.json"}:
         assert manifest["files"][name]["sha256"] == sha256(out / name)
@@ -122,6 +123,29 @@ def test_a_comparison_that_fails_is_a_reason_and_no_failure(
     assert graph.shipped == "int8"
     assert graph.layers == graph.tensors == ()
     assert "no memory" in graph.layers_reason
+
+
+def test_stages_tell_their_effects_and_account_for_the_run(done: tuple[Path, Report]):
+    report = done[1]
+    effects = {stage.name: {e.amount: e for e in stage.effects} for stage in report.stages}
+    assert effects["capture"]["nodes"].after == 8
+    weights = effects["quantize"]["weight_bytes"]
+    assert weights.before is not None
+    assert weights.after < weights.before
+    assert (
+        effects["measure latency"]["latency_ms"].after
+        == report.graphs["model"].latency[0].result.median_ms
+    )
+    assert {"measure quality", "compare decisions", "measure memory"} <= set(effects)
+    assert 0.5 * report.seconds < sum(s.seconds for s in report.stages) <= report.seconds
+
+
+def test_changed_decisions_are_counted_where_the_outputs_decide(done: tuple[Path, Report]):
+    graph = done[1].graphs["model"]
+    agreement = next(quality for quality in graph.quality if quality.metric == "agreement")
+    assert agreement.result == pytest.approx(100 * (1 - (graph.changed_total or 0) / 8))
+    assert len(graph.changed) == graph.changed_total
+    assert all(sample.image is None for sample in graph.changed), "32 channels are no image"
 
 
 def test_replaying_the_plan_gives_the_same_bytes(

@@ -104,6 +104,8 @@ def test_a_kept_budget_is_confirmed_on_samples_that_the_search_did_not_see(
     assert graph.quality[0].samples == 200
     assert budget.point == pytest.approx(-graph.quality[0].difference)
     assert graph.candidates[0].quality.data == "evaluation data, searched on"
+    assert graph.candidates[0].accepted
+    assert all(candidate.latency is not None for candidate in graph.candidates)
     uses = {use.purpose: use for use in report.data}
     assert (uses["search"].samples, uses["confirm"].samples) == (200, 200)
     assert uses["search"].fingerprint != uses["confirm"].fingerprint
@@ -272,7 +274,7 @@ def test_interruption_before_there_is_a_best_leaves_the_earlier_result(
 
 def sealed(out: Path) -> bool:
     files = json.loads((out / "manifest.json").read_text())["files"]
-    return len(files) == 4 and all(sha256(out / name) == f["sha256"] for name, f in files.items())
+    return len(files) == 5 and all(sha256(out / name) == f["sha256"] for name, f in files.items())
 
 
 KILLED = """

@@ -1,9 +1,12 @@
 import re
+import shlex
+from html import unescape
 
 import pytest
 from pages import HOSTILE, Page
+from pydantic import ValidationError
 
-from compressor.evaluation.results import Parity
+from compressor.evaluation.results import ChangedSample, Parity
 from compressor.records import Decision, StageRecord
 from compressor.report.html import render_html
 from compressor.report.schema import (
@@ -40,7 +43,22 @@ def hostile(report: Report) -> Report:
                 tensor.model_copy(update={"value": HOSTILE, "method": HOSTILE})
                 for tensor in report.graphs["model"].tensors
             ),
-            "candidates": (Candidate(name=HOSTILE, shipped=True, reason=HOSTILE),),
+            "candidates": tuple(
+                Candidate(
+                    name=HOSTILE,
+                    shipped=True,
+                    reason=HOSTILE,
+                    integer_nodes=i,
+                    quality=report.graphs["model"]
+                    .quality[0]
+                    .model_copy(update={"metric": HOSTILE, "unit": HOSTILE}),
+                )
+                for i in range(2)
+            ),
+            "changed": tuple(
+                ChangedSample(index=i, before=0, after=1, margin=1, text=HOSTILE) for i in range(2)
+            ),
+            "changed_total": 2,
             "quality": tuple(
                 quality.model_copy(update={"metric": HOSTILE, "unit": HOSTILE, "data": HOSTILE})
                 for quality in report.graphs["model"].quality
@@ -132,7 +150,8 @@ def test_a_page_needs_nothing_else(int8_report: Report) -> None:
             assert value is not None
             assert value.startswith("#")
     assert not re.search(r"https?://|@import|url\((?!#)", html)
-    assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in page.attributes
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert ("content", policy) in page.attributes
 
 
 def test_names_do_not_become_markup(int8_report: Report) -> None:
@@ -182,10 +201,66 @@ def test_agreement_leads_with_the_agreement(agreement_report: Report) -> None:
     assert "significantly worse" not in text
 
 
+PIXEL = "data:image/png;base64,iVBORw0KGgo="
+
+
+def with_changed(report: Report, total: int | None, *samples: ChangedSample) -> Report:
+    update = {"changed": samples, "changed_total": total}
+    graph = report.graphs["model"].model_copy(update=update)
+    return report.model_copy(update={"graphs": {"model": graph}})
+
+
+def test_changed_decisions_show_the_sample_and_both_decisions(int8_report: Report) -> None:
+    samples = (
+        ChangedSample(index=7, before=3, after=5, label=3, margin=0.25, image=PIXEL),
+        ChangedSample(index=9, before=2, after=4, label=4, margin=0.1, text="101 2023"),
+        ChangedSample(index=11, before=2, after=-1, label=0),
+    )
+    page = Page(render_html(with_changed(int8_report, 14, *samples)))
+    for told in (
+        "14 of 2,000 decisions changed; the 3 that the original was surest of",
+        "sample 7 3 → 5 label 3: now wrong margin 0.25",
+        "sample 9 2 → 4 label 4: now right margin 0.10 101 2023",
+        "2 → none (NaN) label 0: wrong both times",
+    ):
+        assert told in page.text, told
+    assert [value for name, value in page.attributes if name == "src"] == [PIXEL]
+
+
+def test_where_nothing_changed_that_is_told(int8_report: Report) -> None:
+    assert "0 of 2,000 decisions changed." in Page(render_html(with_changed(int8_report, 0))).text
+    assert "decisions changed" not in Page(render_html(int8_report)).text
+
+
+def test_outputs_that_decide_nothing_show_the_largest_errors(int8_report: Report) -> None:
+    sample = ChangedSample(index=4, error=0.032, image=PIXEL)
+    text = Page(render_html(with_changed(int8_report, None, sample))).text
+    assert "Samples with the largest error" in text
+    assert "sample 4 error 3.2 %" in text
+
+
+@pytest.mark.parametrize(
+    "image", ["javascript:alert(1)", "http://example.org/x.png", "data:text/html;base64,AAAA", ""]
+)
+def test_an_image_is_a_png_in_the_page_or_nothing(image: str) -> None:
+    with pytest.raises(ValidationError):
+        ChangedSample(index=0, image=image)
+
+
+def test_the_command_can_be_copied_as_it_was_typed(int8_report: Report) -> None:
+    argv = ["compress", "my model.pt", "--mean", "a  b", "--metric", "it's $x.py:f", "-o", "<o>&"]
+    html = render_html(int8_report.model_copy(update={"command": shlex.join(argv)}))
+    block = re.search(r"<h2>Reproduce</h2>\s*<pre>(.*?)</pre>", html, re.S)
+    assert block is not None
+    copied = unescape(re.sub(r"<[^>]*>", "", block[1]))
+    assert shlex.split(copied) == argv
+
+
 def test_a_run_from_python_has_no_command_and_may_have_no_stages(int8_report: Report) -> None:
     bare = int8_report.model_copy(
         update={"command": None, "stages": (), "files": {}, "artifact": None, "data": ()}
     )
     text = Page(render_html(bare)).text
     assert "called from Python" in text
-    assert "Stages" not in text
+    assert "What each stage did" not in text
+    assert "Where the time went" not in text

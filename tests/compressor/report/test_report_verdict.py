@@ -150,6 +150,28 @@ def test_rows_of_a_graph_with_nothing_but_sizes() -> None:
     assert changes == dict.fromkeys(("file size", "parameters", "MACs a sample"), ("same", "even"))
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "change"),
+    [
+        (269_722, 269_034, "<1 % fewer"),
+        (269_034, 269_722, "<1 % more"),
+        (269_700, 269_701, "same"),
+        (272_474, 136_237, "2.00× fewer"),
+    ],
+)
+def test_two_texts_that_differ_are_not_called_the_same(
+    int8_report: Report, before: int, after: int, change: str
+) -> None:
+    sizes = {
+        name: Size(file_bytes=1000, parameters=count, macs=None)
+        for name, count in (("baseline_size", before), ("result_size", after))
+    }
+    rows = all_rows(graph_of(int8_report).model_copy(update=sizes))
+    found = next(row for row in rows if row.label == "parameters")
+    assert found.change == change
+    assert (found.before == found.after) == (change == "same")
+
+
 def test_a_larger_file_is_told_as_larger(int8_report: Report) -> None:
     graph = graph_of(int8_report)
     grown = graph.model_copy(
