@@ -1,0 +1,142 @@
+"""How many units of which group: by least damage per cost saved, over all groups at once."""
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from math import ceil
+
+import numpy as np
+import numpy.typing as npt
+
+from compressor.pruning.costs import Cost
+from compressor.pruning.groups import Group, Grouping
+
+Scores = Mapping[str, npt.NDArray[np.float64]]
+"""Group → damage of removing each unit, when all with less have gone."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the allocation may not do.
+
+    Attributes:
+        least: Share of each group that stays at least; never less than one unit.
+        multiple: What stays of a group is a multiple of this, or the whole group.
+        leave: Patterns of group, value or initializer names whose groups stay whole.
+    """
+
+    least: float = 1 / 8
+    multiple: int = 1
+    leave: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """What was chosen.
+
+    Attributes:
+        keep: Group → which units stay; groups that stay whole are left out.
+        damage: Group → damage predicted.
+        cost: Of the plan.
+        reached: Whether the cost is down to what was asked.
+    """
+
+    keep: dict[str, npt.NDArray[np.bool_]]
+    damage: dict[str, float]
+    cost: float
+    reached: bool
+
+
+def allocate(
+    grouping: Grouping, scores: Scores, cost: Cost, target: float, limits: Limits | None = None
+) -> Allocation:
+    """Remove units until the cost is down to `target`.
+
+    Each step takes from the group with the least Δdamage / Δcost what brings it down to its next
+    level. Savings are recomputed from what is kept, as the cost of a convolution with both sides
+    halved is a quarter.
+
+    Args:
+        grouping: The groups.
+        scores: Damage of each unit; groups without stay whole.
+        cost: Cost of what is kept.
+        target: In the units of `cost`.
+        limits: What must stay.
+    """
+    limits = limits or Limits()
+    groups = [g for g in grouping.groups if g.name in scores and not _left(g, limits.leave)]
+    plans = {g.name: _Descent(g.units, scores[g.name], limits) for g in groups}
+    kept = {name: plan.units for name, plan in plans.items()}
+    now = cost(kept)
+
+    def step(name: str) -> tuple[float, str] | None:
+        level = plans[name].next
+        if level is None:
+            return None
+        saved = now - cost({**kept, name: level})
+        return (plans[name].price(level) / saved, name) if saved > 0 else None
+
+    heap = [found for name in plans if (found := step(name)) is not None]
+    heapq.heapify(heap)
+    while heap and now > target:
+        _, name = heapq.heappop(heap)
+        fresh = step(name)
+        if fresh is None:
+            continue
+        if heap and fresh > heap[0]:
+            heapq.heappush(heap, fresh)  # a neighbour shrank since: it saves less now
+            continue
+        kept[name] = plans[name].take()
+        now = cost(kept)
+        again = step(name)
+        if again is not None:
+            heapq.heappush(heap, again)
+    return Allocation(
+        {name: plan.keep() for name, plan in plans.items() if plan.kept < plan.units},
+        {name: plan.damage for name, plan in plans.items() if plan.kept < plan.units},
+        now,
+        now <= target,
+    )
+
+
+class _Descent:
+    """One group on its way down."""
+
+    def __init__(self, units: int, scores: npt.NDArray[np.float64], limits: Limits) -> None:
+        self.units = self.kept = units
+        self._order = np.argsort(scores, kind="stable")
+        self._sums = np.concatenate([[0.0], np.cumsum(scores[self._order])])
+        m = limits.multiple
+        fewest = max(1, ceil(limits.least * units))
+        self._levels = [n for n in range(units - 1, fewest - 1, -1) if n % m == 0]
+
+    @property
+    def next(self) -> int | None:
+        """How many stay after the next step; None at the bottom."""
+        return self._levels[0] if self._levels else None
+
+    @property
+    def damage(self) -> float:
+        """Of what has gone."""
+        return float(self._sums[self.units - self.kept])
+
+    def price(self, level: int) -> float:
+        """Damage from here to a level."""
+        return float(self._sums[self.units - level]) - self.damage
+
+    def take(self) -> int:
+        """Go to the next level."""
+        self.kept = self._levels.pop(0)
+        return self.kept
+
+    def keep(self) -> npt.NDArray[np.bool_]:
+        """Which units stay."""
+        mask = np.ones(self.units, bool)
+        mask[self._order[: self.units - self.kept]] = False
+        return mask
+
+
+def _left(group: Group, patterns: Sequence[str]) -> bool:
+    names = {group.name, *(member.value for member in group.members)}
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)

@@ -1,0 +1,133 @@
+"""The fit of one layer: solved on some batches, judged on others, then solved on all."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from compressor.pruning.moments import Moments, Solution, solve
+from compressor.pruning.patches import Doubles, Floats
+from compressor.pruning.problem import Piece, Problem
+
+HELD = 4
+"""Every fourth batch is held out."""
+
+WORTH = 0.01
+"""Share of the error that a bias has to save in a layer that has none."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a layer is fitted.
+
+    Attributes:
+        ridges: λ relative to the mean of G's diagonal; the best on held-out batches is taken.
+        prior: Whether λ shrinks towards the weights that the layer has; if not, towards zero.
+    """
+
+    ridges: tuple[float, ...] = (1e-3,)
+    prior: bool = True
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What came out.
+
+    Attributes:
+        matrix: W, (groups, m, k).
+        bias: b, (groups, m); None for a layer that has none and needs none.
+        before: Held-out error of the layer as it was, relative to the variance of the targets.
+        after: Of the fit.
+        ridge: λ.
+        bytes: Of the moments and what the solve copies of them.
+    """
+
+    matrix: Doubles
+    bias: Doubles | None
+    before: float
+    after: float
+    ridge: float
+    bytes: int
+
+    @property
+    def better(self) -> bool:
+        """Whether the fit lowers the held-out error."""
+        return self.after < self.before
+
+
+def fit(problem: Problem, options: Options) -> Fit:
+    """Fit a layer, and judge the fit by samples that it has not seen.
+
+    Args:
+        problem: The layer, its input and its target.
+        options: The candidates.
+
+    Returns:
+        The best candidate, solved again with all samples; where none is better than the layer as
+        it is, that candidate as it was solved.
+    """
+    layer = problem.layer
+    present: Solution = layer.matrix(), layer.bias()
+    prior = present[0] if options.prior else None
+    held = _held_out(len(problem))
+    moments = _moments(problem, lambda batch: not held(batch))
+    has_bias = layer.bias_value is not None
+    choices = [(r, affine) for r in options.ridges for affine in ({True, has_bias})]
+    solved = [solve(moments, ridge, prior, affine=affine) for ridge, affine in choices]
+    before, *errors = _judged(problem, held, [present, *solved], moments)
+    best = min(
+        range(len(choices)),
+        key=lambda i: errors[i] * (1 if choices[i][1] == has_bias else 1 + WORTH),
+    )
+    matrix, bias = solved[best]
+    ridge, affine = choices[best]
+    if errors[best] < before:
+        matrix, bias = solve(moments, ridge, prior, affine=affine)
+    size = 2 * moments.xx.nbytes + 3 * moments.yx.nbytes
+    return Fit(matrix, bias if affine else None, before, errors[best], ridge, size)
+
+
+def _held_out(batches: int) -> Callable[[int], bool]:
+    """Which batches the solve does not see: every fourth, or the last of fewer."""
+    if batches < HELD:
+        return lambda batch: batch == batches - 1
+    return lambda batch: batch % HELD == HELD - 1
+
+
+def _moments(problem: Problem, pick: Callable[[int], bool]) -> Moments:
+    moments: Moments | None = None
+    for piece in problem.pieces(pick):
+        if moments is None:
+            x0 = piece.rows.mean(1, dtype=np.float64)
+            moments = Moments.about(x0, piece.targets.mean(1, dtype=np.float64))
+        moments.add(piece.rows, piece.targets)
+    if moments is None:  # a single batch, which is the one held out
+        return _moments(problem, lambda batch: True)
+    return moments
+
+
+def _judged(
+    problem: Problem,
+    pick: Callable[[int], bool],
+    candidates: Sequence[Solution],
+    moments: Moments,
+) -> list[float]:
+    """Σ ‖y* - W·x - b‖² of each, relative to Σ ‖y* - ȳ*‖²; what was judged on joins the moments."""
+    totals = np.zeros(len(candidates))
+    center = moments.y0 + moments.y / moments.count
+    spread = 0.0
+    for piece in problem.pieces(pick):
+        totals += [_squares(piece.targets - _predicted(piece, one)) for one in candidates]
+        spread += _squares(piece.targets - center[:, None].astype(piece.targets.dtype))
+        moments.add(piece.rows, piece.targets)
+    return [float(total) / max(spread, np.finfo(np.float64).tiny) for total in totals]
+
+
+def _predicted(piece: Piece, candidate: Solution) -> Floats:
+    matrix, bias = (part.astype(piece.rows.dtype) for part in candidate)
+    made: Floats = piece.rows @ matrix.swapaxes(1, 2) + bias[:, None]
+    return made
+
+
+def _squares(array: Floats) -> float:
+    return float(np.vdot(array, array))

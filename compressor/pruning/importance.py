@@ -1,0 +1,221 @@
+"""What the model would lose with each unit of each group, by several methods.
+
+    magnitude   ‖W_u‖ over all weights of the unit, L2 or L1 (Li et al. 2017, arXiv 1608.08710)
+    wanda       Σ ‖W_r‖²·E[x²] over the layers that read it (Sun et al. 2024, arXiv 2306.11695)
+    flap        Σ ‖W_r‖²·Var[x] (An et al. 2024, arXiv 2312.11983, section 3.2)
+    obs         block OBS, see `obs.py`
+    random      a control
+
+The last four are errors at what the readers feed, relative to its variance, so that units of
+different groups compare. Magnitudes and random numbers are shares of their group.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+import onnx_ir as ir
+
+from calibration.dataset import CalibrationSet
+from compressor.errors import RecipeError
+from compressor.progress import SILENT, Progress
+from compressor.pruning.activity import Activity, activity, moments_bytes
+from compressor.pruning.groups import Group, Grouping
+from compressor.pruning.labels import Ints
+from compressor.pruning.layers import Layer
+from compressor.pruning.obs import Reader, removal_costs
+from compressor.pruning.patches import Doubles
+from compressor.pruning.readings import Reading, readings
+
+METHODS = ("obs", "flap", "wanda", "l2", "l1", "random")
+"""The default first."""
+
+Scores = Mapping[str, Doubles]
+"""Group → (units,): the damage when a unit goes after all those of its group with less."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How units are scored.
+
+    Attributes:
+        method: One of `METHODS`.
+        batch: Samples per run.
+        memory: Bytes to take beside the model.
+        threads: Threads of the runtime; 0 is all.
+        least: Share of each group that will stay, so that nothing is spent on its order.
+        seed: Of the random method.
+    """
+
+    method: str = METHODS[0]
+    batch: int = 16
+    memory: int = 10**9
+    threads: int = 0
+    least: float = 1 / 8
+    seed: int = 0
+
+
+def scores(
+    model: ir.Model,
+    grouping: Grouping,
+    data: CalibrationSet | None,
+    how: Scoring | None = None,
+    progress: Progress = SILENT,
+) -> Scores:
+    """The damage of removing each unit of each group.
+
+    A group that no layer with a constant weight contracts (the inner dimension of queries and
+    keys) is scored by magnitude with every method.
+
+    Args:
+        model: The model that the groups are of.
+        grouping: Its groups.
+        data: Bound to the model's inputs; magnitude and random need none.
+        how: The method and its limits.
+        progress: Told the groups done.
+
+    Raises:
+        RecipeError: The method is not known, or needs data that is not there.
+    """
+    how = how or Scoring()
+    if how.method not in METHODS:
+        raise RecipeError(
+            f"{how.method!r} is no importance method", hint=f"Choose from {', '.join(METHODS)}."
+        )
+    if how.method == "random":
+        rng = np.random.default_rng(how.seed)
+        return {g.name: _share(rng.random(g.units)) for g in grouping.groups}
+    power = 1 if how.method == "l1" else 2
+    found = {g.name: _share(magnitude(model, g, power) ** power) for g in grouping.groups}
+    if how.method in ("l1", "l2"):
+        return found
+    if data is None:
+        raise RecipeError(
+            f"importance by {how.method!r} needs calibration data",
+            hint="Give calibration data, or choose l2.",
+        )
+    read = {name: some for name, some in readings(model, grouping).items() if some}
+    with progress.stage("score", total=len(read)) as advance:
+        for window in _windows(read, how.memory // 2):
+            found |= _scored(model, grouping, window, data, how)
+            advance(len(window))
+    return found
+
+
+def magnitude(model: ir.Model, group: Group, power: int = 2) -> Doubles:
+    """(Σ|w|^p)^(1/p) over all weights of each unit, (units,).
+
+    Args:
+        model: The model that the group is of.
+        group: The group.
+        power: p, 1 or 2.
+    """
+    total = np.zeros(group.units)
+    for member in group.members:
+        value = model.graph.initializers.get(member.value)
+        if value is None or value.const_value is None:
+            continue
+        if not value.const_value.dtype.is_floating_point():
+            continue
+        array = np.moveaxis(value.const_value.numpy(), member.axis, 0).astype(np.float64)
+        by_position = (np.abs(array) ** power).reshape(len(array), -1).sum(1)
+        total += by_position[member.positions].sum(1)
+    found: Doubles = total ** (1 / power)
+    return found
+
+
+def _share(values: Doubles) -> Doubles:
+    total = values.sum()
+    return values / total if total > 0 else values
+
+
+_Read = Mapping[str, Sequence[Reading]]
+
+
+def _windows(read: _Read, room: int) -> list[dict[str, Sequence[Reading]]]:
+    """Groups whose layers' moments fit together; one that does not fit alone stays alone."""
+    cut: list[dict[str, Sequence[Reading]]] = [{}]
+    taken: dict[str, int] = {}
+    for name, some in read.items():
+        sizes = {r.layer.name: moments_bytes(r.layer) for r in some}
+        if cut[-1] and sum({**taken, **sizes}.values()) > room:
+            cut.append({})
+            taken = {}
+        cut[-1][name] = some
+        taken |= sizes
+    return cut
+
+
+def _scored(
+    model: ir.Model, grouping: Grouping, window: _Read, data: CalibrationSet, how: Scoring
+) -> dict[str, Doubles]:
+    layers = {r.layer.name: r.layer for some in window.values() for r in some}
+    units = {group.name: group.units for group in grouping.groups}
+    total = {name: np.zeros(units[name]) for name in window}
+    for part in _parts(list(layers.values()), how.memory // 2):
+        seen = activity(model, part, data, batch=how.batch, memory=how.memory, threads=how.threads)
+        for name, some in window.items():
+            here = [reading for reading in some if reading.layer.name in seen]
+            if here:
+                total[name] += _METHODS[how.method](here, seen, units[name], how.least)
+    return total
+
+
+def _parts(layers: Sequence[Layer], room: int) -> list[list[Layer]]:
+    cut: list[list[Layer]] = [[]]
+    taken = 0
+    for layer in layers:
+        size = moments_bytes(layer)
+        if cut[-1] and taken + size > room:
+            cut.append([])
+            taken = 0
+        cut[-1].append(layer)
+        taken += size
+    return cut
+
+
+def _obs(
+    read: Sequence[Reading], seen: Mapping[str, Activity], units: int, least: float
+) -> Doubles:
+    readers = [
+        Reader(
+            matrix=reading.layer.matrix()[reading.part],
+            gram=seen[reading.layer.name].moments.centred()[0][reading.part],
+            columns=reading.columns,
+            weight=1 / seen[reading.layer.name].spread,
+        )
+        for reading in read
+    ]
+    return removal_costs(readers, units, max(1, ceil(least * units)))
+
+
+def _diagonal(about_mean: bool) -> Callable[..., Doubles]:
+    """Σ ‖W_r‖²·Σ x² over the readers, with or without the mean of x, relative to the spread."""
+
+    def method(
+        read: Sequence[Reading], seen: Mapping[str, Activity], units: int, least: float
+    ) -> Doubles:
+        del least
+        total = np.zeros(units)
+        for reading in read:
+            found = seen[reading.layer.name]
+            gram = (found.moments.centred() if about_mean else found.moments.raw())[0]
+            energy = np.diagonal(gram[reading.part])
+            weights = (reading.layer.matrix()[reading.part] ** 2).sum(0)
+            total += _over(weights * energy, reading.columns) / found.spread
+        return total
+
+    return method
+
+
+def _over(values: Doubles, columns: Ints) -> Doubles:
+    summed: Doubles = values[columns].sum(1)
+    return summed
+
+
+_METHODS: Mapping[str, Callable[..., Doubles]] = {
+    "obs": _obs,
+    "flap": _diagonal(about_mean=True),
+    "wanda": _diagonal(about_mean=False),
+}

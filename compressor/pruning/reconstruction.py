@@ -1,0 +1,190 @@
+"""Repair without training: layer after layer refitted to the original by least squares.
+
+Each layer of the pruned graph is refitted on what the pruned graph really feeds it, so that it
+makes up for what the layers before it lost (the "asymmetric" reconstruction of He, Zhang and Sun
+2017, arXiv 1707.06168, section 3, on im2col patches and with an affine term).
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from calibration.dataset import CalibrationSet
+from compressor.graph.shapes import infer_shapes
+from compressor.progress import SILENT, Progress
+from compressor.pruning.fitting import Fit, Options, fit
+from compressor.pruning.frontier import Frontier
+from compressor.pruning.groups import Grouping, Keep
+from compressor.pruning.layers import Layer, layers_of
+from compressor.pruning.problem import Problem
+from compressor.pruning.restriction import Restriction
+from compressor.pruning.streams import Stream, ancestors, stream_of
+from compressor.pruning.writing import write
+from compressor.records import Decision, StageRecord
+
+BATCH = 16
+"""Samples per run; few, because patches of several values are alive at once."""
+HELD = 4
+"""Every fourth batch is held out."""
+MEMORY = 10**9
+"""Bytes that repair may take beside the models, unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What a repair needs beside the two models and the data.
+
+    Attributes:
+        options: How one layer is fitted.
+        batch: Samples per run.
+        memory: Bytes to take beside the models (1 GB); the moments of the widest layer are the
+            least that is possible.
+        threads: Threads of the runtime; 0 is all.
+        aims: Value of the pruned graph → value of the original that it should equal, where that
+            is not the one of the same name.
+    """
+
+    options: Options = field(default_factory=Options)
+    batch: int = BATCH
+    memory: int = MEMORY
+    threads: int = 0
+    aims: Mapping[str, str] = field(default_factory=dict)
+
+
+def repair(
+    original: ir.Model,
+    pruned: ir.Model,
+    grouping: Grouping,
+    keep: Keep,
+    data: CalibrationSet,
+    how: Repair | None = None,
+    progress: Progress = SILENT,
+) -> tuple[ir.Model, StageRecord]:
+    """Refit the linear layers of a pruned model to what the original computes.
+
+    In order, for each Conv, ConvTranspose, Gemm and MatMul with a constant weight that is its own:
+
+        min over W, b of Σ ‖W·x̃ + b - y*‖² + λ‖W - W₀‖²
+
+    with x̃ the patches of the input in the pruned model, repaired so far, and y* the original
+    output of the channels that stay. Where the output is added to a residual stream, y* is
+    o + (s - s̃), the original stream less what the pruned one already carries, so that the branch
+    repairs the stream. A repair is kept only where it lowers the error on batches that the solve
+    has not seen; what is kept is then solved again with all of them.
+
+    Args:
+        original: The model before pruning.
+        pruned: What `cut` made of it; stays as it is.
+        grouping: The groups of the original.
+        keep: What was kept.
+        data: Bound to the model's inputs; labels are not used.
+        how: Memory, batch and the options of the fit.
+        progress: Told the layers done.
+
+    Returns:
+        The repaired model, and the record: each layer's error before and after, relative to the
+        variance of what it should be, with seconds and bytes.
+    """
+    how = how or Repair()
+    started = time.perf_counter()
+    model = infer_shapes(pruned.clone())
+    infer_shapes(original)
+    layers = layers_of(model)
+    walk = _Walk(original, model, Restriction(grouping, keep), data, how)
+    reports: dict[str, dict[str, float | str]] = {}
+    with progress.stage("repair", total=len(layers)) as advance:
+        for name, layer in layers.items():
+            begun = time.perf_counter()
+            found = walk.visit(layer, layers)
+            reports[name] = _report(found, time.perf_counter() - begun)
+            advance(1)
+    record = StageRecord(
+        name="repair",
+        seconds=time.perf_counter() - started,
+        parameters={"samples": len(data), "batch": how.batch, "layers": reports},
+        changed={"layers repaired": sum(r["verdict"] == "repaired" for r in reports.values())},
+        decisions=tuple(_decision(name, report) for name, report in reports.items()),
+    )
+    return model, record
+
+
+class _Walk:
+    """Both models side by side, as far as the repair has come."""
+
+    def __init__(
+        self,
+        original: ir.Model,
+        model: ir.Model,
+        restriction: Restriction,
+        data: CalibrationSet,
+        how: Repair,
+    ) -> None:
+        batch = max(1, min(how.batch, len(data) // HELD))
+        room = how.memory // 4
+        self._then = Frontier(original, data, batch=batch, room=room, threads=how.threads)
+        self._now = Frontier(model, data, batch=batch, room=room, threads=how.threads)
+        self._model, self._restriction, self._how = model, restriction, how
+        self._known = {v.name for node in original.graph for v in node.outputs}
+
+    def visit(self, layer: Layer, layers: Mapping[str, Layer]) -> Fit | str:
+        """Repair one layer; the fit, or why there was none."""
+        reason = self._refusal(layer)
+        if reason is not None:
+            return reason
+        self._then.advance(layer.name)
+        self._now.advance(layer.name)
+        stream = self._stream(layer, layers)
+        problem = Problem(
+            layer, stream, self._then, self._now, self._restriction, self._how.aims,
+            self._how.memory // 8,
+        )  # fmt: skip
+        found = fit(problem, self._how.options)
+        if found.better:
+            write(self._model, layer, found.matrix, found.bias)
+        return found
+
+    def _refusal(self, layer: Layer) -> str | None:
+        if len(layer.weight_value.uses()) > 1:
+            return "its weight has other readers"
+        if self._how.aims.get(layer.output.name or "", layer.output.name) not in self._known:
+            return "the original has no such value"
+        return None
+
+    def _stream(self, layer: Layer, layers: Mapping[str, Layer]) -> Stream | None:
+        """The stream to aim at: one whose other operand no later repair will change."""
+        stream = stream_of(layer)
+        if stream is None or self._aim(stream) not in self._known:
+            return None
+        names = list(layers)
+        later = set(names[names.index(layer.name) + 1 :])
+        if any(node.name in later for node in ancestors(stream.skip)):
+            return None
+        o, a = layer.output.name or "", stream.value.name or ""
+        found = next(self._now.batches([o, a], lambda batch: batch == 0))
+        return None if stream.pull(found[a], found[o].shape) is None else stream
+
+    def _aim(self, stream: Stream) -> str | None:
+        return self._how.aims.get(stream.value.name or "", stream.value.name)
+
+
+def _report(found: Fit | str, seconds: float) -> dict[str, float | str]:
+    if isinstance(found, str):
+        return {"verdict": "left alone", "reason": found, "seconds": seconds}
+    return {
+        "verdict": "repaired" if found.better else "left alone",
+        "error_before": found.before,
+        "error_after": found.after,
+        "ridge": found.ridge,
+        "bytes": float(found.bytes),
+        "seconds": seconds,
+    }
+
+
+def _decision(name: str, report: Mapping[str, float | str]) -> Decision:
+    reason = report.get("reason") or (
+        f"error on held-out samples {report['error_before']:.3g} → {report['error_after']:.3g},"
+        f" relative to the variance"
+    )
+    return Decision(subject=name, verdict=str(report["verdict"]), reason=str(reason))

@@ -1,0 +1,34 @@
+"""Values of the original as the pruned graph has them: without the positions that went."""
+
+from collections import defaultdict
+
+import numpy as np
+
+from compressor.pruning.cutting import Mask
+from compressor.pruning.groups import Grouping, Keep
+from compressor.pruning.patches import Floats
+from compressor.pruning.surgery import masks
+
+
+class Restriction:
+    """What stays of each axis of each value under a keep."""
+
+    def __init__(self, grouping: Grouping, keep: Keep) -> None:
+        """Look up what stays.
+
+        Args:
+            grouping: The groups of the original.
+            keep: What was kept.
+
+        Raises:
+            PruningError: The keep does not fit the groups.
+        """
+        self._masks: dict[str, list[tuple[int, Mask]]] = defaultdict(list)
+        for (value, axis), mask in masks(grouping, keep).items():
+            self._masks[value].append((axis, mask))
+
+    def __call__(self, name: str, array: Floats) -> Floats:
+        """The array of a value of the original, restricted."""
+        for axis, mask in self._masks.get(name, ()):
+            array = np.compress(mask, array, axis)
+        return array
