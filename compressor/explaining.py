@@ -75,7 +75,7 @@ class _Explaining:
         plan = quantized.plan
         policy = planned_policy(plan, pair.target)
         self._policy = replace(policy, weight=replace(policy.weight, bits=plan.weight_bits))
-        self._model, self._quantized, self._sample = decided.baseline, quantized, sample
+        self._model, self._quantized, self._sample = decided.graph, quantized, sample
         self._integer = plan.integer
         self._memory, self._batch = pair.recipe.quantize.memory, pair.recipe.quantize.batch
 

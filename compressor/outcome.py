@@ -68,7 +68,7 @@ def _measure(
     )
     if scored:
         clock.lap("measure quality")
-    is_float = decided.plan.ship == "float"
+    is_float = decided.plan.ship == "float" and decided.pruned is None
     budget = None if judging is None else judging.confirmed(*scored[0], is_float=is_float)
     changed = _changed(pair, data, [metric for metric, _ in scored], is_float, clock)
     explained = explain(

@@ -25,10 +25,11 @@ from compressor.output import write_manifest, written_aside
 from compressor.plan import Plan
 from compressor.prepare import Prepared, prepare
 from compressor.progress import SILENT, Progress
+from compressor.reaching import decide
 from compressor.recipe import Recipe
 from compressor.rendering import pages
 from compressor.report.schema import GraphReport, Report
-from compressor.search import Decided, decide, replay
+from compressor.search import Decided, replay
 from exporters.base import Artifact, Target, find_target
 
 GRAPH = "model"

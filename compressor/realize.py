@@ -1,10 +1,14 @@
 """Carries out a plan: the only place where decisions become a model."""
 
+import numpy as np
 import onnx_ir as ir
 
-from compressor.errors import RecipeError
+from compressor.errors import PruningError, RecipeError
 from compressor.graph.fingerprint import fingerprint
-from compressor.plan import GraphPlan
+from compressor.graph.tensors import Arrays
+from compressor.plan import GraphPlan, PrunePlan
+from compressor.pruning import cut, find_groups
+from compressor.pruning.patching import patched
 from compressor.quantization.bias import restored
 from compressor.quantization.static import quantize_static
 from exporters.base import QuantPolicy, Target
@@ -58,3 +62,27 @@ def require_same_graph(captured: ir.Model, plan: GraphPlan) -> None:
             hint="Replay a plan with the checkpoint, inputs and versions that it was made with, "
             "or run without --plan to make a new one.",
         )
+
+
+def pruned_graph(baseline: ir.Model, plan: PrunePlan, feeds: Arrays) -> ir.Model:
+    """The float graph with what the plan removes removed, and its repaired weights.
+
+    Args:
+        baseline: The float graph that the plan was made for; it stays as it is.
+        plan: What stays.
+        feeds: Inputs of a run, which tell shapes.
+
+    Raises:
+        PruningError: The plan names groups, blocks or layers that the graph does not have.
+    """
+    grouping = find_groups(baseline, feeds)
+    keep = {}
+    for name, kept in plan.kept.items():
+        units = next((g.units for g in grouping.groups if g.name == name), 0)
+        if not kept or max(kept) >= units:
+            raise PruningError(
+                f"the plan keeps units of the group {name!r} that the graph does not have",
+                hint="Replay a plan with the model and the version that it was made with.",
+            )
+        keep[name] = np.isin(np.arange(units), kept)
+    return patched(cut(baseline, grouping, keep), plan.weights)

@@ -16,8 +16,9 @@ from compressor.graph.effects import weight_effect
 from compressor.graph.fingerprint import fingerprint
 from compressor.judging import Judging
 from compressor.plan import GraphPlan
+from compressor.pruner import CHECKED
 from compressor.quantization.static import CalibrationOptions, StaticChoice, calibrate
-from compressor.realize import baseline_graph, realize, require_same_graph
+from compressor.realize import baseline_graph, pruned_graph, realize, require_same_graph
 from compressor.recipe import QuantizeOptions
 from compressor.records import Decision, Effect, StageRecord
 from compressor.report.format import configuration, ratio, ratio_interval
@@ -60,6 +61,7 @@ class Decided:
         interrupted: Whether the user ended the search: this is the best so far, not confirmed.
         quantized: The INT8 graph that ships or was the last candidate; None where there is none,
             or a plan was replayed.
+        pruned: The smaller float graph; None where nothing was pruned.
     """
 
     captured: ir.Model
@@ -72,25 +74,23 @@ class Decided:
     candidates: tuple[Candidate, ...] = ()
     interrupted: bool = False
     quantized: Quantized | None = None
+    pruned: ir.Model | None = None
+
+    @property
+    def graph(self) -> ir.Model:
+        """The float graph that precision is decided for."""
+        return self.baseline if self.pruned is None else self.pruned
 
 
-def decide(
-    bench: Bench,
-    data: CalibrationSet | None,
-    stats: CalibrationStats | None = None,
-    judging: Judging | None = None,
-) -> Decided:
-    """Fold, choose the faster float graph as the baseline, quantize it, keep that if it pays.
+def undecided(bench: Bench, stats: CalibrationStats | None = None) -> Decided:
+    """Fold and choose the faster float graph as the baseline; that is what ships so far.
 
     Args:
         bench: The captured graph and how to measure.
-        data: Calibration samples.
-        stats: What was collected from such samples earlier. Without either the graph stays float.
-        judging: The quality budget; None accepts any quality.
+        stats: Statistics collected earlier, which say what graph they are of.
 
     Raises:
         DataError: The statistics are of another graph.
-        KeyboardInterrupt: Before there was a best so far.
     """
     captured = bench.prepared.model
     folded, folding = _fold(bench)
@@ -109,13 +109,35 @@ def decide(
         granularity=quantize.granularity,
     )
     baseline = baseline_graph(captured, folded, plan)
-    undecided = Decided(captured, baseline, baseline, plan, "", {}, (folding, *choice))
-    if quantize.mode == "none":
-        return replace(undecided, reason="quantization was switched off (--quantize none)")
+    return Decided(captured, baseline, baseline, plan, "", {}, (folding, *choice))
+
+
+def with_precision(
+    bench: Bench,
+    start: Decided,
+    data: CalibrationSet | None,
+    stats: CalibrationStats | None = None,
+    judging: Judging | None = None,
+) -> Decided:
+    """Quantize the float graph that was decided on, and keep that if it pays.
+
+    Args:
+        bench: How to measure.
+        start: From `undecided`, pruned or not.
+        data: Calibration samples.
+        stats: What was collected from such samples earlier. Without either the graph stays float.
+        judging: The quality budget; None accepts any quality.
+
+    Raises:
+        DataError: The statistics are of another graph.
+        KeyboardInterrupt: Before there was a best so far.
+    """
+    if bench.recipe.quantize.mode == "none":
+        return replace(start, reason="quantization was switched off (--quantize none)")
     if data is None and stats is None:
         reason = "nothing was quantized: INT8 needs calibration data (--calib DATA)"
-        return replace(undecided, reason=reason)
-    return _quantize(bench, undecided, data, stats, judging)
+        return replace(start, reason=reason)
+    return _quantize(bench, start, data, stats, judging)
 
 
 def replay(bench: Bench, plan: GraphPlan) -> Decided:
@@ -129,7 +151,11 @@ def replay(bench: Bench, plan: GraphPlan) -> Decided:
     folded, folding = _fold(bench)
     baseline = baseline_graph(captured, folded, plan)
     started = time.perf_counter()
-    shipped = realize(baseline, plan, bench.target)
+    pruned = None
+    if plan.prune is not None:
+        batch = bench.prepared.fixed_batch or CHECKED
+        pruned = pruned_graph(baseline, plan.prune, bench.prepared.feeds(batch, bench.recipe.seed))
+    shipped = realize(baseline if pruned is None else pruned, plan, bench.target)
     record = StageRecord(
         name="replay the plan",
         seconds=time.perf_counter() - started,
@@ -137,7 +163,7 @@ def replay(bench: Bench, plan: GraphPlan) -> Decided:
         effects=(weight_effect(baseline, shipped),),
     )
     reason = "decided by the plan that was replayed"
-    return Decided(captured, baseline, shipped, plan, reason, {}, (folding, record))
+    return Decided(captured, baseline, shipped, plan, reason, {}, (folding, record), pruned=pruned)
 
 
 def _fold(bench: Bench) -> tuple[ir.Model, StageRecord]:
@@ -206,7 +232,7 @@ def _quantize(
     total = None if data is None or stats is not None else len(data)
     with bench.progress.stage("calibrate", total=total) as advance:
         chosen = calibrate(
-            undecided.baseline,
+            undecided.graph,
             data,
             policy,
             CalibrationOptions(
@@ -238,16 +264,16 @@ def _quantize(
     )
     if judging is not None:
         replayed = judging.search if data is None else data
-        search = Stepping(bench, judging, undecided.baseline, plan, replayed, chosen.stats)
+        search = Stepping(bench, judging, undecided.graph, plan, replayed, chosen.stats)
         return _within_budget(search, decided, search.run(STEPS), chosen)
     started = time.perf_counter()
     with bench.progress.stage("quantize"):
-        quantized = realize(undecided.baseline, plan, bench.target)
+        quantized = realize(undecided.graph, plan, bench.target)
     with bench.progress.stage("decide"):
-        race = bench.race(undecided.baseline, quantized, seconds=bench.recipe.measure.seconds)
+        race = bench.race(undecided.graph, quantized, seconds=bench.recipe.measure.seconds)
     kept, reason = _verdict(race, keep_slower=options.keep_slower)
     record = _record(plan, chosen, race, kept, reason, time.perf_counter() - started)
-    effects = (weight_effect(undecided.baseline, quantized), _speed_effect(race))
+    effects = (weight_effect(undecided.graph, quantized), _speed_effect(race))
     record = record.model_copy(update={"effects": effects})
     candidate = Candidate(
         name="INT8",
@@ -281,13 +307,13 @@ def _within_budget(
     )
     if best is None:
         ended = f"{search.ended} before" if search.ended else "in the search,"
-        refused = realize(undecided.baseline, search.whole, bench.target)
+        refused = realize(undecided.graph, search.whole, bench.target)
         return replace(
             decided,
             reason=f"{ended} no INT8 graph kept the budget: float ships",
             quantized=Quantized(refused, search.whole, choice, undecided.float_reasons),
         )
-    quantized = realize(undecided.baseline, best.plan, bench.target)
+    quantized = realize(undecided.graph, best.plan, bench.target)
     reasons = undecided.float_reasons | dict.fromkeys(
         best.floats, "as integer it cost more quality than the budget allows"
     )
@@ -298,7 +324,7 @@ def _within_budget(
     started = time.perf_counter()
     try:
         with bench.progress.stage("decide"):
-            race = bench.race(undecided.baseline, quantized, seconds=bench.recipe.measure.seconds)
+            race = bench.race(undecided.graph, quantized, seconds=bench.recipe.measure.seconds)
     except KeyboardInterrupt:
         reason = f"{best.name}: interrupted before its speed was compared"
         return replace(chosen, reason=reason, interrupted=True)
@@ -314,7 +340,7 @@ def _within_budget(
         seconds=time.perf_counter() - started,
         parameters={"ratio": race.ratio, "rounds": race.rounds},
         decisions=(decision,),
-        effects=(weight_effect(undecided.baseline, quantized), _speed_effect(race)),
+        effects=(weight_effect(undecided.graph, quantized), _speed_effect(race)),
     )
     return replace(raced, records=(*raced.records, compared))
 

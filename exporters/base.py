@@ -136,6 +136,15 @@ class Target(ABC):
         del policy
         return ()
 
+    def channel_multiple(self, *, integer: bool) -> int:
+        """What channel counts should be multiples of, for the kernels to gain by fewer.
+
+        Args:
+            integer: Whether the layers run as integer.
+        """
+        del integer
+        return 8
+
     @abstractmethod
     def build(self, model: ir.Model, directory: Path) -> Artifact:
         """Write the artifact of `model` into `directory`, which exists and is empty."""

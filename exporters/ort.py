@@ -132,6 +132,10 @@ class OrtTarget(Target):
             )
         return tuple(said)
 
+    def channel_multiple(self, *, integer: bool) -> int:
+        """Blocks of the float kernels hold 8 channels; integer kernels lose below 16."""
+        return 16 if integer else 8
+
     def build(self, model: ir.Model, directory: Path) -> Artifact:
         """Write `model.onnx`, with external data beside it above 2 GB."""
         path = directory / "model.onnx"

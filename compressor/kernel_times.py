@@ -1,0 +1,128 @@
+"""Latency as a cost of pruning: measured on the target, at the precision that will ship.
+
+MACs are not time: integer and blocked kernels work in multiples of channels, and a convolution
+alone pays for layouts that it does not pay for among its neighbours. So the whole graph is pruned
+evenly to a few levels, each made into what would ship and profiled, and the time of each kernel
+goes to the node of the float graph whose work it does. Between the levels a node's time follows
+its own work: MACs, or elements where it has none.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from math import ceil
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.bench import Bench
+from compressor.evaluation.attribution import NodeSeconds, node_seconds
+from compressor.evaluation.ceilings import measure_ceilings
+from compressor.evaluation.results import Ceilings
+from compressor.graph.tensors import Arrays
+from compressor.pruning import Grouping, Keep, cut
+from compressor.pruning.costs import Kept, Sizes
+
+LEVELS = (1.0, 0.75, 0.5, 0.25)
+"""Shares of every group that stay."""
+
+Ship = Callable[[ir.Model], ir.Model]
+"""From a float graph to what would ship of it."""
+
+
+class KernelTimes:
+    """Seconds of one inference as a function of what the groups keep."""
+
+    def __init__(
+        self,
+        bench: Bench,
+        model: ir.Model,
+        grouping: Grouping,
+        sizes: Sizes,
+        ship: Ship,
+        *,
+        multiple: int = 1,
+        leave: frozenset[str] = frozenset(),
+    ) -> None:
+        """Profile the model at every level.
+
+        Args:
+            bench: The deciding configuration.
+            model: The float graph.
+            grouping: Its groups.
+            sizes: Their sizes.
+            ship: What is made of a pruned graph.
+            multiple: What stays of a group is a multiple of this.
+            leave: Groups that stay whole.
+        """
+        feeds = bench.prepared.feeds(bench.deciding.batch, bench.recipe.seed)
+        levels = list(_levels(grouping, multiple, leave))
+        with bench.progress.stage("time kernels", total=len(levels)) as advance:
+            ceilings = measure_ceilings(bench.deciding.threads)
+            seen: list[tuple[Kept, NodeSeconds]] = []
+            for keep in levels:
+                shipped = ship(cut(model, grouping, keep) if keep else model)
+                seen.append((_counts(keep), self._timed(bench, shipped, model, feeds, ceilings)))
+                advance(1)
+        self._sizes = sizes
+        self._rest = min(times.rest for _, times in seen)
+        self._curves = {
+            node: _curve(
+                [
+                    (_work(sizes, node, kept), times.nodes.get(node.name or "", 0.0))
+                    for kept, times in seen
+                ]
+            )
+            for node in sizes.model.graph
+        }
+        self._groups = {node: sizes.groups_of(*node.inputs, *node.outputs) for node in self._curves}
+        self._known: dict[tuple[object, ...], float] = {}
+
+    @staticmethod
+    def _timed(
+        bench: Bench, shipped: ir.Model, source: ir.Model, feeds: Arrays, ceilings: Ceilings
+    ) -> NodeSeconds:
+        seconds = bench.recipe.measure.seconds / 4
+        return node_seconds(
+            shipped,
+            source,
+            feeds,
+            threads=bench.deciding.threads,
+            seconds=seconds,
+            ceilings=ceilings,
+        )
+
+    def __call__(self, kept: Kept) -> float:
+        """Seconds when each group keeps so many units."""
+        return self._rest + sum(self._of(node, kept) for node in self._curves)
+
+    def _of(self, node: ir.Node, kept: Kept) -> float:
+        key = (node, *(kept.get(name, -1) for name in self._groups[node]))
+        if key not in self._known:
+            work, seconds = self._curves[node]
+            self._known[key] = float(np.interp(_work(self._sizes, node, kept), work, seconds))
+        return self._known[key]
+
+
+def _levels(grouping: Grouping, multiple: int, leave: frozenset[str]) -> Iterator[Keep]:
+    """Every group cut to each share, rounded up; whole groups are not named."""
+    for share in LEVELS:
+        keep = {}
+        for group in grouping.groups:
+            stay = min(group.units, multiple * ceil(share * group.units / multiple))
+            if stay < group.units and group.name not in leave:
+                keep[group.name] = np.arange(group.units) < stay
+        if keep or share == LEVELS[0]:
+            yield keep
+
+
+def _counts(keep: Keep) -> Kept:
+    return {name: int(mask.sum()) for name, mask in keep.items()}
+
+
+def _work(sizes: Sizes, node: ir.Node, kept: Kept) -> float:
+    return float(sizes.macs(node, kept) or sizes.elements(node, kept))
+
+
+def _curve(points: Sequence[tuple[float, float]]) -> tuple[Sequence[float], Sequence[float]]:
+    """Work, rising, and seconds; levels of the same work count by their median."""
+    works = sorted({work for work, _ in points})
+    return works, [float(np.median([t for w, t in points if w == work])) for work in works]

@@ -1,0 +1,325 @@
+"""Prunes to what the user asked for, at the precision that ships, within the quality budget.
+
+The whole graph is made what would ship of it first: what is pruned has to beat that. A goal that
+only a measurement can tell (speed, latency, size) is approached by secant steps on the cost that
+the allocation goes by. Where the budget refuses, less is removed, by bisection on the share.
+"""
+
+import tempfile
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import onnx_ir as ir
+
+from calibration.dataset import CalibrationSet
+from calibration.stats import CalibrationStats
+from compressor.bench import Bench
+from compressor.errors import RecipeError
+from compressor.evaluation.results import LatencyResult, QualityResult
+from compressor.goal import Goal
+from compressor.judging import Judging
+from compressor.kernel_times import KernelTimes
+from compressor.pruner import Pruned, Pruner
+from compressor.pruning.costs import Cost
+from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
+from compressor.records import Decision, StageRecord
+from compressor.report.format import loss_words, percent, ratio
+from compressor.report.schema import Candidate
+from compressor.search import Decided, policy_of, undecided, with_precision
+
+ROUNDS = 4
+"""Attempts at a measured goal."""
+STEPS = 3
+"""Smaller shares that are tried where the budget refuses."""
+CLOSE = 0.03
+"""Relative distance above a measured goal that needs no other attempt."""
+PROFILED = 8
+"""Samples that calibrate a graph whose kernels are only timed."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One pruned candidate at the precision that ships.
+
+    Attributes:
+        share: Of the cost that was removed.
+        decided: What it came to.
+        race: Against the float baseline.
+        reached: Of the goal: 1 is exactly what was asked, more is further.
+        quality: On the search samples, where there is a budget.
+        accepted: By the budget; True where there is none.
+        reason: Why.
+    """
+
+    share: float
+    decided: Decided
+    race: LatencyResult
+    reached: float
+    quality: QualityResult | None = None
+    accepted: bool = True
+    reason: str = ""
+
+    def candidate(self, *, shipped: bool) -> Candidate:
+        """For the report."""
+        what = "INT8" if self.decided.plan.ship == "int8" else "float"
+        return Candidate(
+            name=f"{percent(self.share)} pruned, {what}",
+            shipped=shipped,
+            reason=self.reason,
+            latency=self.race,
+            quality=self.quality,
+            accepted=self.accepted,
+            integer_nodes=len(self.decided.plan.integer),
+        )
+
+
+def decide(
+    bench: Bench,
+    data: CalibrationSet | None,
+    stats: CalibrationStats | None = None,
+    judging: Judging | None = None,
+) -> Decided:
+    """Decide what ships: prune where that was asked for, then quantize where it pays.
+
+    Args:
+        bench: The captured graph and how to measure.
+        data: Calibration samples.
+        stats: What was collected from such samples earlier.
+        judging: The quality budget; None accepts any quality.
+
+    Raises:
+        RecipeError: Pruning was asked for without calibration data.
+        DataError: The statistics are of another graph.
+        KeyboardInterrupt: Before there was a best so far.
+    """
+    goal = bench.recipe.prune.goal
+    if goal is not None and (data is None or stats is not None):
+        raise RecipeError(
+            f"{goal.flag} needs calibration data to choose and repair what stays",
+            hint="Pass --calib DATA, without --stats: statistics are of the whole graph.",
+        )
+    start = undecided(bench, stats)
+    if goal is None or data is None:
+        return with_precision(bench, start, data, stats, judging)
+    return _Reaching(bench, start, data, judging, goal).run()
+
+
+@dataclass
+class _Reaching:
+    bench: Bench
+    start: Decided
+    data: CalibrationSet
+    judging: Judging | None
+    goal: Goal
+    attempts: list[Attempt] = field(default_factory=list)
+    started: float = field(default_factory=time.perf_counter)
+
+    def run(self) -> Decided:
+        """The attempt that reaches the goal, as far as the budget allows; else the whole graph."""
+        whole = with_precision(self.bench, self.start, self.data)
+        pruner = Pruner(self.bench, self.start.baseline, self.data, self._multiple(whole))
+        self._pruner, self._whole = pruner, whole
+        self._race = self._raced(whole.shipped)
+        self._cost = self._costs(pruner)
+        self._full = self._cost({})
+        target = self._first()
+        if target >= self._full:
+            return self._without_pruning(f"{self.goal.flag} is reached without pruning")
+        best = self._reach(target)
+        if not best.accepted:
+            best = self._step_back(best) or best
+        if not best.accepted:
+            return self._without_pruning(
+                "no pruned graph kept the budget, so that nothing was pruned"
+            )
+        return self._kept(best)
+
+    def _multiple(self, whole: Decided) -> int:
+        asked = self.bench.recipe.prune.round
+        return asked or self.bench.target.channel_multiple(integer=whole.plan.ship == "int8")
+
+    def _raced(self, shipped: ir.Model) -> LatencyResult:
+        seconds = self.bench.recipe.measure.seconds / 2
+        with self.bench.progress.stage("compare speed"):
+            return self.bench.race(self.start.baseline, shipped, seconds=seconds)
+
+    def _costs(self, pruner: Pruner) -> Cost:
+        if not self.goal.timed:
+            return pruner.cost("macs" if self.goal.kind == "macs" else "params")
+        integer = self._whole.plan.ship == "int8"
+        return KernelTimes(
+            self.bench,
+            self.start.baseline,
+            pruner.grouping,
+            pruner.sizes,
+            self._quickly_quantized if integer else _as_it_is,
+            multiple=pruner.multiple,
+        )
+
+    def _quickly_quantized(self, model: ir.Model) -> ir.Model:
+        """INT8 of which only the speed counts."""
+        policy = policy_of(self.bench.target, self.bench.recipe.quantize)
+        options = CalibrationOptions("minmax", batch=PROFILED)
+        choice = calibrate(model, self.data.take(PROFILED), policy, options)
+        return quantize_static(
+            model, choice.integer, choice.ranges, policy, weight_bits=policy.weight.bits
+        )
+
+    def _first(self) -> float:
+        """The cost to begin with."""
+        if self.goal.kind in ("macs", "params"):
+            return self._full * (1 - self.goal.amount)
+        return self._full * self._amount(self._whole, self._race)
+
+    def _amount(self, decided: Decided, race: LatencyResult) -> float:
+        """How far from the goal something is: below 1 it has to become smaller by that factor."""
+        if self.goal.kind == "speedup":
+            return race.ratio / self.goal.amount
+        if self.goal.kind == "latency":
+            return self.goal.amount / (race.result.median_ms / 1e3)
+        if self.goal.kind == "size":
+            return self.goal.amount / self._bytes(decided.shipped)
+        raise AssertionError(self.goal.kind)
+
+    def _bytes(self, model: ir.Model) -> int:
+        with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
+            built = self.bench.target.build(model, Path(folder))
+            return sum(file.stat().st_size for file in built.files)
+
+    def _reach(self, target: float) -> Attempt:
+        """The first attempt that reaches the goal and no more than that; else the nearest."""
+        shares_only = self.goal.kind in ("macs", "params")
+        best: Attempt | None = None
+        for _ in range(1 if shares_only else ROUNDS):
+            found = self._attempt(target)
+            if best is None or _nearness(found) < _nearness(best):
+                best = found
+            if shares_only or 1 <= found.reached <= 1 + CLOSE:
+                break
+            again = target * found.reached / (1 + CLOSE / 2)
+            if abs(again - target) < 1e-3 * self._full:
+                break
+            target = again
+        assert best is not None
+        return best
+
+    def _step_back(self, refused: Attempt) -> Attempt | None:
+        """The largest share that the budget accepts."""
+        fails, holds, best = refused.share, 0.0, None
+        for _ in range(STEPS):
+            found = self._attempt(self._full * (1 - (fails + holds) / 2))
+            if found.accepted:
+                holds, best = found.share, found
+            else:
+                fails = min(found.share, fails)
+        return best
+
+    def _attempt(self, target: float) -> Attempt:
+        pruned = self._pruner.to(self._cost, target)
+        plan = self.start.plan.model_copy(update={"prune": pruned.plan})
+        start = replace(self.start, shipped=pruned.model, pruned=pruned.model, plan=plan)
+        decided = with_precision(self.bench, start, self.data)
+        decided = replace(decided, records=self._records(decided, pruned))
+        share = 1 - pruned.allocation.cost / self._full
+        race = self._raced(decided.shipped)
+        reached = 1.0 if pruned.allocation.reached else 0.0
+        if self.goal.kind not in ("macs", "params"):
+            reached = self._amount(decided, race)
+        attempt = self._judged(Attempt(share, decided, race, reached))
+        self.attempts.append(attempt)
+        return attempt
+
+    def _records(self, decided: Decided, pruned: Pruned) -> tuple[StageRecord, ...]:
+        first = len(self.start.records)
+        return (
+            *decided.records[:first],
+            self._pruner.record,
+            *pruned.records,
+            *decided.records[first:],
+        )
+
+    def _judged(self, attempt: Attempt) -> Attempt:
+        speed = f"{ratio(attempt.race.ratio)} the speed of the float baseline"
+        if self.judging is None:
+            return replace(attempt, reason=f"it ran at {speed}")
+        judgement, quality = self.judging.try_out(
+            self.bench.prepared, self.bench.target, attempt.decided.shipped
+        )
+        accepted = self.judging.accepts(judgement)
+        loss = "no finite value"
+        if judgement.loss is not None:
+            loss = f"a loss of {loss_words(judgement.loss, quality.unit)}"
+        reason = (
+            f"{'accepted' if accepted else 'refused'} on the search samples: {loss}; "
+            f"{loss_words(judgement.allowed, quality.unit)} are allowed; it ran at {speed}"
+        )
+        return replace(attempt, quality=quality, accepted=accepted, reason=reason)
+
+    def _without_pruning(self, reason: str) -> Decided:
+        """What ships of the whole graph."""
+        decided = self._whole
+        if self.judging is not None:
+            decided = with_precision(self.bench, self.start, self.data, None, self.judging)
+        record = self._record(Decision(subject="pruning", verdict="none", reason=reason))
+        return replace(
+            decided,
+            reason=f"{reason}; {decided.reason}",
+            records=(*decided.records, record),
+            candidates=(*(a.candidate(shipped=False) for a in self.attempts), *decided.candidates),
+        )
+
+    def _kept(self, best: Attempt) -> Decided:
+        """The best attempt, unless the whole graph is faster at the precision that ships."""
+        with self.bench.progress.stage("compare speed"):
+            race = self.bench.race(
+                self._whole.shipped,
+                best.decided.shipped,
+                seconds=self.bench.recipe.measure.seconds,
+            )
+        what = "INT8" if self._whole.plan.ship == "int8" else "float"
+        told = f"pruned it ran at {ratio(race.ratio)} the speed of {what} alone"
+        if race.verdict == "slower" and not self.bench.recipe.quantize.keep_slower:
+            return self._without_pruning(f"{told}, so the pruning was reverted")
+        record = self._record(Decision(subject="pruning", verdict="kept", reason=told))
+        return replace(
+            best.decided,
+            reason=f"{percent(best.share)} {self._unit} removed; {best.decided.reason}",
+            records=(*best.decided.records, record),
+            candidates=tuple(a.candidate(shipped=a is best) for a in self.attempts),
+        )
+
+    @property
+    def _unit(self) -> str:
+        units = {"macs": "of the multiply-accumulates", "params": "of the parameters"}
+        if self.goal.kind == "size":
+            return units["params"]
+        return units.get(self.goal.kind, "of the predicted time")
+
+    def _record(self, decision: Decision) -> StageRecord:
+        return StageRecord(
+            name="reach the goal",
+            seconds=0.0,
+            parameters={"goal": self.goal.flag, "attempts": len(self.attempts)},
+            decisions=(
+                *(
+                    Decision(
+                        subject=a.candidate(shipped=False).name,
+                        verdict="accepted" if a.accepted else "refused",
+                        reason=a.reason,
+                    )
+                    for a in self.attempts
+                ),
+                decision,
+            ),
+        )
+
+
+def _as_it_is(model: ir.Model) -> ir.Model:
+    return model
+
+
+def _nearness(attempt: Attempt) -> float:
+    """Distance from the goal; falling short counts twice."""
+    gap = attempt.reached - 1
+    return gap if gap >= 0 else -2 * gap
