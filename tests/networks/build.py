@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from compressor.capture import Captured, capture
 from compressor.checkpoint import source_of
@@ -17,6 +18,10 @@ OPSET = 20
 
 SAMPLES = 8
 """As many as a run traces and checks with."""
+
+
+OBSERVED = 16
+"""Samples that BatchNorm takes its statistics from."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ class Network:
             torch.manual_seed(0)
             module = self.make().eval()
         randomize(module)
+        observe(module, self.feeds(OBSERVED))
         return module
 
     def feeds(self, batch: int, seed: int = 0) -> dict[str, Array]:
@@ -83,25 +89,37 @@ def tokens(length: int, vocabulary: int) -> Input:
 
 
 def randomize(module: torch.nn.Module) -> None:
-    """Draw every parameter and BatchNorm statistic anew.
+    """Draw every parameter anew.
 
-    Initial values hide errors: a BatchNorm with mean 0 and variance 1 may be lost, a bias of
-    zeros misplaced, and attention with weights of 0.02 averages whatever it is given. Matrices
-    are normal with standard deviation 1 / sqrt(size of a row), scales uniform in 0.5 to 1.5,
-    biases normal with 0.1.
+    Initial values hide errors: a bias of zeros may be misplaced, a scale of ones lost, and
+    attention with weights of 0.02 averages whatever it is given. Matrices are normal with standard
+    deviation 1 / sqrt(size of a row), embeddings with 1, scales uniform in 0.5 to 1.5, biases
+    normal with 0.1.
     """
     generator = torch.Generator().manual_seed(0)
+    tables = {id(part.weight) for part in module.modules() if isinstance(part, torch.nn.Embedding)}
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if parameter.ndim > 1:
-                row = parameter[0].numel()
+                row = 1 if id(parameter) in tables else parameter[0].numel()
                 parameter.normal_(0, row**-0.5, generator=generator)
             elif name.endswith("bias"):
                 parameter.normal_(0, 0.1, generator=generator)
             elif parameter.ndim == 1:
                 parameter.uniform_(0.5, 1.5, generator=generator)
-        for name, buffer in module.named_buffers():
-            if name.endswith("running_mean"):
-                buffer.normal_(0, 0.2, generator=generator)
-            elif name.endswith("running_var"):
-                buffer.uniform_(0.5, 2, generator=generator)
+
+
+def observe(module: torch.nn.Module, feeds: Arrays) -> None:
+    """Give every BatchNorm the statistics of some samples, as training does.
+
+    With others, what depends on the samples fades from layer to layer, and errors with it.
+    """
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain average of what is seen
+        norm.train()
+    with torch.no_grad():
+        module(**{name: torch.from_numpy(array) for name, array in feeds.items()})
+    for norm in norms:
+        norm.eval()
