@@ -117,7 +117,7 @@ class GroupedShuffle(nn.Module):
 
 def shufflenet_v1() -> nn.Module:
     return nn.Sequential(
-        ConvNorm(3, 240, 3, 2), GroupedShuffle(240, 3), GroupedShuffle(240, 3), Head(240)
+        ConvNorm(3, 288, 3, 2), GroupedShuffle(288, 3), GroupedShuffle(288, 3), Head(288)
     )
 
 
