@@ -2,7 +2,8 @@
 
     python benchmarks/zoo.py [NAME ...]
 
-Without names, all of them: some minutes. Needs the packages of the extras torch and dev.
+Without names, all of them: some minutes. Needs the packages of the extras torch and dev. What is
+frozen along two axes counts for both reasons.
 """
 
 import argparse
@@ -19,8 +20,8 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from networks import ZOO, Network
 from networks.share import Share, share
 
-REASONS = 3
-"""So many reasons are shown for each network, those that hold most parameters first."""
+TOLD = 0.01
+"""Reasons that hold a smaller share of the parameters are not shown."""
 
 
 def row(network: Network) -> tuple[str, ...]:
@@ -29,14 +30,16 @@ def row(network: Network) -> tuple[str, ...]:
     grouping = find_groups(model, network.feeds(2))
     counted: Share = share(model, grouping)
     held = [
-        f"{100 * count / counted.total:.0f} %: {reason}" for reason, count in counted.held.items()
+        f"{100 * count / counted.total:.0f} % {reason} ({counted.first[reason]})"
+        for reason, count in counted.held.items()
+        if count >= TOLD * counted.total
     ]
     return (
         network.name,
         f"{counted.total:,}",
         str(len(grouping.groups)),
         f"{100 * counted.part:.1f} %",
-        "\n".join([*held[:REASONS], *(f"no rule: {operator}" for operator in grouping.unknown)]),
+        "\n".join([*held, *(f"no rule: {operator}" for operator in grouping.unknown)]),
     )
 
 
@@ -52,7 +55,7 @@ def main() -> None:
     table = Table("network", title="Prunable parameters of the zoo")
     for heading in ("parameters", "groups", "in groups"):
         table.add_column(heading, justify="right")
-    table.add_column("what the others are held by")
+    table.add_column("why the others stay, and the first node that forbids it")
     for network in ZOO:
         if network.name in chosen:
             table.add_row(*row(network))

@@ -18,13 +18,15 @@ class Share:
     Attributes:
         total: Elements of all floating-point initializers.
         prunable: Those in a row, column or channel of some group.
-        held: Reason → how many of the others have it; an element that is frozen along several
-            axes counts for each.
+        held: Reason → how many of the others have it, most first; an element that is frozen along
+            several axes counts for each.
+        first: Reason → the node of the first initializer that has it.
     """
 
     total: int
     prunable: int
     held: Mapping[str, int]
+    first: Mapping[str, str]
 
     @property
     def part(self) -> float:
@@ -46,7 +48,7 @@ def share(model: ir.Model, grouping: Grouping) -> Share:
     for entry in grouping.frozen:
         frozen[entry.value].append(entry)
     total = prunable = 0
-    held = Counter[str]()
+    held, first = Counter[str](), dict[str, str]()
     for name, value in model.graph.initializers.items():
         if value.const_value is None or not value.const_value.dtype.is_floating_point():
             continue
@@ -56,4 +58,6 @@ def share(model: ir.Model, grouping: Grouping) -> Share:
         prunable += prod(shape) - fixed
         if fixed:
             held.update({entry.reason: fixed for entry in frozen[name]})
-    return Share(total, prunable, dict(held.most_common()))
+            for entry in frozen[name]:
+                first.setdefault(entry.reason, entry.node)
+    return Share(total, prunable, dict(held.most_common()), first)
