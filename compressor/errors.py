@@ -8,6 +8,7 @@ CompressorError                1   a defect of ours, or an environment that brok
 │   ├── RecipeError            2   recipe or plan file
 │   └── OutputError            2   the output folder
 ├── GraphError                 1   a graph broke an invariant
+├── PruningError               1   a pruned graph is not the original without what was dropped
 ├── BudgetError                3   the quality budget was not met; the best so far is written
 └── TargetError                4   the target is not available on this machine
 """
@@ -62,6 +63,10 @@ class OutputError(UsageError):
 
 class GraphError(CompressorError):
     """A graph broke an invariant: the message names the node or value."""
+
+
+class PruningError(CompressorError):
+    """A graph cannot be cut as asked, or the cut graph does not compute the same."""
 
 
 class BudgetError(CompressorError):

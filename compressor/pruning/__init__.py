@@ -1,0 +1,17 @@
+"""Structured pruning: whole channels, heads and hidden units are removed from the graph."""
+
+from compressor.pruning.groups import Frozen, Group, Grouping, Keep, Member, find_groups
+from compressor.pruning.oracle import check, masked
+from compressor.pruning.surgery import cut
+
+__all__ = [
+    "Frozen",
+    "Group",
+    "Grouping",
+    "Keep",
+    "Member",
+    "check",
+    "cut",
+    "find_groups",
+    "masked",
+]
