@@ -11,7 +11,7 @@ SAMPLE := out/digits
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup sample test check bench bench-large lock clean
+.PHONY: help setup sample test zoo check bench bench-large lock clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -29,6 +29,9 @@ $(SAMPLE)/model.pt: samples/digits/train.py samples/digits/model.py | $(READY)
 
 test: $(READY) ## Run the tests; ARGS="-k name -x" goes to pytest
 	$(BIN)/python -m pytest $(ARGS)
+
+zoo: $(READY) ## Capture, fold and prune every network of the zoo (minutes); ARGS="-k bert" chooses
+	$(BIN)/python -m pytest tests/test_zoo.py -m "zoo or not zoo" $(ARGS)
 
 check: $(READY) ## Lint, formatting, types, and the floors that modules may import
 	$(BIN)/ruff check .

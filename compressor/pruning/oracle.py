@@ -50,16 +50,15 @@ def masked(model: ir.Model, grouping: Grouping, keep: Keep) -> ir.Model:
             if not axes:
                 continue
             if name not in made:
-                made[name] = _zeroed(result.graph, node, value, {a: dropped[name, a] for a in axes})
+                rank, these = len(grouping.shapes[name]), {a: dropped[name, a] for a in axes}
+                made[name] = _zeroed(result.graph, node, value, rank, these)
             node.replace_input_with(index, made[name])
     return result
 
 
 def _zeroed(
-    graph: ir.Graph, before: ir.Node, value: ir.Value, dropped: Mapping[int, Mask]
+    graph: ir.Graph, before: ir.Node, value: ir.Value, rank: int, dropped: Mapping[int, Mask]
 ) -> ir.Value:
-    assert value.shape is not None
-    rank = len(value.shape)
     for axis, mask in dropped.items():
         shape = [1] * rank
         shape[axis] = mask.size

@@ -1,0 +1,206 @@
+"""Every network of the zoo: captured, folded, pruned, and run, with nothing left to chance.
+
+A few run every time; `make zoo` runs them all.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import cached_property
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+pytest.importorskip("torch", reason="the zoo is made of torch modules")
+
+import torch
+from networks import TRANSFORMERS, ZOO, Network
+from networks.share import Share, share
+
+from compressor.capture import Captured
+from compressor.folding import fold
+from compressor.graph.session import open_session
+from compressor.graph.tensors import Array
+from compressor.pruning.groups import Grouping, Keep, find_groups
+from compressor.pruning.oracle import check, masked
+from compressor.pruning.surgery import cut
+
+ALWAYS = ("shufflenet_v1", "squeeze_excite", "siamese", "vit")
+"""Quick ones, for a run of everything."""
+
+LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+RELATIVE = 1e-4
+"""Of the largest magnitude of an output: float32 through some tens of layers, summed anew."""
+
+
+LEAST = {
+    "densenet": 99, "inception": 99, "shufflenet_v1": 99, "shufflenet_v2": 99, "resnext": 99,
+    "squeeze_excite": 99, "unet": 99, "diffusion_unet": 99, "dcgan_generator": 99,
+    "dcgan_discriminator": 99, "vae": 99, "super_resolution": 99, "siamese": 99, "detector": 99,
+    "resnet": 99, "mobilenet_v2": 99, "efficientnet": 99, "mobilevit": 99, "whisper_encoder": 98,
+    "t5_encoder": 95, "bert": 94, "gpt2": 90, "vit": 89, "dinov2": 89, "clip_vision": 87,
+    "llama": 91, "swin": 87, "convnext": 75, "segformer": 56, "lstm_tagger": 14, "mamba": 3,
+}  # fmt: skip
+"""The least share of parameters in prunable groups, per cent. An element counts when its row or
+its column can go: the layers of a transformer do, whose stream is normalized and stays."""
+
+HELD = {
+    "convnext": "it is normalized over",
+    "segformer": "it is normalized over",
+    "lstm_tagger": "a recurrent network",
+    "mamba": "its size is a number of the graph",
+}
+"""Why a fifth or more of the parameters is in no group: LayerNorm over the channels, between
+convolutions or around attention whose keys are shortened; an LSTM's gates; the state of a scan,
+made of zeros of a stored shape."""
+
+
+class Case:
+    """A network, with what several tests ask of it made once."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+
+    @cached_property
+    def module(self) -> torch.nn.Module:
+        return self.network.module()
+
+    @cached_property
+    def captured(self) -> Captured:
+        return self.network.captured()
+
+    @cached_property
+    def folded(self) -> ir.Model:
+        return fold(self.captured.model, self.network.feeds(2))[0]
+
+    @cached_property
+    def grouping(self) -> Grouping:
+        return find_groups(self.folded, self.network.feeds(2))
+
+    @cached_property
+    def share(self) -> Share:
+        return share(self.folded, self.grouping)
+
+
+def cases() -> list[object]:
+    held_out = (pytest.mark.zoo, pytest.mark.slow)
+    return [
+        pytest.param(network, id=network.name, marks=() if network.name in ALWAYS else held_out)
+        for network in ZOO
+    ]
+
+
+@pytest.fixture(scope="module", params=cases())
+def case(request: pytest.FixtureRequest) -> Case:
+    if request.param in TRANSFORMERS:
+        pytest.importorskip("transformers", reason="its configurations build the network")
+    return Case(request.param)
+
+
+def one_of_each(grouping: Grouping) -> Keep:
+    """The last unit of each group: sizes of one, which broadcast and squeeze."""
+    return {group.name: np.arange(group.units) == group.units - 1 for group in grouping.groups}
+
+
+def some_of_each(grouping: Grouping, seed: int) -> Keep:
+    """In each group, a random half or so of the units, and one at least."""
+    rng = np.random.default_rng(seed)
+    keep = {}
+    for group in grouping.groups:
+        stays = rng.random(group.units) < rng.uniform(0.2, 0.9)
+        stays[rng.integers(group.units)] = True
+        keep[group.name] = stays
+    return keep
+
+
+def run(model: ir.Model, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    session = open_session(model)
+    names = [value.name for value in session.get_outputs()]
+    return dict(zip(names, session.run(None, dict(feeds)), strict=True))
+
+
+def expected(case: Case, feeds: Mapping[str, Array]) -> list[Array]:
+    """What torch returns, its tensors in order."""
+    with torch.no_grad():
+        result = case.module(**{name: torch.from_numpy(array) for name, array in feeds.items()})
+    parts = result.values() if isinstance(result, Mapping) else [result]
+    return [part.numpy() for part in parts if isinstance(part, torch.Tensor)]
+
+
+def distance(one: Array, other: Array) -> float:
+    """The largest difference, relative to the largest magnitude."""
+    return float(np.abs(one - other).max() / np.abs(one).max())
+
+
+def test_names_are_unique() -> None:
+    names = [network.name for network in ZOO]
+    assert len(set(names)) == len(names)
+    assert set(ALWAYS) <= set(names) == set(LEAST)
+
+
+def test_capture_keeps_the_batch_dynamic(case: Case) -> None:
+    assert case.captured.record.parameters["batch"] == "dynamic"
+    assert {parity.batch for parity in case.captured.parity} > {2}
+
+
+def test_folding_keeps_the_outputs(case: Case) -> None:
+    for batch in (1, 3):
+        feeds = case.network.feeds(batch, seed=batch)
+        found = list(run(case.folded, feeds).values())
+        wanted = expected(case, feeds)
+        assert len(found) == len(wanted)
+        for ours, theirs in zip(found, wanted, strict=True):
+            assert ours.shape == theirs.shape
+            assert distance(theirs, ours) < RELATIVE
+
+
+def test_outputs_depend_on_the_inputs(case: Case) -> None:
+    """Else no error inside would show."""
+    one, other = (run(case.folded, case.network.feeds(2, seed)) for seed in (1, 2))
+    for name in one:
+        assert np.isfinite(one[name]).all()
+        assert distance(one[name], other[name]) > 1e-2
+
+
+def test_parameters_in_groups(case: Case) -> None:
+    name, found = case.network.name, case.share
+    assert 100 * found.part >= LEAST[name], found.held
+    assert (found.part < 0.8) == (name in HELD), "HELD is not up to date"
+    if name in HELD:
+        assert found.held[HELD[name]] > 0.2 * found.total, found.held
+
+
+def test_every_operator_has_a_rule(case: Case) -> None:
+    assert case.grouping.unknown == ()
+
+
+def test_every_channel_is_in_a_group_or_frozen_for_a_reason(case: Case) -> None:
+    told = Counter[tuple[str, int]]()
+    for group in case.grouping.groups:
+        for member in group.members:
+            told[member.value, member.axis] += np.unique(member.positions).size
+    for entry in case.grouping.frozen:
+        told[entry.value, entry.axis] += entry.positions
+    for node in case.folded.graph:
+        weight = node.inputs[1] if node.op_type in LINEAR else None
+        if weight is not None and weight.is_initializer() and weight.shape is not None:
+            for axis, size in enumerate(weight.shape.numpy()[:2]):
+                assert size == 1 or told[weight.name or "", axis] == size, (weight.name, axis)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, None])
+def test_cut_computes_what_masked_computes(case: Case, seed: int | None) -> None:
+    grouping = case.grouping
+    keep = one_of_each(grouping) if seed is None else some_of_each(grouping, seed)
+    check(case.folded, grouping, keep, case.network.feeds(2))
+    small, whole = (make(case.folded, grouping, keep) for make in (cut, masked))
+    assert share(small, grouping).total < case.share.total
+    for batch in (1, 3):
+        feeds = case.network.feeds(batch, seed or 0)
+        wanted, found = run(whole, feeds), run(small, feeds)
+        assert list(wanted) == list(found)
+        for name in wanted:
+            assert distance(wanted[name], found[name]) < RELATIVE
+    before = run(case.folded, feeds)
+    assert max(distance(before[name], wanted[name]) for name in before) > 1e-3
