@@ -74,6 +74,7 @@ class Walk:
         self.unknown: dict[str, list[str]] = defaultdict(list)
         self._shapes = shapes
         self._choices = choices
+        self._parts: dict[bytes, Dimensions] = {}
         self._node = ""
         self._choice: Choice = ("", -1)
         for value in graph.inputs:
@@ -168,11 +169,23 @@ class Walk:
                     self.frozen(size, reason) for size in self.shape(value)
                 ]
 
+    def remember(self, merged: Ints, parts: Dimensions) -> None:
+        """These dimensions were merged into one, so that a later split gives them back."""
+        self._parts[merged.tobytes()] = parts
+
+    def parts(self, labels: Ints) -> Dimensions:
+        """The dimensions that one was merged from; itself if from none that is known."""
+        return self._parts.get(labels.tobytes(), [labels])
+
     def choose(self, ways: int) -> int:
         """Which of several ways to couple positions the node at hand takes."""
         self._choice = (self._node, self._choice[1] + 1)
         self.offered[self._choice] = ways
-        return min(self._choices.get(self._choice, 0), ways - 1)
+        return self.chosen(self._choice)
+
+    def chosen(self, choice: Choice) -> int:
+        """Which way a choice took."""
+        return min(self._choices.get(choice, 0), self.offered[choice] - 1)
 
     def watch(self, labels: Ints) -> None:
         """The way chosen last is of no use if these turn out to be frozen."""

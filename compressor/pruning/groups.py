@@ -32,6 +32,8 @@ _BATCH = 2
 
 _MOST_ROUNDS = 24
 
+_WHOLE = "all its positions are coupled with each other"
+
 
 @dataclass(frozen=True, eq=False)
 class Member:
@@ -136,9 +138,10 @@ def find_groups(model: ir.Model, feeds: Arrays | None = None) -> Grouping:
         rounds += 1
         if rounds == _MOST_ROUNDS or not choose_again(walk, classes, choices):
             break
+    groups, alone = _groups(walk, classes)
     return Grouping(
-        groups=_groups(walk, classes),
-        frozen=_frozen(walk, classes),
+        groups=groups,
+        frozen=_frozen(walk, classes) + alone,
         unknown=tuple(f"{kind} ({', '.join(nodes)})" for kind, nodes in walk.unknown.items()),
         shapes=shapes,
         edits=_edits(walk, classes),
@@ -178,8 +181,11 @@ def _followed(walk: Walk, node: ir.Node) -> npt.NDArray[np.object_] | None:
         return None
 
 
-def _groups(walk: Walk, classes: Classes) -> tuple[Group, ...]:
-    """Classes that occur in the same members, equally often, are the units of one group."""
+def _groups(walk: Walk, classes: Classes) -> tuple[tuple[Group, ...], tuple[Frozen, ...]]:
+    """Classes that occur in the same members, equally often, are the units of one group.
+
+    What is a single unit, and all of an axis, cannot go and is frozen.
+    """
     members, roots, member, position = _occurrences(walk, classes)
     order = np.lexsort((position, member, roots))
     roots, member, position = roots[order], member[order], position[order]
@@ -188,7 +194,7 @@ def _groups(walk: Walk, classes: Classes) -> tuple[Group, ...]:
     for start, end in zip(starts, [*starts[1:], len(roots)], strict=True):
         units.setdefault(member[start:end].tobytes(), []).append(int(start))
     producers = {v.name or "": node.name or "" for node in walk.graph for v in node.outputs}
-    found, taken = [], dict[str, int]()
+    found, alone, taken = [], list[Frozen](), dict[str, int]()
     for pattern, firsts in units.items():
         which = np.frombuffer(pattern, np.int64)
         table = position[np.array(firsts)[:, None] + np.arange(len(which))]
@@ -199,12 +205,15 @@ def _groups(walk: Walk, classes: Classes) -> tuple[Group, ...]:
         ]
         weights = [axis for axis in axes if axis.value in walk.graph.initializers]
         made = next((producers[a.value] for a in axes if a.value in producers), None)
-        if not weights or made is None or _whole(walk, axes):
+        if not weights or made is None:
+            continue
+        if _whole(walk, axes):
+            alone += [Frozen(a.value, a.axis, made, _WHOLE, a.positions.size) for a in weights]
             continue
         taken[made] = taken.get(made, 0) + 1
         name = made if taken[made] == 1 else f"{made}#{taken[made]}"
         found.append(Group(name, len(firsts), tuple(axes)))
-    return tuple(found)
+    return tuple(found), tuple(alone)
 
 
 def _occurrences(walk: Walk, classes: Classes) -> tuple[list[tuple[str, int]], Ints, Ints, Ints]:

@@ -52,13 +52,25 @@ def _is_free(classes: Classes, demand: Demand) -> bool:
 
 
 def choose_again(walk: Walk, classes: Classes, choices: dict[Choice, int]) -> bool:
-    """Take the next way wherever all that a way couples turned out to be frozen."""
-    changed = False
-    for choice, ways in walk.offered.items():
-        chosen = choices.get(choice, 0)
-        watched = walk.watched[choice]
-        useless = all((classes.of(labels) < 0).all() for labels in watched)
-        if watched and useless and chosen + 1 < ways:
-            choices[choice] = chosen + 1
-            changed = True
-    return changed
+    """Take the next way wherever all that a way couples turned out to be frozen.
+
+    Where it was frozen by another choice that is taken again, that one alone comes first.
+    """
+    useless = {c: _causes(walk, classes, c) for c in walk.offered if _is_useless(walk, classes, c)}
+    nodes = {node for node, _ in useless}
+    first = [c for c, causes in useless.items() if not causes <= nodes - {c[0]}]
+    for choice in first or useless:
+        choices[choice] = choices.get(choice, 0) + 1
+    return bool(useless)
+
+
+def _is_useless(walk: Walk, classes: Classes, choice: Choice) -> bool:
+    watched = walk.watched[choice]
+    if walk.chosen(choice) + 1 >= walk.offered[choice] or not watched:
+        return False
+    return all((classes.of(labels) < 0).all() for labels in watched)
+
+
+def _causes(walk: Walk, classes: Classes, choice: Choice) -> set[str]:
+    indices = np.concatenate([classes.cause_of(labels) for labels in walk.watched[choice]])
+    return {walk.labels.causes[index].node for index in np.unique(indices)}

@@ -9,10 +9,11 @@ from compressor.errors import PruningError
 from compressor.graph.invariants import check
 from compressor.graph.shapes import infer_shapes
 from compressor.graph.tensors import Array
-from compressor.pruning.canonical import canonical, reunite
+from compressor.pruning.canonical import canonical
 from compressor.pruning.cutting import Cutting, Mask
 from compressor.pruning.groups import Grouping, Keep
 from compressor.pruning.rules import rule_of
+from compressor.pruning.sharing import reunite
 
 
 def masks(grouping: Grouping, keep: Keep) -> dict[tuple[str, int], Mask]:

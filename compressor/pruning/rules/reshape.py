@@ -6,7 +6,7 @@ others stay whole, so that what is kept is rectangular in both shapes: position 
 lies at (f // s) mod n of a dimension of size n and stride s.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import pairwise
 from math import gcd, prod
 
@@ -19,14 +19,6 @@ from compressor.pruning.labels import Ints
 _OTHER = "another dimension that it is split from or merged with is the one that shrinks"
 
 
-@dataclass(frozen=True)
-class _Segment:
-    """Axes before and after with the same number of positions."""
-
-    old: tuple[int, ...]
-    new: tuple[int, ...]
-
-
 def reshape(walk: Walk, node: ir.Node) -> None:
     """Reshape, Flatten, Squeeze and Unsqueeze: the same positions in other dimensions."""
     x, y = node.inputs[0], node.outputs[0]
@@ -36,8 +28,9 @@ def reshape(walk: Walk, node: ir.Node) -> None:
         walk.freeze_all(node, "an empty tensor is reshaped")
         return
     result: Dimensions = [walk.fresh(1) for _ in sizes]
-    for segment in _segments(walk.shape(x), sizes):
-        _carry(walk, node, segment, old, result, sizes)
+    for before, axes in _segments([p for labels in old for p in walk.parts(labels)], sizes):
+        for axis, labels in zip(axes, _carried(walk, node, before, axes, sizes), strict=True):
+            result[axis] = labels
     walk.give(y, result)
     if node.op_type == "Reshape":
         _shape_input(walk, node, old, result)
@@ -59,69 +52,60 @@ def _shape_input(walk: Walk, node: ir.Node, old: Dimensions, result: Dimensions)
             walk.demand(size, node.outputs[0], axis)
 
 
-def _segments(old: tuple[int, ...], new: tuple[int, ...]) -> list[_Segment]:
-    """The finest cuts; dimensions of one position are left out."""
-    a = [axis for axis, size in enumerate(old) if size > 1]
-    b = [axis for axis, size in enumerate(new) if size > 1]
-    segments = []
-    i = j = 0
-    while i < len(a):
-        first, second = [a[i]], [b[j]]
-        left, right = old[a[i]], new[b[j]]
-        i, j = i + 1, j + 1
+def _segments(
+    old: Dimensions, new: tuple[int, ...]
+) -> Iterator[tuple[Dimensions, tuple[int, ...]]]:
+    """Dimensions before and axes after of the finest cuts; single positions are left out."""
+    before = iter([labels for labels in old if len(labels) > 1])
+    after = iter([axis for axis, size in enumerate(new) if size > 1])
+    for labels in before:
+        parts, axes = [labels], [next(after)]
+        left, right = len(labels), new[axes[0]]
         while left != right:
             if left < right:
-                left, i = left * old[a[i]], i + 1
-                first.append(a[i - 1])
+                parts.append(next(before))
+                left *= len(parts[-1])
             else:
-                right, j = right * new[b[j]], j + 1
-                second.append(b[j - 1])
-        segments.append(_Segment(tuple(first), tuple(second)))
-    return segments
+                axes.append(next(after))
+                right *= new[axes[-1]]
+        yield parts, tuple(axes)
 
 
-def _carry(
-    walk: Walk,
-    node: ir.Node,
-    segment: _Segment,
-    old: Dimensions,
-    result: Dimensions,
-    sizes: tuple[int, ...],
-) -> None:
-    if len(segment.old) == len(segment.new) == 1:
-        result[segment.new[0]] = old[segment.old[0]]
-        return
-    free = [axis for axis in segment.old if (old[axis] >= 0).any()]
+def _carried(
+    walk: Walk, node: ir.Node, old: Dimensions, axes: tuple[int, ...], sizes: tuple[int, ...]
+) -> Dimensions:
+    """The labels of the new axes of a segment."""
+    if len(old) == len(axes) == 1:
+        return old
+    free = [i for i, labels in enumerate(old) if (labels >= 0).any()]
     if not free:
         # What was frozen stays so by its own cause.
-        for axis in segment.new:
-            result[axis] = np.full(sizes[axis], old[segment.old[0]][0])
-        return
-    pairs = [(p, q) for p in free for q in _by_preference(node, segment.new)]
+        return [np.full(sizes[axis], old[0][0]) for axis in axes]
+    pairs = [(p, q) for p in free for q in _by_preference(node, axes)]
     p, q = pairs[walk.choose(len(pairs))] if len(pairs) > 1 else pairs[0]
-    for axis in segment.old:
-        if axis != p:
-            walk.freeze(old[axis], _OTHER)
-    for axis in segment.new:
-        carries = axis == q
-        result[axis] = (
-            walk.labels.fresh(sizes[axis]) if carries else walk.frozen(sizes[axis], _OTHER)
-        )
-    before = [(axis, len(old[axis])) for axis in segment.old]
-    after = [(axis, sizes[axis]) for axis in segment.new]
-    strides = _stride(before, p), _stride(after, q)
-    _join(walk, old[p], result[q], strides, prod(size for _, size in before))
-    walk.watch(result[q])
+    for i, labels in enumerate(old):
+        if i != p:
+            walk.freeze(labels, _OTHER)
+    total = prod(map(len, old))
+    stride = prod(len(labels) for labels in old[p + 1 :])
+    if len(axes) == 1:
+        merged = old[p][np.arange(total) // stride % len(old[p])]
+        walk.remember(merged, old)
+        walk.watch(merged)
+        return [merged]
+    result = [walk.frozen(sizes[axis], _OTHER) for axis in axes]
+    place = axes.index(q)
+    result[place] = walk.labels.fresh(sizes[q])
+    strides = stride, prod(sizes[axis] for axis in axes[place + 1 :])
+    _join(walk, old[p], result[place], strides, total)
+    walk.watch(result[place])
+    return result
 
 
 def _join(walk: Walk, a: Ints, b: Ints, strides: tuple[int, int], total: int) -> None:
     """Join what lies at the same position; neighbours in both need to be looked at once."""
     flat = np.arange(0, total, gcd(*strides))
     walk.join(a[flat // strides[0] % len(a)], b[flat // strides[1] % len(b)])
-
-
-def _stride(dimensions: list[tuple[int, int]], axis: int) -> int:
-    return prod(size for other, size in dimensions if other > axis)
 
 
 def _by_preference(node: ir.Node, axes: tuple[int, ...]) -> list[int]:
