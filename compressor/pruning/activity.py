@@ -36,6 +36,7 @@ def activity(
     batch: int,
     memory: int,
     threads: int = 0,
+    gram: bool = True,
 ) -> Mapping[str, Activity]:
     """Observe some layers in one pass; layer name → its activity.
 
@@ -46,6 +47,7 @@ def activity(
         batch: Samples per run.
         memory: Bytes, of which a piece of patches takes an eighth at most.
         threads: Threads of the runtime; 0 is all.
+        gram: Whether second moments are needed, or means will do.
     """
     front = Frontier(model, data, batch=batch, room=0, threads=threads)
     fed = {layer.name: _fed(layer) for layer in layers}
@@ -58,8 +60,10 @@ def activity(
                 if layer.name not in moments:
                     origin = rows.mean(1, dtype=np.float64)
                     moments[layer.name] = Moments.about(origin, np.zeros((layer.groups, 0)))
-                nothing = np.zeros((*rows.shape[:2], 0), rows.dtype)
-                moments[layer.name].add(rows, nothing)
+                if gram:
+                    moments[layer.name].add(rows, np.zeros((*rows.shape[:2], 0), rows.dtype))
+                else:
+                    moments[layer.name].add_mean(rows)
             spreads[layer.name].add(found[fed[layer.name]], layer.output_axis)
     return {name: Activity(seen, spreads[name].total()) for name, seen in moments.items()}
 

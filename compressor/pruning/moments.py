@@ -62,6 +62,11 @@ class Moments:
         self.xx += x.swapaxes(1, 2) @ x
         self.yx += y.swapaxes(1, 2) @ x
 
+    def add_mean(self, rows: Floats) -> None:
+        """See rows for their mean only."""
+        self.count += rows.shape[1]
+        self.x += (rows - self.x0[:, None].astype(rows.dtype)).sum(1, dtype=np.float64)
+
     def mean(self) -> tuple[Doubles, Doubles]:
         """x̄ (groups, k) and ȳ (groups, m)."""
         return self.x0 + self.x / self.count, self.y0 + self.y / self.count

@@ -94,7 +94,7 @@ class Sliding:
         if asked or auto.startswith("SAME"):
             sizes = list(asked) or [s * t for s, t in zip(size, self._stride, strict=True)]
             totals = [max(f - z, 0) for f, z in zip(full, sizes, strict=True)]
-            pads = _divided(totals, more_after=auto != "SAME_UPPER")
+            pads = _divided(totals, more_after=auto == "SAME_UPPER")
         else:
             pads = _pairs(self._attributes.get_ints("pads", none * 2))
             sizes = [f - a - b for f, (a, b) in zip(full, pads, strict=True)]

@@ -44,6 +44,7 @@ class Repair:
         threads: Threads of the runtime; 0 is all.
         aims: Value of the pruned graph → value of the original that it should equal, where that
             is not the one of the same name.
+        only: Names of the layers to repair; None for all.
     """
 
     options: Options = field(default_factory=Options)
@@ -51,6 +52,7 @@ class Repair:
     memory: int = MEMORY
     threads: int = 0
     aims: Mapping[str, str] = field(default_factory=dict)
+    only: frozenset[str] | None = None
 
 
 def repair(
@@ -94,10 +96,11 @@ def repair(
     layers = layers_of(model)
     walk = _Walk(original, model, Restriction(grouping, keep), data, how)
     reports: dict[str, dict[str, float | str]] = {}
-    with progress.stage("repair", total=len(layers)) as advance:
-        for name, layer in layers.items():
+    chosen = {n: one for n, one in layers.items() if how.only is None or n in how.only}
+    with progress.stage("repair", total=len(chosen)) as advance:
+        for name, layer in chosen.items():
             begun = time.perf_counter()
-            found = walk.visit(layer, layers)
+            found = walk.visit(layer, chosen)
             reports[name] = _report(found, time.perf_counter() - begun)
             advance(1)
     record = StageRecord(

@@ -32,3 +32,16 @@ class Restriction:
         for axis, mask in self._masks.get(name, ()):
             array = np.compress(mask, array, axis)
         return array
+
+    def along(self, name: str, axis: int, vector: Floats) -> Floats:
+        """A vector with a number for each position of one axis of a value, restricted.
+
+        Args:
+            name: The value.
+            axis: Its axis; -1 is whichever has that length, the last in practice.
+            vector: As long as the axis.
+        """
+        for one, mask in self._masks.get(name, ()):
+            if one == axis or (axis < 0 and len(mask) == len(vector)):
+                return np.compress(mask, vector)
+        return vector

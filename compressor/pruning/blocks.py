@@ -1,0 +1,235 @@
+"""Whole residual blocks: found, removed, and ranked by what the network's output loses.
+
+Source: Wang and Wu, PRACTISE (arXiv 2202.07861): drop a block, let the one in front of it imitate
+what came out behind, and compare by that.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from calibration.dataset import CalibrationSet
+from compressor.graph.concrete import concrete_shapes
+from compressor.graph.invariants import check
+from compressor.graph.shapes import infer_shapes
+from compressor.graph.tensors import Arrays
+from compressor.progress import SILENT, Progress
+from compressor.pruning.frontier import Frontier
+from compressor.pruning.groups import Grouping
+from compressor.pruning.layers import layers_of
+from compressor.pruning.reconstruction import Repair, repair
+from compressor.pruning.streams import ancestors
+
+_PASSING = frozenset({"Relu", "Identity"})
+
+
+@dataclass(frozen=True)
+class Block:
+    """A residual Add whose one side is the block's input.
+
+    Attributes:
+        add: Name of the Add, which is the block's, too.
+        total: The sum.
+        skip: The block's input.
+        before: What the stream was in front of the activation that made `skip`, where nothing
+            but this block reads it: what the layers before the gap can repair.
+    """
+
+    add: str
+    total: str
+    skip: str
+    before: str | None
+
+
+@dataclass(frozen=True)
+class Shortened:
+    """A model without some of its blocks.
+
+    Attributes:
+        model: What is left.
+        removed: Names of the blocks, in the order of removal.
+        aims: For `Repair.aims`: value before a gap → value of the original behind it.
+        error: At the outputs after a repair of the layers before the last gap, relative to their
+            variance; 0 for the whole model.
+    """
+
+    model: ir.Model
+    removed: tuple[str, ...] = ()
+    aims: Mapping[str, str] = field(default_factory=dict)
+    error: float = 0.0
+
+
+def find_blocks(model: ir.Model, feeds: Arrays | None = None) -> tuple[Block, ...]:
+    """The residual blocks of the main graph that can be left out, in order.
+
+    Args:
+        model: The model.
+        feeds: Inputs that tell all shapes, where the declared ones do not.
+    """
+    shapes = concrete_shapes(model, feeds, 1).shapes
+    found = []
+    for node in model.graph:
+        if node.op_type != "Add" or node.outputs[0].is_graph_output():
+            continue
+        for skip, branch in (tuple(node.inputs), tuple(reversed(node.inputs))):
+            if skip is None or branch is None or not _is_block(skip, branch):
+                continue
+            same = shapes.get(skip.name or "") == shapes.get(node.outputs[0].name or "")
+            if same and skip.name in shapes:
+                total = node.outputs[0].name or ""
+                found.append(Block(node.name or "", total, skip.name or "", _before(skip, node)))
+    return tuple(found)
+
+
+def without(start: Shortened, block: Block) -> Shortened:
+    """Leave a block out: what read the sum reads the block's input.
+
+    Args:
+        start: A model, of which `block` is one.
+        block: The block.
+    """
+    model = start.model.clone()
+    values = {v.name: v for node in model.graph for v in node.outputs}
+    values |= {v.name: v for v in model.graph.inputs}
+    skip, total = values[block.skip], values[block.total]
+    total.replace_all_uses_with(skip)
+    maker = skip.producer()
+    if maker is not None and maker.op_type == "Relu":
+        for again in [node for node in skip.consumers() if node.op_type == "Relu"]:
+            if not again.outputs[0].is_graph_output():
+                again.outputs[0].replace_all_uses_with(skip)
+    RemoveUnusedNodesPass()(model)
+    check(model, "removing a block")
+    aims = dict(start.aims)
+    behind = aims.pop(block.total, block.total)
+    if block.before is not None:
+        aims[block.before] = behind
+    return Shortened(infer_shapes(model), (*start.removed, block.add), aims)
+
+
+def shorten(
+    original: ir.Model,
+    grouping: Grouping,
+    data: CalibrationSet,
+    count: int,
+    how: Repair | None = None,
+    progress: Progress = SILENT,
+) -> tuple[Shortened, ...]:
+    """Remove blocks one after the other, each time that by which the output loses least.
+
+    A candidate is judged after the layers between the gap and the block before it have been
+    refitted to what the original has behind the gap.
+
+    Args:
+        original: The whole model.
+        grouping: Its groups.
+        data: Bound to its inputs.
+        count: Blocks to remove, at most.
+        how: Of the repair.
+        progress: Told the candidates done.
+
+    Returns:
+        The model without one block, without two, and so on; none of them repaired.
+    """
+    how = how or Repair()
+    current, found = Shortened(original), list[Shortened]()
+    for _ in range(count):
+        blocks = find_blocks(current.model, data.head(1).inputs)
+        tried = []
+        with progress.stage("remove a block", total=len(blocks)) as advance:
+            for block in blocks:
+                candidate = without(current, block)
+                tried.append(_judged(original, candidate, block, grouping, data, how))
+                advance(1)
+        if not tried:
+            break
+        current = min(tried, key=lambda one: one.error)
+        found.append(current)
+    return tuple(found)
+
+
+def output_error(
+    original: ir.Model, candidate: ir.Model, data: CalibrationSet, *, batch: int, threads: int = 0
+) -> float:
+    """Σ ‖y - y'‖² over all floating outputs, each relative to its variance; their mean.
+
+    Args:
+        original: Makes y.
+        candidate: Makes y'.
+        data: Bound to the inputs.
+        batch: Samples per run.
+        threads: Threads of the runtime; 0 is all.
+    """
+    names = [v.name or "" for v in original.graph.outputs if _floating(v)]
+    sides = [
+        Frontier(model, data, batch=batch, room=0, threads=threads).batches(names)
+        for model in (original, candidate)
+    ]
+    wrong, squares, sums, count = (np.zeros(len(names)) for _ in range(4))
+    for one, other in zip(*sides, strict=True):
+        for i, name in enumerate(names):
+            y = one[name].astype(np.float64)
+            wrong[i] += ((y - other[name]) ** 2).sum()
+            squares[i] += (y**2).sum()
+            sums[i] += y.sum()
+            count[i] += y.size
+    spread = squares - sums**2 / np.maximum(count, 1)
+    return float(np.mean(wrong / np.maximum(spread, np.finfo(np.float64).tiny)))
+
+
+def _judged(
+    original: ir.Model,
+    candidate: Shortened,
+    block: Block,
+    grouping: Grouping,
+    data: CalibrationSet,
+    how: Repair,
+) -> Shortened:
+    only = frozenset(_layers_before(candidate.model, block))
+    limited = replace(how, aims=candidate.aims, only=only)
+    repaired, _ = repair(original, candidate.model, grouping, {}, data, limited)
+    error = output_error(original, repaired, data, batch=how.batch, threads=how.threads)
+    return replace(candidate, error=error)
+
+
+def _layers_before(model: ir.Model, block: Block) -> Sequence[str]:
+    """The layers of the block in front of a gap, or the one layer that made the stream."""
+    values = {v.name: v for node in model.graph for v in node.outputs}
+    if block.before is None or block.before not in values:
+        return ()
+    layers = layers_of(model)
+    maker = values[block.before].producer()
+    if maker is None or maker.op_type != "Add":
+        return [name for name, one in layers.items() if one.output.name == block.before]
+    sides = [(v, ancestors(v)) for v in maker.inputs if v is not None]
+    common = set.intersection(*(nodes for _, nodes in sides))
+    inside = set.union(*(nodes for _, nodes in sides)) - common
+    return [name for name, one in layers.items() if one.node in inside]
+
+
+def _is_block(skip: ir.Value, branch: ir.Value) -> bool:
+    """Whether a branch starts from a value, and nothing else that a block needs stays behind."""
+    if skip is branch or skip.is_initializer() or branch.is_initializer():
+        return False
+    inside = ancestors(branch) - ancestors(skip)
+    return any(skip in node.inputs for node in inside)
+
+
+def _before(skip: ir.Value, add: ir.Node) -> str | None:
+    """The stream in front of the block's activation, when only this block depends on it."""
+    inside = ancestors(add.outputs[0]) | {add}
+    value = skip
+    if any(node not in inside for node in value.consumers()) or value.is_graph_output():
+        return None
+    while (maker := value.producer()) is not None and maker.op_type in _PASSING:
+        value = maker.inputs[0] or value
+        if len(value.uses()) != 1 or value.is_graph_output():
+            return None
+    return value.name if maker is not None else None
+
+
+def _floating(value: ir.Value) -> bool:
+    return value.dtype is None or value.dtype.is_floating_point()

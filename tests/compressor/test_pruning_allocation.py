@@ -1,0 +1,89 @@
+"""How many units go: the target is met, the limits hold, the cheap ones go first."""
+
+import numpy as np
+import pytest
+from graphs import residual
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compressor.graph.cost import macs
+from compressor.pruning import cut, find_groups
+from compressor.pruning.allocation import Limits, allocate
+from compressor.pruning.costs import Macs
+
+MODEL = residual()
+FEEDS = {"x": np.zeros((2, 32, 8, 8), np.float32)}
+GROUPING = find_groups(MODEL, FEEDS)
+COST = Macs(MODEL, GROUPING)
+
+
+def random_scores(seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {group.name: rng.random(group.units) for group in GROUPING.groups}
+
+
+def test_the_cost_is_that_of_the_cut_model():
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        keep = {g.name: rng.random(g.units) < 0.6 for g in GROUPING.groups}
+        made = cut(MODEL, GROUPING, keep)
+        assert COST({name: int(mask.sum()) for name, mask in keep.items()}) == macs(made).macs
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 100),
+    share=st.floats(0.05, 0.95),
+    multiple=st.sampled_from([1, 4, 8]),
+    least=st.sampled_from([0.0, 0.125, 0.5]),
+)
+def test_target_and_limits(seed, share, multiple, least):
+    scores = random_scores(seed)
+    limits = Limits(least=least, multiple=multiple)
+    whole = COST({})
+    found = allocate(GROUPING, scores, COST, whole * (1 - share), limits)
+    assert found.cost == COST({name: int(mask.sum()) for name, mask in found.keep.items()})
+    assert found.reached == (found.cost <= whole * (1 - share))
+    for name, mask in found.keep.items():
+        kept = mask.sum()
+        assert kept >= max(1, least * mask.size)
+        assert kept % multiple == 0
+        assert scores[name][mask].min() >= scores[name][~mask].max()
+        assert found.damage[name] == pytest.approx(scores[name][~mask].sum())
+    if not found.reached:
+        smallest = {
+            g.name: next(
+                n for n in range(1, g.units + 1) if n >= least * g.units and n % multiple == 0
+            )
+            for g in GROUPING.groups
+        }
+        assert found.cost == COST(smallest)
+
+
+def test_a_group_left_alone_stays_whole():
+    scores = random_scores(0)
+    for pattern in ("Conv_0", "w1", "w?"):
+        found = allocate(GROUPING, scores, COST, COST({}) / 2, Limits(leave=(pattern,)))
+        touched = {m.value for g in GROUPING.groups if g.name in found.keep for m in g.members}
+        assert pattern == "w?" or not touched & {"w1"}
+        assert pattern != "w?" or not found.keep
+
+
+def test_what_costs_less_damage_goes_first():
+    scores = {g.name: np.full(g.units, 1.0) for g in GROUPING.groups}
+    cheap = GROUPING.groups[0].name
+    scores[cheap] = np.full(32, 1e-3)
+    found = allocate(GROUPING, scores, COST, COST({}) * 0.8)
+    assert set(found.keep) == {cheap}
+
+
+def test_another_cost_can_stand_in():
+    """A cost that only multiples of eight lower, as a kernel's time does."""
+    name = GROUPING.groups[0].name
+
+    def time(kept):
+        return float(-(-kept.get(name, 32) // 8))
+
+    found = allocate(GROUPING, random_scores(1), time, 2.0, Limits(multiple=8))
+    assert found.reached
+    assert found.keep[name].sum() == 16

@@ -1,0 +1,102 @@
+"""Scores: what does nothing costs nothing, and groups compare."""
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from graphs import model, residual
+
+from calibration.dataset import open_dataset
+from compressor.errors import RecipeError
+from compressor.pruning import find_groups
+from compressor.pruning.importance import METHODS, Scoring, scores
+
+X = np.random.default_rng(0).standard_normal((16, 32, 8, 8)).astype(np.float32)
+DATA = open_dataset({"x": X})
+
+
+def changed(made: ir.Model, name: str, change) -> ir.Model:
+    value = made.graph.initializers[name]
+    array = value.const_value.numpy().copy()
+    change(array)
+    value.const_value = ir.tensor(array, name=name)
+    return made
+
+
+@pytest.mark.parametrize("method", ["obs", "flap", "wanda", "l2", "l1"])
+def test_a_dead_channel_goes_first(method):
+    def kill(array):
+        array[5] = 0
+
+    made = residual()
+    for name in ("w1", "b1", "w2", "b2"):
+        changed(made, name, kill)
+    grouping = find_groups(made, {"x": X[:2]})
+    found = scores(made, grouping, DATA, Scoring(method))
+    assert found.keys() == {g.name for g in grouping.groups}
+    for values in found.values():
+        assert values.argmin() == 5
+        assert np.isfinite(values).all()
+
+
+def test_a_constant_channel_costs_nothing_once_its_mean_is_folded():
+    def still(array):
+        array[3] = 0
+
+    made = changed(residual(), "w1", still)
+    b1 = made.graph.initializers["b1"]
+    b1.const_value = ir.tensor(np.full(32, 9.0, np.float32), name="b1")
+    for value in ("w2", "b2"):
+        changed(made, value, still)
+    grouping = find_groups(made, {"x": X[:2]})
+    (group,) = grouping.groups
+    by = {m: scores(made, grouping, DATA, Scoring(m))[group.name] for m in ("flap", "wanda")}
+    assert by["flap"].argmin() == 3
+    assert by["wanda"].argmin() != 3
+
+
+def test_memory_does_not_change_the_scores():
+    made = residual()
+    grouping = find_groups(made, {"x": X[:2]})
+    wide = scores(made, grouping, DATA, Scoring("flap"))
+    narrow = scores(made, grouping, DATA, Scoring("flap", memory=1_000_000, batch=4))
+    for name in wide:
+        np.testing.assert_allclose(narrow[name], wide[name], rtol=1e-3)
+
+
+def test_random_is_the_same_for_the_same_seed():
+    made = residual()
+    grouping = find_groups(made, {"x": X[:2]})
+    one, same, other = (scores(made, grouping, None, Scoring("random", seed=s)) for s in (0, 0, 1))
+    (name,) = one
+    np.testing.assert_array_equal(one[name], same[name])
+    assert (one[name] != other[name]).any()
+
+
+def test_a_grouped_convolution_is_read_in_each_of_its_groups():
+    made = model(
+        """g (float[n,3,8,8] x, float[8,3,1,1] v, float[4,4,3,3] w) => (float[n,4,6,6] y)
+        { h = Conv(x, v)
+          y = Conv<group=2>(h, w) }""",
+        v=[8, 3, 1, 1], w=[4, 4, 3, 3],
+    )  # fmt: skip
+    x = np.random.default_rng(1).standard_normal((16, 3, 8, 8)).astype(np.float32)
+
+    def silent(array):
+        array[:, 2] = 0
+
+    changed(made, "w", silent)
+    grouping = find_groups(made, {"x": x[:2]})
+    (group,) = grouping.groups
+    for method in ("obs", "wanda"):
+        found = scores(made, grouping, open_dataset({"x": x}), Scoring(method))[group.name]
+        assert found.shape == (group.units,)
+        assert found.argmin() == 2
+
+
+def test_an_unknown_method_and_missing_data_are_refused():
+    made = residual()
+    grouping = find_groups(made, {"x": X[:2]})
+    with pytest.raises(RecipeError, match="no importance method"):
+        scores(made, grouping, DATA, Scoring("best"))
+    with pytest.raises(RecipeError, match="needs calibration data"):
+        scores(made, grouping, None, Scoring(METHODS[0]))
