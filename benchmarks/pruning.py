@@ -28,7 +28,7 @@ from compressor.graph.files import load_model
 from compressor.graph.shapes import infer_shapes, input_specs
 from compressor.pruning import cut, find_groups
 from compressor.pruning.blocks import Shortened, shorten
-from compressor.pruning.costs import Macs
+from compressor.pruning.costs import Macs, Sizes
 from compressor.pruning.importance import METHODS, Scoring
 from compressor.pruning.means import fold_means
 from compressor.pruning.reconstruction import Repair, repair
@@ -80,7 +80,7 @@ class Bench:
         feeds = self.data.head(2).inputs
         grouping = find_groups(base, feeds)
         how = self.selecting(start, method)
-        cost = Macs(base, grouping)
+        cost = Macs(Sizes(base, grouping))
         target = (macs(self.model).macs or 0) / ratio
         chosen = select(self.model, grouping, self.data, cost, target, how, start=base)
         keep = chosen.allocation.keep

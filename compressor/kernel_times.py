@@ -19,7 +19,7 @@ from compressor.evaluation.ceilings import measure_ceilings
 from compressor.evaluation.results import Ceilings
 from compressor.graph.tensors import Arrays
 from compressor.pruning import Grouping, Keep, cut
-from compressor.pruning.costs import Kept, Sizes
+from compressor.pruning.costs import Cost, Kept, Sizes
 
 LEVELS = (1.0, 0.75, 0.5, 0.25)
 """Shares of every group that stay."""
@@ -29,7 +29,7 @@ Ship = Callable[[ir.Model], ir.Model]
 
 
 class KernelTimes:
-    """Seconds of one inference as a function of what the groups keep."""
+    """Kernel times of a model pruned evenly to several levels."""
 
     def __init__(
         self,
@@ -62,10 +62,9 @@ class KernelTimes:
                 shipped = ship(cut(model, grouping, keep) if keep else model)
                 seen.append((_counts(keep), self._timed(bench, shipped, model, feeds, ceilings)))
                 advance(1)
-        self._sizes = sizes
         self._rest = min(times.rest for _, times in seen)
         self._curves = {
-            node: _curve(
+            node.name or "": _curve(
                 [
                     (_work(sizes, node, kept), times.nodes.get(node.name or "", 0.0))
                     for kept, times in seen
@@ -73,8 +72,6 @@ class KernelTimes:
             )
             for node in sizes.model.graph
         }
-        self._groups = {node: sizes.groups_of(*node.inputs, *node.outputs) for node in self._curves}
-        self._known: dict[tuple[object, ...], float] = {}
 
     @staticmethod
     def _timed(
@@ -90,16 +87,24 @@ class KernelTimes:
             ceilings=ceilings,
         )
 
-    def __call__(self, kept: Kept) -> float:
-        """Seconds when each group keeps so many units."""
-        return self._rest + sum(self._of(node, kept) for node in self._curves)
+    def cost(self, sizes: Sizes) -> Cost:
+        """Seconds of one inference when each group keeps so many units.
 
-    def _of(self, node: ir.Node, kept: Kept) -> float:
-        key = (node, *(kept.get(name, -1) for name in self._groups[node]))
-        if key not in self._known:
-            work, seconds = self._curves[node]
-            self._known[key] = float(np.interp(_work(self._sizes, node, kept), work, seconds))
-        return self._known[key]
+        Args:
+            sizes: Of the model, or of what is left of it without some blocks.
+        """
+        nodes = [node for node in sizes.model.graph if node.name in self._curves]
+        groups = {node: sizes.groups_of(*node.inputs, *node.outputs) for node in nodes}
+        known: dict[tuple[object, ...], float] = {}
+
+        def seconds(node: ir.Node, kept: Kept) -> float:
+            key = (node, *(kept.get(name, -1) for name in groups[node]))
+            if key not in known:
+                work, times = self._curves[node.name or ""]
+                known[key] = float(np.interp(_work(sizes, node, kept), work, times))
+            return known[key]
+
+        return lambda kept: self._rest + sum(seconds(node, kept) for node in nodes)
 
 
 def _levels(grouping: Grouping, multiple: int, leave: frozenset[str]) -> Iterator[Keep]:

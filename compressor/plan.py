@@ -28,8 +28,8 @@ class PrunePlan(Record):
             plan's JSON, in the file of the same name that ends in .safetensors.
     """
 
-    kept: dict[str, tuple[int, ...]]
     blocks: tuple[str, ...] = ()
+    kept: dict[str, tuple[int, ...]]
     slices: dict[str, dict[int, tuple[int, ...]]] = Field(default_factory=dict)
     weights: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
 

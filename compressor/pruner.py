@@ -1,7 +1,13 @@
-"""Prunes one float graph to any cost: scored once, then cut, checked, repaired for each target."""
+"""Prunes one float graph to any cost: scored once, then cut, checked and repaired for each target.
+
+Whole residual blocks are candidates beside channels: with none, one, two and so on removed, what
+is left to the target comes from the channels, and the outputs on samples that no repair has seen
+decide. That is done for the first target; later ones keep the choice.
+"""
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -9,20 +15,50 @@ import onnx_ir as ir
 from calibration.dataset import CalibrationSet
 from compressor.bench import Bench
 from compressor.errors import PruningError
+from compressor.graph.tensors import Array
 from compressor.plan import PrunePlan
 from compressor.pruning import Grouping, Keep, check, cut, find_groups
-from compressor.pruning.allocation import Allocation, Limits, allocate
-from compressor.pruning.costs import Cost, Macs, Parameters, Sizes
+from compressor.pruning.allocation import Allocation, Limits
+from compressor.pruning.blocks import Shortened, find_blocks, output_error, shorten
+from compressor.pruning.costs import Cost, Sizes
 from compressor.pruning.importance import Scores, Scoring, scores
 from compressor.pruning.patching import patch_of
 from compressor.pruning.reconstruction import Repair, repair
+from compressor.pruning.selection import HELD_OUT, Selecting, Selection, Weighing, select
 from compressor.records import Decision, StageRecord
 
 SAMPLES = 512
 """Calibration samples that score and repair, at most: more hardly help and cost in proportion."""
-
 CHECKED = 2
 """Samples on which a cut graph is compared with the masked original."""
+BLOCKS = 4
+"""Whole blocks that are tried to remove, at most."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """What channels are removed from: the float graph, whole or without some blocks.
+
+    Attributes:
+        short: The graph.
+        grouping: Its groups.
+        sizes: Their sizes.
+        scores: Damage of each unit.
+    """
+
+    short: Shortened
+    grouping: Grouping
+    sizes: Sizes
+    scores: Scores
+
+    @property
+    def blocks(self) -> int:
+        """How many were removed."""
+        return len(self.short.removed)
+
+
+CostOf = Callable[[Sizes], Cost]
+"""From the sizes of a base to what keeping its groups costs."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +68,19 @@ class Pruned:
     Attributes:
         model: Cut and repaired.
         plan: What to do to get it again.
-        allocation: What went, and what it was predicted to cost.
+        grouping: The groups of the graph without the blocks that went.
+        allocation: What went of them, and the damage predicted.
+        cost: What is left.
+        reached: Whether that is down to the target.
         records: The stages.
     """
 
     model: ir.Model
     plan: PrunePlan
+    grouping: Grouping
     allocation: Allocation
+    cost: float
+    reached: bool
     records: tuple[StageRecord, ...] = ()
 
 
@@ -57,77 +99,162 @@ class Pruner:
     graph: ir.Model
     data: CalibrationSet
     multiple: int
-    grouping: Grouping = field(init=False)
-    sizes: Sizes = field(init=False)
-    record: StageRecord = field(init=False)
-    _scores: Scores = field(init=False)
+    whole: Base = field(init=False)
+    _chosen: Base | None = None
+    _weighing: Weighing | None = None
+    _records: list[StageRecord] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        started = time.perf_counter()
-        options, bench = self.bench.recipe.prune, self.bench
         self.data = self.data.take(SAMPLES)
-        feeds = self._feeds()
-        with bench.progress.stage("find groups"):
-            self.grouping = find_groups(self.graph, feeds)
-        self.sizes = Sizes(self.graph, self.grouping, feeds)
-        how = Scoring(method=options.method, least=options.least, seed=bench.recipe.seed)
-        self._scores = scores(self.graph, self.grouping, self.data, how, bench.progress)
-        self.record = StageRecord(
-            name="score channels",
-            seconds=time.perf_counter() - started,
-            parameters={"method": options.method, "samples": len(self.data)},
-            changed={"groups": len(self.grouping.groups)},
-            decisions=tuple(
-                Decision(subject=kind, verdict="frozen", reason="there is no rule for the operator")
-                for kind in self.grouping.unknown
-            ),
-        )
+        self.whole = self._base(Shortened(self.graph))
 
-    @property
-    def limits(self) -> Limits:
-        """What has to stay."""
-        options = self.bench.recipe.prune
-        return Limits(least=options.least, multiple=self.multiple, leave=options.leave)
-
-    def cost(self, kind: str) -> Cost:
-        """Multiply-accumulates ("macs") or parameters ("params")."""
-        return Macs(self.sizes) if kind == "macs" else Parameters(self.sizes)
-
-    def to(self, cost: Cost, target: float) -> Pruned:
+    def to(self, cost_of: CostOf, target: float) -> Pruned:
         """The graph pruned until the cost is down to `target`, as far as the limits let it.
 
         Raises:
             PruningError: Nothing can be removed, or the cut graph does not compute what the
                 original does without what was removed.
         """
-        started = time.perf_counter()
-        allocation = allocate(self.grouping, self._scores, cost, target, self.limits)
-        if not allocation.keep:
+        if self._chosen is None:
+            self._chosen = self._choose(cost_of, target)
+        base = self._chosen
+        selection = self._select(base, cost_of(base.sizes), target)
+        keep = selection.allocation.keep
+        if not keep and not base.blocks:
             raise PruningError(
                 "nothing can be removed from this graph",
                 hint="`compress inspect MODEL` shows its groups, and why the rest is frozen; "
                 "--prune-round and --prune-least say what has to stay.",
             )
-        with self.bench.progress.stage("cut"):
-            check(self.graph, self.grouping, allocation.keep, self._feeds())
-            smaller = cut(self.graph, self.grouping, allocation.keep)
-        record = StageRecord(
-            name="prune",
-            seconds=time.perf_counter() - started,
-            changed=_removed(self.grouping, allocation.keep),
-            decisions=tuple(_decisions(self.grouping, allocation)),
+        smaller = self._cut(base, keep)
+        plan = PrunePlan(blocks=base.short.removed, kept=_kept(keep))
+        records = [*self._records, selection.record]
+        made = smaller
+        if self.bench.recipe.prune.repair:
+            made, repairing = self._repaired(base, smaller, keep, self.data)
+            records.append(repairing)
+            plan = plan.model_copy(update={"weights": patch_of(smaller, made)})
+        allocation = selection.allocation
+        return Pruned(
+            made,
+            plan,
+            base.grouping,
+            allocation,
+            allocation.cost,
+            allocation.reached,
+            tuple(records),
         )
-        plan = PrunePlan(kept=_kept(allocation.keep))
-        if not self.bench.recipe.prune.repair:
-            return Pruned(smaller, plan, allocation, (record,))
-        how = Repair(batch=min(16, max(1, len(self.data) // 4)))
-        repaired, repairing = repair(
-            self.graph, smaller, self.grouping, allocation.keep, self.data, how, self.bench.progress
-        )
-        plan = plan.model_copy(update={"weights": patch_of(smaller, repaired)})
-        return Pruned(repaired, plan, allocation, (record, repairing))
 
-    def _feeds(self) -> dict[str, np.ndarray]:
+    def _choose(self, cost_of: CostOf, target: float) -> Base:
+        """How many blocks go, by the outputs after repair on samples held out."""
+        started = time.perf_counter()
+        bases = self._bases(cost_of, target)
+        held, used = self.data.split(HELD_OUT, self.bench.recipe.seed)
+        errors: dict[int, float] = {}
+        for base in bases if len(bases) > 1 else ():
+            found = self._select(base, cost_of(base.sizes), target)
+            keep = found.allocation.keep
+            made, _ = self._repaired(base, self._cut(base, keep), keep, used)
+            error = output_error(self.graph, made, held, batch=self._batch)
+            errors[base.blocks] = error if found.allocation.reached else np.inf
+            self._weighing = None
+        best = min(bases, key=lambda base: errors.get(base.blocks, 0.0))
+        if len(bases) > 1:
+            self._records.append(_chosen(errors, best, time.perf_counter() - started))
+        return best
+
+    def _bases(self, cost_of: CostOf, target: float) -> list[Base]:
+        """The whole graph, and without blocks until those alone reach the target."""
+        bases = [self.whole]
+        if not self._may_lose_blocks():
+            return bases
+        how = self._repair({})
+        for short in shorten(
+            self.graph, self.whole.grouping, self.data, BLOCKS, how, self.bench.progress
+        ):
+            base = self._base(short)
+            if cost_of(base.sizes)({}) >= cost_of(self.whole.sizes)({}):
+                break
+            bases.append(base)
+            if cost_of(base.sizes)({}) <= target:
+                break
+        return bases
+
+    def _may_lose_blocks(self) -> bool:
+        options = self.bench.recipe.prune
+        wanted = options.blocks and options.repair and len(self.data) >= 2
+        return wanted and bool(find_blocks(self.graph, self._feeds()))
+
+    def _base(self, short: Shortened) -> Base:
+        started = time.perf_counter()
+        options, feeds = self.bench.recipe.prune, self._feeds()
+        with self.bench.progress.stage("find groups"):
+            grouping = find_groups(short.model, feeds)
+        found = scores(
+            short.model, grouping, self.data, self._scoring(), progress=self.bench.progress
+        )
+        if not short.removed:
+            self._records.append(
+                _scored(grouping, options.method, len(self.data), time.perf_counter() - started)
+            )
+        return Base(short, grouping, Sizes(short.model, grouping, feeds), found)
+
+    def _select(self, base: Base, cost: Cost, target: float) -> Selection:
+        options = self.bench.recipe.prune
+        limits = Limits(least=options.least, multiple=self.multiple, leave=options.leave)
+        how = Selecting(
+            self._scoring(),
+            self._repair(base.short.aims),
+            limits,
+            seed=self.bench.recipe.seed,
+            known=base.scores,
+        )
+        if self._weighing is not None or not options.repair:
+            how = replace(how, weighings=(self._weighing or Weighing(),))
+        found = select(
+            self.graph,
+            base.grouping,
+            self.data,
+            cost,
+            target,
+            how,
+            self.bench.progress,
+            start=base.short.model,
+        )
+        self._weighing = found.weighing
+        return found
+
+    def _cut(self, base: Base, keep: Keep) -> ir.Model:
+        """Cut, and check that by the oracle."""
+        with self.bench.progress.stage("cut"):
+            check(base.short.model, base.grouping, keep, self._feeds())
+            return cut(base.short.model, base.grouping, keep)
+
+    def _repaired(
+        self, base: Base, smaller: ir.Model, keep: Keep, data: CalibrationSet
+    ) -> tuple[ir.Model, StageRecord]:
+        return repair(
+            self.graph,
+            smaller,
+            base.grouping,
+            keep,
+            data,
+            self._repair(base.short.aims),
+            self.bench.progress,
+        )
+
+    @property
+    def _batch(self) -> int:
+        return self.bench.prepared.fixed_batch or max(1, min(16, len(self.data) // 4))
+
+    def _scoring(self) -> Scoring:
+        options, seed = self.bench.recipe.prune, self.bench.recipe.seed
+        return Scoring(options.method, batch=self._batch, least=options.least, seed=seed)
+
+    def _repair(self, aims: Mapping[str, str]) -> Repair:
+        return Repair(batch=self._batch, aims=aims)
+
+    def _feeds(self) -> dict[str, Array]:
         batch = self.bench.prepared.fixed_batch or CHECKED
         return self.bench.prepared.feeds(batch, self.bench.recipe.seed)
 
@@ -136,24 +263,33 @@ def _kept(keep: Keep) -> dict[str, tuple[int, ...]]:
     return {name: tuple(np.flatnonzero(mask).tolist()) for name, mask in keep.items()}
 
 
-def _removed(grouping: Grouping, keep: Keep) -> dict[str, int]:
-    gone = sum(int((~mask).sum()) for mask in keep.values())
-    return {"groups cut": len(keep), "units removed": gone, "groups": len(grouping.groups)}
+def _scored(grouping: Grouping, method: str, samples: int, seconds: float) -> StageRecord:
+    return StageRecord(
+        name="score channels",
+        seconds=seconds,
+        parameters={"method": method, "samples": samples},
+        changed={"groups": len(grouping.groups)},
+        decisions=tuple(
+            Decision(subject=kind, verdict="frozen", reason="there is no rule for the operator")
+            for kind in grouping.unknown
+        ),
+    )
 
 
-def _decisions(grouping: Grouping, allocation: Allocation) -> list[Decision]:
-    found = []
-    for group in grouping.groups:
-        mask = allocation.keep.get(group.name)
-        if mask is None:
-            continue
-        damage = allocation.damage[group.name]
-        found.append(
+def _chosen(errors: dict[int, float], best: Base, seconds: float) -> StageRecord:
+    return StageRecord(
+        name="choose blocks",
+        seconds=seconds,
+        changed={"blocks removed": best.blocks},
+        decisions=tuple(
             Decision(
-                subject=group.name,
-                verdict=f"{int(mask.sum())} of {group.units} stay",
-                reason=f"predicted damage {damage:.3g} of the variance of what it feeds, "
-                "before repair",
+                subject=f"{count} blocks",
+                verdict="chosen" if count == best.blocks else "not chosen",
+                reason=f"with channels to the target and repaired, the outputs differ by "
+                f"{error:.3g} of their variance on samples held out"
+                if np.isfinite(error)
+                else "the target is not reached",
             )
-        )
-    return found
+            for count, error in errors.items()
+        ),
+    )

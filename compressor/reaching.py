@@ -20,8 +20,8 @@ from compressor.evaluation.results import LatencyResult, QualityResult
 from compressor.goal import Goal
 from compressor.judging import Judging
 from compressor.kernel_times import KernelTimes
-from compressor.pruner import Pruned, Pruner
-from compressor.pruning.costs import Cost
+from compressor.pruner import CostOf, Pruned, Pruner
+from compressor.pruning.costs import Macs, Parameters
 from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
 from compressor.records import Decision, StageRecord
 from compressor.report.format import loss_words, percent, ratio
@@ -121,8 +121,8 @@ class _Reaching:
         pruner = Pruner(self.bench, self.start.baseline, self.data, self._multiple(whole))
         self._pruner, self._whole = pruner, whole
         self._race = self._raced(whole.shipped)
-        self._cost = self._costs(pruner)
-        self._full = self._cost({})
+        self._cost_of = self._costs(pruner)
+        self._full = self._cost_of(pruner.whole.sizes)({})
         target = self._first()
         if target >= self._full:
             return self._without_pruning(f"{self.goal.flag} is reached without pruning")
@@ -144,18 +144,19 @@ class _Reaching:
         with self.bench.progress.stage("compare speed"):
             return self.bench.race(self.start.baseline, shipped, seconds=seconds)
 
-    def _costs(self, pruner: Pruner) -> Cost:
+    def _costs(self, pruner: Pruner) -> CostOf:
         if not self.goal.timed:
-            return pruner.cost("macs" if self.goal.kind == "macs" else "params")
+            return Macs if self.goal.kind == "macs" else Parameters
         integer = self._whole.plan.ship == "int8"
-        return KernelTimes(
+        times = KernelTimes(
             self.bench,
             self.start.baseline,
-            pruner.grouping,
-            pruner.sizes,
+            pruner.whole.grouping,
+            pruner.whole.sizes,
             self._quickly_quantized if integer else _as_it_is,
             multiple=pruner.multiple,
         )
+        return times.cost
 
     def _quickly_quantized(self, model: ir.Model) -> ir.Model:
         """INT8 of which only the speed counts."""
@@ -216,14 +217,14 @@ class _Reaching:
         return best
 
     def _attempt(self, target: float) -> Attempt:
-        pruned = self._pruner.to(self._cost, target)
+        pruned = self._pruner.to(self._cost_of, target)
         plan = self.start.plan.model_copy(update={"prune": pruned.plan})
         start = replace(self.start, shipped=pruned.model, pruned=pruned.model, plan=plan)
         decided = with_precision(self.bench, start, self.data)
         decided = replace(decided, records=self._records(decided, pruned))
-        share = 1 - pruned.allocation.cost / self._full
+        share = 1 - pruned.cost / self._full
         race = self._raced(decided.shipped)
-        reached = 1.0 if pruned.allocation.reached else 0.0
+        reached = 1.0 if pruned.reached else 0.0
         if self.goal.kind not in ("macs", "params"):
             reached = self._amount(decided, race)
         attempt = self._judged(Attempt(share, decided, race, reached))
@@ -234,7 +235,6 @@ class _Reaching:
         first = len(self.start.records)
         return (
             *decided.records[:first],
-            self._pruner.record,
             *pruned.records,
             *decided.records[first:],
         )

@@ -8,6 +8,7 @@ from compressor.graph.fingerprint import fingerprint
 from compressor.graph.tensors import Arrays
 from compressor.plan import GraphPlan, PrunePlan
 from compressor.pruning import cut, find_groups
+from compressor.pruning.blocks import Shortened, find_blocks, without
 from compressor.pruning.patching import patched
 from compressor.quantization.bias import restored
 from compressor.quantization.static import quantize_static
@@ -75,7 +76,13 @@ def pruned_graph(baseline: ir.Model, plan: PrunePlan, feeds: Arrays) -> ir.Model
     Raises:
         PruningError: The plan names groups, blocks or layers that the graph does not have.
     """
-    grouping = find_groups(baseline, feeds)
+    short = Shortened(baseline)
+    for name in plan.blocks:
+        block = next((b for b in find_blocks(short.model, feeds) if b.add == name), None)
+        if block is None:
+            raise PruningError(f"the plan removes the block {name!r}, which the graph lacks")
+        short = without(short, block)
+    grouping = find_groups(short.model, feeds)
     keep = {}
     for name, kept in plan.kept.items():
         units = next((g.units for g in grouping.groups if g.name == name), 0)
@@ -85,4 +92,4 @@ def pruned_graph(baseline: ir.Model, plan: PrunePlan, feeds: Arrays) -> ir.Model
                 hint="Replay a plan with the model and the version that it was made with.",
             )
         keep[name] = np.isin(np.arange(units), kept)
-    return patched(cut(baseline, grouping, keep), plan.weights)
+    return patched(cut(short.model, grouping, keep), plan.weights)

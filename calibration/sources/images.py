@@ -47,7 +47,9 @@ class ImageFolderSource:
         self._size = preprocess.size
         self._crop = preprocess.crop
         if preprocess.crop != 1 and preprocess.size is None:
-            raise DataError(f"{where}: a crop needs the size to crop to", hint="add --image-size HxW")
+            raise DataError(
+                f"{where}: a crop needs the size to crop to", hint="add --image-size HxW"
+            )
         self._paths, labels = _find_images(folder, where)
         self.labels: Array | None = None if labels is None else np.array(labels, np.int64)
         if preprocess.channels not in (1, 3):

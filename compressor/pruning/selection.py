@@ -70,6 +70,7 @@ class Selecting:
         limits: What must stay.
         weighings: What is tried; a single one is taken as it is.
         seed: Divides the samples into those that repair and those that judge.
+        known: The scores, where they were found before.
     """
 
     scoring: Scoring = field(default_factory=Scoring)
@@ -77,6 +78,7 @@ class Selecting:
     limits: Limits = field(default_factory=Limits)
     weighings: tuple[Weighing, ...] = WEIGHINGS
     seed: int = 0
+    known: Scores | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,9 @@ def select(
     how = how or Selecting()
     started = time.perf_counter()
     pruned = model if start is None else start
-    found = scores(pruned, grouping, data, how.scoring, progress)
+    found = (
+        scores(pruned, grouping, data, how.scoring, progress) if how.known is None else how.known
+    )
     tried = _candidates(pruned, grouping, found, cost, target, how)
     errors: dict[Weighing, float] = {}
     if len(tried) > 1:

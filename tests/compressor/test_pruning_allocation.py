@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from compressor.graph.cost import macs
 from compressor.pruning import cut, find_groups
 from compressor.pruning.allocation import Limits, allocate
-from compressor.pruning.costs import Macs
+from compressor.pruning.costs import Macs, Sizes
 
 MODEL = residual()
 FEEDS = {"x": np.zeros((2, 32, 8, 8), np.float32)}
 GROUPING = find_groups(MODEL, FEEDS)
-COST = Macs(MODEL, GROUPING)
+COST = Macs(Sizes(MODEL, GROUPING))
 
 
 def random_scores(seed: int) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from calibration.dataset import open_dataset
 from compressor.pruning import cut, find_groups
 from compressor.pruning.allocation import Limits
 from compressor.pruning.blocks import output_error
-from compressor.pruning.costs import Macs
+from compressor.pruning.costs import Macs, Sizes
 from compressor.pruning.reconstruction import repair
 from compressor.pruning.selection import Selecting, Weighing, select, weighed
 
@@ -17,7 +17,7 @@ X = np.random.default_rng(0).standard_normal((32, 32, 8, 8)).astype(np.float32)
 DATA = open_dataset({"x": X})
 MODEL = residual()
 GROUPING = find_groups(MODEL, {"x": X[:2]})
-COST = Macs(MODEL, GROUPING)
+COST = Macs(Sizes(MODEL, GROUPING))
 HOW = Selecting(weighings=(Weighing(), Weighing(power=0.2), Weighing(streams=2.0)))
 
 
