@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from compressor.errors import PruningError
 from compressor.graph.session import open_session
+from compressor.graph.shapes import infer_shapes
 from compressor.graph.tensors import Arrays
 from compressor.pruning.canonical import canonical
 from compressor.pruning.cutting import Mask
@@ -107,7 +108,8 @@ def _first(
     reference: ir.Model, smaller: ir.Model, kept: Mapping[tuple[str, int], Mask], feeds: Arrays
 ) -> str:
     """The first node whose output differs at the kept positions."""
-    there = {value.name for node in smaller.graph for value in node.outputs}
+    infer_shapes(reference)  # an output needs a type
+    there = {value.name for node in smaller.graph for value in node.outputs if value.type}
     nodes = [
         (node, value.name)
         for node in reference.graph
