@@ -65,12 +65,14 @@ def test_channels_pass(middle, width):
         ("d, i = TopK<axis=1>(c, k)", "computed indices"),
         ("d = Pad<mode=\"reflect\">(c, channels)", "padded"),
         ("d = Slice(c, zero, all, channel, two)", "steps over"),
+        ("e = Reshape(c, across)  d = Reshape(e, back)", "cut across"),
     ],
 )  # fmt: skip
 def test_what_statistics_and_positions_depend_on_stays(middle, reason):
     declared = """<float[1] one = {1}, int64 axis = {1}, int64[1] channel = {1}, int64[1] k = {6},
         int64[8] channels = {0, 1, 0, 0, 0, 1, 0, 0}, int64[1] zero = {0}, int64[1] all = {6},
-        int64[1] two = {2}>"""
+        int64[1] two = {2}, int64[4] across = {-1, 4, 4, 6},
+        int64[4] back = {-1, 6, 4, 4}>"""
     width = {"padded": 8, "steps over": 3}.get(reason, 6)
     grouping, units = found(middle, width=width, declared=declared)
     assert not units

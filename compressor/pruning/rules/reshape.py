@@ -133,7 +133,9 @@ def _merged(walk: Walk, parts: Dimensions) -> Ints:
     total = prod(map(len, parts))
     free = [i for i, labels in enumerate(parts) if (labels >= 0).any()]
     if not free:
-        return np.full(total, parts[0][0])
+        frozen = np.full(total, parts[0][0])
+        walk.remember(frozen, parts)
+        return frozen
     p = free[walk.choose(len(free))] if len(free) > 1 else free[0]
     for i, labels in enumerate(parts):
         if i != p:
