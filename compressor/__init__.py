@@ -20,11 +20,12 @@ if TYPE_CHECKING:
         DataError,
         GraphError,
         OutputError,
+        PruningError,
         RecipeError,
         TargetError,
         UsageError,
     )
-    from compressor.inspection import compare, profile
+    from compressor.inspection import compare, inspect, profile
     from compressor.pipeline import compress
     from compressor.plan import Plan
     from compressor.recipe import Recipe
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "compress": "compressor.pipeline",
     "profile": "compressor.inspection",
+    "inspect": "compressor.inspection",
     "compare": "compressor.inspection",
     "Recipe": "compressor.recipe",
     "Plan": "compressor.plan",
@@ -49,6 +51,7 @@ _HOMES = {
             "DataError",
             "GraphError",
             "OutputError",
+            "PruningError",
             "RecipeError",
             "TargetError",
             "UsageError",
@@ -66,6 +69,7 @@ __all__ = [
     "GraphError",
     "OutputError",
     "Plan",
+    "PruningError",
     "Recipe",
     "RecipeError",
     "Report",
@@ -73,6 +77,7 @@ __all__ = [
     "UsageError",
     "compare",
     "compress",
+    "inspect",
     "load_report",
     "profile",
     "render_report",
