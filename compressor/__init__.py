@@ -19,12 +19,14 @@ if TYPE_CHECKING:
         CompressorError,
         DataError,
         GraphError,
+        LintError,
         OutputError,
         RecipeError,
         TargetError,
         UsageError,
     )
     from compressor.inspection import compare, profile
+    from compressor.linting import lint
     from compressor.pipeline import compress
     from compressor.plan import Plan
     from compressor.recipe import Recipe
@@ -34,6 +36,7 @@ _HOMES = {
     "compress": "compressor.pipeline",
     "profile": "compressor.inspection",
     "compare": "compressor.inspection",
+    "lint": "compressor.linting",
     "Recipe": "compressor.recipe",
     "Plan": "compressor.plan",
     "Report": "compressor.report.schema",
@@ -45,6 +48,7 @@ _HOMES = {
             "CompressorError",
             "DataError",
             "GraphError",
+            "LintError",
             "OutputError",
             "RecipeError",
             "TargetError",
@@ -61,6 +65,7 @@ __all__ = [
     "CompressorError",
     "DataError",
     "GraphError",
+    "LintError",
     "OutputError",
     "Plan",
     "Recipe",
@@ -70,6 +75,7 @@ __all__ = [
     "UsageError",
     "compare",
     "compress",
+    "lint",
     "profile",
 ]
 
