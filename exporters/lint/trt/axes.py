@@ -58,7 +58,8 @@ def weight_axis(model: ir.Model) -> Iterator[Finding]:
         while value is not None and (made_by := value.producer()) is not None and rank:
             if made_by.op_type in (QUANTIZE, DEQUANTIZE):
                 given = made_by.attributes.get_int("axis", 1)
-                if _is_per_channel(made_by) and given % rank != axis:
+                exists = -rank <= given < rank  # else `scale_shape` tells
+                if _is_per_channel(made_by) and exists and given % rank != axis:
                     yield WEIGHT_AXIS.at(
                         made_by,
                         f"its scales run along axis {given} of the weight of {node.op_type} "

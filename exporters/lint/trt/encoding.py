@@ -84,7 +84,9 @@ def unsigned(model: ir.Model) -> Iterator[Finding]:
                 node, "without a zero point ONNX means uint8, which TensorRT silently reads as int8"
             )
         else:
-            yield UNSIGNED.at(node, "TensorRT reads its uint8 as int8: wrong numbers, no error")
+            yield UNSIGNED.at(
+                node, "TensorRT reads its uint8 as int8: wrong numbers and at most a warning"
+            )
 
 
 def int32_bias(model: ir.Model) -> Iterator[Finding]:

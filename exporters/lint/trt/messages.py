@@ -14,7 +14,7 @@ from exporters.lint.trt.encoding import (
 )
 from exporters.lint.trt.interface import NAMES
 from exporters.lint.trt.operators import MISSING, UNSUPPORTED
-from exporters.lint.trt.types import ELEMENT_TYPE, MIXED_TYPES
+from exporters.lint.trt.types import ELEMENT_TYPE, MIXED_TYPES, OPSET
 
 PARSER = Rule("parser", "error", "Change or replace this node; the message is TensorRT's own.")
 WARNED = Rule("parser-warning", "note", "See whether it matters; the message is TensorRT's own.")
@@ -37,12 +37,15 @@ ERRORS = (
     (r"must (be of|have) (the )?same (input )?type", MIXED_TYPES),
     (r"Failed to convert ONNX date type", ELEMENT_TYPE),
     (r"convertOnnxWeights", ELEMENT_TYPE),
+    (r"[Oo]pset", OPSET),
     (r"[Pp]lugin", UNSUPPORTED),
 )
 """What a message of an error contains → the rule it is about."""
 
 WARNINGS = (
     (r"UINT8 zero_point", UNSIGNED),
+    (r"zero_point with type int32", INT32_BIAS),
+    (r"first input has type \w+ but second input has type", MIXED_TYPES),
     (r"A node named .* already exists", NAMES),
 )
 

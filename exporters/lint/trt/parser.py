@@ -6,9 +6,7 @@ stands for all that follow; only operators that it lacks are told all at once.
 """
 
 import json
-import os
 import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,6 +14,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from compressor.children import run_python
 from exporters.lint.base import Finding, ParserRun
 from exporters.lint.trt.child import PACKAGE
 from exporters.lint.trt.messages import CRASH, finding_of_error, finding_of_warning
@@ -44,20 +43,8 @@ def parse(model: Path, labels: list[str], *, time_limit: float) -> Said:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
         answer = Path(folder) / "answer.json"
-        # -P: neither the working directory nor this one may shadow what the parser imports.
-        command = [sys.executable, "-P", str(CHILD), str(model.resolve()), str(answer)]
-        try:
-            done = subprocess.run(
-                command,
-                env=_environment(),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=time_limit,
-                check=False,
-            )
-            failure = None if done.returncode == 0 else _failure(done)
-        except subprocess.TimeoutExpired:
-            failure = f"had not finished after {time_limit:g} s"
+        arguments = [str(CHILD), str(model.resolve()), str(answer)]
+        failure = run_python(arguments, timeout=time_limit)
         said = json.loads(answer.read_text("utf-8")) if answer.is_file() else {}
     seconds = time.monotonic() - began
     run = ParserRun(package=PACKAGE, version=version, seconds=round(seconds, 3))
@@ -90,17 +77,3 @@ def _absence() -> str:
     if sys.platform == "linux" and platform.machine() == "x86_64":
         return f"{PACKAGE} is not installed: pip install 'compressor[trt-rtx]'"
     return f"{PACKAGE} is not installed; the extra trt-rtx is for Linux on x86-64"
-
-
-def _environment() -> dict[str, str]:
-    """The child finds every module where this process finds it, in the same order."""
-    places = [entry or str(Path.cwd()) for entry in sys.path]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
-
-
-def _failure(done: "subprocess.CompletedProcess[bytes]") -> str:
-    if done.returncode < 0:
-        return f"was ended by signal {-done.returncode}"
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
-    said = lines[-1] if lines else "it said nothing"
-    return f"failed with code {done.returncode} ({said[:300]})"
