@@ -90,8 +90,12 @@ def _standard() -> ir.Model:
     return _operator("y = Gelu(x)")
 
 
-def _int16(opset: int = 21) -> ir.Model:
-    return graph(rows(qdq("x", "y")), opset=opset, z=np.array(0, np.int16))
+def _requested(dtype: str) -> str:
+    """Q/DQ of a type that is an attribute, as opset 21 allows."""
+    return (
+        f"[q] i = QuantizeLinear<output_dtype={dtype}>(x, s)\n"
+        "[d] f = DequantizeLinear(i, s)\ny = Neg(f)"
+    )
 
 
 ENCODING = (
@@ -109,6 +113,22 @@ ENCODING = (
         "rejects", variant="weight",
     ),
     Case(
+        "uint8",
+        "q",
+        lambda: graph(rows(_requested("2")), opset=21),
+        lambda: graph(rows(_requested("3")), opset=21),
+        "rejects",
+        variant="attribute",
+    ),
+    Case(
+        "uint8",
+        "d",
+        lambda: graph("g (uint8[4] x) => (float[4] y) { [d] y = DequantizeLinear(x, s) }"),
+        lambda: graph("g (int8[4] x) => (float[4] y) { [d] y = DequantizeLinear(x, s) }"),
+        "rejects",
+        variant="stored",
+    ),
+    Case(
         "int32-bias", "bias",
         lambda: _bias("[bias] bias = DequantizeLinear<axis=0>(bq, ws)", **BIAS),
         lambda: _bias("[bias] bias = Identity(b)"), "rejects",
@@ -117,6 +137,11 @@ ENCODING = (
         "integer-type", "q",
         lambda: graph(rows(qdq("x", "y")), opset=21, z=np.array(0, ml_dtypes.int4)),
         lambda: graph(rows(qdq("x", "y")), opset=21),
+    ),
+    Case(
+        "integer-type", "q",
+        lambda: graph(rows(_requested("19")), opset=24),
+        lambda: graph(rows(_requested("3")), opset=24), "rejects", variant="float8e5m2",
     ),
     Case("scale", "convw", lambda: _conv(ws=_bad_channel(0.0)), _conv, "rejects", "zero"),
     Case("scale", "convw", lambda: _conv(ws=_bad_channel(-0.1)), _conv, "rejects", "negative"),

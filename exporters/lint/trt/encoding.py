@@ -72,13 +72,14 @@ def unsigned(model: ir.Model) -> Iterator[Finding]:
     """uint8 activations are read as int8: everything above 127 becomes negative.
 
     The parser says so in a warning, or for a QuantizeLinear without a zero point (where uint8 is
-    ONNX's default) not at all. uint8 weights are rejected.
+    ONNX's default) not at all. Integers that no QuantizeLinear writes, as of weights, are rejected,
+    and so is an attribute that asks for uint8.
     """
     for node in nodes(model, QUANTIZE, DEQUANTIZE):
         if _integer_type(node) != ir.DataType.UINT8:
             continue
-        if node.op_type == DEQUANTIZE and known(operand(node, 0)) is not None:
-            yield UNSIGNED.at(node, "its uint8 weight is rejected")
+        if "output_dtype" in node.attributes or not _is_activation(node):
+            yield UNSIGNED.at(node, "TensorRT rejects its uint8")
         elif operand(node, 2) is None:
             yield UNSIGNED.at(
                 node, "without a zero point ONNX means uint8, which TensorRT silently reads as int8"
@@ -164,6 +165,18 @@ def _integer_type(node: ir.Node) -> ir.DataType | None:
     if zero is not None:
         return element_type(zero)
     return ir.DataType(node.attributes.get_int("output_dtype", 0) or ir.DataType.UINT8)
+
+
+def _is_activation(node: ir.Node) -> bool:
+    """Whether a node writes integers from floats, or reads what such a node wrote."""
+    if node.op_type == QUANTIZE:
+        return True
+    value = operand(node, 0)
+    while value is not None and (made_by := value.producer()) is not None:
+        if made_by.op_type == QUANTIZE:
+            return True
+        value = operand(made_by, 0)
+    return False
 
 
 def _count(sizes: tuple[int | None, ...]) -> int:

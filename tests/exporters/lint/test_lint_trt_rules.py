@@ -2,6 +2,7 @@
 
 from importlib import util
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
@@ -49,6 +50,31 @@ def test_rules_leave_the_model_as_it_was():
     before = ir.to_proto(model).SerializeToString()
     findings(model)
     assert ir.to_proto(model).SerializeToString() == before
+
+
+def test_initializer_that_a_caller_may_override_is_a_constant_all_the_same():
+    model = graph(images(conv("x", "y")), z=np.array(5, np.int8))
+    model.graph.inputs.append(model.graph.initializers["z"])
+    assert {finding.rule for finding in findings(model)} == {"zero-point"}
+
+
+def test_bodies_of_control_flow_are_linted():
+    text = """g (bool c, float[4,4] x) => (float y) {
+        [if] y = If (c) <
+            then_branch = t () => (float a) { [inside] a = Det(x) },
+            else_branch = e () => (float b) { b = ReduceMax<keepdims=0>(x) }
+        >
+    }"""
+    assert [(f.rule, f.node) for f in findings(graph(text))] == [("unsupported-operator", "inside")]
+
+
+def test_every_residual_add_of_a_network_is_found_once():
+    body = conv("x", "a0", "c0")
+    for i in range(3):
+        body += conv(f"a{i}", f"b{i}", f"left{i}") + f"[add{i}] s{i} = Add(b{i}, a{i})\n"
+        body += f"a{i + 1} = Relu(s{i})\n"
+    found = findings(graph(images(body + "y = Neg(a3)")))
+    assert [(f.rule, f.node) for f in found] == [("residual-add", f"add{i}") for i in range(3)]
 
 
 @needs_parser
