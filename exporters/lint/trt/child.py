@@ -16,6 +16,7 @@ PACKAGE = "tensorrt_rtx"
 
 def main(model: str, answer: str) -> None:
     """Write {"accepted", "errors", "warnings"}, or {"unavailable": why} to `answer`."""
+    _leave_no_core()
     try:
         said = parse(model)
     except (ImportError, OSError, TypeError) as error:  # TypeError: no libraries for the bindings
@@ -62,6 +63,14 @@ def parse(model: str) -> dict[str, Any]:
         "warnings": list(dict.fromkeys(lines["warning"])),
         "log": lines["error"][-5:],
     }
+
+
+def _leave_no_core() -> None:
+    """A crash is expected here; its memory need not fill the disk."""
+    if sys.platform != "win32":
+        import resource  # noqa: PLC0415 - does not exist on Windows
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from exporters.lint.trt.graph import (
     known,
     nodes,
     operand,
+    readers,
     stored,
 )
 
@@ -72,8 +73,8 @@ def concat_scales(model: ir.Model) -> Iterator[Finding]:
         around = [_scale(made_by) for made_by in map(dequantizer, node.inputs) if made_by]
         if not around:
             continue
-        readers = [reader for reader in node.outputs[0].consumers() if reader.op_type == QUANTIZE]
-        scales = {scale for scale in (*around, *map(_scale, readers)) if scale is not None}
+        behind = [reader for reader in readers(node.outputs[0]) if reader.op_type == QUANTIZE]
+        scales = {scale for scale in (*around, *map(_scale, behind)) if scale is not None}
         if len(scales) > 1:
             least, most = min(scales), max(scales)
             yield CONCAT_SCALES.at(

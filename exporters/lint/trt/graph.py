@@ -90,6 +90,15 @@ def dequantizer(value: ir.Value | None) -> ir.Node | None:
     return None
 
 
+def readers(value: ir.Value) -> Iterator[ir.Node]:
+    """The nodes that read a value, through movers."""
+    for node in dict.fromkeys(value.consumers()):
+        if node.op_type in MOVERS:
+            yield from readers(node.outputs[0])
+        else:
+            yield node
+
+
 def is_integer(node: ir.Node) -> bool:
     """Whether a layer gets an integer kernel: both its operands are dequantized."""
     return node.op_type in LAYERS and all(dequantizer(operand(node, i)) for i in (0, 1))

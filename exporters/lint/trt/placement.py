@@ -20,6 +20,7 @@ from exporters.lint.trt.graph import (
     layers,
     nodes,
     operand,
+    readers,
     stored,
     weight_index,
 )
@@ -92,8 +93,7 @@ def lonely_pool(model: ir.Model) -> Iterator[Finding]:
         written = node.outputs[0]
         if dequantizer(operand(node, 0)) is None or not written.uses():
             continue
-        readers = written.consumers()
-        if not any(reader.op_type == QUANTIZE or is_integer(reader) for reader in readers):
+        if not any(r.op_type == QUANTIZE or is_integer(r) for r in readers(written)):
             yield LONELY_POOL.at(node, "it reads quantized values and nothing behind it does")
 
 

@@ -51,11 +51,11 @@ def unaligned_channels(model: ir.Model) -> Iterator[Finding]:
     Depthwise convolutions do not run there, and convolutions of few channels have a rule.
     """
     for node in layers(model):
-        counts = channels(node)
-        if counts is None or _is_depthwise(node) or min(counts) < LEAST_CHANNELS:
+        counts, wanted = channels(node), _alignment(node)
+        if counts is None or wanted is None or _is_depthwise(node):
             continue
-        wanted = _alignment(node)
-        if wanted is None or not any(count % wanted.multiple for count in counts):
+        has_few = node.op_type in CONVOLUTIONS and min(counts) < LEAST_CHANNELS
+        if has_few or not any(count % wanted.multiple for count in counts):
             continue
         yield UNALIGNED.at(
             node,

@@ -8,7 +8,7 @@ import onnx_ir as ir
 import pytest
 from lint_cases import AXES, ENCODING, OPERATORS, TYPES, Case
 from lint_placement_cases import FUSION, INTERFACE, PLACEMENT, SPEED
-from quantized import conv, graph, images
+from quantized import conv, graph, images, product, qdq
 
 from compressor.graph.files import save_model
 from exporters.lint.base import Finding, label
@@ -66,6 +66,15 @@ def test_bodies_of_control_flow_are_linted():
         >
     }"""
     assert [(f.rule, f.node) for f in findings(graph(text))] == [("unsupported-operator", "inside")]
+
+
+def test_network_placed_by_the_rules_has_nothing_to_tell():
+    body = conv("x", "a", "one") + "r = Relu(a)\n" + conv("r", "c", "two")
+    body += qdq("r", "short", "s") + "t = Add(c, short)\nu = Relu(t)\n" + qdq("u", "v", "v")
+    body += "p = GlobalAveragePool(v)\nf = Flatten(p)\n"
+    body += product("f", "y", operator="Gemm<transB=1>", axis=0)
+    text = f"g (float[64,32,8,8] x) => (float[64,32] y) {{ {body} }}"
+    assert findings(graph(text)) == []
 
 
 def test_every_residual_add_of_a_network_is_found_once():
