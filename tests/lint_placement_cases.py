@@ -87,6 +87,10 @@ PLACEMENT = (
     Case(
         "keep-float", "ln", lambda: _norm(qdq("x", "d"), "d"), lambda: _norm("", "x"),
     ),
+    Case(
+        "one-sided", "mm", lambda: graph(rows(qdq("x", "d") + "[mm] y = MatMul(d, mf)")),
+        lambda: graph(rows("[w] d = DequantizeLinear<axis=1>(mq, ws, wz)\n[mm] y = MatMul(x, d)")),
+    ),
     Case("keep-float", "mask", lambda: _masked("d"), lambda: _masked("x"), variant="mask"),
     Case("lonely-pool", "pool", lambda: _pool_alone("d"), lambda: _pool_alone("x")),
     Case(

@@ -27,7 +27,7 @@ ZERO_POINT = Rule(
 )
 UNSIGNED = Rule("uint8", "error", "Quantize to int8: give QuantizeLinear an int8 zero point of 0.")
 INT32_BIAS = Rule(
-    "int32-bias", "error", "Keep the bias in float: TensorRT adds it in int32 itself."
+    "int32-bias", "error", "Keep the bias in float: leave it out of the quantization."
 )
 INTEGER_TYPE = Rule(
     "integer-type", "error", "Quantize to int8; TensorRT also knows float8e4m3fn, and int4 weights."

@@ -29,6 +29,7 @@ from exporters.lint.trt.speed import LEAST_CHANNELS, is_matrix_vector
 FLOAT_ISLAND = Rule(
     "float-island", "warning", "Put Q/DQ on its input and on its weight, or on none around it."
 )
+ONE_SIDED = Rule("one-sided", "warning", "Quantize its weight too, or take the Q/DQ off its input.")
 KEEP_FLOAT = Rule(
     "keep-float", "warning", "Let it read the float value in front of the Q/DQ; TensorRT fuses it."
 )
@@ -67,6 +68,22 @@ def float_island(model: ir.Model) -> Iterator[Finding]:
             fix="Put Q/DQ on its input." if node.op_type in AVERAGES else None,
             severity="note" if node.op_type in AVERAGES else None,
         )
+
+
+def one_sided(model: ir.Model) -> Iterator[Finding]:
+    """A layer with a rounded input and a float weight has lost accuracy for a float kernel.
+
+    The other way round is weight-only quantization, which saves memory.
+    """
+    for node in layers(model):
+        index = weight_index(node)
+        if index is None or dequantizer(operand(node, index)) is not None:
+            continue
+        made_by = dequantizer(operand(node, 1 - index))
+        if made_by is not None:
+            yield ONE_SIDED.at(
+                node, "its input is quantized and its weight is not: it runs in float"
+            )
 
 
 def keep_float(model: ir.Model) -> Iterator[Finding]:

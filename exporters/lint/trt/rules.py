@@ -31,6 +31,7 @@ RULES: tuple[Callable[[ir.Model], Iterator[Finding]], ...] = (
     axes.weight_axis,
     operators.foreign,
     placement.float_island,
+    placement.one_sided,
     fusion.residual_add,
     fusion.concat_scales,
     fusion.batch_norm,
