@@ -30,7 +30,7 @@ ERRORS = (
     (r"[Ss]cale coefficients must all be positive", SCALE),
     (r"scale and zero point must have the same volume", SCALE_SHAPE),
     (r"number of scales is not equal", SCALE_SHAPE),
-    (r"Axis must be in the range", SCALE_SHAPE),
+    (r"Axis must be in the range|quantization axis must index", SCALE_SHAPE),
     (r"input has type Int32 but must have type FP8", INT32_BIAS),
     (r"unsupported input type of UINT8", UNSIGNED),
     (r"quantization type is UINT8", UNSIGNED),
