@@ -8,7 +8,6 @@ import onnx_ir as ir
 
 from compressor.errors import LintError
 from compressor.graph.files import load_model, save_model
-from compressor.report.format import plural
 from exporters.lint.base import LintReport, find_linter
 
 PARSER_SECONDS = 300.0
@@ -50,12 +49,6 @@ def lint(
     return report.model_copy(update={"model": loaded.graph.name or "model in memory"})
 
 
-def verdict(report: LintReport) -> str:
-    """How many findings of each kind, in words."""
-    counts = [plural(report.count(s), s) for s in ("error", "warning", "note") if report.count(s)]
-    return f"{report.model}: {', '.join(counts) or 'nothing found'}"
-
-
 def require_clean(report: LintReport, *, strict: bool = False) -> None:
     """Nothing where a report has no errors.
 
@@ -67,4 +60,4 @@ def require_clean(report: LintReport, *, strict: bool = False) -> None:
         LintError: It has some.
     """
     if report.count("error") or (strict and report.count("warning")):
-        raise LintError(verdict(report), hint="Each finding says what to do.")
+        raise LintError(f"{report.model}: {report.counts}", hint="Each finding says what to do.")

@@ -47,7 +47,7 @@ def _rule(
     count = f" · {len(group)} times" if len(group) > 1 else ""
     head = Text(speak(severity), style=_STYLES[severity])
     head.append(
-        speak(f" {rule}{count}{' · so says the parser' if confirmed else ''}"), style="bold"
+        speak(f" {rule}{count}{' · the parser says so' if confirmed else ''}"), style="bold"
     )
     yield head
     for finding in group[:MOST_NODES]:
@@ -68,10 +68,8 @@ def _indented(text: str, style: str = "") -> Padding:
 
 
 def _headline(report: LintReport) -> str:
-    kinds: tuple[Severity, ...] = ("error", "warning", "note")
-    counts = [fmt.plural(report.count(kind), kind) for kind in kinds if report.count(kind)]
-    found = ", ".join(counts) or "nothing to tell"
-    return f"{report.model} for {report.target}: {found} in {fmt.plural(report.nodes, 'node')}"
+    nodes = fmt.plural(report.nodes, "node")
+    return f"{report.model} for {report.target}: {report.counts} in {nodes}"
 
 
 def _parser(run: ParserRun) -> str:

@@ -22,6 +22,9 @@ Severity = Literal["error", "warning", "note"]
 """error: the runtime rejects the graph or computes other numbers, or the graph is not valid ONNX.
 warning: it runs, slower or less exactly than it could. note: what one should know."""
 
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+"""The worst first."""
+
 FoundBy = Literal["rules", "parser"]
 
 
@@ -78,6 +81,13 @@ class LintReport(Record):
     def count(self, severity: Severity) -> int:
         """How many findings are of this severity."""
         return sum(finding.severity == severity for finding in self.findings)
+
+    @property
+    def counts(self) -> str:
+        """How many findings of each severity, in words."""
+        numbers = [(self.count(severity), severity) for severity in SEVERITIES]
+        told = [f"{n:,} {severity}{'' if n == 1 else 's'}" for n, severity in numbers if n]
+        return ", ".join(told) or "nothing to tell"
 
 
 @dataclass(frozen=True)

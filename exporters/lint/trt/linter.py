@@ -4,13 +4,11 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from exporters.lint.base import Linter, LintReport, Severity, label
+from exporters.lint.base import SEVERITIES, Linter, LintReport, label
 from exporters.lint.trt.graph import prepared
 from exporters.lint.trt.messages import merged
 from exporters.lint.trt.parser import parse
 from exporters.lint.trt.rules import RULES
-
-ORDER: tuple[Severity, ...] = ("error", "warning", "note")
 
 
 class TrtLinter(Linter):
@@ -29,7 +27,7 @@ class TrtLinter(Linter):
             model=str(path),
             target=self.name,
             nodes=sum(1 for _ in ready.graph.all_nodes()),
-            findings=tuple(sorted(found, key=lambda finding: ORDER.index(finding.severity))),
+            findings=tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))),
             parser=said.run,
         )
 
