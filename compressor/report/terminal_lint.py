@@ -53,7 +53,7 @@ def _rule(
     for finding in group[:MOST_NODES]:
         yield _indented(speak(one_line(_sentence(finding))))
     if len(group) > MOST_NODES:
-        yield _indented(speak(f"and {str(len(group) - MOST_NODES) + ' more'}"), "dim")
+        yield _indented(speak(f"and {len(group) - MOST_NODES} more"), "dim")
     yield _indented(speak(f"→ {one_line(fix)}"), "cyan")
 
 
