@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         CompressorError,
         DataError,
         GraphError,
+        LintError,
         OutputError,
         PruningError,
         RecipeError,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from compressor.inspection import compare, inspect, profile
+    from compressor.linting import lint
     from compressor.pipeline import compress
     from compressor.plan import Plan
     from compressor.recipe import Recipe
@@ -37,6 +39,7 @@ _HOMES = {
     "profile": "compressor.inspection",
     "inspect": "compressor.inspection",
     "compare": "compressor.inspection",
+    "lint": "compressor.linting",
     "Recipe": "compressor.recipe",
     "Plan": "compressor.plan",
     "load_report": "compressor.rendering",
@@ -50,6 +53,7 @@ _HOMES = {
             "CompressorError",
             "DataError",
             "GraphError",
+            "LintError",
             "OutputError",
             "PruningError",
             "RecipeError",
@@ -67,6 +71,7 @@ __all__ = [
     "CompressorError",
     "DataError",
     "GraphError",
+    "LintError",
     "OutputError",
     "Plan",
     "PruningError",
@@ -78,6 +83,7 @@ __all__ = [
     "compare",
     "compress",
     "inspect",
+    "lint",
     "load_report",
     "profile",
     "render_report",
