@@ -3,6 +3,7 @@
 PYTHON ?= python3
 # The torch that `make lock` locks; everything else is the newest that pyproject.toml allows.
 TORCH := 2.13.0
+TENSORRT := sys_platform == "linux" and platform_machine == "x86_64"
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -69,12 +70,14 @@ $(READY): requirements.lock pyproject.toml
 
 # Freezes a clean environment. Local versions (+cpu) are cut off and the packages that only torch's
 # CUDA build needs are left out, as torch pins those itself: so both builds satisfy the lock.
+# TensorRT-RTX is wanted on one platform only, where `make lock` therefore has to run.
 lock: ## Lock the newest versions that pyproject.toml allows into requirements.lock
 	$(PYTHON) -m venv --clear out/lock
-	out/lock/bin/python -m pip install --quiet "torch==$(TORCH)" setuptools ".[torch,dev]"
+	out/lock/bin/python -m pip install --quiet "torch==$(TORCH)" setuptools ".[torch,dev,trt-rtx]"
 	{ sed '/^#/!d' requirements.lock; \
 		out/lock/bin/python -m pip freeze --all --exclude pip --exclude compressor \
-		| sed 's/+[a-z0-9.]*$$//' | grep -viE '^(nvidia|cuda|triton)'; } > out/requirements.lock
+		| sed 's/+[a-z0-9.]*$$//' | grep -viE '^(nvidia|cuda|triton)' \
+		| sed '/^tensorrt_rtx/s/$$/; $(TENSORRT)/'; } > out/requirements.lock
 	mv out/requirements.lock requirements.lock
 	rm -rf out/lock
 

@@ -19,12 +19,15 @@ if TYPE_CHECKING:
         CompressorError,
         DataError,
         GraphError,
+        LintError,
         OutputError,
+        PruningError,
         RecipeError,
         TargetError,
         UsageError,
     )
-    from compressor.inspection import compare, profile
+    from compressor.inspection import compare, inspect, profile
+    from compressor.linting import lint
     from compressor.pipeline import compress
     from compressor.plan import Plan
     from compressor.recipe import Recipe
@@ -34,7 +37,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "compress": "compressor.pipeline",
     "profile": "compressor.inspection",
+    "inspect": "compressor.inspection",
     "compare": "compressor.inspection",
+    "lint": "compressor.linting",
     "Recipe": "compressor.recipe",
     "Plan": "compressor.plan",
     "load_report": "compressor.rendering",
@@ -48,7 +53,9 @@ _HOMES = {
             "CompressorError",
             "DataError",
             "GraphError",
+            "LintError",
             "OutputError",
+            "PruningError",
             "RecipeError",
             "TargetError",
             "UsageError",
@@ -64,8 +71,10 @@ __all__ = [
     "CompressorError",
     "DataError",
     "GraphError",
+    "LintError",
     "OutputError",
     "Plan",
+    "PruningError",
     "Recipe",
     "RecipeError",
     "Report",
@@ -73,6 +82,8 @@ __all__ = [
     "UsageError",
     "compare",
     "compress",
+    "inspect",
+    "lint",
     "load_report",
     "profile",
     "render_report",

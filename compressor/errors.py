@@ -10,7 +10,8 @@ CompressorError                1   a defect of ours, or an environment that brok
 ├── GraphError                 1   a graph broke an invariant
 ├── PruningError               1   a pruned graph is not the original without what was dropped
 ├── BudgetError                3   the quality budget was not met; the best so far is written
-└── TargetError                4   the target is not available on this machine
+├── TargetError                4   the target is not available on this machine
+└── LintError                  5   the linter found errors in a graph
 """
 
 from typing import ClassVar
@@ -79,3 +80,9 @@ class TargetError(CompressorError):
     """The target runtime is not available on this machine."""
 
     exit_code = 4
+
+
+class LintError(CompressorError):
+    """The linter found errors in a graph; its report tells them."""
+
+    exit_code = 5

@@ -7,7 +7,7 @@ decide. That is done for the first target; later ones keep the choice.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
@@ -24,15 +24,24 @@ from compressor.pruning.costs import Cost, Sizes
 from compressor.pruning.importance import Scores, Scoring, scores
 from compressor.pruning.patching import patch_of
 from compressor.pruning.reconstruction import Repair, repair
-from compressor.pruning.selection import HELD_OUT, Selecting, Selection, Weighing, select
+from compressor.pruning.selection import (
+    HELD_OUT,
+    WEIGHINGS,
+    Selecting,
+    Selection,
+    Weighing,
+    select,
+)
 from compressor.records import Decision, StageRecord
 
-SAMPLES = 512
+SAMPLES = 256
 """Calibration samples that score and repair, at most: more hardly help and cost in proportion."""
 CHECKED = 2
 """Samples on which a cut graph is compared with the masked original."""
-BLOCKS = 4
+BLOCKS = 2
 """Whole blocks that are tried to remove, at most."""
+JUDGED = 128
+"""Samples on which numbers of blocks are compared, at most."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +110,7 @@ class Pruner:
     multiple: int
     whole: Base = field(init=False)
     _chosen: Base | None = None
-    _weighing: Weighing | None = None
+    _weighings: tuple[Weighing, ...] = WEIGHINGS
     _records: list[StageRecord] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -118,7 +127,8 @@ class Pruner:
         if self._chosen is None:
             self._chosen = self._choose(cost_of, target)
         base = self._chosen
-        selection = self._select(base, cost_of(base.sizes), target)
+        selection = self._select(base, cost_of(base.sizes), target, self._weighings)
+        self._weighings = (selection.weighing,)
         keep = selection.allocation.keep
         if not keep and not base.blocks:
             raise PruningError(
@@ -149,15 +159,14 @@ class Pruner:
         """How many blocks go, by the outputs after repair on samples held out."""
         started = time.perf_counter()
         bases = self._bases(cost_of, target)
-        held, used = self.data.split(HELD_OUT, self.bench.recipe.seed)
+        held, used = self.data.take(JUDGED).split(HELD_OUT, self.bench.recipe.seed)
         errors: dict[int, float] = {}
         for base in bases if len(bases) > 1 else ():
-            found = self._select(base, cost_of(base.sizes), target)
+            found = self._select(base, cost_of(base.sizes), target, (Weighing(),))
             keep = found.allocation.keep
             made, _ = self._repaired(base, self._cut(base, keep), keep, used)
             error = output_error(self.graph, made, held, batch=self._batch)
             errors[base.blocks] = error if found.allocation.reached else np.inf
-            self._weighing = None
         best = min(bases, key=lambda base: errors.get(base.blocks, 0.0))
         if len(bases) > 1:
             self._records.append(_chosen(errors, best, time.perf_counter() - started))
@@ -169,8 +178,9 @@ class Pruner:
         if not self._may_lose_blocks():
             return bases
         how = self._repair({})
+        sample = self.data.take(JUDGED)
         for short in shorten(
-            self.graph, self.whole.grouping, self.data, BLOCKS, how, self.bench.progress
+            self.graph, self.whole.grouping, sample, BLOCKS, how, self.bench.progress
         ):
             base = self._base(short)
             if cost_of(base.sizes)({}) >= cost_of(self.whole.sizes)({}):
@@ -199,7 +209,9 @@ class Pruner:
             )
         return Base(short, grouping, Sizes(short.model, grouping, feeds), found)
 
-    def _select(self, base: Base, cost: Cost, target: float) -> Selection:
+    def _select(
+        self, base: Base, cost: Cost, target: float, weighings: tuple[Weighing, ...]
+    ) -> Selection:
         options = self.bench.recipe.prune
         limits = Limits(least=options.least, multiple=self.multiple, leave=options.leave)
         how = Selecting(
@@ -208,10 +220,9 @@ class Pruner:
             limits,
             seed=self.bench.recipe.seed,
             known=base.scores,
+            weighings=weighings if options.repair else weighings[:1],
         )
-        if self._weighing is not None or not options.repair:
-            how = replace(how, weighings=(self._weighing or Weighing(),))
-        found = select(
+        return select(
             self.graph,
             base.grouping,
             self.data,
@@ -221,8 +232,6 @@ class Pruner:
             self.bench.progress,
             start=base.short.model,
         )
-        self._weighing = found.weighing
-        return found
 
     def _cut(self, base: Base, keep: Keep) -> ir.Model:
         """Cut, and check that by the oracle."""

@@ -18,6 +18,7 @@ import onnx_ir as ir
 from calibration.scheme import Scheme
 from compressor.errors import UsageError
 from compressor.graph.tensors import Array, Arrays, TensorSpec
+from exporters.lint.base import linter_names
 
 
 class Runner(Protocol):
@@ -170,7 +171,7 @@ def target_names() -> list[str]:
     return sorted(
         module.name
         for module in pkgutil.iter_modules(package.__path__)
-        if module.name != "base" and not module.name.startswith("_")
+        if module.name != "base" and not module.name.startswith("_") and not module.ispkg
     )
 
 
@@ -181,6 +182,12 @@ def find_target(name: str) -> Target:
         UsageError: There is none; the message lists those that exist.
     """
     known = target_names()
+    if name not in known and name in linter_names():
+        raise UsageError(
+            f"nothing is built for the target {name!r} yet: it has a linter only",
+            hint=f"Run `compress lint MODEL --target {name}`, or choose one of: "
+            f"{', '.join(known)}.",
+        )
     if name not in known:
         raise UsageError(f"unknown target {name!r}", hint=f"Choose one of: {', '.join(known)}.")
     return cast(Target, import_module(f"exporters.{name}").TARGET)

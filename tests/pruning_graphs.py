@@ -304,6 +304,30 @@ def fused_qkv() -> ir.Model:
     )  # fmt: skip
 
 
+def heads_beside_batch() -> ir.Model:
+    """As torch's MultiheadAttention reshapes: time first, heads merged into the batch and back."""
+    return model(
+        """g (float[n,6,16] x, float[16,16] v, float[4,1,1] slope, float[16,16] o)
+              => (float[n,6,16] y)
+        <int64[3] beside = {6, -1, 4}, int64[4] split = {-1, 4, 6, 4}, int64[2] rows = {-1, 16},
+         int64[3] whole = {6, -1, 16}>
+        {
+            v0 = MatMul(x, v)
+            v1 = Transpose<perm=[1,0,2]>(v0)
+            v2 = Reshape(v1, beside)
+            v3 = Transpose<perm=[1,0,2]>(v2)
+            v4 = Reshape(v3, split)
+            z0 = Mul(v4, slope)
+            z1 = Transpose<perm=[2,0,1,3]>(z0)
+            z2 = Reshape(z1, rows)
+            z3 = MatMul(z2, o)
+            z4 = Reshape(z3, whole)
+            y = Transpose<perm=[1,0,2]>(z4)
+        }""",
+        v=[16, 16], slope=[4, 1, 1], o=[16, 16],
+    )  # fmt: skip
+
+
 def siamese() -> ir.Model:
     """One kernel for both inputs: its channels go in both branches."""
     return model(

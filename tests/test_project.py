@@ -15,7 +15,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("torch", "onnxruntime", "onnxscript", "scipy", "matplotlib", "sklearn")
+RTX = {"sys_platform": "linux", "platform_machine": "x86_64"}
+"""Where the extra `trt-rtx` is offered and tested."""
+
+HEAVY = ("torch", "onnxruntime", "onnxscript", "scipy", "matplotlib", "sklearn", "tensorrt_rtx")
 
 
 def lock_lines() -> list[str]:
@@ -33,7 +36,7 @@ def required() -> list[Requirement]:
 
 
 def test_the_lock_pins_every_requirement_to_a_version_it_allows() -> None:
-    pins = dict(line.split("==") for line in lock_lines())
+    pins = dict(line.partition(";")[0].split("==") for line in lock_lines())
     versions = {canonicalize_name(name): version for name, version in pins.items()}
     for requirement in required():
         version = versions.get(canonicalize_name(requirement.name))
@@ -43,8 +46,21 @@ def test_the_lock_pins_every_requirement_to_a_version_it_allows() -> None:
 
 def test_the_lock_leaves_the_index_and_the_build_of_torch_open() -> None:
     assert "torch==2.13.0" in lock_lines()
-    odd = [line for line in lock_lines() if not re.fullmatch(r"[\w.-]+==[\w.]+", line)]
+    lines = [line for line in lock_lines() if not line.startswith("tensorrt_rtx")]
+    odd = [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+", line)]
     assert odd == [], "index lines, hashes, markers or local versions (+cpu)"
+
+
+def test_the_lock_asks_for_tensorrt_only_where_it_exists() -> None:
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extra = Requirement(config["project"]["optional-dependencies"]["trt-rtx"][0])
+    locked = [Requirement(line) for line in lock_lines() if line.startswith("tensorrt_rtx")]
+    assert len(locked) == 4
+    for requirement in (extra, *locked):
+        assert requirement.marker is not None
+        for platform, machine in (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "x86_64")):
+            where = {"sys_platform": platform, "platform_machine": machine}
+            assert requirement.marker.evaluate(where) == (where == RTX), requirement
 
 
 def python(*arguments: str) -> str:

@@ -14,6 +14,7 @@ from compressor.progress import SILENT, Progress
 from compressor.recipe import load_recipe
 from compressor.records import Record
 from compressor.report.terminal import RichProgress, comparison, profile_table, summary
+from compressor.report.terminal_lint import findings
 
 
 def compress_model(model: str, flags: dict[str, Any], values: dict[str, Any]) -> None:
@@ -54,6 +55,15 @@ def compare_models(a: str, b: str, flags: dict[str, Any], values: dict[str, Any]
     _show(found, comparison(found), flags)
 
 
+def inspect_model(model: str, flags: dict[str, Any], values: dict[str, Any]) -> None:
+    """`compress inspect MODEL`."""
+    from compressor.inspection import inspect  # noqa: PLC0415 - loads the runtime
+    from compressor.report.terminal_inspect import inspection_table  # noqa: PLC0415 - as above
+
+    found = inspect(model, recipe=load_recipe(None, values), progress=_progress(flags))
+    _show(found, inspection_table(found, top=flags["top"]), flags)
+
+
 def calibrate_model(paths: tuple[str, ...], flags: dict[str, Any], values: dict[str, Any]) -> None:
     """`compress calibrate MODEL` and `compress calibrate --merge FILE ...`."""
     from compressor.calibrating import calibrate, merge  # noqa: PLC0415 - loads the runtime
@@ -85,14 +95,27 @@ def render_directory(directory: Path, flags: dict[str, Any]) -> None:
     _show(report, summary(lying_in(report, directory)), flags)
 
 
+def lint_model(model: str, flags: dict[str, Any]) -> None:
+    """`compress lint MODEL`."""
+    from compressor.linting import lint, require_clean  # noqa: PLC0415 - keeps --help quick
+
+    report = lint(model, target=flags["target"], time_limit=flags["time_limit"])
+    _show(report, findings(report), flags)
+    require_clean(report, strict=flags["strict"])
+
+
 def list_targets(as_json: bool) -> None:
     """`compress targets`."""
     from exporters.base import find_target, target_names  # noqa: PLC0415 - keeps --help quick
+    from exporters.lint.base import find_linter, linter_names  # noqa: PLC0415 - as above
 
     rows = []
     for name in target_names():
         target = find_target(name)
         rows.append({"name": name, "title": target.title, "unavailable": target.available()})
+    for name in sorted({*linter_names()} - {*target_names()}):
+        reason = "nothing is built for it yet: `compress lint` only"
+        rows.append({"name": name, "title": find_linter(name).title, "unavailable": reason})
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return

@@ -26,7 +26,8 @@ DEFAULT = "run"
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 EPILOG = """\b
 Exit codes: 0 done · 1 internal error · 2 wrong usage or bad input ·
-3 quality budget not met · 4 target not available · 130 interrupted
+3 quality budget not met · 4 target not available · 5 the linter found errors ·
+130 interrupted
 \b
 A model file that is named like a command is reached as ./profile.
 """
@@ -122,6 +123,24 @@ def profile(model: str, **flags: Any) -> None:
 
 
 @cli.command(context_settings=CONTEXT)
+@click.argument("model")
+@click.option("--top", type=click.IntRange(1), default=15, show_default=True, help="Rows to list.")
+@DATA
+@LOADING
+@SHOWING
+def inspect(model: str, **flags: Any) -> None:
+    """What could be pruned: coupled channels, heads and hidden units, and what stays, and why.
+
+    Nothing is changed. Shares are of what would go with the whole group; they overlap.
+    """
+    from compressor.cli.commands import inspect_model  # noqa: PLC0415 - keeps --help quick
+
+    with shown(flags):
+        reject_both(flags["as_json"], flags["quiet"])
+        inspect_model(model, flags, recipe_values(flags))
+
+
+@cli.command(context_settings=CONTEXT)
 @click.argument("a")
 @click.argument("b")
 @click.option("--target", metavar="NAME", help="Runtime. [default: ort]")
@@ -139,6 +158,32 @@ def compare(a: str, b: str, **flags: Any) -> None:
     with shown(flags):
         reject_both(flags["as_json"], flags["quiet"])
         compare_models(a, b, flags, recipe_values(flags))
+
+
+@cli.command(context_settings=CONTEXT)
+@click.argument("model")
+@click.option("--target", metavar="NAME", default="trt", help="Runtime. [default: trt]")
+@click.option("--strict", is_flag=True, help="Warnings count as errors: exit 5.")
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(0, min_open=True),
+    metavar="S",
+    default=300.0,
+    help="Seconds for the runtime's own parser, where it is installed. [default: 300]",
+)
+@SHOWING
+def lint(model: str, **flags: Any) -> None:
+    """What a runtime would reject, misread or run slowly in an ONNX file; exit 5 with errors.
+
+    Any ONNX file will do. Each finding tells the node, the reason and what to do. For trt the rules
+    of TensorRT are applied and, where tensorrt_rtx is installed, its real parser, which needs no
+    GPU. docs/lint.md lists the rules.
+    """
+    from compressor.cli.commands import lint_model  # noqa: PLC0415 - keeps --help quick
+
+    with shown(flags):
+        reject_both(flags["as_json"], flags["quiet"])
+        lint_model(model, flags)
 
 
 @cli.command(context_settings=CONTEXT, epilog=SHARDING)

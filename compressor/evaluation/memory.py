@@ -5,15 +5,13 @@ this one needs: the peak of a process never falls.
 """
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from compressor.children import run_python
 from compressor.evaluation.results import MemoryResult
 from compressor.graph.tensors import Arrays
 
@@ -53,24 +51,11 @@ def peak_memory(
             "names": list(feeds),
             "answer": str(answer),
         }
-        # -P: the working directory may hold a user's own calibration.py, which is not ours.
-        command = [sys.executable, "-P", "-m", "compressor.evaluation.child", json.dumps(task)]
-        try:
-            done = subprocess.run(
-                command,
-                env=_environment(),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=timeout,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return PeakMemory(None, f"the measuring process took more than {timeout:g} s")
-        except OSError as error:
-            return PeakMemory(None, f"the measuring process did not start: {error}")
-        if done.returncode == 0 and answer.is_file():
+        arguments = ["-m", "compressor.evaluation.child", json.dumps(task)]
+        failure = run_python(arguments, timeout=timeout)
+        if failure is None and answer.is_file():
             return PeakMemory(int(json.loads(answer.read_text())["peak_bytes"]))
-        return PeakMemory(None, _failure(done))
+        return PeakMemory(None, f"the measuring process {failure or 'wrote no answer'}")
 
 
 def compare_memory(
@@ -89,17 +74,3 @@ def compare_memory(
         result_bytes=second.bytes,
         reason="; ".join(reasons) or None,
     )
-
-
-def _environment() -> dict[str, str]:
-    """The child finds every module where this process finds it, in the same order."""
-    places = [entry or str(Path.cwd()) for entry in sys.path]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
-
-
-def _failure(done: "subprocess.CompletedProcess[bytes]") -> str:
-    if done.returncode < 0:
-        return f"the measuring process was ended by signal {-done.returncode}"
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
-    said = lines[-1] if lines else "it said nothing"
-    return f"the measuring process failed with code {done.returncode}: {said[:300]}"

@@ -152,11 +152,7 @@ def find_groups(model: ir.Model, feeds: Arrays | None = None) -> Grouping:
 def _label(walk: Walk) -> None:
     for node in walk.graph:
         walk.enter(node)
-        sizes = _followed(walk, node)
-        if sizes is not None:
-            value = node.outputs[0]
-            walk.sizes[value.name or ""] = sizes
-            walk.give(value, [walk.frozen(n, "a size") for n in sizes.shape])
+        if _computes_sizes(walk, node):
             continue
         rule = rule_of(node)
         for index, read in enumerate(node.inputs):
@@ -175,11 +171,18 @@ def _label(walk: Walk) -> None:
     walk.finish()
 
 
-def _followed(walk: Walk, node: ir.Node) -> npt.NDArray[np.object_] | None:
+def _computes_sizes(walk: Walk, node: ir.Node) -> bool:
+    """Whether a node's output could be followed as sizes, which are labelled and kept then."""
     try:
-        return computed_sizes(walk, node)
+        sizes = computed_sizes(walk, node)
+        if sizes is None:
+            return False
+        value = node.outputs[0]
+        walk.give(value, [walk.frozen(n, "a size") for n in sizes.shape])
     except UnknownShapeError:
-        return None
+        return False
+    walk.sizes[value.name or ""] = sizes
+    return True
 
 
 def _groups(walk: Walk, classes: Classes) -> tuple[tuple[Group, ...], tuple[Frozen, ...]]:

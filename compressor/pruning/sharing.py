@@ -36,7 +36,7 @@ def separate(graph: ir.Graph) -> None:
         for index, value in enumerate(user.inputs):
             chain = _computing(user, index, value)
             if value is not None and taken.intersection(chain):
-                user.replace_input_with(index, _copied_chain(user, chain, value))
+                user.replace_input_with(index, _copied_chain(user, index, chain))
             taken.update(chain)
 
 
@@ -106,20 +106,21 @@ def _read(node: ir.Node) -> Iterator[ir.Value]:
     return (value for value in node.inputs if value is not None)
 
 
-def _copied_chain(user: ir.Node, chain: list[ir.Node], value: ir.Value) -> ir.Value:
-    graph = user.graph
+def _copied_chain(user: ir.Node, index: int, chain: list[ir.Node]) -> ir.Value:
+    graph, value = user.graph, user.inputs[index]
     assert graph is not None
     copies: dict[ir.Value | None, ir.Value] = {}
+    where = f"for input {index} of {user.name}"
     for node in chain:
         copy = ir.Node(
             node.domain,
             node.op_type,
             [copies.get(read, read) for read in node.inputs],
             list(node.attributes.values()),
-            name=f"{node.name} for {user.name}",
+            name=f"{node.name} {where}",
         )
         for old, new in zip(node.outputs, copy.outputs, strict=True):
-            new.name = f"{old.name} for {user.name}"
+            new.name = f"{old.name} {where}"
             new.shape, new.type = old.shape, old.type
             new.meta[_COPIED_FROM] = old.name
             copies[old] = new

@@ -4,25 +4,17 @@ import math
 
 import onnx_ir as ir
 
+from compressor.graph.constants import constant, scalar
 
-def constant(value: ir.Value) -> ir.TensorProtocol | None:
-    """The tensor of an initializer that no caller can override, else None."""
-    if value.is_initializer() and not value.is_graph_input():
-        return value.const_value
-    made_by = value.producer()
-    if made_by is not None and made_by.op_type == "Constant":
-        return ir.convenience.get_const_tensor(value)
-    return None
-
-
-def scalar(value: ir.Value | None, default: float) -> float | None:
-    """The number in an optional constant input: `default` when absent, None when not constant."""
-    if value is None:
-        return default
-    tensor = constant(value)
-    if tensor is None or tensor.size != 1:
-        return None
-    return float(tensor.numpy().reshape(()))
+__all__ = [
+    "absorbed_bounds",
+    "constant",
+    "consumers",
+    "fixed_elements",
+    "output",
+    "producer",
+    "scalar",
+]
 
 
 def absorbed_bounds(node: ir.Node) -> tuple[float, float] | None:

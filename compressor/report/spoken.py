@@ -30,6 +30,15 @@ _SPELLED = str.maketrans(
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code != 0x0A}
 
 
+def one_line(text: str) -> str:
+    """Text with everything escaped that is no visible character or space.
+
+    Names come out of strangers' files: a line break, a terminal's control sequence or a mark that
+    turns the direction of writing shows as what it is.
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 class Spoken:
     """A rich renderable that is built once the encoding of the output is known."""
 

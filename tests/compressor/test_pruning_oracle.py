@@ -30,6 +30,7 @@ BUILDERS = {
         ("attention", pruning_graphs.attention, [4, 20]),
         ("grouped-query attention", pruning_graphs.grouped_query, [2]),
         ("fused projections", pruning_graphs.fused_qkv, [4]),
+        ("heads beside the batch", pruning_graphs.heads_beside_batch, [4]),
         ("shared weights", pruning_graphs.siamese, [6]),
         ("two heads", pruning_graphs.two_heads, [8]),
         ("padded shortcut", pruning_graphs.padded_shortcut, [4, 4]),

@@ -1,0 +1,63 @@
+"""`lint`: what a runtime would make of somebody's ONNX, without building or changing anything."""
+
+import tempfile
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from compressor.errors import LintError
+from compressor.graph.files import load_model, save_model
+from exporters.lint.base import LintReport, find_linter
+
+PARSER_SECONDS = 300.0
+"""How long the runtime's parser may take."""
+
+
+def lint(
+    model: str | Path | ir.Model | onnx.ModelProto,
+    *,
+    target: str = "trt",
+    time_limit: float = PARSER_SECONDS,
+) -> LintReport:
+    """Find what a runtime would reject, misread or run slowly.
+
+    Args:
+        model: The path of an ONNX file, or a model in memory, which stays as it is.
+        target: The runtime; `trt` is TensorRT.
+        time_limit: Seconds that the runtime's own parser may take, in a process of its own.
+
+    Returns:
+        Findings with node, reason and fix. Errors are among them; none is raised.
+
+    Raises:
+        UsageError: There is no linter for this target.
+        CheckpointError: The file is not an ONNX model, or is damaged.
+    """
+    linter = find_linter(target)
+    if isinstance(model, str | Path):
+        path = Path(model)
+        return linter.lint(load_model(path), path, time_limit=time_limit)
+    with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
+        path = Path(folder) / "model.onnx"
+        if isinstance(model, ir.Model):
+            save_model(model, path)
+        else:
+            path.write_bytes(model.SerializeToString())
+        loaded = load_model(path)
+        report = linter.lint(loaded, path, time_limit=time_limit)
+    return report.model_copy(update={"model": loaded.graph.name or "model in memory"})
+
+
+def require_clean(report: LintReport, *, strict: bool = False) -> None:
+    """Nothing where a report has no errors.
+
+    Args:
+        report: What the linter found.
+        strict: Whether warnings count as errors.
+
+    Raises:
+        LintError: It has some.
+    """
+    if report.count("error") or (strict and report.count("warning")):
+        raise LintError(f"{report.model}: {report.counts}", hint="Each finding says what to do.")

@@ -1,0 +1,1 @@
+"""Linters: what a runtime would reject, misread or run slowly, told before anything is built."""

@@ -1,0 +1,35 @@
+"""Rules first, then the real parser; what both find is told once."""
+
+from pathlib import Path
+
+import onnx_ir as ir
+
+from exporters.lint.base import SEVERITIES, Linter, LintReport, label
+from exporters.lint.trt.graph import prepared
+from exporters.lint.trt.messages import merged
+from exporters.lint.trt.parser import parse
+from exporters.lint.trt.rules import RULES
+
+
+class TrtLinter(Linter):
+    """What TensorRT rejects, misreads or runs slowly."""
+
+    name = "trt"
+    title = "TensorRT"
+
+    def lint(self, model: ir.Model, path: Path, *, time_limit: float) -> LintReport:
+        """Apply every rule, have the parser read the file, and merge the two."""
+        ready = prepared(model)
+        own = [finding for rule in RULES for finding in rule(ready)]
+        said = parse(path, [label(node) for node in model.graph], time_limit=time_limit)
+        found = merged(own, said.findings)
+        return LintReport(
+            model=str(path),
+            target=self.name,
+            nodes=sum(1 for _ in ready.graph.all_nodes()),
+            findings=tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))),
+            parser=said.run,
+        )
+
+
+LINTER = TrtLinter()

@@ -1,0 +1,132 @@
+"""Integer kernels that exist and do not pay: sizes that do not fill them.
+
+Source: NVIDIA, "Optimizing Performance" (channels in multiples of 32 for INT8, 8 for FP16, 16 for
+sparse FP16); "Working with Quantized Types".
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import onnx_ir as ir
+
+from exporters.lint.base import Finding, Rule
+from exporters.lint.trt.graph import (
+    CONVOLUTIONS,
+    HALVES,
+    channels,
+    element_type,
+    is_integer,
+    layers,
+    operand,
+    shape,
+    stored,
+    weight_index,
+)
+
+UNALIGNED = Rule(
+    "unaligned-channels", "note", "Prune or widen to multiples of 32 for INT8, else 16, else 8."
+)
+FEW_CHANNELS = Rule(
+    "few-channels", "warning", "Leave it in float, without Q/DQ on its input and its weight."
+)
+MATRIX_VECTOR = Rule(
+    "matrix-vector", "warning", "Leave it in float: it waits for its weights, not for arithmetic."
+)
+
+LEAST_CHANNELS = 16
+SPARSE_GROUP = 4
+
+
+class Alignment(NamedTuple):
+    """What channels should be a multiple of, and for which kernels."""
+
+    multiple: int
+    kernels: str
+
+
+def unaligned_channels(model: ir.Model) -> Iterator[Finding]:
+    """Tensor cores work on whole groups of channels; what is missing is padded and computed.
+
+    Depthwise convolutions do not run there, and convolutions of few channels have a rule.
+    """
+    for node in layers(model):
+        counts, wanted = channels(node), _alignment(node)
+        if counts is None or wanted is None or _is_depthwise(node):
+            continue
+        has_few = node.op_type in CONVOLUTIONS and min(counts) < LEAST_CHANNELS
+        if has_few or not any(count % wanted.multiple for count in counts):
+            continue
+        yield UNALIGNED.at(
+            node,
+            f"{counts[0]} channels in, {counts[1]} out; {wanted.kernels} kernels want multiples "
+            f"of {wanted.multiple}",
+        )
+
+
+def few_channels(model: ir.Model) -> Iterator[Finding]:
+    """A convolution with a channel count below 16 is mostly faster in half than in INT8."""
+    for node in layers(model):
+        counts = channels(node)
+        if node.op_type not in CONVOLUTIONS or counts is None or not is_integer(node):
+            continue
+        if min(counts) < LEAST_CHANNELS:
+            yield FEW_CHANNELS.at(
+                node,
+                f"quantized with {counts[0]} channels in and {counts[1]} out; below "
+                f"{LEAST_CHANNELS} INT8 mostly loses",
+            )
+
+
+def matrix_vector(model: ir.Model) -> Iterator[Finding]:
+    """A product with one row or column uses each number of the other operand once."""
+    for node in layers(model):
+        if is_integer(node) and is_matrix_vector(node):
+            yield MATRIX_VECTOR.at(
+                node, "a quantized matrix-vector product converts more than it computes"
+            )
+
+
+def is_matrix_vector(node: ir.Node) -> bool:
+    """Whether a Gemm or MatMul has one row or one column, by sizes that are fixed."""
+    left, right = shape(operand(node, 0)), shape(operand(node, 1))
+    if node.op_type in CONVOLUTIONS or left is None or right is None:
+        return False
+    if node.op_type == "Gemm" and node.attributes.get_int("transA", 0) == 1:
+        left = left[::-1]
+    if node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1:
+        right = right[::-1]
+    # All leading sizes of the left operand are rows where the right one is a plain matrix.
+    rows = left[:-1] if len(right) <= 2 else left[-2:-1]
+    columns = right[1:] if len(right) <= 2 else right[-1:]
+    return all(size == 1 for size in rows) or all(size == 1 for size in columns)
+
+
+def _alignment(node: ir.Node) -> Alignment | None:
+    if is_integer(node):
+        return Alignment(32, "INT8")
+    index = weight_index(node)
+    if index is None or element_type(operand(node, index)) not in HALVES:
+        return None
+    return Alignment(16, "sparse FP16") if _is_sparse(node, index) else Alignment(8, "FP16")
+
+
+def _is_depthwise(node: ir.Node) -> bool:
+    counts = channels(node)
+    group = node.attributes.get_int("group", 1)
+    return counts is not None and group > 1 and group == counts[0]
+
+
+def _is_sparse(node: ir.Node, index: int) -> bool:
+    """Whether of every four weights along the input channels at least two are zero (2:4)."""
+    tensor = stored(operand(node, index))
+    if tensor is None or len(tensor.shape) < 2:
+        return False
+    weight = tensor.numpy()
+    along = 1 if node.op_type == "Conv" or node.attributes.get_int("transB", 0) == 1 else 0
+    if node.op_type == "MatMul":
+        along = weight.ndim - 2
+    if weight.shape[along] % SPARSE_GROUP:
+        return False
+    grouped = np.moveaxis(weight, along, -1).reshape(-1, SPARSE_GROUP)
+    return bool(np.all(np.count_nonzero(grouped, axis=1) <= SPARSE_GROUP // 2))

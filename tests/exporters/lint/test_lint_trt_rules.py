@@ -1,0 +1,130 @@
+"""Every rule on a graph that breaks it and on one that keeps it, and the real parser beside it."""
+
+from importlib import util
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from lint_cases import AXES, ENCODING, OPERATORS, TYPES, Case
+from lint_placement_cases import FUSION, INTERFACE, PLACEMENT, SPEED
+from quantized import conv, graph, images, product, qdq
+
+from compressor.graph.files import save_model
+from exporters.lint.base import Finding, label
+from exporters.lint.trt.graph import prepared
+from exporters.lint.trt.messages import finding_of_error, finding_of_warning, merged
+from exporters.lint.trt.rules import RULES
+
+CASES = [*ENCODING, *TYPES, *AXES, *OPERATORS, *PLACEMENT, *FUSION, *SPEED, *INTERFACE]
+
+needs_parser = pytest.mark.skipif(
+    util.find_spec("tensorrt_rtx") is None,
+    reason="tensorrt_rtx is not installed: pip install '.[trt-rtx]' (Linux on x86-64)",
+)
+
+
+def findings(model: ir.Model) -> list[Finding]:
+    ready = prepared(model)
+    return [finding for rule in RULES for finding in rule(ready)]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_broken_graph_is_found_at_its_node_and_breaks_no_other_rule(case: Case):
+    found = findings(case.broken())
+    assert (case.rule, case.node) in {(finding.rule, finding.node) for finding in found}
+    worst = {finding.rule for finding in found if finding.severity == "error"}
+    assert worst <= {case.rule}
+    assert all(finding.reason and finding.fix.endswith(".") for finding in found)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_sound_graph_keeps_the_rule_and_has_no_errors(case: Case):
+    found = findings(case.sound())
+    assert case.rule not in {finding.rule for finding in found}
+    assert [finding for finding in found if finding.severity == "error"] == []
+
+
+def test_rules_leave_the_model_as_it_was():
+    model = graph(images(conv("x", "y", axis=1)))
+    before = ir.to_proto(model).SerializeToString()
+    findings(model)
+    assert ir.to_proto(model).SerializeToString() == before
+
+
+def test_initializer_that_a_caller_may_override_is_a_constant_all_the_same():
+    model = graph(images(conv("x", "y")), z=np.array(5, np.int8))
+    model.graph.inputs.append(model.graph.initializers["z"])
+    assert {finding.rule for finding in findings(model)} == {"zero-point"}
+
+
+def test_bodies_of_control_flow_are_linted():
+    text = """g (bool c, float[4,4] x) => (float y) {
+        [if] y = If (c) <
+            then_branch = t () => (float a) { [inside] a = Det(x) },
+            else_branch = e () => (float b) { b = ReduceMax<keepdims=0>(x) }
+        >
+    }"""
+    assert [(f.rule, f.node) for f in findings(graph(text))] == [("unsupported-operator", "inside")]
+
+
+def test_network_placed_by_the_rules_has_nothing_to_tell():
+    body = conv("x", "a", "one") + "r = Relu(a)\n" + conv("r", "c", "two")
+    body += qdq("r", "short", "s") + "t = Add(c, short)\nu = Relu(t)\n" + qdq("u", "v", "v")
+    body += "p = GlobalAveragePool(v)\nf = Flatten(p)\n"
+    body += product("f", "y", operator="Gemm<transB=1>", axis=0)
+    text = f"g (float[64,32,8,8] x) => (float[64,32] y) {{ {body} }}"
+    assert findings(graph(text)) == []
+
+
+def test_every_residual_add_of_a_network_is_found_once():
+    body = conv("x", "a0", "c0")
+    for i in range(3):
+        body += conv(f"a{i}", f"b{i}", f"left{i}") + f"[add{i}] s{i} = Add(b{i}, a{i})\n"
+        body += f"a{i + 1} = Relu(s{i})\n"
+    found = findings(graph(images(body + "y = Neg(a3)")))
+    assert [(f.rule, f.node) for f in found] == [("residual-add", f"add{i}") for i in range(3)]
+
+
+@needs_parser
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_parser_agrees(case: Case, tmp_path):
+    broken, accepted = merged_with_parser(case.broken(), tmp_path / "broken.onnx")
+    assert accepted == (case.parser == "accepts")
+    if not accepted:
+        both = [finding for finding in broken if finding.found_by == ("rules", "parser")]
+        assert (case.rule, case.node) in {(finding.rule, finding.node) for finding in both}
+        assert not [finding for finding in broken if finding.found_by == ("parser",)], broken
+    sound, accepted = merged_with_parser(case.sound(), tmp_path / "sound.onnx")
+    assert accepted
+    assert case.rule not in {finding.rule for finding in sound}
+
+
+def merged_with_parser(model: ir.Model, path) -> tuple[list[Finding], bool]:
+    """As the linter does it, without the cost of a process for each graph."""
+    from exporters.lint.trt.child import parse
+
+    save_model(model, path)
+    said = parse(str(path))
+    labels = [label(node) for node in model.graph]
+    found = [finding_of_error(error, labels) for error in said["errors"]]
+    found += [finding_of_warning(text) for text in said["warnings"]]
+    return merged(findings(model), tuple(found)), said["accepted"]
+
+
+@needs_parser
+def test_operators_that_are_missing_are_those_that_the_parser_lacks():
+    import tensorrt_rtx as trt
+
+    from exporters.lint.trt.operators import IMPORTED_FOREIGN, MISSING
+
+    logger = trt.Logger(trt.Logger.ERROR)
+    builder = trt.Builder(logger)
+    flag = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    network = builder.create_network(flag)
+    parser = trt.OnnxParser(network, logger)
+    standard = {s.name for s in onnx.defs.get_all_schemas_with_history() if s.domain == ""}
+    lacking = {name for name in standard if not parser.supports_operator(name)}
+    assert lacking - set(MISSING) == set()
+    assert {name for name in MISSING if parser.supports_operator(name)} == set()
+    assert all(parser.supports_operator(name) for name in IMPORTED_FOREIGN)
