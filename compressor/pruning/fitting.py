@@ -69,7 +69,7 @@ def fit(problem: Problem, options: Options) -> Fit:
     layer = problem.layer
     present: Solution = layer.matrix(), layer.bias()
     prior = present[0] if options.prior else None
-    held = _held_out(len(problem))
+    held = held_out(len(problem))
     moments = _moments(problem, lambda batch: not held(batch))
     has_bias = layer.bias_value is not None
     choices = [(r, affine) for r in options.ridges for affine in ({True, has_bias})]
@@ -87,7 +87,7 @@ def fit(problem: Problem, options: Options) -> Fit:
     return Fit(matrix, bias if affine else None, before, errors[best], ridge, size)
 
 
-def _held_out(batches: int) -> Callable[[int], bool]:
+def held_out(batches: int) -> Callable[[int], bool]:
     """Which batches the solve does not see: every fourth, or the last of fewer."""
     if batches < HELD:
         return lambda batch: batch == batches - 1
