@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compressor.pruning.fitting import Fit, Options, fit, held_out
+from compressor.pruning.fitting import Fit, Options, divided, fit
 from compressor.pruning.layers import Layer
 from compressor.pruning.moments import Moments, Solution, damped
 from compressor.pruning.patches import Doubles, Floats, Sliding
@@ -105,10 +105,10 @@ class Pair:
         o = self.second.output.name or ""
         weight = self.second.weight
         sliding = Sliding(self.second.node, self.second.kernel)
-        held = held_out(len(self.problem))
+        seen, _ = divided(len(self.problem))
         moments: Moments | None = None
         open_pairs = np.zeros((self.second.weight.shape[1],) * 2)
-        for now, wanted in self.problem.batches(lambda i: not held(i), [x, z, o]):
+        for now, wanted in self.problem.batches(seen, [x, z, o]):
             gradient = sliding.adjoint(wanted - now[o], now[z].shape, weight) * (now[z] > 0)
             for part, rows in self.first.rows(now[x], self.problem.room):
                 targets = self.first.targets(gradient, part)

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from calibration.dataset import CalibrationSet
 from compressor.graph.shapes import infer_shapes
 from compressor.progress import SILENT, Progress
-from compressor.pruning.fitting import Fit, Options, fit
+from compressor.pruning.fitting import HELD, Fit, Options, fit
 from compressor.pruning.frontier import Frontier
 from compressor.pruning.groups import Grouping, Keep
 from compressor.pruning.layers import Layer, layers_of
@@ -28,8 +28,6 @@ from compressor.records import Decision, StageRecord
 
 BATCH = 16
 """Samples per run; few, because patches of several values are alive at once."""
-HELD = 4
-"""Every fourth batch is held out."""
 MEMORY = 10**9
 """Bytes that repair may take beside the models, unless told otherwise."""
 
@@ -97,7 +95,7 @@ def repair(
     how = how or Repair()
     started = time.perf_counter()
     model = infer_shapes(pruned.clone())
-    infer_shapes(original)
+    original = infer_shapes(original.clone())
     layers = layers_of(model)
     walk = _Walk(original, model, Restriction(grouping, keep), data, how)
     reports: dict[str, dict[str, float | str]] = {}
@@ -116,6 +114,9 @@ def repair(
         parameters={"samples": len(data), "batch": how.batch, "layers": reports},
         changed={"layers repaired": sum(r["verdict"] == "repaired" for r in reports.values())},
         decisions=tuple(_decision(name, report) for name, report in reports.items()),
+        notices=("one batch of samples only: repairs were judged by what they were solved on",)
+        if walk.batches == 1
+        else (),
     )
     return model, record
 
@@ -139,6 +140,11 @@ class _Walk:
         self._done: dict[str, Fit] = {}
         self.steps: dict[str, int] = {}
         self._known = {v.name for node in original.graph for v in node.outputs}
+
+    @property
+    def batches(self) -> int:
+        """Of both models."""
+        return len(self._now)
 
     def visit(self, layer: Layer, layers: Mapping[str, Layer]) -> Fit | str:
         """Repair one layer; the fit, or why there was none."""

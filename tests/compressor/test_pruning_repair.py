@@ -237,3 +237,26 @@ def test_nothing_is_moved_where_nothing_was_lost():
     grouping = find_groups(made, {"x": x[:2]})
     found, _ = repair(made, made, grouping, {}, open_dataset({"x": x}))
     np.testing.assert_allclose(outputs(found, x), outputs(made, x), atol=1e-4)
+
+
+@pytest.mark.parametrize("samples", [8, 20, 40])
+def test_a_baked_in_batch_is_repaired_too(samples):
+    made = model(
+        """g (float[8,6,8,8] x, float[12,6,3,3] v, float[6,12,3,3] w) => (float[8,6,8,8] y)
+        { c = Conv<pads=[1,1,1,1]>(x, v)
+          r = Relu(c)
+          o = Conv<pads=[1,1,1,1]>(r, w)
+          y = Add(o, x) }""",
+        v=[12, 6, 3, 3], w=[6, 12, 3, 3],
+    )  # fmt: skip
+    x = images(samples, 6, 8, 8)
+    grouping = find_groups(made, {"x": x[:8]})
+    keep = {"Conv_0": np.arange(12) < 6}
+    pruned = cut(made, grouping, keep)
+    found, record = repair(made, pruned, grouping, keep, open_dataset({"x": x}))
+    fresh = images(8, 6, 8, 8, seed=5)
+    before, after = (
+        np.square(outputs(one, fresh) - outputs(made, fresh)).sum() for one in (pruned, found)
+    )
+    assert after < 0.7 * before
+    assert bool(record.notices) == (samples == 8)
