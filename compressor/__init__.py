@@ -20,11 +20,12 @@ if TYPE_CHECKING:
         DataError,
         GraphError,
         OutputError,
+        PruningError,
         RecipeError,
         TargetError,
         UsageError,
     )
-    from compressor.inspection import compare, profile
+    from compressor.inspection import compare, inspect, profile
     from compressor.pipeline import compress
     from compressor.plan import Plan
     from compressor.recipe import Recipe
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "compress": "compressor.pipeline",
     "profile": "compressor.inspection",
+    "inspect": "compressor.inspection",
     "compare": "compressor.inspection",
     "Recipe": "compressor.recipe",
     "Plan": "compressor.plan",
@@ -46,6 +48,7 @@ _HOMES = {
             "DataError",
             "GraphError",
             "OutputError",
+            "PruningError",
             "RecipeError",
             "TargetError",
             "UsageError",
@@ -63,6 +66,7 @@ __all__ = [
     "GraphError",
     "OutputError",
     "Plan",
+    "PruningError",
     "Recipe",
     "RecipeError",
     "Report",
@@ -70,6 +74,7 @@ __all__ = [
     "UsageError",
     "compare",
     "compress",
+    "inspect",
     "profile",
 ]
 

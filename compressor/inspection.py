@@ -1,4 +1,4 @@
-"""`profile` and `compare`: looking at models without changing them."""
+"""`profile`, `compare` and `inspect`: looking at models without changing them."""
 
 import tempfile
 from dataclasses import replace
@@ -22,6 +22,8 @@ from compressor.measure import (
 from compressor.pipeline import available_target
 from compressor.prepare import Prepared, prepare
 from compressor.progress import SILENT, Progress
+from compressor.pruning import find_groups
+from compressor.pruning.summary import Inspection, summarize
 from compressor.recipe import Recipe
 from compressor.report.schema import Comparison
 from exporters.base import Target
@@ -57,6 +59,33 @@ def profile(
             threads=config.threads,
             source=prepared.name,
         )
+
+
+def inspect(
+    model: object,
+    *,
+    calibration: object = None,
+    recipe: Recipe | None = None,
+    progress: Progress = SILENT,
+) -> Inspection:
+    """What could be pruned from a model: groups of coupled channels, heads and hidden units.
+
+    Args:
+        model: A path or a live module, as for `compress`.
+        calibration: Data that tells the shapes; without any, random inputs of the declared ones.
+        recipe: How to load.
+        progress: Where progress is shown.
+
+    Raises:
+        CompressorError: As for `compress`.
+    """
+    recipe = recipe or Recipe()
+    target = available_target(recipe.target)
+    prepared = _prepare(model, calibration, None, recipe, target, progress)
+    with progress.stage("inspect"):
+        folded = _tidied(prepared, recipe)
+        feeds = prepared.feeds(prepared.fixed_batch or 2, recipe.seed)
+        return summarize(folded, find_groups(folded, feeds), prepared.name)
 
 
 def compare(

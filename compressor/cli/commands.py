@@ -54,6 +54,15 @@ def compare_models(a: str, b: str, flags: dict[str, Any], values: dict[str, Any]
     _show(found, comparison(found), flags)
 
 
+def inspect_model(model: str, flags: dict[str, Any], values: dict[str, Any]) -> None:
+    """`compress inspect MODEL`."""
+    from compressor.inspection import inspect  # noqa: PLC0415 - loads the runtime
+    from compressor.report.terminal_inspect import inspection_table  # noqa: PLC0415 - as above
+
+    found = inspect(model, recipe=load_recipe(None, values), progress=_progress(flags))
+    _show(found, inspection_table(found, top=flags["top"]), flags)
+
+
 def calibrate_model(paths: tuple[str, ...], flags: dict[str, Any], values: dict[str, Any]) -> None:
     """`compress calibrate MODEL` and `compress calibrate --merge FILE ...`."""
     from compressor.calibrating import calibrate, merge  # noqa: PLC0415 - loads the runtime

@@ -120,6 +120,24 @@ def profile(model: str, **flags: Any) -> None:
 
 
 @cli.command(context_settings=CONTEXT)
+@click.argument("model")
+@click.option("--top", type=click.IntRange(1), default=15, show_default=True, help="Rows to list.")
+@DATA
+@LOADING
+@SHOWING
+def inspect(model: str, **flags: Any) -> None:
+    """What could be pruned: coupled channels, heads and hidden units, and what stays, and why.
+
+    Nothing is changed. Shares are of what would go with the whole group; they overlap.
+    """
+    from compressor.cli.commands import inspect_model  # noqa: PLC0415 - keeps --help quick
+
+    with shown(flags):
+        reject_both(flags["as_json"], flags["quiet"])
+        inspect_model(model, flags, recipe_values(flags))
+
+
+@cli.command(context_settings=CONTEXT)
 @click.argument("a")
 @click.argument("b")
 @click.option("--target", metavar="NAME", help="Runtime. [default: ort]")

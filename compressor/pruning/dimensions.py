@@ -255,6 +255,8 @@ class Walk:
         """Labels of a dimension whose size is computed and whose positions are all alike."""
         if size.dimension:
             return size.labels[0]
+        if size.origin is not None:
+            return self.fresh(size.number)
         return self.frozen(size.number, "its size is a number of the graph")
 
     def _interface(self, value: ir.Value, reason: str) -> None:

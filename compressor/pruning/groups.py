@@ -7,6 +7,7 @@ couples is in the one class.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -191,7 +192,7 @@ def _groups(walk: Walk, classes: Classes) -> tuple[tuple[Group, ...], tuple[Froz
     roots, member, position = roots[order], member[order], position[order]
     starts = np.flatnonzero(np.diff(roots, prepend=-1))
     units: dict[bytes, list[int]] = {}
-    for start, end in zip(starts, [*starts[1:], len(roots)], strict=True):
+    for start, end in pairwise([*starts, len(roots)]):
         units.setdefault(member[start:end].tobytes(), []).append(int(start))
     producers = {v.name or "": node.name or "" for node in walk.graph for v in node.outputs}
     found, alone, taken = [], list[Frozen](), dict[str, int]()

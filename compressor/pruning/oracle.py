@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from compressor.errors import PruningError
 from compressor.graph.session import open_session
+from compressor.graph.shapes import infer_shapes
 from compressor.graph.tensors import Arrays
 from compressor.pruning.canonical import canonical
 from compressor.pruning.cutting import Mask
@@ -50,16 +51,15 @@ def masked(model: ir.Model, grouping: Grouping, keep: Keep) -> ir.Model:
             if not axes:
                 continue
             if name not in made:
-                made[name] = _zeroed(result.graph, node, value, {a: dropped[name, a] for a in axes})
+                rank, these = len(grouping.shapes[name]), {a: dropped[name, a] for a in axes}
+                made[name] = _zeroed(result.graph, node, value, rank, these)
             node.replace_input_with(index, made[name])
     return result
 
 
 def _zeroed(
-    graph: ir.Graph, before: ir.Node, value: ir.Value, dropped: Mapping[int, Mask]
+    graph: ir.Graph, before: ir.Node, value: ir.Value, rank: int, dropped: Mapping[int, Mask]
 ) -> ir.Value:
-    assert value.shape is not None
-    rank = len(value.shape)
     for axis, mask in dropped.items():
         shape = [1] * rank
         shape[axis] = mask.size
@@ -108,7 +108,8 @@ def _first(
     reference: ir.Model, smaller: ir.Model, kept: Mapping[tuple[str, int], Mask], feeds: Arrays
 ) -> str:
     """The first node whose output differs at the kept positions."""
-    there = {value.name for node in smaller.graph for value in node.outputs}
+    infer_shapes(reference)  # an output needs a type
+    there = {value.name for node in smaller.graph for value in node.outputs if value.type}
     nodes = [
         (node, value.name)
         for node in reference.graph

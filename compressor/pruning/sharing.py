@@ -16,6 +16,8 @@ _TAKES_SIZES = frozenset(
     {"Reshape", "Expand", "Tile", "Slice", "Split", "Resize", "Pad", "ConstantOfShape"}
 )
 
+_FILLS = frozenset({"ConstantOfShape", "Expand"})
+
 _ON_SIZES = frozenset(
     """
     Add Cast Concat Div Equal Gather Identity Mul ReduceProd Reshape Slice Squeeze Sub Unsqueeze
@@ -32,13 +34,10 @@ def separate(graph: ir.Graph) -> None:
     taken: set[ir.Node] = set()
     for user in list(graph):
         for index, value in enumerate(user.inputs):
-            if value is not None and user.op_type in _TAKES_SIZES:
-                if index == 0 and user.op_type != "ConstantOfShape":
-                    continue
-                chain = _chain(value)
-                if taken.intersection(chain):
-                    user.replace_input_with(index, _copied_chain(user, chain, value))
-                taken.update(chain)
+            chain = _computing(user, index, value)
+            if value is not None and taken.intersection(chain):
+                user.replace_input_with(index, _copied_chain(user, index, chain))
+            taken.update(chain)
 
 
 def reunite(graph: ir.Graph) -> None:
@@ -80,6 +79,21 @@ def _copied(graph: ir.Graph, value: ir.Value, number: int) -> ir.Value:
     return copy
 
 
+def _computing(user: ir.Node, index: int, value: ir.Value | None) -> list[ir.Node]:
+    """The nodes that compute a size, or a tensor of equal numbers, for an input of a node."""
+    made = None if value is None else value.producer()
+    if made is None or value is None:
+        return []
+    if made.op_type in _FILLS and (made.op_type == "ConstantOfShape" or _is_stored(made.inputs[0])):
+        return [*(node for read in _read(made) for node in _chain(read)), made]
+    takes_sizes = user.op_type == "ConstantOfShape" or (index > 0 and user.op_type in _TAKES_SIZES)
+    return _chain(value) if takes_sizes else []
+
+
+def _is_stored(value: ir.Value | None) -> bool:
+    return value is not None and value.is_initializer()
+
+
 def _chain(value: ir.Value) -> list[ir.Node]:
     """The nodes that compute sizes, from Shape or constants on, in order."""
     node = value.producer()
@@ -92,20 +106,21 @@ def _read(node: ir.Node) -> Iterator[ir.Value]:
     return (value for value in node.inputs if value is not None)
 
 
-def _copied_chain(user: ir.Node, chain: list[ir.Node], value: ir.Value) -> ir.Value:
-    graph = user.graph
+def _copied_chain(user: ir.Node, index: int, chain: list[ir.Node]) -> ir.Value:
+    graph, value = user.graph, user.inputs[index]
     assert graph is not None
     copies: dict[ir.Value | None, ir.Value] = {}
+    where = f"for input {index} of {user.name}"
     for node in chain:
         copy = ir.Node(
             node.domain,
             node.op_type,
             [copies.get(read, read) for read in node.inputs],
             list(node.attributes.values()),
-            name=f"{node.name} for {user.name}",
+            name=f"{node.name} {where}",
         )
         for old, new in zip(node.outputs, copy.outputs, strict=True):
-            new.name = f"{old.name} for {user.name}"
+            new.name = f"{old.name} {where}"
             new.shape, new.type = old.shape, old.type
             new.meta[_COPIED_FROM] = old.name
             copies[old] = new

@@ -149,6 +149,18 @@ def test_compare_of_different_signatures_says_so(tiny_model: Path, tmp_path: Pat
     assert "different inputs" in done.stderr
 
 
+def test_inspect_names_the_groups_and_what_stays(tiny_model: Path):
+    done = run("inspect", tiny_model, "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["groups"] or found["frozen"]
+    assert not found["unknown"]
+    assert all(0 < group["macs"] <= 1 and group["weights"] for group in found["groups"])
+    shown = run("inspect", tiny_model)
+    assert shown.exit_code == 0, shown.output
+    assert "what stays because of" in shown.stdout
+
+
 def test_profile_says_what_bounds_each_operator(tiny_model: Path):
     done = run("profile", tiny_model, "--json", "--batch", "8")
     assert done.exit_code == 0, done.output

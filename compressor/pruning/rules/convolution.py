@@ -99,7 +99,7 @@ def pool(walk: Walk, node: ir.Node) -> None:
         walk.freeze_all(node, "indices of the pooled positions count all channels")
         return
     for axis in x[2:]:
-        walk.freeze(axis, "pooling slides over it")
+        walk.freeze(axis, "it is pooled over")
     for value in node.outputs:
         if value.name:
             walk.give(value, [*x[:2], *(walk.space(n) for n in walk.shape(value)[2:])])

@@ -1,14 +1,15 @@
 """Reshape and its like: dimensions that are split, merged, repeated and stretched.
 
-The old and the new shape are cut where the products of their leading sizes agree. Each segment
-has as many positions before as after. One dimension of each side carries its labels and the
-others stay whole, so that what is kept is rectangular in both shapes: position f of the segment
-lies at (f // s) mod n of a dimension of size n and stride s.
+The old and the new shape are cut where the products of their leading sizes agree. Within such a
+segment dimensions are split into parts and parts merged into dimensions. One part carries the
+labels and the others stay whole, so that what is kept is rectangular in both shapes: position f of
+a dimension lies at (f // s) mod n of a part of size n and stride s. A merged dimension remembers
+its parts, which a later split gives back.
 """
 
 from collections.abc import Iterator
 from itertools import pairwise
-from math import gcd, prod
+from math import prod
 
 import numpy as np
 import onnx_ir as ir
@@ -74,42 +75,79 @@ def _segments(
 def _carried(
     walk: Walk, node: ir.Node, old: Dimensions, axes: tuple[int, ...], sizes: tuple[int, ...]
 ) -> Dimensions:
-    """The labels of the new axes of a segment."""
-    if len(old) == len(axes) == 1:
-        return old
-    free = [i for i, labels in enumerate(old) if (labels >= 0).any()]
-    if not free:
-        # What was frozen stays so by its own cause.
-        return [np.full(sizes[axis], old[0][0]) for axis in axes]
-    pairs = [(p, q) for p in free for q in _by_preference(node, axes)]
-    p, q = pairs[walk.choose(len(pairs))] if len(pairs) > 1 else pairs[0]
-    for i, labels in enumerate(old):
-        if i != p:
-            walk.freeze(labels, _OTHER)
-    total = prod(map(len, old))
-    stride = prod(len(labels) for labels in old[p + 1 :])
-    if len(axes) == 1:
-        merged = old[p][np.arange(total) // stride % len(old[p])]
-        walk.remember(merged, old)
-        walk.watch(merged)
-        return [merged]
-    result = [walk.frozen(sizes[axis], _OTHER) for axis in axes]
-    place = axes.index(q)
-    result[place] = walk.labels.fresh(sizes[q])
-    strides = stride, prod(sizes[axis] for axis in axes[place + 1 :])
-    _join(walk, old[p], result[place], strides, total)
-    walk.watch(result[place])
+    """The labels of the new axes of a segment: dimensions are split into parts, parts merged."""
+    new = [sizes[axis] for axis in axes]
+    before, after = _parts([len(labels) for labels in old], new), _parts(new, [*map(len, old)])
+    if before is None or after is None:
+        return [_stuck(walk, old, size) for size in new]
+    order = _by_preference(node, axes) if len(old) == 1 else None
+    parts = [
+        part
+        for labels, into in zip(old, before, strict=True)
+        for part in _split(walk, labels, into, order or list(range(len(into))))
+    ]
+    result = []
+    for from_ in after:
+        result.append(_merged(walk, parts[: len(from_)]))
+        del parts[: len(from_)]
     return result
 
 
-def _join(walk: Walk, a: Ints, b: Ints, strides: tuple[int, int], total: int) -> None:
-    """Join what lies at the same position; neighbours in both need to be looked at once."""
-    flat = np.arange(0, total, gcd(*strides))
-    walk.join(a[flat // strides[0] % len(a)], b[flat // strides[1] % len(b)])
+def _parts(sizes: list[int], others: list[int]) -> list[list[int]] | None:
+    """The sizes each cut where the others have a boundary; None where that does not go up."""
+    cuts = sorted({prod(s[i:]) for s in (sizes, others) for i in range(len(s) + 1)})
+    if any(larger % smaller for smaller, larger in pairwise(cuts)):
+        return None
+    result = []
+    for i in range(len(sizes)):
+        low, high = prod(sizes[i + 1 :]), prod(sizes[i:])
+        within = [cut for cut in cuts if low <= cut <= high]
+        result.append([larger // smaller for smaller, larger in pairwise(within)][::-1])
+    return result
+
+
+def _stuck(walk: Walk, old: Dimensions, size: int) -> Ints:
+    for labels in old:
+        walk.freeze(labels, "it is cut across by a reshape")
+    return walk.frozen(size, "it is cut across by a reshape")
+
+
+def _split(walk: Walk, labels: Ints, sizes: list[int], order: list[int]) -> Dimensions:
+    """One part carries the labels, the first of `order` that is of use; the others stay whole."""
+    if len(sizes) == 1:
+        return [labels]
+    if (labels < 0).all():
+        return [np.full(size, labels[0]) for size in sizes]  # by their own cause
+    q = order[walk.choose(len(sizes))]
+    carrier = walk.labels.fresh(sizes[q])
+    flat = np.arange(len(labels))
+    walk.join(labels, carrier[flat // prod(sizes[q + 1 :]) % sizes[q]])
+    walk.watch(carrier)
+    return [carrier if i == q else walk.frozen(n, _OTHER) for i, n in enumerate(sizes)]
+
+
+def _merged(walk: Walk, parts: Dimensions) -> Ints:
+    """Every position takes the label that it has in the part that carries; the others stay."""
+    if len(parts) == 1:
+        return parts[0]
+    total = prod(map(len, parts))
+    free = [i for i, labels in enumerate(parts) if (labels >= 0).any()]
+    if not free:
+        return np.full(total, parts[0][0])
+    p = free[walk.choose(len(free))] if len(free) > 1 else free[0]
+    for i, labels in enumerate(parts):
+        if i != p:
+            walk.freeze(labels, _OTHER)
+    stride = prod(map(len, parts[p + 1 :]))
+    merged = parts[p][np.arange(total) // stride % len(parts[p])]
+    walk.remember(merged, parts)
+    if len(free) > 1:
+        walk.watch(merged)
+    return merged
 
 
 def _by_preference(node: ir.Node, axes: tuple[int, ...]) -> list[int]:
-    """The outer dimension first, a whole head; where positions are shuffled, the inner one.
+    """The outer part first, a whole head; where positions are shuffled, the inner one.
 
     A shuffle transposes two parts of a split and merges them again (ShuffleNet, section 3.1): the
     groups stay and the same position goes in each.
@@ -119,8 +157,8 @@ def _by_preference(node: ir.Node, axes: tuple[int, ...]) -> list[int]:
             transposed = reader.op_type == "Transpose"
             order = reader.attributes.get_ints("perm", ()) if transposed else ()
             if (axes[1], axes[0]) in pairwise(order or ()):
-                return [axes[1], axes[0]]
-    return list(axes)
+                return [1, 0]
+    return list(range(len(axes)))
 
 
 def expand(walk: Walk, node: ir.Node) -> None:
