@@ -47,6 +47,7 @@ bench: $(READY) ## Benchmarks; DATA=folder MODEL=checkpoint adds CIFAR-10 ResNet
 ifneq ($(and $(DATA),$(MODEL)),)
 	$(BIN)/python benchmarks/cifar.py --data "$(DATA)" --model "$(MODEL)"
 	$(BIN)/python benchmarks/ranges.py --data "$(DATA)" --model "$(MODEL)"
+	$(BIN)/python benchmarks/pruning.py --data "$(DATA)" --model "$(MODEL)"
 else
 	@$(MAKE) --no-print-directory --silent $(SAMPLE)/model.pt
 	$(BIN)/python benchmarks/digits.py $(SAMPLE)

@@ -189,7 +189,7 @@ def _judged(
     how: Repair,
 ) -> Shortened:
     only = frozenset(_layers_before(candidate.model, block))
-    limited = replace(how, aims=candidate.aims, only=only)
+    limited = replace(how, aims=candidate.aims, only=only, rounds=0)
     repaired, _ = repair(original, candidate.model, grouping, {}, data, limited)
     error = output_error(original, repaired, data, batch=how.batch, threads=how.threads)
     return replace(candidate, error=error)

@@ -12,6 +12,9 @@ from compressor.pruning.problem import Piece, Problem
 HELD = 4
 """Every fourth batch is held out."""
 
+Pick = Callable[[int], bool]
+"""Chooses batches by number."""
+
 WORTH = 0.01
 """Share of the error that a bias has to save in a layer that has none."""
 
@@ -69,8 +72,8 @@ def fit(problem: Problem, options: Options) -> Fit:
     layer = problem.layer
     present: Solution = layer.matrix(), layer.bias()
     prior = present[0] if options.prior else None
-    held = _held_out(len(problem))
-    moments = _moments(problem, lambda batch: not held(batch))
+    seen, held = divided(len(problem))
+    moments = _moments(problem, seen)
     has_bias = layer.bias_value is not None
     choices = [(r, affine) for r in options.ridges for affine in ({True, has_bias})]
     solved = [solve(moments, ridge, prior, affine=affine) for ridge, affine in choices]
@@ -87,28 +90,32 @@ def fit(problem: Problem, options: Options) -> Fit:
     return Fit(matrix, bias if affine else None, before, errors[best], ridge, size)
 
 
-def _held_out(batches: int) -> Callable[[int], bool]:
-    """Which batches the solve does not see: every fourth, or the last of fewer."""
-    if batches < HELD:
-        return lambda batch: batch == batches - 1
-    return lambda batch: batch % HELD == HELD - 1
+def divided(batches: int) -> tuple[Pick, Pick]:
+    """Which batches the solve sees, and which judge it: every fourth, or the last of fewer.
+
+    A single batch, all that a graph with a large batch baked in may have, is both.
+    """
+    if batches == 1:
+        return (lambda batch: True), (lambda batch: True)
+    last = HELD - 1 if batches >= HELD else batches - 1
+    every = min(HELD, batches)
+    return (lambda batch: batch % every != last), (lambda batch: batch % every == last)
 
 
-def _moments(problem: Problem, pick: Callable[[int], bool]) -> Moments:
+def _moments(problem: Problem, pick: Pick) -> Moments:
     moments: Moments | None = None
     for piece in problem.pieces(pick):
         if moments is None:
             x0 = piece.rows.mean(1, dtype=np.float64)
             moments = Moments.about(x0, piece.targets.mean(1, dtype=np.float64))
         moments.add(piece.rows, piece.targets)
-    if moments is None:  # a single batch, which is the one held out
-        return _moments(problem, lambda batch: True)
+    assert moments is not None, "a set is never empty"
     return moments
 
 
 def _judged(
     problem: Problem,
-    pick: Callable[[int], bool],
+    pick: Pick,
     candidates: Sequence[Solution],
     moments: Moments,
 ) -> list[float]:
@@ -119,7 +126,8 @@ def _judged(
     for piece in problem.pieces(pick):
         totals += [_squares(piece.targets - _predicted(piece, one)) for one in candidates]
         spread += _squares(piece.targets - center[:, None].astype(piece.targets.dtype))
-        moments.add(piece.rows, piece.targets)
+        if len(problem) > 1:
+            moments.add(piece.rows, piece.targets)
     return [float(total) / max(spread, np.finfo(np.float64).tiny) for total in totals]
 
 

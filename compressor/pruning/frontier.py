@@ -90,7 +90,7 @@ class Frontier:
         size = 0
         for found in self.batches(live):
             kept.append(found)
-            size += sum(array.nbytes for array in found.values())
+            size += sum(getattr(value, "nbytes", 0) for value in found.values())  # a list has none
             if size / len(kept) * len(self) > self._room:
                 return
         self._kept, self._known = kept, live

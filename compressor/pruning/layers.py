@@ -71,11 +71,6 @@ class Layer:
         return self.node.attributes.get_int("group", 1)
 
     @property
-    def input_axis(self) -> int:
-        """The axis of the input that is contracted; negative counts from the end."""
-        return 0 if self._flag("transA") else 1 if self.kind.startswith("Conv") else -1
-
-    @property
     def output_axis(self) -> int:
         """The axis of the output that a weight row makes."""
         return 1 if self.kind.startswith("Conv") else -1
@@ -157,6 +152,7 @@ class Layer:
         Yields:
             The samples, as a slice for `targets`, and X (groups, rows, k).
         """
+        x = _single(x)
         if not self.kind.startswith("Conv"):
             yield from self._vectors(x, limit)
             return
@@ -169,6 +165,7 @@ class Layer:
 
     def targets(self, y: Floats, part: slice) -> Floats:
         """An output, or anything of its shape, beside the rows of `part`: (groups, rows, m)."""
+        y = _single(y)
         if not self.kind.startswith("Conv"):
             return y.reshape(-1, y.shape[-1])[part][None]
         split = y[part].reshape(part.stop - part.start, self.groups, -1, prod(y.shape[2:]))
@@ -241,3 +238,8 @@ def _array(value: ir.Value) -> Floats:
     assert value.const_value is not None
     array: Floats = value.const_value.numpy()
     return array
+
+
+def _single(array: Floats) -> Floats:
+    # Sums of products in half precision would neither be fast nor say much.
+    return array.astype(np.float32) if array.dtype.itemsize < 4 else array

@@ -59,6 +59,28 @@ class Sliding:
         width = channels // groups * int(np.prod(self._kernel))
         return split.transpose(order).reshape(groups, -1, width)
 
+    def adjoint(self, gradient: Floats, shape: Sequence[int], weight: Floats) -> Floats:
+        """What a gradient at the output is at the input, for a Conv without groups.
+
+        Args:
+            gradient: (n, outputs, ...).
+            shape: Of the input.
+            weight: (outputs, inputs, *kernel).
+        """
+        pads = self._geometry(shape[2:])[1]
+        wide = [size + max(a, 0) + max(b, 0) for size, (a, b) in zip(shape[2:], pads, strict=True)]
+        total = np.zeros((*shape[:2], *wide), gradient.dtype)
+        sizes = gradient.shape[2:]
+        flat = gradient.reshape(*gradient.shape[:2], -1)
+        for offset in np.ndindex(*self._kernel):
+            part = weight[(slice(None), slice(None), *offset)].T @ flat
+            where = [
+                slice(o * d, o * d + (s - 1) * t + 1, t)
+                for o, d, s, t in zip(offset, self._dilation, sizes, self._stride, strict=True)
+            ]
+            total[(slice(None), slice(None), *where)] += part.reshape(*shape[:2], *sizes)
+        return _cropped(total, [(-max(a, 0), -max(b, 0)) for a, b in pads])
+
     def _geometry(self, size: Sequence[int]) -> tuple[tuple[int, ...], Pads]:
         """Output sizes, and what to pad of the (spread) input."""
         if self._transposed:

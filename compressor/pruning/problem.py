@@ -1,11 +1,11 @@
 """What one layer of the pruned graph should make of what it reads, piece by piece."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from compressor.pruning.frontier import Frontier
+from compressor.pruning.frontier import Frontier, Values
 from compressor.pruning.layers import Layer
 from compressor.pruning.patches import Floats
 from compressor.pruning.restriction import Restriction
@@ -61,10 +61,24 @@ class Problem:
 
     def pieces(self, pick: Callable[[int], bool]) -> Iterator[Piece]:
         """Rows and targets of some of the batches."""
+        x = self.layer.input.name or ""
+        for now, wanted in self.batches(pick):
+            for part, rows in self.layer.rows(now[x], self.room):
+                yield Piece(rows, self.layer.targets(wanted, part))
+
+    def batches(
+        self, pick: Callable[[int], bool], more: Sequence[str] = ()
+    ) -> Iterator[tuple[dict[str, Values], Values]]:
+        """Values of the pruned graph and what the layer's output should be, batch by batch.
+
+        Args:
+            pick: Which batches, by number.
+            more: Values wanted beside the layer's input.
+        """
         x, o = self.layer.input.name or "", self.layer.output.name or ""
         a = self._reached.name or ""
         aim = self.aims.get(a, a)
-        names = [x] if self.stream is None else [x, o, a]
+        names = [x, *more] if self.stream is None else [x, o, a, *more]
         sides = zip(self.now.batches(names, pick), self.then.batches([aim], pick), strict=True)
         for now, then in sides:
             wanted = self.restriction(a, then[aim])
@@ -72,8 +86,7 @@ class Problem:
                 change = self.stream.pull(wanted - now[a], now[o].shape)
                 assert change is not None, "a stream that is aimed at can be reached"
                 wanted = now[o] + change
-            for part, rows in self.layer.rows(now[x], min(self.room, PIECE)):
-                yield Piece(rows, self.layer.targets(wanted, part))
+            yield now, wanted
 
     @property
     def _reached(self) -> ir.Value:

@@ -6,7 +6,7 @@ makes up for what the layers before it lost (the "asymmetric" reconstruction of 
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -14,11 +14,13 @@ import onnx_ir as ir
 from calibration.dataset import CalibrationSet
 from compressor.graph.shapes import infer_shapes
 from compressor.progress import SILENT, Progress
-from compressor.pruning.fitting import Fit, Options, fit
+from compressor.pruning.fitting import HELD, Fit, Options, fit
 from compressor.pruning.frontier import Frontier
 from compressor.pruning.groups import Grouping, Keep
 from compressor.pruning.layers import Layer, layers_of
-from compressor.pruning.problem import Problem
+from compressor.pruning.moments import Solution
+from compressor.pruning.pairs import Pair, second_of
+from compressor.pruning.problem import PIECE, Problem
 from compressor.pruning.restriction import Restriction
 from compressor.pruning.streams import Stream, ancestors, stream_of
 from compressor.pruning.writing import write
@@ -26,8 +28,6 @@ from compressor.records import Decision, StageRecord
 
 BATCH = 16
 """Samples per run; few, because patches of several values are alive at once."""
-HELD = 4
-"""Every fourth batch is held out."""
 MEMORY = 10**9
 """Bytes that repair may take beside the models, unless told otherwise."""
 
@@ -45,6 +45,8 @@ class Repair:
         aims: Value of the pruned graph → value of the original that it should equal, where that
             is not the one of the same name.
         only: Names of the layers to repair; None for all.
+        rounds: Steps at most by which a convolution in front of a Relu and another convolution
+            follows what that one should make; see `pairs.py`.
     """
 
     options: Options = field(default_factory=Options)
@@ -53,6 +55,7 @@ class Repair:
     threads: int = 0
     aims: Mapping[str, str] = field(default_factory=dict)
     only: frozenset[str] | None = None
+    rounds: int = 3
 
 
 def repair(
@@ -92,7 +95,7 @@ def repair(
     how = how or Repair()
     started = time.perf_counter()
     model = infer_shapes(pruned.clone())
-    infer_shapes(original)
+    original = infer_shapes(original.clone())
     layers = layers_of(model)
     walk = _Walk(original, model, Restriction(grouping, keep), data, how)
     reports: dict[str, dict[str, float | str]] = {}
@@ -102,6 +105,8 @@ def repair(
             begun = time.perf_counter()
             found = walk.visit(layer, chosen)
             reports[name] = _report(found, time.perf_counter() - begun)
+            if name in walk.steps:
+                reports[name]["steps"] = walk.steps[name]
             advance(1)
     record = StageRecord(
         name="repair",
@@ -109,6 +114,9 @@ def repair(
         parameters={"samples": len(data), "batch": how.batch, "layers": reports},
         changed={"layers repaired": sum(r["verdict"] == "repaired" for r in reports.values())},
         decisions=tuple(_decision(name, report) for name, report in reports.items()),
+        notices=("one batch of samples only: repairs were judged by what they were solved on",)
+        if walk.batches == 1
+        else (),
     )
     return model, record
 
@@ -129,24 +137,51 @@ class _Walk:
         self._then = Frontier(original, data, batch=batch, room=room, threads=how.threads)
         self._now = Frontier(model, data, batch=batch, room=room, threads=how.threads)
         self._model, self._restriction, self._how = model, restriction, how
+        self._done: dict[str, Fit] = {}
+        self.steps: dict[str, int] = {}
         self._known = {v.name for node in original.graph for v in node.outputs}
+
+    @property
+    def batches(self) -> int:
+        """Of both models."""
+        return len(self._now)
 
     def visit(self, layer: Layer, layers: Mapping[str, Layer]) -> Fit | str:
         """Repair one layer; the fit, or why there was none."""
+        if layer.name in self._done:
+            return self._done[layer.name]
         reason = self._refusal(layer)
         if reason is not None:
             return reason
         self._then.advance(layer.name)
         self._now.advance(layer.name)
-        stream = self._stream(layer, layers)
-        problem = Problem(
-            layer, stream, self._then, self._now, self._restriction, self._how.aims,
-            self._how.memory // 8,
-        )  # fmt: skip
-        found = fit(problem, self._how.options)
+        names = list(layers)
+        later = set(names[names.index(layer.name) + 1 :])
+        found = fit(self._problem(layer, later), self._how.options)
         if found.better:
             write(self._model, layer, found.matrix, found.bias)
+        second = second_of(layer, layers) if self._how.rounds else None
+        if second is not None and self._refusal(second) is None:
+            problem = self._problem(second, later - {second.name})
+            pair = Pair(layer, second, problem, self._write)
+            self._done[second.name], self.steps[layer.name] = pair.improve(
+                self._how.options, self._how.rounds
+            )
         return found
+
+    def _write(self, layer: Layer, solution: Solution) -> None:
+        write(self._model, layer, *solution)
+
+    def _problem(self, layer: Layer, later: Set[str]) -> Problem:
+        return Problem(
+            layer,
+            self._stream(layer, later),
+            self._then,
+            self._now,
+            self._restriction,
+            self._how.aims,
+            min(self._how.memory // 8, PIECE),
+        )
 
     def _refusal(self, layer: Layer) -> str | None:
         if len(layer.weight_value.uses()) > 1:
@@ -155,13 +190,11 @@ class _Walk:
             return "the original has no such value"
         return None
 
-    def _stream(self, layer: Layer, layers: Mapping[str, Layer]) -> Stream | None:
+    def _stream(self, layer: Layer, later: Set[str]) -> Stream | None:
         """The stream to aim at: one whose other operand no later repair will change."""
         stream = stream_of(layer)
         if stream is None or self._aim(stream) not in self._known:
             return None
-        names = list(layers)
-        later = set(names[names.index(layer.name) + 1 :])
         if any(node.name in later for node in ancestors(stream.skip)):
             return None
         o, a = layer.output.name or "", stream.value.name or ""

@@ -8,6 +8,7 @@ from graphs import model
 from compressor.graph.session import open_session
 from compressor.graph.shapes import infer_shapes
 from compressor.pruning.layers import layers_of
+from compressor.pruning.patches import Sliding
 from compressor.pruning.writing import write
 
 CONVOLUTIONS = {
@@ -122,3 +123,16 @@ def test_a_layer_without_a_bias_gets_one_and_keeps_its_names(operator):
 def test_a_weight_that_is_computed_is_no_layer():
     made = model("g (float[n,4] x, float[4,4] w) => (float[n,4] y) { y = MatMul(x, w) }")
     assert not layers_of(made)
+
+
+@pytest.mark.parametrize("kind", ["plain", "strided", "dilated", "same upper", "one axis"])
+def test_the_adjoint_moves_a_layer_to_the_other_side_of_the_product(kind):
+    """⟨W∘x, g⟩ = ⟨x, Wᵀ∘g⟩."""
+    made, x = convolution(kind)
+    (layer,) = layers_of(infer_shapes(made)).values()
+    y = open_session(made).run(None, {"x": x})[0]
+    y = y - layer.bias().reshape(-1, *[1] * (y.ndim - 2))
+    g = np.random.default_rng(2).standard_normal(y.shape)
+    back = Sliding(layer.node, layer.kernel).adjoint(g, x.shape, layer.weight)
+    assert back.shape == x.shape
+    assert np.vdot(back, x) == pytest.approx(np.vdot(y, g), rel=1e-5)

@@ -204,3 +204,59 @@ def test_the_mean_of_a_constant_channel_is_folded_exactly():
     found = fold_means(made, pruned, grouping, keep, calibrated(x))
     assert np.abs(outputs(pruned, x) - outputs(made, x)).max() > 1e-3
     np.testing.assert_allclose(outputs(found, x), outputs(made, x), atol=1e-5)
+
+
+def branch() -> ir.Model:
+    return model(
+        """g (float[n,6,8,8] x, float[12,6,3,3] v, float[12] a, float[6,12,3,3] w, float[6] b)
+           => (float[n,6,8,8] y)
+        { c = Conv<pads=[1,1,1,1]>(x, v, a)
+          r = Relu(c)
+          o = Conv<pads=[1,1,1,1]>(r, w, b)
+          y = Add(o, x) }""",
+        v=[12, 6, 3, 3], a=[12], w=[6, 12, 3, 3], b=[6],
+    )  # fmt: skip
+
+
+def test_a_repair_that_spans_two_convolutions_beats_one_that_does_not():
+    made, x = branch(), images(48, 6, 8, 8)
+    grouping = find_groups(made, {"x": x[:2]})
+    keep = {"Conv_0": np.arange(12) < 6}
+    pruned, data = cut(made, grouping, keep), open_dataset({"x": x})
+    fresh = open_dataset({"x": images(48, 6, 8, 8, seed=5)})
+    errors = []
+    for rounds in (0, 3):
+        found, record = repair(made, pruned, grouping, keep, data, Repair(rounds=rounds))
+        errors.append(output_error(made, found, fresh, batch=16))
+    assert errors[1] < 0.9 * errors[0]
+    assert 1 <= record.parameters["layers"]["Conv_0"]["steps"] <= 3
+
+
+def test_nothing_is_moved_where_nothing_was_lost():
+    made, x = branch(), images(16, 6, 8, 8)
+    grouping = find_groups(made, {"x": x[:2]})
+    found, _ = repair(made, made, grouping, {}, open_dataset({"x": x}))
+    np.testing.assert_allclose(outputs(found, x), outputs(made, x), atol=1e-4)
+
+
+@pytest.mark.parametrize("samples", [8, 20, 40])
+def test_a_baked_in_batch_is_repaired_too(samples):
+    made = model(
+        """g (float[8,6,8,8] x, float[12,6,3,3] v, float[6,12,3,3] w) => (float[8,6,8,8] y)
+        { c = Conv<pads=[1,1,1,1]>(x, v)
+          r = Relu(c)
+          o = Conv<pads=[1,1,1,1]>(r, w)
+          y = Add(o, x) }""",
+        v=[12, 6, 3, 3], w=[6, 12, 3, 3],
+    )  # fmt: skip
+    x = images(samples, 6, 8, 8)
+    grouping = find_groups(made, {"x": x[:8]})
+    keep = {"Conv_0": np.arange(12) < 6}
+    pruned = cut(made, grouping, keep)
+    found, record = repair(made, pruned, grouping, keep, open_dataset({"x": x}))
+    fresh = images(8, 6, 8, 8, seed=5)
+    before, after = (
+        np.square(outputs(one, fresh) - outputs(made, fresh)).sum() for one in (pruned, found)
+    )
+    assert after < 0.7 * before
+    assert bool(record.notices) == (samples == 8)
