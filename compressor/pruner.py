@@ -117,8 +117,13 @@ class Pruner:
         self.data = self.data.take(SAMPLES)
         self.whole = self._base(Shortened(self.graph))
 
-    def to(self, cost_of: CostOf, target: float) -> Pruned:
+    def to(self, cost_of: CostOf, target: float, *, repaired: bool = True) -> Pruned:
         """The graph pruned until the cost is down to `target`, as far as the limits let it.
+
+        Args:
+            cost_of: What is counted.
+            target: What may be left, in its units.
+            repaired: Whether to repair what stays, which changes its values and not its speed.
 
         Raises:
             PruningError: Nothing can be removed, or the cut graph does not compute what the
@@ -140,7 +145,7 @@ class Pruner:
         plan = PrunePlan(blocks=base.short.removed, kept=_kept(keep))
         records = [*self._records, selection.record]
         made = smaller
-        if self.bench.recipe.prune.repair:
+        if repaired and self.bench.recipe.prune.repair:
             made, repairing = self._repaired(base, smaller, keep, self.data)
             records.append(repairing)
             plan = plan.model_copy(update={"weights": patch_of(smaller, made)})
@@ -170,7 +175,7 @@ class Pruner:
         best = min(bases, key=lambda base: errors.get(base.blocks, 0.0))
         if len(bases) > 1:
             self._records.append(_chosen(errors, best, time.perf_counter() - started))
-        return best
+        return self._base(best.short) if best.blocks else best
 
     def _bases(self, cost_of: CostOf, target: float) -> list[Base]:
         """The whole graph, and without blocks until those alone reach the target."""
@@ -182,7 +187,7 @@ class Pruner:
         for short in shorten(
             self.graph, self.whole.grouping, sample, BLOCKS, how, self.bench.progress
         ):
-            base = self._base(short)
+            base = self._like_whole(short)
             if cost_of(base.sizes)({}) >= cost_of(self.whole.sizes)({}):
                 break
             bases.append(base)
@@ -194,6 +199,17 @@ class Pruner:
         options = self.bench.recipe.prune
         wanted = options.blocks and options.repair and len(self.data) >= 2
         return wanted and bool(find_blocks(self.graph, self._feeds()))
+
+    def _like_whole(self, short: Shortened) -> Base:
+        """With the whole graph's scores, which do to compare numbers of blocks."""
+        feeds, known = self._feeds(), self.whole.scores
+        grouping = find_groups(short.model, feeds)
+        found = {
+            group.name: known[group.name]
+            for group in grouping.groups
+            if group.name in known and len(known[group.name]) == group.units
+        }
+        return Base(short, grouping, Sizes(short.model, grouping, feeds), found)
 
     def _base(self, short: Shortened) -> Base:
         started = time.perf_counter()

@@ -147,19 +147,20 @@ class _Reaching:
     def _costs(self, pruner: Pruner) -> CostOf:
         if not self.goal.timed:
             return Macs if self.goal.kind == "macs" else Parameters
-        integer = self._whole.plan.ship == "int8"
         times = KernelTimes(
             self.bench,
             self.start.baseline,
             pruner.whole.grouping,
             pruner.whole.sizes,
-            self._quickly_quantized if integer else _as_it_is,
+            self._roughly,
             multiple=pruner.multiple,
         )
         return times.cost
 
-    def _quickly_quantized(self, model: ir.Model) -> ir.Model:
-        """INT8 of which only the speed counts."""
+    def _roughly(self, model: ir.Model) -> ir.Model:
+        """At the precision that ships, of which only speed and size count."""
+        if self._whole.plan.ship == "float":
+            return model
         policy = policy_of(self.bench.target, self.bench.recipe.quantize)
         options = CalibrationOptions("minmax", batch=PROFILED)
         choice = calibrate(model, self.data.take(PROFILED), policy, options)
@@ -171,16 +172,16 @@ class _Reaching:
         """The cost to begin with."""
         if self.goal.kind in ("macs", "params"):
             return self._full * (1 - self.goal.amount)
-        return self._full * self._amount(self._whole, self._race)
+        return self._full * self._amount(self._whole.shipped, self._race)
 
-    def _amount(self, decided: Decided, race: LatencyResult) -> float:
+    def _amount(self, shipped: ir.Model, race: LatencyResult) -> float:
         """How far from the goal something is: below 1 it has to become smaller by that factor."""
         if self.goal.kind == "speedup":
             return race.ratio / self.goal.amount
         if self.goal.kind == "latency":
             return self.goal.amount / (race.result.median_ms / 1e3)
         if self.goal.kind == "size":
-            return self.goal.amount / self._bytes(decided.shipped)
+            return self.goal.amount / self._bytes(shipped)
         raise AssertionError(self.goal.kind)
 
     def _bytes(self, model: ir.Model) -> int:
@@ -189,21 +190,29 @@ class _Reaching:
             return sum(file.stat().st_size for file in built.files)
 
     def _reach(self, target: float) -> Attempt:
-        """The first attempt that reaches the goal and no more than that; else the nearest."""
-        shares_only = self.goal.kind in ("macs", "params")
-        best: Attempt | None = None
-        for _ in range(1 if shares_only else ROUNDS):
-            found = self._attempt(target)
-            if best is None or _nearness(found) < _nearness(best):
-                best = found
-            if shares_only or 1 <= found.reached <= 1 + CLOSE:
-                break
-            again = target * found.reached / (1 + CLOSE / 2)
-            if abs(again - target) < 1e-3 * self._full:
+        """An attempt at a cost that a measured goal was approached to by drafts."""
+        if self.goal.kind not in ("macs", "params"):
+            target = self._approached(target)
+        return self._attempt(target)
+
+    def _approached(self, target: float) -> float:
+        """The cost at which the goal is reached and hardly more; else the nearest found.
+
+        Drafts are not repaired and only roughly quantized, which their speed and size do not
+        depend on.
+        """
+        best: tuple[float, float] | None = None
+        for _ in range(ROUNDS):
+            pruned = self._pruner.to(self._cost_of, target, repaired=False)
+            shipped = self._roughly(pruned.model)
+            reached = self._amount(shipped, self._raced(shipped))
+            if best is None or _nearness(reached) < best[0]:
+                best = _nearness(reached), target
+            again = target * reached / (1 + CLOSE / 2)
+            if 1 <= reached <= 1 + CLOSE or abs(again - target) < 1e-3 * self._full:
                 break
             target = again
-        assert best is not None
-        return best
+        return target if best is None else best[1]
 
     def _step_back(self, refused: Attempt) -> Attempt | None:
         """The largest share that the budget accepts."""
@@ -226,7 +235,7 @@ class _Reaching:
         race = self._raced(decided.shipped)
         reached = 1.0 if pruned.reached else 0.0
         if self.goal.kind not in ("macs", "params"):
-            reached = self._amount(decided, race)
+            reached = self._amount(decided.shipped, race)
         attempt = self._judged(Attempt(share, decided, race, reached))
         self.attempts.append(attempt)
         return attempt
@@ -315,11 +324,7 @@ class _Reaching:
         )
 
 
-def _as_it_is(model: ir.Model) -> ir.Model:
-    return model
-
-
-def _nearness(attempt: Attempt) -> float:
+def _nearness(reached: float) -> float:
     """Distance from the goal; falling short counts twice."""
-    gap = attempt.reached - 1
+    gap = reached - 1
     return gap if gap >= 0 else -2 * gap
