@@ -7,7 +7,7 @@ decide. That is done for the first target; later ones keep the choice.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -146,7 +146,9 @@ class Pruner:
         records = [*self._records, selection.record]
         made = smaller
         if repaired and self.bench.recipe.prune.repair:
-            made, repairing = self._repaired(base, smaller, keep, self.data)
+            made, repairing = self._repaired(
+                base, smaller, keep, self.data, self._repair(base.short.aims)
+            )
             records.append(repairing)
             plan = plan.model_copy(update={"weights": patch_of(smaller, made)})
         allocation = selection.allocation
@@ -169,7 +171,8 @@ class Pruner:
         for base in bases if len(bases) > 1 else ():
             found = self._select(base, cost_of(base.sizes), target, (Weighing(),))
             keep = found.allocation.keep
-            made, _ = self._repaired(base, self._cut(base, keep), keep, used)
+            quick = replace(self._repair(base.short.aims), rounds=0)
+            made, _ = self._repaired(base, self._cut(base, keep), keep, used, quick)
             error = output_error(self.graph, made, held, batch=self._batch)
             errors[base.blocks] = error if found.allocation.reached else np.inf
         best = min(bases, key=lambda base: errors.get(base.blocks, 0.0))
@@ -256,7 +259,12 @@ class Pruner:
             return cut(base.short.model, base.grouping, keep)
 
     def _repaired(
-        self, base: Base, smaller: ir.Model, keep: Keep, data: CalibrationSet
+        self,
+        base: Base,
+        smaller: ir.Model,
+        keep: Keep,
+        data: CalibrationSet,
+        how: Repair,
     ) -> tuple[ir.Model, StageRecord]:
         return repair(
             self.graph,
@@ -264,7 +272,7 @@ class Pruner:
             base.grouping,
             keep,
             data,
-            self._repair(base.short.aims),
+            how,
             self.bench.progress,
         )
 

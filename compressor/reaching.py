@@ -5,12 +5,14 @@ only a measurement can tell (speed, latency, size) is approached by secant steps
 the allocation goes by. Where the budget refuses, less is removed, by bisection on the share.
 """
 
+import os
 import tempfile
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx_ir as ir
+from threadpoolctl import threadpool_limits
 
 from calibration.dataset import CalibrationSet
 from calibration.stats import CalibrationStats
@@ -24,7 +26,7 @@ from compressor.pruner import CostOf, Pruned, Pruner
 from compressor.pruning.costs import Macs, Parameters
 from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
 from compressor.records import Decision, StageRecord
-from compressor.report.format import loss_words, percent, ratio
+from compressor.report.format import configuration, loss_words, percent, ratio, ratio_interval
 from compressor.report.schema import Candidate
 from compressor.search import Decided, policy_of, undecided, with_precision
 
@@ -102,7 +104,9 @@ def decide(
     start = undecided(bench, stats)
     if goal is None or data is None:
         return with_precision(bench, start, data, stats, judging)
-    return _Reaching(bench, start, data, judging, goal).run()
+    # Threads of BLAS and of the runtime wait for work in turn, each spinning on the other's cores.
+    with threadpool_limits(max(1, (os.cpu_count() or 1) // 2), user_api="blas"):
+        return _Reaching(bench, start, data, judging, goal).run()
 
 
 @dataclass
@@ -288,12 +292,13 @@ class _Reaching:
             )
         what = "INT8" if self._whole.plan.ship == "int8" else "float"
         told = f"pruned it ran at {ratio(race.ratio)} the speed of {what} alone"
+        at = f"{ratio_interval(race.interval)} at {configuration(race.config)}"
         if race.verdict == "slower" and not self.bench.recipe.quantize.keep_slower:
             return self._without_pruning(f"{told}, so the pruning was reverted")
         record = self._record(Decision(subject="pruning", verdict="kept", reason=told))
         return replace(
             best.decided,
-            reason=f"{percent(best.share)} {self._unit} removed; {best.decided.reason}",
+            reason=f"{percent(best.share)} {self._unit} removed: {told} ({at})",
             records=(*best.decided.records, record),
             candidates=tuple(a.candidate(shipped=a is best) for a in self.attempts),
         )
