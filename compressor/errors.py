@@ -10,6 +10,7 @@ CompressorError                1   a defect of ours, or an environment that brok
 ├── GraphError                 1   a graph broke an invariant
 ├── PruningError               1   a pruned graph is not the original without what was dropped
 ├── BudgetError                3   the quality budget was not met; the best so far is written
+├── GoalError                  3   less was pruned than asked for; the best is written
 ├── TargetError                4   the target is not available on this machine
 └── LintError                  5   the linter found errors in a graph
 """
@@ -72,6 +73,12 @@ class PruningError(CompressorError):
 
 class BudgetError(CompressorError):
     """The quality budget was not met."""
+
+    exit_code = 3
+
+
+class GoalError(CompressorError):
+    """The result is not as small or as fast as was asked for."""
 
     exit_code = 3
 

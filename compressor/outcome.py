@@ -76,15 +76,16 @@ def _measure(
     )
     if explained.layers:
         clock.lap("measure layers")
-    latency = () if unchanged else measure_latency(pair)
-    if not unchanged:
+    # Where so many milliseconds were asked for, it counts what the baseline takes, too.
+    latency = () if unchanged and pair.recipe.prune.latency is None else measure_latency(pair)
+    if latency:
         clock.lap("measure latency", _speed(latency[0]))
     memory = None if unchanged else measure_memory(pair)
     if not unchanged:
         clock.lap("measure memory")
     return Measurements(
         latency=latency,
-        latency_reason=unchanged,
+        latency_reason=None if latency else unchanged,
         quality=quality,
         quality_reason=data.quality_reason if data.quality is None else None,
         memory=memory,

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from calibration.stats import CalibrationStats
 from compressor.bench import Bench
+from compressor.contract import goal_result
 from compressor.division import DataSplit, divided_for_budget, split_data
 from compressor.environment import environment
 from compressor.errors import RecipeError, TargetError
@@ -68,8 +69,8 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
 
     Returns:
         The report, which was also written as `report.json`, `report.html` and
-        `report.md`. Where a budget was
-        asked for, `report.graphs["model"].budget.met` says whether it was kept: a result that
+        `report.md`. Where a budget or a goal of pruning was asked for,
+        `report.graphs["model"].budget.met` and `.goal.met` say whether it was kept: a result that
         was refused is written all the same, and no exception is raised, so that the best is of
         use. The command line ends with 3 then.
 
@@ -111,6 +112,12 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
             pair = _built(decided, artifact, bench, Path(scratch))
             found = measured(decided, pair, data, judging)
             graph = _graph_report(decided, pair, found)
+            made = Plan(
+                target=backend.name,
+                seed=recipe.seed,
+                calibration=data.fingerprint,
+                graphs={GRAPH: decided.plan},
+            )
             report = Report(
                 source=prepared.name,
                 target=backend.name,
@@ -118,18 +125,12 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
                 seconds=time.perf_counter() - started,
                 command=command,
                 artifact=str(directory),
-                files=_files(directory, artifact),
+                files=_files(directory, artifact, made),
                 data=data.uses,
                 graphs={GRAPH: graph},
                 stages=(*prepared.records, *decided.records, *found.records),
                 notices=_notices(prepared, decided, data, graph, judging, recipe.measure.metric),
                 environment=environment(),
-            )
-            made = Plan(
-                target=backend.name,
-                seed=recipe.seed,
-                calibration=data.fingerprint,
-                graphs={GRAPH: decided.plan},
             )
             _write(folder, made, report, recipe)
     if graph.budget is not None and graph.budget.interrupted:
@@ -209,6 +210,15 @@ def _built(decided: Decided, artifact: Artifact, bench: Bench, scratch: Path) ->
 
 def _graph_report(decided: Decided, pair: Pair, found: Measurements) -> GraphReport:
     feeds = pair.feeds(1 if pair.prepared.fixed_batch is None else pair.prepared.fixed_batch)
+    before, after = (
+        size(built, model, feeds)
+        for built, model in ((pair.original, decided.captured), (pair.result, decided.shipped))
+    )
+    goal = pair.recipe.prune.goal
+    pruning = decided.pruning
+    if pruning is not None and found.latency:
+        measured_ms = found.latency[0].result.median_ms
+        pruning = pruning.model_copy(update={"measured_ms": measured_ms})
     return GraphReport(
         shipped=decided.plan.ship,
         shipped_reason=decided.reason,
@@ -218,14 +228,16 @@ def _graph_report(decided: Decided, pair: Pair, found: Measurements) -> GraphRep
         parity=pair.prepared.parity,
         candidates=decided.candidates,
         budget=found.budget,
+        goal=None if goal is None else goal_result(goal, decided, found.latency, before, after),
+        pruning=pruning,
         latency=found.latency,
         latency_reason=found.latency_reason,
         quality=found.quality,
         quality_reason=found.quality_reason,
         memory=found.memory,
         memory_reason=found.memory_reason,
-        baseline_size=size(pair.original, decided.captured, feeds),
-        result_size=size(pair.result, decided.shipped, feeds),
+        baseline_size=before,
+        result_size=after,
         placement=placement(pair.target, pair.result),
         float_reasons=decided.float_reasons,
         layers=found.explained.layers,
@@ -268,7 +280,7 @@ def _notices(
     return tuple(dict.fromkeys([*before, *data.notices, *said]))
 
 
-def _files(directory: Path, artifact: Artifact) -> dict[str, str]:
+def _files(directory: Path, artifact: Artifact, plan: Plan) -> dict[str, str]:
     names = {
         "model": artifact.model.name,
         "report": "report.html",
@@ -277,6 +289,8 @@ def _files(directory: Path, artifact: Artifact) -> dict[str, str]:
         "plan": "plan.json",
         "manifest": "manifest.json",
     }
+    if plan.weights:
+        names["plan.safetensors"] = "plan.safetensors"
     return {role: str(directory / name) for role, name in names.items()}
 
 

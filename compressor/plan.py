@@ -87,7 +87,7 @@ class Plan(Record):
 
     def save(self, path: Path) -> tuple[Path, ...]:
         """Write as JSON, and repaired weights, if there are any, beside it; the files written."""
-        weights = self._weights()
+        weights = self.weights
         if not weights:
             path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
             return (path,)
@@ -116,8 +116,9 @@ class Plan(Record):
                 hint="Pass the plan.json that an earlier run wrote into its output folder.",
             ) from error
 
-    def _weights(self) -> dict[str, Array]:
-        """Graph, node and role → values."""
+    @property
+    def weights(self) -> dict[str, Array]:
+        """Repaired weights: graph, node and role → values; they lie beside the JSON."""
         return {
             f"{graph}/{name}": np.ascontiguousarray(array)
             for graph, plan in self.graphs.items()

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
 from compressor.bench import Bench
-from compressor.errors import PruningError
+from compressor.errors import RecipeError
 from compressor.graph.tensors import Array
 from compressor.plan import PrunePlan
 from compressor.pruning import Grouping, Keep, check, cut, find_groups
@@ -78,10 +78,11 @@ class Pruned:
         model: Cut and repaired.
         plan: What to do to get it again.
         grouping: The groups of the graph without the blocks that went.
-        allocation: What went of them, and the damage predicted.
+        allocation: What went of them, and the damage predicted, as it was weighed.
         cost: What is left.
         reached: Whether that is down to the target.
         records: The stages.
+        damage: Group → the sum of the scores of what went, not weighed.
     """
 
     model: ir.Model
@@ -91,6 +92,7 @@ class Pruned:
     cost: float
     reached: bool
     records: tuple[StageRecord, ...] = ()
+    damage: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -126,8 +128,9 @@ class Pruner:
             repaired: Whether to repair what stays, which changes its values and not its speed.
 
         Raises:
-            PruningError: Nothing can be removed, or the cut graph does not compute what the
-                original does without what was removed.
+            RecipeError: Nothing can be removed.
+            PruningError: The cut graph does not compute what the original does without what was
+                removed.
         """
         if self._chosen is None:
             self._chosen = self._choose(cost_of, target)
@@ -136,7 +139,7 @@ class Pruner:
         self._weighings = (selection.weighing,)
         keep = selection.allocation.keep
         if not keep and not base.blocks:
-            raise PruningError(
+            raise RecipeError(
                 "nothing can be removed from this graph",
                 hint="`compress inspect MODEL` shows its groups, and why the rest is frozen; "
                 "--prune-round and --prune-least say what has to stay.",
@@ -160,6 +163,7 @@ class Pruner:
             allocation.cost,
             allocation.reached,
             tuple(records),
+            {name: float(base.scores[name][~mask].sum()) for name, mask in keep.items()},
         )
 
     def _choose(self, cost_of: CostOf, target: float) -> Base:

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from calibration.dataset import CalibrationSet
 from calibration.stats import CalibrationStats
 from compressor.bench import Bench
-from compressor.errors import RecipeError
+from compressor.errors import PruningError, RecipeError
 from compressor.evaluation.results import LatencyResult, QualityResult
 from compressor.goal import Goal
 from compressor.judging import Judging
@@ -26,6 +26,7 @@ from compressor.pruner import CostOf, Pruned, Pruner
 from compressor.pruning.costs import Macs, Parameters
 from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
 from compressor.records import Decision, StageRecord
+from compressor.removal import CostKind, removed
 from compressor.report.format import configuration, loss_words, percent, ratio, ratio_interval
 from compressor.report.schema import Candidate
 from compressor.search import Decided, policy_of, undecided, with_precision
@@ -130,14 +131,18 @@ class _Reaching:
         target = self._first()
         if target >= self._full:
             return self._without_pruning(f"{self.goal.flag} is reached without pruning")
-        best = self._reach(target)
-        if not best.accepted:
-            best = self._step_back(best) or best
-        if not best.accepted:
-            return self._without_pruning(
-                "no pruned graph kept the budget, so that nothing was pruned"
-            )
-        return self._kept(best)
+        try:
+            best = self._reach(target)
+            if best.accepted:
+                return self._kept(best)
+            smaller = self._step_back(best)
+        except PruningError as error:
+            return self._without_pruning(f"pruning was given up: {error.message}")
+        if smaller is None:
+            why = "no pruned graph kept the budget, so that nothing was pruned"
+            return self._without_pruning(why, held_back=why)
+        why = f"the budget allows {percent(smaller.share)} {self._unit} to be removed"
+        return self._kept(smaller, held_back=why)
 
     def _multiple(self, whole: Decided) -> int:
         asked = self.bench.recipe.prune.round
@@ -205,18 +210,26 @@ class _Reaching:
         Drafts are not repaired and only roughly quantized, which their speed and size do not
         depend on.
         """
-        best: tuple[float, float] | None = None
+        best: tuple[tuple[bool, float], float] | None = None
+        seen: set[float] = set()
         for _ in range(ROUNDS):
             pruned = self._pruner.to(self._cost_of, target, repaired=False)
             shipped = self._roughly(pruned.model)
             reached = self._amount(shipped, self._raced(shipped))
-            if best is None or _nearness(reached) < best[0]:
-                best = _nearness(reached), target
+            distance = self._distance(reached)
+            if best is None or distance < best[0]:
+                best = distance, target
             again = target * reached / (1 + CLOSE / 2)
-            if 1 <= reached <= 1 + CLOSE or abs(again - target) < 1e-3 * self._full:
+            still = pruned.cost in seen or abs(again - target) < 1e-3 * self._full
+            seen.add(pruned.cost)
+            if 1 <= reached <= 1 + CLOSE or still or again >= self._full:
                 break
             target = again
         return target if best is None else best[1]
+
+    def _distance(self, reached: float) -> tuple[bool, float]:
+        """From the goal: what meets it comes before all that does not."""
+        return not self.goal.is_met(reached), abs(reached - 1)
 
     def _step_back(self, refused: Attempt) -> Attempt | None:
         """The largest share that the budget accepts."""
@@ -236,6 +249,7 @@ class _Reaching:
         decided = with_precision(self.bench, start, self.data)
         decided = replace(decided, records=self._records(decided, pruned))
         share = 1 - pruned.cost / self._full
+        decided = replace(decided, pruning=removed(pruned, self._held_in, share))
         race = self._raced(decided.shipped)
         reached = 1.0 if pruned.reached else 0.0
         if self.goal.kind not in ("macs", "params"):
@@ -269,20 +283,22 @@ class _Reaching:
         )
         return replace(attempt, quality=quality, accepted=accepted, reason=reason)
 
-    def _without_pruning(self, reason: str) -> Decided:
+    def _without_pruning(self, reason: str, held_back: str | None = None) -> Decided:
         """What ships of the whole graph."""
         decided = self._whole
         if self.judging is not None:
             decided = with_precision(self.bench, self.start, self.data, None, self.judging)
-        record = self._record(Decision(subject="pruning", verdict="none", reason=reason))
+        decision = Decision(subject="pruning", verdict="none", reason=reason)
+        record = self._record(decision, decided, held_back)
         return replace(
             decided,
+            held_back=held_back,
             reason=f"{reason}; {decided.reason}",
             records=(*decided.records, record),
             candidates=(*(a.candidate(shipped=False) for a in self.attempts), *decided.candidates),
         )
 
-    def _kept(self, best: Attempt) -> Decided:
+    def _kept(self, best: Attempt, held_back: str | None = None) -> Decided:
         """The best attempt, unless the whole graph is faster at the precision that ships."""
         with self.bench.progress.stage("compare speed"):
             race = self.bench.race(
@@ -294,8 +310,11 @@ class _Reaching:
         told = f"pruned it ran at {ratio(race.ratio)} the speed of {what} alone"
         at = f"{ratio_interval(race.interval)} at {configuration(race.config)}"
         if race.verdict == "slower" and not self.bench.recipe.quantize.keep_slower:
-            return self._without_pruning(f"{told}, so the pruning was reverted")
-        record = self._record(Decision(subject="pruning", verdict="kept", reason=told))
+            return self._without_pruning(
+                f"{told}, so the pruning was reverted (--keep-slower keeps it)"
+            )
+        decision = Decision(subject="pruning", verdict="kept", reason=told)
+        record = self._record(decision, best.decided, held_back)
         return replace(
             best.decided,
             reason=f"{percent(best.share)} {self._unit} removed: {told} ({at})",
@@ -310,11 +329,19 @@ class _Reaching:
             return units["params"]
         return units.get(self.goal.kind, "of the predicted time")
 
-    def _record(self, decision: Decision) -> StageRecord:
+    @property
+    def _held_in(self) -> CostKind:
+        if self.goal.timed:
+            return "latency"
+        return "macs" if self.goal.kind == "macs" else "params"
+
+    def _record(self, decision: Decision, decided: Decided, held_back: str | None) -> StageRecord:
+        told = sum(record.seconds for record in decided.records[len(self.start.records) :])
         return StageRecord(
             name="reach the goal",
-            seconds=0.0,
+            seconds=max(0.0, time.perf_counter() - self.started - told),
             parameters={"goal": self.goal.flag, "attempts": len(self.attempts)},
+            notices=() if held_back is None else (f"{self.goal.flag} was not met: {held_back}",),
             decisions=(
                 *(
                     Decision(
@@ -327,9 +354,3 @@ class _Reaching:
                 decision,
             ),
         )
-
-
-def _nearness(reached: float) -> float:
-    """Distance from the goal; falling short counts twice."""
-    gap = reached - 1
-    return gap if gap >= 0 else -2 * gap

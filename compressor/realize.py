@@ -7,7 +7,7 @@ from compressor.errors import PruningError, RecipeError
 from compressor.graph.fingerprint import fingerprint
 from compressor.graph.tensors import Arrays
 from compressor.plan import GraphPlan, PrunePlan
-from compressor.pruning import cut, find_groups
+from compressor.pruning import Grouping, cut, find_groups
 from compressor.pruning.blocks import Shortened, find_blocks, without
 from compressor.pruning.patching import patched
 from compressor.quantization.bias import restored
@@ -65,13 +65,16 @@ def require_same_graph(captured: ir.Model, plan: GraphPlan) -> None:
         )
 
 
-def pruned_graph(baseline: ir.Model, plan: PrunePlan, feeds: Arrays) -> ir.Model:
+def pruned_graph(baseline: ir.Model, plan: PrunePlan, feeds: Arrays) -> tuple[ir.Model, Grouping]:
     """The float graph with what the plan removes removed, and its repaired weights.
 
     Args:
         baseline: The float graph that the plan was made for; it stays as it is.
         plan: What stays.
         feeds: Inputs of a run, which tell shapes.
+
+    Returns:
+        The smaller graph, and the groups that it had before, without the blocks that went.
 
     Raises:
         PruningError: The plan names groups, blocks or layers that the graph does not have.
@@ -92,4 +95,4 @@ def pruned_graph(baseline: ir.Model, plan: PrunePlan, feeds: Arrays) -> ir.Model
                 hint="Replay a plan with the model and the version that it was made with.",
             )
         keep[name] = np.isin(np.arange(units), kept)
-    return patched(cut(short.model, grouping, keep), plan.weights)
+    return patched(cut(short.model, grouping, keep), plan.weights), grouping

@@ -21,8 +21,10 @@ from compressor.quantization.static import CalibrationOptions, StaticChoice, cal
 from compressor.realize import baseline_graph, pruned_graph, realize, require_same_graph
 from compressor.recipe import QuantizeOptions
 from compressor.records import Decision, Effect, StageRecord
+from compressor.removal import planned
 from compressor.report.format import configuration, ratio, ratio_interval
 from compressor.report.schema import Candidate
+from compressor.report.schema_pruning import PruningResult
 from compressor.stepping import Stepping, Trial
 from compressor.steps import STEPS
 from exporters.base import QuantPolicy, Target
@@ -62,6 +64,8 @@ class Decided:
         quantized: The INT8 graph that ships or was the last candidate; None where there is none,
             or a plan was replayed.
         pruned: The smaller float graph; None where nothing was pruned.
+        pruning: What was removed from it.
+        held_back: What the quality budget did to how far it was to be pruned; None where nothing.
     """
 
     captured: ir.Model
@@ -75,6 +79,8 @@ class Decided:
     interrupted: bool = False
     quantized: Quantized | None = None
     pruned: ir.Model | None = None
+    pruning: PruningResult | None = None
+    held_back: str | None = None
 
     @property
     def graph(self) -> ir.Model:
@@ -151,10 +157,12 @@ def replay(bench: Bench, plan: GraphPlan) -> Decided:
     folded, folding = _fold(bench)
     baseline = baseline_graph(captured, folded, plan)
     started = time.perf_counter()
-    pruned = None
+    pruned, pruning = None, None
     if plan.prune is not None:
         batch = bench.prepared.fixed_batch or CHECKED
-        pruned = pruned_graph(baseline, plan.prune, bench.prepared.feeds(batch, bench.recipe.seed))
+        feeds = bench.prepared.feeds(batch, bench.recipe.seed)
+        pruned, grouping = pruned_graph(baseline, plan.prune, feeds)
+        pruning = planned(plan.prune, grouping, pruned)
     shipped = realize(baseline if pruned is None else pruned, plan, bench.target)
     record = StageRecord(
         name="replay the plan",
@@ -163,7 +171,17 @@ def replay(bench: Bench, plan: GraphPlan) -> Decided:
         effects=(weight_effect(baseline, shipped),),
     )
     reason = "decided by the plan that was replayed"
-    return Decided(captured, baseline, shipped, plan, reason, {}, (folding, record), pruned=pruned)
+    return Decided(
+        captured,
+        baseline,
+        shipped,
+        plan,
+        reason,
+        {},
+        (folding, record),
+        pruned=pruned,
+        pruning=pruning,
+    )
 
 
 def _fold(bench: Bench) -> tuple[ir.Model, StageRecord]:

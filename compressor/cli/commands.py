@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console, RenderableType
 
-from compressor.errors import BudgetError, UsageError
+from compressor.errors import UsageError
 from compressor.progress import SILENT, Progress
 from compressor.recipe import load_recipe
 from compressor.records import Record
@@ -19,7 +19,8 @@ from compressor.report.terminal_lint import findings
 
 def compress_model(model: str, flags: dict[str, Any], values: dict[str, Any]) -> None:
     """`compress MODEL`."""
-    from compressor.pipeline import compress  # noqa: PLC0415 - loads the runtime
+    from compressor.contract import require_kept  # noqa: PLC0415 - loads the runtime
+    from compressor.pipeline import compress  # noqa: PLC0415 - as above
 
     report = compress(
         model,
@@ -31,12 +32,7 @@ def compress_model(model: str, flags: dict[str, Any], values: dict[str, Any]) ->
     )
     _show(report, summary(report), flags)
     for graph in report.graphs.values():
-        if graph.budget is not None and not graph.budget.met:
-            raise BudgetError(
-                f"the budget of {graph.budget.asked} was not met: {graph.budget.reason}",
-                hint="The best is written all the same. More samples to judge on, a larger "
-                "--max-drop, or --budget point would let it pass.",
-            )
+        require_kept(graph)
 
 
 def profile_model(model: str, flags: dict[str, Any], values: dict[str, Any]) -> None:

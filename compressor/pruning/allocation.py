@@ -54,8 +54,9 @@ def allocate(
     """Remove units until the cost is down to `target`.
 
     Each step takes from the group with the least Δdamage / Δcost what brings it down to its next
-    level. Savings are recomputed from what is kept, as the cost of a convolution with both sides
-    halved is a quarter.
+    level that saves anything: a measured latency may stay the same over some, or rise. Savings
+    are recomputed from what is kept, as the cost of a convolution with both sides halved is a
+    quarter.
 
     Args:
         grouping: The groups.
@@ -70,24 +71,24 @@ def allocate(
     kept = {name: plan.units for name, plan in plans.items()}
     now = cost(kept)
 
-    def step(name: str) -> tuple[float, str] | None:
-        level = plans[name].next
-        if level is None:
-            return None
-        saved = now - cost({**kept, name: level})
-        return (plans[name].price(level) / saved, name) if saved > 0 else None
+    def step(name: str) -> tuple[float, str, int] | None:
+        for level in plans[name].levels:
+            saved = now - cost({**kept, name: level})
+            if saved > 0:
+                return plans[name].price(level) / saved, name, level
+        return None
 
     heap = [found for name in plans if (found := step(name)) is not None]
     heapq.heapify(heap)
     while heap and now > target:
-        _, name = heapq.heappop(heap)
+        _, name, _ = heapq.heappop(heap)
         fresh = step(name)
         if fresh is None:
             continue
         if heap and fresh > heap[0]:
             heapq.heappush(heap, fresh)  # a neighbour shrank since: it saves less now
             continue
-        kept[name] = plans[name].take()
+        kept[name] = plans[name].take(fresh[2])
         now = cost(kept)
         again = step(name)
         if again is not None:
@@ -109,12 +110,7 @@ class _Descent:
         self._sums = np.concatenate([[0.0], np.cumsum(scores[self._order])])
         m = limits.multiple
         fewest = max(1, ceil(limits.least * units))
-        self._levels = [n for n in range(units - 1, fewest - 1, -1) if n % m == 0]
-
-    @property
-    def next(self) -> int | None:
-        """How many stay after the next step; None at the bottom."""
-        return self._levels[0] if self._levels else None
+        self.levels = [n for n in range(units - 1, fewest - 1, -1) if n % m == 0]
 
     @property
     def damage(self) -> float:
@@ -125,10 +121,11 @@ class _Descent:
         """Damage from here to a level."""
         return float(self._sums[self.units - level]) - self.damage
 
-    def take(self) -> int:
-        """Go to the next level."""
-        self.kept = self._levels.pop(0)
-        return self.kept
+    def take(self, level: int) -> int:
+        """Go down to a level."""
+        self.levels = [n for n in self.levels if n < level]
+        self.kept = level
+        return level
 
     def keep(self) -> npt.NDArray[np.bool_]:
         """Which units stay."""

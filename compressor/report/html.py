@@ -18,6 +18,7 @@ from compressor.report import plots
 from compressor.report.changed import change_words, decision, error_words
 from compressor.report.frontier import Frontier, frontier
 from compressor.report.layers import LayersView, layers_view
+from compressor.report.pruned import SHOWN, PrunedView, goal_tone, goal_words, pruned_view
 from compressor.report.rows import Row, latency_row, memory_row, quality_rows, size_rows
 from compressor.report.schema import GraphReport, Report
 from compressor.report.stages import waterfall
@@ -51,6 +52,8 @@ class GraphView:
     headline: str
     budget: str
     budget_tone: Tone
+    goal: str
+    goal_tone: Tone
     losses: tuple[str, ...]
     quality: tuple[Row, ...]
     sizes: tuple[Row, ...]
@@ -60,6 +63,7 @@ class GraphView:
     float_reasons: dict[str, tuple[str, ...]]
     layers: LayersView | None
     frontier: Frontier | None
+    pruned: PrunedView | None
 
     @property
     def speed(self) -> Row | None:
@@ -105,6 +109,7 @@ def _environment() -> Environment:
     environment.globals["change_words"] = change_words
     environment.globals["decision"] = decision
     environment.globals["error_words"] = error_words
+    environment.globals["shown_rows"] = SHOWN
     environment.globals["nothing"] = fmt.NOTHING
     return environment
 
@@ -134,6 +139,8 @@ def _view(index: int, name: str, graph: GraphReport) -> GraphView:
         headline=headline(graph),
         budget=budget_words(graph),
         budget_tone=budget_tone(graph),
+        goal=goal_words(graph),
+        goal_tone=goal_tone(graph),
         losses=losses(graph),
         quality=quality_rows(graph),
         sizes=size_rows(graph),
@@ -149,6 +156,7 @@ def _view(index: int, name: str, graph: GraphReport) -> GraphView:
         float_reasons=_by_reason(graph.float_reasons),
         layers=layers_view(graph, anchor),
         frontier=frontier(graph, f"{anchor}-frontier"),
+        pruned=pruned_view(graph),
     )
 
 

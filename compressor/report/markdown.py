@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from compressor.report import format as fmt
 from compressor.report.changed import change_words
+from compressor.report.pruned import goal_words, removal_words
 from compressor.report.rows import Row, all_rows
 from compressor.report.schema import GraphReport, Report
 from compressor.report.spoken import speaker
@@ -48,6 +49,8 @@ def _graph(graph: GraphReport, name: str | None) -> Iterator[str]:
     yield from (f"## {escaped(title)}", "")
     if graph.budget is not None:
         yield from (f"**{escaped(budget_words(graph))}**", "")
+    if graph.goal is not None:
+        yield from (f"**{escaped(goal_words(graph))}**", "")
     yield from (escaped(fmt.sentence(graph.shipped_reason)), "")
     told = losses(graph)
     if told:
@@ -70,6 +73,9 @@ def _table(rows: Sequence[Row]) -> Iterator[str]:
 
 def _decided(graph: GraphReport) -> Iterator[str]:
     """What runs as integer, what became of the candidates, and how many decisions changed."""
+    removal = removal_words(graph)
+    if removal:
+        yield removal
     integer = sum(placed.integer for placed in graph.placement)
     total = integer + sum(placed.floating for placed in graph.placement)
     if total:

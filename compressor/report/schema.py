@@ -17,6 +17,7 @@ from compressor.evaluation.results import (
     Size,
 )
 from compressor.records import Record, StageRecord
+from compressor.report.schema_pruning import GoalResult, PruningResult
 
 SCHEMA_VERSION: Final = 1
 
@@ -194,6 +195,8 @@ class GraphReport(Measured):
         candidates: What was considered for shipping, in the order tried. Their quality is of the
             samples that were searched on, not of those that confirm.
         budget: What became of the budget; None where none was asked for.
+        goal: What became of how far to prune; None where nothing was to be pruned.
+        pruning: What was removed; None where the graph ships whole.
         placement: By operator, in the graph as the runtime executes it.
         float_reasons: Node name → why it stayed float.
         layers: Of the INT8 graph, shipped or not, the worst first; empty with `layers_reason`
@@ -211,6 +214,8 @@ class GraphReport(Measured):
     parity: tuple[Parity, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     budget: BudgetResult | None = None
+    goal: GoalResult | None = None
+    pruning: PruningResult | None = None
     placement: tuple[NodePlacement, ...] = ()
     float_reasons: dict[str, str] = Field(default_factory=dict)
     layers: tuple[LayerError, ...] = ()
@@ -230,9 +235,8 @@ class Report(Record):
         seconds: Wall time of the whole run.
         command: The command line that repeats the run; None when called from Python.
         artifact: The output folder; None when nothing was written.
-        files: Role ("model", "report", "report.md", "report.json", "plan",
-            "manifest") → path, the folder
-            included.
+        files: Role ("model", "report", "report.md", "report.json", "plan", "manifest", and with
+            repaired weights "plan.safetensors") → path, the folder included.
         graphs: Keyed by graph; a single model is "model".
         stages: In the order they ran.
     """

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from compressor.report import format as fmt
 from compressor.report.layers import worst_layer
+from compressor.report.pruned import goal_tone, goal_words, removal_words
 from compressor.report.rows import Row, all_rows
 from compressor.report.schema import Comparison, GraphReport, Measured, Report
 from compressor.report.spoken import Speak, Spoken
@@ -61,8 +62,12 @@ def _graph(graph: GraphReport, speak: Speak, name: str | None) -> Iterable[Rende
         yield Text(speak(name), style="bold underline")
     if graph.budget is not None:
         yield Text(speak(budget_words(graph)), style=f"bold {_STYLES[budget_tone(graph)]}")
+    if graph.goal is not None:
+        yield Text(speak(goal_words(graph)), style=f"bold {_STYLES[goal_tone(graph)]}")
     yield Text(speak(f"{headline(graph)}."), style="bold")
     yield Text(speak(fmt.sentence(graph.shipped_reason)))
+    if graph.pruning is not None:
+        yield Text(speak(removal_words(graph)))
     yield from _figures(graph, speak, ("before", "after"))
     worst = worst_layer(graph)
     if worst:

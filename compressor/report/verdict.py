@@ -22,8 +22,11 @@ DEPARTURE = {"cosine": 0.99, "agreement": 95.0}
 
 
 def shipped_name(graph: GraphReport) -> str:
-    """What shipped, as it is written: `INT8`, `Float`."""
-    return _SHIPPED[graph.shipped]
+    """What shipped, as it is written: `INT8`, `Float`, `Pruned INT8`, `Pruned float`."""
+    name = _SHIPPED[graph.shipped]
+    if graph.pruning is None:
+        return name
+    return f"Pruned {name if graph.shipped == 'int8' else name.lower()}"
 
 
 def headline(graph: GraphReport) -> str:
