@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from compressor.siblings import claim
 
 if TYPE_CHECKING:
+    from compressor.applying import apply_plan
     from compressor.errors import (
         BudgetError,
         CaptureError,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from compressor.report.schema import Report
 
 _HOMES = {
+    "apply_plan": "compressor.applying",
     "compress": "compressor.pipeline",
     "profile": "compressor.inspection",
     "inspect": "compressor.inspection",
@@ -80,6 +82,7 @@ __all__ = [
     "Report",
     "TargetError",
     "UsageError",
+    "apply_plan",
     "compare",
     "compress",
     "inspect",

@@ -13,6 +13,8 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from compressor.errors import RecipeError
 from compressor.graph.tensors import Array
+from compressor.pruning.sources import Slices
+from compressor.pruning.unfolding import Home
 from compressor.records import Record
 
 
@@ -24,13 +26,18 @@ class PrunePlan(Record):
         blocks: Residual Adds whose branch was removed, in the order of removal.
         slices: Initializer of the captured graph → axis → positions that stay. Where the model
             came from a module, the names are those of its parameters.
+        unsliced: Why there are no slices although something was removed.
+        homes: Node with new weights → the parameters that it was folded from; nodes that are
+            more than a layer and its BatchNorm have none.
         weights: `NODE/weight` or `NODE/bias` → values after repair. They are stored beside the
             plan's JSON, in the file of the same name that ends in .safetensors.
     """
 
     blocks: tuple[str, ...] = ()
     kept: dict[str, tuple[int, ...]]
-    slices: dict[str, dict[int, tuple[int, ...]]] = Field(default_factory=dict)
+    slices: Slices = Field(default_factory=dict)
+    unsliced: str | None = None
+    homes: dict[str, Home] = Field(default_factory=dict)
     weights: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
 
 

@@ -17,6 +17,7 @@ from compressor.bench import Bench
 from compressor.errors import RecipeError
 from compressor.graph.tensors import Array
 from compressor.plan import PrunePlan
+from compressor.provenance import Provenance
 from compressor.pruning import Grouping, Keep, check, cut, find_groups
 from compressor.pruning.allocation import Allocation, Limits
 from compressor.pruning.blocks import Shortened, find_blocks, output_error, shorten
@@ -114,10 +115,12 @@ class Pruner:
     _chosen: Base | None = None
     _weighings: tuple[Weighing, ...] = WEIGHINGS
     _records: list[StageRecord] = field(default_factory=list)
+    _provenance: Provenance = field(init=False)
 
     def __post_init__(self) -> None:
         self.data = self.data.take(SAMPLES)
         self.whole = self._base(Shortened(self.graph))
+        self._provenance = Provenance(self.bench.prepared.model, self.graph, self._feeds())
 
     def to(self, cost_of: CostOf, target: float, *, repaired: bool = True) -> Pruned:
         """The graph pruned until the cost is down to `target`, as far as the limits let it.
@@ -154,6 +157,8 @@ class Pruner:
             )
             records.append(repairing)
             plan = plan.model_copy(update={"weights": patch_of(smaller, made)})
+        plan, tracing = self._provenance.traced(plan, base.grouping, keep, smaller)
+        records.append(tracing)
         allocation = selection.allocation
         return Pruned(
             made,

@@ -38,6 +38,7 @@ PLACES = {
     "prune_round": ("prune", "round"),
     "prune_least": ("prune", "least"),
     "prune_leave": ("prune", "leave"),
+    "prune_blocks": ("prune", "blocks"),
     "quantize": ("quantize", "mode"),
     "ranges": ("quantize", "ranges"),
     "cpu": ("quantize", "cpu"),
@@ -258,6 +259,10 @@ PRUNING: Decorator[Any] = apply(
     click.option(
         "--prune-leave", multiple=True, metavar="PATTERN",
         help="Leave groups alone by name of a node or weight, like '*head*' (repeatable).",
+    ),
+    click.option(
+        "--no-prune-blocks", "prune_blocks", flag_value="no",
+        help="Remove channels only, no whole residual blocks: what a module can be given too.",
     ),
 )  # fmt: skip
 

@@ -15,7 +15,7 @@ from onnx_ir.passes.common import (
     TopologicalSortPass,
 )
 
-from compressor.errors import CompressorError
+from compressor.errors import CompressorError, GraphError
 from compressor.folding.check import equal_outputs
 from compressor.folding.constants import RANDOM, fold_constants
 from compressor.folding.duplicates import merge_equal_initializers
@@ -93,6 +93,32 @@ def fold(
         effects=effects(model, folded if changed else model),
     )
     return (folded if changed else model), record
+
+
+def tidied(model: ir.Model) -> ir.Model:
+    """Compute what does not depend on weights and remove no-ops; weights keep name and value.
+
+    What exporters leave around shapes goes, such as the biases of zeros that they compute for
+    convolutions without one. Nothing is folded into a weight.
+
+    Args:
+        model: The captured model; stays as it is.
+
+    Raises:
+        GraphError: The model cannot be folded.
+    """
+    with silenced():
+        start = _prepared(model)
+        given = len(start.graph.inputs)
+        # What a caller can override is not folded, so that weights are made such inputs meanwhile.
+        weights = [v for v in start.graph.initializers.values() if not v.is_graph_input()]
+        start.graph.inputs.extend(weights)
+        try:
+            result = _run(start, [_simplified, remove_zero_biases], Counter())
+        except Exception as error:  # third-party passes raise whatever their parts raise
+            raise GraphError(f"the graph cannot be tidied: {error}") from error
+        del result.graph.inputs[given:]
+    return result
 
 
 @dataclass
