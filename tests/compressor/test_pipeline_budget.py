@@ -363,3 +363,15 @@ def test_command_line_ends_with_3_where_it_is_refused_and_writes_the_best(
     mistaken = CliRunner().invoke(cli, [*arguments, "--max-drop", "1"], prog_name="compress")
     assert mistaken.exit_code == 2
     assert "is not understood" in mistaken.stderr
+
+
+def test_every_step_reads_a_graph_of_opset_13(calibration: Data, tmp_path: Path) -> None:
+    older = residual()
+    older.opset_imports[""] = 13
+    asked = recipe("0.0000001pt", metric="cosine")
+    graph = compress(older, calibration=calibration, recipe=asked, output=tmp_path / "out").graphs[
+        "model"
+    ]
+    assert any("biases corrected" in one.name for one in graph.candidates)
+    assert any("in float" in one.name for one in graph.candidates)
+    assert any(one.own_sqnr_db is not None for one in graph.layers)
