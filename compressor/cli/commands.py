@@ -16,6 +16,11 @@ from compressor.records import Record
 from compressor.report.terminal import RichProgress, comparison, profile_table, summary
 from compressor.report.terminal_lint import findings
 
+_REMEDY = {
+    "bound": "More samples to judge on, a larger --max-drop, or --budget point would let it pass.",
+    "point": "A larger --max-drop would let it pass.",
+}
+
 
 def compress_model(model: str, flags: dict[str, Any], values: dict[str, Any]) -> None:
     """`compress MODEL`."""
@@ -34,8 +39,7 @@ def compress_model(model: str, flags: dict[str, Any], values: dict[str, Any]) ->
         if graph.budget is not None and not graph.budget.met:
             raise BudgetError(
                 f"the budget of {graph.budget.asked} was not met: {graph.budget.reason}",
-                hint="The best is written all the same. More samples to judge on, a larger "
-                "--max-drop, or --budget point would let it pass.",
+                hint=f"The best is written all the same. {_REMEDY[graph.budget.accept]}",
             )
 
 
