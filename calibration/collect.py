@@ -142,7 +142,7 @@ class _Window:
             value, rank, how = taps.values[name], layout.ranks.get(name), layout.sampling[name]
             rows = rows_of(taps, value, rank, how)
             for reduction in ("ReduceMin", "ReduceMax"):
-                extremes = taps.node(reduction, [rows, taps.integers(1)], keepdims=0)
+                extremes = taps.reduced(reduction, rows, 1)
                 self._fetched.append(taps.output(extremes))
             if histograms:
                 self._fetched.append(taps.output(strided(taps, rows, how)))

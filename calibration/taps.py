@@ -17,6 +17,10 @@ from compressor.graph.tensors import Array
 PREFIX = "tap/"
 """In front of every name that is added, which no exporter writes."""
 
+AXES_AS_INPUT = 18
+"""The first opset in which ReduceMin, ReduceMax, ReduceMean and ReduceSumSquare read their axes;
+an ONNX source keeps its own from 13 on."""
+
 
 class Taps:
     """Adds nodes, constants, inputs and outputs to a clone of a model; the model stays as it is."""
@@ -34,6 +38,12 @@ class Taps:
         """Append a node; its first output."""
         made = ir.node(op_type, list(inputs), attributes)
         return self.append(made)
+
+    def reduced(self, op_type: str, value: ir.Value, *axes: int) -> ir.Value:
+        """Append a reduction over `axes`, which are dropped."""
+        if self._clone.opset_imports.get("", 0) < AXES_AS_INPUT:
+            return self.node(op_type, [value], axes=axes, keepdims=0)
+        return self.node(op_type, [value, self.integers(*axes)], keepdims=0)
 
     def append(self, made: ir.Node) -> ir.Value:
         """Append a node made elsewhere, under names of its own."""

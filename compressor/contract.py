@@ -43,6 +43,12 @@ def goal_result(
     )
 
 
+_REMEDY = {
+    "bound": "More samples to judge on, a larger --max-drop, or --budget point would let it pass.",
+    "point": "A larger --max-drop would let it pass.",
+}
+
+
 def require_kept(graph: GraphReport) -> None:
     """Refuse a result that does not keep what was asked for; it is written all the same.
 
@@ -54,8 +60,7 @@ def require_kept(graph: GraphReport) -> None:
     if budget is not None and not budget.met:
         raise BudgetError(
             f"the budget of {budget.asked} was not met: {budget.reason}",
-            hint="The best is written all the same. More samples to judge on, a larger "
-            "--max-drop, or --budget point would let it pass.",
+            hint=f"The best is written all the same. {_REMEDY[budget.accept]}",
         )
     if goal is None or goal.met or (goal.held_back and goal.kind in _COUNTED):
         return

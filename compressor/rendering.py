@@ -40,8 +40,11 @@ def load_report(path: str | Path) -> Report:
             f"report {file} cannot be read: {error.strerror}",
             hint="Pass the folder that `compress` wrote, which holds report.json.",
         ) from error
-    except ValueError as error:
-        raise UsageError(f"{file} is not a report: it is not JSON") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(
+            f"{file} is not a report: it is not JSON",
+            hint="It is damaged, or of something else: only a new run writes it again.",
+        ) from error
     version = document.get("schema_version") if isinstance(document, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise UsageError(
@@ -71,10 +74,14 @@ def render_report(directory: str | Path) -> Report:
         The report, as it was read.
 
     Raises:
-        UsageError: See `load_report`.
+        UsageError: It is a file, or see `load_report`.
         OutputError: The folder cannot be written, or a page in it is not ours to replace.
     """
     folder = Path(directory)
+    if folder.is_file():
+        raise UsageError(
+            f"expected an output folder, found the file {folder}", hint=f"Pass {folder.parent}."
+        )
     report = load_report(folder)
     written = pages(report)
     sealed = is_ours(folder)

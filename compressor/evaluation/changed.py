@@ -151,7 +151,9 @@ class _Largest:
             return
         inputs = {name: array[row].copy() for name, array in step.inputs.items()}
         if step.text is not None:
-            sample = sample.model_copy(update={"text": str(step.text[row])})
+            # Half a surrogate pair is a character to numpy, and none to JSON.
+            text = str(step.text[row]).encode("utf-8", "replace").decode("utf-8")
+            sample = sample.model_copy(update={"text": text})
         entry = (*order, sample, inputs)
         place: Callable[..., object] = (
             heapq.heappush if len(self._heap) < MOST else heapq.heapreplace

@@ -206,7 +206,7 @@ def _means(
         if axes is None:
             value = taps.node("Reshape", [value, taps.integers(-1, layer.channels)])
             axes = (0,)
-        mean = taps.node("ReduceMean", [value, taps.integers(*axes)], keepdims=0)
+        mean = taps.reduced("ReduceMean", value, *axes)
         fetched.append(taps.output(mean))
     session = open_session(taps.finished(), threads=0, spin=False)
     known = {value.name for value in session.get_inputs()}

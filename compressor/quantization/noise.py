@@ -231,7 +231,7 @@ class _Comparison:
     def _energy(self, value: ir.Value, name: str) -> str:
         """The output that holds Σ x² of each sample."""
         rows = rows_of(self._taps, value, self._layout.ranks.get(name), self._layout.sampling[name])
-        total = self._taps.node("ReduceSumSquare", [rows, self._taps.integers(1)], keepdims=0)
+        total = self._taps.reduced("ReduceSumSquare", rows, 1)
         return self._taps.output(total)
 
 

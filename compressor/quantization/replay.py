@@ -222,11 +222,10 @@ class _Judge:
     def _measure(self, name: str, output: str, result: ir.Value) -> None:
         node, expected = self._taps.node, self._taps.values[output]
         rank, how = self._layout.ranks.get(output), self._layout.sampling[output]
-        axis = self._taps.integers(1)
         signal, error = expected, node("Sub", [expected, result])
         for one in (signal, error):
             rows = rows_of(self._taps, one, rank, how)
-            total = node("ReduceSumSquare", [rows, axis], keepdims=0)
+            total = self._taps.reduced("ReduceSumSquare", rows, 1)
             self._fetched[name].append(self._taps.output(total))
 
 

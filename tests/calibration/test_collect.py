@@ -43,6 +43,13 @@ def test_statistics_are_those_of_the_values():
     assert found["s"].histogram.total == 21 * 3 * 16 * 16, "a constant counts once a sample"
 
 
+@pytest.mark.parametrize("opset", [13, 17])
+def test_graphs_of_older_opsets_are_observed_alike(opset: int):
+    older = mixed()
+    older.opset_imports[""] = opset
+    assert collect(older, VALUES, open_dataset({"x": WHOLE}), batch=8).observed == seen(8)
+
+
 @settings(max_examples=8, deadline=None)
 @given(st.integers(1, 22), st.sampled_from([None, 1_500_000]))
 def test_neither_batches_nor_windows_matter(batch: int, memory: int | None):

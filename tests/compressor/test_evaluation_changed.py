@@ -199,6 +199,15 @@ def test_texts_of_the_data_are_shown(tmp_path: Path):
         assert [sample.text for sample in found.samples] == ["<b>two</b>", "t" * 200]
 
 
+def test_half_a_surrogate_pair_can_be_written():
+    arrays = {"x": np.arange(1, dtype=np.float32), "text": np.array(["\ud800 lone"])}
+    data = open_dataset(arrays).bind((TensorSpec("input", np.dtype(np.float32), ("n",)),))
+    runners = {BASELINE: Table(logits([0])), RESULT: Table(logits([1]))}
+    (sample,) = changed_decisions(runners, data, 2).samples
+    assert sample.text == "? lone"
+    assert "? lone" in sample.model_dump_json()
+
+
 def test_texts_alone_are_no_data():
     with pytest.raises(DataError, match="texts alone"):
         open_dataset({"text": np.array(["one", "two"])})

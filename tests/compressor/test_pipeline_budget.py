@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from graphs import residual
 
-from compressor import Recipe, compress
+from compressor import Recipe, compress, load_report
 from compressor.cli.main import cli
 from compressor.errors import DataError, RecipeError
 from compressor.graph.files import save_model
@@ -281,7 +281,7 @@ KILLED = """
 import os, signal, sys
 from contextlib import contextmanager
 from pathlib import Path
-from compressor import Recipe, compress
+from compressor import Recipe, compress, load_report
 from compressor.recipe import BudgetOptions, MeasureOptions, QuantizeOptions
 
 stop, model, calib, out = sys.argv[1:]
@@ -341,7 +341,7 @@ def test_budget_without_data_or_without_meaning_is_an_error(
 
 
 def test_command_line_ends_with_3_where_it_is_refused_and_writes_the_best(
-    tiny_model: Path, tiny_data: Path
+    tiny_model: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ):
     arguments = [
         str(tiny_model), "--calib", str(tiny_data), "--cpu", "avx2", "--keep-slower",
@@ -356,6 +356,17 @@ def test_command_line_ends_with_3_where_it_is_refused_and_writes_the_best(
     document = json.loads((folder / "report.json").read_text())
     assert document["graphs"]["model"]["budget"]["met"] is False
     assert sealed(folder)
+    assert "--budget point would let it pass" in " ".join(done.stderr.split())
+    report = load_report(folder)
+    budget = report.graphs["model"].budget.model_copy(update={"accept": "point"})
+    graph = report.graphs["model"].model_copy(update={"budget": budget})
+    report = report.model_copy(update={"graphs": {"model": graph}})
+    with monkeypatch.context() as patched:
+        patched.setattr("compressor.pipeline.compress", lambda *_, **__: report)
+        refused = CliRunner().invoke(cli, [*arguments, "--budget", "point"], prog_name="compress")
+    assert refused.exit_code == 3, refused.output
+    assert "larger --max-drop" in refused.stderr
+    assert "--budget point" not in refused.stderr
     accepted = CliRunner().invoke(
         cli, [*arguments, "--budget", "point", "--max-drop", "50%"], prog_name="compress"
     )
@@ -363,3 +374,15 @@ def test_command_line_ends_with_3_where_it_is_refused_and_writes_the_best(
     mistaken = CliRunner().invoke(cli, [*arguments, "--max-drop", "1"], prog_name="compress")
     assert mistaken.exit_code == 2
     assert "is not understood" in mistaken.stderr
+
+
+def test_every_step_reads_a_graph_of_opset_13(calibration: Data, tmp_path: Path) -> None:
+    older = residual()
+    older.opset_imports[""] = 13
+    asked = recipe("0.0000001pt", metric="cosine")
+    graph = compress(older, calibration=calibration, recipe=asked, output=tmp_path / "out").graphs[
+        "model"
+    ]
+    assert any("biases corrected" in one.name for one in graph.candidates)
+    assert any("in float" in one.name for one in graph.candidates)
+    assert any(one.own_sqnr_db is not None for one in graph.layers)

@@ -125,3 +125,15 @@ def test_every_name_of_the_package_can_be_had() -> None:
 def test_pages_name_the_files_that_hold_them(out: Path) -> None:
     report = load_report(out)
     assert set(pages(report)) < {Path(path).name for path in report.files.values()}
+
+
+def test_json_nested_too_deep_is_no_report(out: Path) -> None:
+    (out / "report.json").write_text("[" * 200_000)
+    with pytest.raises(UsageError, match="is not a report"):
+        render_report(out)
+
+
+def test_the_file_in_place_of_its_folder_is_told(out: Path) -> None:
+    with pytest.raises(UsageError, match="expected an output folder, found the file") as caught:
+        render_report(out / "report.json")
+    assert caught.value.hint == f"Pass {out}."
