@@ -46,10 +46,21 @@ class LatencyResult(Record):
 
 
 class MemoryResult(Record):
-    """Peak resident memory, in bytes, of a child process that loads a model and runs it."""
+    """Peak resident memory, in bytes, of a child process that loads a model and runs it.
+
+    Attributes:
+        baseline_bytes: Median over the processes; None with `reason`.
+        result_bytes: Likewise.
+        processes: How many there were of each, in turn.
+        ratio: Geometric mean of baseline / result over the pairs.
+        interval: Of the ratio; None for a single pair.
+    """
 
     baseline_bytes: int | None
     result_bytes: int | None
+    processes: int = 1
+    ratio: float | None = None
+    interval: Interval | None = None
     reason: str | None = None
 
 

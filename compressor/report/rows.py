@@ -1,6 +1,6 @@
 """What was measured, as rows of before and after, for every form the report is shown in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from compressor.evaluation.results import LatencyResult, QualityResult
@@ -122,12 +122,22 @@ def size_rows(measured: Measured) -> tuple[Row, ...]:
 
 
 def memory_row(measured: Measured) -> Row:
-    """Peak resident memory of the two child processes, each run once: there is no interval."""
+    """Peak resident memory of child processes in turn; large models are run once."""
     memory = measured.memory
     if memory is None:
         return Row("memory", "peak memory", reason=measured.memory_reason or "not measured")
     before, after = memory.baseline_bytes, memory.result_bytes
-    return _amount_row("memory", "peak memory", before, after, ("less", "more"), memory.reason)
+    row = _amount_row("memory", "peak memory", before, after, ("less", "more"), memory.reason)
+    if memory.interval is None:
+        return replace(row, note="one process each, run once")
+    even = memory.interval.low <= 1 <= memory.interval.high
+    return replace(
+        row,
+        interval=fmt.ratio_interval(memory.interval),
+        level=fmt.level(memory.interval),
+        tone="even" if even else row.tone,
+        note=f"{memory.processes} processes each, in turn",
+    )
 
 
 def _amount_row(
