@@ -96,8 +96,8 @@ def run(model: str, **flags: Any) -> None:
     """Compress a trained MODEL for its runtime: fold, prune, quantize to INT8, measure, report.
 
     MODEL is a checkpoint (state dict, safetensors, torch.export or TorchScript archive, trusted
-    pickle) or an ONNX file. Without --calib nothing is quantized, and nothing is pruned unless one
-    of --prune, --params, --speedup, --latency and --size says how far; exit 3 where that is not met.
+    pickle) or an ONNX file. Without --calib nothing is quantized. It is pruned where one of
+    --prune, --params, --speedup, --latency and --size says how far; exit 3 where that is not met.
     """
     from compressor.cli.commands import compress_model  # noqa: PLC0415 - keeps --help quick
 

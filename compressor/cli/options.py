@@ -242,7 +242,7 @@ PRUNING: Decorator[Any] = apply(
         "--latency", metavar="TIME",
         help="Prune until one inference takes no longer, as measured: 4ms.",
     ),
-    click.option("--size", metavar="SIZE", help="Prune until the artifact's file is no larger: 5MB."),
+    click.option("--size", metavar="SIZE", help="Prune until the file is no larger: 5MB."),
     click.option(
         "--prune-method", type=click.Choice(["obs", "flap", "wanda", "l2", "l1", "random"]),
         help="What tells which channels matter. [default: obs]",
@@ -294,7 +294,10 @@ RECIPE: Decorator[Any] = apply(
         "--stats", type=click.Path(path_type=Path), metavar="FILE",
         help="Statistics of `compress calibrate`, instead of a pass over --calib.",
     ),
-    click.option("--keep-slower", is_flag=True, help="Ship INT8, or a pruned graph, even if it is not faster."),
+    click.option(
+        "--keep-slower", is_flag=True,
+        help="Ship INT8, or a pruned graph, even if it is not faster.",
+    ),
 )  # fmt: skip
 
 CALIBRATION: Decorator[Any] = apply(
