@@ -90,7 +90,9 @@ class QuantizeOptions(Section):
         None,
         description="Memory that calibration may take beside the model, like 4GB; default: 1GB.",
     )
-    keep_slower: bool = Field(False, description="Ship INT8 even where it is not faster.")
+    keep_slower: bool = Field(
+        False, description="Ship INT8, or a pruned graph, even where it is not faster."
+    )
     batch: Positive = Field(32, description="Samples per calibration step.")
 
 

@@ -26,8 +26,8 @@ DEFAULT = "run"
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 EPILOG = """\b
 Exit codes: 0 done · 1 internal error · 2 wrong usage or bad input ·
-3 quality budget not met · 4 target not available · 5 the linter found errors ·
-130 interrupted
+3 quality budget or goal of pruning not met · 4 target not available ·
+5 the linter found errors · 130 interrupted
 \b
 A model file that is named like a command is reached as ./profile.
 """
@@ -93,10 +93,11 @@ def cli() -> None:
 @BUDGET
 @SHOWING
 def run(model: str, **flags: Any) -> None:
-    """Compress a trained MODEL for its runtime: fold, quantize to calibrated INT8, measure, report.
+    """Compress a trained MODEL for its runtime: fold, prune, quantize to INT8, measure, report.
 
     MODEL is a checkpoint (state dict, safetensors, torch.export or TorchScript archive, trusted
-    pickle) or an ONNX file. Without --calib nothing is quantized.
+    pickle) or an ONNX file. Without --calib nothing is quantized. It is pruned where one of
+    --prune, --params, --speedup, --latency and --size says how far; exit 3 where that is not met.
     """
     from compressor.cli.commands import compress_model  # noqa: PLC0415 - keeps --help quick
 

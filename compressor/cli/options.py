@@ -237,20 +237,20 @@ PRUNING: Decorator[Any] = apply(
     click.option("--params", metavar="SHARE", help="Remove this share of the parameters: 50%."),
     click.option(
         "--speedup", metavar="RATIO",
-        help="Prune until so fast over the float baseline, measured: 1.5x; exit 3 else.",
+        help="Prune to so many times the measured speed of the float baseline: 1.5x.",
     ),
     click.option(
         "--latency", metavar="TIME",
-        help="Prune until one inference takes so long, measured: 4ms; exit 3 else.",
+        help="Prune until one inference takes no longer, as measured: 4ms.",
     ),
-    click.option("--size", metavar="SIZE", help="Prune until the file is so small: 5MB."),
+    click.option("--size", metavar="SIZE", help="Prune until the file is no larger: 5MB."),
     click.option(
         "--prune-method", type=click.Choice(["obs", "flap", "wanda", "l2", "l1", "random"]),
         help="What tells which channels matter. [default: obs]",
     ),
     click.option(
         "--prune-round", type=click.IntRange(1), metavar="N",
-        help="Keep multiples of N channels. [default: the target's]",
+        help="Keep channels in multiples of N. [default: the target's]",
     ),
     click.option(
         "--prune-least", type=click.FloatRange(0, 1, min_open=True), metavar="SHARE",
@@ -258,7 +258,7 @@ PRUNING: Decorator[Any] = apply(
     ),
     click.option(
         "--prune-leave", multiple=True, metavar="PATTERN",
-        help="Leave groups alone by name of a node or weight, like '*head*' (repeatable).",
+        help="Leave groups whole by name of a node or weight, like '*head*' (repeatable).",
     ),
     click.option(
         "--no-prune-blocks", "prune_blocks", flag_value="no",
@@ -288,7 +288,8 @@ RECIPE: Decorator[Any] = apply(
     ),
     click.option("--force", is_flag=True, help="Replace an output folder we did not write."),
     click.option(
-        "--quantize", type=click.Choice(["int8", "none"]), help="What to do. [default: int8]"
+        "--quantize", type=click.Choice(["int8", "none"]),
+        help="To what; none stays in float. [default: int8]"
     ),
     click.option(
         "--ranges", metavar="METHOD",
@@ -298,7 +299,10 @@ RECIPE: Decorator[Any] = apply(
         "--stats", type=click.Path(path_type=Path), metavar="FILE",
         help="Statistics of `compress calibrate`, instead of a pass over --calib.",
     ),
-    click.option("--keep-slower", is_flag=True, help="Ship INT8 even if it is not faster."),
+    click.option(
+        "--keep-slower", is_flag=True,
+        help="Ship INT8, or a pruned graph, even if it is not faster.",
+    ),
 )  # fmt: skip
 
 CALIBRATION: Decorator[Any] = apply(

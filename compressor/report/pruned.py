@@ -66,11 +66,11 @@ def pruned_view(graph: GraphReport) -> PrunedView | None:
 
 
 def goal_words(graph: GraphReport) -> str:
-    """`--prune 30%: met: 31.2 % of the multiply-accumulates were removed.`; empty without one."""
+    """`Goal of --prune 30%: met: 31.2 % of the … were removed.`; empty without one."""
     goal = graph.goal
     if goal is None:
         return ""
-    return f"{goal.asked}: {'met' if goal.met else 'NOT met'}: {goal.reason}."
+    return f"Goal of {goal.asked}: {'met' if goal.met else 'NOT met'}: {goal.reason}."
 
 
 def goal_tone(graph: GraphReport) -> Tone:

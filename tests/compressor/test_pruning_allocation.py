@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compressor.graph.cost import macs
-from compressor.pruning import cut, find_groups
+from compressor.pruning import Grouping, cut, find_groups
 from compressor.pruning.allocation import Limits, allocate
 from compressor.pruning.costs import Macs, Sizes
+from compressor.pruning.groups import Group
 
 MODEL = residual()
 FEEDS = {"x": np.zeros((2, 32, 8, 8), np.float32)}
@@ -87,3 +88,14 @@ def test_another_cost_can_stand_in():
     found = allocate(GROUPING, random_scores(1), time, 2.0, Limits(multiple=8))
     assert found.reached
     assert found.keep[name].sum() == 16
+
+
+def test_a_cost_that_stays_the_same_for_a_while_does_not_end_the_descent():
+    """Kernels in blocks of 16: only every sixteenth unit saves any time."""
+    grouping = Grouping((Group("a", 64, ()),), (), ())
+    found = allocate(
+        grouping, {"a": np.ones(64)}, lambda kept: -(-kept.get("a", 64) // 16), 2, Limits(least=0.1)
+    )
+    assert found.reached
+    assert found.keep["a"].sum() == 32
+    assert found.damage["a"] == 32
