@@ -12,17 +12,20 @@ SAMPLE := out/digits
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup sample test zoo check bench bench-large lock clean
+.PHONY: help setup sample sample-finetune test zoo check bench bench-large lock clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
-		printf '  make %-12s %s\n' "$$name" "$$what"; done
+		printf '  make %-15s %s\n' "$$name" "$$what"; done
 
 setup: $(READY) ## Create .venv and install the locked packages (the other targets do it too)
 
 sample: $(READY) $(SAMPLE)/model.pt ## Train a small network, compress it to INT8, measure it
 	$(BIN)/compress $(SAMPLE)/model.pt --model samples/digits/model.py:build --target ort \
 		--calib $(SAMPLE)/calib.npz --eval $(SAMPLE)/eval.npz -o $(SAMPLE)/model-ort
+
+sample-finetune: $(READY) $(SAMPLE)/model.pt ## Prune the sample's network, fine-tune it in torch, compress it
+	$(BIN)/python samples/digits/finetune.py $(SAMPLE)
 
 # Also writes calib.npz and eval.npz, before the checkpoint. A new .venv does not retrain it.
 $(SAMPLE)/model.pt: samples/digits/train.py samples/digits/model.py | $(READY)

@@ -19,6 +19,9 @@ Kept = Mapping[str, Mapping[int, Sequence[int]]]
 _REFUSED = (nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase, nn.Bilinear)
 """Modules whose forward knows sizes that cannot be changed one by one."""
 
+_TELLING = ("weight", "running_mean")
+"""Attributes whose shape the sizes of a standard module follow; a BatchNorm may have no weight."""
+
 
 def slice_module(module: nn.Module, slices: Kept) -> None:
     """Slice a module in place; tensors that several modules share stay shared.
@@ -43,8 +46,11 @@ def slice_module(module: nn.Module, slices: Kept) -> None:
         if wanted.setdefault(id(tensor), asked) != asked:
             raise PruningError(f"{name!r} is shared, and the plan slices it in two ways")
         _check(name, tensor, asked)
-    adapt = [(place.owner, wanted[key]) for place in places.values()
-             if (key := id(place.tensor)) in wanted and place.attribute == "weight"]  # fmt: skip
+    adapt = [
+        (place.owner, wanted[id(place.tensor)])
+        for place in places.values()
+        if id(place.tensor) in wanted and place.attribute in _TELLING
+    ]
     _refuse(module, wanted)
     old_sizes = {id(owner): _groups(owner) for owner, _ in adapt}
     made: dict[int, torch.Tensor] = {}
@@ -151,17 +157,14 @@ def _left(groups: int, size: int, kept: Sequence[int] | None) -> int:
 
 def _adapt(owner: nn.Module, axes: Mapping[int, Sequence[int]], before: tuple[int, int]) -> None:
     """Make the attributes of a standard module say what its weight's shape does."""
-    shape = tuple(int(size) for size in _weight(owner).shape)
+    held = owner._parameters | owner._buffers
+    telling = next(t for name in _TELLING if (t := held.get(name)) is not None)
+    shape = tuple(int(size) for size in telling.shape)
     groups = _left(*before, axes.get(0))
     for kind, adapt in _ADAPTING:
         if isinstance(owner, kind):
             adapt(owner, shape, groups)
             return
-
-
-def _weight(owner: nn.Module) -> torch.Tensor:
-    weight = owner._parameters.get("weight")
-    return owner._buffers["weight"] if weight is None else weight  # type: ignore[return-value]
 
 
 def _conv(owner: nn.Module, shape: tuple[int, ...], groups: int) -> None:

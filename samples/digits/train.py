@@ -34,15 +34,28 @@ def load_images() -> tuple[np.ndarray, np.ndarray]:
     return images[:, None].astype(np.float32), digits.target.astype(np.int64)
 
 
-def train(images: np.ndarray, labels: np.ndarray) -> nn.Module:
+def split() -> list[np.ndarray]:
+    """Images to train on and to evaluate on, then the labels of both."""
+    images, labels = load_images()
+    return train_test_split(
+        images, labels, test_size=EVALUATION, stratify=labels, random_state=SEED
+    )
+
+
+def train(
+    network: nn.Module,
+    images: np.ndarray,
+    labels: np.ndarray,
+    epochs: int = EPOCHS,
+    rate: float = PEAK_RATE,
+) -> nn.Module:
     """Adam with a one-cycle learning rate; each image is shifted by up to two pixels."""
-    torch.manual_seed(SEED)
-    network = build()
     x, y = torch.from_numpy(images), torch.from_numpy(labels)
-    steps = EPOCHS * (len(x) // BATCH)
+    steps = epochs * (len(x) // BATCH)
+    network.train()
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=steps)
-    for epoch in range(EPOCHS):
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
+    for epoch in range(epochs):
         started, total = time.perf_counter(), 0.0
         for chosen in torch.randperm(len(x))[: len(x) // BATCH * BATCH].split(BATCH):
             shift = torch.randint(-2, 3, (2,)).tolist()
@@ -54,7 +67,7 @@ def train(images: np.ndarray, labels: np.ndarray) -> nn.Module:
             schedule.step()
             total += loss.item()
         seconds = time.perf_counter() - started
-        print(f"epoch {epoch + 1}/{EPOCHS}  loss {total * BATCH / len(x):.3f}  {seconds:.1f} s")
+        print(f"epoch {epoch + 1}/{epochs}  loss {total * BATCH / len(x):.3f}  {seconds:.1f} s")
     return network.eval()
 
 
@@ -72,11 +85,9 @@ def main() -> None:
     folder: Path = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
 
-    images, labels = load_images()
-    x_train, x_eval, y_train, y_eval = train_test_split(
-        images, labels, test_size=EVALUATION, stratify=labels, random_state=SEED
-    )
-    network = train(x_train, y_train)
+    x_train, x_eval, y_train, y_eval = split()
+    torch.manual_seed(SEED)
+    network = train(build(), x_train, y_train)
     print(f"accuracy on {len(x_eval)} held-out images: {accuracy(network, x_eval, y_eval):.1%}")
     # The checkpoint comes last: `make` takes it for the sign that all three are there.
     np.savez(folder / "calib.npz", image=x_train[:CALIBRATION], label=y_train[:CALIBRATION])
