@@ -40,7 +40,6 @@ class KernelTimes:
         ship: Ship,
         *,
         multiple: int = 1,
-        leave: frozenset[str] = frozenset(),
     ) -> None:
         """Profile the model at every level.
 
@@ -51,10 +50,9 @@ class KernelTimes:
             sizes: Their sizes.
             ship: What is made of a pruned graph.
             multiple: What stays of a group is a multiple of this.
-            leave: Groups that stay whole.
         """
         feeds = bench.prepared.feeds(bench.deciding.batch, bench.recipe.seed)
-        levels = list(_levels(grouping, multiple, leave))
+        levels = list(_levels(grouping, multiple))
         with bench.progress.stage("time kernels", total=len(levels)) as advance:
             ceilings = measure_ceilings(bench.deciding.threads)
             seen: list[tuple[Kept, NodeSeconds]] = []
@@ -107,13 +105,13 @@ class KernelTimes:
         return lambda kept: self._rest + sum(seconds(node, kept) for node in nodes)
 
 
-def _levels(grouping: Grouping, multiple: int, leave: frozenset[str]) -> Iterator[Keep]:
+def _levels(grouping: Grouping, multiple: int) -> Iterator[Keep]:
     """Every group cut to each share, rounded up; whole groups are not named."""
     for share in LEVELS:
         keep = {}
         for group in grouping.groups:
             stay = min(group.units, multiple * ceil(share * group.units / multiple))
-            if stay < group.units and group.name not in leave:
+            if stay < group.units:
                 keep[group.name] = np.arange(group.units) < stay
         if keep or share == LEVELS[0]:
             yield keep

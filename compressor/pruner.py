@@ -113,6 +113,7 @@ class Pruner:
     multiple: int
     whole: Base = field(init=False)
     _chosen: Base | None = None
+    _first: float = 0.0
     _weighings: tuple[Weighing, ...] = WEIGHINGS
     _records: list[StageRecord] = field(default_factory=list)
     _provenance: Provenance = field(init=False)
@@ -135,9 +136,7 @@ class Pruner:
             PruningError: The cut graph does not compute what the original does without what was
                 removed.
         """
-        if self._chosen is None:
-            self._chosen = self._choose(cost_of, target)
-        base = self._chosen
+        base = self._base_for(cost_of, target)
         selection = self._select(base, cost_of(base.sizes), target, self._weighings)
         self._weighings = (selection.weighing,)
         keep = selection.allocation.keep
@@ -170,6 +169,14 @@ class Pruner:
             tuple(records),
             {name: float(base.scores[name][~mask].sum()) for name, mask in keep.items()},
         )
+
+    def _base_for(self, cost_of: CostOf, target: float) -> Base:
+        """What the first target chose; the whole graph where blocks save more than is asked."""
+        if self._chosen is None:
+            self._chosen, self._first = self._choose(cost_of, target), target
+        base = self._chosen
+        too_far = base.blocks and cost_of(base.sizes)({}) < target
+        return self.whole if too_far and target > self._first else base
 
     def _choose(self, cost_of: CostOf, target: float) -> Base:
         """How many blocks go, by the outputs after repair on samples held out."""
