@@ -96,7 +96,7 @@ def fold(
 
 
 def tidied(model: ir.Model) -> ir.Model:
-    """Compute what does not depend on weights and remove no-ops; weights keep name and value.
+    """Compute what depends on no weight and remove no-ops; weights keep their names and values.
 
     What exporters leave around shapes goes, such as the biases of zeros that they compute for
     convolutions without one. Nothing is folded into a weight.
@@ -111,8 +111,7 @@ def tidied(model: ir.Model) -> ir.Model:
         start = _prepared(model)
         given = len(start.graph.inputs)
         # What a caller can override is not folded, so that weights are made such inputs meanwhile.
-        weights = [v for v in start.graph.initializers.values() if not v.is_graph_input()]
-        start.graph.inputs.extend(weights)
+        start.graph.inputs.extend(filter(_is_weight, start.graph.initializers.values()))
         try:
             result = _run(start, [_simplified, remove_zero_biases], Counter())
         except Exception as error:  # third-party passes raise whatever their parts raise
@@ -226,6 +225,14 @@ _STEPS: tuple[tuple[str, _Step], ...] = (
     ("biases of zeros", remove_zero_biases),
     ("equal values", _merge_equal),
 )
+
+
+def _is_weight(value: ir.Value) -> bool:
+    """Whether an initializer is neither a size nor a single number."""
+    tensor = value.const_value
+    if tensor is None or value.is_graph_input():
+        return False
+    return tensor.dtype.is_floating_point() and tensor.size > 1
 
 
 def _tolerance(model: ir.Model) -> float:
