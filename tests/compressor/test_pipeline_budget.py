@@ -24,6 +24,7 @@ from compressor.recipe import BudgetOptions, MeasureOptions, QuantizeOptions
 from compressor.report.schema import GraphReport, Report
 
 Data = dict[str, np.ndarray]
+MEASURED = ("changed", "layers", "latency", "memory")
 
 
 def recipe(max_drop: str | None, metric: str | None = None, **budget: str) -> Recipe:
@@ -240,7 +241,7 @@ def test_time_budget_ends_the_search_with_the_best_so_far(
     assert any("time budget of 0.001s" in notice for notice in report.notices)
 
 
-@pytest.mark.parametrize("stage", ["decide", "measure quality", "measure latency"])
+@pytest.mark.parametrize("stage", ["decide", "measure quality"])
 def test_interruption_writes_the_best_so_far_unconfirmed(
     stage: str, source: Path, calibration: Data, evaluation: Data, tmp_path: Path
 ):
@@ -255,6 +256,53 @@ def test_interruption_writes_the_best_so_far_unconfirmed(
     assert graph.budget is not None
     assert (graph.budget.met, graph.budget.interrupted) == (False, True)
     assert sealed(out)
+
+
+@pytest.mark.parametrize(
+    ("stage", "missing"),
+    [
+        ("compare decisions", {"changed", "layers", "latency", "memory"}),
+        ("measure layers", {"layers", "latency", "memory"}),
+        ("measure latency", {"latency", "memory"}),
+        ("measure memory", {"memory"}),
+    ],
+)
+def test_interruption_after_the_confirmation_keeps_what_was_measured(
+    stage: str, missing: set[str], source: Path, calibration: Data, evaluation: Data, tmp_path: Path
+):
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt, match="confirmed; not all was measured"):
+        compress(
+            source, calibration=calibration, evaluation=evaluation,
+            recipe=recipe("20%"), output=out, progress=Told(stage),
+        )  # fmt: skip
+    report = Report.model_validate_json((out / "report.json").read_text())
+    graph = graph_of(report)
+    assert graph.budget is not None
+    assert (graph.budget.met, graph.budget.interrupted) == (True, False)
+    assert graph.budget.bound is not None
+    assert graph.quality
+    why = "the run was interrupted"
+    reasons = graph.model_dump(include={f"{name}_reason" for name in MEASURED})
+    assert reasons == {f"{n}_reason": why if n in missing else None for n in MEASURED}
+    found = {"changed": graph.changed_total is not None, "layers": bool(graph.layers)}
+    found |= {"latency": bool(graph.latency), "memory": graph.memory is not None}
+    assert {name for name, known in found.items() if not known} == missing
+    timed = [record.name for record in report.stages]
+    assert "measure quality" in timed
+    assert stage not in timed
+    assert sealed(out)
+
+
+def test_interruption_after_a_refusal_says_so(
+    source: Path, calibration: Data, evaluation: Data, tmp_path: Path
+):
+    few = {name: array[:60] for name, array in evaluation.items()}
+    with pytest.raises(KeyboardInterrupt, match="which the budget refused; not all was measured"):
+        compress(
+            source, calibration=calibration, evaluation=few,
+            recipe=recipe("3pt"), output=tmp_path / "out", progress=Told("measure latency"),
+        )  # fmt: skip
 
 
 def test_interruption_before_there_is_a_best_leaves_the_earlier_result(
