@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from graphs import residual
 
-from compressor import Recipe, compress
+from compressor import Recipe, compress, output
 from compressor.cli.main import cli
 from compressor.errors import DataError, RecipeError
 from compressor.graph.files import save_model
@@ -329,7 +329,7 @@ KILLED = """
 import os, signal, sys
 from contextlib import contextmanager
 from pathlib import Path
-from compressor import Recipe, compress
+from compressor import Recipe, compress, output
 from compressor.recipe import BudgetOptions, MeasureOptions, QuantizeOptions
 
 stop, model, calib, out = sys.argv[1:]
@@ -342,12 +342,18 @@ class Told:
         yield lambda units: None
     def notice(self, text): pass
 
-rename = Path.rename
-def renamed(self, to):
-    done = rename(self, to)
-    if stop == "swap": die()
-    return done
-Path.rename = renamed
+def dying(step):
+    def stepped(*paths):
+        done = step(*paths)
+        if done: die()
+        return done
+    return stepped
+
+if stop == "exchange":
+    output._exchanged = dying(output._exchanged)
+if stop == "swap":
+    output._exchanged = lambda one, other: False
+    Path.rename = dying(Path.rename)
 compress(model, calibration=calib, output=out, progress=Told(), recipe=Recipe(
     quantize=QuantizeOptions(keep_slower=True, cpu="avx2"),
     measure=MeasureOptions(seconds=0.05), budget=BudgetOptions(max_drop="1pt")))
@@ -367,10 +373,21 @@ def test_a_killed_run_leaves_an_old_or_a_new_result_whole(stop: str, source: Pat
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == -signal.SIGKILL, done.stderr
+    assert out.exists() == (stop != "swap")
     prepare(out, force=False)  # what the next run does first
     assert sealed(out)
-    assert sha256(out / "manifest.json") == before
+    assert (sha256(out / "manifest.json") == before) == (stop != "exchange")
     assert not list(tmp_path.glob(".out*"))
+
+
+def test_a_run_killed_right_after_the_exchange_leaves_the_new_result_whole(
+    source: Path, tmp_path: Path
+):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    if not output._exchanged(tmp_path / "one", tmp_path / "other"):
+        pytest.skip("system or file system cannot exchange two folders")
+    test_a_killed_run_leaves_an_old_or_a_new_result_whole("exchange", source, tmp_path)
 
 
 def test_budget_without_data_or_without_meaning_is_an_error(
