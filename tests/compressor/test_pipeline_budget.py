@@ -405,6 +405,20 @@ def test_budget_without_data_or_without_meaning_is_an_error(
     assert not out.exists()
 
 
+def test_budget_needs_two_samples_that_judge_and_says_where_they_come_from(
+    tiny_model: Path, tmp_path: Path
+):
+    few, enough = np.zeros((3, 16), np.float32), np.zeros((10, 16), np.float32)
+    out = tmp_path / "out"
+    with pytest.raises(DataError, match=r"held-out fifth .* which is one of 3") as error:
+        compress(tiny_model, calibration=few, recipe=recipe("1%"), output=out)
+    assert error.value.hint == "Pass --eval, or --calib with 10 samples or more."
+    with pytest.raises(DataError, match="found one: candidates are compared on half") as error:
+        compress(tiny_model, calibration=few, evaluation=few[:1], recipe=recipe("1%"), output=out)
+    assert error.value.hint == "Add samples to --eval."
+    compress(tiny_model, calibration=enough, recipe=recipe("1pt", "cosine"), output=out)
+
+
 def test_command_line_ends_with_3_where_it_is_refused_and_writes_the_best(
     tiny_model: Path, tiny_data: Path
 ):
