@@ -101,7 +101,7 @@ def divided_for_budget(
         is and None where no budget was asked for.
 
     Raises:
-        DataError: A budget was asked for and there is nothing to judge on.
+        DataError: A budget was asked for and there is nothing, or a single sample, to judge on.
         RecipeError: The budget means nothing in the metric.
     """
     budget = recipe.budget.allowed
@@ -112,6 +112,7 @@ def divided_for_budget(
             f"the budget of {budget.asked} needs samples to judge on",
             hint="Pass --eval with labels, or --calib: a fifth of it is held out then.",
         )
+    _require_two(prepared, data, budget.asked)
     search, confirm = data.quality.split(0.5, recipe.seed)
     judging = Judging(budget, recipe, search, confirm, data.words, data.share / 2)
     with progress.stage("measure the original"):
@@ -119,3 +120,27 @@ def divided_for_budget(
     for notice in judging.notices:
         progress.notice(notice)
     return replace(data, quality=confirm, search=search), judging
+
+
+def _require_two(prepared: Prepared, data: DataSplit, asked: str) -> None:
+    """One sample to compare candidates on, and another to confirm the chosen one.
+
+    Raises:
+        DataError: There is one only.
+    """
+    assert data.quality is not None
+    if len(data.quality) >= 2:
+        return
+    needs = f"the budget of {asked} needs at least two samples to judge on"
+    if prepared.evaluation is not None or prepared.calibration is None:
+        raise DataError(
+            f"{needs}, found one: candidates are compared on half of them, and the chosen one is "
+            "confirmed on the other",
+            hint="Add samples to --eval.",
+        )
+    total, enough = len(prepared.calibration), round(2 / HOLDOUT)
+    raise DataError(
+        f"{needs}: only the held-out fifth of the calibration samples judges, which is one of "
+        f"{total}",
+        hint=f"Pass --eval, or --calib with {enough} samples or more.",
+    )

@@ -1,7 +1,8 @@
 """What is measured of the finished result, and what becomes of the budget."""
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 from compressor.division import DataSplit
 from compressor.evaluation.changed import Changed
@@ -21,6 +22,8 @@ from compressor.records import Effect, StageRecord
 from compressor.report.schema import BudgetResult
 from compressor.search import Decided
 
+INTERRUPTED = "the run was interrupted"
+
 
 @dataclass(frozen=True)
 class Measurements:
@@ -36,6 +39,7 @@ class Measurements:
     budget: BudgetResult | None = None
     explained: Explanation = field(default_factory=Explanation)
     records: tuple[StageRecord, ...] = ()
+    interrupted: bool = False
 
 
 def measured(
@@ -43,23 +47,51 @@ def measured(
 ) -> Measurements:
     """Quality first: with a budget it is what the run is for.
 
+    Where the user interrupts a run with a budget, what was measured until then is kept.
+
     Raises:
         KeyboardInterrupt: There is no budget, and so no best so far to write.
     """
+    found = nothing = _unmeasured(pair, judging)
     if judging is not None and decided.interrupted:
-        return _unmeasured(judging)
+        return nothing
     try:
-        return _measure(decided, pair, data, judging)
+        for known in _measure(nothing, decided, pair, data, judging):
+            found = known
     except KeyboardInterrupt:
         if judging is None:
             raise
-        return _unmeasured(judging)
+        return found
+    return replace(found, interrupted=False)
+
+
+def _unmeasured(pair: Pair, judging: Judging | None) -> Measurements:
+    """As if interrupted at once."""
+    unchanged = _unchanged(pair)
+    return Measurements(
+        latency_reason=INTERRUPTED if _is_timed(pair) else unchanged,
+        quality_reason=INTERRUPTED,
+        memory_reason=unchanged or INTERRUPTED,
+        budget=None if judging is None else judging.unconfirmed(),
+        explained=Explanation(reason=INTERRUPTED),
+        changed=Changed(reason=INTERRUPTED),
+        interrupted=True,
+    )
+
+
+def _unchanged(pair: Pair) -> str | None:
+    return "the graph was not changed" if pair.baseline is pair.result else None
+
+
+def _is_timed(pair: Pair) -> bool:
+    """Where so many milliseconds were asked for, it counts what the baseline takes, too."""
+    return _unchanged(pair) is None or pair.recipe.prune.latency is not None
 
 
 def _measure(
-    decided: Decided, pair: Pair, data: DataSplit, judging: Judging | None
-) -> Measurements:
-    unchanged = "the graph was not changed" if pair.baseline is pair.result else None
+    found: Measurements, decided: Decided, pair: Pair, data: DataSplit, judging: Judging | None
+) -> Iterator[Measurements]:
+    """What is known after each measurement; `found` is what is known before."""
     clock = _Clock()
     scored = () if data.quality is None else measure_scores(pair, data.quality)
     quality = tuple(
@@ -69,32 +101,35 @@ def _measure(
     if scored:
         clock.lap("measure quality")
     is_float = decided.plan.ship == "float" and decided.pruned is None
-    budget = None if judging is None else judging.confirmed(*scored[0], is_float=is_float)
+    found = replace(
+        found,
+        quality=quality,
+        quality_reason=data.quality_reason if data.quality is None else None,
+        budget=None if judging is None else judging.confirmed(*scored[0], is_float=is_float),
+        records=tuple(clock.records),
+    )
+    yield found
     changed = _changed(pair, data, [metric for metric, _ in scored], is_float, clock)
+    found = replace(found, changed=changed, records=tuple(clock.records))
+    yield found
     explained = explain(
         decided, pair, data.search if data.calibration is None else data.calibration
     )
     if explained.layers:
         clock.lap("measure layers")
-    # Where so many milliseconds were asked for, it counts what the baseline takes, too.
-    latency = () if unchanged and pair.recipe.prune.latency is None else measure_latency(pair)
-    if latency:
+    found = replace(found, explained=explained, records=tuple(clock.records))
+    yield found
+    if _is_timed(pair):
+        latency = measure_latency(pair)
         clock.lap("measure latency", _speed(latency[0]))
-    memory = None if unchanged else measure_memory(pair)
-    if not unchanged:
+        records = tuple(clock.records)
+        found = replace(found, latency=latency, latency_reason=None, records=records)
+        yield found
+    if _unchanged(pair) is None:
+        memory = measure_memory(pair)
         clock.lap("measure memory")
-    return Measurements(
-        latency=latency,
-        latency_reason=None if latency else unchanged,
-        quality=quality,
-        quality_reason=data.quality_reason if data.quality is None else None,
-        memory=memory,
-        memory_reason=unchanged,
-        budget=budget,
-        explained=explained,
-        changed=changed,
-        records=tuple(clock.records),
-    )
+        found = replace(found, memory=memory, memory_reason=None, records=tuple(clock.records))
+    yield found
 
 
 def _changed(
@@ -131,15 +166,3 @@ class _Clock:
             StageRecord(name=name, seconds=now - self._since, changed=counts, effects=effects)
         )
         self._since = now
-
-
-def _unmeasured(judging: Judging) -> Measurements:
-    why = "the run was interrupted"
-    return Measurements(
-        latency_reason=why,
-        quality_reason=why,
-        memory_reason=why,
-        budget=judging.unconfirmed(),
-        explained=Explanation(reason=why),
-        changed=Changed(reason=why),
-    )

@@ -1,14 +1,19 @@
-"""The output folder: written aside, then swapped in whole; an interrupted swap is repaired.
+"""The output folder: written aside, then swapped in whole.
+
+Linux exchanges two folders in one step. Elsewhere, and on file systems that cannot, the swap takes
+two, between which DIR is missing; if it is killed there, the next run repairs it.
 
 .DIR.compress-new    being written; a leftover of an interrupted run is removed
-.DIR.compress-old    the earlier result during the swap; if DIR is missing, it is put back
+.DIR.compress-old    the earlier result in a swap of two steps; put back if DIR is missing
 DIR/.FILE.compress-new   a single file of it being written anew (`replace_file`)
 """
 
+import ctypes
 import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +24,8 @@ from compressor.errors import OutputError
 MANIFEST = "manifest.json"
 MANIFEST_FORMAT = "compressor/1"
 _ASIDE = ".compress-new"
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+"""Of Linux: <fcntl.h> and <linux/fs.h>."""
 
 
 def beside(directory: Path, suffix: str) -> Path:
@@ -43,10 +50,8 @@ def prepare(directory: Path, *, force: bool, inputs: Iterable[Path] = ()) -> Non
     """
     directory = directory.resolve()
     _refuse_precious(directory, inputs)
-    old = beside(directory, "old")
-    if old.exists() and not directory.exists():
-        old.rename(directory)
-    _remove(old)
+    put_back(directory)
+    _remove(beside(directory, "old"))
     _remove(beside(directory, "new"))
     foreign = None if force else _foreign(directory)
     if foreign is not None:
@@ -60,6 +65,18 @@ def prepare(directory: Path, *, force: bool, inputs: Iterable[Path] = ()) -> Non
         raise OutputError(f"{directory.parent} cannot be made: {error.strerror}") from error
     if not os.access(directory.parent, os.W_OK):
         raise OutputError(f"{directory.parent} cannot be written", hint="Choose another with -o.")
+
+
+def put_back(directory: Path) -> None:
+    """Undo a swap that was killed while the folder was missing.
+
+    Raises:
+        OSError: It cannot be renamed.
+    """
+    directory = directory.resolve()
+    old = beside(directory, "old")
+    if old.exists() and not directory.exists():
+        old.rename(directory)
 
 
 @contextmanager
@@ -78,11 +95,27 @@ def written_aside(directory: Path) -> Iterator[Path]:
     except BaseException:
         _remove(new)
         raise
+    if directory.exists() and _exchanged(directory, new):
+        _remove(new)
+        return
     if directory.exists():
         _remove(old)
         directory.rename(old)
     new.rename(directory)
     _remove(old)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Let two paths change places in one step; False where system or file system cannot."""
+    if sys.platform != "linux":
+        return False
+    try:
+        renameat2 = ctypes.CDLL(None).renameat2
+    except (OSError, AttributeError):  # a C library without it
+        return False
+    here = ctypes.c_int(_AT_FDCWD)
+    paths = (here, os.fsencode(one), here, os.fsencode(other))
+    return bool(renameat2(*paths, ctypes.c_uint(_RENAME_EXCHANGE)) == 0)
 
 
 def write_manifest(directory: Path, content: dict[str, Any]) -> None:
@@ -103,10 +136,12 @@ def reseal(directory: Path, names: Iterable[str]) -> None:
 
     Raises:
         OSError: The folder cannot be read or written.
+        OutputError: See `is_ours`.
     """
     path = directory / MANIFEST
     times = path.stat()
-    document = json.loads(path.read_text(encoding="utf-8"))
+    document = _manifest(directory)
+    assert document is not None, "the folder is ours"
     sealed = document.get("files", {}) | {name: _seal(directory / name) for name in names}
     replace_file(path, _manifest_text(document | {"files": sealed}))
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -156,9 +191,9 @@ def _foreign(directory: Path) -> Path | None:
     """The folder, or something in it, that we did not write; None when there is nothing."""
     if not directory.exists() or _is_empty(directory):
         return None
-    if not is_ours(directory):
+    document = _manifest(directory)
+    if document is None:
         return directory
-    document = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
     known = {MANIFEST, *document.get("files", {})}
     present = (
         path
@@ -169,12 +204,34 @@ def _foreign(directory: Path) -> Path | None:
 
 
 def is_ours(directory: Path) -> bool:
-    """Whether a folder holds a manifest of this tool."""
+    """Whether a folder holds a manifest of this tool.
+
+    Raises:
+        OutputError: It does, but the manifest is damaged.
+    """
+    return _manifest(directory) is not None
+
+
+def _manifest(directory: Path) -> dict[str, Any] | None:
+    """What our manifest in a folder says; None where there is none of ours.
+
+    Raises:
+        OutputError: It is damaged.
+    """
+    path = directory / MANIFEST
     try:
-        document = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(document, dict) and document.get("format") == MANIFEST_FORMAT
+        return None
+    if not isinstance(document, dict) or document.get("format") != MANIFEST_FORMAT:
+        return None
+    files = document.get("files", {})
+    if not isinstance(files, dict):
+        raise OutputError(
+            f"{path} is damaged: expected its 'files' to be an object, found {files!r:.40}",
+            hint="Compress the model again with --force, which replaces the whole folder.",
+        )
+    return document
 
 
 def _is_empty(directory: Path) -> bool:

@@ -77,7 +77,8 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     Raises:
         CompressorError: Its subclasses tell what was wrong; an earlier result is untouched.
         KeyboardInterrupt: Where a budget was asked for and something had kept it so far, that
-            was written, marked as interrupted and not confirmed; else nothing was.
+            was written: marked as interrupted and not confirmed, or with the verdict on it where
+            only measurements after that are missing; else nothing was.
     """
     started = time.perf_counter()
     recipe = _recipe(recipe, target)
@@ -133,11 +134,19 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
                 environment=environment(),
             )
             _write(folder, made, report, recipe)
-    if graph.budget is not None and graph.budget.interrupted:
-        raise KeyboardInterrupt(
-            f"interrupted: the best so far was written to {directory}, not confirmed"
-        )
+    if found.interrupted:
+        raise KeyboardInterrupt(_interrupted(directory, graph))
     return report
+
+
+def _interrupted(directory: Path, graph: GraphReport) -> str:
+    """What became of a run that was interrupted when there was something to write."""
+    budget = graph.budget
+    assert budget is not None, "without one nothing is written"
+    if budget.interrupted:
+        return f"interrupted: the best so far was written to {directory}, not confirmed"
+    verdict = "confirmed" if budget.met else "which the budget refused"
+    return f"interrupted: the result was written to {directory}, {verdict}; not all was measured"
 
 
 def _check_budget(recipe: Recipe) -> None:

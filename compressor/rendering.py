@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from compressor.errors import OutputError, UsageError
-from compressor.output import is_ours, replace_file, reseal
+from compressor.output import is_ours, put_back, replace_file, reseal
 from compressor.plan import first_problem
 from compressor.report.html import render_html
 from compressor.report.markdown import render_markdown
@@ -65,7 +65,8 @@ def render_report(directory: str | Path) -> Report:
     """Write `report.html` and `report.md` of an output folder anew from its `report.json`.
 
     Each is written aside and renamed, and the manifest seals them again. The manifest keeps its
-    time, so that a build tool does not take the artifact for a new one.
+    time, so that a build tool does not take the artifact for a new one. A folder that is missing
+    because a run was killed while it swapped its result in is put back first.
 
     Args:
         directory: The folder that a run wrote.
@@ -75,13 +76,18 @@ def render_report(directory: str | Path) -> Report:
 
     Raises:
         UsageError: It is a file, or see `load_report`.
-        OutputError: The folder cannot be written, or a page in it is not ours to replace.
+        OutputError: The folder cannot be written, its manifest is damaged, or a page in it is not
+            ours to replace.
     """
     folder = Path(directory)
     if folder.is_file():
         raise UsageError(
             f"expected an output folder, found the file {folder}", hint=f"Pass {folder.parent}."
         )
+    try:
+        put_back(folder)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be put back: {error.strerror}") from error
     report = load_report(folder)
     written = pages(report)
     sealed = is_ours(folder)

@@ -113,7 +113,7 @@ class BudgetResult(Record):
             none would or none are needed.
         method: How the bound was taken, in words.
         reason: Why it is met or not, in one sentence.
-        interrupted: Whether the run was interrupted, so that nothing was confirmed.
+        interrupted: Whether the run was interrupted before anything was confirmed.
     """
 
     asked: str

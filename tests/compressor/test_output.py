@@ -1,9 +1,21 @@
+import json
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from compressor import output
 from compressor.errors import OutputError
-from compressor.output import beside, is_ours, prepare, write_manifest, written_aside
+from compressor.output import (
+    beside,
+    is_ours,
+    prepare,
+    put_back,
+    reseal,
+    write_manifest,
+    written_aside,
+)
 
 
 def write(directory: Path, text: str) -> None:
@@ -20,6 +32,54 @@ def test_result_replaces_the_earlier_one_whole(tmp_path: Path):
     assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "model.onnx"]
     assert (out / "model.onnx").read_text() == "two"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_earlier_result_is_replaced_in_one_step(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out = tmp_path / "out"
+    if kind == "file":
+        out.write_text("one")
+    else:
+        write(out, "one")
+    if not exchangeable(tmp_path):
+        pytest.skip("system or file system cannot exchange two folders")
+
+    def rename(path: Path, target: Path) -> Path:
+        raise AssertionError(f"{path} is missing for a moment")
+
+    monkeypatch.setattr(Path, "rename", rename)
+    write(out, "two")
+    assert (out / "model.onnx").read_text() == "two"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def exchangeable(folder: Path) -> bool:
+    if sys.platform != "linux":
+        return False
+    one, other = folder / "one", folder / "other"
+    one.mkdir()
+    other.write_text("")
+    done = output._exchanged(one, other)
+    assert one.is_file() == done
+    assert other.is_dir() == done
+    output._remove(one)
+    output._remove(other)
+    return done
+
+
+def test_where_nothing_can_be_exchanged_it_is_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(output, "_exchanged", lambda one, other: False)
+    test_result_replaces_the_earlier_one_whole(tmp_path)
+
+
+def test_what_cannot_be_exchanged_stays(tmp_path: Path):
+    write(tmp_path / "out", "one")
+    assert not output._exchanged(tmp_path / "out", tmp_path / "missing")
+    assert (tmp_path / "out" / "model.onnx").read_text() == "one"
 
 
 def test_failure_leaves_the_earlier_result(tmp_path: Path):
@@ -40,6 +100,15 @@ def test_swap_killed_between_its_renames_is_repaired(tmp_path: Path):
     prepare(out, force=False)
     assert (out / "model.onnx").read_text() == "one"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_folder_that_is_there_is_not_put_back(tmp_path: Path):
+    out = tmp_path / "out"
+    write(out, "one")
+    out.rename(beside(out, "old"))
+    write(out, "two")
+    put_back(out)
+    assert (out / "model.onnx").read_text() == "two"
 
 
 def test_swap_killed_before_clearing_up_keeps_the_new(tmp_path: Path):
@@ -82,6 +151,19 @@ def test_manifest_holds_the_hash_of_every_file(tmp_path: Path):
     assert is_ours(out)
     text = (out / "manifest.json").read_text()
     assert "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed" in text
+
+
+@pytest.mark.parametrize("files", [["model.onnx"], [{"name": "model.onnx"}], "model.onnx", None])
+def test_damaged_manifest_is_named(files: object, tmp_path: Path):
+    out = tmp_path / "out"
+    write(out, "one")
+    damaged = json.dumps({"format": "compressor/1", "files": files})
+    (out / "manifest.json").write_text(damaged)
+    for use in (is_ours, lambda out: reseal(out, ["model.onnx"]), partial(prepare, force=False)):
+        with pytest.raises(OutputError, match=r"manifest\.json is damaged: expected its 'files'"):
+            use(out)
+    assert (out / "manifest.json").read_text() == damaged
+    prepare(out, force=True)
 
 
 def test_file_of_the_user_in_our_folder_is_not_lost(tmp_path: Path):

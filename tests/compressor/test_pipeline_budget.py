@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from graphs import residual
 
-from compressor import Recipe, compress, load_report
+from compressor import Recipe, compress, load_report, output
 from compressor.cli.main import cli
 from compressor.errors import DataError, RecipeError
 from compressor.graph.files import save_model
@@ -24,6 +24,7 @@ from compressor.recipe import BudgetOptions, MeasureOptions, QuantizeOptions
 from compressor.report.schema import GraphReport, Report
 
 Data = dict[str, np.ndarray]
+MEASURED = ("changed", "layers", "latency", "memory")
 
 
 def recipe(max_drop: str | None, metric: str | None = None, **budget: str) -> Recipe:
@@ -240,7 +241,7 @@ def test_time_budget_ends_the_search_with_the_best_so_far(
     assert any("time budget of 0.001s" in notice for notice in report.notices)
 
 
-@pytest.mark.parametrize("stage", ["decide", "measure quality", "measure latency"])
+@pytest.mark.parametrize("stage", ["decide", "measure quality"])
 def test_interruption_writes_the_best_so_far_unconfirmed(
     stage: str, source: Path, calibration: Data, evaluation: Data, tmp_path: Path
 ):
@@ -255,6 +256,53 @@ def test_interruption_writes_the_best_so_far_unconfirmed(
     assert graph.budget is not None
     assert (graph.budget.met, graph.budget.interrupted) == (False, True)
     assert sealed(out)
+
+
+@pytest.mark.parametrize(
+    ("stage", "missing"),
+    [
+        ("compare decisions", {"changed", "layers", "latency", "memory"}),
+        ("measure layers", {"layers", "latency", "memory"}),
+        ("measure latency", {"latency", "memory"}),
+        ("measure memory", {"memory"}),
+    ],
+)
+def test_interruption_after_the_confirmation_keeps_what_was_measured(
+    stage: str, missing: set[str], source: Path, calibration: Data, evaluation: Data, tmp_path: Path
+):
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt, match="confirmed; not all was measured"):
+        compress(
+            source, calibration=calibration, evaluation=evaluation,
+            recipe=recipe("20%"), output=out, progress=Told(stage),
+        )  # fmt: skip
+    report = Report.model_validate_json((out / "report.json").read_text())
+    graph = graph_of(report)
+    assert graph.budget is not None
+    assert (graph.budget.met, graph.budget.interrupted) == (True, False)
+    assert graph.budget.bound is not None
+    assert graph.quality
+    why = "the run was interrupted"
+    reasons = graph.model_dump(include={f"{name}_reason" for name in MEASURED})
+    assert reasons == {f"{n}_reason": why if n in missing else None for n in MEASURED}
+    found = {"changed": graph.changed_total is not None, "layers": bool(graph.layers)}
+    found |= {"latency": bool(graph.latency), "memory": graph.memory is not None}
+    assert {name for name, known in found.items() if not known} == missing
+    timed = [record.name for record in report.stages]
+    assert "measure quality" in timed
+    assert stage not in timed
+    assert sealed(out)
+
+
+def test_interruption_after_a_refusal_says_so(
+    source: Path, calibration: Data, evaluation: Data, tmp_path: Path
+):
+    few = {name: array[:60] for name, array in evaluation.items()}
+    with pytest.raises(KeyboardInterrupt, match="which the budget refused; not all was measured"):
+        compress(
+            source, calibration=calibration, evaluation=few,
+            recipe=recipe("3pt"), output=tmp_path / "out", progress=Told("measure latency"),
+        )  # fmt: skip
 
 
 def test_interruption_before_there_is_a_best_leaves_the_earlier_result(
@@ -281,7 +329,7 @@ KILLED = """
 import os, signal, sys
 from contextlib import contextmanager
 from pathlib import Path
-from compressor import Recipe, compress, load_report
+from compressor import Recipe, compress, output
 from compressor.recipe import BudgetOptions, MeasureOptions, QuantizeOptions
 
 stop, model, calib, out = sys.argv[1:]
@@ -294,12 +342,18 @@ class Told:
         yield lambda units: None
     def notice(self, text): pass
 
-rename = Path.rename
-def renamed(self, to):
-    done = rename(self, to)
-    if stop == "swap": die()
-    return done
-Path.rename = renamed
+def dying(step):
+    def stepped(*paths):
+        done = step(*paths)
+        if done: die()
+        return done
+    return stepped
+
+if stop == "exchange":
+    output._exchanged = dying(output._exchanged)
+if stop == "swap":
+    output._exchanged = lambda one, other: False
+    Path.rename = dying(Path.rename)
 compress(model, calibration=calib, output=out, progress=Told(), recipe=Recipe(
     quantize=QuantizeOptions(keep_slower=True, cpu="avx2"),
     measure=MeasureOptions(seconds=0.05), budget=BudgetOptions(max_drop="1pt")))
@@ -319,10 +373,21 @@ def test_a_killed_run_leaves_an_old_or_a_new_result_whole(stop: str, source: Pat
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == -signal.SIGKILL, done.stderr
+    assert out.exists() == (stop != "swap")
     prepare(out, force=False)  # what the next run does first
     assert sealed(out)
-    assert sha256(out / "manifest.json") == before
+    assert (sha256(out / "manifest.json") == before) == (stop != "exchange")
     assert not list(tmp_path.glob(".out*"))
+
+
+def test_a_run_killed_right_after_the_exchange_leaves_the_new_result_whole(
+    source: Path, tmp_path: Path
+):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    if not output._exchanged(tmp_path / "one", tmp_path / "other"):
+        pytest.skip("system or file system cannot exchange two folders")
+    test_a_killed_run_leaves_an_old_or_a_new_result_whole("exchange", source, tmp_path)
 
 
 def test_budget_without_data_or_without_meaning_is_an_error(
@@ -338,6 +403,20 @@ def test_budget_without_data_or_without_meaning_is_an_error(
     with pytest.raises(RecipeError, match="it is 0"):
         compress(source, calibration=calibration, recipe=recipe("1%", "mse"), output=out)
     assert not out.exists()
+
+
+def test_budget_needs_two_samples_that_judge_and_says_where_they_come_from(
+    tiny_model: Path, tmp_path: Path
+):
+    few, enough = np.zeros((3, 16), np.float32), np.zeros((10, 16), np.float32)
+    out = tmp_path / "out"
+    with pytest.raises(DataError, match=r"held-out fifth .* which is one of 3") as error:
+        compress(tiny_model, calibration=few, recipe=recipe("1%"), output=out)
+    assert error.value.hint == "Pass --eval, or --calib with 10 samples or more."
+    with pytest.raises(DataError, match="found one: candidates are compared on half") as error:
+        compress(tiny_model, calibration=few, evaluation=few[:1], recipe=recipe("1%"), output=out)
+    assert error.value.hint == "Add samples to --eval."
+    compress(tiny_model, calibration=enough, recipe=recipe("1pt", "cosine"), output=out)
 
 
 def test_command_line_ends_with_3_where_it_is_refused_and_writes_the_best(

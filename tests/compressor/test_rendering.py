@@ -13,7 +13,7 @@ from compressor import Recipe, compress, load_report, render_report
 from compressor.cli.main import cli
 from compressor.errors import OutputError, UsageError
 from compressor.graph.files import save_model
-from compressor.output import prepare, sha256
+from compressor.output import beside, prepare, sha256
 from compressor.recipe import MeasureOptions
 from compressor.rendering import pages
 
@@ -69,6 +69,23 @@ def test_the_manifest_seals_the_pages_and_keeps_its_time(out: Path) -> None:
 def test_a_page_that_was_cut_short_does_not_block_the_next_run(out: Path) -> None:
     (out / ".report.html.compress-new").write_text("half a p")
     prepare(out, force=False)
+
+
+def test_a_damaged_manifest_is_said_before_a_page_is_written(out: Path) -> None:
+    (out / "manifest.json").write_text('{"format": "compressor/1", "files": ["report.md"]}')
+    (out / "report.md").write_text("as it was")
+    done = CliRunner().invoke(cli, ["report", str(out)])
+    assert done.exit_code == 2
+    assert "manifest.json is damaged" in done.stderr
+    assert (out / "report.md").read_text() == "as it was"
+
+
+def test_a_folder_that_a_killed_swap_moved_away_is_put_back(out: Path) -> None:
+    out.rename(beside(out, "old"))
+    done = CliRunner().invoke(cli, ["report", str(out), "--quiet"])
+    assert done.exit_code == 0, done.output
+    prepare(out, force=False)
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
 
 
 def test_a_folder_without_a_manifest_keeps_what_it_has(out: Path) -> None:
