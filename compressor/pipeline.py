@@ -14,6 +14,7 @@ from compressor.division import DataSplit, divided_for_budget, split_data
 from compressor.environment import environment
 from compressor.errors import RecipeError, TargetError
 from compressor.evaluation.metrics import find_metric
+from compressor.inputs import read_by
 from compressor.judging import Judging
 from compressor.measure import (
     Pair,
@@ -35,6 +36,7 @@ from exporters.base import Artifact, Target, find_target
 
 GRAPH = "model"
 """The name of the only graph of a single model; reports and plans are keyed by graph."""
+PLAN = "plan.json"
 
 
 def compress(  # noqa: PLR0913 - the front door: all but the model is optional and named
@@ -44,6 +46,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     calibration: object = None,
     evaluation: object = None,
     recipe: Recipe | None = None,
+    recipe_file: Path | None = None,
     output: str | Path | None = None,
     plan: Plan | str | Path | None = None,
     force: bool = False,
@@ -60,9 +63,10 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
             batches. Without it nothing is quantized.
         evaluation: Labelled data in the same forms.
         recipe: What is asked for; `compress recipe` documents every field.
+        recipe_file: Where the recipe was read from: the folder that holds it is not replaced.
         output: The folder to write; default: the checkpoint's name with "-TARGET" beside it, or
             a live model's class name with "-TARGET" in the working directory.
-        plan: Replay these decisions instead of searching.
+        plan: Replay these decisions instead of searching; it is written again, unchanged.
         force: Replace a folder that was not written by this tool.
         progress: Where progress is shown.
         command: The command line, for the report.
@@ -90,7 +94,8 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     _check_budget(recipe)
     if recipe.measure.metric is not None:
         find_metric(recipe.measure.metric)  # a misspelt name must not cost the whole run
-    prepare_output(directory, force=force, inputs=_inputs(model, calibration, evaluation, recipe))
+    named = (model, calibration, evaluation, recipe_file, _other(plan, directory))
+    prepare_output(directory, force=force, inputs=read_by(recipe, *named))
     stats = None if recipe.data.stats is None else CalibrationStats.load(recipe.data.stats)
     prepared = prepare(
         model,
@@ -113,7 +118,8 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
             pair = _built(decided, artifact, bench, Path(scratch))
             found = measured(decided, pair, data, judging)
             graph = _graph_report(decided, pair, found)
-            made = Plan(
+            # A replayed plan stays what it is: its ranges are of the data that it was made from.
+            made = replayed or Plan(
                 target=backend.name,
                 seed=recipe.seed,
                 calibration=data.fingerprint,
@@ -258,11 +264,11 @@ def _graph_report(decided: Decided, pair: Pair, found: Measurements) -> GraphRep
     )
 
 
-def _inputs(model: object, calibration: object, evaluation: object, recipe: Recipe) -> list[Path]:
-    """The files and folders that the run reads, as far as they are named by path."""
-    named = (model, calibration, evaluation, recipe.data.calib, recipe.data.eval)
-    paths = [Path(name) for name in named if isinstance(name, str | Path)]
-    return [path for path in paths if path.exists()]
+def _other(plan: object, directory: Path) -> Path | None:
+    """A plan's file, unless it is the folder's own, which the run writes there again unchanged."""
+    if not isinstance(plan, str | Path) or Path(plan).resolve() == directory.resolve() / PLAN:
+        return None
+    return Path(plan)
 
 
 def _notices(
@@ -295,7 +301,7 @@ def _files(directory: Path, artifact: Artifact, plan: Plan) -> dict[str, str]:
         "report": "report.html",
         "report.md": "report.md",
         "report.json": "report.json",
-        "plan": "plan.json",
+        "plan": PLAN,
         "manifest": "manifest.json",
     }
     if plan.weights:
@@ -305,7 +311,7 @@ def _files(directory: Path, artifact: Artifact, plan: Plan) -> dict[str, str]:
 
 def _write(folder: Path, plan: Plan, report: Report, recipe: Recipe) -> None:
     """Plan, report in all its forms, and the manifest that seals them."""
-    plan.save(folder / "plan.json")
+    plan.save(folder / PLAN)
     (folder / "report.json").write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
     for name, text in pages(report).items():
         (folder / name).write_text(text, encoding="utf-8")

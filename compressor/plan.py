@@ -80,7 +80,7 @@ class Plan(Record):
     """Every decision of one run.
 
     Attributes:
-        calibration: Fingerprint of the data behind the ranges.
+        calibration: Fingerprint of the data behind the ranges, whatever later runs measure on.
         graphs: Keyed by graph; a single model is "model".
         digest: SHA-256 of the repaired weights that lie beside the JSON; None without any.
     """

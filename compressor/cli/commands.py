@@ -25,6 +25,7 @@ def compress_model(model: str, flags: dict[str, Any], values: dict[str, Any]) ->
     report = compress(
         model,
         recipe=load_recipe(flags["recipe_file"], values),
+        recipe_file=flags["recipe_file"],
         plan=flags["plan"],
         force=flags["force"],
         progress=_progress(flags),

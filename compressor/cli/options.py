@@ -284,7 +284,7 @@ RECIPE: Decorator[Any] = apply(
     ),
     click.option(
         "--plan", type=click.Path(path_type=Path), metavar="FILE",
-        help="Replay an earlier run's plan.json: same inputs, same bytes.",
+        help="Replay an earlier run's plan.json: of the same model the same bytes.",
     ),
     click.option("--force", is_flag=True, help="Replace an output folder we did not write."),
     click.option(

@@ -1,13 +1,16 @@
 """The whole run on a small network whose INT8 is kept or reverted as asked."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from graphs import residual
 
 from compressor import Recipe, compress
+from compressor.cli.main import cli
 from compressor.errors import DataError, GraphError, OutputError, RecipeError, UsageError
 from compressor.explaining import TENSORS
 from compressor.graph.files import save_model
@@ -166,10 +169,26 @@ def test_replaying_the_plan_gives_the_same_bytes(
     assert "replayed" in again.graphs["model"].layers_reason
 
 
-def test_plan_needs_no_data(source: Path, done: tuple[Path, Report], tmp_path: Path):
+@pytest.mark.parametrize("data", [None, {"x": images(24, seed=9)}])
+def test_plan_stays_as_it_is_whatever_the_data(
+    data: dict[str, np.ndarray] | None, source: Path, done: tuple[Path, Report], tmp_path: Path
+):
     out, _ = done
-    compress(source, recipe=RECIPE, output=tmp_path / "again", plan=out / "plan.json")
-    assert (tmp_path / "again/model.onnx").read_bytes() == (out / "model.onnx").read_bytes()
+    other = RECIPE.model_copy(update={"seed": 7})
+    compress(
+        source, calibration=data, recipe=other, output=tmp_path / "again", plan=out / "plan.json"
+    )
+    for name in ("model.onnx", "plan.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_plan_may_be_replayed_into_the_folder_that_holds_it(
+    source: Path, done: tuple[Path, Report], tmp_path: Path
+):
+    out = shutil.copytree(done[0], tmp_path / "out")
+    before = (out / "plan.json").read_bytes()
+    compress(source, recipe=RECIPE, output=out, plan=out / "plan.json")
+    assert (out / "plan.json").read_bytes() == before
 
 
 def test_plan_of_another_model_is_refused(done: tuple[Path, Report], tiny_model: Path):
@@ -265,6 +284,42 @@ def test_live_model_names_the_folder_after_its_class(
     report = compress(residual(), recipe=Recipe(measure=QUICK))
     assert report.artifact == "model-ort"
     assert (tmp_path / "model-ort" / "model.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--stats", "stats.npz"),
+        ("--calib-cache", "cache"),
+        ("--model", "net.py:build"),
+        ("--model", "mine.net:build"),
+        ("--calib", "net.py:batches"),
+        ("--metric", "net.py:metric"),
+        ("--recipe", "recipe.toml"),
+        ("--plan", "best.json"),
+    ],
+)
+def test_folder_of_anything_that_is_read_is_never_replaced(
+    flags: tuple[str, str],
+    tiny_model: Path,
+    done: tuple[Path, Report],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.chdir(tmp_path)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for name in ("stats.npz", "recipe.toml"):
+        (mine / name).touch()
+    (mine / "net.py").write_text("metric = build = batches = print")
+    (mine / "best.json").write_bytes((done[0] / "plan.json").read_bytes())
+    flag, name = flags
+    arguments = [str(tiny_model), flag, name if "mine." in name else f"mine/{name}", "-o", "mine"]
+    result = CliRunner().invoke(cli, [*arguments, "--force"], prog_name="compress")
+    assert result.exit_code == 2, result.output
+    file = name.removeprefix("mine.").partition(":")[0].removesuffix(".py")
+    assert f"holds the input mine/{file}" in result.stderr
+    assert (mine / "best.json").exists()
 
 
 def test_unknown_target_lists_the_known(source: Path):
