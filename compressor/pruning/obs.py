@@ -73,35 +73,63 @@ def removal_costs(readers: Sequence[Reader], units: int, fewest: int = 1) -> Dou
 
 
 class _State:
-    """One reader while units go."""
+    """One reader while units go.
+
+    H⁻¹ and W are never written: they are what they were less PᵀP and QᵀP, with L⁻¹(H⁻¹)_{r,:} and
+    L⁻¹W_rᵀ as the rows of P and Q that a removal adds, LLᵀ = (H⁻¹)_rr. Each costs O(k·rows) then,
+    not O(k²); only what all units' costs need is kept up to date, (H⁻¹)_rr and W_rᵀW_r.
+    """
 
     def __init__(self, reader: Reader) -> None:
         gram = damped(reader.gram.copy(), RIDGE)
         factor = scipy.linalg.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
         self._inverse = scipy.linalg.cho_solve(factor, np.eye(len(gram)), check_finite=False)
-        self._matrix = reader.matrix.copy()
         self._columns, self._weight = reader.columns, reader.weight
-        self._gone = np.zeros(len(reader.columns), bool)
+        self._rows = np.ascontiguousarray(reader.matrix.T)
+        self._p = np.zeros((0, len(gram)))
+        self._q = np.zeros((0, self._rows.shape[1]))
+        self._used = 0
+        self._blocks = self._inverse[self._columns[:, :, None], self._columns[:, None, :]]
+        own = self._rows[self._columns]
+        self._energies = own @ own.swapaxes(1, 2)
 
     def costs(self) -> Doubles:
-        """Of each unit, were it next."""
-        blocks = self._blocks()
-        rows = self._matrix[:, self._columns].transpose(1, 2, 0)
-        solved = np.linalg.solve(blocks, rows)
-        found: Doubles = (rows * solved).sum((1, 2)) * self._weight
-        return found
+        """Of each unit, were it next; 0 for those that are gone."""
+        if self._blocks.shape[1] == 1:
+            found = (self._energies / self._blocks)[:, 0, 0]
+        else:
+            found = np.trace(np.linalg.solve(self._blocks, self._energies), axis1=1, axis2=2)
+        costs: Doubles = np.maximum(found, 0) * self._weight
+        return costs
 
     def remove(self, unit: int) -> None:
         """Let one go."""
         r = self._columns[unit]
-        side = self._inverse[:, r]
-        step = np.linalg.solve(self._inverse[np.ix_(r, r)], side.T)
-        self._matrix -= self._matrix[:, r] @ step
-        self._inverse -= side @ step
-        self._matrix[:, r] = 0
-        self._gone[unit] = True
+        earlier, later = self._p[: self._used], self._q[: self._used]
+        side = self._inverse[r] - earlier[:, r].T @ earlier
+        factor = np.linalg.cholesky(side[:, r])
+        p = np.linalg.solve(factor, side)
+        q = np.linalg.solve(factor, self._rows[r] - earlier[:, r].T @ later)
+        met = q @ self._rows.T - (q @ later.T) @ earlier
+        self._append(p, q)
+        moved, crossed = (rows[:, self._columns].transpose(1, 2, 0) for rows in (p, met))
+        turned = moved.swapaxes(1, 2)
+        self._blocks -= moved @ turned
+        change = crossed @ turned
+        self._energies -= change + change.swapaxes(1, 2) - moved @ (q @ q.T) @ turned
+        self._blocks[unit], self._energies[unit] = np.eye(len(r)), 0
 
-    def _blocks(self) -> Doubles:
-        blocks = self._inverse[self._columns[:, :, None], self._columns[:, None, :]]
-        blocks[self._gone] = np.eye(blocks.shape[1])
-        return np.asarray(blocks)
+    def _append(self, p: Doubles, q: Doubles) -> None:
+        """Add rows, in storage that doubles when it is full."""
+        end = self._used + len(p)
+        if end > len(self._p):
+            room = max(end, min(2 * len(self._p), len(self._inverse)))
+            self._p, self._q = _grown(self._p, room), _grown(self._q, room)
+        self._p[self._used : end], self._q[self._used : end] = p, q
+        self._used = end
+
+
+def _grown(rows: Doubles, room: int) -> Doubles:
+    larger = np.zeros((room, rows.shape[1]))
+    larger[: len(rows)] = rows
+    return larger

@@ -45,6 +45,21 @@ def test_costs_are_those_of_least_squares_in_the_greedy_order():
     )
 
 
+@pytest.mark.parametrize(("units", "b"), [(12, 1), (7, 3)])
+def test_costs_hold_to_the_last_unit_among_columns_that_stay(units: int, b: int) -> None:
+    matrix, gram = problem(units * b + 2, 1)
+    plain = gram - RIDGE * np.trace(gram) / len(gram) / (1 + RIDGE) * np.eye(len(gram))
+    columns = RNG.permutation(units * b + 2)[: units * b].reshape(units, b)
+    costs = removal_costs([Reader(matrix, plain, columns, 1.0)], units)
+    left, before, level = np.ones(len(gram), bool), 0.0, 0.0
+    for unit in np.argsort(costs):
+        left[columns[unit]] = False
+        after = loss(matrix, gram, np.flatnonzero(left))
+        level = max(level, after - before)
+        assert costs[unit] == pytest.approx(level, rel=1e-6)
+        before = after
+
+
 def test_a_unit_that_others_can_make_up_for_costs_next_to_nothing_once():
     x = RNG.standard_normal((1000, 3))
     x = np.column_stack([x, x[:, 0]])
