@@ -47,6 +47,7 @@ check: $(READY) ## Lint, formatting, types, and the floors that modules may impo
 bench: $(READY) ## Benchmarks; DATA=folder MODEL=checkpoint adds CIFAR-10 ResNet-20
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/budget.py --runs 400
+	$(BIN)/python benchmarks/transformer_pruning.py
 ifneq ($(and $(DATA),$(MODEL)),)
 	$(BIN)/python benchmarks/cifar.py --data "$(DATA)" --model "$(MODEL)"
 	$(BIN)/python benchmarks/ranges.py --data "$(DATA)" --model "$(MODEL)"

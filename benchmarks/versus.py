@@ -31,7 +31,7 @@ from compressor.evaluation.latency import compare_latency
 from compressor.evaluation.results import LatencyConfig
 from compressor.graph.files import load_model
 from compressor.graph.shapes import infer_shapes, input_specs
-from compressor.graph.tensors import Array
+from compressor.graph.tensors import Array, Arrays
 from exporters.base import Runner, find_target
 
 CALIBRATION_SAMPLES = 512
@@ -198,11 +198,15 @@ def faster_than(other: Runner, ours: Runner, job: Job, batch: int) -> float:
         feeds: dict[str, Array] = {}
         for runner in (baseline, result):
             feeds |= bound(job, runner, job.evaluation).head(batch).inputs
-        config = LatencyConfig(batch=batch, threads=1)
-        timed = compare_latency(
-            baseline, result, feeds, config, deciding=True, seconds=SECONDS, seed=0
-        )
-    return timed.ratio
+        return latency_ratio(baseline, result, feeds, batch)
+
+
+def latency_ratio(baseline: Runner, result: Runner, feeds: Arrays, batch: int) -> float:
+    """median(baseline) / median(result), timed in turn; both were opened with one thread."""
+    config = LatencyConfig(batch=batch, threads=1)
+    return compare_latency(
+        baseline, result, feeds, config, deciding=True, seconds=SECONDS, seed=0
+    ).ratio
 
 
 def bound(job: Job, runner: Runner, source: str) -> CalibrationSet:
