@@ -5,12 +5,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compressor.pruning.layers import Layer
 from compressor.pruning.moments import Moments, Solution, solve
 from compressor.pruning.patches import Doubles, Floats
 from compressor.pruning.problem import Piece, Problem
 
 HELD = 4
 """Every fourth batch is held out."""
+
+CONVOLUTION_RIDGES = (1e-3,)
+PRODUCT_RIDGES = (1e-3, 1e-1)
+"""λ that is tried for Gemm and MatMul: those of transformers have many columns for the rows that a
+few samples give, and overfit with the smaller one; see `benchmarks/transformer_pruning.py`."""
 
 Pick = Callable[[int], bool]
 """Chooses batches by number."""
@@ -24,12 +30,19 @@ class Options:
     """How a layer is fitted.
 
     Attributes:
-        ridges: λ relative to the mean of G's diagonal; the best on held-out batches is taken.
+        ridges: λ relative to the mean of G's diagonal; the best on held-out batches is taken. None
+            for `CONVOLUTION_RIDGES` or `PRODUCT_RIDGES`, by the kind of the layer.
         prior: Whether λ shrinks towards the weights that the layer has; if not, towards zero.
     """
 
-    ridges: tuple[float, ...] = (1e-3,)
+    ridges: tuple[float, ...] | None = None
     prior: bool = True
+
+    def candidates(self, layer: Layer) -> tuple[float, ...]:
+        """The ridges that are tried for a layer."""
+        if self.ridges is not None:
+            return self.ridges
+        return CONVOLUTION_RIDGES if layer.kernel else PRODUCT_RIDGES
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,8 @@ def fit(problem: Problem, options: Options) -> Fit:
     seen, held = divided(len(problem))
     moments = _moments(problem, seen)
     has_bias = layer.bias_value is not None
-    choices = [(r, affine) for r in options.ridges for affine in ({True, has_bias})]
+    ridges = options.candidates(layer)
+    choices = [(r, affine) for r in ridges for affine in ({True, has_bias})]
     solved = [solve(moments, ridge, prior, affine=affine) for ridge, affine in choices]
     before, *errors = _judged(problem, held, [present, *solved], moments)
     best = min(

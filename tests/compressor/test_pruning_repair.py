@@ -260,3 +260,20 @@ def test_a_baked_in_batch_is_repaired_too(samples):
     )
     assert after < 0.7 * before
     assert bool(record.notices) == (samples == 8)
+
+
+@pytest.mark.parametrize(("samples", "ridge"), [(64, 1e-1), (2048, 1e-3)])
+def test_a_matrix_product_is_held_closer_to_its_weights_the_fewer_samples_there_are(samples, ridge):
+    made = model(
+        "g (float[n,8] x, float[8,48] v, float[48,8] w) => (float[n,8] y)"
+        " { h = MatMul(x, v)\n r = Relu(h)\n y = MatMul(r, w) }",
+        v=[8, 48],
+        w=[48, 8],
+    )
+    data = open_dataset({"x": images(samples, 8)})
+    grouping = find_groups(made)
+    keep = first_two(grouping, units_gone=range(4))
+    _, record = repair(made, cut(made, grouping, keep), grouping, keep, data)
+    last = list(record.parameters["layers"].values())[-1]
+    assert last["ridge"] == ridge
+    assert last["error_after"] < last["error_before"]
