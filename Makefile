@@ -9,6 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SAMPLE := out/digits
+# A process per core, each with whole files, as fixtures of a file are costly.
+PARALLEL := -n auto --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -32,10 +34,10 @@ $(SAMPLE)/model.pt: samples/digits/train.py samples/digits/model.py | $(READY)
 	$(BIN)/python samples/digits/train.py $(SAMPLE)
 
 test: $(READY) ## Run the tests; ARGS="-k name -x" goes to pytest
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 zoo: $(READY) ## Capture, fold and prune every network of the zoo (minutes); ARGS="-k bert" chooses
-	$(BIN)/python -m pytest tests/test_zoo.py -m "zoo or not zoo" $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) tests/test_zoo.py -m "zoo or not zoo" $(ARGS)
 
 check: $(READY) ## Lint, formatting, types, and the floors that modules may import
 	$(BIN)/ruff check .

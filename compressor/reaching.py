@@ -317,6 +317,7 @@ class _Reaching:
         record = self._record(decision, best.decided, held_back)
         return replace(
             best.decided,
+            held_back=held_back,
             reason=f"{percent(best.share)} {self._unit} removed: {told} ({at})",
             records=(*best.decided.records, record),
             candidates=tuple(a.candidate(shipped=a is best) for a in self.attempts),
