@@ -90,7 +90,7 @@ def test_safetensors_whatever_its_name(tmp_path):
         (b"GGUF\x03", "GGUF"),
         (b"\x1c\0\0\0TFL3", "TensorFlow Lite"),
         (b"\x1c\0\0\0ORTM", "ONNX Runtime format"),
-        (gzip.compress(b"model"), "gzip"),
+        (gzip.compress(b"model", mtime=0), "gzip"),
         (b"\x93NUMPY\x01\x00", "NumPy array"),
         (pickle.dumps({"a": 1}), "a plain pickle, not written by torch.save"),
         (b"\x08\x01\x12\x03abc", "TensorFlow SavedModel"),
