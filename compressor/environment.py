@@ -3,9 +3,8 @@
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
-from compressor.hardware import host_flags
+from compressor.hardware import host_flags, processor
 from compressor.report.schema import Environment
 
 PACKAGES = ("compressor", "onnxruntime", "onnx", "onnx_ir", "onnxscript", "numpy", "scipy", "torch")
@@ -15,7 +14,7 @@ def environment() -> Environment:
     """Describe this machine; packages that are not installed are left out."""
     return Environment(
         platform=platform.platform(terse=True),
-        processor=_processor(),
+        processor=processor(),
         cpu_flags=host_flags(),
         cores=os.cpu_count() or 1,
         python=platform.python_version(),
@@ -28,15 +27,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _processor() -> str:
-    """Linux names the processor only in /proc/cpuinfo."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return platform.processor() or platform.machine()
-    for line in text.splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()

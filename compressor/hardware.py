@@ -1,4 +1,4 @@
-"""What a deployment CPU can do with 8-bit products."""
+"""Which CPU this is, and what a deployment CPU can do with 8-bit products."""
 
 import platform
 from functools import cache
@@ -23,6 +23,19 @@ def host_flags() -> tuple[str, ...]:
     }
     relevant = ("avx", "fma", "f16c", "amx", "sse4", "asimd", "sve", "i8mm", "bf16")
     return tuple(sorted(word for word in words if word.startswith(relevant)))
+
+
+@cache
+def processor() -> str:
+    """The processor's model name, which Linux tells only in /proc/cpuinfo."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor() or platform.machine()
+    for line in text.splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
 
 
 def has_int8_dot(cpu: str) -> bool:

@@ -1,0 +1,170 @@
+"""Latencies that were measured before, on disk, by everything that they depend on.
+
+A file an entry, named by the digest of its key, which it holds too. Files are written aside and
+renamed, so that runs at the same time never read half of one; what cannot be read, or is not what
+it should be, is measured anew. Those used longest ago go when there are too many bytes. A folder
+that cannot be written keeps nothing and stops nobody.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from compressor.hardware import host_flags, processor
+
+log = logging.getLogger("compressor")
+
+Key = Mapping[str, str]
+Seconds = Mapping[str, float]
+
+FORMAT = 1
+MOST_BYTES = 2**25
+"""Of all entries: those of some hundred models."""
+_DIGITS = 32
+_ASIDE = ".new"
+
+
+class LatencyCache:
+    """Entries in one folder, which nothing else lies in."""
+
+    def __init__(self, folder: Path | None, most_bytes: int = MOST_BYTES) -> None:
+        """Remember where; the folder is made when something is kept.
+
+        Args:
+            folder: See `cache_folder`; None keeps nothing.
+            most_bytes: Of all entries together.
+        """
+        self._folder, self._most = folder, most_bytes
+
+    def measured(self, key: Key, measure: Callable[[], Seconds]) -> dict[str, float]:
+        """What was measured under that key, now where it was not before.
+
+        Args:
+            key: Everything that the figures depend on: see `machine`.
+            measure: Name → figure, finite and not negative; called where nothing is known.
+        """
+        found = self.get(key)
+        if found is None:
+            found = dict(measure())
+            self.put(key, found)
+        return found
+
+    def get(self, key: Key) -> dict[str, float] | None:
+        """What is kept under that key; None where nothing is, or nothing that can be trusted."""
+        if self._folder is None:
+            return None
+        path = self._path(self._folder, key)
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return None
+        found = _figures(document, key)
+        if found is not None:
+            with suppress(OSError):
+                os.utime(path)  # those used longest ago go first
+        return found
+
+    def put(self, key: Key, figures: Seconds) -> None:
+        """Keep figures; where that cannot be done they are lost, and no more."""
+        if self._folder is None:
+            return
+        document = {"format": FORMAT, "key": dict(key), "figures": dict(figures)}
+        text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            _written(self._path(self._folder, key), text)
+            self._trim(self._folder)
+        except OSError as error:
+            log.info("latencies are not kept in %s: %s", self._folder, error.strerror)
+
+    @staticmethod
+    def _path(folder: Path, key: Key) -> Path:
+        text = json.dumps([FORMAT, sorted(key.items())])
+        return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]}.json"
+
+    def _trim(self, folder: Path) -> None:
+        """Remove those used longest ago until the rest fits; another run may be removing too."""
+        known = []
+        for path in (p for p in folder.iterdir() if p.suffix in (".json", _ASIDE)):
+            with suppress(FileNotFoundError):
+                found = path.stat()
+                known.append((found.st_mtime_ns, path, found.st_size))
+        total = sum(size for _, _, size in known)
+        for _, path, size in sorted(known):
+            if total <= self._most:
+                return
+            path.unlink(missing_ok=True)
+            total -= size
+
+
+def cache_folder(named: Path | None) -> Path | None:
+    """Where latencies are kept.
+
+    `latencies` below the folder that the user named (`--calib-cache`), else below `compressor` in
+    $XDG_CACHE_HOME, or in ~/.cache where that is not set; a relative path there counts as not set
+    (XDG Base Directory Specification 0.8). None where there is no home.
+    """
+    if named is not None:
+        return named / "latencies"
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not base.is_absolute():
+        try:
+            base = Path.home() / ".cache"
+        except RuntimeError:
+            return None
+    return base / "compressor" / "latencies"
+
+
+def machine(runtime: str) -> dict[str, str]:
+    """What latencies depend on of the machine and its software, as a part of a key.
+
+    Args:
+        runtime: The package that runs the models, such as onnxruntime.
+    """
+    return {
+        "processor": processor(),
+        "flags": " ".join(host_flags()),
+        "cores": str(os.cpu_count() or 1),
+        "system": f"{platform.system()} {platform.machine()}",
+        **{name: _version(name) for name in ("compressor", runtime)},
+    }
+
+
+def _figures(document: Any, key: Key) -> dict[str, float] | None:
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        return None
+    figures = document.get("figures")
+    if document.get("key") != dict(key) or not isinstance(figures, dict):
+        return None
+    for figure in figures.values():
+        if type(figure) not in (int, float) or not 0 <= figure < math.inf:
+            return None
+    return {name: float(figure) for name, figure in figures.items()}
+
+
+def _written(path: Path, text: str) -> None:
+    """The file whole or not at all, however many write it at once."""
+    handle, aside = tempfile.mkstemp(dir=path.parent, suffix=_ASIDE)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(aside).replace(path)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
