@@ -12,9 +12,9 @@ from compressor.prepare import prepare
 from compressor.progress import SILENT, Progress
 from compressor.quantization.placement import place, quantized_values
 from compressor.quantization.statistics import statistics
+from compressor.realize import policy_of
 from compressor.recipe import Recipe
 from compressor.records import Record
-from compressor.search import policy_of
 
 
 class Collected(Record):

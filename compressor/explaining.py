@@ -8,6 +8,7 @@ from calibration.collect import collect
 from calibration.dataset import CalibrationSet
 from calibration.observers import Observed
 from calibration.scheme import QuantParams
+from compressor.decided import Decided, Quantized
 from compressor.errors import CompressorError
 from compressor.measure import Pair
 from compressor.quantization.auto import drawn
@@ -17,7 +18,6 @@ from compressor.quantization.ranges import activation_params, sharing
 from compressor.quantization.replay import replay
 from compressor.realize import planned_policy
 from compressor.report.schema import LayerError, TensorRange
-from compressor.search import Decided, Quantized
 from exporters.base import QuantPolicy
 
 SAMPLES = 32

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from compressor.decided import Decided
 from compressor.division import DataSplit
 from compressor.evaluation.changed import Changed
 from compressor.evaluation.metrics.base import Metric
@@ -20,7 +21,6 @@ from compressor.measure import (
 )
 from compressor.records import Effect, StageRecord
 from compressor.report.schema import BudgetResult
-from compressor.search import Decided
 
 INTERRUPTED = "the run was interrupted"
 

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from calibration.stats import CalibrationStats
 from compressor.bench import Bench
 from compressor.contract import goal_result
+from compressor.decided import Decided
 from compressor.division import DataSplit, divided_for_budget, split_data
 from compressor.environment import environment
 from compressor.errors import RecipeError, TargetError
@@ -31,7 +32,7 @@ from compressor.reaching import decide
 from compressor.recipe import Recipe
 from compressor.rendering import pages
 from compressor.report.schema import GraphReport, Report
-from compressor.search import Decided, replay
+from compressor.starting import replay
 from exporters.base import Artifact, Target, find_target
 
 GRAPH = "model"

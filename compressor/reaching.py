@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from calibration.dataset import CalibrationSet
 from calibration.stats import CalibrationStats
 from compressor.bench import Bench
+from compressor.decided import Decided
 from compressor.errors import PruningError, RecipeError
 from compressor.evaluation.results import LatencyResult, QualityResult
 from compressor.goal import Goal
@@ -25,11 +26,13 @@ from compressor.kernel_times import KernelTimes
 from compressor.pruner import CostOf, Pruned, Pruner
 from compressor.pruning.costs import Macs, Parameters
 from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
+from compressor.realize import policy_of
 from compressor.records import Decision, StageRecord
 from compressor.removal import CostKind, removed
 from compressor.report.format import configuration, loss_words, percent, ratio, ratio_interval
 from compressor.report.schema import Candidate
-from compressor.search import Decided, policy_of, undecided, with_precision
+from compressor.search import with_precision
+from compressor.starting import undecided
 
 ROUNDS = 4
 """Attempts at a measured goal."""

@@ -12,6 +12,7 @@ from compressor.pruning.blocks import Shortened, find_blocks, without
 from compressor.pruning.patching import patched
 from compressor.quantization.bias import restored
 from compressor.quantization.static import quantize_static
+from compressor.recipe import QuantizeOptions
 from exporters.base import QuantPolicy, Target
 
 
@@ -40,6 +41,16 @@ def realize(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Model:
         planned_policy(plan, target),
         weight_bits=plan.weight_bits,
         bias=restored(plan.bias),
+    )
+
+
+def policy_of(target: Target, options: QuantizeOptions) -> QuantPolicy:
+    """The target's policy for the deployment CPU, with the schemes that were asked for."""
+    return target.policy(options.cpu).with_schemes(
+        activation=options.activation,
+        symmetric=options.symmetric,
+        weight_bits=options.weight_bits,
+        granularity=options.granularity,
     )
 
 

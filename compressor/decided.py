@@ -1,0 +1,76 @@
+"""What one run decided: its graphs, the plan that made them, and why."""
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from compressor.evaluation.results import LatencyResult
+from compressor.plan import GraphPlan
+from compressor.quantization.static import StaticChoice
+from compressor.records import Effect, StageRecord
+from compressor.report.schema import Candidate
+from compressor.report.schema_pruning import PruningResult
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """An INT8 graph, shipped or not, and what made it.
+
+    Attributes:
+        model: With Q/DQ.
+        plan: What it carries out.
+        choice: What calibration chose and from which statistics.
+        float_reasons: Node → why it stayed float.
+    """
+
+    model: ir.Model
+    plan: GraphPlan
+    choice: StaticChoice
+    float_reasons: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Decided:
+    """The graphs of one run, the plan that made them, and the stages that led there.
+
+    Attributes:
+        captured: As it came from the source: what quality is compared with.
+        baseline: The faster of captured and folded: what speed is compared with.
+        shipped: What goes into the artifact.
+        plan: What was decided.
+        reason: Why that is shipped, in one sentence.
+        float_reasons: Node → why it stayed float.
+        records: One a stage.
+        candidates: What could have shipped, with the figures that decided.
+        interrupted: Whether the user ended the search: this is the best so far, not confirmed.
+        quantized: The INT8 graph that ships or was the last candidate; None where there is none,
+            or a plan was replayed.
+        pruned: The smaller float graph; None where nothing was pruned.
+        pruning: What was removed from it.
+        held_back: What the quality budget did to how far it was to be pruned; None where nothing.
+    """
+
+    captured: ir.Model
+    baseline: ir.Model
+    shipped: ir.Model
+    plan: GraphPlan
+    reason: str
+    float_reasons: dict[str, str]
+    records: tuple[StageRecord, ...]
+    candidates: tuple[Candidate, ...] = ()
+    interrupted: bool = False
+    quantized: Quantized | None = None
+    pruned: ir.Model | None = None
+    pruning: PruningResult | None = None
+    held_back: str | None = None
+
+    @property
+    def graph(self) -> ir.Model:
+        """The float graph that precision is decided for."""
+        return self.baseline if self.pruned is None else self.pruned
+
+
+def speed_effect(race: LatencyResult) -> Effect:
+    """What a stage did to the latency."""
+    before, after = race.baseline.median_ms, race.result.median_ms
+    return Effect(amount="latency_ms", before=before, after=after)
