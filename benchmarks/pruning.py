@@ -9,7 +9,6 @@ multiply-accumulates, timed in turn against the float original. Ends with 1 when
 not hold.
 """
 
-import argparse
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ import onnx_ir as ir
 from rich.console import Console
 
 from calibration.dataset import CalibrationSet
+from cifar_data import cifar_job, options_of
 from compressor.folding import fold
 from compressor.graph.cost import macs
 from compressor.graph.files import load_model
@@ -164,28 +164,13 @@ def rows() -> list[Row]:
 
 def main() -> None:
     """Measure and print; the exit code tells whether every requirement holds."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, help="folder of calib.npz and test.npz")
-    parser.add_argument("--model", type=Path, help="state dict of ResNet-20")
+    parser = options_of(__doc__)
     parser.add_argument("--threads", type=int, default=0, help="of the runtime; 0 is all")
     options = parser.parse_args()
     if not options.data or not options.model:
         print("skipped: give --data DIR and --model FILE; --help says what they hold")
         return
-    job = Job(
-        model=str(options.model.resolve()),
-        factory=f"{Path(__file__).with_name('resnet.py')}:resnet20",
-        calibration=str(options.data.resolve() / "calib.npz"),
-        evaluation=str(options.data.resolve() / "test.npz"),
-        preprocess={
-            "layout": "nhwc->nchw",
-            "scale": 1 / 255,
-            "mean": (0.485, 0.456, 0.406),
-            "std": (0.229, 0.224, 0.225),
-        },
-    )
+    job = cifar_job(options.data, options.model)
     with tempfile.TemporaryDirectory(prefix="pruning-") as name:
         export_float(job, Path(name) / "float.onnx")
         model, _ = fold(infer_shapes(load_model(Path(name) / "float.onnx")))

@@ -24,6 +24,7 @@ import numpy as np
 from rich.console import Console
 
 from calibration.dataset import CalibrationSet, open_dataset
+from cifar_data import cifar_job, options_of
 from compressor.graph.files import load_model, save_model
 from compressor.graph.shapes import infer_shapes, input_specs
 from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
@@ -133,11 +134,7 @@ def rows() -> list[Row]:
 
 def main() -> None:
     """Measure and print; the exit code tells whether every requirement holds."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, help="folder of calib.npz and test.npz")
-    parser.add_argument("--model", type=Path, help="state dict of ResNet-20")
+    parser = options_of(__doc__)
     parser.add_argument("--processes", type=int, default=3)
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -148,18 +145,7 @@ def main() -> None:
     if not options.data or not options.model:
         print("skipped: give --data DIR and --model FILE; --help says what they hold")
         return
-    job = Job(
-        model=str(options.model.resolve()),
-        factory=f"{Path(__file__).with_name('resnet.py')}:resnet20",
-        calibration=str(options.data.resolve() / "calib.npz"),
-        evaluation=str(options.data.resolve() / "test.npz"),
-        preprocess={
-            "layout": "nhwc->nchw",
-            "scale": 1 / 255,
-            "mean": (0.485, 0.456, 0.406),
-            "std": (0.229, 0.224, 0.225),
-        },
-    )
+    job = cifar_job(options.data, options.model)
     runs: list[Figures] = []
     with tempfile.TemporaryDirectory(prefix="calibration-") as name:
         folder = Path(name)

@@ -1,7 +1,7 @@
 """How many units of which group: by least damage per cost saved, over all groups at once."""
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import ceil
@@ -11,9 +11,7 @@ import numpy.typing as npt
 
 from compressor.pruning.costs import Cost
 from compressor.pruning.groups import Group, Grouping
-
-Scores = Mapping[str, npt.NDArray[np.float64]]
-"""Group → damage of removing each unit, when all with less have gone."""
+from compressor.pruning.importance import Scores
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from compressor.graph.initializers import add_initializer, free_name
+
 Mask = npt.NDArray[np.bool_]
 
 
@@ -67,23 +69,8 @@ class Cutting:
         tensor = None if old is None else old.const_value
         if tensor is not None and np.array_equal(tensor.numpy(), array):
             return
-        name = self._free(f"{(old.name if old is not None else None) or node.name}_pruned")
-        tensor = ir.tensor(array, name=name)
-        value = ir.Value(
-            name=name,
-            shape=ir.Shape(array.shape),
-            type=ir.TensorType(tensor.dtype),
-            const_value=tensor,
-        )
-        self.model.graph.register_initializer(value)
+        name = f"{(old.name if old is not None else None) or node.name}_pruned"
+        value = add_initializer(self.model.graph, free_name(self.model.graph, name), array)
         if index >= len(node.inputs):
             node.resize_inputs(index + 1)
         node.replace_input_with(index, value)
-
-    def _free(self, name: str) -> str:
-        taken = self.model.graph.initializers
-        free, count = name, 1
-        while free in taken:
-            count += 1
-            free = f"{name}_{count}"
-        return free

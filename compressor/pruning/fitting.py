@@ -116,6 +116,11 @@ def divided(batches: int) -> tuple[Pick, Pick]:
     return (lambda batch: batch % every != last), (lambda batch: batch % every == last)
 
 
+def batch_for(samples: int, most: int) -> int:
+    """Samples per batch, so few that there is a batch to hold out wherever there are enough."""
+    return max(1, min(most, samples // HELD))
+
+
 def _moments(problem: Problem, pick: Pick) -> Moments:
     moments: Moments | None = None
     for piece in problem.pieces(pick):

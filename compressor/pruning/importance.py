@@ -18,12 +18,12 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
+from calibration.windows import parts
 from compressor.errors import RecipeError
 from compressor.progress import SILENT, Progress
 from compressor.pruning.activity import Activity, activity, moments_bytes
 from compressor.pruning.groups import Group, Grouping
 from compressor.pruning.labels import Ints
-from compressor.pruning.layers import Layer
 from compressor.pruning.obs import Reader, removal_costs
 from compressor.pruning.patches import Doubles
 from compressor.pruning.readings import Reading, readings
@@ -153,26 +153,14 @@ def _scored(
     layers = {r.layer.name: r.layer for some in window.values() for r in some}
     units = {group.name: group.units for group in grouping.groups}
     total = {name: np.zeros(units[name]) for name in window}
-    for part in _parts(list(layers.values()), how.memory // 2):
-        seen = activity(model, part, data, batch=how.batch, memory=how.memory, threads=how.threads)
+    for part in parts({n: moments_bytes(one) for n, one in layers.items()}, how.memory // 2):
+        here = [layers[name] for name in part]
+        seen = activity(model, here, data, batch=how.batch, memory=how.memory, threads=how.threads)
         for name, some in window.items():
-            here = [reading for reading in some if reading.layer.name in seen]
-            if here:
-                total[name] += _METHODS[how.method](here, seen, units[name], how.least)
+            read = [reading for reading in some if reading.layer.name in seen]
+            if read:
+                total[name] += _METHODS[how.method](read, seen, units[name], how.least)
     return total
-
-
-def _parts(layers: Sequence[Layer], room: int) -> list[list[Layer]]:
-    cut: list[list[Layer]] = [[]]
-    taken = 0
-    for layer in layers:
-        size = moments_bytes(layer)
-        if cut[-1] and taken + size > room:
-            cut.append([])
-            taken = 0
-        cut[-1].append(layer)
-        taken += size
-    return cut
 
 
 def _obs(

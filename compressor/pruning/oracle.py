@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.errors import PruningError
+from compressor.graph.initializers import add_initializer
 from compressor.graph.session import open_session
 from compressor.graph.shapes import infer_shapes
 from compressor.graph.tensors import Arrays
@@ -70,10 +71,7 @@ def _zeroed(
         shape[axis] = mask.size
         dtype = np.float32 if value.dtype is None else value.dtype.numpy()
         name = f"{value.name} kept on {axis}"
-        factor = ir.Value(
-            name=name, const_value=ir.tensor(mask.astype(dtype).reshape(shape), name=name)
-        )
-        graph.register_initializer(factor)
+        factor = add_initializer(graph, name, mask.astype(dtype).reshape(shape))
         node = ir.node("Mul", [value, factor], name=f"zero {name}")
         node.outputs[0].name = f"{value.name} without {axis}"
         graph.insert_before(before, node)

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from calibration.dataset import CalibrationSet
 from compressor.graph.shapes import infer_shapes
 from compressor.progress import SILENT, Progress
-from compressor.pruning.fitting import HELD, Fit, Options, fit
+from compressor.pruning.fitting import Fit, Options, batch_for, fit
 from compressor.pruning.frontier import Frontier
 from compressor.pruning.groups import Grouping, Keep
 from compressor.pruning.layers import Layer, layers_of
@@ -30,6 +30,9 @@ BATCH = 16
 """Samples per run; few, because patches of several values are alive at once."""
 MEMORY = 10**9
 """Bytes that repair may take beside the models, unless told otherwise."""
+
+Report = dict[str, float | str]
+"""Of one layer: the verdict, errors before and after, seconds, bytes."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def repair(
     original = infer_shapes(original.clone())
     layers = layers_of(model)
     walk = _Walk(original, model, Restriction(grouping, keep), data, how)
-    reports: dict[str, dict[str, float | str]] = {}
+    reports: dict[str, Report] = {}
     chosen = {n: one for n, one in layers.items() if how.only is None or n in how.only}
     with progress.stage("repair", total=len(chosen)) as advance:
         for name, layer in chosen.items():
@@ -108,17 +111,9 @@ def repair(
             if name in walk.steps:
                 reports[name]["steps"] = walk.steps[name]
             advance(1)
-    record = StageRecord(
-        name="repair",
-        seconds=time.perf_counter() - started,
-        parameters={"samples": len(data), "batch": how.batch, "layers": reports},
-        changed={"layers repaired": sum(r["verdict"] == "repaired" for r in reports.values())},
-        decisions=tuple(_decision(name, report) for name, report in reports.items()),
-        notices=("one batch of samples only: repairs were judged by what they were solved on",)
-        if walk.batches == 1
-        else (),
-    )
-    return model, record
+    seconds = time.perf_counter() - started
+    parameters = {"samples": len(data), "batch": how.batch}
+    return model, _record(reports, parameters, seconds, judged=walk.batches > 1)
 
 
 class _Walk:
@@ -132,7 +127,7 @@ class _Walk:
         data: CalibrationSet,
         how: Repair,
     ) -> None:
-        batch = max(1, min(how.batch, len(data) // HELD))
+        batch = batch_for(len(data), how.batch)
         room = how.memory // 4
         self._then = Frontier(original, data, batch=batch, room=room, threads=how.threads)
         self._now = Frontier(model, data, batch=batch, room=room, threads=how.threads)
@@ -205,7 +200,22 @@ class _Walk:
         return self._how.aims.get(stream.value.name or "", stream.value.name)
 
 
-def _report(found: Fit | str, seconds: float) -> dict[str, float | str]:
+def _record(
+    reports: Mapping[str, Report], parameters: Mapping[str, int], seconds: float, *, judged: bool
+) -> StageRecord:
+    return StageRecord(
+        name="repair",
+        seconds=seconds,
+        parameters={**parameters, "layers": reports},
+        changed={"layers repaired": sum(r["verdict"] == "repaired" for r in reports.values())},
+        decisions=tuple(_decision(name, report) for name, report in reports.items()),
+        notices=()
+        if judged
+        else ("one batch of samples only: repairs were judged by what they were solved on",),
+    )
+
+
+def _report(found: Fit | str, seconds: float) -> Report:
     if isinstance(found, str):
         return {"verdict": "left alone", "reason": found, "seconds": seconds}
     return {
@@ -218,7 +228,7 @@ def _report(found: Fit | str, seconds: float) -> dict[str, float | str]:
     }
 
 
-def _decision(name: str, report: Mapping[str, float | str]) -> Decision:
+def _decision(name: str, report: Report) -> Decision:
     reason = report.get("reason") or (
         f"error on held-out samples {report['error_before']:.3g} → {report['error_after']:.3g},"
         f" relative to the variance"

@@ -3,8 +3,9 @@
 import numpy as np
 import onnx_ir as ir
 
+from compressor.graph.initializers import add_initializer, free_name
 from compressor.pruning.layers import Layer
-from compressor.pruning.patches import Doubles, Floats
+from compressor.pruning.patches import Doubles
 
 
 def write(model: ir.Model, layer: Layer, matrix: Doubles, bias: Doubles | None) -> None:
@@ -36,29 +37,13 @@ def write(model: ir.Model, layer: Layer, matrix: Doubles, bias: Doubles | None) 
         value.const_value = ir.tensor(array, name=value.name)
         value.shape = ir.Shape(array.shape)
         return
-    made = _initializer(model, f"{layer.name}.bias", vector)
+    made = add_initializer(model.graph, free_name(model.graph, f"{layer.name}.bias"), vector)
     if layer.kind == "MatMul":
         _add_behind(model, layer, made)
     else:
         if len(node.inputs) < 3:
             node.resize_inputs(3)
         node.replace_input_with(2, made)
-
-
-def _initializer(model: ir.Model, name: str, array: Floats) -> ir.Value:
-    base, count = name, 0
-    while name in model.graph.initializers:
-        count += 1
-        name = f"{base}_{count}"
-    tensor = ir.tensor(array, name=name)
-    value = ir.Value(
-        name=name,
-        shape=ir.Shape(array.shape),
-        type=ir.TensorType(tensor.dtype),
-        const_value=tensor,
-    )
-    model.graph.register_initializer(value)
-    return value
 
 
 def _add_behind(model: ir.Model, layer: Layer, bias: ir.Value) -> None:

@@ -24,6 +24,7 @@ from calibration.dataset import CalibrationSet
 from calibration.scheme import FloatArray
 from calibration.taps import Taps, feeds_of
 from compressor.errors import RecipeError
+from compressor.graph.initializers import add_initializer, free_name
 from compressor.graph.session import open_session
 from compressor.quantization.graph import constant, consumers
 
@@ -110,7 +111,7 @@ def add_corrections(model: ir.Model, corrections: Mapping[str, FloatArray]) -> N
         bias = np.zeros(layer.channels, np.float32) if tensor is None else tensor.numpy()
         if reader.op_type == "Gemm":
             bias = bias.reshape(-1)
-        reader.replace_input_with(index, _initializer(model.graph, name, bias + correction))
+        reader.replace_input_with(index, _stored(model.graph, name, bias + correction))
 
 
 def stored(corrections: Mapping[str, FloatArray]) -> dict[str, bytes]:
@@ -220,18 +221,5 @@ def _means(
     return {layer.name: total / samples for layer, total in zip(layers, totals, strict=True)}
 
 
-def _initializer(graph: ir.Graph, node: str, array: FloatArray) -> ir.Value:
-    name, count = f"{node}/bias", 1
-    taken = set(graph.initializers) | {v.name for n in graph for v in n.outputs}
-    while name in taken:
-        count += 1
-        name = f"{node}/bias_{count}"
-    tensor = ir.tensor(np.asarray(array, np.float32), name=name)
-    value = ir.Value(
-        name=name,
-        shape=ir.Shape(tensor.shape.numpy()),
-        type=ir.TensorType(tensor.dtype),
-        const_value=tensor,
-    )
-    graph.register_initializer(value)
-    return value
+def _stored(graph: ir.Graph, node: str, array: FloatArray) -> ir.Value:
+    return add_initializer(graph, free_name(graph, f"{node}/bias"), np.asarray(array, np.float32))
