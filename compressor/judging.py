@@ -13,10 +13,10 @@ import onnx_ir as ir
 from calibration.dataset import CalibrationSet
 from compressor.budget import Budget
 from compressor.evaluation.acceptance import Judgement, judge, least_samples
-from compressor.evaluation.metrics.base import BASELINE, RESULT, Metric, Scores
+from compressor.evaluation.metrics.base import BASELINE, Metric, Scores
 from compressor.evaluation.quality import summarized
 from compressor.evaluation.results import QualityResult
-from compressor.measure import metrics_for
+from compressor.measure import metrics_for, scores_of
 from compressor.prepare import Prepared
 from compressor.recipe import Recipe
 from compressor.report.format import loss_words
@@ -90,12 +90,8 @@ class Judging:
         """A candidate on the search samples."""
         assert self.metric is not None
         batch = prepared.fixed_batch or self.recipe.quantize.batch
-        with (
-            target.open(prepared.model, threads=0, timed=False) as original,
-            target.open(candidate, threads=0, timed=False) as result,
-        ):
-            runners = {BASELINE: original, RESULT: result}
-            scores = self.metric.evaluate(runners, self.search, batch)
+        original = prepared.model
+        scores = scores_of(self.metric, original, candidate, target, self.search, batch)
         words, seed = f"{self.words}, searched on", self.recipe.seed
         quality = summarized(self.metric, scores, data_words=words, seed=seed)
         return self._judged(self.metric, scores), quality
@@ -109,6 +105,19 @@ class Judging:
         if self.provable:
             return judgement.met
         return judgement.loss is not None and judgement.loss <= judgement.allowed
+
+    def confirms(self, prepared: Prepared, target: Target, candidate: ir.Model) -> Judgement:
+        """A candidate on the confirming samples.
+
+        Several may be judged so only in an order that was fixed before, none after the first that
+        is refused: then the chance to accept any whose true loss is too large stays what it is
+        for one (fixed-sequence testing: Maurer, Hothorn and Lehmacher 1995).
+        """
+        assert self.metric is not None
+        batch = prepared.fixed_batch or self.recipe.quantize.batch
+        original = prepared.model
+        scores = scores_of(self.metric, original, candidate, target, self.confirm, batch)
+        return self._judged(self.metric, scores)
 
     def _judged(self, metric: Metric, scores: Scores) -> Judgement:
         accept, seed = self.recipe.budget.accept, self.recipe.seed

@@ -7,7 +7,8 @@ goes to the node of the float graph whose work it does. Between the levels a nod
 its own work: MACs, or elements where it has none.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import ceil
 
 import numpy as np
@@ -16,8 +17,9 @@ import onnx_ir as ir
 from compressor.bench import Bench
 from compressor.evaluation.attribution import NodeSeconds, node_seconds
 from compressor.evaluation.ceilings import measure_ceilings
+from compressor.evaluation.latency_cache import LatencyCache, cache_folder, machine
 from compressor.evaluation.results import Ceilings
-from compressor.graph.tensors import Arrays
+from compressor.graph.fingerprint import fingerprint
 from compressor.pruning import Grouping, Keep, cut
 from compressor.pruning.costs import Cost, Kept, Sizes
 
@@ -40,8 +42,9 @@ class KernelTimes:
         ship: Ship,
         *,
         multiple: int = 1,
+        ships: Mapping[str, str] | None = None,
     ) -> None:
-        """Profile the model at every level.
+        """Profile the model at every level, unless an earlier run did.
 
         Args:
             bench: The deciding configuration.
@@ -50,16 +53,24 @@ class KernelTimes:
             sizes: Their sizes.
             ship: What is made of a pruned graph.
             multiple: What stays of a group is a multiple of this.
+            ships: What `ship` depends on, for the cache; None times anew and keeps nothing.
         """
-        feeds = bench.prepared.feeds(bench.deciding.batch, bench.recipe.seed)
         levels = list(_levels(grouping, multiple))
-        with bench.progress.stage("time kernels", total=len(levels)) as advance:
-            ceilings = measure_ceilings(bench.deciding.threads)
-            seen: list[tuple[Kept, NodeSeconds]] = []
-            for keep in levels:
-                shipped = ship(cut(model, grouping, keep) if keep else model)
-                seen.append((_counts(keep), self._timed(bench, shipped, model, feeds, ceilings)))
-                advance(1)
+
+        def measure() -> dict[str, float]:
+            found: dict[str, float] = {}
+            with bench.progress.stage("time kernels", total=len(levels)) as advance:
+                ceilings = measure_ceilings(bench.deciding.threads)
+                for number, keep in enumerate(levels):
+                    shipped = ship(cut(model, grouping, keep) if keep else model)
+                    found |= _told(number, self._timed(bench, shipped, model, ceilings))
+                    advance(1)
+            return found
+
+        folder = None if ships is None else cache_folder(bench.recipe.data.cache)
+        key = _key(bench, model, levels) | dict(ships or {}) if folder is not None else {}
+        found = LatencyCache(folder).measured(key, measure)
+        seen = [(_counts(keep), _of_level(number, found)) for number, keep in enumerate(levels)]
         self._rest = min(times.rest for _, times in seen)
         self._curves = {
             node.name or "": _curve(
@@ -73,15 +84,14 @@ class KernelTimes:
 
     @staticmethod
     def _timed(
-        bench: Bench, shipped: ir.Model, source: ir.Model, feeds: Arrays, ceilings: Ceilings
+        bench: Bench, shipped: ir.Model, source: ir.Model, ceilings: Ceilings
     ) -> NodeSeconds:
-        seconds = bench.recipe.measure.seconds / 4
         return node_seconds(
             shipped,
             source,
-            feeds,
+            bench.prepared.feeds(bench.deciding.batch, bench.recipe.seed),
             threads=bench.deciding.threads,
-            seconds=seconds,
+            seconds=_seconds(bench),
             ceilings=ceilings,
         )
 
@@ -115,6 +125,36 @@ def _levels(grouping: Grouping, multiple: int) -> Iterator[Keep]:
                 keep[group.name] = np.arange(group.units) < stay
         if keep or share == LEVELS[0]:
             yield keep
+
+
+def _seconds(bench: Bench) -> float:
+    return bench.recipe.measure.seconds / 4
+
+
+def _key(bench: Bench, model: ir.Model, levels: Sequence[Keep]) -> dict[str, str]:
+    """What the times depend on, but for what is made of a pruned graph."""
+    deciding, feeds = bench.deciding, bench.prepared.feeds(bench.deciding.batch, bench.recipe.seed)
+    return machine("onnxruntime") | {
+        "what": "kernels",
+        "target": bench.target.name,
+        "graph": fingerprint(model),
+        "levels": json.dumps([_counts(keep) for keep in levels], sort_keys=True),
+        "inputs": json.dumps({n: [str(a.dtype), *a.shape] for n, a in sorted(feeds.items())}),
+        "batch": str(deciding.batch),
+        "threads": str(deciding.threads),
+        "seconds": str(_seconds(bench)),
+    }
+
+
+def _told(number: int, times: NodeSeconds) -> dict[str, float]:
+    """The times of a level as entries of the cache: `NUMBER` is what belongs to no node."""
+    return {str(number): times.rest} | {f"{number} {n}": t for n, t in times.nodes.items()}
+
+
+def _of_level(number: int, found: Mapping[str, float]) -> NodeSeconds:
+    own = f"{number} "
+    nodes = {name.removeprefix(own): t for name, t in found.items() if name.startswith(own)}
+    return NodeSeconds(nodes, found.get(str(number), 0.0))
 
 
 def _counts(keep: Keep) -> Kept:

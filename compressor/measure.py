@@ -128,6 +128,31 @@ def measure_scores(pair: Pair, data: CalibrationSet) -> tuple[tuple[Metric, Scor
         return tuple((metric, metric.evaluate(runners, data, batch)) for metric in metrics)
 
 
+def scores_of(
+    metric: Metric,
+    original: ir.Model,
+    candidate: ir.Model,
+    target: Target,
+    data: CalibrationSet,
+    batch: int,
+) -> Scores:
+    """Original and candidate on the same samples.
+
+    Args:
+        metric: What scores.
+        original: As it was captured.
+        candidate: What could ship.
+        target: Runs both.
+        data: The samples.
+        batch: How many at a time.
+    """
+    with (
+        target.open(original, threads=0, timed=False) as one,
+        target.open(candidate, threads=0, timed=False) as other,
+    ):
+        return metric.evaluate({BASELINE: one, RESULT: other}, data, batch)
+
+
 def measure_changed(pair: Pair, data: CalibrationSet, metrics: Sequence[Metric]) -> Changed:
     """Where original and result differ, sample by sample, in a pass of its own over the data.
 

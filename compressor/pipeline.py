@@ -11,6 +11,7 @@ from calibration.stats import CalibrationStats
 from compressor.bench import Bench
 from compressor.contract import goal_result
 from compressor.decided import Decided
+from compressor.deciding import decide
 from compressor.division import DataSplit, divided_for_budget, split_data
 from compressor.environment import environment
 from compressor.errors import RecipeError, TargetError
@@ -28,7 +29,6 @@ from compressor.output import write_manifest, written_aside
 from compressor.plan import Plan
 from compressor.prepare import Prepared, prepare
 from compressor.progress import SILENT, Progress
-from compressor.reaching import decide
 from compressor.recipe import Recipe
 from compressor.rendering import pages
 from compressor.report.schema import GraphReport, Report
@@ -111,7 +111,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     with tempfile.TemporaryDirectory(prefix="compressor-") as scratch:
         bench = Bench(prepared, recipe, backend, progress)
         if replayed is None:
-            decided = decide(bench, data.calibration, stats, judging)
+            decided = decide(bench, data, stats, judging)
         else:
             decided = replay(bench, replayed.graphs[GRAPH])
         with written_aside(directory) as folder:

@@ -23,6 +23,9 @@ from compressor.goal import FLAGS, Goal, Kind, parse_goal
 
 Positive = Annotated[int, Field(gt=0)]
 
+OFF = "none"
+"""Of `prune.macs` and --prune: nothing is pruned."""
+
 
 class Section(BaseModel):
     """Base of the recipe's sections."""
@@ -55,7 +58,9 @@ class DataOptions(Section):
         None, description="Calibration statistics that `compress calibrate` wrote."
     )
     cache: Path | None = Field(
-        None, description="Folder that keeps calibration statistics, by model, data and options."
+        None,
+        description="Folder that keeps calibration statistics, by model, data and options, and "
+        "kernel times; default: statistics are not kept, times are in the user's cache folder.",
     )
     preprocess: Preprocess = Preprocess()
 
@@ -97,9 +102,13 @@ class QuantizeOptions(Section):
 
 
 class PruneOptions(Section):
-    """Structured pruning: one of macs, params, speedup, latency and size says how far."""
+    """Structured pruning: macs, params, speedup, latency, size or a budget says how far."""
 
-    macs: str | None = Field(None, description="Share of multiply-accumulates to remove: 30%.")
+    macs: str | None = Field(
+        None,
+        description="Share of multiply-accumulates to remove: 30%; none: nothing, whatever the "
+        "quality budget would allow.",
+    )
     params: str | None = Field(None, description="Share of parameters to remove: 50%.")
     speedup: str | None = Field(
         None, description="Speed over the float baseline, measured on the target: 1.5x."
@@ -125,15 +134,21 @@ class PruneOptions(Section):
 
     @property
     def goal(self) -> Goal | None:
-        """What is to be reached; None where nothing is to be pruned."""
+        """What is to be reached; None where no more is asked than a quality budget allows."""
+        given = ((kind, getattr(self, kind)) for kind in FLAGS)
         return next(
-            (parse_goal(kind, text) for kind in FLAGS if (text := getattr(self, kind))), None
+            (parse_goal(kind, text) for kind, text in given if text not in (None, OFF)), None
         )
+
+    @property
+    def off(self) -> bool:
+        """Whether nothing is to be pruned, even if a quality budget would allow it."""
+        return self.macs == OFF
 
     @field_validator(*FLAGS)
     @classmethod
     def _is_a_goal(cls, text: str | None, info: ValidationInfo) -> str | None:
-        if text is not None:
+        if text is not None and (info.field_name, text) != ("macs", OFF):
             parse_goal(cast(Kind, info.field_name), text)
         return text
 

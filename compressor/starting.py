@@ -12,11 +12,11 @@ from compressor.folding import fold
 from compressor.graph.effects import weight_effect
 from compressor.graph.fingerprint import fingerprint
 from compressor.plan import GraphPlan
-from compressor.pruner import CHECKED
 from compressor.realize import baseline_graph, pruned_graph, realize, require_same_graph
 from compressor.records import Decision, StageRecord
 from compressor.removal import planned
 from compressor.report.format import ratio, ratio_interval
+from compressor.shrinking import checked_feeds
 
 
 def undecided(bench: Bench, stats: CalibrationStats | None = None) -> Decided:
@@ -62,9 +62,7 @@ def replay(bench: Bench, plan: GraphPlan) -> Decided:
     started = time.perf_counter()
     pruned, pruning = None, None
     if plan.prune is not None:
-        batch = bench.prepared.fixed_batch or CHECKED
-        feeds = bench.prepared.feeds(batch, bench.recipe.seed)
-        pruned, grouping = pruned_graph(baseline, plan.prune, feeds)
+        pruned, grouping = pruned_graph(baseline, plan.prune, checked_feeds(bench))
         pruning = planned(plan.prune, grouping, pruned)
     shipped = realize(baseline if pruned is None else pruned, plan, bench.target)
     record = StageRecord(

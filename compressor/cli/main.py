@@ -97,7 +97,8 @@ def run(model: str, **flags: Any) -> None:
 
     MODEL is a checkpoint (state dict, safetensors, torch.export or TorchScript archive, trusted
     pickle) or an ONNX file. Without --calib nothing is quantized. It is pruned where one of
-    --prune, --params, --speedup, --latency and --size says how far; exit 3 where that is not met.
+    --prune, --params, --speedup, --latency and --size says how far, with exit 3 where that is not
+    met; with --max-drop alone as far as the quality allows.
     """
     from compressor.cli.commands import compress_model  # noqa: PLC0415 - keeps --help quick
 

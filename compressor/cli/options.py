@@ -232,7 +232,9 @@ BUDGET: Decorator[Any] = apply(
 
 PRUNING: Decorator[Any] = apply(
     click.option(
-        "--prune", metavar="SHARE", help="Remove this share of the multiply-accumulates: 30%."
+        "--prune", metavar="SHARE",
+        help="Remove this share of the multiply-accumulates: 30%; none: nothing at all. [default: "
+        "with --max-drop as much as that allows, else none]",
     ),
     click.option("--params", metavar="SHARE", help="Remove this share of the parameters: 50%."),
     click.option(
@@ -329,7 +331,7 @@ CALIBRATION: Decorator[Any] = apply(
     ),
     click.option(
         "--calib-cache", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
-        help="Keep calibration statistics here, and use them again.",
+        help="Keep calibration statistics and kernel times here, and use them again.",
     ),
     click.option(
         "--memory", metavar="SIZE",

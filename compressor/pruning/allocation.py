@@ -99,6 +99,13 @@ def allocate(
     )
 
 
+def can_shrink(grouping: Grouping, limits: Limits) -> bool:
+    """Whether the limits let anything go of any group."""
+    return any(
+        _levels(group.units, limits) for group in grouping.groups if not _left(group, limits.leave)
+    )
+
+
 class _Descent:
     """One group on its way down."""
 
@@ -106,9 +113,7 @@ class _Descent:
         self.units = self.kept = units
         self._order = np.argsort(scores, kind="stable")
         self._sums = np.concatenate([[0.0], np.cumsum(scores[self._order])])
-        m = limits.multiple
-        fewest = max(1, ceil(limits.least * units))
-        self.levels = [n for n in range(units - 1, fewest - 1, -1) if n % m == 0]
+        self.levels = _levels(units, limits)
 
     @property
     def damage(self) -> float:
@@ -130,6 +135,12 @@ class _Descent:
         mask = np.ones(self.units, bool)
         mask[self._order[: self.units - self.kept]] = False
         return mask
+
+
+def _levels(units: int, limits: Limits) -> list[int]:
+    """How many units may stay, from the most down; not all of them."""
+    fewest = max(1, ceil(limits.least * units))
+    return [n for n in range(units - 1, fewest - 1, -1) if n % limits.multiple == 0]
 
 
 def _left(group: Group, patterns: Sequence[str]) -> bool:

@@ -73,6 +73,8 @@ class Candidate(Record):
     """With a budget: whether it kept it on the samples that were searched on."""
     integer_nodes: int | None = None
     """How many nodes its plan runs as integer."""
+    pruned: float | None = None
+    """Share that was removed of what the pruning went by, 0 to 1; None where it is whole."""
 
 
 class Measured(Record):

@@ -83,6 +83,13 @@ def test_only_measured_times_may_fall_short(kind: str, least: float):
     assert not goal.is_met(least - 1e-6)
 
 
+def test_none_is_no_goal_and_switches_pruning_off():
+    assert PruneOptions(macs="none").goal is None
+    assert (PruneOptions(macs="none").off, PruneOptions().off) == (True, False)
+    with pytest.raises(ValidationError, match="--params 'none' is not understood"):
+        PruneOptions(params="none")
+
+
 def test_one_goal_at_most():
     assert PruneOptions().goal is None
     assert PruneOptions(latency="4ms").goal == parse_goal("latency", "4ms")

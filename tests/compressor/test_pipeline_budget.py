@@ -20,7 +20,7 @@ from compressor.graph.files import save_model
 from compressor.graph.session import open_session
 from compressor.output import prepare, sha256
 from compressor.plan import Plan
-from compressor.recipe import BudgetOptions, MeasureOptions, QuantizeOptions
+from compressor.recipe import BudgetOptions, MeasureOptions, PruneOptions, QuantizeOptions
 from compressor.report.schema import GraphReport, Report
 
 Data = dict[str, np.ndarray]
@@ -29,6 +29,7 @@ MEASURED = ("changed", "layers", "latency", "memory")
 
 def recipe(max_drop: str | None, metric: str | None = None, **budget: str) -> Recipe:
     return Recipe(
+        prune=PruneOptions(macs="none"),
         quantize=QuantizeOptions(keep_slower=True, cpu="avx2", batch=16),
         measure=MeasureOptions(seconds=0.05, metric=metric),
         budget=BudgetOptions(max_drop=max_drop, **budget),
@@ -330,7 +331,7 @@ import os, signal, sys
 from contextlib import contextmanager
 from pathlib import Path
 from compressor import Recipe, compress, output
-from compressor.recipe import BudgetOptions, MeasureOptions, QuantizeOptions
+from compressor.recipe import BudgetOptions, MeasureOptions, PruneOptions, QuantizeOptions
 
 stop, model, calib, out = sys.argv[1:]
 def die(): os.kill(os.getpid(), signal.SIGKILL)
@@ -355,7 +356,7 @@ if stop == "swap":
     output._exchanged = lambda one, other: False
     Path.rename = dying(Path.rename)
 compress(model, calibration=calib, output=out, progress=Told(), recipe=Recipe(
-    quantize=QuantizeOptions(keep_slower=True, cpu="avx2"),
+    prune=PruneOptions(macs="none"), quantize=QuantizeOptions(keep_slower=True, cpu="avx2"),
     measure=MeasureOptions(seconds=0.05), budget=BudgetOptions(max_drop="1pt")))
 """
 
@@ -425,6 +426,7 @@ def test_command_line_ends_with_3_where_it_is_refused_and_writes_the_best(
     arguments = [
         str(tiny_model), "--calib", str(tiny_data), "--cpu", "avx2", "--keep-slower",
         "--measure-seconds", "0.05", "--metric", "cosine", "--max-drop", "0.5pt",
+        "--prune", "none",
     ]  # fmt: skip
     done = CliRunner().invoke(cli, arguments, prog_name="compress")
     assert done.exit_code == 3, done.output

@@ -20,6 +20,7 @@ from compressor.graph.session import open_session
 from compressor.judging import Judging
 from compressor.output import sha256
 from compressor.recipe import BudgetOptions, MeasureOptions, PruneOptions, QuantizeOptions
+from compressor.report.frontier import frontier
 from compressor.report.schema import GraphReport, Report
 from compressor.report.verdict import headline
 
@@ -109,8 +110,21 @@ def test_the_report_tells_what_was_removed_predicted_and_measured(done: tuple[Pa
     assert (pruning.cost, pruning.method, pruning.predicted_ms) == ("macs", "obs", None)
     assert pruning.measured_ms == graph_of(done[1]).latency[0].result.median_ms
     tried = graph_of(done[1]).candidates
-    assert [candidate.shipped for candidate in tried] == [True]
-    assert "pruned, INT8" in tried[0].name
+    assert [candidate.shipped for candidate in tried] == [False, True]
+    assert tried[0].name == "INT8"
+    assert "pruned, INT8" in tried[1].name
+    assert [candidate.pruned for candidate in tried] == [None, pruning.share]
+
+
+def test_without_a_budget_candidates_carry_what_they_lose(done: tuple[Path, Report]):
+    graph = graph_of(done[1])
+    assert graph.budget is None
+    losses = [candidate.quality for candidate in graph.candidates]
+    assert {one.data for one in losses} == {"calibration samples not used to calibrate"}
+    assert {one.samples for one in losses} == {8}, "a fifth of 40"
+    assert losses[0].result > losses[1].result, "INT8 loses less than pruned INT8"
+    assert losses[1].result == pytest.approx(graph.quality[0].result, abs=1e-6)
+    assert frontier(graph, "f") is not None
 
 
 def test_every_form_of_the_report_tells_it(done: tuple[Path, Report]):
@@ -250,7 +264,7 @@ def test_a_cut_that_the_oracle_refuses_is_given_up_and_named(
     def refuse(*_: object) -> None:
         raise PruningError("the cut graph differs from the original at 'Conv_2'")
 
-    monkeypatch.setattr("compressor.pruner.check", refuse)
+    monkeypatch.setattr("compressor.shrinking.check", refuse)
     report = compress(
         source, calibration=DATA, recipe=recipe(macs="30%", blocks=False), output=tmp_path / "out"
     )

@@ -6,7 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from compressor.pruner import Base, Pruner
+from compressor.pruner import Pruner
+from compressor.shrinking import Base
 
 
 def base(blocks: int, left: float) -> Base:

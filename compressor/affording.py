@@ -1,0 +1,106 @@
+"""Prunes as far as a quality budget allows, where nothing else says how far.
+
+Shares of the predicted time are tried by bisection on the samples that are searched on: a share
+that the budget refuses is never exceeded. Those that keep it and run faster than the whole graph
+are then confirmed, in rising order behind the whole graph, until one is not: so a graph that is
+pruned to the edge of the budget does not cost the run a result that keeps it. The fastest of those
+confirmed ships, if it beats the whole graph in a race at length.
+"""
+
+import time
+from collections.abc import Sequence
+
+from compressor.attempts import Attempt, Attempts
+from compressor.decided import Decided
+from compressor.errors import PruningError
+from compressor.judging import Judging
+from compressor.report.format import percent
+from compressor.shipping import Why, ships_pruned, ships_whole, speed_words
+
+FINEST = 1 / 8
+"""Shares between the largest accepted and the least refused that are not told apart."""
+
+
+def afford(attempts: Attempts, judging: Judging, started: float) -> Decided:
+    """The fastest pruned graph that keeps the budget for certain; else the whole graph.
+
+    Args:
+        attempts: What can be made of the graph; `whole` has been searched within the budget.
+        judging: The budget.
+        started: When the search began, by `time.perf_counter`.
+    """
+    asked = f"--max-drop {judging.budget.asked}"
+    notices: tuple[str, ...] = ()
+    try:
+        if _bisect(attempts, judging, started):
+            notices = (f"the time budget of {judging.recipe.budget.time} ended the pruning",)
+    except PruningError as error:
+        notices = (f"pruning was given up: {error.message}",)
+    faster = [one for one in attempts.made if one.accepted and _is_faster(attempts, one)]
+    best = _confirmed(attempts, judging, sorted(faster, key=lambda one: one.share))
+    if best is None:
+        return _whole(attempts, asked, _why_none(attempts, faster), notices)
+    race = attempts.against_whole(best)
+    told = speed_words(race, attempts.precision)
+    if race.verdict != "faster":
+        return _whole(attempts, asked, f"{told}, so that nothing was pruned", notices)
+    gone = f"{percent(best.share)} {attempts.unit} removed, as far as the budget allows: {told}"
+    return ships_pruned(attempts, best, Why(asked, told, gone, notices=notices))
+
+
+def _bisect(attempts: Attempts, judging: Judging, started: float) -> bool:
+    """Try shares; whether time ended that before the steps were fine enough."""
+    holds, fails, longest = 0.0, 1.0, 0.0
+    while fails - holds > FINEST:
+        begun = time.perf_counter()
+        limit = judging.recipe.budget.seconds
+        if limit is not None and begun - started + longest >= limit:
+            return True
+        found = attempts.at(attempts.full * (1 - (holds + fails) / 2))
+        longest = max(longest, time.perf_counter() - begun)
+        if not found.accepted:
+            fails = (holds + fails) / 2
+        elif found.reached:
+            holds = max(found.share, (holds + fails) / 2)
+        else:
+            return False  # there is no more to remove
+    return False
+
+
+def _is_faster(attempts: Attempts, one: Attempt) -> bool:
+    return one.race.ratio > attempts.race.ratio
+
+
+def _confirmed(attempts: Attempts, judging: Judging, ladder: Sequence[Attempt]) -> Attempt | None:
+    """The fastest of those confirmed one after the other, the whole graph before them."""
+    bench, best = attempts.bench, None
+    if not ladder:
+        return None
+    with bench.progress.stage("confirm", total=len(ladder) + 1) as advance:
+        if attempts.whole.plan.ship == "int8":
+            whole = judging.confirms(bench.prepared, bench.target, attempts.whole.shipped)
+            if not whole.met:
+                return None
+        advance(1)
+        for one in ladder:
+            if not judging.confirms(bench.prepared, bench.target, one.decided.shipped).met:
+                break
+            if best is None or one.race.ratio > best.race.ratio:
+                best = one
+            advance(1)
+    return best
+
+
+def _why_none(attempts: Attempts, faster: Sequence[Attempt]) -> str:
+    if not attempts.made:
+        return "nothing was pruned"
+    if faster:
+        return "the confirming samples refused what was pruned, so that nothing was"
+    if any(one.accepted for one in attempts.made):
+        return f"no pruned graph that kept the budget was faster than {attempts.precision} alone"
+    return "no pruned graph kept the budget, so that nothing was pruned"
+
+
+def _whole(attempts: Attempts, asked: str, told: str, notices: tuple[str, ...]) -> Decided:
+    reason = f"{attempts.whole.reason}; {told}"
+    return ships_whole(attempts, Why(asked, told, reason, notices=notices))

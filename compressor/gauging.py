@@ -1,0 +1,62 @@
+"""What candidates lose, where no budget says how much they may: measured, shown, nothing more.
+
+No decision rests on it, so that the samples may be among those that judge the result.
+"""
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from calibration.dataset import CalibrationSet
+from compressor.evaluation.quality import summarized
+from compressor.evaluation.results import QualityResult
+from compressor.measure import metrics_for, scores_of
+from compressor.prepare import Prepared
+from compressor.recipe import Recipe
+from exporters.base import Target
+
+SAMPLES = 512
+"""Samples on which candidates are measured, at most."""
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """A few samples and how to score on them.
+
+    Attributes:
+        recipe: Which metric, and the seed.
+        data: The samples.
+        words: Where they come from, for the report.
+    """
+
+    recipe: Recipe
+    data: CalibrationSet
+    words: str
+
+    def measured(self, prepared: Prepared, target: Target, candidate: ir.Model) -> QualityResult:
+        """A candidate against the original.
+
+        Raises:
+            DataError: The metric needs labels that the data does not have.
+        """
+        with target.open(prepared.model, threads=0, timed=False) as original:
+            metric = metrics_for(self.recipe, self.data, original.outputs)[0]
+        batch = prepared.fixed_batch or self.recipe.quantize.batch
+        scores = scores_of(metric, prepared.model, candidate, target, self.data, batch)
+        return summarized(metric, scores, data_words=self.words, seed=self.recipe.seed)
+
+
+def gauge(recipe: Recipe, data: CalibrationSet | None, words: str) -> Gauge | None:
+    """A gauge of some of the samples that judge; None where there are none.
+
+    Args:
+        recipe: Which metric, and the seed by which the samples are drawn.
+        data: What judges the result.
+        words: Where that comes from.
+    """
+    if data is None or len(data) == 0:
+        return None
+    if len(data) <= SAMPLES:
+        return Gauge(recipe, data, words)
+    few, _ = data.split(SAMPLES / len(data), recipe.seed)
+    return Gauge(recipe, few, f"{words}, {len(few):,} of {len(data):,}")
