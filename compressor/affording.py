@@ -58,7 +58,7 @@ def _bisect(attempts: Attempts, judging: Judging, started: float) -> bool:
             return True
         found = attempts.at(attempts.full * (1 - (holds + fails) / 2))
         longest = max(longest, time.perf_counter() - begun)
-        if not found.accepted:
+        if found.refused:
             fails = (holds + fails) / 2
         elif found.reached:
             holds = max(found.share, (holds + fails) / 2)

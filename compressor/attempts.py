@@ -38,7 +38,7 @@ class Attempt:
         race: Against the float baseline.
         reached: Whether as much went as was asked for; if not, the graph has no more to give.
         quality: On samples that candidates are compared on, where there are any.
-        accepted: By the budget; True where there is none.
+        accepted: By the budget; None where there is none.
         reason: Why.
     """
 
@@ -47,8 +47,13 @@ class Attempt:
     race: LatencyResult
     reached: bool
     quality: QualityResult | None = None
-    accepted: bool = True
+    accepted: bool | None = None
     reason: str = ""
+
+    @property
+    def refused(self) -> bool:
+        """Whether there is a budget, which it does not keep."""
+        return self.accepted is False
 
     @property
     def name(self) -> str:

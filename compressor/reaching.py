@@ -43,7 +43,7 @@ def reach(attempts: Attempts, goal: Goal) -> Decided:
         return ships_whole(attempts, Why(goal.flag, done))
     try:
         best = attempts.at(way.approached(target) if _is_measured(goal) else target)
-        if best.accepted:
+        if not best.refused:
             return _kept(attempts, goal, best)
         smaller = way.step_back(best)
     except PruningError as error:
@@ -117,10 +117,10 @@ class _Way:
         fails, holds, best = refused.share, 0.0, None
         for _ in range(STEPS):
             found = attempts.at(attempts.full * (1 - (fails + holds) / 2))
-            if found.accepted:
-                holds, best = found.share, found
-            else:
+            if found.refused:
                 fails = min(found.share, fails)
+            else:
+                holds, best = found.share, found
         return best
 
     def _amount(self, shipped: ir.Model, race: LatencyResult) -> float:

@@ -79,7 +79,7 @@ def _record(attempts: Attempts, verdict: str, why: Why) -> StageRecord:
     spent = time.perf_counter() - attempts.started - sum(record.seconds for record in own)
     tried = (
         Decision(
-            subject=one.name, verdict="accepted" if one.accepted else "refused", reason=one.reason
+            subject=one.name, verdict="refused" if one.refused else "accepted", reason=one.reason
         )
         for one in attempts.made
     )

@@ -32,7 +32,8 @@ class Point:
     Attributes:
         label: Its number among the candidates of the report, or "float".
         x: Times as fast as the baseline, or nodes that run as integer.
-        y: Loss on the search samples, in the metric's unit; negative is a gain.
+        y: Loss on the samples of `words`, in the metric's unit; negative is a gain.
+        pruned: Share that was removed; None where it is whole.
     """
 
     label: str
@@ -41,6 +42,7 @@ class Point:
     y: float
     x_ends: Interval | None = None
     y_ends: Interval | None = None
+    pruned: float | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,9 @@ def frontier(graph: GraphReport, key: str) -> Frontier | None:
         words=f"Loss of each candidate against {axis}: {told}",
         key=key,
     )
-    return Frontier(svg, axis, _words(len(graph.candidates) - len(points), allowed))
+    missing = len(graph.candidates) - len(points)
+    where = "the samples that were searched on" if graph.budget else quality.data
+    return Frontier(svg, axis, _words(where, points, missing, allowed))
 
 
 def drawable(candidates: Sequence[Candidate]) -> tuple[tuple[Point, ...], bool]:
@@ -94,7 +98,8 @@ def drawable(candidates: Sequence[Candidate]) -> tuple[tuple[Point, ...], bool]:
         if x is not None:
             ends = None if latency is None else latency.interval
             loss, loss_ends = _loss(quality)
-            points.append(Point(label, _outcome(candidate), float(x), loss, ends, loss_ends))
+            outcome, share = _outcome(candidate), candidate.pruned
+            points.append(Point(label, outcome, float(x), loss, ends, loss_ends, share))
     return tuple(points), timed
 
 
@@ -125,6 +130,8 @@ def _draw(
     quiet, rule = COLOURS["quiet"], COLOURS["rule"]
     if allowed is not None:
         axes.axhline(allowed, color=quiet, linewidth=1, linestyle="--")
+    curve = _curve(points)
+    axes.plot([p.x for p in curve], [p.y for p in curve], color=rule, linewidth=1, zorder=0)
     for point in points:
         _draw_point(axes, point)
     # One candidate that was hard to time must not squeeze the others: its interval is cut off.
@@ -137,6 +144,14 @@ def _draw(
     # A metric may have any name, and a dollar is not the beginning of a formula.
     axes.set_xlabel(labels[0], color=quiet)
     axes.set_ylabel(labels[1], color=quiet, parse_math=False)
+
+
+def _curve(points: Sequence[Point]) -> list[Point]:
+    """The pruned ones by how much went of them, behind what of the whole graph was tried last."""
+    pruned = sorted((p for p in points if p.pruned is not None), key=lambda p: p.pruned or 0.0)
+    if not pruned:
+        return []
+    return [*[p for p in points if p.pruned is None][-1:], *pruned]
 
 
 def _draw_point(axes: Any, point: Point) -> None:
@@ -156,11 +171,13 @@ def _draw_point(axes: Any, point: Point) -> None:
         )
 
 
-def _words(missing: int, allowed: float | None) -> str:
+def _words(where: str, points: Sequence[Point], missing: int, allowed: float | None) -> str:
     """What the lines are, and what is not drawn."""
-    words = "on the samples that were searched on, with 95 % intervals"
+    words = f"on {where}, with 95 % intervals"
     if allowed is not None:
         words += "; the dashed line is the loss allowed"
+    if _curve(points):
+        words += "; the thin line goes from the whole graph through the shares removed"
     if missing:
         words += f"; {fmt.plural(missing, 'candidate')} without these figures not drawn"
     return words

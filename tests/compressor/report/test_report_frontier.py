@@ -2,7 +2,7 @@ import pytest
 
 from compressor.evaluation.results import LatencyResult, QualityResult
 from compressor.records import Interval
-from compressor.report.frontier import drawable, frontier
+from compressor.report.frontier import _curve, drawable, frontier
 from compressor.report.schema import BudgetResult, Candidate, GraphReport, Report
 
 
@@ -88,3 +88,27 @@ def test_a_metric_may_have_any_name(graph: GraphReport, name: str) -> None:
     found = frontier(graph.model_copy(update={"candidates": renamed}), "key")
     assert found is not None
     assert "<script" not in found.svg
+
+
+def test_a_curve_goes_from_the_whole_graph_through_the_shares(graph: GraphReport) -> None:
+    def at(speed: float, loss: float, **fields: object) -> Candidate:
+        made = candidate(graph, -loss, **fields)
+        return made.model_copy(
+            update={"latency": graph.latency[0].model_copy(update={"ratio": speed})}
+        )
+
+    tried = (
+        at(1.5, 0.1),
+        at(2.5, 3.0, pruned=0.5, accepted=False),
+        at(1.8, 0.4, pruned=0.25),
+    )
+    points, _ = drawable(tried)
+    assert [(p.x, p.y) for p in _curve(points)] == [(1.5, 0.1), (1.8, 0.4), (2.5, 3.0)]
+    assert _curve(drawable(tried[:1])[0]) == []
+    found = frontier(graph.model_copy(update={"candidates": tried}), "key")
+    assert found is not None
+    assert "through the shares removed" in found.words
+    assert f"on {graph.quality[0].data}" in found.words, "without a budget nothing was searched"
+    whole = frontier(graph.model_copy(update={"candidates": (tried[0], tried[0])}), "key")
+    assert whole is not None
+    assert "thin line" not in whole.words
