@@ -9,11 +9,15 @@ confirmed ships, if it beats the whole graph in a race at length.
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+
+import onnx_ir as ir
 
 from compressor.attempts import Attempt, Attempts
 from compressor.decided import Decided
 from compressor.errors import PruningError
 from compressor.judging import Judging
+from compressor.records import Decision
 from compressor.report.format import percent
 from compressor.shipping import Why, ships_pruned, ships_whole, speed_words
 
@@ -29,23 +33,24 @@ def afford(attempts: Attempts, judging: Judging, started: float) -> Decided:
         judging: The budget.
         started: When the search began, by `time.perf_counter`.
     """
-    asked = f"--max-drop {judging.budget.asked}"
-    notices: tuple[str, ...] = ()
+    why = Why(f"--max-drop {judging.budget.asked}", "")
     try:
         if _bisect(attempts, judging, started):
-            notices = (f"the time budget of {judging.recipe.budget.time} ended the pruning",)
+            over = f"the time budget of {judging.recipe.budget.time} ended the pruning"
+            why = replace(why, notices=(over,))
     except PruningError as error:
-        notices = (f"pruning was given up: {error.message}",)
+        why = replace(why, notices=(f"pruning was given up: {error.message}",))
     faster = [one for one in attempts.made if one.accepted and _is_faster(attempts, one)]
-    best = _confirmed(attempts, judging, sorted(faster, key=lambda one: one.share))
+    best, findings = _confirmed(attempts, judging, sorted(faster, key=lambda one: one.share))
+    why = replace(why, findings=findings)
     if best is None:
-        return _whole(attempts, asked, _why_none(attempts, faster), notices)
+        return _whole(attempts, why, _why_none(attempts, faster))
     race = attempts.against_whole(best)
     told = speed_words(race, attempts.precision)
     if race.verdict != "faster":
-        return _whole(attempts, asked, f"{told}, so that nothing was pruned", notices)
+        return _whole(attempts, why, f"{told}, so that nothing was pruned")
     gone = f"{percent(best.share)} {attempts.unit} removed, as far as the budget allows: {told}"
-    return ships_pruned(attempts, best, Why(asked, told, gone, notices=notices))
+    return ships_pruned(attempts, best, replace(why, pruning=told, reason=gone))
 
 
 def _bisect(attempts: Attempts, judging: Judging, started: float) -> bool:
@@ -59,7 +64,7 @@ def _bisect(attempts: Attempts, judging: Judging, started: float) -> bool:
         found = attempts.at(attempts.full * (1 - (holds + fails) / 2))
         longest = max(longest, time.perf_counter() - begun)
         if found.refused:
-            fails = (holds + fails) / 2
+            fails = min(found.share, (holds + fails) / 2)
         elif found.reached:
             holds = max(found.share, (holds + fails) / 2)
         else:
@@ -71,24 +76,36 @@ def _is_faster(attempts: Attempts, one: Attempt) -> bool:
     return one.race.ratio > attempts.race.ratio
 
 
-def _confirmed(attempts: Attempts, judging: Judging, ladder: Sequence[Attempt]) -> Attempt | None:
+def _confirmed(
+    attempts: Attempts, judging: Judging, ladder: Sequence[Attempt]
+) -> tuple[Attempt | None, tuple[Decision, ...]]:
     """The fastest of those confirmed one after the other, the whole graph before them."""
-    bench, best = attempts.bench, None
+    bench, findings = attempts.bench, list[Decision]()
+
+    def holds(name: str, shipped: ir.Model) -> bool:
+        found = judging.confirms(bench.prepared, bench.target, shipped)
+        findings.append(
+            Decision(
+                subject=name,
+                verdict="confirmed" if found.met else "not confirmed",
+                reason=judging.told(found, found.met, "confirming"),
+            )
+        )
+        return found.met
+
     if not ladder:
-        return None
-    with bench.progress.stage("confirm", total=len(ladder) + 1) as advance:
-        if attempts.whole.plan.ship == "int8":
-            whole = judging.confirms(bench.prepared, bench.target, attempts.whole.shipped)
-            if not whole.met:
-                return None
-        advance(1)
+        return None, ()
+    best: Attempt | None = None
+    with bench.progress.stage("confirm"):
+        # Float computes what the original does, and keeps any budget without proof.
+        if attempts.whole.plan.ship == "int8" and not holds("whole", attempts.whole.shipped):
+            return None, tuple(findings)
         for one in ladder:
-            if not judging.confirms(bench.prepared, bench.target, one.decided.shipped).met:
+            if not holds(one.name, one.decided.shipped):
                 break
             if best is None or one.race.ratio > best.race.ratio:
                 best = one
-            advance(1)
-    return best
+    return best, tuple(findings)
 
 
 def _why_none(attempts: Attempts, faster: Sequence[Attempt]) -> str:
@@ -101,6 +118,6 @@ def _why_none(attempts: Attempts, faster: Sequence[Attempt]) -> str:
     return "no pruned graph kept the budget, so that nothing was pruned"
 
 
-def _whole(attempts: Attempts, asked: str, told: str, notices: tuple[str, ...]) -> Decided:
+def _whole(attempts: Attempts, why: Why, told: str) -> Decided:
     reason = f"{attempts.whole.reason}; {told}"
-    return ships_whole(attempts, Why(asked, told, reason, notices=notices))
+    return ships_whole(attempts, replace(why, pruning=told, reason=reason))

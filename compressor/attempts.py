@@ -18,7 +18,7 @@ from compressor.pruning.costs import Macs, Parameters
 from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
 from compressor.realize import policy_of
 from compressor.removal import CostKind, removed
-from compressor.report.format import loss_words, percent, ratio
+from compressor.report.format import percent, ratio
 from compressor.report.schema import Candidate
 from compressor.search import with_precision
 from compressor.shrinking import CostOf, Grouped
@@ -243,15 +243,7 @@ class Attempts:
                 self.bench.prepared, self.bench.target, shipped
             )
         accepted = self.judging.accepts(judgement)
-        told = "no finite value"
-        if judgement.loss is not None:
-            told = f"a loss of {loss_words(judgement.loss, quality.unit)}"
-        if judgement.bound is not None:
-            told += f", with 95 % confidence at most {loss_words(judgement.bound, quality.unit)}"
-        reason = (
-            f"{'accepted' if accepted else 'refused'} on the search samples: {told}; "
-            f"{loss_words(judgement.allowed, quality.unit)} are allowed; it ran at {speed}"
-        )
+        reason = f"{self.judging.told(judgement, accepted, 'search')}; it ran at {speed}"
         return replace(attempt, quality=quality, accepted=accepted, reason=reason)
 
     def gauged(self, model: ir.Model) -> QualityResult | None:

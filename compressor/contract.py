@@ -12,6 +12,10 @@ from compressor.report.schema_pruning import GoalResult
 ROUNDING = 1e-3
 """Share by which counts of the captured graph and of the folded one, which is cut, may differ."""
 
+_REMEDY = {
+    "bound": "More samples to judge on, a larger --max-drop, or --budget point would let it pass.",
+    "point": "A larger --max-drop would let it pass.",
+}
 _COUNTED = {"macs": "multiply-accumulates", "params": "parameters"}
 
 
@@ -41,12 +45,6 @@ def goal_result(
         held_back=held_back,
         reason=_reason(goal, wanted, measured) + (f"; {decided.held_back}" if held_back else ""),
     )
-
-
-_REMEDY = {
-    "bound": "More samples to judge on, a larger --max-drop, or --budget point would let it pass.",
-    "point": "A larger --max-drop would let it pass.",
-}
 
 
 def require_kept(graph: GraphReport) -> None:

@@ -2,7 +2,7 @@
 
 The samples that judge are divided once, by seed, and class by class where they have labels that
 are classes: candidates are compared on one half, and the chosen one is confirmed on the other,
-which no decision has seen. With as many of each class in both, the halves differ by chance less
+which no search has seen. With as many of each class in both, the halves differ by chance less
 than a bound, which takes its samples for independent, allows for.
 """
 
@@ -105,6 +105,26 @@ class Judging:
         if self.provable:
             return judgement.met
         return judgement.loss is not None and judgement.loss <= judgement.allowed
+
+    def told(self, judgement: Judgement, accepted: bool, half: str) -> str:
+        """What became of a candidate: the verdict, its loss and its bound, and what is allowed.
+
+        Args:
+            judgement: From `try_out` or `confirms`.
+            accepted: The verdict.
+            half: On which samples: search or confirming.
+        """
+        assert self.metric is not None
+        unit = self.metric.unit
+        told = "no finite value"
+        if judgement.loss is not None:
+            told = f"a loss of {loss_words(judgement.loss, unit)}"
+        if judgement.bound is not None:
+            told = f"{told}, with 95 % confidence at most {loss_words(judgement.bound, unit)}"
+        return (
+            f"{'accepted' if accepted else 'refused'} on the {half} samples: {told}; "
+            f"{loss_words(judgement.allowed, unit)} are allowed"
+        )
 
     def confirms(self, prepared: Prepared, target: Target, candidate: ir.Model) -> Judgement:
         """A candidate on the confirming samples.

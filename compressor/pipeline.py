@@ -2,42 +2,30 @@
 
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import onnx_ir as ir
 
 from calibration.stats import CalibrationStats
+from compressor.accounting import GRAPH, PLAN, Finished, account, write_account
 from compressor.bench import Bench
-from compressor.contract import goal_result
 from compressor.decided import Decided
 from compressor.deciding import decide
 from compressor.division import DataSplit, divided_for_budget, split_data
-from compressor.environment import environment
 from compressor.errors import RecipeError, TargetError
 from compressor.evaluation.metrics import find_metric
 from compressor.inputs import read_by
-from compressor.judging import Judging
-from compressor.measure import (
-    Pair,
-    placement,
-    size,
-)
-from compressor.outcome import Measurements, measured
+from compressor.measure import Pair
+from compressor.outcome import measured
 from compressor.output import prepare as prepare_output
-from compressor.output import write_manifest, written_aside
+from compressor.output import written_aside
 from compressor.plan import Plan
-from compressor.prepare import Prepared, prepare
+from compressor.prepare import prepare
 from compressor.progress import SILENT, Progress
 from compressor.recipe import Recipe
-from compressor.rendering import pages
 from compressor.report.schema import GraphReport, Report
 from compressor.starting import replay
 from exporters.base import Artifact, Target, find_target
-
-GRAPH = "model"
-"""The name of the only graph of a single model; reports and plans are keyed by graph."""
-PLAN = "plan.json"
 
 
 def compress(  # noqa: PLR0913 - the front door: all but the model is optional and named
@@ -88,13 +76,9 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     started = time.perf_counter()
     recipe = _recipe(recipe, target)
     backend = available_target(recipe.target)
-    replayed = Plan.load(Path(plan)) if isinstance(plan, str | Path) else plan
-    if replayed is not None and (replayed.target != backend.name or GRAPH not in replayed.graphs):
-        raise RecipeError(f"the plan is for target {replayed.target!r}, not {backend.name!r}")
+    replayed = _replayed(plan, backend)
     directory = _directory(model, recipe, output)
-    _check_budget(recipe)
-    if recipe.measure.metric is not None:
-        find_metric(recipe.measure.metric)  # a misspelt name must not cost the whole run
+    _check(recipe)
     named = (model, calibration, evaluation, recipe_file, _other(plan, directory))
     prepare_output(directory, force=force, inputs=read_by(recipe, *named))
     stats = None if recipe.data.stats is None else CalibrationStats.load(recipe.data.stats)
@@ -108,42 +92,35 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     )
     data = split_data(prepared, recipe.seed, stats)
     data, judging = divided_for_budget(prepared, data, recipe, backend, progress)
-    with tempfile.TemporaryDirectory(prefix="compressor-") as scratch:
-        bench = Bench(prepared, recipe, backend, progress)
-        if replayed is None:
-            decided = decide(bench, data, stats, judging)
-        else:
-            decided = replay(bench, replayed.graphs[GRAPH])
-        with written_aside(directory) as folder:
-            artifact = backend.build(decided.shipped, folder)
-            pair = _built(decided, artifact, bench, Path(scratch))
-            found = measured(decided, pair, data, judging)
-            graph = _graph_report(decided, pair, found)
-            # A replayed plan stays what it is: its ranges are of the data that it was made from.
-            made = replayed or Plan(
-                target=backend.name,
-                seed=recipe.seed,
-                calibration=data.fingerprint,
-                graphs={GRAPH: decided.plan},
-            )
-            report = Report(
-                source=prepared.name,
-                target=backend.name,
-                created=datetime.now(UTC).isoformat(timespec="seconds"),
-                seconds=time.perf_counter() - started,
-                command=command,
-                artifact=str(directory),
-                files=_files(directory, artifact, made),
-                data=data.uses,
-                graphs={GRAPH: graph},
-                stages=(*prepared.records, *decided.records, *found.records),
-                notices=_notices(prepared, decided, data, graph, judging, recipe.measure.metric),
-                environment=environment(),
-            )
-            _write(folder, made, report, recipe)
+    bench = Bench(prepared, recipe, backend, progress)
+    if replayed is None:
+        decided = decide(bench, data, stats, judging)
+    else:
+        decided = replay(bench, replayed.graphs[GRAPH])
+    with (
+        tempfile.TemporaryDirectory(prefix="compressor-") as scratch,
+        written_aside(directory) as folder,
+    ):
+        artifact = backend.build(decided.shipped, folder)
+        pair = _built(decided, artifact, bench, Path(scratch))
+        found = measured(decided, pair, data, judging)
+        # A replayed plan stays what it is: its ranges are of the data that it was made from.
+        made = replayed or _plan(decided, data, pair)
+        run = Finished(decided, pair, found, data, judging, made)
+        report = account(run, directory, started=started, command=command)
+        write_account(folder, made, report, recipe)
     if found.interrupted:
-        raise KeyboardInterrupt(_interrupted(directory, graph))
+        raise KeyboardInterrupt(_interrupted(directory, report.graphs[GRAPH]))
     return report
+
+
+def _plan(decided: Decided, data: DataSplit, pair: Pair) -> Plan:
+    return Plan(
+        target=pair.target.name,
+        seed=pair.recipe.seed,
+        calibration=data.fingerprint,
+        graphs={GRAPH: decided.plan},
+    )
 
 
 def _interrupted(directory: Path, graph: GraphReport) -> str:
@@ -156,12 +133,15 @@ def _interrupted(directory: Path, graph: GraphReport) -> str:
     return f"interrupted: the result was written to {directory}, {verdict}; not all was measured"
 
 
-def _check_budget(recipe: Recipe) -> None:
+def _check(recipe: Recipe) -> None:
     """Refuse at once what could only be found out after the work.
 
     Raises:
         RecipeError: How to accept or how long to search is given without a budget.
+        UsageError: There is no such metric.
     """
+    if recipe.measure.metric is not None:
+        find_metric(recipe.measure.metric)
     budget = recipe.budget
     if budget.max_drop is None and (budget.time is not None or budget.accept != "bound"):
         raise RecipeError(
@@ -187,6 +167,13 @@ def available_target(name: str) -> Target:
 def _recipe(recipe: Recipe | None, target: str | None) -> Recipe:
     recipe = recipe or Recipe()
     return recipe if target is None else recipe.model_copy(update={"target": target})
+
+
+def _replayed(plan: Plan | str | Path | None, target: Target) -> Plan | None:
+    found = Plan.load(Path(plan)) if isinstance(plan, str | Path) else plan
+    if found is not None and (found.target != target.name or GRAPH not in found.graphs):
+        raise RecipeError(f"the plan is for target {found.target!r}, not {target.name!r}")
+    return found
 
 
 def _directory(model: object, recipe: Recipe, output: str | Path | None) -> Path:
@@ -224,106 +211,8 @@ def _built(decided: Decided, artifact: Artifact, bench: Bench, scratch: Path) ->
     )
 
 
-def _graph_report(decided: Decided, pair: Pair, found: Measurements) -> GraphReport:
-    feeds = pair.feeds(1 if pair.prepared.fixed_batch is None else pair.prepared.fixed_batch)
-    before, after = (
-        size(built, model, feeds)
-        for built, model in ((pair.original, decided.captured), (pair.result, decided.shipped))
-    )
-    goal = pair.recipe.prune.goal
-    pruning = decided.pruning
-    if pruning is not None and found.latency:
-        measured_ms = found.latency[0].result.median_ms
-        pruning = pruning.model_copy(update={"measured_ms": measured_ms})
-    return GraphReport(
-        shipped=decided.plan.ship,
-        shipped_reason=decided.reason,
-        baseline="the captured graph in float"
-        if pair.baseline is pair.original
-        else "the folded graph in float",
-        parity=pair.prepared.parity,
-        candidates=decided.candidates,
-        budget=found.budget,
-        goal=None if goal is None else goal_result(goal, decided, found.latency, before, after),
-        pruning=pruning,
-        latency=found.latency,
-        latency_reason=found.latency_reason,
-        quality=found.quality,
-        quality_reason=found.quality_reason,
-        memory=found.memory,
-        memory_reason=found.memory_reason,
-        baseline_size=before,
-        result_size=after,
-        placement=placement(pair.target, pair.result),
-        float_reasons=decided.float_reasons,
-        layers=found.explained.layers,
-        tensors=found.explained.tensors,
-        layers_reason=found.explained.reason,
-        changed=found.changed.samples,
-        changed_total=found.changed.total,
-        changed_reason=found.changed.reason,
-    )
-
-
 def _other(plan: object, directory: Path) -> Path | None:
     """A plan's file, unless it is the folder's own, which the run writes there again unchanged."""
     if not isinstance(plan, str | Path) or Path(plan).resolve() == directory.resolve() / PLAN:
         return None
     return Path(plan)
-
-
-def _notices(
-    prepared: Prepared,
-    decided: Decided,
-    data: DataSplit,
-    graph: GraphReport,
-    judging: Judging | None,
-    metric: str | None,
-) -> tuple[str, ...]:
-    """What the user should know, from every stage, each once."""
-    stages = (*prepared.records, *decided.records)
-    said = [notice for stage in stages for notice in stage.notices]
-    if graph.latency and not prepared.feeds_are_real:
-        said.append("no data was given: latency is of random inputs")
-    relative = bool(graph.quality) and graph.quality[0].reference == "original"
-    labelled = data.quality is not None and data.quality.has_labels
-    if relative and labelled and metric is None:
-        said.append(
-            "the labels were not used: they do not fit the first output as class numbers or as "
-            "values; quality is of the outputs against the original's"
-        )
-    before = () if judging is None else judging.notices
-    return tuple(dict.fromkeys([*before, *data.notices, *said]))
-
-
-def _files(directory: Path, artifact: Artifact, plan: Plan) -> dict[str, str]:
-    names = {
-        "model": artifact.model.name,
-        "report": "report.html",
-        "report.md": "report.md",
-        "report.json": "report.json",
-        "plan": PLAN,
-        "manifest": "manifest.json",
-    }
-    if plan.weights:
-        names["plan.safetensors"] = "plan.safetensors"
-    return {role: str(directory / name) for role, name in names.items()}
-
-
-def _write(folder: Path, plan: Plan, report: Report, recipe: Recipe) -> None:
-    """Plan, report in all its forms, and the manifest that seals them."""
-    plan.save(folder / PLAN)
-    (folder / "report.json").write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    for name, text in pages(report).items():
-        (folder / name).write_text(text, encoding="utf-8")
-    write_manifest(
-        folder,
-        {
-            "source": report.source,
-            "target": report.target,
-            "created": report.created,
-            "seed": recipe.seed,
-            "recipe": recipe.model_dump(mode="json"),
-            "environment": report.environment.model_dump(mode="json"),
-        },
-    )

@@ -21,6 +21,7 @@ class Why:
         reason: Why it ships, for the verdict; None where `pruning` says that.
         held_back: What the quality budget did to a goal; None where nothing.
         notices: What the user should know.
+        findings: What else was decided on the way.
     """
 
     asked: str
@@ -28,6 +29,7 @@ class Why:
     reason: str | None = None
     held_back: str | None = None
     notices: tuple[str, ...] = ()
+    findings: tuple[Decision, ...] = ()
 
 
 def ships_whole(attempts: Attempts, why: Why) -> Decided:
@@ -88,5 +90,9 @@ def _record(attempts: Attempts, verdict: str, why: Why) -> StageRecord:
         seconds=max(0.0, spent),
         parameters={"asked": why.asked, "attempts": len(attempts.made)},
         notices=why.notices,
-        decisions=(*tried, Decision(subject="pruning", verdict=verdict, reason=why.pruning)),
+        decisions=(
+            *tried,
+            *why.findings,
+            Decision(subject="pruning", verdict=verdict, reason=why.pruning),
+        ),
     )

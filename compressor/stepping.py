@@ -21,7 +21,6 @@ from compressor.plan import GraphPlan
 from compressor.quantization.placement import restricted
 from compressor.realize import planned_policy, realize
 from compressor.records import Decision, StageRecord
-from compressor.report.format import loss_words
 from compressor.report.schema import Candidate
 
 GROUPS = 32
@@ -136,16 +135,7 @@ class Stepping:
                 self.bench.prepared, self.bench.target, candidate
             )
         accepted = self.judging.accepts(judgement)
-        unit = quality.unit
-        told = "no finite value"
-        if judgement.loss is not None:
-            told = f"a loss of {loss_words(judgement.loss, unit)}"
-        if judgement.bound is not None:
-            told = f"{told}, with 95 % confidence at most {loss_words(judgement.bound, unit)}"
-        reason = (
-            f"{'accepted' if accepted else 'refused'} on the search samples: {told}; "
-            f"{loss_words(judgement.allowed, unit)} are allowed"
-        )
+        reason = self.judging.told(judgement, accepted, "search")
         loss = math.inf if judgement.loss is None else judgement.loss
         trial = Trial(name, plan, quality, loss, accepted, reason, floats)
         self.trials.append(trial)

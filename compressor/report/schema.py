@@ -110,7 +110,7 @@ class BudgetResult(Record):
         point: The loss that was measured; negative is a gain.
         bound: Its one-sided 95 % upper confidence bound.
         met: Whether the result keeps the budget.
-        n: The confirming samples, which no decision has seen.
+        n: The confirming samples, which no search has seen.
         needed_n: How many of them would have confirmed the result, all else alike; None where
             none would or none are needed.
         method: How the bound was taken, in words.

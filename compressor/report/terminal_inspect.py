@@ -8,6 +8,7 @@ from rich.text import Text
 
 from compressor.pruning.summary import FrozenSummary, GroupSummary, Inspection
 from compressor.report import format as fmt
+from compressor.report.figures_table import figures_table
 from compressor.report.spoken import Speak, Spoken
 
 _MOST_WEIGHTS = 3
@@ -40,7 +41,7 @@ def _whole(found: Inspection) -> str:
 
 
 def _groups(groups: Sequence[GroupSummary], speak: Speak) -> Table:
-    table = _table("group", "units", "MACs", "params")
+    table = figures_table("group", "units", "MACs", "params")
     table.add_column("weights that shrink together", overflow="fold")
     for group in groups:
         cells = (
@@ -61,20 +62,12 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _frozen(rows: Sequence[FrozenSummary], speak: Speak) -> Table:
-    table = _table("what stays because of", "axes", "params")
+    table = figures_table("what stays because of", "axes", "params")
     table.add_column("reason", overflow="fold")
     for row in rows:
         where = row.node if row.operator is None else f"{row.node} ({row.operator})"
         cells = (where, str(row.axes), fmt.count(row.parameters), row.reason)
         table.add_row(*(Text(speak(cell)) for cell in cells))
-    return table
-
-
-def _table(first: str, *numbers: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(first, overflow="fold")
-    for heading in numbers:
-        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from compressor.evaluation.results import Ceilings, NodeProfile, OperatorProfile, Profile
 from compressor.report import format as fmt
+from compressor.report.figures_table import figures_table
 from compressor.report.spoken import Speak, Spoken
 
 
@@ -45,7 +46,7 @@ def _whole(profile: Profile) -> str:
 
 
 def _operators(profile: Profile, speak: Speak) -> Table:
-    table = _table("operator", "nodes", "time", "share", "MACs", "bytes")
+    table = figures_table("operator", "nodes", "time", "share", "MACs", "bytes")
     table.add_column("bound by")
     for row in profile.operators:
         cells = (row.operator, str(row.nodes), *_amounts(row), row.bound or fmt.NOTHING)
@@ -55,7 +56,7 @@ def _operators(profile: Profile, speak: Speak) -> Table:
 
 def _nodes(profile: Profile, top: int, speak: Speak) -> Table:
     """The slowest nodes; `of it` is the share of its lowest ceiling that a node attains."""
-    table = _table(f"slowest of {fmt.plural(len(profile.nodes), 'node')}", "time", "share")
+    table = figures_table(f"slowest of {fmt.plural(len(profile.nodes), 'node')}", "time", "share")
     for heading in ("MACs", "bytes"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("bound by")
@@ -64,14 +65,6 @@ def _nodes(profile: Profile, top: int, speak: Speak) -> Table:
         attained = fmt.NOTHING if node.attained is None else fmt.percent(node.attained)
         cells = (node.name, *_amounts(node), node.bound or fmt.NOTHING, attained)
         table.add_row(*(Text(speak(cell)) for cell in cells))
-    return table
-
-
-def _table(first: str, *numbers: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(first, overflow="fold")
-    for heading in numbers:
-        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 

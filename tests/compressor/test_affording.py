@@ -69,7 +69,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr("compressor.outcome.measure_latency", lambda pair: (raced(2.0),))
     monkeypatch.setattr("compressor.outcome.measure_memory", lambda pair: None)
-    monkeypatch.setattr("compressor.pipeline.pages", lambda report: {})
+    monkeypatch.setattr("compressor.accounting.pages", lambda report: {})
 
 
 def judged(met: bool) -> Judgement:

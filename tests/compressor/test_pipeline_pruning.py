@@ -48,7 +48,7 @@ DECIDING = LatencyConfig(batch=1, threads=1)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages, child processes and other configurations take most of a run; one test has them all."""
     monkeypatch.setattr("compressor.outcome.measure_memory", lambda pair: None)
-    monkeypatch.setattr("compressor.pipeline.pages", lambda report: {})
+    monkeypatch.setattr("compressor.accounting.pages", lambda report: {})
     monkeypatch.setattr("compressor.measure.configurations", lambda *_: [DECIDING])
 
 

@@ -1,0 +1,170 @@
+"""The account of a finished run: its report, and what is written beside the artifact."""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from compressor.contract import goal_result
+from compressor.decided import Decided
+from compressor.division import DataSplit
+from compressor.environment import environment
+from compressor.judging import Judging
+from compressor.measure import Pair, placement, size
+from compressor.outcome import Measurements
+from compressor.output import write_manifest
+from compressor.plan import Plan
+from compressor.recipe import Recipe
+from compressor.rendering import pages
+from compressor.report.schema import GraphReport, Report
+
+GRAPH = "model"
+"""The name of the only graph of a single model; reports and plans are keyed by graph."""
+PLAN = "plan.json"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run when all is measured.
+
+    Attributes:
+        decided: What ships, and why.
+        pair: Original, baseline and result, built.
+        found: What was measured of them.
+        data: Which samples served which purpose.
+        judging: The quality budget, if there was one.
+        plan: What was decided, or replayed.
+    """
+
+    decided: Decided
+    pair: Pair
+    found: Measurements
+    data: DataSplit
+    judging: Judging | None
+    plan: Plan
+
+
+def account(run: Finished, directory: Path, *, started: float, command: str | None) -> Report:
+    """The report of a run that ends now.
+
+    Args:
+        run: What became of it.
+        directory: The output folder.
+        started: When it began, by `time.perf_counter`.
+        command: The command line that repeats it.
+    """
+    prepared, graph = run.pair.prepared, _graph_report(run.decided, run.pair, run.found)
+    return Report(
+        source=prepared.name,
+        target=run.pair.target.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=time.perf_counter() - started,
+        command=command,
+        artifact=str(directory),
+        files=_files(directory, run.pair.result.model.name, run.plan),
+        data=run.data.uses,
+        graphs={GRAPH: graph},
+        stages=(*prepared.records, *run.decided.records, *run.found.records),
+        notices=_notices(run, graph),
+        environment=environment(),
+    )
+
+
+def _graph_report(decided: Decided, pair: Pair, found: Measurements) -> GraphReport:
+    feeds = pair.feeds(1 if pair.prepared.fixed_batch is None else pair.prepared.fixed_batch)
+    before, after = (
+        size(built, model, feeds)
+        for built, model in ((pair.original, decided.captured), (pair.result, decided.shipped))
+    )
+    goal = pair.recipe.prune.goal
+    pruning = decided.pruning
+    if pruning is not None and found.latency:
+        measured_ms = found.latency[0].result.median_ms
+        pruning = pruning.model_copy(update={"measured_ms": measured_ms})
+    return GraphReport(
+        shipped=decided.plan.ship,
+        shipped_reason=decided.reason,
+        baseline="the captured graph in float"
+        if pair.baseline is pair.original
+        else "the folded graph in float",
+        parity=pair.prepared.parity,
+        candidates=decided.candidates,
+        budget=found.budget,
+        goal=None if goal is None else goal_result(goal, decided, found.latency, before, after),
+        pruning=pruning,
+        latency=found.latency,
+        latency_reason=found.latency_reason,
+        quality=found.quality,
+        quality_reason=found.quality_reason,
+        memory=found.memory,
+        memory_reason=found.memory_reason,
+        baseline_size=before,
+        result_size=after,
+        placement=placement(pair.target, pair.result),
+        float_reasons=decided.float_reasons,
+        layers=found.explained.layers,
+        tensors=found.explained.tensors,
+        layers_reason=found.explained.reason,
+        changed=found.changed.samples,
+        changed_total=found.changed.total,
+        changed_reason=found.changed.reason,
+    )
+
+
+def _notices(run: Finished, graph: GraphReport) -> tuple[str, ...]:
+    """What the user should know, from every stage, each once."""
+    prepared, data = run.pair.prepared, run.data
+    metric = run.pair.recipe.measure.metric
+    stages = (*prepared.records, *run.decided.records)
+    said = [notice for stage in stages for notice in stage.notices]
+    if graph.latency and not prepared.feeds_are_real:
+        said.append("no data was given: latency is of random inputs")
+    relative = bool(graph.quality) and graph.quality[0].reference == "original"
+    labelled = data.quality is not None and data.quality.has_labels
+    if relative and labelled and metric is None:
+        said.append(
+            "the labels were not used: they do not fit the first output as class numbers or as "
+            "values; quality is of the outputs against the original's"
+        )
+    before = () if run.judging is None else run.judging.notices
+    return tuple(dict.fromkeys([*before, *data.notices, *said]))
+
+
+def _files(directory: Path, model: str, plan: Plan) -> dict[str, str]:
+    names = {
+        "model": model,
+        "report": "report.html",
+        "report.md": "report.md",
+        "report.json": "report.json",
+        "plan": PLAN,
+        "manifest": "manifest.json",
+    }
+    if plan.weights:
+        names["plan.safetensors"] = "plan.safetensors"
+    return {role: str(directory / name) for role, name in names.items()}
+
+
+def write_account(folder: Path, plan: Plan, report: Report, recipe: Recipe) -> None:
+    """Plan, report in all its forms, and the manifest that seals them.
+
+    Args:
+        folder: Holds the artifact.
+        plan: What was decided.
+        report: The account of the run.
+        recipe: What was asked for.
+    """
+    plan.save(folder / PLAN)
+    (folder / "report.json").write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    for name, text in pages(report).items():
+        (folder / name).write_text(text, encoding="utf-8")
+    write_manifest(
+        folder,
+        {
+            "source": report.source,
+            "target": report.target,
+            "created": report.created,
+            "seed": recipe.seed,
+            "recipe": recipe.model_dump(mode="json"),
+            "environment": report.environment.model_dump(mode="json"),
+        },
+    )
