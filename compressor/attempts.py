@@ -15,6 +15,7 @@ from compressor.judging import Judging
 from compressor.kernel_times import KernelTimes
 from compressor.pruner import Pruned, Pruner
 from compressor.pruning.costs import Macs, Parameters
+from compressor.quantization.dynamic import insert_dynamic, place_dynamic
 from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
 from compressor.realize import policy_of
 from compressor.removal import CostKind, removed
@@ -69,7 +70,7 @@ class Attempt:
             latency=self.race,
             quality=self.quality,
             accepted=self.accepted,
-            integer_nodes=len(self.decided.plan.integer),
+            integer_nodes=len(self.decided.plan.quantized),
             pruned=self.share,
         )
 
@@ -219,6 +220,10 @@ class Attempts:
         if self.whole.plan.ship == "float":
             return model
         policy = policy_of(self.bench.target, self.bench.recipe.quantize)
+        if self.whole.plan.dynamic:
+            made = model.clone()
+            insert_dynamic(made, place_dynamic(model, policy).integer, policy)
+            return made
         options = CalibrationOptions("minmax", batch=PROFILED)
         choice = calibrate(model, self._data.take(PROFILED), policy, options)
         return quantize_static(
@@ -229,7 +234,7 @@ class Attempts:
         """What `_roughly` depends on beside the graph; the ranges change no latency."""
         options = self.bench.recipe.quantize
         asked = options.model_dump_json(
-            include={"cpu", "activation", "symmetric", "weight_bits", "granularity"}
+            include={"mode", "cpu", "activation", "symmetric", "weight_bits", "granularity"}
         )
         return {"ships": "float" if self.whole.plan.ship == "float" else asked}
 

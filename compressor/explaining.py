@@ -83,7 +83,7 @@ class _Explaining:
         noise = layer_noise(
             self._model,
             self._quantized.model,
-            self._integer,
+            self._quantized.plan.quantized,
             self._sample,
             self._policy,
             memory=self._memory,
@@ -95,6 +95,8 @@ class _Explaining:
     def _tensors(self) -> tuple[TensorRange, ...]:
         """Those whose readers lose the most; of several that share a range, the worst."""
         values = quantized_values(self._model, self._integer, self._policy)
+        if not values:
+            return ()
         ranges = self._quantized.plan.ranges
         params = activation_params(self._model, self._integer, values, ranges, self._policy)
         scores = self._scores(params)

@@ -54,7 +54,9 @@ class GraphPlan(Record):
         symmetric: Whether real zero is in the middle of the integers of activations.
         granularity: Whether each output channel of a weight has its own scale.
         prune: What is removed before anything else; None where nothing is.
-        integer: Names of the nodes that run as integer.
+        integer: Names of the nodes that run as integer, with ranges known beforehand.
+        dynamic: Names of the MatMul and Gemm nodes that run as integer with the range of each
+            input, found while the model runs; none of them is in `integer`.
         ranges: Quantized value → real range [low, high].
         bias: Integer node → what is added to the bias of each output channel, as little-endian
             float32; in JSON as base64.
@@ -72,8 +74,14 @@ class GraphPlan(Record):
     granularity: Literal["channel", "tensor"] | None = None
     prune: PrunePlan | None = None
     integer: tuple[str, ...] = ()
+    dynamic: tuple[str, ...] = ()
     ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
     bias: dict[str, bytes] = Field(default_factory=dict)
+
+    @property
+    def quantized(self) -> tuple[str, ...]:
+        """Names of the nodes that run as integer in one way or the other."""
+        return (*self.integer, *self.dynamic)
 
 
 class Plan(Record):

@@ -11,6 +11,7 @@ from compressor.pruning import Grouping, cut, find_groups
 from compressor.pruning.blocks import Shortened, find_blocks, without
 from compressor.pruning.patching import patched
 from compressor.quantization.bias import restored
+from compressor.quantization.dynamic import insert_dynamic
 from compressor.quantization.static import quantize_static
 from compressor.recipe import QuantizeOptions
 from exporters.base import QuantPolicy, Target
@@ -34,14 +35,18 @@ def realize(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Model:
     """
     if plan.ship == "float":
         return baseline
-    return quantize_static(
+    policy = planned_policy(plan, target).with_schemes(weight_bits=plan.weight_bits)
+    made = quantize_static(
         baseline,
         plan.integer,
         plan.ranges,
-        planned_policy(plan, target),
+        policy,
         weight_bits=plan.weight_bits,
         bias=restored(plan.bias),
     )
+    if plan.dynamic:
+        insert_dynamic(made, plan.dynamic, policy)
+    return made
 
 
 def policy_of(target: Target, options: QuantizeOptions) -> QuantPolicy:

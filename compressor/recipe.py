@@ -68,7 +68,11 @@ class DataOptions(Section):
 class QuantizeOptions(Section):
     """Quantization."""
 
-    mode: Literal["int8", "none"] = Field("int8", description="int8, or none: fold only.")
+    mode: Literal["int8", "int8-dynamic", "none"] = Field(
+        "int8",
+        description="int8; int8-dynamic: ranges are found at run time, without calibration data; "
+        "none: fold only.",
+    )
     ranges: str = Field(
         "auto",
         description="auto (per tensor, by the error at its consumers), minmax, percentile or "

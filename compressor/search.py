@@ -15,6 +15,7 @@ from compressor.evaluation.results import LatencyResult
 from compressor.graph.effects import weight_effect
 from compressor.judging import Judging
 from compressor.plan import GraphPlan
+from compressor.quantization.dynamic import choose_dynamic
 from compressor.quantization.static import CalibrationOptions, StaticChoice, calibrate
 from compressor.realize import policy_of, realize
 from compressor.records import Decision, StageRecord
@@ -38,15 +39,19 @@ def with_precision(
         bench: How to measure.
         start: From `undecided`, pruned or not.
         data: Calibration samples.
-        stats: What was collected from such samples earlier. Without either the graph stays float.
+        stats: What was collected from such samples earlier. Without either the graph stays float,
+            unless ranges are found at run time.
         judging: The quality budget; None accepts any quality.
 
     Raises:
         DataError: The statistics are of another graph.
         KeyboardInterrupt: Before there was a best so far.
     """
-    if bench.recipe.quantize.mode == "none":
+    mode = bench.recipe.quantize.mode
+    if mode == "none":
         return replace(start, reason="quantization was switched off (--quantize none)")
+    if mode == "int8-dynamic":
+        return _quantize_dynamically(bench, start, data, judging)
     if data is None and stats is None:
         reason = "nothing was quantized: INT8 needs calibration data (--calib DATA)"
         return replace(start, reason=reason)
@@ -78,10 +83,39 @@ def _quantize(
             "ranges": dict(chosen.ranges),
         }
     )
+    return _decided(bench, decided, plan, data, judging, chosen)
+
+
+def _quantize_dynamically(
+    bench: Bench, start: Decided, data: CalibrationSet | None, judging: Judging | None
+) -> Decided:
+    """All that can run with ranges found at run time, which takes no calibration."""
+    policy = policy_of(bench.target, bench.recipe.quantize)
+    chosen = choose_dynamic(start.graph, policy)
+    decided = replace(
+        start,
+        float_reasons=dict(chosen.float_reasons),
+        records=(*start.records, chosen.record),
+    )
+    if not chosen.dynamic:
+        return replace(decided, reason="no part of this graph gains from dynamic INT8")
+    update = {"ship": "int8", "weight_bits": policy.weight.bits, "dynamic": chosen.dynamic}
+    return _decided(bench, decided, start.plan.model_copy(update=update), data, judging, chosen)
+
+
+def _decided(
+    bench: Bench,
+    decided: Decided,
+    plan: GraphPlan,
+    data: CalibrationSet | None,
+    judging: Judging | None,
+    chosen: StaticChoice,
+) -> Decided:
+    """What becomes of a plan: searched within the budget, or raced where there is none."""
     if judging is None:
         return _without_budget(bench, decided, plan, chosen)
     replayed = judging.search if data is None else data
-    search = Stepping(bench, judging, start.graph, plan, replayed, chosen.stats)
+    search = Stepping(bench, judging, decided.graph, plan, replayed, chosen.stats)
     return _within_budget(search, decided, search.run(STEPS), chosen)
 
 
@@ -131,7 +165,7 @@ def _without_budget(
         shipped=kept,
         reason=reason,
         latency=race,
-        integer_nodes=len(plan.integer),
+        integer_nodes=len(plan.quantized),
     )
     decided = replace(
         decided,
@@ -239,7 +273,7 @@ def _record(
             "ratio": race.ratio,
             "rounds": race.rounds,
         },
-        changed={"integer nodes": len(chosen.integer), "Q/DQ values": len(chosen.ranges)},
+        changed={"integer nodes": len(plan.quantized), "Q/DQ values": len(chosen.ranges)},
         decisions=(
             Decision(subject="INT8", verdict="kept" if kept else "reverted", reason=reason),
         ),

@@ -68,7 +68,7 @@ def replay(bench: Bench, plan: GraphPlan) -> Decided:
     record = StageRecord(
         name="replay the plan",
         seconds=time.perf_counter() - started,
-        changed={"integer nodes": len(plan.integer)},
+        changed={"integer nodes": len(plan.quantized)},
         effects=(weight_effect(baseline, shipped),),
     )
     reason = "decided by the plan that was replayed"

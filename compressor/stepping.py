@@ -55,7 +55,7 @@ class Trial:
             latency=self.latency,
             quality=self.quality,
             accepted=self.accepted,
-            integer_nodes=len(self.plan.integer),
+            integer_nodes=len(self.plan.quantized),
         )
 
 
@@ -139,7 +139,8 @@ class Stepping:
         loss = math.inf if judgement.loss is None else judgement.loss
         trial = Trial(name, plan, quality, loss, accepted, reason, floats)
         self.trials.append(trial)
-        if accepted and (self.best is None or len(plan.integer) > len(self.best.plan.integer)):
+        most = 0 if self.best is None else len(self.best.plan.quantized)
+        if accepted and (self.best is None or len(plan.quantized) > most):
             self.best = trial
         if len(self.trials) == 1:
             self._say_what_it_takes(judgement.needed)
@@ -177,13 +178,14 @@ class Stepping:
         """
         policy = planned_policy(self.whole, self.bench.target)
         integer = restricted(self.baseline, self.whole.integer, weighted, policy)
+        dynamic = tuple(name for name in self.whole.dynamic if name in weighted)
         bias = {name: stored for name, stored in self.whole.bias.items() if name in integer}
-        return self.whole.model_copy(update={"integer": integer, "bias": bias})
+        return self.whole.model_copy(update={"integer": integer, "dynamic": dynamic, "bias": bias})
 
     def groups(self) -> list[tuple[str, ...]]:
         """The integer weighted nodes in graph order, in at most `GROUPS` groups of neighbours."""
         policy = planned_policy(self.whole, self.bench.target)
-        inside = set(self.whole.integer)
+        inside = set(self.whole.quantized)
         names = [
             node.name or ""
             for node in self.baseline.graph

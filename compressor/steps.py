@@ -68,7 +68,7 @@ def other_ranges(search: Stepping) -> bool:
 
 def corrected_biases(search: Stepping) -> bool:
     """Biases that give each channel of an integer layer the mean that it has in float."""
-    if search.out_of_time():
+    if not search.whole.integer or search.out_of_time():
         return False
     plan, options, bench = search.whole, search.bench.recipe.quantize, search.bench
     policy = replace(planned_policy(plan, bench.target), bias="float")

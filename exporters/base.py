@@ -68,6 +68,7 @@ class QuantPolicy:
             on both sides.
         absorbed: Activations that vanish into the output quantization of their producer.
         float_output: Weighted operators whose output may stay float without losing the kernel.
+        dynamic: Weighted operators that gain from activations that are quantized at run time.
         slow: Why the integer kernel of a weighted node loses to the float one; None when it does
             not.
     """
@@ -80,6 +81,7 @@ class QuantPolicy:
     passthrough: frozenset[str]
     absorbed: frozenset[str]
     float_output: frozenset[str]
+    dynamic: frozenset[str] = frozenset()
     slow: Callable[[ir.Node], str | None] = lambda node: None
 
     def with_schemes(

@@ -115,6 +115,7 @@ class OrtTarget(Target):
             ),
             absorbed=frozenset({"Relu", "Clip"}),
             float_output=frozenset({"Gemm", "MatMul"}),
+            dynamic=frozenset({"Gemm", "MatMul"}),
             slow=_slow,
         )
 

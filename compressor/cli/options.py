@@ -290,8 +290,8 @@ RECIPE: Decorator[Any] = apply(
     ),
     click.option("--force", is_flag=True, help="Replace an output folder we did not write."),
     click.option(
-        "--quantize", type=click.Choice(["int8", "none"]),
-        help="To what; none stays in float. [default: int8]"
+        "--quantize", type=click.Choice(["int8", "int8-dynamic", "none"]),
+        help="To what; int8-dynamic needs no --calib, none stays in float. [default: int8]"
     ),
     click.option(
         "--ranges", metavar="METHOD",

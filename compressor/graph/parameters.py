@@ -58,6 +58,14 @@ def _count(value: ir.Value, tensor: ir.TensorProtocol) -> int:
 def _is_weight(node: ir.Node, index: int, floating: bool) -> bool:
     if node.op_type in _WEIGHT_INPUTS:
         return index in _WEIGHT_INPUTS[node.op_type]
+    if node.op_type == "Mul" and any(_is_found_scale(value) for value in node.inputs):
+        return False
     if node.op_type == "MatMulNBits" or index in _NOT_WEIGHTS.get(node.op_type, ()):
         return False
     return floating
+
+
+def _is_found_scale(value: ir.Value | None) -> bool:
+    """Whether it is a scale found at run time, which only scales are multiplied by."""
+    made_by = None if value is None else value.producer()
+    return made_by is not None and made_by.op_type == "DynamicQuantizeLinear"

@@ -213,7 +213,9 @@ class _Comparison:
         made_by = value.producer()
         if made_by is None or _is_stored(made_by):
             return value
-        is_boundary = made_by.op_type in _BOUNDARY or value.dtype in _EIGHT_BITS
+        # What the float graph has no node for belongs to the layer that it was added for.
+        is_added = self._names[made_by] not in self._floats
+        is_boundary = made_by.op_type in _BOUNDARY or value.dtype in _EIGHT_BITS or is_added
         if made_by not in layer and not is_boundary:
             return self._floats[self._names[made_by]].outputs[value.index() or 0]
         inputs = [None if one is None else self._copied(one, layer) for one in made_by.inputs]

@@ -50,7 +50,7 @@ def place(model: ir.Model, policy: QuantPolicy) -> Placement:
     chosen: set[str] = set()
     for node in nodes:
         if node.op_type in policy.weighted and node.domain == "":
-            refusal = _weighted_refusal(node) or policy.slow(node)
+            refusal = weighted_refusal(node) or policy.slow(node)
             if refusal is None:
                 chosen.add(_name(node))
             else:
@@ -143,7 +143,7 @@ def absorbing(node: ir.Node, integer: set[str], policy: QuantPolicy) -> ir.Node 
     return readers[0] if len(readers) == 1 and _is_absorbed(readers[0], integer, policy) else None
 
 
-def _weighted_refusal(node: ir.Node) -> str | None:
+def weighted_refusal(node: ir.Node) -> str | None:
     """Why a weighted operator cannot be integer; None when it can."""
     weight = node.inputs[1]
     tensor = None if weight is None else constant(weight)

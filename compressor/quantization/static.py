@@ -43,6 +43,7 @@ class StaticChoice:
         record: The stage.
         selected: Where each range comes from.
         stats: What was seen, from which every method can propose; None where nothing is integer.
+        dynamic: Names of the nodes whose ranges are found at run time.
     """
 
     integer: tuple[str, ...]
@@ -51,6 +52,7 @@ class StaticChoice:
     record: StageRecord
     selected: Selected
     stats: CalibrationStats | None = None
+    dynamic: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

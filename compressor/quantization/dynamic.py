@@ -1,0 +1,178 @@
+"""Dynamic INT8: activations are quantized while the model runs, by the range of each input.
+
+    x_q, s_x, z_x = DynamicQuantizeLinear(x)
+    y = float(MatMulInteger(x_q, W_q, z_x)) · (s_x · s_W) + b
+
+The range is exact, whatever the input, and needs no calibration data; it costs a pass over the
+activations at every run. Weights are symmetric and per channel as in static INT8, so that they have
+no zero point. Values that several nodes read, as query, key and value projections do, are quantized
+once. ONNX Runtime fuses these nodes into `DynamicQuantizeMatMul`, or `MatMulIntegerToFloat` where
+what is quantized has several readers.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from calibration.scheme import FloatArray, quantize
+from compressor.errors import RecipeError
+from compressor.graph.initializers import add_initializer, free_name
+from compressor.graph.invariants import check
+from compressor.quantization.auto import Selected
+from compressor.quantization.graph import constant
+from compressor.quantization.placement import Placement, weighted_refusal
+from compressor.quantization.static import StaticChoice
+from compressor.quantization.weights import channel_axis, weight_params
+from compressor.records import Decision, StageRecord
+from exporters.base import QuantPolicy
+
+
+def place_dynamic(model: ir.Model, policy: QuantPolicy) -> Placement:
+    """The nodes of the main graph that can run as dynamic INT8."""
+    chosen: list[str] = []
+    reasons: dict[str, str] = {}
+    for node in model.graph:
+        if node.op_type not in policy.weighted or node.domain != "":
+            continue
+        refusal = _refusal(node, policy)
+        if refusal is None:
+            chosen.append(node.name or "")
+        else:
+            reasons[node.name or ""] = refusal
+    return Placement(tuple(chosen), reasons)
+
+
+def choose_dynamic(model: ir.Model, policy: QuantPolicy) -> StaticChoice:
+    """The same as what `calibrate` decides, with every range found at run time."""
+    started = time.perf_counter()
+    placement = place_dynamic(model, policy)
+    operators = {node.name: node.op_type for node in model.graph}
+    record = StageRecord(
+        name="place dynamic INT8",
+        seconds=time.perf_counter() - started,
+        changed=dict(Counter(operators[name] for name in placement.integer)),
+        decisions=tuple(
+            Decision(subject=name, verdict="float", reason=reason)
+            for name, reason in placement.float_reasons.items()
+        ),
+    )
+    nothing = Selected({}, {}, {})
+    return StaticChoice((), {}, placement.float_reasons, record, nothing, dynamic=placement.integer)
+
+
+def insert_dynamic(model: ir.Model, nodes: Collection[str], policy: QuantPolicy) -> None:
+    """Make the nodes dynamic INT8, in place.
+
+    The node that writes the result keeps the name of the node that it stands for.
+
+    Args:
+        model: A graph, float there.
+        nodes: Names of nodes, each as `place_dynamic` lists it.
+        policy: The target's policy; its weight scheme is that of the integer weights.
+
+    Raises:
+        RecipeError: A name is none of a node that can run so.
+    """
+    known = {node.name: node for node in model.graph}
+    strange = [n for n in nodes if n not in known or _refusal(known[n], policy) is not None]
+    if strange:
+        raise RecipeError(
+            f"the plan does not fit the graph: {strange[0]!r} cannot run as dynamic INT8",
+            hint="Replay a plan with the model and the options that it was made with.",
+        )
+    writer, chosen = _Writer(model.graph, policy), set(nodes)
+    for node in list(model.graph):
+        if node.name in chosen:
+            writer.replace(node)
+    for name, value in list(model.graph.initializers.items()):
+        if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
+            del model.graph.initializers[name]
+    check(model, "quantize dynamically")
+
+
+def _refusal(node: ir.Node, policy: QuantPolicy) -> str | None:
+    """Why a weighted operator cannot be dynamic; None when it can."""
+    if node.op_type not in policy.dynamic or node.domain != "":
+        return f"{node.op_type} has no kernel with a range found at run time that pays"
+    return weighted_refusal(node)
+
+
+@dataclass
+class _Writer:
+    """Adds nodes and initializers to one graph; what is read twice is quantized once."""
+
+    graph: ir.Graph
+    policy: QuantPolicy
+    _activations: dict[ir.Value, tuple[ir.Value, ...]] = field(default_factory=dict)
+    _weights: dict[tuple[ir.Value, int], tuple[ir.Value, ir.Value]] = field(default_factory=dict)
+
+    def replace(self, node: ir.Node) -> None:
+        source, weight = node.inputs[0], node.inputs[1]
+        if source is None or weight is None:
+            raise AssertionError(f"{node.name} was placed without an operand")
+        name, output = node.name or node.op_type, node.outputs[0]
+        self._before = node
+        quantized, scale, zero_point = self._quantized(source)
+        stored, weight_scale = self._weight(node, weight)
+        product = self._node("MatMulInteger", name, [quantized, stored, zero_point])
+        real = self._node("Cast", name, [product], to=int(ir.DataType.FLOAT))
+        both = self._node("Mul", name, [scale, weight_scale])
+        result = self._node("Mul", name, [real, both])
+        bias = node.inputs[2] if len(node.inputs) > 2 else None
+        if bias is not None:
+            result = self._node("Add", name, [result, self._flat(bias)])
+        result.shape, result.type = output.shape, output.type
+        ir.convenience.replace_nodes_and_values(self.graph, node, [node], [], [output], [result])
+        made = result.producer()
+        if made is not None:
+            made.name = name
+
+    def _quantized(self, source: ir.Value) -> tuple[ir.Value, ...]:
+        if source not in self._activations:
+            name = f"{source.name}/DynamicQuantizeLinear"
+            made = ir.node("DynamicQuantizeLinear", [source], num_outputs=3, name=name)
+            for value, suffix in zip(made.outputs, ("q", "scale", "zero_point"), strict=True):
+                value.name = free_name(self.graph, f"{source.name}_dynamic_{suffix}")
+            self.graph.insert_before(self._before, made)
+            self._activations[source] = tuple(made.outputs)
+        return self._activations[source]
+
+    def _weight(self, node: ir.Node, weight: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """Integers [inputs, outputs] and the scale of each output, or of all."""
+        axis = channel_axis(node)
+        if (weight, axis) not in self._weights:
+            tensor = constant(weight)
+            if tensor is None:
+                raise AssertionError(f"{node.name} was placed without a constant weight")
+            values: FloatArray = tensor.numpy()
+            params = weight_params(values if axis else values.T, 1, self.policy.weight)
+            whole = quantize(values if axis else values.T, params)
+            name = f"{weight.name}_dynamic"
+            self._weights[weight, axis] = (
+                self._initializer(name, np.ascontiguousarray(whole)),
+                self._initializer(f"{name}_scale", np.asarray(params.scale, np.float32)),
+            )
+        return self._weights[weight, axis]
+
+    def _flat(self, bias: ir.Value) -> ir.Value:
+        """A Gemm's bias as a vector."""
+        tensor = constant(bias)
+        if tensor is None or len(tensor.shape) == 1:
+            return bias
+        return self._initializer(f"{bias.name}_flat", tensor.numpy().reshape(-1))
+
+    def _initializer(self, name: str, array: np.ndarray) -> ir.Value:
+        return add_initializer(self.graph, free_name(self.graph, name), array)
+
+    def _node(
+        self, op_type: str, name: str, inputs: Iterable[ir.Value], **attributes: int
+    ) -> ir.Value:
+        made = ir.node(op_type, list(inputs), attributes)
+        made.outputs[0].name = free_name(self.graph, f"{name}_{op_type}")
+        made.name = made.outputs[0].name
+        self.graph.insert_before(self._before, made)
+        return made.outputs[0]
