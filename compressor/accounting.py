@@ -102,6 +102,7 @@ def _graph_report(decided: Decided, pair: Pair, found: Measurements) -> GraphRep
         result_size=after,
         placement=placement(pair.target, pair.result),
         float_reasons=decided.float_reasons,
+        layers_precision=None if decided.quantized is None else decided.quantized.plan.ship,
         layers=found.explained.layers,
         tensors=found.explained.tensors,
         layers_reason=found.explained.reason,

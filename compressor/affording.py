@@ -98,7 +98,7 @@ def _confirmed(
     best: Attempt | None = None
     with bench.progress.stage("confirm"):
         # Float computes what the original does, and keeps any budget without proof.
-        if attempts.whole.plan.ship == "int8" and not holds("whole", attempts.whole.shipped):
+        if attempts.whole.plan.ship != "float" and not holds("whole", attempts.whole.shipped):
             return None, tuple(findings)
         for one in ladder:
             if not holds(one.name, one.decided.shipped):

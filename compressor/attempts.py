@@ -13,6 +13,7 @@ from compressor.evaluation.results import LatencyResult, QualityResult
 from compressor.gauging import Gauge
 from compressor.judging import Judging
 from compressor.kernel_times import KernelTimes
+from compressor.precision import WORDS
 from compressor.pruner import Pruned, Pruner
 from compressor.pruning.costs import Macs, Parameters
 from compressor.quantization.dynamic import insert_dynamic, place_dynamic
@@ -23,10 +24,10 @@ from compressor.report.format import percent, ratio
 from compressor.report.schema import Candidate
 from compressor.search import with_precision
 from compressor.shrinking import CostOf, Grouped
+from compressor.storing import roughly
 
 PROFILED = 8
 """Samples that calibrate a graph whose kernels are only timed."""
-_SHIPPED = {"int8": "INT8", "float": "float"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Attempt:
     @property
     def name(self) -> str:
         """How the report calls it."""
-        return f"{percent(self.share)} pruned, {_SHIPPED[self.decided.plan.ship]}"
+        return f"{percent(self.share)} pruned, {WORDS[self.decided.plan.ship]}"
 
     def candidate(self, *, shipped: bool) -> Candidate:
         """For the report."""
@@ -117,8 +118,8 @@ class Attempts:
 
     @property
     def precision(self) -> str:
-        """What the whole graph ships as: `INT8` or `float`."""
-        return _SHIPPED[self.whole.plan.ship]
+        """What the whole graph ships as, such as `INT8` or `float`."""
+        return WORDS[self.whole.plan.ship]
 
     @property
     def unit(self) -> str:
@@ -169,7 +170,7 @@ class Attempts:
         share = 1 - pruned.cost / self.full
         plan = self.start.plan.model_copy(update={"prune": pruned.plan})
         start = replace(self.start, shipped=pruned.model, pruned=pruned.model, plan=plan)
-        if self.whole.plan.ship == "int8":
+        if self.whole.plan.ship != "float":
             decided = with_precision(self.bench, start, self._data)
         else:
             decided = replace(start, float_reasons=self.whole.float_reasons)
@@ -219,6 +220,8 @@ class Attempts:
         """At the precision that ships, of which only speed and size count."""
         if self.whole.plan.ship == "float":
             return model
+        if self.whole.plan.stored is not None:
+            return roughly(self.bench, model)
         policy = policy_of(self.bench.target, self.bench.recipe.quantize)
         if self.whole.plan.dynamic:
             made = model.clone()
@@ -235,6 +238,7 @@ class Attempts:
         options = self.bench.recipe.quantize
         asked = options.model_dump_json(
             include={"mode", "cpu", "activation", "symmetric", "weight_bits", "granularity"}
+            | {"block", "table_bits", "compute"}
         )
         return {"ships": "float" if self.whole.plan.ship == "float" else asked}
 

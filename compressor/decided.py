@@ -14,18 +14,19 @@ from compressor.report.schema_pruning import PruningResult
 
 @dataclass(frozen=True)
 class Quantized:
-    """An INT8 graph, shipped or not, and what made it.
+    """A quantized graph, shipped or not, and what made it.
 
     Attributes:
-        model: With Q/DQ.
+        model: With Q/DQ, or with weights in fewer bits.
         plan: What it carries out.
-        choice: What calibration chose and from which statistics.
+        choice: What calibration chose and from which statistics; None where only weights are
+            quantized.
         float_reasons: Node → why it stayed float.
     """
 
     model: ir.Model
     plan: GraphPlan
-    choice: StaticChoice
+    choice: StaticChoice | None
     float_reasons: dict[str, str]
 
 
@@ -43,8 +44,8 @@ class Decided:
         records: One a stage.
         candidates: What could have shipped, with the figures that decided.
         interrupted: Whether the user ended the search: this is the best so far, not confirmed.
-        quantized: The INT8 graph that ships or was the last candidate; None where there is none,
-            or a plan was replayed.
+        quantized: The quantized graph that ships or was the last candidate; None where there is
+            none, or a plan was replayed.
         pruned: The smaller float graph; None where nothing was pruned.
         pruning: What was removed from it.
         held_back: What the quality budget did to how far it was to be pruned; None where nothing.

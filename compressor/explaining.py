@@ -1,4 +1,4 @@
-"""Where the INT8 graph loses: the error at every layer, and the tensors that cost the most."""
+"""Where the quantized graph loses: the error at every layer, and the tensors that cost the most."""
 
 import math
 from dataclasses import dataclass, replace
@@ -16,8 +16,10 @@ from compressor.quantization.noise import Noise, layer_noise
 from compressor.quantization.placement import quantized_values
 from compressor.quantization.ranges import activation_params, sharing
 from compressor.quantization.replay import replay
+from compressor.quantization.static import StaticChoice
 from compressor.realize import planned_policy
 from compressor.report.schema import LayerError, TensorRange
+from compressor.storing import without_absorbed
 from exporters.base import QuantPolicy
 
 SAMPLES = 32
@@ -38,7 +40,7 @@ class Explanation:
 
 
 def explain(decided: Decided, pair: Pair, data: CalibrationSet | None) -> Explanation:
-    """Measure the INT8 graph that ships, or the one that was considered, layer by layer.
+    """Measure the quantized graph that ships, or the one that was considered, layer by layer.
 
     Nothing is decided here: what cannot be measured has a reason in the report, and the run goes
     on.
@@ -50,7 +52,7 @@ def explain(decided: Decided, pair: Pair, data: CalibrationSet | None) -> Explan
     """
     quantized = decided.quantized
     if quantized is None:
-        replayed = decided.plan.ship == "int8"
+        replayed = decided.plan.ship != "float"
         return Explanation(
             reason="the plan was replayed, which measures no layers: run without --plan"
             if replayed
@@ -77,6 +79,8 @@ class _Explaining:
         self._policy = replace(policy, weight=replace(policy.weight, bits=plan.weight_bits))
         self._model, self._quantized, self._sample = decided.graph, quantized, sample
         self._integer = plan.integer
+        if plan.stored is not None:
+            self._policy, self._integer = without_absorbed(policy), plan.stored.nodes
         self._memory, self._batch = pair.recipe.quantize.memory, pair.recipe.quantize.batch
 
     def explanation(self) -> Explanation:
@@ -90,31 +94,32 @@ class _Explaining:
         )
         layers = [_layer(one, self._quantized.float_reasons, self._policy) for one in noise]
         layers.sort(key=lambda layer: _badness(layer.sqnr_db))
-        return Explanation(tuple(layers), self._tensors())
+        choice = self._quantized.choice
+        return Explanation(tuple(layers), () if choice is None else self._tensors(choice))
 
-    def _tensors(self) -> tuple[TensorRange, ...]:
+    def _tensors(self, choice: StaticChoice) -> tuple[TensorRange, ...]:
         """Those whose readers lose the most; of several that share a range, the worst."""
         values = quantized_values(self._model, self._integer, self._policy)
         if not values:
             return ()
         ranges = self._quantized.plan.ranges
         params = activation_params(self._model, self._integer, values, ranges, self._policy)
-        scores = self._scores(params)
+        scores = self._scores(choice, params)
         leaders = sharing(self._model, self._integer, values, self._policy)
         worst: dict[str, str] = {}
         for name in sorted(params, key=lambda name: _badness(scores[name])):
             worst.setdefault(leaders[name], name)
         names = list(worst.values())[:TENSORS]
-        observed = self._observed(names)
-        methods = self._quantized.choice.selected.methods
+        observed = self._observed(choice, names)
+        methods = choice.selected.methods
         return tuple(
             _tensor(name, methods[name], scores[name], observed[name], params[name])
             for name in names
         )
 
-    def _scores(self, params: dict[str, QuantParams]) -> dict[str, float]:
+    def _scores(self, choice: StaticChoice, params: dict[str, QuantParams]) -> dict[str, float]:
         """What the consumers said: when the methods were chosen, else now."""
-        selected = self._quantized.choice.selected
+        selected = choice.selected
         if selected.scores:
             return {name: selected.scores[name][selected.methods[name]] for name in params}
         found = replay(
@@ -128,9 +133,9 @@ class _Explaining:
         )
         return {name: scores["chosen"] for name, scores in found.items()}
 
-    def _observed(self, names: list[str]) -> dict[str, Observed]:
+    def _observed(self, choice: StaticChoice, names: list[str]) -> dict[str, Observed]:
         """From the statistics; histograms of the sample where those are extremes only."""
-        stats = self._quantized.choice.stats
+        stats = choice.stats
         assert stats is not None, "there are quantized values"
         if stats.origin.histograms:
             return {name: stats.observed[name] for name in names}

@@ -25,6 +25,7 @@ from compressor.progress import SILENT, Progress
 from compressor.recipe import Recipe
 from compressor.report.schema import GraphReport, Report
 from compressor.starting import replay
+from compressor.storing import require_mode
 from exporters.base import Artifact, Target, find_target
 
 
@@ -78,7 +79,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     backend = available_target(recipe.target)
     replayed = _replayed(plan, backend)
     directory = _directory(model, recipe, output)
-    _check(recipe)
+    _check(recipe, backend)
     named = (model, calibration, evaluation, recipe_file, _other(plan, directory))
     prepare_output(directory, force=force, inputs=read_by(recipe, *named))
     stats = None if recipe.data.stats is None else CalibrationStats.load(recipe.data.stats)
@@ -133,13 +134,15 @@ def _interrupted(directory: Path, graph: GraphReport) -> str:
     return f"interrupted: the result was written to {directory}, {verdict}; not all was measured"
 
 
-def _check(recipe: Recipe) -> None:
+def _check(recipe: Recipe, target: Target) -> None:
     """Refuse at once what could only be found out after the work.
 
     Raises:
         RecipeError: How to accept or how long to search is given without a budget.
         UsageError: There is no such metric.
+        TargetError: The target has no kernels for the precision.
     """
+    require_mode(recipe.quantize, target)
     if recipe.measure.metric is not None:
         find_metric(recipe.measure.metric)
     budget = recipe.budget

@@ -13,9 +13,11 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from compressor.errors import RecipeError
 from compressor.graph.tensors import Array
+from compressor.precision import Precision
 from compressor.pruning.sources import Slices
 from compressor.pruning.unfolding import Home
 from compressor.records import Record
+from compressor.storage import ROLES, StoragePlan
 
 
 class PrunePlan(Record):
@@ -60,13 +62,14 @@ class GraphPlan(Record):
         ranges: Quantized value → real range [low, high].
         bias: Integer node → what is added to the bias of each output channel, as little-endian
             float32; in JSON as base64.
+        stored: Which weights are stored in fewer bits; None where none are.
     """
 
     model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
     graph: str
     baseline: Literal["captured", "folded"]
-    ship: Literal["int8", "float"]
+    ship: Precision
     cpu: str = "host"
     weight_bits: int = 8
     activation: Literal["uint8", "int8"] | None = None
@@ -77,6 +80,14 @@ class GraphPlan(Record):
     dynamic: tuple[str, ...] = ()
     ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
     bias: dict[str, bytes] = Field(default_factory=dict)
+    stored: StoragePlan | None = None
+
+    @property
+    def extent(self) -> int:
+        """How much is quantized: integer nodes, or bits that stored matrices save a number."""
+        if self.stored is None:
+            return len(self.quantized)
+        return sum(32 - matrix.bits for matrix in self.stored.matrices.values())
 
     @property
     def quantized(self) -> tuple[str, ...]:
@@ -90,7 +101,7 @@ class Plan(Record):
     Attributes:
         calibration: Fingerprint of the data behind the ranges, whatever later runs measure on.
         graphs: Keyed by graph; a single model is "model".
-        digest: SHA-256 of the repaired weights that lie beside the JSON; None without any.
+        digest: SHA-256 of the weights that lie beside the JSON; None without any.
     """
 
     format: Literal[1] = 1
@@ -101,7 +112,7 @@ class Plan(Record):
     digest: str | None = None
 
     def save(self, path: Path) -> tuple[Path, ...]:
-        """Write as JSON, and repaired weights, if there are any, beside it; the files written."""
+        """Write as JSON, and new weights, if there are any, beside it; the files written."""
         weights = self.weights
         if not weights:
             path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -133,13 +144,13 @@ class Plan(Record):
 
     @property
     def weights(self) -> dict[str, Array]:
-        """Repaired weights: graph, node and role → values; they lie beside the JSON."""
-        return {
-            f"{graph}/{name}": np.ascontiguousarray(array)
-            for graph, plan in self.graphs.items()
-            if plan.prune is not None
-            for name, array in plan.prune.weights.items()
-        }
+        """Repaired and stored weights: graph, owner and role → values; beside the JSON."""
+        found: dict[str, Array] = {}
+        for graph, plan in self.graphs.items():
+            arrays = {} if plan.prune is None else dict(plan.prune.weights)
+            arrays |= {} if plan.stored is None else plan.stored.arrays
+            found |= {f"{graph}/{n}": np.ascontiguousarray(array) for n, array in arrays.items()}
+        return found
 
     def _with_weights(self, path: Path) -> Self:
         """What `save` wrote beside the JSON.
@@ -152,8 +163,7 @@ class Plan(Record):
             content = beside.read_bytes()
         except OSError as error:
             raise RecipeError(
-                f"{path} has repaired weights in {beside.name}, which cannot be read: "
-                f"{error.strerror}",
+                f"{path} has weights in {beside.name}, which cannot be read: {error.strerror}",
                 hint=f"Keep {beside.name} beside {path.name}.",
             ) from error
         if sha256(content).hexdigest() != self.digest:
@@ -163,9 +173,11 @@ class Plan(Record):
             )
         for key, array in safetensors.numpy.load(content).items():
             graph, _, name = key.partition("/")
-            prune = self.graphs[graph].prune
-            if prune is not None:
-                prune.weights[name] = array
+            plan = self.graphs[graph]
+            if name.rpartition("/")[2] in ROLES and plan.stored is not None:
+                plan.stored.arrays[name] = array
+            elif plan.prune is not None:
+                plan.prune.weights[name] = array
         return self
 
 

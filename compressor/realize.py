@@ -7,13 +7,17 @@ from compressor.errors import PruningError, RecipeError
 from compressor.graph.fingerprint import fingerprint
 from compressor.graph.tensors import Arrays
 from compressor.plan import GraphPlan, PrunePlan
+from compressor.precision import Precision
 from compressor.pruning import Grouping, cut, find_groups
 from compressor.pruning.blocks import Shortened, find_blocks, without
 from compressor.pruning.patching import patched
 from compressor.quantization.bias import restored
 from compressor.quantization.dynamic import insert_dynamic
+from compressor.quantization.half import halve
 from compressor.quantization.static import quantize_static
+from compressor.quantization.storing import store
 from compressor.recipe import QuantizeOptions
+from compressor.storage import StoragePlan
 from exporters.base import QuantPolicy, Target
 
 
@@ -35,6 +39,8 @@ def realize(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Model:
     """
     if plan.ship == "float":
         return baseline
+    if plan.stored is not None:
+        return stored_graph(baseline, plan.ship, plan.stored)
     policy = planned_policy(plan, target).with_schemes(weight_bits=plan.weight_bits)
     made = quantize_static(
         baseline,
@@ -57,6 +63,18 @@ def policy_of(target: Target, options: QuantizeOptions) -> QuantPolicy:
         weight_bits=options.weight_bits,
         granularity=options.granularity,
     )
+
+
+def stored_graph(baseline: ir.Model, ship: Precision, stored: StoragePlan) -> ir.Model:
+    """The graph with weights in fewer bits; `baseline` stays as it is.
+
+    Raises:
+        RecipeError: The plan names weights that the graph does not have.
+    """
+    if ship in ("fp16", "bf16"):
+        return halve(baseline, stored.halved, ship)
+    forms = {name: matrix.form for name, matrix in stored.matrices.items()}
+    return store(baseline, forms, stored.packed, accuracy_level=stored.accuracy_level)
 
 
 def planned_policy(plan: GraphPlan, target: Target) -> QuantPolicy:

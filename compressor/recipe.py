@@ -68,10 +68,11 @@ class DataOptions(Section):
 class QuantizeOptions(Section):
     """Quantization."""
 
-    mode: Literal["int8", "int8-dynamic", "none"] = Field(
+    mode: Literal["int8", "int8-dynamic", "int8-weights", "int4", "fp16", "bf16", "none"] = Field(
         "int8",
         description="int8; int8-dynamic: ranges are found at run time, without calibration data; "
-        "none: fold only.",
+        "int8-weights or int4: matrices in blocks of integers; fp16 or bf16: weights in half of "
+        "the bits; none: fold only.",
     )
     ranges: str = Field(
         "auto",
@@ -87,13 +88,30 @@ class QuantizeOptions(Section):
     symmetric: bool | None = Field(
         None,
         description="Real zero in the middle of the integers of activations; default: the "
-        "target's, false for ort, whose CPU kernels then cannot absorb Relu: it stays float.",
+        "target's, false for ort, whose CPU kernels then cannot absorb Relu: it stays float. For "
+        "int4 and int8-weights of weights, without zero points; default: of 8 bits.",
     )
     weight_bits: Literal[7, 8] | None = Field(
         None, description="Bits of weights; default: what the deployment CPU can sum, see cpu."
     )
     granularity: Literal["channel", "tensor"] | None = Field(
         None, description="One weight scale per output channel, or per tensor; default: channel."
+    )
+    block: Literal[16, 32, 64, 128, 256] = Field(
+        32, description="Inputs of a matrix that share a scale, for int4 and int8-weights."
+    )
+    table_bits: Literal[4, 8] = Field(
+        8, description="Bits that int4 gives to embeddings, and to what shares their weights."
+    )
+    compute: Literal["int8", "float"] = Field(
+        "int8",
+        description="What products of int4 and int8-weights compute in: int8 rounds activations, "
+        "block by block, and is many times as fast.",
+    )
+    leave: tuple[str, ...] = Field(
+        (),
+        description="Patterns of names of nodes or initializers whose weights int4, int8-weights, "
+        "fp16 and bf16 leave in float.",
     )
     memory: ByteSize | None = Field(
         None,
@@ -170,7 +188,8 @@ class MeasureOptions(Section):
     batch: Positive = Field(1, description="Deciding batch size.")
     threads: Annotated[int, Field(ge=0)] = Field(1, description="Deciding threads; 0 is all.")
     metric: str | None = Field(
-        None, description="accuracy, top5, f1, mse, psnr, cosine, sqnr or file.py:function."
+        None,
+        description="accuracy, top5, f1, perplexity, mse, psnr, cosine, sqnr or file.py:function.",
     )
     seconds: Annotated[float, Field(gt=0)] = Field(
         4.0, description="Time for the deciding latency measurement; others take half."

@@ -23,6 +23,7 @@ from compressor.report.format import configuration, ratio, ratio_interval
 from compressor.report.schema import Candidate
 from compressor.stepping import Stepping, Trial
 from compressor.steps import STEPS
+from compressor.storing import STORED, with_stored_weights
 from exporters.base import QuantPolicy
 
 
@@ -52,6 +53,8 @@ def with_precision(
         return replace(start, reason="quantization was switched off (--quantize none)")
     if mode == "int8-dynamic":
         return _quantize_dynamically(bench, start, data, judging)
+    if mode in STORED:
+        return with_stored_weights(bench, start, data, judging)
     if data is None and stats is None:
         reason = "nothing was quantized: INT8 needs calibration data (--calib DATA)"
         return replace(start, reason=reason)

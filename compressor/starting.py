@@ -68,7 +68,7 @@ def replay(bench: Bench, plan: GraphPlan) -> Decided:
     record = StageRecord(
         name="replay the plan",
         seconds=time.perf_counter() - started,
-        changed={"integer nodes": len(plan.quantized)},
+        changed=_carried_out(plan),
         effects=(weight_effect(baseline, shipped),),
     )
     reason = "decided by the plan that was replayed"
@@ -83,6 +83,12 @@ def replay(bench: Bench, plan: GraphPlan) -> Decided:
         pruned=pruned,
         pruning=pruning,
     )
+
+
+def _carried_out(plan: GraphPlan) -> dict[str, int]:
+    if plan.stored is None:
+        return {"integer nodes": len(plan.quantized)}
+    return {"nodes with weights in fewer bits": len(plan.stored.nodes)}
 
 
 def _fold(bench: Bench) -> tuple[ir.Model, StageRecord]:

@@ -73,7 +73,7 @@ class Stepping:
         named: What `whole` is called.
         loss: What `whole` loses on the search samples.
         trials: In the order tried.
-        best: The accepted one with the most integer nodes.
+        best: The accepted one that quantizes most.
         ended: Why the search was cut short, if it was.
         findings: What steps found out on the way, for the report.
     """
@@ -139,8 +139,7 @@ class Stepping:
         loss = math.inf if judgement.loss is None else judgement.loss
         trial = Trial(name, plan, quality, loss, accepted, reason, floats)
         self.trials.append(trial)
-        most = 0 if self.best is None else len(self.best.plan.quantized)
-        if accepted and (self.best is None or len(plan.quantized) > most):
+        if accepted and (self.best is None or plan.extent > self.best.plan.extent):
             self.best = trial
         if len(self.trials) == 1:
             self._say_what_it_takes(judgement.needed)

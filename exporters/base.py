@@ -125,6 +125,8 @@ class Target(ABC):
     name: str
     title: str
     opset: int
+    stores: frozenset[str] = frozenset()
+    """Ways to store weights in fewer bits that its runtime loads, as `--quantize` names them."""
 
     @abstractmethod
     def available(self) -> str | None:

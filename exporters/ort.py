@@ -84,6 +84,7 @@ class OrtTarget(Target):
     name = "ort"
     title = "ONNX Runtime (CPU)"
     opset = 20
+    stores = frozenset({"int4", "int8-weights", "fp16", "bf16"})
 
     def available(self) -> str | None:
         """ONNX Runtime is a dependency; a broken installation is the only way to lack it."""
@@ -194,11 +195,13 @@ def _is_integer(op: str) -> bool:
 
 
 def _moved_integers(graph: ir.Graph) -> Counter[str]:
-    """Operators that move 8-bit values (Reshape, MaxPool ... between integer kernels)."""
+    """Operators that move 8-bit values, and products that round what they read to 8 bits."""
     eight_bit: set[str] = set()
     moved: Counter[str] = Counter()
     for node in graph:
-        if _writes_eight_bit(node):
+        if node.op_type == "MatMulNBits" and node.attributes.get_int("accuracy_level", 0) == 4:
+            moved[node.op_type] += 1
+        elif _writes_eight_bit(node):
             eight_bit.update(value.name or "" for value in node.outputs)
         elif (
             node.op_type not in BOUNDARY

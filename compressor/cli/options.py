@@ -206,7 +206,7 @@ MEASURING: Decorator[Any] = apply(
     ),
     click.option(
         "--metric", metavar="NAME",
-        help="accuracy, top5, f1, mse, psnr, cosine, sqnr, or file.py:function.",
+        help="accuracy, top5, f1, perplexity, mse, psnr, cosine, sqnr, or file.py:function.",
     ),
     click.option(
         "--measure-seconds", type=click.FloatRange(0, min_open=True), metavar="S",
@@ -290,8 +290,12 @@ RECIPE: Decorator[Any] = apply(
     ),
     click.option("--force", is_flag=True, help="Replace an output folder we did not write."),
     click.option(
-        "--quantize", type=click.Choice(["int8", "int8-dynamic", "none"]),
-        help="To what; int8-dynamic needs no --calib, none stays in float. [default: int8]"
+        "--quantize",
+        type=click.Choice(
+            ["int8", "int8-dynamic", "int8-weights", "int4", "fp16", "bf16", "none"]
+        ),
+        help="int8 for speed; int8-dynamic needs no --calib; int8-weights, int4, fp16, bf16 store "
+        "weights, for size; none stays in float. [default: int8]"
     ),
     click.option(
         "--ranges", metavar="METHOD",

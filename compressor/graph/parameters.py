@@ -25,6 +25,8 @@ _NOT_WEIGHTS = {
 """Operators on floats: which of their inputs are none. BatchNorm's statistics are not learned,
 and the numbers of a resize are a region and scales."""
 
+_BLOCKWISE = ("MatMulNBits", "GatherBlockQuantized")
+
 
 def parameters(model: ir.Model) -> int:
     """Learned numbers in a model.
@@ -33,7 +35,7 @@ def parameters(model: ir.Model) -> int:
     every integer constant that is a weight operand of a quantized operator or is dequantized;
     each constant once, however many nodes read it. Not counted are scales and zero points,
     BatchNorm's running statistics, scalars, and what steers shapes, indices and resizing.
-    Block-wise weights (`MatMulNBits`) count as the matrix they stand for.
+    Block-wise weights (`MatMulNBits`, `GatherBlockQuantized`) count as the matrix they stand for.
     """
     total = 0
     for graph in model.graphs():
@@ -50,6 +52,8 @@ def _count(value: ir.Value, tensor: ir.TensorProtocol) -> int:
     for node, index in value.uses():
         if node.op_type == "MatMulNBits" and index == 1:
             return node.attributes["K"].as_int() * node.attributes["N"].as_int()
+        if index == 0 and (bits := _bits_of_rows(node)) is not None:
+            return tensor.size * 8 // bits
     floating = tensor.dtype.is_floating_point() and tensor.size > 1
     learned = any(_is_weight(node, index, floating) for node, index in value.uses())
     return tensor.size if learned else 0
@@ -60,7 +64,7 @@ def _is_weight(node: ir.Node, index: int, floating: bool) -> bool:
         return index in _WEIGHT_INPUTS[node.op_type]
     if node.op_type == "Mul" and any(_is_found_scale(value) for value in node.inputs):
         return False
-    if node.op_type == "MatMulNBits" or index in _NOT_WEIGHTS.get(node.op_type, ()):
+    if node.op_type in _BLOCKWISE or index in _NOT_WEIGHTS.get(node.op_type, ()):
         return False
     return floating
 
@@ -69,3 +73,11 @@ def _is_found_scale(value: ir.Value | None) -> bool:
     """Whether it is a scale found at run time, which only scales are multiplied by."""
     made_by = None if value is None else value.producer()
     return made_by is not None and made_by.op_type == "DynamicQuantizeLinear"
+
+
+def _bits_of_rows(node: ir.Node) -> int | None:
+    """How many bits a number has in the rows that a Reshape hands to GatherBlockQuantized."""
+    for reader in node.outputs[0].consumers() if node.op_type == "Reshape" else ():
+        if reader.op_type == "GatherBlockQuantized":
+            return reader.attributes.get_int("bits", 4)
+    return None

@@ -83,7 +83,7 @@ def layer_noise(
 
     Returns:
         In graph order. Nodes that only move values have the error of what they read and are left
-        out, and so is what does not write float32.
+        out, and so is what does not write float32, or writes infinity in the float graph.
 
     Raises:
         GraphError: The runtime cannot run the two beside each other.
@@ -155,7 +155,8 @@ class _Comparison:
         for point in points:
             signal, noise = next(sums), next(sums)
             own = decibels(signal, next(sums)) if point.integer else None
-            found.append(Noise(point, decibels(signal, noise), own))
+            if math.isfinite(signal):  # a mask holds -inf, of which there is no ratio
+                found.append(Noise(point, decibels(signal, noise), own))
         return found
 
     def _adopted(self, quantized: ir.Model) -> dict[str, ir.Node]:
@@ -250,9 +251,10 @@ def decibels(signal: float, noise: float) -> float:
 
 
 def _is_stored(node: ir.Node) -> bool:
-    """Whether it dequantizes a weight, of which no copy is needed."""
-    source = node.inputs[0] if node.inputs else None
-    return node.op_type == "DequantizeLinear" and source is not None and source.is_initializer()
+    """Whether it unpacks or turns round a weight, of which no copy is needed."""
+    read = [value for value in node.inputs if value is not None]
+    makers = [value.producer() for value in read if not value.is_initializer()]
+    return bool(read) and all(maker is not None and _is_stored(maker) for maker in makers)
 
 
 def _run(session: Any, fetched: Sequence[str], feeds: dict[str, Any]) -> list[Any]:

@@ -1,10 +1,11 @@
-"""Layers and tensors of the INT8 graph as the report shows them: where it loses."""
+"""Layers and tensors of the quantized graph as the report shows them: where it loses."""
 
 import math
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from compressor.precision import WORDS
 from compressor.report import format as fmt
 from compressor.report import plots
 from compressor.report.schema import GraphReport, LayerError, TensorRange
@@ -49,11 +50,17 @@ class LayersView:
     pictures: tuple[TensorPicture, ...]
     has_shipped: bool
     reason: str
+    precision: str = "INT8"
+
+    @property
+    def changed(self) -> str:
+        """What a layer runs as that is not float."""
+        return "integer" if self.precision == "INT8" else self.precision
 
 
 def layers_view(graph: GraphReport, anchor: str) -> LayersView | None:
-    """The section of one graph; None where no INT8 graph is there to be told about."""
-    has_shipped = graph.shipped == "int8"
+    """The section of one graph; None where no quantized graph is there to be told about."""
+    has_shipped = graph.shipped != "float"
     reason = graph.layers_reason or ""
     if not graph.layers and not (has_shipped and reason):
         return None
@@ -64,7 +71,9 @@ def layers_view(graph: GraphReport, anchor: str) -> LayersView | None:
     pictures = tuple(
         _picture(tensor, f"{anchor}-tensor-{index}") for index, tensor in enumerate(graph.tensors)
     )
-    return LayersView(rows[:SHOWN], rows[SHOWN:], pictures, has_shipped, reason)
+    return LayersView(
+        rows[:SHOWN], rows[SHOWN:], pictures, has_shipped, reason, precision_words(graph)
+    )
 
 
 def decibels(value: float | None) -> str:
@@ -74,6 +83,11 @@ def decibels(value: float | None) -> str:
     if math.isnan(value):
         return "not finite"
     return "no error" if value >= NO_ERROR else f"{fmt.fixed(value, 1)} dB"
+
+
+def precision_words(graph: GraphReport) -> str:
+    """What the layers are of; reports of versions that knew INT8 only do not say."""
+    return WORDS[graph.layers_precision or "int8"]
 
 
 def worst_layer(graph: GraphReport) -> str:
@@ -87,7 +101,7 @@ def worst_layer(graph: GraphReport) -> str:
         return ""
     own = "" if layer.own_sqnr_db is None else f", alone {decibels(layer.own_sqnr_db)}"
     return (
-        f"worst layer of the INT8 graph: {layer.node} ({layer.operator}), "
+        f"worst layer of the {precision_words(graph)} graph: {layer.node} ({layer.operator}), "
         f"{decibels(layer.sqnr_db)} of signal to noise{own}"
     )
 

@@ -16,6 +16,7 @@ from compressor.evaluation.results import (
     QualityResult,
     Size,
 )
+from compressor.precision import Precision
 from compressor.records import Record, StageRecord
 from compressor.report.schema_pruning import GoalResult, PruningResult
 
@@ -135,12 +136,12 @@ class BudgetResult(Record):
 
 
 class LayerError(Record):
-    """How far a layer of the INT8 graph is from the float graph, on a few samples.
+    """How far a layer of the quantized graph is from the float graph, on a few samples.
 
     Attributes:
         node: Its name in the float graph.
         operator: Operator type.
-        integer: Whether it was placed as integer.
+        integer: Whether it was placed as integer, or reads weights in fewer bits.
         reason: Why it stayed float; None where it is integer.
         value: Where the error was measured: what the layer writes, behind an absorbed activation.
         sqnr_db: 10 · log10(Σ y² / Σ (y - y_q)²) with the errors of all layers in front of it,
@@ -190,7 +191,8 @@ class GraphReport(Measured):
     """Everything about one graph of a job.
 
     Attributes:
-        shipped: What the artifact holds: "int8" or "float".
+        shipped: What the artifact holds: "int8", weights as "int4", "int8-weights", "fp16" or
+            "bf16", or "float".
         shipped_reason: Why, in one sentence for the verdict's second line.
         baseline: What the latency of the result is measured against, in words. Quality and size
             are always compared with the original.
@@ -201,7 +203,8 @@ class GraphReport(Measured):
         pruning: What was removed; None where the graph ships whole.
         placement: By operator, in the graph as the runtime executes it.
         float_reasons: Node name → why it stayed float.
-        layers: Of the INT8 graph, shipped or not, the worst first; empty with `layers_reason`
+        layers_precision: What the layers below are of; None where there are none.
+        layers: Of the quantized graph, shipped or not, the worst first; empty with `layers_reason`
             when not measured.
         tensors: The tensors whose quantization costs the most, the worst first; empty with
             `layers_reason` likewise.
@@ -210,7 +213,7 @@ class GraphReport(Measured):
         changed_total: How many decisions differ in all; None with `changed_reason`.
     """
 
-    shipped: Literal["int8", "float"]
+    shipped: Precision
     shipped_reason: str
     baseline: str = "the faster of the captured and the folded float graph"
     parity: tuple[Parity, ...] = ()
@@ -220,6 +223,7 @@ class GraphReport(Measured):
     pruning: PruningResult | None = None
     placement: tuple[NodePlacement, ...] = ()
     float_reasons: dict[str, str] = Field(default_factory=dict)
+    layers_precision: Precision | None = None
     layers: tuple[LayerError, ...] = ()
     tensors: tuple[TensorRange, ...] = ()
     layers_reason: str | None = None

@@ -4,13 +4,13 @@ import math
 from typing import Literal
 
 from compressor.evaluation.results import LatencyResult, QualityResult, Verdict
+from compressor.precision import WORDS
 from compressor.report import format as fmt
 from compressor.report.schema import GraphReport, Measured
 
 Tone = Literal["better", "worse", "even", "unknown"]
 """Whether a change is a gain, a loss, neither for certain, or not known."""
 
-_SHIPPED = {"int8": "INT8", "float": "Float"}
 _SPEED_TONES: dict[Verdict, Tone] = {
     "faster": "better",
     "slower": "worse",
@@ -23,10 +23,8 @@ DEPARTURE = {"cosine": 0.99, "agreement": 95.0}
 
 def shipped_name(graph: GraphReport) -> str:
     """What shipped, as it is written: `INT8`, `Float`, `Pruned INT8`, `Pruned float`."""
-    name = _SHIPPED[graph.shipped]
-    if graph.pruning is None:
-        return name
-    return f"Pruned {name if graph.shipped == 'int8' else name.lower()}"
+    name = WORDS[graph.shipped]
+    return f"Pruned {name}" if graph.pruning is not None else name[0].upper() + name[1:]
 
 
 def headline(graph: GraphReport) -> str:

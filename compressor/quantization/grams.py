@@ -1,0 +1,110 @@
+"""Second moments of what layers read, in one streaming pass over the calibration data.
+
+    H = Σ x·xᵀ over all rows x of an input (..., k)
+
+The products are taken inside the graph, so that a (k, k) matrix leaves the runtime and not the
+activations, and are summed in float64. Layers that read one value share its sum. Every fourth batch
+is summed apart: those judge what the others chose. Memory does not grow with the samples; inputs
+whose sums do not fit are seen in further passes.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from calibration.collect import MEMORY, fitting_batch, layout_of
+from calibration.dataset import CalibrationSet
+from calibration.taps import Taps, feeds_of
+from calibration.windows import parts
+from compressor.errors import DataError
+from compressor.graph.session import open_session
+from compressor.quantization.blocks import Doubles
+
+HELD = 4
+"""Every fourth batch is held out; of fewer the last."""
+_COPIES = 4
+"""Matrices of float64 that a sum takes: both sums, and the product of a batch twice in float32."""
+
+
+@dataclass(frozen=True)
+class Gram:
+    """Σ x·xᵀ of one input.
+
+    Attributes:
+        seen: Over the samples that decide, (k, k).
+        held: Over those that judge; the same where there is one batch only.
+    """
+
+    seen: Doubles
+    held: Doubles
+
+
+def each_gram(
+    model: ir.Model,
+    widths: Mapping[str, int],
+    data: CalibrationSet,
+    use: Callable[[str, Gram], None],
+    *,
+    batch: int = 32,
+    memory: int | None = None,
+    advance: Callable[[int], None] = lambda samples: None,
+) -> None:
+    """Hand the sums of every input to `use`, and forget them then.
+
+    Args:
+        model: The float graph; it is not changed.
+        widths: Value → its last dimension k.
+        data: Bound to the model's inputs.
+        use: Called once for each value.
+        batch: Samples per run; fewer where activations do not fit into the memory.
+        memory: Bytes to take beside the model (1 GB).
+        advance: Told the number of samples done, of each pass.
+
+    Raises:
+        DataError: A value is not finite on the data.
+    """
+    layout = layout_of(model, list(widths), data)
+    size = layout.fixed or min(fitting_batch(layout, batch, memory), max(1, len(data) // HELD))
+    room = (MEMORY if memory is None else memory) // 2
+    sizes = {name: _COPIES * 8 * width * width for name, width in widths.items()}
+    for window in parts(sizes, room):
+        if not window:
+            continue
+        found = _summed(model, {n: widths[n] for n in window}, data, size, layout.fixed, advance)
+        for name in window:
+            use(name, found.pop(name))
+
+
+def _summed(
+    model: ir.Model,
+    widths: Mapping[str, int],
+    data: CalibrationSet,
+    batch: int,
+    fixed: int | None,
+    advance: Callable[[int], None],
+) -> dict[str, Gram]:
+    taps = Taps(model)
+    fetched = []
+    for name, width in widths.items():
+        rows = taps.node("Reshape", [taps.values[name], taps.integers(-1, width)])
+        fetched.append(taps.output(taps.node("Gemm", [rows, rows], transA=1)))
+    session = open_session(taps.finished(), threads=0, spin=False)
+    wanted = {value.name for value in session.get_inputs()}
+    sums = {name: [np.zeros((k, k)), np.zeros((k, k))] for name, k in widths.items()}
+    batches = -(-len(data) // batch)
+    for number, piece in enumerate(data.batches(batch)):
+        judges = number % HELD == HELD - 1 or (batches < HELD and number == batches - 1)
+        feeds = {n: a for n, a in feeds_of(piece, fixed).items() if n in wanted}
+        for name, product in zip(widths, session.run(fetched, feeds), strict=True):
+            if not np.isfinite(product).all():
+                raise DataError(
+                    f"tensor {name!r} is not finite on the calibration data",
+                    hint="Check the preprocessing of the data, or the model's numerical range.",
+                )
+            sums[name][int(judges)] += product
+        advance(len(piece))
+    if batches == 1:
+        return {name: Gram(held, held) for name, (_, held) in sums.items()}
+    return {name: Gram(seen, held) for name, (seen, held) in sums.items()}

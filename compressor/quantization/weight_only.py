@@ -1,0 +1,272 @@
+"""Weight-only INT4 and INT8: which matrices are stored in blocks, and their integers.
+
+Products get integers that make up for each other's errors on calibration data (`gptq`), where those
+are better than the nearest ones on samples held out. Tables that rows are looked up in get the
+nearest integers, and more bits: a row is read as it is, with no sum in which errors could cancel.
+"""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from calibration.dataset import CalibrationSet
+from compressor.quantization.blocks import (
+    BlockFormat,
+    Bytes,
+    Doubles,
+    Grid,
+    Packed,
+    dequantized,
+    grid_of,
+    nearest,
+    packed,
+)
+from compressor.quantization.gptq import output_error, rounded
+from compressor.quantization.grams import Gram, each_gram
+from compressor.quantization.matrices import ConstantMatrix, find_matrices
+from compressor.quantization.storing import bias_of
+from compressor.records import Decision, StageRecord
+
+GPTQ, NEAREST = "GPTQ", "nearest"
+
+
+@dataclass(frozen=True)
+class StoringOptions:
+    """How matrices are stored.
+
+    Attributes:
+        bits: Of matrices that are multiplied with: 4 or 8.
+        table_bits: Of those that rows are looked up in.
+        block: Inputs that share a scale.
+        symmetric: Without zero points; None for 8 bits without and 4 bits with.
+        leave: Patterns of names that stay float.
+        batch: Samples per calibration step.
+        memory: Bytes to take beside the model (1 GB).
+    """
+
+    bits: int
+    table_bits: int = 8
+    block: int = 32
+    symmetric: bool | None = None
+    leave: tuple[str, ...] = ()
+    batch: int = 32
+    memory: int | None = None
+
+    def form(self, matrix: ConstantMatrix) -> BlockFormat:
+        """Of one matrix."""
+        bits = max(self.bits, self.table_bits) if matrix.is_table else self.bits
+        symmetric = bits == 8 if self.symmetric is None else self.symmetric
+        return BlockFormat(bits, self.block, symmetric)
+
+
+@dataclass(frozen=True)
+class Storing:
+    """What was chosen.
+
+    Attributes:
+        forms: Initializer → how it is stored.
+        packed: Initializer → its integers, scales and zero points.
+        errors: Initializer → energy of the error relative to that of the output: on samples held
+            out, or without data of the weights themselves.
+        nodes: Nodes that read them, in graph order.
+        float_reasons: Node → why its matrix stays float.
+        record: The stage.
+    """
+
+    forms: Mapping[str, BlockFormat]
+    packed: Mapping[str, Packed]
+    errors: Mapping[str, float]
+    nodes: tuple[str, ...]
+    float_reasons: Mapping[str, str]
+    record: StageRecord
+
+
+def choose(
+    model: ir.Model,
+    data: CalibrationSet | None,
+    options: StoringOptions,
+    *,
+    advance: Callable[[int], None] = lambda samples: None,
+) -> Storing:
+    """Choose the integers of every matrix that can be stored in blocks.
+
+    Args:
+        model: The float graph; it is not changed.
+        data: Calibration samples; without any all integers are the nearest ones.
+        options: How.
+        advance: Told the number of samples done.
+
+    Raises:
+        DataError: A layer's input is not finite on the data.
+    """
+    started = time.perf_counter()
+    matrices, reasons = _storable(model, options)
+    chosen = _Choosing(options)
+    inputs: dict[str, list[ConstantMatrix]] = {}
+    for matrix in matrices:
+        value = _input(matrix)
+        if data is None or value is None:
+            chosen.round(matrix, None)
+        else:
+            inputs.setdefault(value, []).append(matrix)
+    if data is not None and inputs:
+        widths = {value: members[0].shape[1] for value, members in inputs.items()}
+
+        def use(value: str, gram: Gram) -> None:
+            for matrix in inputs[value]:
+                chosen.round(matrix, gram)
+
+        each_gram(
+            model, widths, data, use, batch=options.batch, memory=options.memory, advance=advance
+        )
+    names = {matrix.name for matrix in matrices}
+    readers = {r.node.name or "" for matrix in matrices for r in matrix.readers}
+    record = _record(matrices, chosen, reasons, data, options, time.perf_counter() - started)
+    return Storing(
+        forms={m.name: chosen.forms[m.name] for m in matrices if m.name in names},
+        packed=chosen.packed,
+        errors=chosen.errors,
+        nodes=tuple(node.name or "" for node in model.graph if node.name in readers),
+        float_reasons=reasons,
+        record=record,
+    )
+
+
+def _storable(
+    model: ir.Model, options: StoringOptions
+) -> tuple[list[ConstantMatrix], dict[str, str]]:
+    """The matrices that gain, and why others do not."""
+    matrices, reasons = find_matrices(model, options.leave)
+    kept = []
+    for matrix in matrices:
+        why = _unsuited(matrix, options.form(matrix))
+        if why is None:
+            kept.append(matrix)
+        else:
+            reasons |= {reader.node.name or "": why for reader in matrix.readers}
+    return kept, reasons
+
+
+def _unsuited(matrix: ConstantMatrix, form: BlockFormat) -> str | None:
+    outputs, inputs = matrix.shape
+    if matrix.is_table and inputs % form.block:
+        return f"rows of {inputs} are not whole blocks of {form.block}"
+    if form.bytes(outputs, inputs) >= 4 * outputs * inputs:
+        return f"a matrix of {outputs} × {inputs} is no smaller in blocks of {form.block}"
+    whys = (bias_of(node, outputs) for node in matrix.products)
+    return next((why for why in whys if isinstance(why, str)), None)
+
+
+def _input(matrix: ConstantMatrix) -> str | None:
+    """What the first product reads; None for tables, whose rows are read as they are."""
+    if matrix.is_table or not matrix.products:
+        return None
+    value = matrix.products[0].inputs[0]
+    is_seen = value is not None and not value.is_initializer()
+    return value.name if is_seen and value is not None else None
+
+
+@dataclass
+class _Choosing:
+    """The integers of one matrix after the other."""
+
+    options: StoringOptions
+    forms: dict[str, BlockFormat] = field(default_factory=dict)
+    packed: dict[str, Packed] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
+    methods: dict[str, str] = field(default_factory=dict)
+    compared: dict[str, float] = field(default_factory=dict)
+
+    def round(self, matrix: ConstantMatrix, gram: Gram | None) -> None:
+        """Nearest integers; with second moments those of GPTQ where they are better."""
+        form, values = self.options.form(matrix), matrix.matrix()
+        grid = grid_of(values, form, None if gram is None else np.diag(gram.seen))
+        found = nearest(values, grid, form)
+        moments = np.eye(values.shape[1]) if gram is None else gram.held
+        signal = output_error(values.astype(np.float64), moments)
+
+        def error(integers: Bytes) -> float:
+            return _relative(_lost(values, integers, grid, form, moments), signal)
+
+        name, lost = matrix.name, error(found)
+        self.methods[name] = NEAREST
+        if gram is not None:
+            better = rounded(values, gram.seen, grid, form)
+            self.compared[name] = lost
+            if error(better) < lost:
+                found, lost = better, error(better)
+                self.methods[name] = GPTQ
+        self.forms[name], self.errors[name] = form, lost
+        self.packed[name] = packed(found, grid, form)
+
+
+def _lost(
+    values: np.ndarray, integers: Bytes, grid: Grid, form: BlockFormat, moments: Doubles
+) -> float:
+    return output_error(values - dequantized(integers, grid, form), moments)
+
+
+def _relative(error: float, signal: float) -> float:
+    """0 where there is no error, whatever the signal."""
+    if error <= 0:
+        return 0.0
+    return error / signal if signal > 0 else math.inf
+
+
+def decibels(error: float) -> str:
+    """A relative error as a ratio of signal to noise."""
+    return "no error" if error <= 0 else f"{-10 * math.log10(error):.1f} dB of signal to noise"
+
+
+def _record(
+    matrices: list[ConstantMatrix],
+    chosen: _Choosing,
+    reasons: Mapping[str, str],
+    data: CalibrationSet | None,
+    options: StoringOptions,
+    seconds: float,
+) -> StageRecord:
+    notices: tuple[str, ...] = ()
+    if data is None and matrices:
+        notices = ("without calibration data (--calib DATA) weights were rounded to the nearest",)
+    return StageRecord(
+        name="store weights",
+        seconds=seconds,
+        parameters={
+            "bits": options.bits,
+            "table bits": max(options.bits, options.table_bits),
+            "block": options.block,
+            "samples": 0 if data is None else len(data),
+            "chosen": dict(Counter(chosen.methods.values())),
+        },
+        changed={"matrices in blocks": len(matrices)},
+        decisions=(
+            *(_decision(matrix, chosen) for matrix in matrices),
+            *(
+                Decision(subject=node, verdict="float", reason=reason)
+                for node, reason in reasons.items()
+            ),
+        ),
+        notices=notices,
+    )
+
+
+def _decision(matrix: ConstantMatrix, chosen: _Choosing) -> Decision:
+    name, method = matrix.name, chosen.methods[matrix.name]
+    form = chosen.forms[name]
+    zeros = "no zero points" if form.symmetric else "zero points"
+    kind = f"{form.bits} bits in blocks of {form.block}, {zeros}"
+    if name not in chosen.compared:
+        why = "rows are looked up in it" if matrix.is_table else "there are no samples of its input"
+        said = f"{decibels(chosen.errors[name])} in the weights; {why}"
+    elif method == GPTQ:
+        nearest_error = decibels(chosen.compared[name])
+        said = f"{decibels(chosen.errors[name])} at its output, {nearest_error} by the nearest"
+    else:
+        said = f"{decibels(chosen.errors[name])} at its output, which GPTQ does not better"
+    return Decision(subject=name, verdict=method, reason=f"{kind}: {said}")
