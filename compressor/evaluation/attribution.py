@@ -61,11 +61,11 @@ def node_seconds(
     profile = profile_model(
         model, feeds, threads=threads, seconds=seconds, memory=False, ceilings=ceilings
     )
-    owners = _owners(source)
+    names = owners(source)
     nodes: dict[str, float] = {}
     rest = 0.0
     for executed in profile.nodes:
-        owner = owners.get(executed.name) or owners.get(_SUFFIXES.sub("", executed.name))
+        owner = owner_of(executed.name, names)
         if owner is None:
             rest += executed.ms / 1e3
         else:
@@ -75,13 +75,23 @@ def node_seconds(
     return NodeSeconds({name: t * scale for name, t in nodes.items()}, rest * scale)
 
 
-def _owners(source: ir.Model) -> dict[str, str]:
+def owners(source: ir.Model) -> dict[str, str]:
     """Names of nodes and of values → the node whose kernel that is."""
-    owners: dict[str, str] = {}
+    found: dict[str, str] = {}
     for node in source.graph:
         for value in node.outputs:
-            owners[value.name or ""] = _kernel(node).name or ""
-    return owners | {node.name or "": node.name or "" for node in source.graph}
+            found[value.name or ""] = _kernel(node).name or ""
+    return found | {node.name or "": node.name or "" for node in source.graph}
+
+
+def owner_of(executed: str, names: Mapping[str, str]) -> str | None:
+    """The float node whose work an executed node does; None where it does no node's.
+
+    Args:
+        executed: Its name in the runtime's own graph.
+        names: See `owners`.
+    """
+    return names.get(executed) or names.get(_SUFFIXES.sub("", executed))
 
 
 def _kernel(node: ir.Node) -> ir.Node:

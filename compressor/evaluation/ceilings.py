@@ -39,8 +39,8 @@ def measure_ceilings(threads: int) -> Ceilings:
     - profiler_us: what the profiler reports for a node of that chain.
     """
     operations = 2 * _SIDE**3
+    overhead, profiler = measure_overheads(threads)
     share = _CACHED * (threads or os.cpu_count() or 1)
-    overhead = _per_node(1, _SHORT, _LONG, threads)
     cached = max(_per_node(share, 2, 34, threads) - overhead, 1e-9)
     uncached = _best(_bound(_relu_chain(3), _ones(_UNCACHED), threads)) / 3
     return Ceilings(
@@ -51,8 +51,13 @@ def measure_ceilings(threads: int) -> Ceilings:
         cache_gbs=8 * share / cached / 1e9,
         cache_bytes=8 * share,
         overhead_us=overhead * 1e6,
-        profiler_us=_profiled_node(threads),
+        profiler_us=profiler * 1e6,
     )
+
+
+def measure_overheads(threads: int) -> tuple[float, float]:
+    """Seconds of a node that does next to nothing: as it takes, and as the profiler reports it."""
+    return _per_node(1, _SHORT, _LONG, threads), _profiled_node(threads) / 1e6
 
 
 def _matmul_seconds(dtype: type[np.generic], threads: int) -> float:

@@ -4,10 +4,16 @@ A region saves time on its multiply-accumulates and spends time on quantizing wh
 dequantizing what leaves it. On CPUs an integer product saves roughly 1/32 to 1/64 of a cycle
 over float, while converting an element costs about half a cycle to a cycle: a region needs some
 tens of multiply-accumulates for each boundary element. This rejects the hopeless (a lone
-depthwise or 1x1 convolution among floats); what remains is decided by measuring the whole model.
+depthwise or 1x1 convolution among floats); what remains is decided by measuring.
+
+Such a set may be the whole graph. What is chosen for is smaller: a *region* is one weighted node
+(or a few neighbours) with what follows it up to the next, and regions that hand each other values
+are neighbours, which convert them where one is integer and the other is not.
 """
 
 import math
+from collections.abc import Collection
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
@@ -16,6 +22,71 @@ from exporters.base import QuantPolicy
 
 MACS_PER_BOUNDARY_ELEMENT = 24
 """Below this many multiply-accumulates per converted element a region stays float."""
+
+MOST = 32
+"""Regions of a graph: with more weighted nodes than that, each region has several."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """What runs in one precision.
+
+    Attributes:
+        weighted: Its weighted nodes, in graph order; at least one.
+        nodes: Those, and the others whose time is counted with them.
+        reads: Boundary values that may be integer → the region that writes them.
+    """
+
+    weighted: tuple[str, ...]
+    nodes: tuple[str, ...]
+    reads: dict[str, int]
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        more = len(self.weighted) - 1
+        return f"{self.weighted[0]} and {more} more" if more else self.weighted[0]
+
+
+def divided(
+    model: ir.Model, seeds: Collection[str], integer: Collection[str], most: int = MOST
+) -> tuple[Region, ...]:
+    """The regions of a graph, in graph order.
+
+    Every node behind a region belongs to the last of those that it reads from, whether it can be
+    integer or not; nodes in front of all of them belong to none.
+
+    Args:
+        model: The float graph.
+        seeds: Names of the weighted nodes that could be integer.
+        integer: Names of all nodes that could be integer between other integer nodes.
+        most: Regions at most; with more seeds, regions have several, all but the last as many.
+    """
+    nodes, inside = list(model.graph), set(integer)
+    weighted = [node for node in nodes if node.name in set(seeds)]
+    size = max(1, math.ceil(len(weighted) / most))
+    label = {node: index // size for index, node in enumerate(weighted)}
+    reads: dict[int, dict[str, int]] = {index: {} for index in label.values()}
+    for node in nodes:
+        written = {
+            value: made_by
+            for value in node.inputs
+            if value is not None and (made_by := value.producer()) is not None and made_by in label
+        }
+        if node not in label and written:
+            label[node] = max(label[made_by] for made_by in written.values())
+        for value, made_by in written.items():
+            both = node.name in inside and made_by.name in inside
+            if both and label[made_by] != label[node]:
+                reads[label[node]][value.name or ""] = label[made_by]
+    return tuple(
+        Region(
+            weighted=tuple(node.name or "" for node in weighted if label[node] == index),
+            nodes=tuple(node.name or "" for node in nodes if label.get(node) == index),
+            reads=reads[index],
+        )
+        for index in reads
+    )
 
 
 def regions(nodes: list[ir.Node], chosen: set[str]) -> list[list[ir.Node]]:

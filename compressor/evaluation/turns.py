@@ -1,0 +1,120 @@
+"""Kernel times of several forms of one float graph, profiled in turn.
+
+Two profiles that are taken one after the other compare the minutes in which they ran. Here all
+sessions stay open and work in turn, a few inferences each, so that drift falls on all alike, and
+each model has a second session without a profiler: as profiled nodes take longer than the whole
+inference does, only their shares of the time without it are used.
+"""
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.evaluation.attribution import owner_of, owners
+from compressor.evaluation.ceilings import measure_overheads
+from compressor.evaluation.executed import NodeTime, node_times
+from compressor.evaluation.feeding import feeds_for
+from compressor.graph.session import open_session
+from compressor.graph.tensors import Arrays
+from exporters.base import find_target
+
+BURST = 5
+"""Inferences of a turn; the first finds the caches full of another model's values."""
+QUIET = 25
+"""Percentile of the times without a profiler: disturbance only adds to a time."""
+LEAST_TURNS = 4
+MOST_TURNS = 40
+
+
+def kernel_seconds(
+    models: Sequence[ir.Model], source: ir.Model, feeds: Arrays, *, threads: int, seconds: float
+) -> list[dict[str, float]]:
+    """Seconds of each node of `source` in every model, with what prepares its inputs.
+
+    A kernel that does the work of no node (Q/DQ, reordering, transposing) counts for the node
+    that reads what it writes, the first of several; behind the last node for the one in front.
+
+    Args:
+        models: Forms of `source`: itself, and what became of it.
+        source: The float graph whose nodes are asked about.
+        feeds: One batch.
+        threads: Intra-operator threads.
+        seconds: For all models together.
+
+    Raises:
+        GraphError: The runtime refuses a model.
+    """
+    names = owners(source)
+    overhead, profiler = measure_overheads(threads)
+    with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
+        sessions = [
+            _Session(model, Path(folder) / f"{i}", feeds, threads) for i, model in enumerate(models)
+        ]
+        started, turns = perf_counter(), 0
+        while turns < LEAST_TURNS or (turns < MOST_TURNS and perf_counter() - started < seconds):
+            for session in sessions if turns % 2 == 0 else sessions[::-1]:
+                session.turn()
+            turns += 1
+        return [session.owned(names, overhead, profiler) for session in sessions]
+
+
+class _Session:
+    """One model with its profiler on."""
+
+    def __init__(self, model: ir.Model, prefix: Path, feeds: Arrays, threads: int) -> None:
+        self._optimized = prefix.with_suffix(".onnx")
+        runner = find_target("ort").open(model, threads=threads, timed=False)
+        self._feeds = dict(feeds_for(runner, feeds))
+        self._plain = runner.bind(self._feeds)
+        self._seconds: list[float] = []
+        self._session = open_session(
+            model,
+            threads=threads,
+            profile_prefix=prefix,
+            optimized_model=self._optimized,
+            spin=False,
+        )
+
+    def turn(self) -> None:
+        """A few inferences with the profiler, as many without."""
+        for _ in range(BURST):
+            self._session.run(None, self._feeds)
+        for _ in range(BURST):
+            started = perf_counter()
+            self._plain()
+            self._seconds.append(perf_counter() - started)
+
+    def owned(self, names: Mapping[str, str], overhead: float, profiler: float) -> dict[str, float]:
+        """Float node → seconds."""
+        times = node_times(Path(self._session.end_profiling()))
+        owned = _prepared(ir.load(self._optimized).graph, times, names)
+        found: defaultdict[str, float] = defaultdict(float)
+        for time in times:
+            net = max(time.microseconds / 1e6 - profiler, 0.0) + overhead
+            found[owned.get(time.name) or owner_of(time.name, names) or ""] += net
+        scale = float(np.percentile(self._seconds, QUIET)) / max(sum(found.values()), 1e-12)
+        return {name: seconds * scale for name, seconds in found.items()}
+
+
+def _prepared(
+    graph: ir.Graph, times: Sequence[NodeTime], names: Mapping[str, str]
+) -> dict[str, str]:
+    """Executed node → the float node that its time counts for."""
+    executed = {time.name for time in times}
+    nodes = [node for node in graph if node.name in executed]
+    found = {node.name or "": owner_of(node.name or "", names) for node in nodes}
+    for node in reversed(nodes):  # from the back, so that chains of conversions resolve
+        if found[node.name or ""] is None:
+            behind = [reader.name or "" for v in node.outputs for reader in v.consumers()]
+            found[node.name or ""] = next((found[n] for n in behind if found.get(n)), None)
+    for node in nodes:
+        if found[node.name or ""] is None:
+            front = [v.producer() for v in node.inputs if v is not None]
+            known = (found.get(p.name or "") for p in front if p is not None)
+            found[node.name or ""] = next((name for name in known if name), None)
+    return {name: owner for name, owner in found.items() if owner is not None}
