@@ -103,6 +103,7 @@ def _graph_report(decided: Decided, pair: Pair, found: Measurements) -> GraphRep
         placement=placement(pair.target, pair.result),
         float_reasons=decided.float_reasons,
         layers_precision=None if decided.quantized is None else decided.quantized.plan.ship,
+        regions=decided.regions,
         layers=found.explained.layers,
         tensors=found.explained.tensors,
         layers_reason=found.explained.reason,

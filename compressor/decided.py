@@ -10,6 +10,7 @@ from compressor.quantization.static import StaticChoice
 from compressor.records import Effect, StageRecord
 from compressor.report.schema import Candidate
 from compressor.report.schema_pruning import PruningResult
+from compressor.report.schema_regions import RegionResult
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Decided:
         pruned: The smaller float graph; None where nothing was pruned.
         pruning: What was removed from it.
         held_back: What the quality budget did to how far it was to be pruned; None where nothing.
+        regions: What was chosen for each region and from which figures; empty where neither times
+            nor damages were measured.
     """
 
     captured: ir.Model
@@ -64,6 +67,7 @@ class Decided:
     pruned: ir.Model | None = None
     pruning: PruningResult | None = None
     held_back: str | None = None
+    regions: tuple[RegionResult, ...] = ()
 
     @property
     def graph(self) -> ir.Model:

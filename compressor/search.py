@@ -14,6 +14,7 @@ from compressor.decided import Decided, Quantized, speed_effect
 from compressor.evaluation.results import LatencyResult
 from compressor.graph.effects import weight_effect
 from compressor.judging import Judging
+from compressor.placing import placed_by_time
 from compressor.plan import GraphPlan
 from compressor.quantization.dynamic import choose_dynamic
 from compressor.quantization.static import CalibrationOptions, StaticChoice, calibrate
@@ -115,11 +116,29 @@ def _decided(
     chosen: StaticChoice,
 ) -> Decided:
     """What becomes of a plan: searched within the budget, or raced where there is none."""
+    placed = placed_by_time(bench, decided.graph, plan)
+    plan = placed.plan
+    decided = replace(
+        decided,
+        float_reasons=decided.float_reasons | placed.float_reasons,
+        records=(*decided.records, *placed.records),
+    )
     if judging is None:
-        return _without_budget(bench, decided, plan, chosen)
+        found = _without_budget(bench, decided, plan, chosen)
+        return replace(found, regions=placed.results(found.plan, None))
     replayed = judging.search if data is None else data
-    search = Stepping(bench, judging, decided.graph, plan, replayed, chosen.stats)
-    return _within_budget(search, decided, search.run(STEPS), chosen)
+    search = Stepping(
+        bench,
+        judging,
+        decided.graph,
+        plan,
+        replayed,
+        chosen.stats,
+        mix=placed.mix,
+        times=placed.times,
+    )
+    found = _within_budget(search, decided, search.run(STEPS), chosen)
+    return replace(found, regions=placed.results(found.plan, search.damage))
 
 
 def _calibrated(

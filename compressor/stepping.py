@@ -13,21 +13,17 @@ from dataclasses import dataclass, field, replace
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
+from calibration.scheme import FloatArray
 from calibration.stats import CalibrationStats
 from compressor.bench import Bench
 from compressor.evaluation.results import LatencyResult, QualityResult
 from compressor.judging import Judging
+from compressor.mixing import Mix
 from compressor.plan import GraphPlan
-from compressor.quantization.placement import restricted
-from compressor.realize import planned_policy, realize
+from compressor.realize import realize
 from compressor.records import Decision, StageRecord
+from compressor.region_times import RegionTimes
 from compressor.report.schema import Candidate
-
-GROUPS = 32
-"""Weighted nodes are ranked one by one up to so many, above in as many groups of neighbours."""
-
-SAMPLE = 32
-"""Samples that rank layers and ranges by the error at the outputs."""
 
 RACE = 0.6
 """Seconds for the speed of a candidate."""
@@ -73,9 +69,14 @@ class Stepping:
         named: What `whole` is called.
         loss: What `whole` loses on the search samples.
         trials: In the order tried.
-        best: The accepted one that quantizes most.
+        best: The accepted one that should be fastest, by the times of its regions; where those
+            are not known, the one that quantizes most.
         ended: Why the search was cut short, if it was.
         findings: What steps found out on the way, for the report.
+        mix: The graph divided into regions; None where nothing is to be chosen for them.
+        times: What they cost; None where speed does not matter (--keep-slower).
+        damage: What they cost in quality, (regions, choices); None until it was measured.
+        allowed: The loss that the budget allows on the search samples.
     """
 
     bench: Bench
@@ -92,12 +93,11 @@ class Stepping:
     interrupted: bool = False
     notices: list[str] = field(default_factory=list)
     findings: list[Decision] = field(default_factory=list)
+    mix: Mix | None = None
+    times: RegionTimes | None = None
+    damage: FloatArray | None = None
+    allowed: float = 0.0
     started: float = field(default_factory=time.perf_counter)
-
-    @property
-    def sample(self) -> CalibrationSet:
-        """The few samples that rank."""
-        return self.data.take(SAMPLE)
 
     def run(self, steps: Sequence["Step"]) -> StageRecord:
         """Take the steps, cheapest first, until one is accepted.
@@ -139,11 +139,18 @@ class Stepping:
         loss = math.inf if judgement.loss is None else judgement.loss
         trial = Trial(name, plan, quality, loss, accepted, reason, floats)
         self.trials.append(trial)
-        if accepted and (self.best is None or plan.extent > self.best.plan.extent):
+        self.allowed = judgement.allowed
+        if accepted and (self.best is None or self._order(plan) < self._order(self.best.plan)):
             self.best = trial
         if len(self.trials) == 1:
             self._say_what_it_takes(judgement.needed)
         return self._timed(trial, candidate)
+
+    def _order(self, plan: GraphPlan) -> float:
+        """What is less for the better of two that were accepted."""
+        if self.mix is None or self.times is None:
+            return -plan.extent
+        return self.times.predicted(self.mix.chosen(plan))
 
     def _timed(self, trial: Trial, candidate: ir.Model) -> Trial:
         """With its speed in a short race: no decision rests on it, the report shows it.
@@ -169,29 +176,6 @@ class Stepping:
         if trial.loss < self.loss:
             self.whole, self.named, self.loss = plan, name, trial.loss
         return trial.accepted
-
-    def partly(self, weighted: set[str]) -> GraphPlan:
-        """The whole plan with only some of its weighted nodes as integer.
-
-        Those keep their bias corrections, though what is in front of them may be float now.
-        """
-        policy = planned_policy(self.whole, self.bench.target)
-        integer = restricted(self.baseline, self.whole.integer, weighted, policy)
-        dynamic = tuple(name for name in self.whole.dynamic if name in weighted)
-        bias = {name: stored for name, stored in self.whole.bias.items() if name in integer}
-        return self.whole.model_copy(update={"integer": integer, "dynamic": dynamic, "bias": bias})
-
-    def groups(self) -> list[tuple[str, ...]]:
-        """The integer weighted nodes in graph order, in at most `GROUPS` groups of neighbours."""
-        policy = planned_policy(self.whole, self.bench.target)
-        inside = set(self.whole.quantized)
-        names = [
-            node.name or ""
-            for node in self.baseline.graph
-            if node.name in inside and node.op_type in policy.weighted
-        ]
-        size = math.ceil(len(names) / GROUPS)
-        return [tuple(names[i : i + size]) for i in range(0, len(names), size)]
 
     def _say_what_it_takes(self, needed: int | None) -> None:
         """INT8 as is may be good enough and still not provable on so few samples."""

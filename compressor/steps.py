@@ -5,16 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from compressor.evaluation.metrics import find_metric
-from compressor.evaluation.metrics.base import BASELINE, RESULT, FloatArray
+from calibration.scheme import FloatArray
+from compressor.assigning import mixed_precision
 from compressor.plan import GraphPlan
 from compressor.quantization.alternatives import Alternatives, Proposal, alternatives
 from compressor.quantization.auto import drawn
 from compressor.quantization.bias import correct, stored
 from compressor.quantization.replay import decibels, score
 from compressor.quantization.static import quantize_static
-from compressor.realize import planned_policy, realize
+from compressor.realize import planned_policy
 from compressor.records import Decision
+from compressor.sensing import SAMPLE, output_energies
 from compressor.stepping import Step, Stepping
 from exporters.base import Runner
 
@@ -92,37 +93,13 @@ def corrected_biases(search: Stepping) -> bool:
     return search.change(f"{search.named}, biases corrected", corrected)
 
 
-def worst_to_float(search: Stepping) -> bool:
-    """As few of the worst layers to float as it takes, found by bisection.
-
-    Each group is ranked by the error that it alone causes at the outputs: all others in float, so
-    that errors of earlier layers do not count as its own.
-    """
-    ranked = _ranked(search)
-    if ranked is None:
-        return False
-    fails, holds = 0, len(ranked)
-    while holds - fails > 1:
-        if search.out_of_time():
-            break
-        middle = (fails + holds) // 2
-        floats = tuple(name for group in ranked[:middle] for name in group)
-        kept = {name for group in ranked[middle:] for name in group}
-        name = f"{search.named}, worst {len(floats)} of {len(floats) + len(kept)} layers in float"
-        if search.attempt(name, search.partly(kept), floats).accepted:
-            holds = middle
-        else:
-            fails = middle
-    return search.best is not None
-
-
 def all_float(search: Stepping) -> bool:
     """Nothing is left to quantize: float ships, which keeps any budget."""
     del search
     return True
 
 
-STEPS: tuple[Step, ...] = (as_is, other_ranges, corrected_biases, worst_to_float, all_float)
+STEPS: tuple[Step, ...] = (as_is, other_ranges, corrected_biases, mixed_precision, all_float)
 
 
 def _worst(search: Stepping) -> list[Alternatives]:
@@ -154,46 +131,11 @@ def _taken(group: Alternatives, proposal: Proposal, before: float, after: float)
 
 
 def _at_outputs(search: Stepping, original: Runner, plan: GraphPlan) -> FloatArray:
-    """Energy of the original's outputs and of a plan's error, (samples, 2)."""
-    bench = search.bench
-    batch = bench.prepared.fixed_batch or bench.recipe.quantize.batch
-    candidate = realize(search.baseline, plan, bench.target)
-    with bench.target.open(candidate, threads=0, timed=False) as result:
-        runners = {BASELINE: original, RESULT: result}
-        return find_metric("sqnr").evaluate(runners, search.sample, batch).units[RESULT]
+    """Energy of the original's outputs and of a plan's error on the few samples that rank."""
+    return output_energies(search.bench, search.baseline, original, plan, search.data.take(SAMPLE))
 
 
 def _without_outliers(energies: FloatArray) -> float:
     """SQNR in dB by which ranges are chosen: a sample that should be clipped does not rule it."""
     finite = energies[np.isfinite(energies).all(axis=1)]
     return score([decibels(*finite.T)]) if len(finite) == len(energies) else -math.inf
-
-
-def _ranked(search: Stepping) -> list[tuple[str, ...]] | None:
-    """Groups by falling error at the outputs; None when time ran out or there is one only."""
-    groups = search.groups()
-    if len(groups) < 2 or search.out_of_time():
-        return None
-    bench = search.bench
-    found: list[tuple[float, tuple[str, ...]]] = []
-    with (
-        bench.progress.stage("rank layers", total=len(groups)) as advance,
-        bench.target.open(search.baseline, threads=0, timed=False) as original,
-    ):
-        for group in groups:
-            if search.out_of_time():
-                return None
-            energies = _at_outputs(search, original, search.partly(set(group)))
-            ratio = float(find_metric("sqnr").aggregate(energies))
-            found.append((-math.inf if math.isnan(ratio) else ratio, group))
-            advance(1)
-    found.sort(key=lambda entry: entry[0])
-    search.findings += [
-        Decision(
-            subject=", ".join(group),
-            verdict=f"worst {rank}",
-            reason=f"alone as integer it leaves {ratio:.1f} dB of signal to noise at the outputs",
-        )
-        for rank, (ratio, group) in enumerate(found, start=1)
-    ]
-    return [group for _, group in found]

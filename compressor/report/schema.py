@@ -19,6 +19,7 @@ from compressor.evaluation.results import (
 from compressor.precision import Precision
 from compressor.records import Record, StageRecord
 from compressor.report.schema_pruning import GoalResult, PruningResult
+from compressor.report.schema_regions import RegionResult
 
 SCHEMA_VERSION: Final = 1
 
@@ -203,6 +204,8 @@ class GraphReport(Measured):
         pruning: What was removed; None where the graph ships whole.
         placement: By operator, in the graph as the runtime executes it.
         float_reasons: Node name → why it stayed float.
+        regions: What was chosen for each region, and from which times and damages; empty where
+            neither was measured.
         layers_precision: What the layers below are of; None where there are none.
         layers: Of the quantized graph, shipped or not, the worst first; empty with `layers_reason`
             when not measured.
@@ -223,6 +226,7 @@ class GraphReport(Measured):
     pruning: PruningResult | None = None
     placement: tuple[NodePlacement, ...] = ()
     float_reasons: dict[str, str] = Field(default_factory=dict)
+    regions: tuple[RegionResult, ...] = ()
     layers_precision: Precision | None = None
     layers: tuple[LayerError, ...] = ()
     tensors: tuple[TensorRange, ...] = ()
