@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from compressor.recipe import Recipe
     from compressor.rendering import load_report, render_report
     from compressor.report.schema import Report
+    from compressor.sensitivity import sensitivity
 
 _HOMES = {
     "apply_plan": "compressor.applying",
@@ -47,6 +48,7 @@ _HOMES = {
     "load_report": "compressor.rendering",
     "render_report": "compressor.rendering",
     "Report": "compressor.report.schema",
+    "sensitivity": "compressor.sensitivity",
     **dict.fromkeys(
         (
             "BudgetError",
@@ -90,6 +92,7 @@ __all__ = [
     "load_report",
     "profile",
     "render_report",
+    "sensitivity",
 ]
 
 # A training script's folder comes first on sys.path, and may hold a calibration.py of its own.

@@ -61,6 +61,17 @@ def inspect_model(model: str, flags: dict[str, Any], values: dict[str, Any]) -> 
     _show(found, inspection_table(found, top=flags["top"]), flags)
 
 
+def sensitivity_of(model: str, flags: dict[str, Any], values: dict[str, Any]) -> None:
+    """`compress sensitivity MODEL`."""
+    from compressor.report.terminal_sensitivity import (  # noqa: PLC0415 - as below
+        sensitivity_table,
+    )
+    from compressor.sensitivity import sensitivity  # noqa: PLC0415 - loads the runtime
+
+    found = sensitivity(model, recipe=load_recipe(None, values), progress=_progress(flags))
+    _show(found, sensitivity_table(found, top=flags["top"]), flags)
+
+
 def calibrate_model(paths: tuple[str, ...], flags: dict[str, Any], values: dict[str, Any]) -> None:
     """`compress calibrate MODEL` and `compress calibrate --merge FILE ...`."""
     from compressor.calibrating import calibrate, merge  # noqa: PLC0415 - loads the runtime

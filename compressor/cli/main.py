@@ -143,6 +143,28 @@ def inspect(model: str, **flags: Any) -> None:
 
 
 @cli.command(context_settings=CONTEXT)
+@click.argument("model")
+@click.option("--top", type=click.IntRange(1), default=15, show_default=True, help="Rows to list.")
+@click.option("--target", metavar="NAME", help="Runtime. [default: ort]")
+@DATA
+@CALIBRATION
+@LOADING
+@MEASURING
+@SHOWING
+def sensitivity(model: str, **flags: Any) -> None:
+    """What each part of a model costs in time and quality as float and as INT8.
+
+    Nothing is written. Quality is the error at the outputs with only that part quantized, on
+    calibration samples that no range was chosen on.
+    """
+    from compressor.cli.commands import sensitivity_of  # noqa: PLC0415 - keeps --help quick
+
+    with shown(flags):
+        reject_both(flags["as_json"], flags["quiet"])
+        sensitivity_of(model, flags, recipe_values(flags))
+
+
+@cli.command(context_settings=CONTEXT)
 @click.argument("a")
 @click.argument("b")
 @click.option("--target", metavar="NAME", help="Runtime. [default: ort]")

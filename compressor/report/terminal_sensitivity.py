@@ -1,0 +1,93 @@
+"""Regions and what each precision costs, for the terminal."""
+
+import math
+from collections.abc import Iterable
+from typing import get_args
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from compressor.report import format as fmt
+from compressor.report.schema_regions import (
+    FrontierPoint,
+    RegionPrecision,
+    RegionResult,
+    Sensitivity,
+)
+from compressor.report.spoken import Speak, Spoken
+
+
+def sensitivity_table(found: Sensitivity, top: int = 15) -> RenderableType:
+    """Regions by falling damage, `top` of them, and the predicted frontier."""
+
+    def build(speak: Speak) -> Iterable[RenderableType]:
+        yield Text(speak(_whole(found)), style="bold")
+        yield Text("")
+        yield _regions(found, top, speak)
+        more = len(found.regions) - top
+        if more > 0:
+            yield Text(speak(f"{fmt.plural(more, 'more region')}: --top, --json"), style="dim")
+        yield Text("")
+        yield Text(speak("Fastest choices by damage, predicted:"))
+        yield _frontier(found.frontier, speak)
+
+    return Spoken(build)
+
+
+def decibels(noise: float | None) -> str:
+    """Signal to noise in dB of a noise-to-signal ratio."""
+    if noise is None:
+        return fmt.NOTHING
+    return "no loss" if noise <= 0 else f"{-10 * math.log10(noise):.1f} dB"
+
+
+def worst(region: RegionResult) -> float:
+    """What ranks a region: its damage as static INT8, or else the one that it has."""
+    losses = [choice.noise for choice in region.choices if choice.precision != "float"]
+    return max((math.inf if loss is None else loss for loss in losses), default=0.0)
+
+
+def _whole(found: Sensitivity) -> str:
+    return (
+        f"{found.source}: {fmt.plural(len(found.regions), 'region')}, {found.float_ms:.3g} ms in "
+        f"float at batch {found.batch}; outputs on {fmt.plural(found.samples, 'held-out sample')}"
+    )
+
+
+def _regions(found: Sensitivity, top: int, speak: Speak) -> Table:
+    names = [
+        name
+        for name in get_args(RegionPrecision)
+        if any(choice.precision == name for region in found.regions for choice in region.choices)
+    ]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("region", overflow="fold")
+    for name in names:
+        table.add_column(f"{name}, µs", justify="right")
+    for name in names[1:]:
+        table.add_column(f"SNR as {name}", justify="right")
+    table.add_column("fastest")
+    for region in sorted(found.regions, key=worst, reverse=True)[:top]:
+        known = {str(choice.precision): choice for choice in region.choices}
+        more = len(region.nodes) - 1
+        cells = [region.nodes[0] + (f" and {more} more" if more else "")]
+        for name in names:
+            ms = known[name].ms if name in known else None
+            cells.append(fmt.NOTHING if ms is None else f"{1e3 * ms:.1f}")
+        for name in names[1:]:
+            cells.append(decibels(known[name].noise if name in known else None))
+        table.add_row(*(Text(speak(cell)) for cell in (*cells, region.chosen)))
+    return table
+
+
+def _frontier(points: Iterable[FrontierPoint], speak: Speak) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("SNR", "speed", "ms"):
+        table.add_column(heading, justify="right")
+    table.add_column("weighted nodes")
+    for point in points:
+        chosen = ", ".join(f"{count} {name}" for name, count in point.chosen.items())
+        cells = (decibels(point.noise), fmt.ratio(point.ratio), f"{point.ms:.3g}", chosen)
+        table.add_row(*(Text(speak(cell)) for cell in cells))
+    return table

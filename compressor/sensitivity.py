@@ -1,0 +1,112 @@
+"""`compress sensitivity`: what each part of a model costs in each precision."""
+
+import onnx_ir as ir
+
+from calibration.dataset import CalibrationSet
+from compressor.bench import Bench
+from compressor.errors import UsageError
+from compressor.folding import fold
+from compressor.graph.fingerprint import fingerprint
+from compressor.mixing import FLOAT, mixed
+from compressor.pipeline import available_target
+from compressor.plan import GraphPlan
+from compressor.prepare import prepare
+from compressor.progress import SILENT, Progress
+from compressor.quantization.mixed import solve
+from compressor.quantization.static import CalibrationOptions, calibrate
+from compressor.realize import planned_policy, policy_of
+from compressor.recipe import Recipe
+from compressor.region_table import predicted_frontier, region_results
+from compressor.region_times import measured_times
+from compressor.report.schema_regions import Sensitivity
+from compressor.sensing import SAMPLE, damages
+
+HELD_OUT = 0.25
+"""Share of the calibration samples, at most, that ranges are not chosen on."""
+
+
+def sensitivity(
+    model: object,
+    *,
+    calibration: object = None,
+    recipe: Recipe | None = None,
+    progress: Progress = SILENT,
+) -> Sensitivity:
+    """Damage and time of each region in each precision, and the predicted frontier.
+
+    Args:
+        model: A path or a live module, as for `compress`.
+        calibration: Data; what the recipe names by default. Ranges are chosen on most of it, and
+            damages measured on up to 32 samples of the rest.
+        recipe: Target, quantization options, deciding configuration and how to load.
+        progress: Where progress is shown.
+
+    Raises:
+        UsageError: There is no data, or one sample only.
+        CompressorError: As for `compress`.
+    """
+    recipe = recipe or Recipe()
+    target = available_target(recipe.target)
+    prepared = prepare(
+        model,
+        recipe=recipe,
+        calibration=calibration,
+        evaluation=None,
+        opset=target.opset,
+        progress=progress,
+    )
+    data = prepared.calibration
+    if data is None or len(data) < 2:
+        raise UsageError(
+            "sensitivity needs two calibration samples or more: one part is held out",
+            hint="Pass --calib DATA.",
+        )
+    bench = Bench(prepared, recipe, target, progress)
+    with progress.stage("fold"):
+        feeds = prepared.feeds(prepared.fixed_batch or 2, recipe.seed)
+        graph, _ = fold(prepared.model, feeds=feeds)
+    held_out, rest = data.split(min(HELD_OUT, SAMPLE / len(data)), recipe.seed)
+    plan = _whole(bench, graph, rest)
+    mix = mixed(graph, plan, planned_policy(plan, target))
+    if not mix.regions:
+        raise UsageError("no part of this graph has integer kernels: there is nothing to compare")
+    times = measured_times(bench, graph, mix)
+    damage = damages(bench, mix, plan, held_out)
+    assert damage is not None, "nothing ends it early"
+    fastest = solve(times.costs) or [FLOAT] * len(mix.regions)
+    return Sensitivity(
+        source=prepared.name,
+        samples=min(SAMPLE, len(held_out)),
+        batch=bench.deciding.batch,
+        threads=bench.deciding.threads,
+        float_ms=1e3 * times.predicted([FLOAT] * len(mix.regions)),
+        regions=region_results(mix, fastest, times, damage),
+        frontier=predicted_frontier(mix, times, damage),
+    )
+
+
+def _whole(bench: Bench, graph: ir.Model, data: CalibrationSet) -> GraphPlan:
+    """All that can be integer, with ranges from the data."""
+    recipe = bench.recipe
+    policy = policy_of(bench.target, recipe.quantize)
+    options = CalibrationOptions(
+        method=recipe.quantize.ranges,
+        batch=recipe.quantize.batch,
+        memory=recipe.quantize.memory,
+        cache=recipe.data.cache,
+        seed=recipe.seed,
+    )
+    with bench.progress.stage("calibrate", total=len(data)) as advance:
+        choice = calibrate(graph, data, policy, options, advance=advance)
+    return GraphPlan(
+        graph=fingerprint(graph),
+        baseline="folded",
+        ship="int8",
+        cpu=recipe.quantize.cpu,
+        weight_bits=policy.weight.bits,
+        activation=recipe.quantize.activation,
+        symmetric=recipe.quantize.symmetric,
+        granularity=recipe.quantize.granularity,
+        integer=choice.integer,
+        ranges=dict(choice.ranges),
+    )
