@@ -118,7 +118,7 @@ class QuantizeOptions(Section):
         description="Memory that calibration may take beside the model, like 4GB; default: 1GB.",
     )
     keep_slower: bool = Field(
-        False, description="Ship INT8, or a pruned graph, even where it is not faster."
+        False, description="Ship INT8, or what was pruned to a goal, even where it is not faster."
     )
     batch: Positive = Field(32, description="Samples per calibration step.")
 

@@ -38,18 +38,24 @@ def ships_whole(attempts: Attempts, why: Why) -> Decided:
         attempts.whole,
         held_back=why.held_back,
         reason=why.reason or f"{why.pruning}; {attempts.whole.reason}",
-        records=(*attempts.whole.records, _record(attempts, "none", why)),
+        records=(*attempts.whole.records, _record(attempts, None, why)),
         candidates=_candidates(attempts, None),
     )
 
 
 def ships_pruned(attempts: Attempts, best: Attempt, why: Why) -> Decided:
-    """An attempt is the result."""
+    """An attempt is the result; what was done to the whole graph before is told, too."""
+    first = len(attempts.start.records)
+    before = (
+        record.model_copy(update={"name": f"{record.name}, whole graph"})
+        for record in attempts.whole.records[first:]
+    )
+    own = best.decided.records[first:]
     return replace(
         best.decided,
         held_back=why.held_back,
         reason=why.reason or why.pruning,
-        records=(*best.decided.records, _record(attempts, "kept", why)),
+        records=(*attempts.start.records, *before, *own, _record(attempts, best, why)),
         candidates=_candidates(attempts, best),
     )
 
@@ -74,11 +80,11 @@ def _candidates(attempts: Attempts, best: Attempt | None) -> tuple[Candidate, ..
     return (*whole, *(one.candidate(shipped=one is best) for one in attempts.made))
 
 
-def _record(attempts: Attempts, verdict: str, why: Why) -> StageRecord:
-    """What was tried and decided, without the time of the stages that tell their own."""
-    first = len(attempts.start.records)
-    own = [record for one in attempts.made for record in one.decided.records[first:]]
+def _record(attempts: Attempts, best: Attempt | None, why: Why) -> StageRecord:
+    """What was tried and decided; its time is that of all attempts but for stages told apart."""
+    own = () if best is None else best.decided.records[len(attempts.start.records) :]
     spent = time.perf_counter() - attempts.started - sum(record.seconds for record in own)
+    verdict = "none" if best is None else "kept"
     tried = (
         Decision(
             subject=one.name, verdict="refused" if one.refused else "accepted", reason=one.reason

@@ -218,7 +218,8 @@ MEASURING: Decorator[Any] = apply(
 BUDGET: Decorator[Any] = apply(
     click.option(
         "--max-drop", metavar="LOSS",
-        help="Lose at most 1% of the original's value, or 0.5pt in the metric's unit; exit 3 else.",
+        help="Lose at most 1% of the original's value, or 0.5pt in the metric's unit; exit 3 else. "
+        "Prunes as far as that allows: see --prune.",
     ),
     click.option(
         "--budget", "accept", type=click.Choice(["bound", "point"]),
@@ -307,7 +308,7 @@ RECIPE: Decorator[Any] = apply(
     ),
     click.option(
         "--keep-slower", is_flag=True,
-        help="Ship INT8, or a pruned graph, even if it is not faster.",
+        help="Ship INT8, or what was pruned to a goal, even if it is not faster.",
     ),
 )  # fmt: skip
 

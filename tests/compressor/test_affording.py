@@ -156,12 +156,18 @@ def test_int8_alone_is_confirmed_first_and_nothing_behind_it_where_it_is_not(tmp
 
 def test_pruned_int8_ships_where_both_are_confirmed(tmp_path, monkeypatch):
     shown = verdicts(monkeypatch, [True, True, False, False], [True, True])
-    graph = graph_of(run(residual(), tmp_path / "out", recipe(mode="int8")))
+    report = run(residual(), tmp_path / "out", recipe(mode="int8"))
+    graph = graph_of(report)
     assert [c.shipped for c in graph.candidates] == [False, True, False, False]
     assert graph.shipped == "int8"
     assert graph.candidates[1].name.endswith("pruned, INT8")
     assert len(shown) == 2
     assert "the speed of INT8 alone" in graph.shipped_reason
+    stages = [stage.name for stage in report.stages]
+    assert stages.index("search within the budget, whole graph") < stages.index("select")
+    told = {d.subject: d.verdict for s in report.stages for d in s.decisions}
+    assert told["whole"] == told[graph.candidates[1].name] == "confirmed"
+    assert sum(stage.seconds for stage in report.stages) <= 1.01 * report.seconds
 
 
 def test_no_share_is_accepted(tmp_path, monkeypatch):
