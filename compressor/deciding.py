@@ -21,6 +21,7 @@ from compressor.search import with_precision
 from compressor.shipping import Why, ships_whole
 from compressor.shrinking import grouped
 from compressor.starting import undecided
+from compressor.storing import STORED
 
 NOTHING = "nothing can be removed from this graph"
 WHY_NOTHING = (
@@ -86,11 +87,17 @@ def decide(
 
 
 def _is_wanted(bench: Bench, judging: Judging | None) -> bool:
-    """A goal asks for pruning, and so does a budget that something can be proven of."""
+    """A goal asks for pruning, and so does a budget that something can be proven of.
+
+    Not where weights are only stored smaller: that is for size, and of models so large that pruning
+    takes hours.
+    """
     options = bench.recipe.prune
     if options.goal is not None:
         return True
-    return judging is not None and judging.provable and not options.off
+    if judging is None or options.off or bench.recipe.quantize.mode in STORED:
+        return False
+    return judging.provable
 
 
 def _least_multiple(bench: Bench) -> int:
@@ -113,4 +120,7 @@ def _pruned(
         notice = f"{NOTHING}, so that it ships whole: `compress inspect MODEL` shows why"
         why = Why(f"--max-drop {judging.budget.asked}", NOTHING, attempts.whole.reason)
         return ships_whole(attempts, replace(why, notices=(notice,)))
+    attempts.bench.progress.notice(
+        f"{attempts.precision} is found; now pruned graphs are tried (--prune none does without)"
+    )
     return afford(attempts, judging, started)
