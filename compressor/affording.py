@@ -55,7 +55,8 @@ def afford(attempts: Attempts, judging: Judging, started: float) -> Decided:
 
 def _bisect(attempts: Attempts, judging: Judging, started: float) -> bool:
     """Try shares; whether time ended that before the steps were fine enough."""
-    holds, fails, longest = 0.0, 1.0, 0.0
+    holds, fails = 0.0, 1.0
+    longest = time.perf_counter() - started  # all that was done to the whole graph is done again
     while fails - holds > FINEST:
         begun = time.perf_counter()
         limit = judging.recipe.budget.seconds

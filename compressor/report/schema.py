@@ -197,10 +197,11 @@ class GraphReport(Measured):
         shipped_reason: Why, in one sentence for the verdict's second line.
         baseline: What the latency of the result is measured against, in words. Quality and size
             are always compared with the original.
-        candidates: What was considered for shipping, in the order tried. Their quality is of the
-            samples that were searched on, not of those that confirm.
+        candidates: What was considered for shipping, in the order tried. With a budget their
+            quality is of the samples that were searched on, not of those that confirm; else of
+            some of those that judge.
         budget: What became of the budget; None where none was asked for.
-        goal: What became of how far to prune; None where nothing was to be pruned.
+        goal: What became of how far to prune; None where nobody said so, a budget apart.
         pruning: What was removed; None where the graph ships whole.
         placement: By operator, in the graph as the runtime executes it.
         float_reasons: Node name → why it stayed float.
