@@ -15,7 +15,8 @@ def read_by(recipe: Recipe, *named: object) -> list[Path]:
         named: What else is named: paths, `file.py:object`, or objects, which lie nowhere.
     """
     data = recipe.data
-    asked = (data.calib, data.eval, data.stats, recipe.model.factory, recipe.measure.metric)
+    code = (recipe.model.factory, recipe.measure.metric, recipe.prune.loss)
+    asked = (data.calib, data.eval, data.stats, *code)
     # The cache is made where it is missing, and would be lost with the next run.
     cache = () if data.cache is None else (data.cache,)
     return [*(path for path in _paths((*named, *asked)) if path.exists()), *cache]

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from calibration.dataset import CalibrationSet, open_dataset
 from compressor.capture import capture, parse_input
 from compressor.checkpoint import Source, load_checkpoint, source_of
+from compressor.errors import RecipeError
 from compressor.evaluation.results import Parity
 from compressor.graph.shapes import input_specs
 from compressor.graph.tensors import Array, TensorSpec
@@ -35,6 +36,7 @@ class Prepared:
         records: The stages so far.
         calibration: Bound to the graph's inputs; None without such data.
         evaluation: Likewise.
+        source: The torch module where gradients of it are asked for; otherwise it may go.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Prepared:
     records: tuple[StageRecord, ...]
     calibration: CalibrationSet | None
     evaluation: CalibrationSet | None
+    source: Source | None = None
 
     def feeds(self, batch: int, seed: int) -> dict[str, Array]:
         """Inputs for one inference of `batch` samples: real ones where there are any.
@@ -91,8 +94,16 @@ def prepare(
         CheckpointError: The file cannot be loaded.
         DataError: The data is damaged or does not fit.
         CaptureError: No exporter makes an equivalent graph.
+        RecipeError: Gradients are asked for, and the model has none.
     """
     source = _source(model, recipe)
+    differentiated = recipe.prune.method == "taylor"
+    if differentiated and source.kind != "module":
+        raise RecipeError(
+            f"importance by 'taylor' needs a torch module, and {source.description} is of kind "
+            f"{source.kind!r}",
+            hint="Give the checkpoint and --model, or choose obs.",
+        )
     calib = _open(_given(calibration, recipe.data.calib), recipe, "calibration")
     if calib is not None and recipe.data.samples is not None:
         calib = calib.take(recipe.data.samples)
@@ -114,6 +125,7 @@ def prepare(
         records=(captured.record,),
         calibration=None if calib is None else calib.bind(specs),
         evaluation=None if evaluate is None else evaluate.bind(specs),
+        source=source if differentiated else None,
     )
 
 

@@ -54,9 +54,9 @@ class Provenance:
         try:
             if plan.blocks:
                 raise PruningError("whole blocks were removed, which a module's code would run")
-            found = carried_over(keep, grouping, self._grouping)
+            found = carried_over(keep, grouping, self.grouping)
             self._compare(found, smaller)
-            slices = slices_of(self.captured, self._grouping, found)
+            slices = slices_of(self.captured, self.grouping, found)
             homes = {name: home for name, home in self._homes.items() if name in layers}
             plan = plan.model_copy(update={"slices": slices, "homes": homes})
             if layers - homes.keys():
@@ -81,7 +81,8 @@ class Provenance:
         return tidied(self.captured)
 
     @cached_property
-    def _grouping(self) -> Grouping:
+    def grouping(self) -> Grouping:
+        """The groups of the captured graph."""
         return find_groups(self._plain, self.feeds)
 
     @cached_property
@@ -90,7 +91,7 @@ class Provenance:
 
     def _compare(self, keep: Keep, smaller: ir.Model) -> None:
         """Refuse a keep-set that does not make the same of both forms."""
-        again = cut(self._plain, self._grouping, keep)
+        again = cut(self._plain, self.grouping, keep)
         difference = equal_outputs(smaller, again, self.feeds, RTOL)
         if not difference.equal:
             raise PruningError(

@@ -7,6 +7,7 @@ for the first target; later ones keep the choice.
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import onnx_ir as ir
@@ -20,9 +21,10 @@ from compressor.pruning import Grouping, Keep, find_groups
 from compressor.pruning.allocation import Allocation
 from compressor.pruning.blocks import Shortened
 from compressor.pruning.costs import Sizes
-from compressor.pruning.importance import scores
+from compressor.pruning.importance import Scores, scores
 from compressor.pruning.patching import patch_of
 from compressor.pruning.selection import WEIGHINGS, Weighing
+from compressor.pruning.sources import scores_over
 from compressor.records import Decision, StageRecord
 from compressor.shortening import shortest
 from compressor.shrinking import Base, CostOf, Grouped, Shrinking, checked_feeds
@@ -74,8 +76,8 @@ class Pruner:
         self._first = 0.0
         self._weighings: tuple[Weighing, ...] = WEIGHINGS
         self._records: list[StageRecord] = []
-        self.whole = self._base(Shortened(start.model))
         self._provenance = Provenance(bench.prepared.model, start.model, checked_feeds(bench))
+        self.whole = self._base(Shortened(start.model))
 
     def to(self, cost_of: CostOf, target: float, *, repaired: bool = True) -> Pruned:
         """The graph pruned until the cost is down to `target`, as far as the limits let it.
@@ -144,12 +146,32 @@ class Pruner:
             with bench.progress.stage("find groups"):
                 grouping = find_groups(short.model, feeds)
             sizes = Sizes(short.model, grouping, feeds)
-        found = scores(short.model, grouping, how.data, how.scoring(), progress=bench.progress)
+        if bench.recipe.prune.method == "taylor":
+            found = scores_over(self._losses, self._provenance.grouping, grouping)
+        else:
+            found = scores(short.model, grouping, how.data, how.scoring(), progress=bench.progress)
         if not short.removed:
             seconds = time.perf_counter() - started
             method = bench.recipe.prune.method
             self._records.append(_scored(grouping, method, len(how.data), seconds))
         return Base(short, grouping, sizes, found)
+
+    @cached_property
+    def _losses(self) -> Scores:
+        """What the loss would change by with each unit of the captured graph."""
+        from compressor.gradients import find_loss, first_order  # noqa: PLC0415 - torch
+
+        bench, data = self._bench, self._how.data
+        source = bench.prepared.source
+        assert source is not None, "whatever is differentiated was prepared for it"
+        return first_order(
+            source.module,
+            self._provenance.grouping,
+            data,
+            find_loss(bench.recipe.prune.loss, data),
+            batch=self._how.scoring().batch,
+            progress=bench.progress,
+        )
 
 
 def _kept(keep: Keep) -> dict[str, tuple[int, ...]]:

@@ -139,8 +139,15 @@ class PruneOptions(Section):
         None, description="Time of one inference, measured on the target: 4ms."
     )
     size: str | None = Field(None, description="Size of the artifact's file: 5MB.")
-    method: Literal["obs", "flap", "wanda", "l2", "l1", "random"] = Field(
-        "obs", description="What tells which units matter: obs, flap, wanda, l2, l1 or random."
+    method: Literal["obs", "flap", "wanda", "taylor", "l2", "l1", "random"] = Field(
+        "obs",
+        description="What tells which units matter: obs, flap, wanda, taylor (of a torch module's "
+        "loss), l2, l1 or random.",
+    )
+    loss: str | None = Field(
+        None,
+        description="The loss of taylor, file.py:function of (outputs, batch); default: "
+        "cross-entropy where calibration data has class labels.",
     )
     round: Positive | None = Field(
         None, description="What stays is a multiple of this; default: the target's."

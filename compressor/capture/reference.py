@@ -38,8 +38,12 @@ class FlatModule(torch.nn.Module):
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Call the source and keep the tensors among the leaves of its result."""
-        result = self._call(self.source, tensors)
+        result = self.call(tensors)
         return tuple(leaf for _, leaf in leaves(result) if isinstance(leaf, torch.Tensor))
+
+    def call(self, tensors: Sequence[torch.Tensor]) -> object:
+        """What the source itself returns."""
+        return self._call(self.source, tensors)
 
     def evaluate(
         self, feeds: Mapping[str, Array], described: str, advice: str | None = None
@@ -57,7 +61,7 @@ class FlatModule(torch.nn.Module):
         """
         try:
             with user_errors(f"{described} fails", error=CaptureError):
-                result = self._call(self.source, [to_torch(feeds[name]) for name in self.order])
+                result = self.call([to_torch(feeds[name]) for name in self.order])
         except CaptureError as error:
             raise CaptureError(error.message, hint=error.hint or advice) from error
         return _named_outputs(leaves(result), self.order)

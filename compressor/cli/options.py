@@ -35,6 +35,7 @@ PLACES = {
     "latency": ("prune", "latency"),
     "size": ("prune", "size"),
     "prune_method": ("prune", "method"),
+    "prune_loss": ("prune", "loss"),
     "prune_round": ("prune", "round"),
     "prune_least": ("prune", "least"),
     "prune_leave": ("prune", "leave"),
@@ -248,8 +249,13 @@ PRUNING: Decorator[Any] = apply(
     ),
     click.option("--size", metavar="SIZE", help="Prune until the file is no larger: 5MB."),
     click.option(
-        "--prune-method", type=click.Choice(["obs", "flap", "wanda", "l2", "l1", "random"]),
+        "--prune-method",
+        type=click.Choice(["obs", "flap", "wanda", "taylor", "l2", "l1", "random"]),
         help="What tells which channels matter. [default: obs]",
+    ),
+    click.option(
+        "--prune-loss", metavar="FILE:FUNCTION",
+        help="The loss of --prune-method taylor. [default: cross-entropy of class labels]",
     ),
     click.option(
         "--prune-round", type=click.IntRange(1), metavar="N",

@@ -13,6 +13,9 @@ import onnx_ir as ir
 from compressor.errors import PruningError
 from compressor.pruning.cutting import Mask
 from compressor.pruning.groups import Group, Grouping, Keep
+from compressor.pruning.importance import Scores
+from compressor.pruning.labels import Ints
+from compressor.pruning.patches import Doubles
 from compressor.pruning.surgery import masks
 
 Slices = dict[str, dict[int, tuple[int, ...]]]
@@ -47,6 +50,31 @@ def carried_over(keep: Keep, here: Grouping, there: Grouping) -> dict[str, Mask]
     return found
 
 
+def scores_over(found: Scores, there: Grouping, here: Grouping) -> Scores:
+    """Scores of one form of the graph for the groups of another.
+
+    A unit has the sum of the scores of all units whose positions are its own in a value that both
+    forms have; a group without such a value is left out.
+
+    Args:
+        found: Scores of the units of `there`.
+        there: The form that was scored.
+        here: The form that is to be pruned.
+    """
+    owners, flat = _owners(found, there)
+    made: dict[str, Doubles] = {}
+    for group in here.groups:
+        for member in group.members:
+            owner = owners.get((member.value, member.axis))
+            if owner is None or not _shared(member.value, here, there):
+                continue
+            read = owner[member.positions]
+            if (read >= 0).all():
+                made[group.name] = np.array([flat[np.unique(units)].sum() for units in read])
+                break
+    return made
+
+
 def slices_of(model: ir.Model, grouping: Grouping, keep: Keep) -> Slices:
     """What stays of each initializer of a model.
 
@@ -74,6 +102,21 @@ def slices_of(model: ir.Model, grouping: Grouping, keep: Keep) -> Slices:
         if found.setdefault(base, axes) != axes:
             raise PruningError(f"{base!r} is read several times, and shrinks differently there")
     return {name: axes for name, axes in found.items() if axes}
+
+
+def _owners(found: Scores, grouping: Grouping) -> tuple[dict[tuple[str, int], Ints], Doubles]:
+    """(value, axis) → the unit of each position, by its place among all scores; -1 for none."""
+    scored = [group for group in grouping.groups if group.name in found]
+    owners: dict[tuple[str, int], Ints] = {}
+    first = 0
+    for group in scored:
+        for member in group.members:
+            size = grouping.shapes[member.value][member.axis]
+            owner = owners.setdefault((member.value, member.axis), np.full(size, -1))
+            owner[member.positions] = first + np.arange(group.units)[:, None]
+        first += group.units
+    flat = np.concatenate([found[group.name] for group in scored]) if scored else np.zeros(0)
+    return owners, flat
 
 
 def _votes(

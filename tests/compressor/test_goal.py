@@ -101,7 +101,7 @@ def test_one_goal_at_most():
     ("values", "said"),
     [
         ({"macs": "30%", "params": "50%"}, "--prune and --params cannot both"),
-        ({"method": "taylor"}, "'prune.method'"),
+        ({"method": "hessian"}, "'prune.method'"),
         ({"least": 0.0}, "'prune.least'"),
         ({"round": 0}, "'prune.round'"),
     ],
