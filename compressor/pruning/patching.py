@@ -7,6 +7,7 @@ import onnx_ir as ir
 
 from compressor.errors import PruningError
 from compressor.graph.tensors import Array
+from compressor.pruning.affine import affines_of
 from compressor.pruning.layers import Layer, layers_of
 from compressor.pruning.writing import write
 
@@ -21,7 +22,7 @@ def patch_of(before: ir.Model, after: ir.Model) -> dict[str, Array]:
         after: The same, repaired.
     """
     old = layers_of(before)
-    patch: dict[str, Array] = {}
+    patch = _rescaled(before, after)
     for name, layer in layers_of(after).items():
         if not _differs(old[name], layer):
             continue
@@ -38,21 +39,38 @@ def patched(model: ir.Model, patch: Mapping[str, Array]) -> ir.Model:
         PruningError: A layer is not there, or its weight has another shape.
     """
     model = model.clone()
-    layers = layers_of(model)
+    layers, affines = layers_of(model), affines_of(model)
     for key in sorted(patch):
         name, _, what = key.rpartition("/")
-        if name not in layers:
+        if name not in layers and name not in affines:
             raise PruningError(f"the plan has new weights for {name!r}, which the graph lacks")
         if what != WEIGHT:
             continue
-        layer, weight = layers[name], patch[key]
-        if weight.shape != layer.weight.shape:
+        weight, bias = patch[key], patch.get(f"{name}/{BIAS}")
+        expected = layers[name].weight.shape if name in layers else affines[name].scale.shape
+        if weight.shape != expected:
             raise PruningError(
-                f"the plan's weight of {name!r} is of shape {weight.shape}, "
-                f"expected {layer.weight.shape}"
+                f"the plan's weight of {name!r} is of shape {weight.shape}, expected {expected}"
             )
-        _restore(model, layer, weight, patch.get(f"{name}/{BIAS}"))
+        if name in layers:
+            _restore(model, layers[name], weight, bias)
+        else:
+            affines[name].write(model, weight, bias)
     return model
+
+
+def _rescaled(before: ir.Model, after: ir.Model) -> dict[str, Array]:
+    """New factors and shifts of norms, (channels,) each."""
+    old, patch = affines_of(before), dict[str, Array]()
+    for name, affine in affines_of(after).items():
+        shift, former = affine.shift, old[name].shift
+        same = shift is None or former is None or np.array_equal(shift, former)
+        if same and np.array_equal(old[name].scale, affine.scale):
+            continue
+        patch[f"{name}/{WEIGHT}"] = affine.scale.astype(affine.dtype)
+        if shift is not None:
+            patch[f"{name}/{BIAS}"] = shift.astype(affine.dtype)
+    return patch
 
 
 def _restore(model: ir.Model, layer: Layer, weight: Array, bias: Array | None) -> None:

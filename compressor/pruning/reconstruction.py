@@ -14,6 +14,7 @@ import onnx_ir as ir
 from calibration.dataset import CalibrationSet
 from compressor.graph.shapes import infer_shapes
 from compressor.progress import SILENT, Progress
+from compressor.pruning.affine import Affine, affines_of
 from compressor.pruning.fitting import Fit, Options, batch_for, fit
 from compressor.pruning.frontier import Frontier
 from compressor.pruning.groups import Grouping, Keep
@@ -21,6 +22,7 @@ from compressor.pruning.layers import Layer, layers_of
 from compressor.pruning.moments import Solution
 from compressor.pruning.pairs import Pair, second_of
 from compressor.pruning.problem import PIECE, Problem
+from compressor.pruning.rescaling import Rescaled, Rescaling
 from compressor.pruning.restriction import Restriction
 from compressor.pruning.streams import Stream, ancestors, stream_of
 from compressor.pruning.writing import write
@@ -47,7 +49,7 @@ class Repair:
         threads: Threads of the runtime; 0 is all.
         aims: Value of the pruned graph → value of the original that it should equal, where that
             is not the one of the same name.
-        only: Names of the layers to repair; None for all.
+        only: Names of the layers to repair, without norms; None for all and norms.
         rounds: Steps at most by which a convolution in front of a Relu and another convolution
             follows what that one should make; see `pairs.py`.
     """
@@ -70,7 +72,7 @@ def repair(
     how: Repair | None = None,
     progress: Progress = SILENT,
 ) -> tuple[ir.Model, StageRecord]:
-    """Refit the linear layers of a pruned model to what the original computes.
+    """Refit the layers of a pruned model to what the original computes.
 
     In order, for each Conv, ConvTranspose, Gemm and MatMul with a constant weight that is its own:
 
@@ -79,8 +81,9 @@ def repair(
     with x̃ the patches of the input in the pruned model, repaired so far, and y* the original
     output of the channels that stay. Where the output is added to a residual stream, y* is
     o + (s - s̃), the original stream less what the pruned one already carries, so that the branch
-    repairs the stream. A repair is kept only where it lowers the error on batches that the solve
-    has not seen; what is kept is then solved again with all of them.
+    repairs the stream. Norms that stay are fitted by their factors and shifts alone, see
+    `rescaling.py`. A repair is kept only where it lowers the error on batches that the solve has
+    not seen; what is kept is then solved again with all of them.
 
     Args:
         original: The model before pruning.
@@ -103,10 +106,16 @@ def repair(
     walk = _Walk(original, model, Restriction(grouping, keep), data, how)
     reports: dict[str, Report] = {}
     chosen = {n: one for n, one in layers.items() if how.only is None or n in how.only}
-    with progress.stage("repair", total=len(chosen)) as advance:
-        for name, layer in chosen.items():
-            begun = time.perf_counter()
-            found = walk.visit(layer, chosen)
+    affines = affines_of(model) if how.only is None else {}
+    order = [n for node in model.graph if (n := node.name or "") in chosen or n in affines]
+    with progress.stage("repair", total=len(order)) as advance:
+        for place, name in enumerate(order):
+            begun, later = time.perf_counter(), set(order[place + 1 :])
+            found = (
+                walk.rescale(affines[name])
+                if name in affines
+                else walk.visit(chosen[name], chosen, later)
+            )
             reports[name] = _report(found, time.perf_counter() - begun)
             if name in walk.steps:
                 reports[name]["steps"] = walk.steps[name]
@@ -141,8 +150,25 @@ class _Walk:
         """Of both models."""
         return len(self._now)
 
-    def visit(self, layer: Layer, layers: Mapping[str, Layer]) -> Fit | str:
-        """Repair one layer; the fit, or why there was none."""
+    def rescale(self, affine: Affine) -> Rescaled | str:
+        """Fit the affine terms of one norm; the fit, or why there was none."""
+        output = affine.output.name or ""
+        aim = self._how.aims.get(output, output)
+        if aim not in self._known:
+            return "the original has no such value"
+        found = Rescaling(affine, self._then, self._now, self._restriction, aim).solve()
+        if found.better:
+            affine.write(self._model, found.scale, found.shift)
+        return found
+
+    def visit(self, layer: Layer, layers: Mapping[str, Layer], later: Set[str]) -> Fit | str:
+        """Repair one layer; the fit, or why there was none.
+
+        Args:
+            layer: The layer.
+            layers: All that are repaired.
+            later: Names of the nodes that will be visited after it.
+        """
         if layer.name in self._done:
             return self._done[layer.name]
         reason = self._refusal(layer)
@@ -150,8 +176,6 @@ class _Walk:
             return reason
         self._then.advance(layer.name)
         self._now.advance(layer.name)
-        names = list(layers)
-        later = set(names[names.index(layer.name) + 1 :])
         found = fit(self._problem(layer, later), self._how.options)
         if found.better:
             write(self._model, layer, found.matrix, found.bias)
@@ -215,7 +239,7 @@ def _record(
     )
 
 
-def _report(found: Fit | str, seconds: float) -> Report:
+def _report(found: Fit | Rescaled | str, seconds: float) -> Report:
     if isinstance(found, str):
         return {"verdict": "left alone", "reason": found, "seconds": seconds}
     return {

@@ -1,5 +1,7 @@
 """Where the weight of a folded layer came from: a parameter, and a BatchNorm behind it.
 
+Norms that stay are at home in their own factors and shifts.
+
     y = γ·(w∘x + c − μ)/σ + β = W∘x + b,   W = s·w,   b = s·(c − μ) + β,   s = γ/σ,  σ² = var + ε
 
 Folding is known to be this and nothing else where the parameters of the module give the folded
@@ -11,6 +13,7 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
+from compressor.pruning.affine import affines_of
 from compressor.pruning.layers import Layer, layers_of
 from compressor.pruning.patches import Doubles, Floats
 from compressor.records import Record
@@ -65,6 +68,21 @@ def homes_of(plain: ir.Model, folded: ir.Model, parameters: Collection[str]) -> 
         named = _named(home, plain, parameters)
         if named is not None:
             found[layer.name] = named
+    return found | _homes_of_norms(plain, folded, parameters)
+
+
+def _homes_of_norms(
+    plain: ir.Model, folded: ir.Model, parameters: Collection[str]
+) -> dict[str, Home]:
+    """Norms that stay, whose factors and shifts are parameters."""
+    before, found = affines_of(plain), {}
+    for name, affine in affines_of(folded).items():
+        if name not in before or affine.names != before[name].names:
+            continue
+        scale, shift = affine.names
+        own = scale in parameters and (shift is None or shift in parameters)
+        if own and before[name].unshared and np.array_equal(affine.scale, before[name].scale):
+            found[name] = Home(weight=scale, bias=shift)
     return found
 
 
