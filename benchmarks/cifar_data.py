@@ -9,13 +9,14 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
-def options_of(description: str | None) -> argparse.ArgumentParser:
-    """A parser of --data and --model, without which there is nothing to measure."""
+def options_of(description: str | None, *, model: bool = True) -> argparse.ArgumentParser:
+    """A parser of --data, and of --model where there is one to be given."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, help="folder of calib.npz, train.npz and test.npz")
-    parser.add_argument("--model", type=Path, help="state dict of ResNet-20")
+    if model:
+        parser.add_argument("--model", type=Path, help="state dict of ResNet-20")
     return parser
 
 
