@@ -17,6 +17,7 @@ from compressor.plan import Plan
 from compressor.recipe import Recipe
 from compressor.rendering import pages
 from compressor.report.schema import GraphReport, Report
+from exporters.base import Artifact
 
 GRAPH = "model"
 """The name of the only graph of a single model; reports and plans are keyed by graph."""
@@ -61,7 +62,7 @@ def account(run: Finished, directory: Path, *, started: float, command: str | No
         seconds=time.perf_counter() - started,
         command=command,
         artifact=str(directory),
-        files=_files(directory, run.pair.result.model.name, run.plan),
+        files=_files(directory, run.pair.result, run.plan),
         data=run.data.uses,
         graphs={GRAPH: graph},
         stages=(*prepared.records, *run.decided.records, *run.found.records),
@@ -101,6 +102,7 @@ def _graph_report(decided: Decided, pair: Pair, found: Measurements) -> GraphRep
         baseline_size=before,
         result_size=after,
         placement=placement(pair.target, pair.result),
+        engine=pair.result.engine,
         float_reasons=decided.float_reasons,
         layers_precision=None if decided.quantized is None else decided.quantized.plan.ship,
         regions=decided.regions,
@@ -132,9 +134,10 @@ def _notices(run: Finished, graph: GraphReport) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*before, *data.notices, *said]))
 
 
-def _files(directory: Path, model: str, plan: Plan) -> dict[str, str]:
+def _files(directory: Path, artifact: Artifact, plan: Plan) -> dict[str, str]:
     names = {
-        "model": model,
+        "model": artifact.model.name,
+        **{role: path.name for role, path in artifact.roles.items()},
         "report": "report.html",
         "report.md": "report.md",
         "report.json": "report.json",
@@ -168,5 +171,16 @@ def write_account(folder: Path, plan: Plan, report: Report, recipe: Recipe) -> N
             "seed": recipe.seed,
             "recipe": recipe.model_dump(mode="json"),
             "environment": report.environment.model_dump(mode="json"),
+            **_engines(report),
         },
     )
+
+
+def _engines(report: Report) -> dict[str, object]:
+    """Graph → its engine, for targets that have one."""
+    engines = {
+        name: graph.engine.model_dump(mode="json")
+        for name, graph in report.graphs.items()
+        if graph.engine is not None
+    }
+    return {"engines": engines} if engines else {}

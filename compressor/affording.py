@@ -47,7 +47,7 @@ def afford(attempts: Attempts, judging: Judging, started: float) -> Decided:
         return _whole(attempts, why, _why_none(attempts, faster))
     race = attempts.against_whole(best)
     told = speed_words(race, attempts.precision)
-    if race.verdict != "faster":
+    if race is None or race.verdict != "faster":
         return _whole(attempts, why, f"{told}, so that nothing was pruned")
     gone = f"{percent(best.share)} {attempts.unit} removed, as far as the budget allows: {told}"
     return ships_pruned(attempts, best, replace(why, pruning=told, reason=gone))
@@ -74,7 +74,7 @@ def _bisect(attempts: Attempts, judging: Judging, started: float) -> bool:
 
 
 def _is_faster(attempts: Attempts, one: Attempt) -> bool:
-    return one.race.ratio > attempts.race.ratio
+    return attempts.race is not None and one.speed > attempts.race.ratio
 
 
 def _confirmed(
@@ -104,7 +104,7 @@ def _confirmed(
         for one in ladder:
             if not holds(one.name, one.decided.shipped):
                 break
-            if best is None or one.race.ratio > best.race.ratio:
+            if best is None or one.speed > best.speed:
                 best = one
     return best, tuple(findings)
 

@@ -37,7 +37,7 @@ class Attempt:
     Attributes:
         share: Of the cost that was removed.
         decided: What it came to.
-        race: Against the float baseline.
+        race: Against the float baseline; None where nothing can be timed.
         reached: Whether as much went as was asked for; if not, the graph has no more to give.
         quality: On samples that candidates are compared on, where there are any.
         accepted: By the budget; None where there is none.
@@ -46,7 +46,7 @@ class Attempt:
 
     share: float
     decided: Decided
-    race: LatencyResult
+    race: LatencyResult | None
     reached: bool
     quality: QualityResult | None = None
     accepted: bool | None = None
@@ -56,6 +56,11 @@ class Attempt:
     def refused(self) -> bool:
         """Whether there is a budget, which it does not keep."""
         return self.accepted is False
+
+    @property
+    def speed(self) -> float:
+        """In times the float baseline's; 1 where nothing can be timed."""
+        return 1.0 if self.race is None else self.race.ratio
 
     @property
     def name(self) -> str:
@@ -139,7 +144,7 @@ class Attempts:
         return self._groups.can_shrink(self.bench, self.multiple)
 
     @cached_property
-    def race(self) -> LatencyResult:
+    def race(self) -> LatencyResult | None:
         """The whole graph against the float baseline."""
         return self.raced(self.whole.shipped)
 
@@ -183,13 +188,13 @@ class Attempts:
         self.made.append(attempt)
         return attempt
 
-    def raced(self, shipped: ir.Model) -> LatencyResult:
+    def raced(self, shipped: ir.Model) -> LatencyResult | None:
         """Something against the float baseline."""
         seconds = self.bench.recipe.measure.seconds / 2
         with self.bench.progress.stage("compare speed"):
             return self.bench.race(self.start.baseline, shipped, seconds=seconds)
 
-    def against_whole(self, best: Attempt) -> LatencyResult:
+    def against_whole(self, best: Attempt) -> LatencyResult | None:
         """What would ship of the whole graph against a pruned candidate, at length."""
         seconds = self.bench.recipe.measure.seconds
         with self.bench.progress.stage("compare speed"):
@@ -243,16 +248,18 @@ class Attempts:
         return {"ships": "float" if self.whole.plan.ship == "float" else asked}
 
     def _judged(self, attempt: Attempt) -> Attempt:
-        speed = f"{ratio(attempt.race.ratio)} the speed of the float baseline"
+        speed = "its speed is not known"
+        if attempt.race is not None:
+            speed = f"it ran at {ratio(attempt.speed)} the speed of the float baseline"
         shipped = attempt.decided.shipped
         if self.judging is None:
-            return replace(attempt, quality=self.gauged(shipped), reason=f"it ran at {speed}")
+            return replace(attempt, quality=self.gauged(shipped), reason=speed)
         with self.bench.progress.stage(f"try {attempt.name}"):
             judgement, quality = self.judging.try_out(
                 self.bench.prepared, self.bench.target, shipped
             )
         accepted = self.judging.accepts(judgement)
-        reason = f"{self.judging.told(judgement, accepted, 'search')}; it ran at {speed}"
+        reason = f"{self.judging.told(judgement, accepted, 'search')}; {speed}"
         return replace(attempt, quality=quality, accepted=accepted, reason=reason)
 
     def gauged(self, model: ir.Model) -> QualityResult | None:

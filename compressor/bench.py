@@ -27,8 +27,12 @@ class Bench:
         """The deciding configuration; a batch that the graph has baked in goes before it."""
         return configurations(self.recipe, self.prepared.fixed_batch)[0]
 
-    def race(self, baseline: ir.Model, challenger: ir.Model, *, seconds: float) -> LatencyResult:
-        """Both models in turn, in the deciding configuration."""
+    def race(
+        self, baseline: ir.Model, challenger: ir.Model, *, seconds: float
+    ) -> LatencyResult | None:
+        """Both models in turn, in the deciding configuration; None where nothing can be timed."""
+        if self.target.unmeasurable() is not None:
+            return None
         feeds = self.prepared.feeds(self.deciding.batch, self.recipe.seed)
         threads = self.deciding.threads
         with (

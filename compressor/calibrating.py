@@ -65,7 +65,7 @@ def calibrate(
     """
     recipe = recipe or Recipe()
     options = recipe.quantize
-    target = available_target(recipe.target)
+    target = available_target(recipe)
     path = _writable(Path(output))
     prepared = prepare(
         model,

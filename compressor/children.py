@@ -3,42 +3,98 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+POLL = 0.1
+"""Seconds between two looks at a process."""
+GRACE = 2.0
+"""Seconds that a process has to end by itself once it was asked to."""
 
-def run_python(arguments: Sequence[str], *, timeout: float) -> str | None:
+
+def run_python(
+    arguments: Sequence[str], *, timeout: float, poll: Callable[[], object] | None = None
+) -> str | None:
     """Run this interpreter with what the caller can import, and without its working directory.
 
     Args:
         arguments: What follows the interpreter: `-m` and a module, or a script, and its arguments.
         timeout: Seconds after which the process is ended.
+        poll: Called a few times a second while it runs.
 
     Returns:
         None when it ended well; else what became of it, to follow "the process".
+
+    Raises:
+        KeyboardInterrupt: Of the caller; the process was asked to end, and ended where it did not.
     """
     # -P: the working directory may hold a user's own calibration.py, which is not ours.
     command = [sys.executable, "-P", *arguments]
-    try:
-        done = subprocess.run(
-            command,
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"took more than {timeout:g} s"
-    except OSError as error:
-        return f"did not start: {error}"
-    if done.returncode == 0:
-        return None
-    if done.returncode < 0:
-        return f"was ended by signal {-done.returncode}"
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
+    with tempfile.TemporaryFile() as errors:
+        try:
+            # In a session of its own it does not see the terminal's Ctrl-C: this process tells it.
+            process = subprocess.Popen(
+                command,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,
+            )
+        except OSError as error:
+            return f"did not start: {error}"
+        try:
+            _wait(process, timeout, poll)
+        except subprocess.TimeoutExpired:
+            return f"took more than {timeout:g} s"
+        finally:
+            _end(process)
+        if process.returncode == 0:
+            return None
+        if process.returncode < 0:
+            return f"was ended by signal {-process.returncode}"
+        errors.seek(0)
+        lines = errors.read().decode(errors="replace").strip().splitlines()
     said = lines[-1] if lines else "it said nothing"
-    return f"failed with code {done.returncode}: {said[:300]}"
+    return f"failed with code {process.returncode}: {said[:300]}"
+
+
+def _wait(
+    process: subprocess.Popen[bytes], timeout: float, poll: Callable[[], object] | None
+) -> None:
+    """Until it ends, or the time is over.
+
+    Raises:
+        subprocess.TimeoutExpired: The time is over.
+    """
+    if poll is None:
+        process.wait(timeout)
+        return
+    until = time.monotonic() + timeout
+    while True:
+        try:
+            process.wait(min(POLL, max(0.0, until - time.monotonic())))
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= until:
+                raise
+        else:
+            poll()
+            return
+        poll()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask a process that still runs to end; after a while it is killed."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _environment() -> dict[str, str]:

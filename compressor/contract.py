@@ -1,7 +1,7 @@
 """Whether what was asked for was reached, by the figures of the finished result."""
 
 from compressor.decided import Decided
-from compressor.errors import BudgetError, GoalError
+from compressor.errors import BudgetError, GoalError, TargetError
 from compressor.evaluation.results import LatencyResult, Size
 from compressor.goal import Goal
 from compressor.report.format import milliseconds, percent, ratio
@@ -52,9 +52,15 @@ def require_kept(graph: GraphReport) -> None:
 
     Raises:
         BudgetError: It loses more quality than the budget allows, or that is not certain.
+        TargetError: An engine could not be built.
         GoalError: It was to be smaller or faster, and no quality budget is the reason.
     """
-    budget, goal = graph.budget, graph.goal
+    budget, goal, engine = graph.budget, graph.goal, graph.engine
+    if engine is not None and engine.file is None and (engine.failed or engine.required):
+        raise TargetError(
+            f"no engine was built: {engine.reason}",
+            hint="Model, report and build_engine.py are written all the same.",
+        )
     if budget is not None and not budget.met:
         raise BudgetError(
             f"the budget of {budget.asked} was not met: {budget.reason}",

@@ -75,7 +75,9 @@ class Decided:
         return self.baseline if self.pruned is None else self.pruned
 
 
-def speed_effect(race: LatencyResult) -> Effect:
-    """What a stage did to the latency."""
+def speed_effects(race: LatencyResult | None) -> tuple[Effect, ...]:
+    """What a stage did to the latency, if it was measured."""
+    if race is None:
+        return ()
     before, after = race.baseline.median_ms, race.result.median_ms
-    return Effect(amount="latency_ms", before=before, after=after)
+    return (Effect(amount="latency_ms", before=before, after=after),)

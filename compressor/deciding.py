@@ -97,6 +97,8 @@ def _is_wanted(bench: Bench, judging: Judging | None) -> bool:
         return True
     if judging is None or options.off or bench.recipe.quantize.mode in STORED:
         return False
+    if bench.target.unmeasurable() is not None:
+        return False  # pruned by the way, it would have to be faster
     return judging.provable
 
 

@@ -48,7 +48,13 @@ def profile(
         CompressorError: As for `compress`.
     """
     recipe = recipe or Recipe()
-    target = available_target(recipe.target)
+    target = available_target(recipe)
+    reason = target.unmeasurable()
+    if reason is not None:
+        raise UsageError(
+            f"the target {target.name!r} cannot be profiled here: {reason}",
+            hint="Profile where it runs, or for ONNX Runtime with --target ort.",
+        )
     prepared = _prepare(model, calibration, None, recipe, target, progress)
     config = configurations(recipe, prepared.fixed_batch)[0]
     with progress.stage("profile"):
@@ -80,7 +86,7 @@ def inspect(
         CompressorError: As for `compress`.
     """
     recipe = recipe or Recipe()
-    target = available_target(recipe.target)
+    target = available_target(recipe)
     prepared = _prepare(model, calibration, None, recipe, target, progress)
     with progress.stage("inspect"):
         folded = _tidied(prepared, recipe)
@@ -112,18 +118,19 @@ def compare(
         CompressorError: As for `compress`.
     """
     recipe = recipe or Recipe()
-    target = available_target(recipe.target)
+    target = available_target(recipe)
     first = _prepare(a, calibration, evaluation, recipe, target, progress)
     second = _prepare(b, calibration, evaluation, recipe, target, progress)
     second = _aligned(first, second)
     _require_same_inputs(first, second, target)
     data = first.calibration if first.evaluation is None else first.evaluation
+    unmeasured = target.unmeasurable()
     with tempfile.TemporaryDirectory(prefix="compressor-") as scratch:
         folders = [Path(scratch) / name for name in ("a", "b")]
         for folder in folders:
             folder.mkdir()
         built = [
-            target.build(_tidied(prepared, recipe), folder)
+            target.draft(_tidied(prepared, recipe), folder)
             for prepared, folder in zip((first, second), folders, strict=True)
         ]
         pair = Pair(built[0], built[0], built[1], target, first, recipe, progress)
@@ -132,10 +139,12 @@ def compare(
         return Comparison(
             baseline=first.name,
             result=second.name,
-            latency=measure_latency(pair),
+            latency=() if unmeasured else measure_latency(pair),
+            latency_reason=unmeasured,
             quality=() if data is None else measure_quality(pair, data, words),
             quality_reason="no data: pass --eval or --calib" if data is None else None,
-            memory=measure_memory(pair),
+            memory=None if unmeasured else measure_memory(pair),
+            memory_reason=unmeasured,
             baseline_size=size(built[0], first.model, feeds),
             result_size=size(built[1], second.model, feeds),
             environment=environment(),

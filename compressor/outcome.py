@@ -67,11 +67,12 @@ def measured(
 
 def _unmeasured(pair: Pair, judging: Judging | None) -> Measurements:
     """As if interrupted at once."""
-    unchanged = _unchanged(pair)
+    unchanged, unmeasurable = _unchanged(pair), pair.target.unmeasurable()
+    nowhere = None if unmeasurable is None else f"nothing runs as it will: {unmeasurable}"
     return Measurements(
-        latency_reason=INTERRUPTED if _is_timed(pair) else unchanged,
+        latency_reason=INTERRUPTED if _is_timed(pair) else unchanged or nowhere,
         quality_reason=INTERRUPTED,
-        memory_reason=unchanged or INTERRUPTED,
+        memory_reason=unchanged or nowhere or INTERRUPTED,
         budget=None if judging is None else judging.unconfirmed(),
         explained=Explanation(reason=INTERRUPTED),
         changed=Changed(reason=INTERRUPTED),
@@ -85,6 +86,8 @@ def _unchanged(pair: Pair) -> str | None:
 
 def _is_timed(pair: Pair) -> bool:
     """Where so many milliseconds were asked for, it counts what the baseline takes, too."""
+    if pair.target.unmeasurable() is not None:
+        return False
     return _unchanged(pair) is None or pair.recipe.prune.latency is not None
 
 
@@ -125,7 +128,7 @@ def _measure(
         records = tuple(clock.records)
         found = replace(found, latency=latency, latency_reason=None, records=records)
         yield found
-    if _unchanged(pair) is None:
+    if _unchanged(pair) is None and pair.target.unmeasurable() is None:
         memory = measure_memory(pair)
         clock.lap("measure memory")
         found = replace(found, memory=memory, memory_reason=None, records=tuple(clock.records))

@@ -20,13 +20,15 @@ from compressor.outcome import measured
 from compressor.output import prepare as prepare_output
 from compressor.output import written_aside
 from compressor.plan import Plan
-from compressor.prepare import prepare
+from compressor.prepare import Prepared, prepare
 from compressor.progress import SILENT, Progress
+from compressor.realize import policy_of
 from compressor.recipe import Recipe
 from compressor.report.schema import GraphReport, Report
 from compressor.starting import replay
 from compressor.storing import require_mode
-from exporters.base import Artifact, Target, find_target
+from exporters.base import Artifact, Samples, Target, find_target
+from exporters.trt.options import TrtOptions
 
 
 def compress(  # noqa: PLR0913 - the front door: all but the model is optional and named
@@ -76,7 +78,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     """
     started = time.perf_counter()
     recipe = _recipe(recipe, target)
-    backend = available_target(recipe.target)
+    backend = available_target(recipe)
     replayed = _replayed(plan, backend)
     directory = _directory(model, recipe, output)
     _check(recipe, backend)
@@ -91,6 +93,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         opset=backend.opset,
         progress=progress,
     )
+    backend.require_buildable(prepared.model)
     data = split_data(prepared, recipe.seed, stats)
     data, judging = divided_for_budget(prepared, data, recipe, backend, progress)
     bench = Bench(prepared, recipe, backend, progress)
@@ -102,7 +105,8 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         tempfile.TemporaryDirectory(prefix="compressor-") as scratch,
         written_aside(directory) as folder,
     ):
-        artifact = backend.build(decided.shipped, folder)
+        samples = _samples(prepared, recipe)
+        artifact = backend.build(decided.shipped, folder, samples=samples, progress=progress)
         pair = _built(decided, artifact, bench, Path(scratch))
         found = measured(decided, pair, data, judging)
         # A replayed plan stays what it is: its ranges are of the data that it was made from.
@@ -143,6 +147,7 @@ def _check(recipe: Recipe, target: Target) -> None:
         TargetError: The target has no kernels for the precision.
     """
     require_mode(recipe.quantize, target)
+    _check_target(recipe, target)
     if recipe.measure.metric is not None:
         find_metric(recipe.measure.metric)
     budget = recipe.budget
@@ -153,17 +158,47 @@ def _check(recipe: Recipe, target: Target) -> None:
         )
 
 
-def available_target(name: str) -> Target:
-    """The target of that name, if it works here.
+def _check_target(recipe: Recipe, target: Target) -> None:
+    """Refuse what this target cannot do as asked.
+
+    Raises:
+        RecipeError: A speed is asked for where none is measured, or schemes that it misreads.
+    """
+    if recipe.target != "trt" and recipe.trt != TrtOptions():
+        raise RecipeError(
+            f"--precision and the other options of [trt] are not for the target {recipe.target!r}",
+            hint="Pass --target trt with them.",
+        )
+    goal, reason = recipe.prune.goal, target.unmeasurable()
+    if goal is not None and goal.timed and reason is not None:
+        raise RecipeError(
+            f"{goal.flag} cannot be reached for the target {target.name!r}: {reason}",
+            hint="Prune by --prune, --params or --size, or run where it can be measured.",
+        )
+    policy = policy_of(target, recipe.quantize)
+    refusal = target.refusal(policy)
+    if refusal is not None:
+        raise RecipeError(refusal, hint="Leave --activation and --symmetric to the target.")
+    if recipe.quantize.mode == "int8-dynamic" and not policy.dynamic:
+        raise RecipeError(
+            f"the target {target.name!r} does not quantize activations while it runs",
+            hint="Pass --calib DATA, and leave --quantize at int8.",
+        )
+
+
+def available_target(recipe: Recipe) -> Target:
+    """The target of a recipe, configured by it, if it works here.
 
     Raises:
         UsageError: There is no such target.
         TargetError: It is not available on this machine.
     """
-    target = find_target(name)
+    target = find_target(recipe.target)
+    if recipe.target_options is not None:
+        target = target.configured(recipe.target_options)
     reason = target.available()
     if reason is not None:
-        raise TargetError(f"target {name!r} is not available here: {reason}")
+        raise TargetError(f"target {recipe.target!r} is not available here: {reason}")
     return target
 
 
@@ -190,6 +225,16 @@ def _directory(model: object, recipe: Recipe, output: str | Path | None) -> Path
     return Path(f"{type(model).__name__.lower()}-{recipe.target}")
 
 
+def _samples(prepared: Prepared, recipe: Recipe) -> Samples:
+    """What the build may know: batches reach from one sample to the largest that was named."""
+    fixed, deciding = prepared.fixed_batch, recipe.measure.batch
+    return Samples(
+        feeds=prepared.feeds(fixed or deciding, recipe.seed),
+        batches=(1, fixed or deciding, fixed or max(deciding, recipe.quantize.batch)),
+        are_real=prepared.feeds_are_real,
+    )
+
+
 def _built(decided: Decided, artifact: Artifact, bench: Bench, scratch: Path) -> Pair:
     """Build original and baseline beside the artifact, each model once."""
     built: list[tuple[ir.Model, Artifact]] = [(decided.shipped, artifact)]
@@ -200,7 +245,7 @@ def _built(decided: Decided, artifact: Artifact, bench: Bench, scratch: Path) ->
                 return made
         folder = scratch / name
         folder.mkdir()
-        made = bench.target.build(model, folder)
+        made = bench.target.draft(model, folder)
         built.append((model, made))
         return made
 

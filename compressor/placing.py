@@ -31,7 +31,8 @@ class Placed:
     Attributes:
         plan: Without what is slower as integer.
         mix: The regions of everything that could be integer.
-        times: What they take; None where speed does not matter (--keep-slower).
+        times: What they take; None where speed does not matter (--keep-slower) or cannot
+            be measured.
         float_reasons: Node → why it stays float, for those that left.
         records: The stage, if anything was measured.
     """
@@ -60,7 +61,8 @@ def placed_by_time(bench: Bench, model: ir.Model, plan: GraphPlan) -> Placed:
     """
     started = time.perf_counter()
     mix = mixed(model, plan, planned_policy(plan, bench.target))
-    if bench.recipe.quantize.keep_slower or len(mix.regions) < 2:
+    unmeasurable = bench.target.unmeasurable() is not None
+    if unmeasurable or bench.recipe.quantize.keep_slower or len(mix.regions) < 2:
         return Placed(plan, mix)
     times = measured_times(bench, model, mix)
     whole = mix.chosen(plan)
@@ -76,6 +78,7 @@ def placed_by_time(bench: Bench, model: ir.Model, plan: GraphPlan) -> Placed:
         pair = [realize(model, one, bench.target) for one in (plan, smaller)]
         with bench.progress.stage("race placements"):
             race = bench.race(*pair, seconds=min(RACE, bench.recipe.measure.seconds))
+        assert race is not None, "it can be measured"
         kept = race.ratio > 1
         words = (
             f"with {len(mix.floats(chosen))} weighted nodes in float it ran at "

@@ -61,7 +61,8 @@ def _kept(attempts: Attempts, goal: Goal, best: Attempt, held_back: str | None =
     """The best attempt, unless the whole graph is faster at the precision that ships."""
     race = attempts.against_whole(best)
     told = speed_words(race, attempts.precision)
-    if race.verdict == "slower" and not attempts.bench.recipe.quantize.keep_slower:
+    slower = race is not None and race.verdict == "slower"
+    if slower and not attempts.bench.recipe.quantize.keep_slower:
         reverted = f"{told}, so the pruning was reverted (--keep-slower keeps it)"
         return ships_whole(attempts, Why(goal.flag, reverted))
     gone = f"{percent(best.share)} {attempts.unit} removed: {told}"
@@ -123,17 +124,18 @@ class _Way:
                 holds, best = found.share, found
         return best
 
-    def _amount(self, shipped: ir.Model, race: LatencyResult) -> float:
+    def _amount(self, shipped: ir.Model, race: LatencyResult | None) -> float:
         """How far from the goal something is: below 1 it has to become smaller by that factor."""
+        if self._goal.kind == "size":
+            return self._goal.amount / self._bytes(shipped)
+        assert race is not None, "goals of speed are refused where nothing can be timed"
         if self._goal.kind == "speedup":
             return race.ratio / self._goal.amount
-        if self._goal.kind == "latency":
-            return self._goal.amount / (race.result.median_ms / 1e3)
-        return self._goal.amount / self._bytes(shipped)
+        return self._goal.amount / (race.result.median_ms / 1e3)
 
     def _bytes(self, model: ir.Model) -> int:
         with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
-            built = self._attempts.bench.target.build(model, Path(folder))
+            built = self._attempts.bench.target.draft(model, Path(folder))
             return sum(file.stat().st_size for file in built.files)
 
     def _distance(self, reached: float) -> tuple[bool, float]:

@@ -20,6 +20,7 @@ from calibration.preprocess import Preprocess
 from compressor.budget import Budget, parse_budget, parse_duration
 from compressor.errors import RecipeError
 from compressor.goal import FLAGS, Goal, Kind, parse_goal
+from exporters.trt.options import TrtOptions
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -252,9 +253,15 @@ class Recipe(Section):
     quantize: QuantizeOptions = QuantizeOptions()
     measure: MeasureOptions = MeasureOptions()
     budget: BudgetOptions = BudgetOptions()
+    trt: TrtOptions = TrtOptions()
     output: Path | None = Field(
         None, description="Output folder; default: the checkpoint's name with -TARGET."
     )
+
+    @property
+    def target_options(self) -> BaseModel | None:
+        """The section of the target, where it has one."""
+        return self.trt if self.target == "trt" else None
 
 
 def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:

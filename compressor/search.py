@@ -10,7 +10,7 @@ from pathlib import Path
 from calibration.dataset import CalibrationSet
 from calibration.stats import CalibrationStats
 from compressor.bench import Bench
-from compressor.decided import Decided, Quantized, speed_effect
+from compressor.decided import Decided, Quantized, speed_effects
 from compressor.evaluation.results import LatencyResult
 from compressor.graph.effects import weight_effect
 from compressor.judging import Judging
@@ -52,6 +52,8 @@ def with_precision(
     mode = bench.recipe.quantize.mode
     if mode == "none":
         return replace(start, reason="quantization was switched off (--quantize none)")
+    if not bench.target.quantizes:
+        return replace(start, reason="nothing was quantized: --precision asks for float")
     if mode == "int8-dynamic":
         return _quantize_dynamically(bench, start, data, judging)
     if mode in STORED:
@@ -173,14 +175,14 @@ def _without_budget(
 ) -> Decided:
     """Keep INT8 where it is faster in the deciding configuration."""
     started = time.perf_counter()
-    graph, options = decided.graph, bench.recipe.quantize
+    graph = decided.graph
     with bench.progress.stage("quantize"):
         quantized = realize(graph, plan, bench.target)
     with bench.progress.stage("decide"):
         race = bench.race(graph, quantized, seconds=bench.recipe.measure.seconds)
-    kept, reason = _verdict(race, keep_slower=options.keep_slower)
+    kept, reason = _verdict(race, bench)
     record = _record(plan, chosen, race, kept, reason, time.perf_counter() - started)
-    effects = (weight_effect(graph, quantized), speed_effect(race))
+    effects = (weight_effect(graph, quantized), *speed_effects(race))
     record = record.model_copy(update={"effects": effects})
     candidate = Candidate(
         name="INT8",
@@ -235,7 +237,7 @@ def _within_budget(
     except KeyboardInterrupt:
         reason = f"{best.name}: interrupted before its speed was compared"
         return replace(chosen, reason=reason, interrupted=True)
-    kept, reason = _verdict(race, keep_slower=bench.recipe.quantize.keep_slower)
+    kept, reason = _verdict(race, bench)
     raced = replace(
         chosen if kept else decided,
         reason=reason,
@@ -245,15 +247,15 @@ def _within_budget(
     compared = StageRecord(
         name="compare speed",
         seconds=time.perf_counter() - started,
-        parameters={"ratio": race.ratio, "rounds": race.rounds},
+        parameters=_speed(race),
         decisions=(decision,),
-        effects=(weight_effect(undecided.graph, quantized), speed_effect(race)),
+        effects=(weight_effect(undecided.graph, quantized), *speed_effects(race)),
     )
     return replace(raced, records=(*raced.records, compared))
 
 
 def _with_race(
-    trials: list[Trial], best: Trial, race: LatencyResult, kept: bool, reason: str
+    trials: list[Trial], best: Trial, race: LatencyResult | None, kept: bool, reason: str
 ) -> tuple[Candidate, ...]:
     """All that was tried, the chosen one with its speed."""
     shown = []
@@ -266,22 +268,29 @@ def _with_race(
     return tuple(shown)
 
 
-def _verdict(race: LatencyResult, *, keep_slower: bool) -> tuple[bool, str]:
+def _verdict(race: LatencyResult | None, bench: Bench) -> tuple[bool, str]:
+    """Whether INT8 ships, and why; where nothing can be timed it does."""
+    if race is None:
+        return True, f"INT8 as asked for, speed unproven: {bench.target.unmeasurable()}"
     measured = (
         f"INT8 ran at {ratio(race.ratio)} the speed of float "
         f"({ratio_interval(race.interval)}) at {configuration(race.config)}"
     )
     if race.verdict == "faster":
         return True, f"{measured}: it pays"
-    if keep_slower:
+    if bench.recipe.quantize.keep_slower:
         return True, f"{measured}: {race.verdict}, kept because of --keep-slower"
     return False, f"{measured}: {race.verdict}, so it was reverted (--keep-slower keeps it)"
+
+
+def _speed(race: LatencyResult | None) -> dict[str, float]:
+    return {} if race is None else {"ratio": race.ratio, "rounds": race.rounds}
 
 
 def _record(
     plan: GraphPlan,
     chosen: StaticChoice,
-    race: LatencyResult,
+    race: LatencyResult | None,
     kept: bool,
     reason: str,
     seconds: float,
@@ -292,8 +301,7 @@ def _record(
         parameters={
             "cpu": plan.cpu,
             "weight_bits": plan.weight_bits,
-            "ratio": race.ratio,
-            "rounds": race.rounds,
+            **_speed(race),
         },
         changed={"integer nodes": len(plan.quantized), "Q/DQ values": len(chosen.ranges)},
         decisions=(

@@ -4,7 +4,7 @@ import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
 from compressor.bench import Bench
-from compressor.errors import UsageError
+from compressor.errors import TargetError, UsageError
 from compressor.folding import fold
 from compressor.graph.fingerprint import fingerprint
 from compressor.mixing import FLOAT, mixed
@@ -43,10 +43,17 @@ def sensitivity(
 
     Raises:
         UsageError: There is no data, or one sample only.
+        TargetError: Nothing can be timed on the target here.
         CompressorError: As for `compress`.
     """
     recipe = recipe or Recipe()
-    target = available_target(recipe.target)
+    target = available_target(recipe)
+    unmeasurable = target.unmeasurable()
+    if unmeasurable is not None:
+        raise TargetError(
+            f"what regions cost cannot be measured for target {target.name!r}: {unmeasurable}",
+            hint="--target ort measures them on this machine's CPU.",
+        )
     prepared = prepare(
         model,
         recipe=recipe,

@@ -60,8 +60,10 @@ def ships_pruned(attempts: Attempts, best: Attempt, why: Why) -> Decided:
     )
 
 
-def speed_words(race: LatencyResult, alone: str) -> str:
+def speed_words(race: LatencyResult | None, alone: str) -> str:
     """How fast a pruned graph ran compared with the whole one."""
+    if race is None:
+        return "speed unproven: nothing can be timed here"
     return (
         f"pruned it ran at {ratio(race.ratio)} the speed of {alone} alone "
         f"({ratio_interval(race.interval)} at {configuration(race.config)})"

@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from calibration.stats import CalibrationStats
 from compressor.bench import Bench
-from compressor.decided import Decided, speed_effect
+from compressor.decided import Decided, speed_effects
 from compressor.folding import fold
 from compressor.graph.effects import weight_effect
 from compressor.graph.fingerprint import fingerprint
@@ -107,6 +107,8 @@ def _faster_float(
     started = time.perf_counter()
     with bench.progress.stage("choose the baseline"):
         race = bench.race(captured, folded, seconds=bench.recipe.measure.seconds / 2)
+    if race is None:
+        return "folded", ()
     kind: Literal["captured", "folded"] = "captured" if race.verdict == "slower" else "folded"
     decision = Decision(
         subject="float graph",
@@ -118,7 +120,7 @@ def _faster_float(
         name="choose the baseline",
         seconds=time.perf_counter() - started,
         decisions=(decision,),
-        effects=(speed_effect(race),),
+        effects=speed_effects(race),
     )
     return kind, (record,)
 

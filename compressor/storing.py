@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
 from compressor.bench import Bench
-from compressor.decided import Decided, Quantized, speed_effect
+from compressor.decided import Decided, Quantized, speed_effects
 from compressor.errors import TargetError
 from compressor.evaluation.results import LatencyResult, Size
 from compressor.graph.effects import weight_effect
@@ -271,6 +271,7 @@ def _kept_if_smaller(bench: Bench, decided: Decided, plan: GraphPlan, name: str)
     with bench.progress.stage("decide"):
         race = bench.race(graph, made, seconds=bench.recipe.measure.seconds)
         before, after = _size(bench, graph), _size(bench, made)
+    assert race is not None, "targets that store weights are timed where they are built"
     kept = after.file_bytes < SMALLER * before.file_bytes
     reason = _verdict(name, race, after.file_bytes / before.file_bytes, kept)
     decision = Decision(subject=name, verdict="kept" if kept else "reverted", reason=reason)
@@ -279,7 +280,7 @@ def _kept_if_smaller(bench: Bench, decided: Decided, plan: GraphPlan, name: str)
         seconds=time.perf_counter() - started,
         parameters={"ratio": race.ratio, "rounds": race.rounds},
         decisions=(decision,),
-        effects=(weight_effect(graph, made), speed_effect(race)),
+        effects=(weight_effect(graph, made), *speed_effects(race)),
     )
     candidate = Candidate(name=name, shipped=kept, reason=reason, latency=race, size=after)
     decided = replace(

@@ -14,11 +14,13 @@ from types import TracebackType
 from typing import Literal, Protocol, Self, cast
 
 import onnx_ir as ir
+from pydantic import BaseModel, Field
 
 from calibration.scheme import Scheme
 from compressor.errors import UsageError
 from compressor.graph.tensors import Array, Arrays, TensorSpec
-from exporters.lint.base import linter_names
+from compressor.progress import SILENT, Progress
+from compressor.records import Record
 
 
 class Runner(Protocol):
@@ -71,6 +73,9 @@ class QuantPolicy:
         dynamic: Weighted operators that gain from activations that are quantized at run time.
         slow: Why the integer kernel of a weighted node loses to the float one; None when it does
             not.
+        inputs_only: Whether Q/DQ stands only on what integer nodes read, and the runtime fuses
+            what lies between by itself; else integer nodes form regions, whose inner values all
+            pass Q/DQ.
     """
 
     activation: Scheme
@@ -83,6 +88,7 @@ class QuantPolicy:
     float_output: frozenset[str]
     dynamic: frozenset[str] = frozenset()
     slow: Callable[[ir.Node], str | None] = lambda node: None
+    inputs_only: bool = False
 
     def with_schemes(
         self,
@@ -110,13 +116,78 @@ class QuantPolicy:
         )
 
 
+class EngineBuild(Record):
+    """A compiled engine beside the model, or why there is none.
+
+    Attributes:
+        status: "built" and run here; "built, not run"; or "script only", where none was built.
+        backend: The package that built it; None where none was there.
+        version: Of that package.
+        precision: What was asked for.
+        file: The engine's file name in the output folder.
+        file_bytes: Its size.
+        seconds: What the build took.
+        reason: Why it was not run, or not built.
+        failed: Whether a build was tried and failed.
+        required: Whether the run is to fail without one.
+        profiles: Of each optimization profile, input → its least, most likely and greatest shape.
+        integer: Operator → layers of the parsed network that read integers.
+        floating: Operator → such layers that read floats.
+        warnings: What the linter and the parser warn of.
+        inputs: Names, types and shapes.
+        outputs: Likewise.
+        tolerance: Cosine that outputs should have with those of ONNX Runtime on the same graph.
+    """
+
+    status: Literal["built", "built, not run", "script only"]
+    backend: str | None = None
+    version: str | None = None
+    precision: str
+    file: str | None = None
+    file_bytes: int | None = None
+    seconds: float | None = None
+    reason: str | None = None
+    failed: bool = False
+    required: bool = False
+    profiles: tuple[dict[str, tuple[tuple[int, ...], ...]], ...] = ()
+    integer: dict[str, int] = Field(default_factory=dict)
+    floating: dict[str, int] = Field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    tolerance: float | None = None
+
+
 @dataclass(frozen=True)
 class Artifact:
-    """What `Target.build` wrote: the file a runtime loads and everything beside it."""
+    """What `Target.build` wrote.
+
+    Attributes:
+        model: The file that a runtime loads.
+        files: It and the files that it needs, whose size is the artifact's.
+        roles: What else lies beside it: role → file.
+        engine: The compiled engine, for targets that have one.
+    """
 
     model: Path
     files: tuple[Path, ...] = ()
-    facts: Mapping[str, object] = field(default_factory=dict)
+    roles: Mapping[str, Path] = field(default_factory=dict)
+    engine: EngineBuild | None = None
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a build may know of the inputs.
+
+    Attributes:
+        feeds: Samples of every input.
+        batches: The least, the deciding and the greatest batch.
+        are_real: Whether they come from data.
+    """
+
+    feeds: Arrays
+    batches: tuple[int, int, int]
+    are_real: bool = True
 
 
 class Target(ABC):
@@ -131,6 +202,38 @@ class Target(ABC):
     @abstractmethod
     def available(self) -> str | None:
         """None when artifacts can be built and run here, else the reason why not."""
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether it is configured to quantize at all."""
+        return True
+
+    @property
+    def state(self) -> str:
+        """How far it is usable here, where `available` has no objection."""
+        return "usable here"
+
+    def configured(self, options: BaseModel) -> Self:
+        """The target with its own section of the recipe."""
+        del options
+        return self
+
+    def unmeasurable(self) -> str | None:
+        """Why nothing can be timed here; None where it can."""
+        return None
+
+    def refusal(self, policy: QuantPolicy) -> str | None:
+        """Why a policy other than its own gives wrong results; None where it does not."""
+        del policy
+        return None
+
+    def require_buildable(self, model: ir.Model) -> None:
+        """Refuse early what a build of this graph would be refused for.
+
+        Raises:
+            CompressorError: What was asked for does not fit the model.
+        """
+        del model
 
     @abstractmethod
     def policy(self, cpu: str) -> QuantPolicy:
@@ -151,8 +254,26 @@ class Target(ABC):
         return 8
 
     @abstractmethod
-    def build(self, model: ir.Model, directory: Path) -> Artifact:
-        """Write the artifact of `model` into `directory`, which exists and is empty."""
+    def build(
+        self,
+        model: ir.Model,
+        directory: Path,
+        *,
+        samples: Samples | None = None,
+        progress: Progress = SILENT,
+    ) -> Artifact:
+        """Write the artifact of `model` into `directory`, which exists.
+
+        Args:
+            model: The graph that ships.
+            directory: Where to.
+            samples: For targets that compile for certain shapes, or write reference outputs.
+            progress: Where a long build is shown.
+        """
+
+    def draft(self, model: ir.Model, directory: Path) -> Artifact:
+        """Write what size and quality are measured of, without a long build."""
+        return self.build(model, directory)
 
     @abstractmethod
     def open(self, model: ir.Model | Path, *, threads: int = 1, timed: bool = True) -> Runner:
@@ -175,7 +296,7 @@ def target_names() -> list[str]:
     return sorted(
         module.name
         for module in pkgutil.iter_modules(package.__path__)
-        if module.name != "base" and not module.name.startswith("_") and not module.ispkg
+        if module.name not in ("base", "lint") and not module.name.startswith("_")
     )
 
 
@@ -186,12 +307,6 @@ def find_target(name: str) -> Target:
         UsageError: There is none; the message lists those that exist.
     """
     known = target_names()
-    if name not in known and name in linter_names():
-        raise UsageError(
-            f"nothing is built for the target {name!r} yet: it has a linter only",
-            hint=f"Run `compress lint MODEL --target {name}`, or choose one of: "
-            f"{', '.join(known)}.",
-        )
     if name not in known:
         raise UsageError(f"unknown target {name!r}", hint=f"Choose one of: {', '.join(known)}.")
     return cast(Target, import_module(f"exporters.{name}").TARGET)

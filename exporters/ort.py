@@ -22,7 +22,8 @@ from compressor.graph.files import save_model
 from compressor.graph.session import open_session
 from compressor.graph.tensors import Array, Arrays, TensorSpec
 from compressor.hardware import has_int8_dot
-from exporters.base import Artifact, QuantPolicy, Target
+from compressor.progress import SILENT, Progress
+from exporters.base import Artifact, QuantPolicy, Samples, Target
 
 INTEGER_OPERATORS = frozenset(
     {"QGemm", "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
@@ -138,8 +139,16 @@ class OrtTarget(Target):
         """Blocks of the float kernels hold 8 channels; integer kernels lose below 16."""
         return 16 if integer else 8
 
-    def build(self, model: ir.Model, directory: Path) -> Artifact:
+    def build(
+        self,
+        model: ir.Model,
+        directory: Path,
+        *,
+        samples: Samples | None = None,
+        progress: Progress = SILENT,
+    ) -> Artifact:
         """Write `model.onnx`, with external data beside it above 2 GB."""
+        del samples, progress
         path = directory / "model.onnx"
         save_model(model, path)
         return Artifact(path, tuple(sorted(directory.iterdir())))

@@ -115,21 +115,19 @@ def lint_model(model: str, flags: dict[str, Any]) -> None:
 def list_targets(as_json: bool) -> None:
     """`compress targets`."""
     from exporters.base import find_target, target_names  # noqa: PLC0415 - keeps --help quick
-    from exporters.lint.base import find_linter, linter_names  # noqa: PLC0415 - as above
 
     rows = []
     for name in target_names():
         target = find_target(name)
-        rows.append({"name": name, "title": target.title, "unavailable": target.available()})
-    for name in sorted({*linter_names()} - {*target_names()}):
-        reason = "nothing is built for it yet: `compress lint` only"
-        rows.append({"name": name, "title": find_linter(name).title, "unavailable": reason})
+        objection = target.available()
+        state = target.state if objection is None else objection
+        row = {"name": name, "title": target.title, "unavailable": objection, "state": state}
+        rows.append(row)
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
     for row in rows:
-        state = "usable here" if row["unavailable"] is None else row["unavailable"]
-        click.echo(f"{row['name']:<6} {row['title']:<24} {state}")
+        click.echo(f"{row['name']:<6} {row['title']:<24} {row['state']}")
 
 
 def _progress(flags: dict[str, Any]) -> Progress:

@@ -17,6 +17,7 @@ from compressor.cli.options import (
     PRUNING,
     RECIPE,
     SHOWING,
+    TENSORRT,
     recipe_values,
     reject_both,
     shard,
@@ -91,6 +92,7 @@ def cli() -> None:
 @LOADING
 @MEASURING
 @BUDGET
+@TENSORRT
 @SHOWING
 def run(model: str, **flags: Any) -> None:
     """Compress a trained MODEL for its runtime: fold, prune, quantize to INT8, measure, report.
@@ -283,6 +285,7 @@ def targets(as_json: bool) -> None:
 @LOADING
 @MEASURING
 @BUDGET
+@TENSORRT
 def recipe(**flags: Any) -> None:
     """Print a documented TOML recipe; flags given here are filled in."""
     from compressor.recipe import load_recipe, to_toml  # noqa: PLC0415 - keeps --help quick

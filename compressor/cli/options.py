@@ -59,6 +59,10 @@ PLACES = {
     "max_drop": ("budget", "max_drop"),
     "accept": ("budget", "accept"),
     "time_budget": ("budget", "time"),
+    "precision": ("trt", "precision"),
+    "trt_backend": ("trt", "backend"),
+    "require_engine": ("trt", "require_engine"),
+    "profile": ("trt", "profiles"),
 }
 """Parameter of a command → place in the recipe."""
 
@@ -229,6 +233,24 @@ BUDGET: Decorator[Any] = apply(
     click.option(
         "--time-budget", metavar="TIME",
         help="Search for at most 90s, 10m or 1.5h, then take the best so far.",
+    ),
+)  # fmt: skip
+
+TENSORRT: Decorator[Any] = apply(
+    click.option(
+        "--precision", type=click.Choice(["int8-fp32", "fp32"]),
+        help="Of TensorRT engines: layers and remainder. [default: int8-fp32]",
+    ),
+    click.option(
+        "--trt-backend", type=click.Choice(["auto", "tensorrt", "tensorrt-rtx", "script"]),
+        help="What builds the engine; script writes model and build script. [default: auto]",
+    ),
+    click.option(
+        "--require-engine", is_flag=True, help="Exit 4 where no engine was built."
+    ),
+    click.option(
+        "--profile", multiple=True, metavar="NAME:MIN,OPT,MAX",
+        help="Shapes of an open input: x:1x3x224x224,8x3x224x224,32x3x224x224 (repeatable).",
     ),
 )  # fmt: skip
 

@@ -25,6 +25,12 @@ from compressor.quantization.graph import (
     producer,
     scalar,
 )
+from compressor.quantization.inputs import (
+    integer_inputs,
+    reading_integer,
+    values_read,
+    with_neighbours,
+)
 from compressor.quantization.regions import pays, regions
 from exporters.base import QuantPolicy
 
@@ -45,6 +51,8 @@ class Placement:
 
 def place(model: ir.Model, policy: QuantPolicy) -> Placement:
     """Choose the integer nodes of the main graph; control flow bodies stay float."""
+    if policy.inputs_only:
+        return Placement(*reading_integer(model, policy, weighted_refusal))
     nodes = list(model.graph)
     reasons: dict[str, str] = {}
     chosen: set[str] = set()
@@ -85,6 +93,8 @@ def restricted(
     nodes = list(model.graph)
     kept = {_name(node) for node in nodes if node.op_type in policy.weighted} & set(weighted)
     chosen = kept & set(integer)
+    if policy.inputs_only:
+        return with_neighbours(model, chosen, policy)
     _grow(nodes, chosen, policy)
     chosen &= set(integer)
     _shrink(nodes, chosen, policy)
@@ -99,6 +109,8 @@ def quantized_values(
     What an integer node reads; and what it writes, unless its kernel can write float and nobody
     reads the result as integer. A value that is absorbed by the activation behind it has none.
     """
+    if policy.inputs_only:
+        return values_read(model, integer, policy)
     names = set(integer)
     found: dict[ir.Value, None] = {}
     for node in model.graph:
@@ -127,7 +139,14 @@ def quantized_uses(
     """The uses of a value (node, input) that see it quantized.
 
     When an integer node wrote it, every reader does; when a float node wrote it, the integer ones.
+    Where only inputs are quantized, it is always the integer ones.
     """
+    if policy.inputs_only:
+        return [
+            (use.node, use.idx)
+            for use in value.uses()
+            if use.node.name in integer and use.idx in integer_inputs(use.node, integer, policy)
+        ]
     made_by = value.producer()
     everyone = made_by is not None and made_by.name in integer
     return [

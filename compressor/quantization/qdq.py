@@ -58,7 +58,7 @@ class _Writer:
         self, value: ir.Value, params: QuantParams, integer: set[str], policy: QuantPolicy
     ) -> None:
         made_by = value.producer()
-        everyone = made_by is not None and made_by.name in integer
+        everyone = made_by is not None and made_by.name in integer and not policy.inputs_only
         uses = quantized_uses(value, integer, policy)
         scale, zero_point = self._parameters(value.name or "value", params)
         quantized = self._node("QuantizeLinear", [value, scale, zero_point], value, "quantized")

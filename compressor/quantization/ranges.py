@@ -69,6 +69,9 @@ def _joined(
         if node.op_type in policy.absorbed and (limits := absorbed_bounds(node)) is not None
     }
     groups = _Groups(values, ranges, bounds)
+    if policy.inputs_only:
+        # What moves values is no integer node there, and the compiler moves Q/DQ across it.
+        nodes = list(model.graph)
     for node in nodes:
         if node.op_type in policy.passthrough:
             groups.join([*activations(node), *node.outputs], extra=_pad_value(node))

@@ -29,7 +29,7 @@ def channel_axis(node: ir.Node) -> int:
     """The axis of the weight that runs over output channels."""
     if node.op_type == "Gemm":
         return 0 if node.attributes.get_int("transB", 0) else 1
-    return 1 if node.op_type == "MatMul" else 0
+    return 1 if node.op_type in ("MatMul", "ConvTranspose") else 0
 
 
 def weight_params(weight: FloatArray, axis: int, scheme: Scheme) -> QuantParams:

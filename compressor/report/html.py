@@ -26,6 +26,7 @@ from compressor.report.verdict import (
     Tone,
     budget_tone,
     budget_words,
+    engine_words,
     headline,
     losses,
     shipped_name,
@@ -50,6 +51,7 @@ class GraphView:
     anchor: str
     graph: GraphReport
     headline: str
+    engine: str
     budget: str
     budget_tone: Tone
     goal: str
@@ -137,6 +139,7 @@ def _view(index: int, name: str, graph: GraphReport) -> GraphView:
         anchor=anchor,
         graph=graph,
         headline=headline(graph),
+        engine=engine_words(graph),
         budget=budget_words(graph),
         budget_tone=budget_tone(graph),
         goal=goal_words(graph),

@@ -13,7 +13,7 @@ from compressor.report.pruned import goal_words, removal_words
 from compressor.report.rows import Row, all_rows
 from compressor.report.schema import GraphReport, Report
 from compressor.report.spoken import speaker
-from compressor.report.verdict import budget_words, headline, losses
+from compressor.report.verdict import budget_words, engine_words, headline, losses
 
 _MOST_NOTICES = 5
 _MOST_CANDIDATES = 6
@@ -52,6 +52,8 @@ def _graph(graph: GraphReport, name: str | None) -> Iterator[str]:
     if graph.goal is not None:
         yield from (f"**{escaped(goal_words(graph))}**", "")
     yield from (escaped(fmt.sentence(graph.shipped_reason)), "")
+    if graph.engine is not None:
+        yield from (escaped(engine_words(graph)), "")
     told = losses(graph)
     if told:
         yield from (*(f"- **{escaped(loss)}**" for loss in told), "")

@@ -20,6 +20,7 @@ from compressor.precision import Precision
 from compressor.records import Record, StageRecord
 from compressor.report.schema_pruning import GoalResult, PruningResult
 from compressor.report.schema_regions import RegionResult
+from exporters.base import EngineBuild
 
 SCHEMA_VERSION: Final = 1
 
@@ -204,6 +205,7 @@ class GraphReport(Measured):
         goal: What became of how far to prune; None where nobody said so, a budget apart.
         pruning: What was removed; None where the graph ships whole.
         placement: By operator, in the graph as the runtime executes it.
+        engine: The compiled engine beside the model; None for targets without.
         float_reasons: Node name → why it stayed float.
         regions: What was chosen for each region, and from which times and damages; empty where
             neither was measured.
@@ -226,6 +228,7 @@ class GraphReport(Measured):
     goal: GoalResult | None = None
     pruning: PruningResult | None = None
     placement: tuple[NodePlacement, ...] = ()
+    engine: EngineBuild | None = None
     float_reasons: dict[str, str] = Field(default_factory=dict)
     regions: tuple[RegionResult, ...] = ()
     layers_precision: Precision | None = None

@@ -17,7 +17,14 @@ from compressor.report.schema import Comparison, GraphReport, Measured, Report
 from compressor.report.spoken import Speak, Spoken
 from compressor.report.terminal_profile import profile_table
 from compressor.report.terminal_progress import RichProgress
-from compressor.report.verdict import Tone, budget_tone, budget_words, headline, losses
+from compressor.report.verdict import (
+    Tone,
+    budget_tone,
+    budget_words,
+    engine_words,
+    headline,
+    losses,
+)
 from compressor.report.verdict import summary as sentence_of
 
 __all__ = ["RichProgress", "comparison", "profile_table", "summary"]
@@ -66,6 +73,8 @@ def _graph(graph: GraphReport, speak: Speak, name: str | None) -> Iterable[Rende
         yield Text(speak(goal_words(graph)), style=f"bold {_STYLES[goal_tone(graph)]}")
     yield Text(speak(f"{headline(graph)}."), style="bold")
     yield Text(speak(fmt.sentence(graph.shipped_reason)))
+    if graph.engine is not None:
+        yield Text(speak(engine_words(graph)), style="yellow")
     if graph.pruning is not None:
         yield Text(speak(removal_words(graph)))
     yield from _figures(graph, speak, ("before", "after"))

@@ -34,7 +34,21 @@ def headline(graph: GraphReport) -> str:
     86.95 % → 86.80 % (−0.15 points, 95 % interval −0.50…+0.20); 3.8× smaller".
     """
     measured = summary(graph)
-    return f"{shipped_name(graph)} ships" + (f": {measured}" if measured else "")
+    unproven = graph.engine is not None and graph.shipped == "int8" and not graph.latency
+    ships = f"{shipped_name(graph)} ships" + (", speed unproven" if unproven else "")
+    return ships + (f": {measured}" if measured else "")
+
+
+def engine_words(graph: GraphReport) -> str:
+    """What became of the engine; empty for targets without."""
+    engine = graph.engine
+    if engine is None:
+        return ""
+    reason = f": {engine.reason}" if engine.reason else ""
+    if engine.file is None:
+        return fmt.sentence(f"Engine: {engine.status}{reason}")
+    made = f"{engine.file}, {fmt.size(engine.file_bytes or 0)}, by {engine.backend}"
+    return fmt.sentence(f"Engine: {engine.status} ({made} {engine.version}){reason}")
 
 
 def budget_words(graph: GraphReport) -> str:

@@ -100,8 +100,6 @@ def test_notes_never_fail(tmp_path: Path):
         (["lint", "text.onnx"], "expected an ONNX model"),
         (["lint", "tiny.onnx", "--target", "ort"], "no linter for the target 'ort'"),
         (["lint", "tiny.onnx", "--time-limit", "0"], "--time-limit"),
-        (["tiny.onnx", "--target", "trt"], "nothing is built for the target 'trt' yet"),
-        (["profile", "tiny.onnx", "--target", "trt"], "compress lint MODEL --target trt"),
     ],
 )
 def test_mistakes_exit_2_with_advice(arguments, words: str, tiny_model: Path, monkeypatch):
@@ -112,13 +110,6 @@ def test_mistakes_exit_2_with_advice(arguments, words: str, tiny_model: Path, mo
     assert words in done.stderr
     assert "Traceback" not in done.output
     assert not Path("tiny-trt").exists()
-
-
-def test_targets_tell_that_trt_is_only_linted():
-    assert "nothing is built for it yet" in run("targets").stdout
-    rows = {row["name"]: row for row in json.loads(run("targets", "--json").stdout)}
-    assert rows["ort"]["unavailable"] is None
-    assert "compress lint" in rows["trt"]["unavailable"]
 
 
 def test_lint_takes_paths_and_models_in_memory(tmp_path: Path):

@@ -1,0 +1,131 @@
+"""Builds an engine in a process of its own, by the script that ships in the output folder.
+
+Native code may crash or hang there; here that is an error that names the graph, and the model and
+the script stay. What takes the user's machine away while it is built is the script, unchanged, so
+that whoever runs it later gets the same engine.
+"""
+
+import json
+import pprint
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from compressor.children import run_python
+from compressor.progress import Progress
+from exporters.lint.base import Finding
+from exporters.lint.trt.messages import finding_of_error, finding_of_warning
+from exporters.trt.backends import Chosen
+from exporters.trt.build_engine import PARTS
+
+SCRIPT = "build_engine.py"
+_PLACE = "SETTINGS: dict[str, Any] = {}\n"
+
+
+@dataclass(frozen=True)
+class Built:
+    """What became of a build.
+
+    Attributes:
+        engine: The engine's file; None where there is none.
+        failure: Why there is none.
+        findings: What the parser said, as the linter would.
+        seconds: What parsing and building took in the process.
+        integer: Operator → layers of the parsed network that read integers.
+        floating: Operator → such layers that read floats.
+    """
+
+    engine: Path | None = None
+    failure: str | None = None
+    findings: tuple[Finding, ...] = ()
+    seconds: float | None = None
+    integer: Mapping[str, int] = field(default_factory=dict)
+    floating: Mapping[str, int] = field(default_factory=dict)
+
+
+def write_script(directory: Path, settings: Mapping[str, Any]) -> Path:
+    """Write `build_engine.py` with these settings beside the model."""
+    source = Path(__file__).with_name(SCRIPT).read_text(encoding="utf-8")
+    if source.count(_PLACE) != 1:
+        raise AssertionError("the script has no place for its settings")
+    shown = pprint.pformat(dict(settings), width=96, sort_dicts=False)
+    path = directory / SCRIPT
+    path.write_text(source.replace(_PLACE, f"SETTINGS: dict[str, Any] = {shown}\n"), "utf-8")
+    return path
+
+
+def build_engine(
+    directory: Path,
+    chosen: Chosen,
+    labels: list[str],
+    *,
+    cache: Path | None,
+    time_limit: float,
+    progress: Progress,
+) -> Built:
+    """Run the script of an output folder.
+
+    Args:
+        directory: With `model.onnx` and the script.
+        chosen: The backend.
+        labels: How findings name the nodes of the graph, in order.
+        cache: A timing cache to read and extend; default: one in the folder.
+        time_limit: Seconds after which the process is ended.
+        progress: Where the build is shown.
+
+    Raises:
+        KeyboardInterrupt: The user ended it; so did the process.
+    """
+    with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
+        answer, parts = Path(folder) / "answer.json", Path(folder) / "progress"
+        arguments = [str(directory / SCRIPT), "--backend", chosen.name or ""]
+        arguments += ["--answer", str(answer), "--progress", str(parts)]
+        if cache is not None:
+            arguments += ["--cache", str(cache.resolve())]
+        with progress.stage("build the engine", total=PARTS) as advance, _following(parts) as told:
+            failure = run_python(arguments, timeout=time_limit, poll=lambda: advance(told()))
+        said: dict[str, Any] = {}
+        if answer.is_file():
+            said = json.loads(answer.read_text(encoding="utf-8"))
+    return _built(said, failure, directory / "model.onnx", labels, chosen)
+
+
+def _built(
+    said: Mapping[str, Any], failure: str | None, model: Path, labels: list[str], chosen: Chosen
+) -> Built:
+    findings = [finding_of_error(error, labels) for error in said.get("errors", ())]
+    findings += [finding_of_warning(text) for text in said.get("warnings", ())]
+    layers = said.get("layers", {})
+    if failure is not None:
+        errors = [f for f in findings if f.severity == "error"]
+        told = said.get("failure") or f"the process of {chosen.name} {failure} on {model.name}"
+        if errors:
+            first = errors[0]
+            where = f" at {first.node!r}" if first.node else ""
+            told = f"{first.rule}{where}: {first.reason}. {first.fix}"
+        failure = told
+    return Built(
+        engine=Path(said["engine"]) if failure is None else None,
+        failure=failure,
+        findings=tuple(findings),
+        seconds=said.get("seconds"),
+        integer=layers.get("integer", {}),
+        floating=layers.get("float", {}),
+    )
+
+
+@contextmanager
+def _following(path: Path) -> Iterator[Any]:
+    """How many parts were done since the last call, by the file that the process extends."""
+    known = [0]
+
+    def news() -> int:
+        lines = path.read_text(encoding="utf-8").split() if path.is_file() else []
+        done = int(lines[-1]) if lines and lines[-1].isdecimal() else known[0]
+        more, known[0] = max(0, done - known[0]), max(done, known[0])
+        return more
+
+    yield news

@@ -1,0 +1,81 @@
+"""What a user can choose about the engine: section [trt] of the recipe."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator
+
+from exporters.trt.profiles import parse_profile
+
+Precision = Literal["int8-fp32", "fp32"]
+Backend = Literal["tensorrt", "tensorrt-rtx", "script"]
+
+FLAGS = {
+    "version_compatible": "VERSION_COMPATIBLE",
+    "strip_weights": "STRIP_PLAN",
+    "refit": "REFIT",
+}
+"""Option → builder flag."""
+
+
+class TrtOptions(BaseModel):
+    """TensorRT engines."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    precision: Precision = Field(
+        "int8-fp32",
+        description="int8-fp32: convolutions and products in INT8, the rest in float32; or fp32.",
+    )
+    backend: Literal["auto", "tensorrt", "tensorrt-rtx", "script"] = Field(
+        "auto",
+        description="What builds the engine: tensorrt where it has a GPU, else tensorrt-rtx, else "
+        "script, which writes model.onnx and build_engine.py only.",
+    )
+    require_engine: bool = Field(False, description="End with exit code 4 where none was built.")
+    profiles: tuple[str, ...] = Field(
+        (),
+        description="name:min,opt,max shapes of an input, as x:1x3x224x224,8x3x224x224,32x3x224x224"
+        "; a name that comes again begins another profile. Default: from the data.",
+    )
+    workspace: ByteSize | None = Field(
+        None, description="GPU memory that layers may use while they run, like 2GB."
+    )
+    optimization_level: Annotated[int, Field(ge=0, le=5)] | None = Field(
+        None, description="0 builds fastest, 5 searches longest; default: TensorRT's, 3."
+    )
+    timing_cache: Path | None = Field(
+        None, description="File of kernel timings, read and extended; of tensorrt only."
+    )
+    version_compatible: bool = Field(
+        False, description="Let later versions of TensorRT run the engine."
+    )
+    hardware_compatible: bool = Field(
+        False, description="Let later GPUs (Ampere and on) run the engine; slower."
+    )
+    strip_weights: bool = Field(False, description="Leave out weights that a refit can restore.")
+    refit: bool = Field(False, description="Let weights be exchanged without a new build.")
+    time_limit: Annotated[float, Field(gt=0)] = Field(
+        3600.0, description="Seconds that a build may take."
+    )
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether the precision asks for integers."""
+        return self.precision == "int8-fp32"
+
+    def settings(self) -> dict[str, Any]:
+        """What the build script needs of it, as JSON knows it."""
+        return {
+            "workspace": None if self.workspace is None else int(self.workspace),
+            "optimization_level": self.optimization_level,
+            "flags": [flag for option, flag in FLAGS.items() if getattr(self, option)],
+            "hardware_compatibility": "AMPERE_PLUS" if self.hardware_compatible else None,
+        }
+
+    @field_validator("profiles")
+    @classmethod
+    def _are_profiles(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            parse_profile(text)
+        return texts

@@ -1,0 +1,54 @@
+"""Where TensorRT wants Q/DQ, and which integer kernels of its do not pay.
+
+Source: NVIDIA TensorRT documentation, "Working with Quantized Types" and "Optimizing Performance".
+"""
+
+import onnx_ir as ir
+
+from calibration.scheme import Scheme
+from compressor.graph.constants import constant
+from exporters.base import QuantPolicy
+from exporters.lint.trt.graph import CONVOLUTIONS, channels
+from exporters.lint.trt.speed import LEAST_CHANNELS, is_matrix_vector
+
+MOVED = frozenset(
+    {"MaxPool", "Reshape", "Flatten", "Transpose", "Slice", "Squeeze", "Unsqueeze", "Split"}
+)
+"""Operators that TensorRT moves Q/DQ across, which needs one scale on both sides."""
+
+
+def trt_policy() -> QuantPolicy:
+    """Symmetric int8 with zero point 0, float bias, on inputs only.
+
+    Normalization, Softmax, Gelu and attention stay as they are: TensorRT fuses them itself.
+    """
+    layers = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+    return QuantPolicy(
+        activation=Scheme("int8", symmetric=True),
+        weight=Scheme("int8", symmetric=True, per_channel=True),
+        bias="float",
+        weighted=layers,
+        elementwise=frozenset({"Add", "AveragePool", "GlobalAveragePool"}),
+        passthrough=MOVED,
+        absorbed=frozenset(),
+        float_output=layers,
+        slow=slow,
+        inputs_only=True,
+    )
+
+
+def slow(node: ir.Node) -> str | None:
+    """Why INT8 does not pay at a layer; None where it does."""
+    counts = channels(node)
+    if node.op_type in CONVOLUTIONS and counts is not None and min(counts) < LEAST_CHANNELS:
+        return (
+            f"{counts[0]} channels in and {counts[1]} out: below {LEAST_CHANNELS} TensorRT's INT8 "
+            "mostly loses"
+        )
+    if is_matrix_vector(node):
+        return "a matrix-vector product waits for its weights, not for arithmetic"
+    weight = node.inputs[1]
+    tensor = None if weight is None else constant(weight)
+    if tensor is not None and node.op_type in ("Gemm", "MatMul") and 1 in tensor.shape.numpy():
+        return "a matrix-vector product waits for its weights, not for arithmetic"
+    return None

@@ -1,0 +1,156 @@
+"""Optimization profiles: the shapes that an engine is built for, where the model leaves them open.
+
+An engine runs any shape between the least and the greatest of one of its profiles, and is tuned for
+the most likely one. Profiles come from the user, or from the data: the most likely shape is that of
+the deciding batch, batches reach from one sample to the largest that was asked for, and sizes
+other than the batch are those of the samples.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import onnx_ir as ir
+
+from compressor.errors import RecipeError
+from exporters.base import Samples
+
+Shape = tuple[int, ...]
+FLAG = "--profile name:1x3x224x224,8x3x224x224,32x3x224x224"
+
+
+class Span(NamedTuple):
+    """The shapes of one input: least, most likely, greatest."""
+
+    least: Shape
+    likely: Shape
+    most: Shape
+
+
+Profile = dict[str, Span]
+"""Input → its shapes."""
+
+
+def parse_profile(text: str) -> tuple[str, Span]:
+    """`name:MIN,OPT,MAX`, each like 1x3x224x224; one shape stands for all three.
+
+    Raises:
+        ValueError: It is not of this form, or not min ≤ opt ≤ max.
+    """
+    name, colon, rest = text.rpartition(":")
+    try:
+        shapes = [tuple(int(size) for size in part.lower().split("x")) for part in rest.split(",")]
+    except ValueError:
+        shapes = []
+    if not (colon and name) or len(shapes) not in (1, 3) or min(map(min, shapes)) < 0:
+        raise ValueError(f"expected name:MIN,OPT,MAX with shapes like 1x3x224x224, not {text!r}")
+    span = Span(*(shapes if len(shapes) == 3 else 3 * shapes))
+    if len({len(shape) for shape in span}) > 1:
+        raise ValueError(f"the shapes of {text!r} differ in rank")
+    if any(not low <= mid <= high for low, mid, high in zip(*span, strict=True)):
+        raise ValueError(f"expected MIN ≤ OPT ≤ MAX in every dimension of {text!r}")
+    return name, span
+
+
+def asked(texts: Sequence[str]) -> list[Profile]:
+    """The profiles of a recipe: a name that comes again begins the next one."""
+    found: list[Profile] = []
+    for text in texts:
+        name, span = parse_profile(text)
+        if not found or name in found[-1]:
+            found.append({})
+        found[-1][name] = span
+    return found
+
+
+def require_fitting(model: ir.Model, profiles: Sequence[Profile]) -> None:
+    """Refuse profiles that do not fit the inputs of a model.
+
+    Raises:
+        RecipeError: A name, a rank or a fixed size differs, or an open input has no shapes.
+    """
+    inputs = {value.name or "": value for value in model.graph.inputs}
+    for number, profile in enumerate(profiles, start=1):
+        for name, span in profile.items():
+            if name not in inputs:
+                raise RecipeError(
+                    f"profile {number} is for the input {name!r}, which the model does not have",
+                    hint=f"Its inputs are {_told(inputs)}.",
+                )
+            _require_shape(inputs[name], span, number)
+        missing = [name for name in _open(inputs) if name not in profile]
+        if missing:
+            raise RecipeError(
+                f"profile {number} has no shapes for the input {missing[0]!r}",
+                hint=f"Its inputs are {_told(inputs)}: pass {FLAG} for each that is open.",
+            )
+
+
+def profiles_for(
+    model: ir.Model, texts: Sequence[str], samples: Samples | None
+) -> tuple[Profile, ...]:
+    """Those that were asked for, else one from the data; none for a model of fixed shapes.
+
+    Raises:
+        RecipeError: They do not fit, or there is nothing to tell the sizes by.
+    """
+    inputs = {value.name or "": value for value in model.graph.inputs}
+    if texts:
+        profiles = asked(texts)
+        require_fitting(model, profiles)
+        return tuple(profiles)
+    if not _open(inputs):
+        return ()
+    if samples is None:
+        raise RecipeError("the model has open sizes, and no data tells them", hint=f"Pass {FLAG}.")
+    return ({name: _seen(inputs[name], samples) for name in _open(inputs)},)
+
+
+def _seen(value: ir.Value, samples: Samples) -> Span:
+    """The shapes of one input by the data: only its batch varies."""
+    sizes = tuple(samples.feeds[value.name or ""].shape)
+    dims = list(value.shape or ())
+    span = []
+    for batch in samples.batches:
+        span.append(
+            tuple(
+                batch if axis == 0 and not isinstance(dims[0], int) else size
+                for axis, size in enumerate(sizes)
+            )
+        )
+    unknown = [d for axis, d in enumerate(dims) if axis and not isinstance(d, int)]
+    if unknown and not samples.are_real:
+        raise RecipeError(
+            f"the size {unknown[0]} of the input {value.name!r} is open, and no data tells it",
+            hint=f"Pass --calib DATA, or {FLAG}.",
+        )
+    return Span(*span)
+
+
+def _require_shape(value: ir.Value, span: Span, number: int) -> None:
+    dims = list(value.shape or ())
+    for shape in span:
+        fits = len(shape) == len(dims) and all(
+            not isinstance(dim, int) or dim == size for dim, size in zip(dims, shape, strict=True)
+        )
+        if not fits:
+            raise RecipeError(
+                f"profile {number}: {'x'.join(map(str, shape))} is no shape of the input "
+                f"{value.name!r}, which is {_told({value.name or '': value})}",
+                hint="Only sizes that the model leaves open can vary.",
+            )
+
+
+def _open(inputs: Mapping[str, ir.Value]) -> list[str]:
+    """The inputs with a size that is not fixed."""
+    return [
+        name
+        for name, value in inputs.items()
+        if any(not isinstance(dim, int) for dim in value.shape or ())
+    ]
+
+
+def _told(inputs: Mapping[str, ir.Value]) -> str:
+    return ", ".join(
+        f"{name}[{','.join(str(dim) for dim in value.shape or ())}]"
+        for name, value in inputs.items()
+    )

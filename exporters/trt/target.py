@@ -1,0 +1,239 @@
+"""The target: what is asked of the graph, and what lies in the output folder.
+
+`model.onnx` is standard ONNX that any TensorRT reads; the engine is of the version and, but for
+TensorRT-RTX, of the GPU that it was built with. What a GPU would do is not known without one: then
+quality is of ONNX Runtime on the same graph, and nothing is timed.
+"""
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import onnx_ir as ir
+from pydantic import BaseModel
+
+from compressor.errors import LintError
+from compressor.graph.files import save_model
+from compressor.progress import SILENT, Progress
+from exporters.base import Artifact, EngineBuild, QuantPolicy, Runner, Samples, Target
+from exporters.lint.base import Finding, label
+from exporters.lint.trt.graph import is_integer, layers, prepared
+from exporters.lint.trt.rules import RULES
+from exporters.ort import OrtRunner
+from exporters.trt.backends import Chosen, choose, device
+from exporters.trt.building import Built, build_engine, write_script
+from exporters.trt.options import TrtOptions
+from exporters.trt.policy import trt_policy
+from exporters.trt.profiles import Profile, asked, profiles_for, require_fitting
+
+REFERENCE = "reference.npz"
+TOLERANCES = {"int8-fp32": 0.99, "fp32": 0.9999}
+"""Precision → cosine of an engine's outputs with those of ONNX Runtime on the same graph."""
+
+
+class TrtTarget(Target):
+    """NVIDIA TensorRT and TensorRT-RTX."""
+
+    name = "trt"
+    title = "TensorRT"
+    opset = 20
+
+    def __init__(self, options: TrtOptions | None = None) -> None:
+        self.options = options or TrtOptions()
+
+    def configured(self, options: BaseModel) -> Self:
+        """With the section [trt] of a recipe."""
+        assert isinstance(options, TrtOptions), "the recipe's section [trt]"
+        return type(self)(options)
+
+    def available(self) -> str | None:
+        """Model and script can be written anywhere; what was asked for by name has to be there.
+
+        Raises:
+            TargetError: The backend that was asked for cannot build here.
+        """
+        chosen = choose(self.options.backend)
+        if self.options.require_engine and chosen.name is None:
+            return f"--require-engine: {chosen.reason}"
+        return None
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether the precision asks for integers."""
+        return self.options.quantizes
+
+    @property
+    def state(self) -> str:
+        """What builds here and whether it runs."""
+        chosen = choose(self.options.backend)
+        if chosen.name is None:
+            return f"writes model and build script only: {chosen.reason}"
+        runs = "" if chosen.not_run is None else f", does not run them: {chosen.not_run}"
+        return f"builds engines with {chosen.name} {chosen.version}{runs}"
+
+    def unmeasurable(self) -> str | None:
+        """Without a GPU nothing runs, and no other machine tells how fast it would."""
+        return device().reason
+
+    def refusal(self, policy: QuantPolicy) -> str | None:
+        """Unsigned activations are read as signed, and a zero point other than 0 is rejected."""
+        if policy.activation.dtype != "int8":
+            return "TensorRT reads uint8 activations as int8: wrong numbers; it wants int8"
+        return None
+
+    def policy(self, cpu: str) -> QuantPolicy:
+        """TensorRT's own placement, whatever the CPU."""
+        del cpu
+        return trt_policy()
+
+    def channel_multiple(self, *, integer: bool) -> int:
+        """INT8 kernels work on 32 channels, half ones on 8."""
+        return 32 if integer else 8
+
+    def require_buildable(self, model: ir.Model) -> None:
+        """Profiles that were asked for have to fit.
+
+        Raises:
+            RecipeError: A name, a rank or a size differs.
+        """
+        if self.options.profiles:
+            require_fitting(model, asked(self.options.profiles))
+
+    def build(
+        self,
+        model: ir.Model,
+        directory: Path,
+        *,
+        samples: Samples | None = None,
+        progress: Progress = SILENT,
+    ) -> Artifact:
+        """Model, script, reference outputs, and an engine where one can be built.
+
+        Raises:
+            LintError: TensorRT would reject the graph or compute other numbers.
+            RecipeError: The profiles do not fit.
+        """
+        findings = linted(model)
+        profiles = profiles_for(model, self.options.profiles, samples)
+        path = directory / "model.onnx"
+        save_model(model, path)
+        files = tuple(sorted(directory.glob("model.onnx*")))
+        roles = {"build script": write_script(directory, self._settings(profiles))}
+        if samples is not None:
+            roles["reference"] = _write_reference(path, directory / REFERENCE, samples)
+        chosen, built = choose(self.options.backend), Built()
+        if chosen.name is not None:
+            built = build_engine(
+                directory,
+                chosen,
+                [label(node) for node in model.graph],
+                cache=self.options.timing_cache,
+                time_limit=self.options.time_limit,
+                progress=progress,
+            )
+        if built.engine is not None:
+            roles["engine"] = built.engine
+        if (directory / "timing.cache").is_file():
+            roles["timing cache"] = directory / "timing.cache"
+        engine = self._told(model, profiles, chosen, built, findings)
+        return Artifact(path, files, roles, engine)
+
+    def draft(self, model: ir.Model, directory: Path) -> Artifact:
+        """The model alone."""
+        path = directory / "model.onnx"
+        save_model(model, path)
+        return Artifact(path, tuple(sorted(directory.iterdir())))
+
+    def open(self, model: ir.Model | Path, *, threads: int = 1, timed: bool = True) -> Runner:
+        """ONNX Runtime on the same graph: the reference, for quality and not for speed."""
+        del timed
+        return OrtRunner(model, threads, spin=False)
+
+    def integer_nodes(self, model: ir.Model | Path) -> tuple[dict[str, int], dict[str, int]]:
+        """Convolutions and products with integer operands, as TensorRT's rules see the graph."""
+        ready = prepared(ir.load(model) if isinstance(model, Path) else model)
+        integer: dict[str, int] = {}
+        floating: dict[str, int] = {}
+        for node in layers(ready):
+            counts = integer if is_integer(node) else floating
+            counts[node.op_type] = counts.get(node.op_type, 0) + 1
+        return integer, floating
+
+    def _settings(self, profiles: tuple[Profile, ...]) -> dict[str, object]:
+        shapes = [
+            {name: [list(shape) for shape in span] for name, span in profile.items()}
+            for profile in profiles
+        ]
+        return {**self.options.settings(), "profiles": shapes}
+
+    def _told(
+        self,
+        model: ir.Model,
+        profiles: tuple[Profile, ...],
+        chosen: Chosen,
+        built: Built,
+        findings: tuple[Finding, ...],
+    ) -> EngineBuild:
+        done = built.engine is not None
+        warned = [f for f in (*findings, *built.findings) if f.severity == "warning"]
+        return EngineBuild(
+            status="built, not run" if done else "script only",
+            backend=chosen.name,
+            version=chosen.version,
+            precision=self.options.precision,
+            file=built.engine.name if built.engine else None,
+            file_bytes=built.engine.stat().st_size if built.engine else None,
+            seconds=built.seconds,
+            reason=chosen.not_run if done else built.failure or chosen.reason,
+            failed=built.failure is not None,
+            required=self.options.require_engine,
+            profiles=tuple({k: tuple(span) for k, span in one.items()} for one in profiles),
+            integer=dict(built.integer),
+            floating=dict(built.floating),
+            warnings=tuple(f"{f.node or 'graph'}: {f.rule}: {f.reason}" for f in warned),
+            inputs=tuple(_interface(value) for value in model.graph.inputs),
+            outputs=tuple(_interface(value) for value in model.graph.outputs),
+            tolerance=TOLERANCES[self.options.precision],
+        )
+
+
+def linted(model: ir.Model) -> tuple[Finding, ...]:
+    """What the rules of the linter find; the parser's turn comes with the build.
+
+    Raises:
+        LintError: There are errors among it.
+    """
+    ready = prepared(model)
+    found = tuple(finding for rule in RULES for finding in rule(ready))
+    errors = [finding for finding in found if finding.severity == "error"]
+    if errors:
+        first = errors[0]
+        more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
+        raise LintError(
+            f"TensorRT cannot take this graph: {first.rule} at {first.node or 'the graph'}: "
+            f"{first.reason}{more}",
+            hint=first.fix,
+        )
+    return found
+
+
+def _write_reference(model: Path, path: Path, samples: Samples) -> Path:
+    """Inputs, and what ONNX Runtime makes of them by the same graph."""
+    with OrtRunner(model, 0, spin=False) as runner:
+        inputs = {spec.name: samples.feeds[spec.name] for spec in runner.inputs}
+        outputs = runner.run(inputs)
+    named = {f"input/{name}": array for name, array in inputs.items()}
+    named |= {f"output/{name}": array for name, array in outputs.items()}
+    with path.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **named)
+    return path
+
+
+def _interface(value: ir.Value) -> str:
+    """`x:float[batch,3,32,32]`."""
+    kind = "?" if value.dtype is None else value.dtype.name.lower()
+    sizes = "?" if value.shape is None else ",".join(str(size) for size in value.shape)
+    return f"{value.name}:{kind}[{sizes}]"
+
+
+TARGET = TrtTarget()
