@@ -184,7 +184,7 @@ class Stepping:
             return
         if self.judging.recipe.budget.accept == "bound":
             notice = (
-                f"INT8 as is would take {needed:,} confirming samples to prove, there are {n:,}"
+                f"{self.named} as is would take {needed:,} confirming samples to prove, there are {n:,}"
                 f"{self.judging.source(needed)}"
             )
             self.notices.append(notice)

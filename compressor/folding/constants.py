@@ -17,6 +17,9 @@ from compressor.folding.affine import constant
 _GROWTH = 2**16
 """Elements up to which a result may be larger than the constants it is computed from."""
 
+_SHARED = 1024
+"""Elements from which a weight that other nodes read too is not stored once more, transposed."""
+
 RANDOM = frozenset(
     {
         *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
@@ -33,7 +36,8 @@ def fold_constants(model: ir.Model, fired: Counter[str]) -> None:
 
     What exporters leave around shapes goes (`Shape` of static sizes, `CastLike`, `Expand`), and
     what is computed from weights (transposed, cast or normalized ones) becomes a weight. A result
-    much larger than what it comes from stays a node.
+    much larger than what it comes from stays a node, and so does a transposition of a weight that
+    others read as it is.
     """
     weights = {
         name: value.const_value.size
@@ -56,7 +60,7 @@ def fold_constants(model: ir.Model, fired: Counter[str]) -> None:
 
 def _should_fold(node: ir.Node) -> bool | None:
     """True, False, or None for upstream's own rule, which looks at the sizes of the inputs."""
-    if node.op_type in RANDOM | _QUANTIZING:
+    if node.op_type in RANDOM | _QUANTIZING or _turns_a_shared_weight(node):
         return False
     result = _elements(node.outputs[0])
     if result is None or len(node.outputs) > 1:
@@ -65,6 +69,17 @@ def _should_fold(node: ir.Node) -> bool | None:
         return result <= _GROWTH
     sources = [constant(value) for value in node.inputs]
     return result <= max(_GROWTH, sum(tensor.size for tensor in sources if tensor is not None))
+
+
+def _turns_a_shared_weight(node: ir.Node) -> bool:
+    """Whether folding would store a second copy, as of an embedding that is the last product too.
+
+    Runtimes turn it round when they load the model.
+    """
+    source = node.inputs[0] if node.op_type == "Transpose" else None
+    tensor = None if source is None else constant(source)
+    is_large = tensor is not None and tensor.size >= _SHARED
+    return is_large and source is not None and len(set(source.consumers())) > 1
 
 
 def _elements(value: ir.Value) -> int | None:

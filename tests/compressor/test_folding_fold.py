@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import onnx_ir as ir
 import pytest
+from decoders import decoder, tokens
 
 from compressor.errors import GraphError
 from compressor.folding import equal_outputs, fold
@@ -459,3 +460,10 @@ class TestBias:
         assert [len(node.inputs) for node in folded.graph if node.op_type == "Conv"] == [2, 3]
         assert "zeros" not in folded.graph.initializers
         assert record.changed["bias of zeros removed"] == 1
+
+
+def test_a_tied_embedding_is_not_stored_twice():
+    graph = decoder()
+    folded, _ = fold(graph, feeds={"ids": tokens(2)})
+    assert set(folded.graph.initializers) == {"table", "up", "b", "down"}
+    assert [node.op_type for node in folded.graph].count("Transpose") == 1

@@ -140,6 +140,7 @@ def test_nothing_is_left_in_twice(source: Path, tmp_path: Path):
         assert all(value.uses() for value in values)
         contents = [v.const_value.numpy().tobytes() for v in values if v.const_value.size > 64]
         assert len(set(contents)) == len(contents)
+        assert not [value.name for value in values if "folded" in (value.name or "")]
 
 
 def test_a_target_without_kernels_is_an_error_of_its_own():
