@@ -176,7 +176,8 @@ class Attempts:
         plan = self.start.plan.model_copy(update={"prune": pruned.plan})
         start = replace(self.start, shipped=pruned.model, pruned=pruned.model, plan=plan)
         if self.whole.plan.ship != "float":
-            decided = with_precision(self.bench, start, self._data)
+            # An undecided race must not change the precision: INT8 of the whole was faster.
+            decided = with_precision(self.bench, replace(start, favours_integer=True), self._data)
         else:
             decided = replace(start, float_reasons=self.whole.float_reasons)
         first = len(self.start.records)

@@ -49,6 +49,8 @@ class Decided:
             none, or a plan was replayed.
         pruned: The smaller float graph; None where nothing was pruned.
         pruning: What was removed from it.
+        favours_integer: Whether INT8 ships where no difference in speed was found: it was faster on
+            the whole graph.
         held_back: What the quality budget did to how far it was to be pruned; None where nothing.
         regions: What was chosen for each region and from which figures; empty where neither times
             nor damages were measured.
@@ -66,6 +68,7 @@ class Decided:
     quantized: Quantized | None = None
     pruned: ir.Model | None = None
     pruning: PruningResult | None = None
+    favours_integer: bool = False
     held_back: str | None = None
     regions: tuple[RegionResult, ...] = ()
 

@@ -180,7 +180,7 @@ def _without_budget(
         quantized = realize(graph, plan, bench.target)
     with bench.progress.stage("decide"):
         race = bench.race(graph, quantized, seconds=bench.recipe.measure.seconds)
-    kept, reason = _verdict(race, bench)
+    kept, reason = _decision(race, bench, favoured=decided.favours_integer)
     record = _record(plan, chosen, race, kept, reason, time.perf_counter() - started)
     effects = (weight_effect(graph, quantized), *speed_effects(race))
     record = record.model_copy(update={"effects": effects})
@@ -237,7 +237,7 @@ def _within_budget(
     except KeyboardInterrupt:
         reason = f"{best.name}: interrupted before its speed was compared"
         return replace(chosen, reason=reason, interrupted=True)
-    kept, reason = _verdict(race, bench)
+    kept, reason = _decision(race, bench)
     raced = replace(
         chosen if kept else decided,
         reason=reason,
@@ -268,17 +268,25 @@ def _with_race(
     return tuple(shown)
 
 
-def _verdict(race: LatencyResult | None, bench: Bench) -> tuple[bool, str]:
+def _decision(
+    race: LatencyResult | None, bench: Bench, *, favoured: bool = False
+) -> tuple[bool, str]:
     """Whether INT8 ships, and why; where nothing can be timed it does."""
     if race is None:
         return True, f"INT8 as asked for, speed unproven: {bench.target.unmeasurable()}"
+    return _verdict(race, keep_slower=bench.recipe.quantize.keep_slower, favoured=favoured)
+
+
+def _verdict(race: LatencyResult, *, keep_slower: bool, favoured: bool = False) -> tuple[bool, str]:
     measured = (
         f"INT8 ran at {ratio(race.ratio)} the speed of float "
         f"({ratio_interval(race.interval)}) at {configuration(race.config)}"
     )
     if race.verdict == "faster":
         return True, f"{measured}: it pays"
-    if bench.recipe.quantize.keep_slower:
+    if favoured and race.verdict != "slower":
+        return True, f"{measured}: {race.verdict}, kept as it was faster on the whole graph"
+    if keep_slower:
         return True, f"{measured}: {race.verdict}, kept because of --keep-slower"
     return False, f"{measured}: {race.verdict}, so it was reverted (--keep-slower keeps it)"
 

@@ -184,8 +184,8 @@ class Stepping:
             return
         if self.judging.recipe.budget.accept == "bound":
             notice = (
-                f"{self.named} as is would take {needed:,} confirming samples to prove, there are {n:,}"
-                f"{self.judging.source(needed)}"
+                f"{self.named} as is would take {needed:,} confirming samples to prove, there are "
+                f"{n:,}{self.judging.source(needed)}"
             )
             self.notices.append(notice)
             self.bench.progress.notice(notice)

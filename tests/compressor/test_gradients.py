@@ -151,7 +151,7 @@ def options(**prune: Any) -> Recipe:
 @pytest.fixture
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compressor.outcome.measure_memory", lambda pair: None)
-    monkeypatch.setattr("compressor.pipeline.pages", lambda report: {})
+    monkeypatch.setattr("compressor.accounting.pages", lambda report: {})
 
 
 @pytest.mark.usefixtures("_quick")

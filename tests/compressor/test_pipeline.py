@@ -106,7 +106,7 @@ def test_minmax_has_histograms_of_the_sample_and_scores_of_its_own(source: Path,
 def test_an_int8_graph_that_does_not_ship_is_told_all_the_same(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("compressor.search._verdict", lambda race, keep_slower: (False, "slower"))
+    monkeypatch.setattr("compressor.search._verdict", lambda race, **how: (False, "slower"))
     report = compress(source, calibration={"x": images()}, recipe=RECIPE, output=tmp_path / "out")
     graph = report.graphs["model"]
     assert graph.shipped == "float"
