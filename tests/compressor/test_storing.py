@@ -27,7 +27,7 @@ DATA = {"ids": tokens(40)}
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compressor.outcome.measure_memory", lambda pair: None)
-    monkeypatch.setattr("compressor.pipeline.pages", lambda report: {})
+    monkeypatch.setattr("compressor.accounting.pages", lambda report: {})
     monkeypatch.setattr("compressor.measure.configurations", lambda *_: [DECIDING])
 
 
