@@ -100,6 +100,9 @@ def _seconds(text: str) -> float | None:
 
 
 def _bytes(text: str) -> float | None:
+    # Without a unit 5 would be bytes, where megabytes are meant.
+    if not text.strip()[-1:].isalpha():
+        return None
     try:
         found = TypeAdapter(ByteSize).validate_python(text.strip())
     except ValidationError:
@@ -115,9 +118,9 @@ _PARSERS = {
     "size": _bytes,
 }
 _EXAMPLES: dict[Kind, str] = {
-    "macs": "the share of multiply-accumulates to remove: 30%",
-    "params": "the share of parameters to remove: 50%",
-    "speedup": "how many times the speed of the float baseline: 1.5x",
-    "latency": "the time of one inference: 4ms",
-    "size": "the size of the artifact's file: 5MB",
+    "macs": "the share of multiply-accumulates to remove, above 0% and below 100%: 30%",
+    "params": "the share of parameters to remove, above 0% and below 100%: 50%",
+    "speedup": "how many times the speed of the float baseline, above 1x: 1.5x",
+    "latency": "the time of one inference with its unit, above 0: 4ms",
+    "size": "the size of the artifact's file with its unit, above 0: 5MB",
 }

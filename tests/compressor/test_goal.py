@@ -49,13 +49,15 @@ def test_a_goal_is_read_in_its_own_unit(kind: str, text: str, amount: float):
         ("latency", "0ms"),
         ("size", "large"),
         ("size", "0MB"),
+        ("size", "5"),
+        ("size", "5."),
         ("size", ""),
     ],
 )
 def test_what_is_no_goal_is_refused_with_an_example(kind: str, text: str):
     with pytest.raises(RecipeError, match=FLAGS[kind]) as error:
         parse_goal(kind, text)
-    assert error.value.hint is not None
+    assert "above" in (error.value.hint or "")
 
 
 @given(st.floats(0.01, 99.99))
@@ -86,7 +88,7 @@ def test_only_measured_times_may_fall_short(kind: str, least: float):
 def test_none_is_no_goal_and_switches_pruning_off():
     assert PruneOptions(macs="none").goal is None
     assert (PruneOptions(macs="none").off, PruneOptions().off) == (True, False)
-    with pytest.raises(ValidationError, match="--params 'none' is not understood"):
+    with pytest.raises(RecipeError, match="--params 'none' is not understood"):
         PruneOptions(params="none")
 
 
