@@ -78,16 +78,16 @@ class _Explaining:
         policy = planned_policy(plan, pair.target)
         self._policy = replace(policy, weight=replace(policy.weight, bits=plan.weight_bits))
         self._model, self._quantized, self._sample = decided.graph, quantized, sample
-        self._integer = plan.integer
+        self._integer, self._changed = plan.integer, plan.quantized
         if plan.stored is not None:
-            self._policy, self._integer = without_absorbed(policy), plan.stored.nodes
+            self._policy, self._changed = without_absorbed(policy), plan.stored.nodes
         self._memory, self._batch = pair.recipe.quantize.memory, pair.recipe.quantize.batch
 
     def explanation(self) -> Explanation:
         noise = layer_noise(
             self._model,
             self._quantized.model,
-            self._quantized.plan.quantized,
+            self._changed,
             self._sample,
             self._policy,
             memory=self._memory,
