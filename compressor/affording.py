@@ -62,14 +62,15 @@ def _bisect(attempts: Attempts, judging: Judging, started: float) -> bool:
         limit = judging.recipe.budget.seconds
         if limit is not None and begun - started + longest >= limit:
             return True
-        found = attempts.at(attempts.full * (1 - (holds + fails) / 2))
+        middle = (holds + fails) / 2
+        found = attempts.at(attempts.full * (1 - middle))
         longest = max(longest, time.perf_counter() - begun)
         if found.refused:
-            fails = min(found.share, (holds + fails) / 2)
-        elif found.reached:
-            holds = max(found.share, (holds + fails) / 2)
-        else:
+            fails = min(found.share, middle)
+        elif found.share < middle:
             return False  # there is no more to remove
+        else:
+            holds = found.share
     return False
 
 

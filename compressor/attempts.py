@@ -38,7 +38,6 @@ class Attempt:
         share: Of the cost that was removed.
         decided: What it came to.
         race: Against the float baseline; None where nothing can be timed.
-        reached: Whether as much went as was asked for; if not, the graph has no more to give.
         quality: On samples that candidates are compared on, where there are any.
         accepted: By the budget; None where there is none.
         reason: Why.
@@ -47,7 +46,6 @@ class Attempt:
     share: float
     decided: Decided
     race: LatencyResult | None
-    reached: bool
     quality: QualityResult | None = None
     accepted: bool | None = None
     reason: str = ""
@@ -163,7 +161,7 @@ class Attempts:
         return pruned, self._roughly(pruned.model)
 
     def at(self, target: float) -> Attempt:
-        """Prune, repair, quantize, time and judge.
+        """Prune, repair, quantize, time and judge; what removes the same as an earlier one is that.
 
         Args:
             target: The cost that may be left.
@@ -171,10 +169,15 @@ class Attempts:
         Raises:
             PruningError: As `Pruner.to`.
         """
-        pruned = self._pruner.to(self._cost_of, target)
+        chosen = self._pruner.chosen(self._cost_of, target)
+        for one in self.made:
+            plan = one.decided.plan.prune
+            if plan is not None and chosen.removes_like(plan):
+                return one
+        pruned = self._pruner.made(chosen)
         share = 1 - pruned.cost / self.full
-        plan = self.start.plan.model_copy(update={"prune": pruned.plan})
-        start = replace(self.start, shipped=pruned.model, pruned=pruned.model, plan=plan)
+        made = self.start.plan.model_copy(update={"prune": pruned.plan})
+        start = replace(self.start, shipped=pruned.model, pruned=pruned.model, plan=made)
         if self.whole.plan.ship != "float":
             # An undecided race must not change the precision: INT8 of the whole was faster.
             decided = with_precision(self.bench, replace(start, favours_integer=True), self._data)
@@ -185,7 +188,7 @@ class Attempts:
         pruning = removed(pruned, self._cost, share)
         decided = replace(decided, records=records, pruning=pruning)
         race = self.raced(decided.shipped)
-        attempt = self._judged(Attempt(share, decided, race, pruned.reached))
+        attempt = self._judged(Attempt(share, decided, race))
         self.made.append(attempt)
         return attempt
 

@@ -23,7 +23,7 @@ from compressor.pruning.blocks import Shortened
 from compressor.pruning.costs import Sizes
 from compressor.pruning.importance import Scores, scores
 from compressor.pruning.patching import patch_of
-from compressor.pruning.selection import WEIGHINGS, Weighing
+from compressor.pruning.selection import WEIGHINGS, Selection, Weighing
 from compressor.pruning.sources import scores_over
 from compressor.records import Decision, StageRecord
 from compressor.shortening import shortest
@@ -58,6 +58,24 @@ class Pruned:
     damage: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """What is to go.
+
+    Attributes:
+        base: The graph, whole or without some blocks.
+        selection: Which of its units.
+    """
+
+    base: Base
+    selection: Selection
+
+    def removes_like(self, plan: PrunePlan) -> bool:
+        """Whether a plan removes the same."""
+        same = plan.blocks == self.base.short.removed
+        return same and plan.kept == _kept(self.selection.allocation.keep)
+
+
 class Pruner:
     """One float graph, and what each of its units is worth."""
 
@@ -80,23 +98,39 @@ class Pruner:
         self.whole = self._base(Shortened(start.model))
 
     def to(self, cost_of: CostOf, target: float, *, repaired: bool = True) -> Pruned:
-        """The graph pruned until the cost is down to `target`, as far as the limits let it.
+        """`made` of what was `chosen`."""
+        return self.made(self.chosen(cost_of, target), repaired=repaired)
+
+    def chosen(self, cost_of: CostOf, target: float) -> Chosen:
+        """What goes so that the cost comes down to `target`, as far as the limits let it.
 
         Args:
             cost_of: What is counted.
             target: What may be left, in its units.
-            repaired: Whether to repair what stays, which changes its values and not its speed.
 
         Raises:
-            PruningError: The cut graph does not compute what the original does without what was
-                removed, or nothing that may go saves any cost.
+            PruningError: Nothing that may go saves any cost.
         """
         base, how = self._base_for(cost_of, target), self._how
         selection = how.select(base, cost_of(base.sizes), target, self._weighings)
         self._weighings = (selection.weighing,)
-        keep = selection.allocation.keep
-        if not keep and not base.blocks:
+        if not selection.allocation.keep and not base.blocks:
             raise PruningError("nothing that may be removed from this graph would save anything")
+        return Chosen(base, selection)
+
+    def made(self, chosen: Chosen, *, repaired: bool = True) -> Pruned:
+        """The graph without what was chosen.
+
+        Args:
+            chosen: From `chosen`.
+            repaired: Whether to repair what stays, which changes its values and not its speed.
+
+        Raises:
+            PruningError: The cut graph does not compute what the original does without what was
+                removed.
+        """
+        base, selection, how = chosen.base, chosen.selection, self._how
+        keep = selection.allocation.keep
         smaller = how.cut(base, keep)
         plan = PrunePlan(blocks=base.short.removed, kept=_kept(keep))
         records = [*self._records, selection.record]

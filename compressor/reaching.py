@@ -117,9 +117,10 @@ class _Way:
         attempts = self._attempts
         fails, holds, best = refused.share, 0.0, None
         for _ in range(STEPS):
-            found = attempts.at(attempts.full * (1 - (fails + holds) / 2))
+            middle = (fails + holds) / 2
+            found = attempts.at(attempts.full * (1 - middle))
             if found.refused:
-                fails = min(found.share, fails)
+                fails = min(found.share, middle)
             else:
                 holds, best = found.share, found
         return best

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 from graphs import model, residual
 
-from compressor import Recipe, compress
+from compressor import Recipe, compress, shrinking
 from compressor.bench import Bench
 from compressor.contract import require_kept
 from compressor.errors import CompressorError, PruningError, RecipeError
@@ -126,6 +126,28 @@ def test_shares_grow_while_the_budget_holds_and_the_fastest_confirmed_ships(tmp_
     assert [c.shipped for c in graph.candidates] == [False, True, False]
     assert len(shown) == 2, "the refused is not confirmed"
     assert initializer_bytes(shown[0]) > initializer_bytes(shown[1]), "in rising order of shares"
+
+
+def test_what_removes_the_same_is_not_tried_twice(tmp_path, monkeypatch):
+    repaired: list[object] = []
+    repair = shrinking.repair
+
+    def counted(*arguments: object, **named: object) -> object:
+        repaired.append(arguments)
+        return repair(*arguments, **named)
+
+    monkeypatch.setattr(shrinking, "repair", counted)
+    verdicts(monkeypatch, [False])
+    graph = graph_of(run(residual(), tmp_path / "out", recipe(round=16)))
+    assert len(graph.candidates) == len(repaired) == 1, "any share removes 16 of 32 channels"
+    assert graph.pruning is None
+
+
+def test_a_graph_with_no_more_to_give_ends_it(tmp_path, monkeypatch):
+    verdicts(monkeypatch, [True], [True])
+    graph = graph_of(run(residual(), tmp_path / "out", recipe(least=0.7)))
+    assert [c.shipped for c in graph.candidates] == [True]
+    assert graph.pruning.share < 0.5
 
 
 def test_what_is_not_confirmed_ends_the_ladder(tmp_path, monkeypatch):
