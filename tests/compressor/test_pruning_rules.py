@@ -62,6 +62,7 @@ def test_channels_pass(middle, width):
         ("d = LayerNormalization<axis=1>(c, one)", "normalized"),
         ("d = CumSum(c, axis)", "summed up"),
         ("m = ReduceMax(c, channel)  d = Sub(c, m)", "reduced over"),
+        ("m = ReduceMean(c, channel)  d = Sub(c, m)", "averaged over"),
         ("d, i = TopK<axis=1>(c, k)", "computed indices"),
         ("d = Pad<mode=\"reflect\">(c, channels)", "padded"),
         ("d = Slice(c, zero, all, channel, two)", "steps over"),
@@ -78,6 +79,22 @@ def test_what_statistics_and_positions_depend_on_stays(middle, reason):
     assert not units
     causes = {(frozen.value, frozen.axis): frozen.reason for frozen in grouping.frozen}
     assert reason in causes["w0", 0]
+
+
+def test_a_mean_over_features_that_folding_made_a_pool_is_told_as_a_mean():
+    """As in RMSNorm taken apart: the mean of a matrix's last axis becomes a GlobalAveragePool."""
+    made = model(
+        """g (float[n,4,6] x, float[6,8] w, float[8,5] v) => (float[n,4,5] y)
+        { h = MatMul(x, w)
+          q = Mul(h, h)
+          m = GlobalAveragePool(q)
+          r = Sqrt(m)
+          d = Div(h, r)
+          y = MatMul(d, v) }""",
+        w=[6, 8], v=[8, 5],
+    )  # fmt: skip
+    frozen = {(one.value, one.axis): one.reason for one in find_groups(made).frozen}
+    assert frozen["w", 1] == "it is averaged over"
 
 
 def test_an_unknown_operator_freezes_and_is_named():

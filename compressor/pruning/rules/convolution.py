@@ -92,14 +92,21 @@ def regroup(cutting: Cutting, node: ir.Node) -> None:
     node.attributes["group"] = ir.AttrInt64("group", groups)
 
 
+_POOLED = {
+    "GlobalAveragePool": "it is averaged over",
+    "GlobalLpPool": "it is reduced over",
+    "GlobalMaxPool": "it is reduced over",
+}
+
+
 def pool(walk: Walk, node: ir.Node) -> None:
-    """Channels pass, each by itself."""
+    """Channels pass, each by itself; what is pooled may be features, in a norm's mean."""
     x = walk.first(node)
     if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
         walk.freeze_all(node, "indices of the pooled positions count all channels")
         return
     for axis in x[2:]:
-        walk.freeze(axis, "it is pooled over")
+        walk.freeze(axis, _POOLED.get(node.op_type, "a pooling window slides over it"))
     for value in node.outputs:
         if value.name:
             walk.give(value, [*x[:2], *(walk.space(n) for n in walk.shape(value)[2:])])

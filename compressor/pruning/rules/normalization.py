@@ -118,7 +118,7 @@ def reduction(walk: Walk, node: ir.Node) -> None:
     keep = node.attributes.get_int("keepdims", 1)
     reduced = {axis % len(x) for axis in axes}
     if node.op_type != "ReduceSum":
-        _freeze(walk, x, reduced)
+        _freeze(walk, node, x, reduced)
     walk.give(y, _reduced(walk, x, reduced, bool(keep)))
 
 
@@ -126,14 +126,15 @@ def arg(walk: Walk, node: ir.Node) -> None:
     """ArgMax and ArgMin: an index counts all positions."""
     x = walk.first(node)
     axis = {node.attributes.get_int("axis", 0) % len(x)}
-    _freeze(walk, x, axis)
+    _freeze(walk, node, x, axis)
     keep = node.attributes.get_int("keepdims", 1)
     walk.give(node.outputs[0], _reduced(walk, x, axis, bool(keep)))
 
 
-def _freeze(walk: Walk, x: Dimensions, axes: set[int]) -> None:
+def _freeze(walk: Walk, node: ir.Node, x: Dimensions, axes: set[int]) -> None:
+    verb = "averaged" if node.op_type == "ReduceMean" else "reduced"
     for axis in axes:
-        walk.freeze(x[axis], "it is reduced over")
+        walk.freeze(x[axis], f"it is {verb} over")
 
 
 def _reduced(walk: Walk, x: Dimensions, axes: set[int], keep: bool) -> Dimensions:
