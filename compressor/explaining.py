@@ -52,7 +52,7 @@ def explain(decided: Decided, pair: Pair, data: CalibrationSet | None) -> Explan
     """
     quantized = decided.quantized
     if quantized is None:
-        replayed = decided.plan.ship != "float"
+        replayed = bool(decided.plan.quantized) or decided.plan.stored is not None
         return Explanation(
             reason="the plan was replayed, which measures no layers: run without --plan"
             if replayed

@@ -62,6 +62,8 @@ class GraphPlan(Record):
         ranges: Quantized value → real range [low, high].
         bias: Integer node → what is added to the bias of each output channel, as little-endian
             float32; in JSON as base64.
+        half: Names of the nodes that stay float32 where all else that is not integer is float16;
+            None where all of that is float32.
         stored: Which weights are stored in fewer bits; None where none are.
     """
 
@@ -80,6 +82,7 @@ class GraphPlan(Record):
     dynamic: tuple[str, ...] = ()
     ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
     bias: dict[str, bytes] = Field(default_factory=dict)
+    half: tuple[str, ...] | None = None
     stored: StoragePlan | None = None
 
     @property

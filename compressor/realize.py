@@ -14,6 +14,7 @@ from compressor.pruning.patching import patched
 from compressor.quantization.bias import restored
 from compressor.quantization.dynamic import insert_dynamic
 from compressor.quantization.half import halve
+from compressor.quantization.remainder import halved
 from compressor.quantization.static import quantize_static
 from compressor.quantization.storing import store
 from compressor.recipe import QuantizeOptions
@@ -37,7 +38,17 @@ def realize(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Model:
     Raises:
         RecipeError: The plan names nodes or values that the graph does not have.
     """
-    if plan.ship == "float":
+    made = with_integers(baseline, plan, target)
+    return made if plan.half is None else halved(made, plan.half)
+
+
+def with_integers(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Model:
+    """What the plan ships, but for half precision: the rest is float32.
+
+    Raises:
+        RecipeError: The plan names nodes or values that the graph does not have.
+    """
+    if plan.stored is None and plan.ship != "int8":
         return baseline
     if plan.stored is not None:
         return stored_graph(baseline, plan.ship, plan.stored)

@@ -13,12 +13,13 @@ from compressor.bench import Bench
 from compressor.decided import Decided, Quantized, speed_effects
 from compressor.evaluation.results import LatencyResult
 from compressor.graph.effects import weight_effect
+from compressor.halving import with_half
 from compressor.judging import Judging
 from compressor.placing import placed_by_time
 from compressor.plan import GraphPlan
 from compressor.quantization.dynamic import choose_dynamic
 from compressor.quantization.static import CalibrationOptions, StaticChoice, calibrate
-from compressor.realize import policy_of, realize
+from compressor.realize import policy_of, realize, with_integers
 from compressor.records import Decision, StageRecord
 from compressor.report.format import configuration, ratio, ratio_interval
 from compressor.report.schema import Candidate
@@ -50,6 +51,7 @@ def with_precision(
         KeyboardInterrupt: Before there was a best so far.
     """
     mode = bench.recipe.quantize.mode
+    start = with_half(bench, start, data)
     if mode == "none":
         return replace(start, reason="quantization was switched off (--quantize none)")
     if not bench.target.quantizes:
@@ -196,7 +198,9 @@ def _without_budget(
         reason=reason,
         records=(*decided.records, record),
         candidates=(candidate,),
-        quantized=Quantized(quantized, plan, chosen, decided.float_reasons),
+        quantized=Quantized(
+            with_integers(graph, plan, bench.target), plan, chosen, decided.float_reasons
+        ),
     )
     return replace(decided, shipped=quantized, plan=plan) if kept else decided
 
@@ -216,7 +220,7 @@ def _within_budget(
     )
     if best is None:
         ended = f"{search.ended} before" if search.ended else "in the search,"
-        refused = realize(undecided.graph, search.whole, bench.target)
+        refused = with_integers(undecided.graph, search.whole, bench.target)
         return replace(
             decided,
             reason=f"{ended} no INT8 graph kept the budget: float ships",
@@ -226,7 +230,8 @@ def _within_budget(
     reasons = undecided.float_reasons | dict.fromkeys(
         best.floats, "as integer it cost more quality than the budget allows"
     )
-    decided = replace(decided, quantized=Quantized(quantized, best.plan, choice, reasons))
+    plain = with_integers(undecided.graph, best.plan, bench.target)
+    decided = replace(decided, quantized=Quantized(plain, best.plan, choice, reasons))
     chosen = replace(decided, shipped=quantized, plan=best.plan, float_reasons=reasons)
     if search.interrupted:
         return replace(chosen, reason=f"{best.name}: the best so far when it was interrupted")

@@ -209,6 +209,11 @@ class Target(ABC):
         return True
 
     @property
+    def remainder(self) -> Literal["float32", "float16"]:
+        """What is computed in that is not integer."""
+        return "float32"
+
+    @property
     def state(self) -> str:
         """How far it is usable here, where `available` has no objection."""
         return "usable here"

@@ -238,8 +238,8 @@ BUDGET: Decorator[Any] = apply(
 
 TENSORRT: Decorator[Any] = apply(
     click.option(
-        "--precision", type=click.Choice(["int8-fp32", "fp32"]),
-        help="Of TensorRT engines: layers and remainder. [default: int8-fp32]",
+        "--precision", type=click.Choice(["int8", "int8-fp32", "fp16", "fp32"]),
+        help="Of TensorRT engines; beside INT8 layers the rest is half. [default: int8]",
     ),
     click.option(
         "--trt-backend", type=click.Choice(["auto", "tensorrt", "tensorrt-rtx", "script"]),

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator
 
 from exporters.trt.profiles import parse_profile
 
-Precision = Literal["int8-fp32", "fp32"]
+Precision = Literal["int8", "int8-fp32", "fp16", "fp32"]
 Backend = Literal["tensorrt", "tensorrt-rtx", "script"]
 
 FLAGS = {
@@ -24,8 +24,9 @@ class TrtOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     precision: Precision = Field(
-        "int8-fp32",
-        description="int8-fp32: convolutions and products in INT8, the rest in float32; or fp32.",
+        "int8",
+        description="int8: convolutions and products in INT8, the rest in half; int8-fp32: the "
+        "rest in float32; fp16; fp32.",
     )
     backend: Literal["auto", "tensorrt", "tensorrt-rtx", "script"] = Field(
         "auto",
@@ -62,7 +63,12 @@ class TrtOptions(BaseModel):
     @property
     def quantizes(self) -> bool:
         """Whether the precision asks for integers."""
-        return self.precision == "int8-fp32"
+        return self.precision in ("int8", "int8-fp32")
+
+    @property
+    def remainder(self) -> Literal["float32", "float16"]:
+        """What is computed in that is not integer."""
+        return "float16" if self.precision in ("int8", "fp16") else "float32"
 
     def settings(self) -> dict[str, Any]:
         """What the build script needs of it, as JSON knows it."""

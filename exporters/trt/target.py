@@ -6,7 +6,7 @@ quality is of ONNX Runtime on the same graph, and nothing is timed.
 """
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import onnx_ir as ir
@@ -27,7 +27,7 @@ from exporters.trt.policy import trt_policy
 from exporters.trt.profiles import Profile, asked, profiles_for, require_fitting
 
 REFERENCE = "reference.npz"
-TOLERANCES = {"int8-fp32": 0.99, "fp32": 0.9999}
+TOLERANCES = {"int8": 0.99, "int8-fp32": 0.99, "fp16": 0.999, "fp32": 0.9999}
 """Precision → cosine of an engine's outputs with those of ONNX Runtime on the same graph."""
 
 
@@ -61,6 +61,11 @@ class TrtTarget(Target):
     def quantizes(self) -> bool:
         """Whether the precision asks for integers."""
         return self.options.quantizes
+
+    @property
+    def remainder(self) -> Literal["float32", "float16"]:
+        """Half, unless the precision says float32."""
+        return self.options.remainder
 
     @property
     def state(self) -> str:

@@ -117,11 +117,35 @@ def test_the_reference_is_what_onnx_runtime_computes(done: Path):
 def test_bias_and_zero_points_are_as_tensorrt_wants_them(done: Path):
     graph = onnx.load(done / "model.onnx").graph
     kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
-    points = [node.input[2] for node in graph.node if node.op_type.endswith("quantizeLinear")]
-    points += [node.input[2] for node in graph.node if node.op_type == "QuantizeLinear"]
-    assert points
-    assert all(kinds[name] == onnx.TensorProto.INT8 for name in points)
-    assert kinds["b1"] == kinds["b2"] == kinds["b3"] == onnx.TensorProto.FLOAT
+    quantizers = [node for node in graph.node if node.op_type == "QuantizeLinear"]
+    assert quantizers
+    assert all(kinds[node.input[2]] == onnx.TensorProto.INT8 for node in quantizers)
+    biases = [node.input[2] for node in graph.node if node.op_type in ("Conv", "Gemm")]
+    assert {kinds[name] for name in biases} == {onnx.TensorProto.FLOAT16}
+    assert graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    assert graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+
+
+@needs_rtx
+@pytest.mark.parametrize(
+    ("precision", "shipped", "integers"),
+    [("int8-fp32", "int8", 3), ("fp16", "fp16", 0), ("fp32", "float", 0)],
+)
+def test_every_precision_is_built(
+    source: Path, tmp_path: Path, precision: str, shipped: str, integers: int
+):
+    result = run(source, tmp_path / "out", precision=precision)
+    assert result.exit_code == 0, result.output
+    graph = report_of(tmp_path / "out")
+    assert graph["shipped"] == shipped
+    assert graph["engine"]["status"] != "script only"
+    assert graph["engine"]["precision"] == precision
+    assert sum(graph["engine"]["integer"].values()) == integers
+    assert sum(graph["engine"]["floating"].values()) == 3 - integers
+    proto = onnx.load(tmp_path / "out" / "model.onnx")
+    kinds = {tensor.data_type for tensor in proto.graph.initializer}
+    assert (onnx.TensorProto.FLOAT16 in kinds) == (precision == "fp16")
+    assert graph["quality"][0]["result"] > 0.99
 
 
 @needs_rtx
@@ -165,14 +189,6 @@ def test_a_replayed_plan_gives_the_same_model(source: Path, done: Path, tmp_path
     result = run(source, tmp_path / "out", plan=str(done / "plan.json"), trt_backend="script")
     assert result.exit_code == 0, result.output
     assert sha256(tmp_path / "out" / "model.onnx") == sha256(done / "model.onnx")
-
-
-def test_float_has_no_integers(source: Path, tmp_path: Path):
-    result = run(source, tmp_path / "out", precision="fp32", trt_backend="script")
-    assert result.exit_code == 0, result.output
-    graph = report_of(tmp_path / "out")
-    assert graph["shipped"] == "float"
-    assert "--precision" in graph["shipped_reason"]
 
 
 def test_a_budget_is_kept_and_a_share_pruned(source: Path, tmp_path: Path):

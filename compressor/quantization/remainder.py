@@ -1,0 +1,244 @@
+"""Everything that is not integer in half precision, with types written into the graph.
+
+Strongly typed networks convert nothing by themselves, so every operator gets inputs of one type:
+weights, biases and the scales of Q/DQ are stored as float16, and Cast stands where a node that has
+to stay float32 meets one that has not. Inputs and outputs of the graph keep their type.
+
+float16 ends at 65,504 and below 6.1e-5 loses digits. Nodes stay float32 that write or read a value
+which came half as far on the samples (`overflowing`), that read a lone constant below the smallest
+normal number (the epsilon of a normalization), or a scale that would lose more than it rounds. A
+constant that stands for infinity, like the -3.4e38 of attention masks, becomes a number that half
+can hold and that Softmax still takes for none.
+"""
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes.common import LiftConstantsToInitializersPass
+
+from calibration.collect import collect
+from calibration.dataset import CalibrationSet
+from calibration.scheme import FloatArray
+from compressor.graph.chatter import silenced
+from compressor.graph.constants import constant
+from compressor.graph.initializers import add_initializer, free_name
+from compressor.graph.invariants import check
+from compressor.graph.shapes import infer_shapes
+
+LIMIT = 65504 / 2
+"""The magnitude on the samples from which a value stays float32: others may go twice as far."""
+ENDLESS = 1e30
+"""Constants from here on stand for infinity."""
+MASKED = 30000.0
+"""What they become."""
+SMALLEST = float(np.finfo(np.float16).smallest_normal)
+LEAST_SCALE = 2.0**-20
+"""Scales below it lose more than a tenth of a step of their integers."""
+SAMPLES = 64
+"""Samples that ranges are looked at on, at most."""
+_TYPED = ("to", "dtype")
+"""Attributes that say what a node writes."""
+_QDQ = ("QuantizeLinear", "DequantizeLinear")
+_BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+
+
+def obstacle(model: ir.Model) -> str | None:
+    """Why a graph cannot be in half; None where it can."""
+    for node in model.graph:
+        if any(attribute.type in _BODIES for attribute in node.attributes.values()):
+            return f"{node.op_type} {node.name!r} has a body, whose types are not changed"
+    return None
+
+
+def overflowing(
+    model: ir.Model, data: CalibrationSet, *, batch: int = 8, memory: int | None = None
+) -> tuple[str, ...]:
+    """The nodes that have to stay float32, by what is seen on the samples, in graph order.
+
+    Args:
+        model: The float graph.
+        data: Calibration samples, of which the first few are run.
+        batch: Samples a run.
+        memory: Bytes to take beside the model (1 GB).
+    """
+    typed = infer_shapes(model.clone())
+    values = [
+        value.name or "" for node in typed.graph for value in node.outputs if _is_float(value)
+    ]
+    values += [value.name or "" for value in typed.graph.inputs if _is_float(value)]
+    sample = data.take(SAMPLES)
+    seen = collect(typed, values, sample, batch=batch, memory=memory, histograms=False).observed
+    far = {name for name, one in seen.items() if _is_far(one.low, one.high)}
+    kept = []
+    for node in typed.graph:
+        touched = {value.name for value in (*node.inputs, *node.outputs) if value is not None}
+        if touched & far or any(_is_unfit(value) for value in node.inputs if value is not None):
+            kept.append(node.name or "")
+    return tuple(kept)
+
+
+def halved(model: ir.Model, kept: Collection[str]) -> ir.Model:
+    """The graph with float16 wherever it is float32; `model` stays as it is.
+
+    Args:
+        model: A float graph, or one with Q/DQ; its opset is 19 or more.
+        kept: Names of the nodes that stay float32.
+    """
+    typed = infer_shapes(model.clone())
+    with silenced():
+        LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(typed)
+    _Halving(typed, kept).run()
+    check(typed, "half")
+    return typed
+
+
+class _Halving:
+    """One graph on its way to half: which values are float16 already."""
+
+    def __init__(self, model: ir.Model, kept: Collection[str]) -> None:
+        self._graph, self._kept = model.graph, set(kept)
+        self._opset = model.opset_imports.get("", 0)
+        self._stored: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
+        self._cast: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
+
+    def run(self) -> None:
+        for node in list(self._graph):
+            self._convert(node)
+        for index, value in enumerate(self._graph.outputs):
+            if value.dtype == ir.DataType.FLOAT16:
+                self._restore(index, value)
+        used = set(self._graph.outputs)
+        for name, value in list(self._graph.initializers.items()):
+            if not value.uses() and value not in used and not value.is_graph_input():
+                del self._graph.initializers[name]
+
+    def _convert(self, node: ir.Node) -> None:
+        schema = _schema(node, self._opset)
+        goes = schema is not None and self._goes(node)
+        floats = [_is_float(value) for value in node.outputs]
+        for index, value in enumerate(node.inputs):
+            if value is not None and value.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16):
+                half = goes and schema is not None and _takes_half(schema.inputs, index)
+                wanted = ir.DataType.FLOAT16 if half else ir.DataType.FLOAT
+                node.replace_input_with(index, self._as(value, wanted, node))
+        if not goes or schema is None:
+            return
+        for name in _TYPED:
+            if node.attributes.get_int(name, 0) == ir.DataType.FLOAT:
+                node.attributes[name] = ir.AttrInt64(name, int(ir.DataType.FLOAT16))
+        if node.op_type == "ConstantOfShape" and floats[0]:
+            tensor = node.attributes.get_tensor("value", None)
+            filled = np.zeros(1) if tensor is None else tensor.numpy()
+            node.attributes["value"] = ir.AttrTensor("value", ir.tensor(_halves(filled)))
+        for index, value in enumerate(node.outputs):
+            if floats[index] and _takes_half(schema.outputs, index):
+                value.type = ir.TensorType(ir.DataType.FLOAT16)  # a clone shares the old type
+
+    def _goes(self, node: ir.Node) -> bool:
+        """Q has the type of what it reads, and DQ that of its readers; scales must allow it."""
+        if node.op_type in _QDQ:
+            scale = constant(node.inputs[1]) if node.inputs[1] is not None else None
+            if scale is None or scale.numpy().min() < LEAST_SCALE:
+                return False
+        if node.op_type == "QuantizeLinear":
+            return node.inputs[0] is not None and node.inputs[0].dtype == ir.DataType.FLOAT16
+        if node.op_type == "DequantizeLinear":
+            readers = node.outputs[0].consumers()
+            return not readers or any(reader.name not in self._kept for reader in readers)
+        return node.name not in self._kept
+
+    def _as(self, value: ir.Value, wanted: ir.DataType, node: ir.Node) -> ir.Value:
+        """The value in the wanted type: stored so, or through a Cast in front of the node."""
+        tensor = constant(value)
+        if tensor is not None:
+            return self._constant(value, tensor, wanted, exact=node.op_type not in _QDQ)
+        if value.dtype == wanted:
+            return value
+        key = (value, wanted)
+        if key not in self._cast:
+            name = free_name(self._graph, f"{value.name}_{_tag(wanted)}")
+            made = self._casting(value, wanted, name)
+            made_by = value.producer()
+            if made_by is None:
+                self._graph.insert_before(self._graph[0], [made])
+            else:
+                self._graph.insert_after(made_by, [made])
+            self._cast[key] = made.outputs[0]
+        return self._cast[key]
+
+    def _constant(
+        self, value: ir.Value, tensor: ir.TensorProtocol, wanted: ir.DataType, *, exact: bool
+    ) -> ir.Value:
+        """A constant in the wanted type; a scale is rounded in either, as Q and DQ share it."""
+        if wanted == ir.DataType.FLOAT and exact:
+            return value
+        key = (value, wanted)
+        if key not in self._stored:
+            round_to = _halves if wanted == ir.DataType.FLOAT16 else _scales
+            name = free_name(self._graph, f"{value.name}_{_tag(wanted)}")
+            self._stored[key] = add_initializer(self._graph, name, round_to(tensor.numpy()))
+        return self._stored[key]
+
+    def _restore(self, index: int, value: ir.Value) -> None:
+        """An output of the graph stays float32 under its name."""
+        name = value.name
+        value.name = free_name(self._graph, f"{name}_half")
+        made = self._casting(value, ir.DataType.FLOAT, name or "")
+        self._graph.append(made)
+        self._graph.outputs[index] = made.outputs[0]
+
+    def _casting(self, value: ir.Value, wanted: ir.DataType, name: str) -> ir.Node:
+        node = ir.node("Cast", [value], {"to": int(wanted)}, name=f"{name}/Cast")
+        result = node.outputs[0]
+        result.name, result.shape, result.dtype = name, value.shape, wanted
+        return node
+
+
+def _tag(kind: ir.DataType) -> str:
+    return "half" if kind == ir.DataType.FLOAT16 else "single"
+
+
+def _halves(values: FloatArray) -> FloatArray:
+    """As float16; what stands for infinity becomes `MASKED`."""
+    endless = np.abs(values) >= ENDLESS
+    return np.where(endless, np.sign(values) * MASKED, values).astype(np.float16)
+
+
+def _scales(values: FloatArray) -> FloatArray:
+    """Scales as float32, rounded to half where that can hold them."""
+    rounded = values.astype(np.float16).astype(np.float32)
+    return rounded if values.min() >= LEAST_SCALE else values.astype(np.float32)
+
+
+def _is_float(value: ir.Value | None) -> bool:
+    return value is not None and bool(value.name) and value.dtype == ir.DataType.FLOAT
+
+
+def _is_far(low: float, high: float) -> bool:
+    """Whether a value leaves the range of half, but for what stands for infinity."""
+    return any(LIMIT < abs(bound) < ENDLESS for bound in (low, high))
+
+
+def _is_unfit(value: ir.Value) -> bool:
+    """A constant too large for half, or a lone one too small for it."""
+    tensor = constant(value)
+    if tensor is None or tensor.dtype != ir.DataType.FLOAT or tensor.size == 0:
+        return False
+    sizes = np.abs(tensor.numpy())
+    if tensor.size == 1 and 0 < float(sizes.max()) < SMALLEST:
+        return True
+    return bool(((sizes > LIMIT) & (sizes < ENDLESS)).any())
+
+
+def _schema(node: ir.Node, opset: int) -> onnx.defs.OpSchema | None:
+    if node.domain != "" or not onnx.defs.has(node.op_type, opset):
+        return None
+    return onnx.defs.get_schema(node.op_type, opset)
+
+
+def _takes_half(formal: Sequence[onnx.defs.OpSchema.FormalParameter], index: int) -> bool:
+    """Whether an input or output of an operator may be float16."""
+    parameter = formal[min(index, len(formal) - 1)]
+    return "tensor(float16)" in parameter.types

@@ -1,0 +1,140 @@
+"""Half precision outside of integers: types, numbers, and what has to stay float32."""
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from graphs import model, residual
+
+from calibration.dataset import CalibrationSet, open_dataset
+from calibration.preprocess import Preprocess
+from compressor.graph.session import open_session
+from compressor.graph.shapes import input_specs
+from compressor.quantization.remainder import MASKED, halved, obstacle, overflowing
+
+
+def x_of(graph: ir.Model, scale: float = 1.0) -> np.ndarray:
+    dims = graph.graph.inputs[0].shape or ()
+    shape = [4 if isinstance(dim, ir.SymbolicDim) else dim for dim in dims]
+    found: np.ndarray = np.random.default_rng(0).uniform(-scale, scale, shape)
+    return found.astype(np.float32)
+
+
+def data_of(graph: ir.Model, scale: float = 1.0) -> CalibrationSet:
+    arrays = {"x": x_of(graph, scale)}
+    data = open_dataset(arrays, preprocess=Preprocess(), role="calibration")
+    return data.bind(input_specs(graph))
+
+
+def run(graph: ir.Model, x: np.ndarray) -> np.ndarray:
+    return np.asarray(open_session(graph).run(None, {"x": x})[0])
+
+
+def casts(graph: ir.Model) -> int:
+    return sum(node.op_type == "Cast" for node in graph.graph)
+
+
+def test_everything_is_half_but_the_interface_and_the_original():
+    graph = residual()
+    result = halved(graph, ())
+    kinds = {value.dtype for value in result.graph.initializers.values()}
+    assert kinds == {ir.DataType.FLOAT16}
+    assert {node.outputs[0].dtype for node in result.graph} == {
+        ir.DataType.FLOAT16,
+        ir.DataType.FLOAT,
+    }
+    assert casts(result) == 2, "one behind the input, one in front of the output"
+    assert [value.name for value in result.graph.outputs] == ["y"]
+    expected, found = run(graph, x_of(graph)), run(result, x_of(graph))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=2e-3 * np.abs(expected).max())
+    assert not np.array_equal(found, expected)
+
+
+def test_what_is_kept_stays_float32_between_casts():
+    result = halved(residual(), ("Conv_2",))
+    kept = next(node for node in result.graph if node.name == "Conv_2")
+    assert {value.dtype for value in kept.inputs if value} == {ir.DataType.FLOAT}
+    assert casts(result) == 4
+
+
+LARGE = """g (float[n,4] x) => (float[n,4] y)
+    <float m = {3e4}, float s = {1e-4}>
+    { a = Mul(x, m)
+      b = Mul(a, s)
+      y = Relu(b) }"""
+
+
+def test_values_that_would_overflow_keep_their_nodes_in_float32():
+    graph = model(LARGE)
+    assert overflowing(graph, data_of(graph)) == ()
+    assert overflowing(graph, data_of(graph, 2.0)) == ("Mul_0", "Mul_1")
+    result = halved(graph, overflowing(graph, data_of(graph, 4.0)))
+    kinds = {node.name: node.outputs[0].dtype for node in result.graph}
+    assert kinds["Mul_0"] == kinds["Mul_1"] == ir.DataType.FLOAT
+    assert kinds["Relu_2"] == ir.DataType.FLOAT16
+    x = x_of(graph, 4.0)
+    np.testing.assert_allclose(run(result, x), run(graph, x), rtol=1e-3, atol=1e-3)
+
+
+def test_a_lone_constant_that_half_would_drop_keeps_its_reader():
+    graph = model(
+        """g (float[n,4] x) => (float[n,4] y) <float e = {1e-9}>
+        { a = Mul(x, x)
+          b = Add(a, e)
+          c = Sqrt(b)
+          y = Div(x, c) }"""
+    )
+    assert overflowing(graph, data_of(graph)) == ("Add_1",)
+
+
+def test_a_mask_of_minus_infinity_stays_a_mask():
+    graph = model(
+        """g (float[n,4] x) => (float[n,4] y) <float[4] m = {0, -3.4e38, 0, -3.4e38}>
+        { a = Add(x, m)
+          y = Softmax(a) }"""
+    )
+    assert overflowing(graph, data_of(graph)) == ()
+    result = halved(graph, ())
+    stored = next(iter(result.graph.initializers.values())).const_value
+    assert stored is not None
+    np.testing.assert_array_equal(stored.numpy(), [0, -MASKED, 0, -MASKED])
+    found = run(result, x_of(graph))
+    assert (found[:, [1, 3]] == 0).all()
+    np.testing.assert_allclose(found, run(graph, x_of(graph)), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "s = Shape(x) \n r = ConstantOfShape<value = float[1] {1.5}>(s) \n y = Add(x, r)",
+        "i = Cast<to=6>(x) \n f = Cast<to=1>(i) \n y = Add(x, f)",
+        "c = Constant<value = float[4] {1.0, 2.0, 3.0, 4.0}>() \n y = Mul(x, c)",
+        "v, i = TopK<axis=1>(x, k) \n y = Add(v, v)",
+        "g0 = Greater(x, z) \n y = Where(g0, x, z)",
+    ],
+)
+def test_operators_that_say_their_type_follow(body: str):
+    graph = model(
+        f"g (float[n,4] x) => (float[n,4] y) <int64[1] k = {{4}}, float z = {{0.5}}> {{ {body} }}"
+    )
+    x = 3 * x_of(graph)
+    np.testing.assert_allclose(run(halved(graph, ()), x), run(graph, x), rtol=2e-3, atol=2e-3)
+
+
+def test_resize_keeps_its_scales_in_float32():
+    graph = model(
+        """g (float[n,2,4,4] x) => (y) <float[4] f = {1.0, 1.0, 2.0, 2.0}>
+        { y = Resize<mode="nearest">(x, , f) }"""
+    )
+    result = halved(graph, ())
+    np.testing.assert_allclose(run(result, x_of(graph)), run(graph, x_of(graph)), atol=1e-3)
+
+
+def test_a_body_is_an_obstacle():
+    graph = model(
+        """g (float[n,4] x, bool c) => (float[n,4] y)
+        { y = If(c) <then_branch = a () => (t) { t = Relu(x) },
+                     else_branch = b () => (e) { e = Neg(x) }> }"""
+    )
+    assert "has a body" in (obstacle(graph) or "")
+    assert obstacle(residual()) is None
