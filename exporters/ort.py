@@ -39,8 +39,10 @@ BOUNDARY = frozenset({"QuantizeLinear", "DequantizeLinear"})
 class OrtRunner:
     """An ONNX Runtime session as a `Runner`."""
 
-    def __init__(self, model: ir.Model | Path, threads: int, spin: bool) -> None:
-        self._session = open_session(model, threads=threads, spin=spin)
+    def __init__(
+        self, model: ir.Model | Path, threads: int, spin: bool, *, integers: bool = True
+    ) -> None:
+        self._session = open_session(model, threads=threads, spin=spin, integers=integers)
         self.inputs = tuple(_spec(argument) for argument in self._session.get_inputs())
         self.outputs = tuple(_spec(argument) for argument in self._session.get_outputs())
 

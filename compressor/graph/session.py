@@ -22,6 +22,7 @@ def open_session(
     optimized_model: Path | None = None,
     optimize: bool = True,
     spin: bool = True,
+    integers: bool = True,
 ) -> Any:
     """Open an `onnxruntime.InferenceSession` on the CPU.
 
@@ -33,6 +34,9 @@ def open_session(
         optimize: Whether the runtime may optimize the graph.
         spin: Whether idle threads spin, as they do by default. It shortens latencies, and slows
             everything else in the process: sessions that take turns are better without.
+        integers: Whether Q/DQ may become integer kernels. CPUs without an 8-bit dot product sum
+            pairs of products in 16 bits, which saturates with 8-bit weights; without them the
+            graph is computed as it stands.
 
     Raises:
         GraphError: The runtime refuses the model; the message carries the runtime's own words.
@@ -46,6 +50,8 @@ def open_session(
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+    if not integers:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     if profile_prefix is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile_prefix)

@@ -142,7 +142,8 @@ class _Comparison:
         fetched: list[str] = []
         for point in points:
             fetched += self._compared(point)
-        session = open_session(self._taps.finished(), threads=0, spin=False)
+        graph, integers = self._taps.finished(), not self._policy.inputs_only
+        session = open_session(graph, threads=0, spin=False, integers=integers)
         wanted = {value.name for value in session.get_inputs()}
         totals = np.zeros(len(fetched))
         for piece in data.batches(batch):

@@ -150,9 +150,9 @@ class TrtTarget(Target):
         return Artifact(path, tuple(sorted(directory.iterdir())))
 
     def open(self, model: ir.Model | Path, *, threads: int = 1, timed: bool = True) -> Runner:
-        """ONNX Runtime on the same graph: the reference, for quality and not for speed."""
+        """ONNX Runtime on the same graph, as it stands: for quality, not for speed."""
         del timed
-        return OrtRunner(model, threads, spin=False)
+        return OrtRunner(model, threads, spin=False, integers=False)
 
     def integer_nodes(self, model: ir.Model | Path) -> tuple[dict[str, int], dict[str, int]]:
         """Convolutions and products with integer operands, as TensorRT's rules see the graph."""
@@ -224,7 +224,7 @@ def linted(model: ir.Model) -> tuple[Finding, ...]:
 
 def _write_reference(model: Path, path: Path, samples: Samples) -> Path:
     """Inputs, and what ONNX Runtime makes of them by the same graph."""
-    with OrtRunner(model, 0, spin=False) as runner:
+    with OrtRunner(model, 0, spin=False, integers=False) as runner:
         inputs = {spec.name: samples.feeds[spec.name] for spec in runner.inputs}
         outputs = runner.run(inputs)
     named = {f"input/{name}": array for name, array in inputs.items()}

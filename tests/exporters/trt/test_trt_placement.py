@@ -12,7 +12,7 @@ from compressor.quantization.placement import place, quantized_uses, quantized_v
 from compressor.quantization.static import quantize_static
 from exporters.lint.trt.graph import is_integer, layers, prepared
 from exporters.lint.trt.rules import RULES
-from exporters.ort import TARGET as ORT
+from exporters.trt import TARGET as TRT
 from exporters.trt.policy import trt_policy
 
 POLICY = trt_policy()
@@ -28,10 +28,10 @@ def quantized(graph: ir.Model) -> ir.Model:
     """With the ranges that `feeds_for` gives."""
     integer = place(graph, POLICY).integer
     names = [value.name or "" for value in quantized_values(graph, integer, POLICY)]
-    tapped = infer_shapes(graph)
+    tapped = infer_shapes(graph.clone())
     known = {value.name: value for node in tapped.graph for value in node.outputs}
     tapped.graph.outputs.extend(known[name] for name in names if name in known)
-    with ORT.open(tapped) as runner:
+    with TRT.open(tapped) as runner:
         seen = feeds_for(graph) | runner.run(feeds_for(graph))
     ranges = {name: (float(seen[name].min()), float(seen[name].max())) for name in names}
     return quantize_static(graph, integer, ranges, POLICY, weight_bits=8)
@@ -85,7 +85,7 @@ def test_the_linter_has_nothing_against_it(build: Callable[[], ir.Model]):
 def test_the_numbers_stay_near(build: Callable[[], ir.Model]):
     graph = build()
     feeds = feeds_for(graph)
-    with ORT.open(graph) as whole, ORT.open(quantized(graph)) as rounded:
+    with TRT.open(graph) as whole, TRT.open(quantized(graph)) as rounded:
         expected, found = whole.run(feeds)["y"], rounded.run(feeds)["y"]
     assert not np.array_equal(expected, found)
     assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
