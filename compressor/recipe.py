@@ -157,7 +157,8 @@ class PruneOptions(Section):
         0.125, description="Share of every group that stays at least."
     )
     leave: tuple[str, ...] = Field(
-        (), description="Patterns of node or initializer names whose groups stay whole."
+        (),
+        description="Patterns of node or initializer names whose groups and blocks stay whole.",
     )
     blocks: bool = Field(True, description="Whether whole residual blocks may go.")
     repair: bool = Field(True, description="Refit what stays to the original by least squares.")

@@ -54,7 +54,8 @@ def _bases(how: Shrinking, whole: Base, cost_of: CostOf, target: float) -> list[
     """The whole graph, and without blocks until those alone reach the target."""
     bases = [whole]
     sample, progress = how.data.take(JUDGED), how.bench.progress
-    for short in shorten(how.graph, whole.grouping, sample, BLOCKS, how.repair({}), progress):
+    repair, leave = how.repair({}), how.bench.recipe.prune.leave
+    for short in shorten(how.graph, whole.grouping, sample, BLOCKS, repair, progress, leave=leave):
         base = _like_whole(how, whole, short)
         if cost_of(base.sizes)({}) >= cost_of(whole.sizes)({}):
             break

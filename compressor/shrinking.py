@@ -84,7 +84,7 @@ def grouped(bench: Bench, model: ir.Model, samples: int) -> Grouped:
     with bench.progress.stage("find groups"):
         grouping = find_groups(model, feeds)
     wanted = options.blocks and options.repair and samples >= 2
-    has_blocks = wanted and bool(find_blocks(model, feeds))
+    has_blocks = wanted and any(not b.is_left(options.leave) for b in find_blocks(model, feeds))
     return Grouped(model, grouping, Sizes(model, grouping, feeds), has_blocks)
 
 

@@ -289,7 +289,7 @@ PRUNING: Decorator[Any] = apply(
     ),
     click.option(
         "--prune-leave", multiple=True, metavar="PATTERN",
-        help="Leave groups whole by name of a node or weight, like '*head*' (repeatable).",
+        help="Leave groups and blocks whole by name of node or weight, like '*head*'; repeatable.",
     ),
     click.option(
         "--no-prune-blocks", "prune_blocks", flag_value="no",

@@ -4,8 +4,9 @@ Source: Wang and Wu, PRACTISE (arXiv 2202.07861): drop a block, let the one in f
 what came out behind, and compare by that.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 
 import numpy as np
 import onnx_ir as ir
@@ -36,12 +37,18 @@ class Block:
         skip: The block's input.
         before: What the stream was in front of the activation that made `skip`, where nothing
             but this block reads it: what the layers before the gap can repair.
+        names: Of the nodes, values and initializers that go with it.
     """
 
     add: str
     total: str
     skip: str
     before: str | None
+    names: frozenset[str] = frozenset()
+
+    def is_left(self, patterns: Sequence[str]) -> bool:
+        """Whether any of its names matches one of the patterns of what stays whole."""
+        return any(fnmatchcase(name, pattern) for pattern in patterns for name in self.names)
 
 
 @dataclass(frozen=True)
@@ -79,8 +86,9 @@ def find_blocks(model: ir.Model, feeds: Arrays | None = None) -> tuple[Block, ..
                 continue
             same = shapes.get(skip.name or "") == shapes.get(node.outputs[0].name or "")
             if same and skip.name in shapes:
-                total = node.outputs[0].name or ""
-                found.append(Block(node.name or "", total, skip.name or "", _before(skip, node)))
+                names = _names({node, *ancestors(branch)} - ancestors(skip))
+                add, total = node.name or "", node.outputs[0].name or ""
+                found.append(Block(add, total, skip.name or "", _before(skip, node), names))
     return tuple(found)
 
 
@@ -117,6 +125,8 @@ def shorten(
     count: int,
     how: Repair | None = None,
     progress: Progress = SILENT,
+    *,
+    leave: Sequence[str] = (),
 ) -> tuple[Shortened, ...]:
     """Remove blocks one after the other, each time that by which the output loses least.
 
@@ -130,6 +140,7 @@ def shorten(
         count: Blocks to remove, at most.
         how: Of the repair.
         progress: Told the candidates done.
+        leave: Patterns of names whose blocks stay.
 
     Returns:
         The model without one block, without two, and so on; none of them repaired.
@@ -137,7 +148,11 @@ def shorten(
     how = how or Repair()
     current, found = Shortened(original), list[Shortened]()
     for _ in range(count):
-        blocks = find_blocks(current.model, data.head(1).inputs)
+        blocks = [
+            block
+            for block in find_blocks(current.model, data.head(1).inputs)
+            if not block.is_left(leave)
+        ]
         tried = []
         with progress.stage("remove a block", total=len(blocks)) as advance:
             for block in blocks:
@@ -216,6 +231,15 @@ def _is_block(skip: ir.Value, branch: ir.Value) -> bool:
         return False
     inside = ancestors(branch) - ancestors(skip)
     return any(skip in node.inputs for node in inside)
+
+
+def _names(nodes: Iterable[ir.Node]) -> frozenset[str]:
+    """Of nodes, of what they write, and of the initializers that they read."""
+    names = set[str]()
+    for node in nodes:
+        read = [v for v in node.inputs if v is not None and v.is_initializer()]
+        names |= {node.name or "", *(v.name or "" for v in (*node.outputs, *read))}
+    return frozenset(names)
 
 
 def _before(skip: ir.Value, add: ir.Node) -> str | None:

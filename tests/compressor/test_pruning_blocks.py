@@ -91,6 +91,21 @@ def test_gaps_side_by_side_aim_behind_both():
     assert without(once, again).aims == {"a1": "a3"}
 
 
+def test_a_block_stays_where_a_pattern_names_what_would_go_with_it():
+    made = net()
+    first, second, third = find_blocks(made, FEEDS)
+    assert second.is_left(["w4"])
+    assert second.is_left(["nothing", second.add])
+    assert not first.is_left(["w4"])
+    assert not third.is_left(["w4"])
+    assert not second.is_left(["r1", "x"])  # its input stays in any case
+    data, grouping = open_dataset({"x": X}), find_groups(made, FEEDS)
+    without_it = shorten(made, grouping, data, 3, Repair(batch=8), leave=["w4"])
+    assert [short.removed[-1] for short in without_it].count(second.add) == 0
+    assert len(without_it) == 2
+    assert shorten(made, grouping, data, 1, Repair(batch=8), leave=["*"]) == ()
+
+
 def test_the_block_that_matters_least_goes_first_and_repair_helps():
     made = net()
     small = made.graph.initializers["w4"]
