@@ -52,6 +52,8 @@ class Decided:
         favours_integer: Whether INT8 ships where no difference in speed was found: it was faster on
             the whole graph.
         held_back: What the quality budget did to how far it was to be pruned; None where nothing.
+        smoothed: The float graph with the spread of channels moved into weights; None where none
+            was.
         regions: What was chosen for each region and from which figures; empty where neither times
             nor damages were measured.
     """
@@ -70,12 +72,18 @@ class Decided:
     pruning: PruningResult | None = None
     favours_integer: bool = False
     held_back: str | None = None
+    smoothed: ir.Model | None = None
     regions: tuple[RegionResult, ...] = ()
+
+    @property
+    def plain(self) -> ir.Model:
+        """The float graph that ships where nothing is quantized."""
+        return self.baseline if self.pruned is None else self.pruned
 
     @property
     def graph(self) -> ir.Model:
         """The float graph that precision is decided for."""
-        return self.baseline if self.pruned is None else self.pruned
+        return self.plain if self.smoothed is None else self.smoothed
 
 
 def speed_effects(race: LatencyResult | None) -> tuple[Effect, ...]:

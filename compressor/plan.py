@@ -64,6 +64,10 @@ class GraphPlan(Record):
             float32; in JSON as base64.
         half: Names of the nodes that stay float32 where all else that is not integer is float16;
             None where all of that is float32.
+        smooth: Value → divisor of each of its channels, which the weights that read it make up for,
+            stored as `bias` is.
+        plain_norms: Whether additions in front of LayerNormalization are kept from being fused
+            with it.
         stored: Which weights are stored in fewer bits; None where none are.
     """
 
@@ -83,6 +87,8 @@ class GraphPlan(Record):
     ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
     bias: dict[str, bytes] = Field(default_factory=dict)
     half: tuple[str, ...] | None = None
+    smooth: dict[str, bytes] = Field(default_factory=dict)
+    plain_norms: bool = False
     stored: StoragePlan | None = None
 
     @property

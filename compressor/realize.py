@@ -31,7 +31,8 @@ def realize(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Model:
     """The graph that the plan ships; `baseline` stays as it is.
 
     Args:
-        baseline: The float graph that the plan builds on (`baseline_graph`).
+        baseline: The float graph that the plan builds on (`baseline_graph`), pruned and smoothed
+            as it says.
         plan: What was decided.
         target: Whose policy places Q/DQ.
 
@@ -63,6 +64,8 @@ def with_integers(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Mod
     )
     if plan.dynamic:
         insert_dynamic(made, plan.dynamic, policy)
+    if plan.plain_norms:
+        target.keep_norms_plain(made)
     return made
 
 

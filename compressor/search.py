@@ -17,7 +17,9 @@ from compressor.halving import with_half
 from compressor.judging import Judging
 from compressor.placing import placed_by_time
 from compressor.plan import GraphPlan
+from compressor.quantization.bias import stored
 from compressor.quantization.dynamic import choose_dynamic
+from compressor.quantization.smoothing import choose_divisors, smoothed
 from compressor.quantization.static import CalibrationOptions, StaticChoice, calibrate
 from compressor.realize import policy_of, realize, with_integers
 from compressor.records import Decision, StageRecord
@@ -63,7 +65,61 @@ def with_precision(
     if data is None and stats is None:
         reason = "nothing was quantized: INT8 needs calibration data (--calib DATA)"
         return replace(start, reason=reason)
-    return _quantize(bench, start, data, stats, judging)
+    if stats is None and data is not None:
+        start = _smoothed(bench, start, data)
+    found = _quantize(bench, start, data, stats, judging)
+    if found.plan.ship == "float":
+        return replace(found, plan=found.plan.model_copy(update={"smooth": {}}))
+    return found
+
+
+def _smoothed(bench: Bench, start: Decided, data: CalibrationSet) -> Decided:
+    """With the spread of channels in weights where that lowers the error."""
+    options = bench.recipe.quantize
+    policy = policy_of(bench.target, options)
+    with bench.progress.stage("smooth activations"):
+        divisors, record = choose_divisors(
+            start.graph, data, policy, batch=options.batch, memory=options.memory
+        )
+    if not divisors:
+        return start
+    plan = start.plan.model_copy(update={"smooth": stored(divisors)})
+    graph = smoothed(start.graph, divisors)
+    return replace(start, plan=plan, smoothed=graph, records=(*start.records, record))
+
+
+def _with_plain_norms(bench: Bench, found: Decided) -> Decided:
+    """Without the runtime's fusion of additions with norms, where that is measured faster."""
+    if found.plan.ship != "int8" or found.interrupted:
+        return found
+    started = time.perf_counter()
+    candidate = found.shipped.clone()
+    count = bench.target.keep_norms_plain(candidate)
+    if count == 0:
+        return found
+    with bench.progress.stage("compare fusions"):
+        race = bench.race(found.shipped, candidate, seconds=bench.recipe.measure.seconds / 2)
+    if race is None:
+        return found
+    faster = race.verdict == "faster"
+    decision = Decision(
+        subject="additions before norms",
+        verdict="kept apart" if faster else "fused",
+        reason=f"{ratio(race.ratio)} the speed where they are not fused "
+        f"({ratio_interval(race.interval)}) at {configuration(race.config)}",
+    )
+    record = StageRecord(
+        name="compare fusions",
+        seconds=time.perf_counter() - started,
+        changed={"additions": count if faster else 0},
+        decisions=(decision,),
+        effects=speed_effects(race),
+    )
+    found = replace(found, records=(*found.records, record))
+    if not faster:
+        return found
+    plan = found.plan.model_copy(update={"plain_norms": True})
+    return replace(found, shipped=candidate, plan=plan)
 
 
 def _quantize(
@@ -128,7 +184,7 @@ def _decided(
         records=(*decided.records, *placed.records),
     )
     if judging is None:
-        found = _without_budget(bench, decided, plan, chosen)
+        found = _with_plain_norms(bench, _without_budget(bench, decided, plan, chosen))
         return replace(found, regions=placed.results(found.plan, None))
     replayed = judging.search if data is None else data
     search = Stepping(
@@ -142,6 +198,7 @@ def _decided(
         times=placed.times,
     )
     found = _within_budget(search, decided, search.run(STEPS), chosen)
+    found = _with_plain_norms(bench, found)
     return replace(found, regions=placed.results(found.plan, search.damage))
 
 
@@ -181,7 +238,7 @@ def _without_budget(
     with bench.progress.stage("quantize"):
         quantized = realize(graph, plan, bench.target)
     with bench.progress.stage("decide"):
-        race = bench.race(graph, quantized, seconds=bench.recipe.measure.seconds)
+        race = bench.race(decided.plain, quantized, seconds=bench.recipe.measure.seconds)
     kept, reason = _decision(race, bench, favoured=decided.favours_integer)
     record = _record(plan, chosen, race, kept, reason, time.perf_counter() - started)
     effects = (weight_effect(graph, quantized), *speed_effects(race))
@@ -238,7 +295,7 @@ def _within_budget(
     started = time.perf_counter()
     try:
         with bench.progress.stage("decide"):
-            race = bench.race(undecided.graph, quantized, seconds=bench.recipe.measure.seconds)
+            race = bench.race(undecided.plain, quantized, seconds=bench.recipe.measure.seconds)
     except KeyboardInterrupt:
         reason = f"{best.name}: interrupted before its speed was compared"
         return replace(chosen, reason=reason, interrupted=True)

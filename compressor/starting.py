@@ -12,6 +12,8 @@ from compressor.folding import fold
 from compressor.graph.effects import weight_effect
 from compressor.graph.fingerprint import fingerprint
 from compressor.plan import GraphPlan
+from compressor.quantization.bias import restored
+from compressor.quantization.smoothing import smoothed
 from compressor.realize import baseline_graph, pruned_graph, realize, require_same_graph
 from compressor.records import Decision, StageRecord
 from compressor.removal import planned
@@ -64,7 +66,10 @@ def replay(bench: Bench, plan: GraphPlan) -> Decided:
     if plan.prune is not None:
         pruned, grouping = pruned_graph(baseline, plan.prune, checked_feeds(bench))
         pruning = planned(plan.prune, grouping, pruned)
-    shipped = realize(baseline if pruned is None else pruned, plan, bench.target)
+    start = baseline if pruned is None else pruned
+    if plan.smooth:
+        start = smoothed(start, restored(plan.smooth))
+    shipped = realize(start, plan, bench.target)
     record = StageRecord(
         name="replay the plan",
         seconds=time.perf_counter() - started,

@@ -258,6 +258,15 @@ class Target(ABC):
         del integer
         return 8
 
+    def keep_norms_plain(self, model: ir.Model) -> int:
+        """Rewrite a graph so that additions are not fused with the norms behind them, in place.
+
+        Returns:
+            How many there are; 0 where the runtime does not fuse them.
+        """
+        del model
+        return 0
+
     @abstractmethod
     def build(
         self,

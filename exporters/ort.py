@@ -141,6 +141,22 @@ class OrtTarget(Target):
         """Blocks of the float kernels hold 8 channels; integer kernels lose below 16."""
         return 16 if integer else 8
 
+    def keep_norms_plain(self, model: ir.Model) -> int:
+        """Write Add in front of LayerNormalization as Sum, which is not fused with it.
+
+        The fused kernel, SkipLayerNormalization, reduces element by element: 77 µs of 32 x 384
+        numbers in 1.31 on AVX2, where Add and LayerNormalization take 25.
+        """
+        count = 0
+        for node in model.graph:
+            made_by = node.inputs[0].producer() if node.inputs and node.inputs[0] else None
+            if node.op_type != "LayerNormalization" or made_by is None:
+                continue
+            if made_by.op_type == "Add" and made_by.domain == "":
+                made_by.op_type = "Sum"
+                count += 1
+        return count
+
     def build(
         self,
         model: ir.Model,

@@ -1,0 +1,246 @@
+"""SmoothQuant: moves the spread of channels from activations, which have one scale, to weights.
+
+    x · W = (x / s) · (diag(s) · W),   s_j = max|X_j|^α / max|W_j|^(1-α)
+
+(Xiao et al. 2022, arXiv 2211.10438, equation 4). A channel with outliers takes all integers of a
+tensor; divided it leaves some to the others, while weights have a scale for each output. The float
+graph computes the same. Where a LayerNormalization writes x for such products alone, the divisor
+goes into its factor and shift; elsewhere, as behind Gelu or before a residual, x is multiplied by
+1 / s, one pass over it that has to pay by the error.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from calibration.collect import MEMORY, fitting_batch, layout_of
+from calibration.dataset import CalibrationSet
+from calibration.scheme import FloatArray, QuantParams, dequantize, params_from_range, quantize
+from calibration.taps import Taps, feeds_of
+from compressor.errors import RecipeError
+from compressor.graph.initializers import add_initializer, free_name
+from compressor.graph.invariants import check
+from compressor.graph.session import open_session
+from compressor.quantization.auto import drawn
+from compressor.quantization.graph import constant, consumers
+from compressor.quantization.placement import weighted_refusal
+from compressor.records import Decision, StageRecord
+from exporters.base import QuantPolicy
+
+ALPHAS = (0.4, 0.5, 0.6, 0.7, 0.8)
+"""Exponents that are tried."""
+GAIN = 1.0
+"""dB at the consumers that a divisor must gain: a multiplication is not free."""
+ROWS = 8
+"""Positions of each sample that judge, about."""
+LEAST = 1e-5
+"""Channels and weights below it count as that."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Greatest magnitudes of the channels over all data, and some positions (rows, channels)."""
+
+    most: FloatArray
+    rows: FloatArray
+
+
+def choose_divisors(
+    model: ir.Model, data: CalibrationSet, policy: QuantPolicy, *, batch: int, memory: int | None
+) -> tuple[dict[str, FloatArray], StageRecord]:
+    """The divisors that lower the error of INT8 products, each with the best exponent.
+
+    Judged at the outputs of the products that read a value, with weights and activations
+    quantized, on other samples than gave the divisors; what gains less than `GAIN` is left alone.
+
+    Args:
+        model: The float graph.
+        data: Calibration samples.
+        policy: The target's policy.
+        batch: Samples per run.
+        memory: Bytes to take beside the model (1 GB).
+
+    Returns:
+        Value → divisor of each channel, float32 [channels]; and the stage.
+    """
+    started = time.perf_counter()
+    places = _places(model, policy)
+    sample = drawn(data, 0)
+    seen: dict[str, _Seen] = {}
+    if places:
+        halves = sample.split(0.5, 0) if len(sample) > 1 else (sample, sample)
+        first, second = (_observed(model, list(places), h, batch, memory) for h in halves)
+        seen = {name: _Seen(first[name].most, second[name].rows) for name in first}
+    found: dict[str, FloatArray] = {}
+    decisions = []
+    for value, readers in places.items():
+        name = value.name or ""
+        weights = np.concatenate([_weight(node) for node in readers], axis=1)
+        plain = _sqnr(seen[name].rows, weights, policy)
+        tried = {a: _divisor(seen[name].most, weights, a) for a in ALPHAS}
+        scores = {
+            a: _sqnr(seen[name].rows / s, weights * s[:, None], policy) for a, s in tried.items()
+        }
+        best = max(ALPHAS, key=lambda a: scores[a])
+        gain = scores[best] - plain
+        told = f"{plain:.1f} dB of signal to noise at its products, {scores[best]:.1f} smoothed"
+        if gain >= GAIN:
+            found[name] = tried[best]
+        verdict = f"exponent {best}" if gain >= GAIN else "left alone"
+        decisions.append(Decision(subject=name, verdict=verdict, reason=told))
+    record = StageRecord(
+        name="smooth activations",
+        seconds=time.perf_counter() - started,
+        parameters={"samples": len(sample)},
+        changed={"values": len(found)},
+        decisions=tuple(decisions),
+    )
+    return found, record
+
+
+def smoothed(model: ir.Model, divisors: Mapping[str, FloatArray]) -> ir.Model:
+    """The graph with those values divided and the weights that read them multiplied.
+
+    Raises:
+        RecipeError: A value is not in the graph or has other channels.
+    """
+    clone = model.clone()
+    values = {value.name or "": value for node in clone.graph for value in node.outputs}
+    for name, divisor in divisors.items():
+        value = values.get(name)
+        readers = [] if value is None else _products(value)
+        if value is None or not readers or len(_weight(readers[0])) != len(divisor):
+            raise RecipeError(
+                f"the plan does not fit the graph: it smooths {name!r}",
+                hint="Replay a plan with the model and the options that it was made with.",
+            )
+        divided = _divided(clone.graph, value, divisor, readers)
+        for node in readers:
+            weight = node.inputs[1]
+            stored = (_weight(node) * divisor[:, None]).astype(np.float32)
+            base = "weight" if weight is None else weight.name
+            own = add_initializer(clone.graph, free_name(clone.graph, f"{base}_smoothed"), stored)
+            node.replace_input_with(0, divided)
+            node.replace_input_with(1, own)
+    for name, value in list(clone.graph.initializers.items()):
+        if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
+            del clone.graph.initializers[name]
+    check(clone, "smooth")
+    return clone
+
+
+def _divided(
+    graph: ir.Graph, value: ir.Value, divisor: FloatArray, readers: list[ir.Node]
+) -> ir.Value:
+    """The value over its divisor: from the norm itself where nobody else reads it."""
+    made_by = value.producer()
+    factor = (1.0 / divisor.astype(np.float64)).astype(np.float32)
+    if made_by is None:
+        raise AssertionError(f"{value.name} is not computed")
+    alone = set(consumers(value)) == set(readers) and not value.is_graph_output()
+    terms = [constant(v) for v in made_by.inputs[1:] if v is not None]
+    if made_by.op_type == "LayerNormalization" and alone and all(t is not None for t in terms):
+        for index, tensor in enumerate(terms, start=1):
+            if tensor is not None:
+                array = (tensor.numpy() * factor).astype(np.float32)
+                name = free_name(graph, f"{value.name}_smoothed_{index}")
+                made_by.replace_input_with(index, add_initializer(graph, name, array))
+        return value
+    stored = add_initializer(graph, free_name(graph, f"{value.name}_smoothing"), factor)
+    node = ir.node("Mul", [value, stored], name=f"{value.name}/smooth")
+    result = node.outputs[0]
+    result.name = free_name(graph, f"{value.name}_smoothed")
+    result.shape, result.type = value.shape, value.type
+    graph.insert_after(made_by, node)
+    return result
+
+
+def _places(model: ir.Model, policy: QuantPolicy) -> dict[ir.Value, list[ir.Node]]:
+    """Values that float nodes write for products with a constant weight, and those products."""
+    kernels = policy.weighted | policy.elementwise | policy.passthrough | policy.absorbed
+    found: dict[ir.Value, list[ir.Node]] = {}
+    if "MatMul" not in policy.weighted:
+        return found
+    for node in model.graph:
+        value = node.outputs[0]
+        if node.op_type not in kernels | {"Constant"} and (readers := _products(value)):
+            found[value] = readers
+    return found
+
+
+def _products(value: ir.Value) -> list[ir.Node]:
+    return [
+        node
+        for node in consumers(value)
+        if node.op_type == "MatMul"
+        and node.domain == ""
+        and node.inputs[0] is value
+        and weighted_refusal(node) is None
+    ]
+
+
+def _weight(node: ir.Node) -> FloatArray:
+    tensor = None if node.inputs[1] is None else constant(node.inputs[1])
+    if tensor is None:
+        raise AssertionError(f"{node.name} has no constant weight")
+    array: FloatArray = tensor.numpy()
+    return array
+
+
+def _divisor(most: FloatArray, weights: FloatArray, alpha: float) -> FloatArray:
+    """s_j over its median, at least 1.
+
+    Channels are made smaller, none larger: what is quiet on calibration data may be loud later.
+    """
+    x, w = np.maximum(most, LEAST), np.maximum(np.abs(weights).max(axis=1), LEAST)
+    logs = alpha * np.log(x) - (1 - alpha) * np.log(w)
+    divisor: FloatArray = np.exp(np.maximum(logs - np.median(logs), 0.0)).astype(np.float32)
+    return divisor
+
+
+def _sqnr(rows: FloatArray, weights: FloatArray, policy: QuantPolicy) -> float:
+    """Of rows · weights with both quantized, in dB."""
+    scheme = policy.weight
+    most = np.maximum(np.abs(weights).max(axis=0 if scheme.per_channel else None), LEAST)
+    scale = np.broadcast_to(most / scheme.qmax, weights.shape[1]).astype(np.float32)
+    kept = QuantParams(scheme, scale, np.zeros(scale.shape, scheme.dtype), 1)
+    spread = params_from_range(float(rows.min()), float(rows.max()), policy.activation)
+    expected = rows @ weights
+    found = dequantize(quantize(rows, spread), spread) @ dequantize(quantize(weights, kept), kept)
+    noise = float(np.square(expected - found).sum())
+    signal = float(np.square(expected).sum())
+    return 10 * float(np.log10(max(signal, LEAST) / max(noise, LEAST * signal, 1e-30)))
+
+
+def _observed(
+    model: ir.Model, values: list[ir.Value], data: CalibrationSet, batch: int, memory: int | None
+) -> dict[str, _Seen]:
+    """One pass: extremes are reduced in the graph, and few positions leave it."""
+    names = [value.name or "" for value in values]
+    layout = layout_of(model, names, data)
+    size = layout.fixed or fitting_batch(layout, batch, memory or MEMORY)
+    taps = Taps(model)
+    fetched = []
+    for name, value in zip(names, values, strict=True):
+        channels = len(_weight(_products(value)[0]))
+        rows = taps.node("Reshape", [taps.values[name], taps.integers(-1, channels)])
+        most = taps.reduced("ReduceMax", taps.node("Abs", [rows]), 0)
+        step = max(1, (layout.sampling[name].elements or channels) // channels // ROWS)
+        bounds = (taps.integers(n) for n in (0, np.iinfo(np.int32).max, 0, step))
+        fetched += [taps.output(most), taps.output(taps.node("Slice", [rows, *bounds]))]
+    session = open_session(taps.finished(), threads=0, spin=False)
+    known = {value.name for value in session.get_inputs()}
+    runs = [
+        session.run(fetched, {n: a for n, a in feeds_of(p, layout.fixed).items() if n in known})
+        for p in data.batches(size)
+    ]
+    return {
+        name: _Seen(
+            np.max([run[2 * i] for run in runs], axis=0),
+            np.concatenate([run[2 * i + 1] for run in runs]),
+        )
+        for i, name in enumerate(names)
+    }
