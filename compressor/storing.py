@@ -237,7 +237,7 @@ def _within_budget(search: Stepping, decided: Decided) -> Decided:
     )
     if best is None:
         ended = f"{search.ended} before" if search.ended else "in the search,"
-        reason = f"{ended} no graph with {search.named} weights kept the budget: float ships"
+        reason = f"{ended} no {search.named} graph kept the budget: float ships"
         return replace(decided, reason=reason)
     if search.interrupted:
         shipped = realize(decided.graph, best.plan, search.bench.target)
