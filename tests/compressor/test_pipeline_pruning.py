@@ -307,8 +307,8 @@ def cli_run(*arguments: object) -> Any:
 def test_the_command_line_ends_with_3_where_less_goes_than_was_asked(
     tiny_model: Path, tiny_data: Path
 ):
-    asked = [tiny_model, "--calib", tiny_data, "--params", "90%", "--prune-round", "1"]
-    refused = cli_run(*asked, "--prune-least", "0.5")
+    asked = [tiny_model, "--keep-slower", "--calib", tiny_data]  # a race of microseconds is noise
+    refused = cli_run(*asked, "--params", "90%", "--prune-round", "1", "--prune-least", "0.5")
     assert refused.exit_code == 3, refused.output
     assert "Goal of --params 90%: NOT met" in refused.stdout
     assert "--params 90% was not met" in refused.stderr
@@ -316,7 +316,7 @@ def test_the_command_line_ends_with_3_where_less_goes_than_was_asked(
     goal = json.loads((folder / "report.json").read_text())["graphs"]["model"]["goal"]
     assert (goal["met"], goal["held_back"]) == (False, False)
     assert 0.4 < goal["measured"] < 0.6
-    accepted = cli_run(*asked[:-4], "--params", "40%", "--prune-round", "1")
+    accepted = cli_run(*asked, "--params", "40%", "--prune-round", "1")
     assert accepted.exit_code == 0, accepted.output
 
 
