@@ -50,6 +50,7 @@ bench: $(READY) ## Benchmarks; DATA=folder MODEL=checkpoint adds CIFAR-10 ResNet
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/budget.py --runs 400
 	$(BIN)/python benchmarks/transformer_pruning.py
+	$(BIN)/python benchmarks/transformer.py
 	$(BIN)/python benchmarks/decoder.py out/decoder
 ifneq ($(and $(DATA),$(MODEL)),)
 	$(BIN)/python benchmarks/cifar.py --data "$(DATA)" --model "$(MODEL)"

@@ -146,7 +146,7 @@ class Bench:
         return Sizes(self.model, grouping, self.calibration.head(1).inputs)
 
 
-def bench(folder: Path, threads: int) -> Bench:
+def bench(folder: Path, threads: int, recipe: Recipe | None = None) -> Bench:
     """The network of a Hugging Face directory, captured and folded, and the text in tokens."""
     import torch  # noqa: PLC0415 - to skip needs neither
     from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415 - likewise
@@ -168,7 +168,7 @@ def bench(folder: Path, threads: int) -> Bench:
     logging.disable(logging.WARNING)
     prepared = prepare(
         Encoder().eval(),
-        recipe=Recipe(),
+        recipe=recipe or Recipe(),
         calibration=calibration,
         evaluation=held_out,
         opset=find_target("ort").opset,
