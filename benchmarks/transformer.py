@@ -3,8 +3,8 @@
     python benchmarks/transformer.py
 
 The network and the text are those of `transformer_pruning.py`; without the packages there is
-nothing to measure, and it says so. `compress --max-drop 0.5%` runs on 256 sentences of 32 tokens in a child
-process, with the point estimate, as the fifth that judges is too few to prove a bound. Rivals are
+nothing to measure, and it says so. `compress --max-drop 0.5%` runs on 256 sentences of 32 tokens in
+a child process, by the measured loss, as the fifth that judges is too few to prove it. Rivals are
 `quantize_dynamic` as it comes, the same per channel with 7-bit weights (what a CPU without VNNI
 needs), and `quantize_static` of the products with weights. All are timed against float in turn, on
 one thread; 500 sentences of other modules judge.
