@@ -91,7 +91,8 @@ def grouped(bench: Bench, model: ir.Model, samples: int) -> Grouped:
 def limits(bench: Bench, multiple: int) -> Limits:
     """What has to stay."""
     options = bench.recipe.prune
-    return Limits(least=options.least, multiple=multiple, leave=options.leave)
+    finer = () if options.round else bench.target.finer_multiples(multiple)
+    return Limits(least=options.least, multiple=multiple, leave=options.leave, finer=finer)
 
 
 def checked_feeds(bench: Bench) -> dict[str, Array]:

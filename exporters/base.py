@@ -267,6 +267,11 @@ class Target(ABC):
         del model
         return 0
 
+    def finer_multiples(self, multiple: int) -> tuple[int, ...]:
+        """Smaller multiples that still serve, from large to small, for groups of few channels."""
+        del multiple
+        return ()
+
     @abstractmethod
     def build(
         self,

@@ -27,11 +27,15 @@ def lock_lines() -> list[str]:
 
 
 def required() -> list[Requirement]:
-    """Everything that the build, the package, and its extras name."""
+    """Everything that the build, the package, and its extras name, but for the extra `trt`.
+
+    The libraries of `tensorrt` are not on the package index.
+    """
     config = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project = config["project"]
     groups = [config["build-system"]["requires"], project["dependencies"]]
-    groups += project["optional-dependencies"].values()
+    extras = project["optional-dependencies"]
+    groups += [extras[name] for name in extras if name != "trt"]
     return [Requirement(text) for group in groups for text in group]
 
 

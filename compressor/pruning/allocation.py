@@ -21,12 +21,19 @@ class Limits:
     Attributes:
         least: Share of each group that stays at least; never less than one unit.
         multiple: What stays of a group is a multiple of this, or the whole group.
+        finer: Smaller multiples, from large to small, for groups that are not twice as large.
         leave: Patterns of group, value or initializer names whose groups stay whole.
     """
 
     least: float = 1 / 8
     multiple: int = 1
     leave: tuple[str, ...] = ()
+    finer: tuple[int, ...] = ()
+
+    def multiple_of(self, units: int) -> int:
+        """What a group of so many units keeps a multiple of."""
+        known = (self.multiple, *self.finer)
+        return next((multiple for multiple in known if 2 * multiple <= units), known[-1])
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,8 @@ class _Descent:
 def _levels(units: int, limits: Limits) -> list[int]:
     """How many units may stay, from the most down; not all of them."""
     fewest = max(1, ceil(limits.least * units))
-    return [n for n in range(units - 1, fewest - 1, -1) if n % limits.multiple == 0]
+    multiple = limits.multiple_of(units)
+    return [n for n in range(units - 1, fewest - 1, -1) if n % multiple == 0]
 
 
 def _left(group: Group, patterns: Sequence[str]) -> bool:

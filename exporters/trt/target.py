@@ -95,6 +95,10 @@ class TrtTarget(Target):
         """INT8 kernels work on 32 channels, half ones on 8."""
         return 32 if integer else 8
 
+    def finer_multiples(self, multiple: int) -> tuple[int, ...]:
+        """Below 32 channels come 16, then 8."""
+        return tuple(finer for finer in (16, 8) if finer < multiple)
+
     def require_buildable(self, model: ir.Model) -> None:
         """Profiles that were asked for have to fit.
 
@@ -123,7 +127,7 @@ class TrtTarget(Target):
         path = directory / "model.onnx"
         save_model(model, path)
         files = tuple(sorted(directory.glob("model.onnx*")))
-        roles = {"build script": write_script(directory, self._settings(profiles))}
+        roles = {"build_engine.py": write_script(directory, self._settings(profiles))}
         if samples is not None:
             roles["reference"] = _write_reference(path, directory / REFERENCE, samples)
         chosen, built = choose(self.options.backend), Built()
@@ -139,7 +143,7 @@ class TrtTarget(Target):
         if built.engine is not None:
             roles["engine"] = built.engine
         if (directory / "timing.cache").is_file():
-            roles["timing cache"] = directory / "timing.cache"
+            roles["timing.cache"] = directory / "timing.cache"
         engine = self._told(model, profiles, chosen, built, findings)
         return Artifact(path, files, roles, engine)
 

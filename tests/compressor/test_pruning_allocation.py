@@ -99,3 +99,11 @@ def test_a_cost_that_stays_the_same_for_a_while_does_not_end_the_descent():
     assert found.reached
     assert found.keep["a"].sum() == 32
     assert found.damage["a"] == 32
+
+
+@pytest.mark.parametrize(
+    ("units", "multiple"), [(128, 32), (64, 32), (63, 16), (32, 16), (31, 8), (8, 8)]
+)
+def test_small_groups_take_finer_multiples(units: int, multiple: int):
+    assert Limits(multiple=32, finer=(16, 8)).multiple_of(units) == multiple
+    assert Limits(multiple=32).multiple_of(units) == 32
