@@ -1,0 +1,135 @@
+"""TensorRT engines of networks of many kinds, without a GPU: what is built, and what it costs.
+
+    python benchmarks/engines.py [NAME ...] [--precision int8 fp16]
+
+Networks are those of the zoo, with random weights: quality is the cosine of the outputs with those
+of the original. Time and memory are of the process that runs the `build_engine.py` of the folder,
+and of one that calls `build_serialized_network` on the same ONNX and nothing else. Needs the extras
+torch, dev and trt-rtx.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from compressor import Recipe, compress
+from compressor.errors import CompressorError
+from compressor.recipe import MeasureOptions, QuantizeOptions
+from compressor.report.schema import GraphReport
+from exporters.trt.options import TrtOptions
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
+from networks import ZOO, Network
+
+NAMES = ("resnet", "bert", "diffusion_unet", "dcgan_generator", "vae", "gpt2", "vit", "swin")
+SAMPLES = 16
+BARE = """
+import sys, json
+import tensorrt_rtx as trt
+path, profiles = sys.argv[1], json.loads(sys.argv[2])
+logger = trt.Logger(trt.Logger.ERROR)
+builder = trt.Builder(logger)
+network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+assert trt.OnnxParser(network, logger).parse_from_file(path)
+config = builder.create_builder_config()
+for shapes in profiles:
+    profile = builder.create_optimization_profile()
+    for name, span in shapes.items():
+        profile.set_shape(name, *map(tuple, span))
+    config.add_optimization_profile(profile)
+assert builder.build_serialized_network(network, config) is not None
+import os; os._exit(0)
+"""
+
+
+def cost(arguments: list[str]) -> tuple[float, int]:
+    """Seconds and peak resident bytes of this interpreter with these arguments."""
+    began, peak = time.perf_counter(), 0
+    process = subprocess.Popen(
+        [sys.executable, "-P", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    watched = psutil.Process(process.pid)
+    while process.poll() is None:
+        try:
+            peak = max(peak, watched.memory_info().rss)
+        except psutil.Error:
+            break
+        time.sleep(0.01)
+    if process.wait() != 0:
+        raise SystemExit(process.stderr.read().decode() if process.stderr else "it failed")
+    return time.perf_counter() - began, peak
+
+
+def built(network: Network, precision: str, out: Path) -> GraphReport:
+    """`compress --target trt` on the captured graph."""
+    recipe = Recipe(
+        target="trt",
+        quantize=QuantizeOptions(batch=4),
+        measure=MeasureOptions(seconds=0.1, metric="cosine"),
+        trt=TrtOptions.model_validate({"precision": precision}),
+    )
+    feeds = network.feeds(SAMPLES)
+    report = compress(network.captured().model, calibration=feeds, recipe=recipe, output=out)
+    return report.graphs["model"]
+
+
+def row(network: Network, precision: str) -> tuple[str, ...]:
+    """One engine: what became of it, its quality, and its build against the bare one."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        try:
+            graph = built(network, precision, out)
+        except CompressorError as error:
+            return (network.name, precision, f"{type(error).__name__}: {error}", *[""] * 6)
+        engine = graph.engine
+        assert engine is not None
+        if engine.file is None:
+            return (network.name, precision, f"{engine.status}: {engine.reason}", *[""] * 6)
+        ours, ours_peak = cost([str(out / "build_engine.py"), "--output", str(out / "again")])
+        profiles = json.dumps(engine.profiles)
+        bare, bare_peak = cost(["-c", BARE, str(out / "model.onnx"), profiles])
+    cosine = graph.quality[0].result if graph.quality else None
+    holds = ours <= 1.2 * bare + 2 and ours_peak <= bare_peak + 300e6
+    return (
+        network.name,
+        precision,
+        engine.status,
+        f"{sum(engine.integer.values())} of "
+        f"{sum(engine.integer.values()) + sum(engine.floating.values())}",
+        "" if cosine is None else f"{cosine:.4f}",
+        f"{ours:.1f} s",
+        f"{bare:.1f} s",
+        f"{(ours_peak - bare_peak) / 1e6:+.0f} MB",
+        "yes" if holds else "NO",
+    )
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("--precision", nargs="+", default=["int8", "fp16"])
+    options = parser.parse_args()
+    table = Table("network", "precision", "engine", title="Engines, built without a GPU")
+    for heading in ("INT8 layers", "cosine", "build", "bare", "memory over bare", "within bounds"):
+        table.add_column(heading, justify="right")
+    for network in ZOO:
+        if network.name in (options.names or NAMES):
+            for precision in options.precision:
+                found = row(network, precision)
+                print(" · ".join(found), file=sys.stderr)
+                table.add_row(*found)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
