@@ -42,7 +42,7 @@ class Chosen:
         name: The package; None where only the script is written.
         version: Its version.
         reason: Why none builds.
-        not_run: Why its engine cannot be run here; None where it can.
+        not_run: Why its engine is not run here; None where none is built.
     """
 
     name: Name | None = None
@@ -62,6 +62,11 @@ def device() -> Device:
             return Device(reason=f"asking for a GPU {failure or 'gave no answer'}")
         said = json.loads(answer.read_text(encoding="utf-8"))
     return Device(said.get("name"), said.get("reason"))
+
+
+def not_run() -> str:
+    """Why an engine is not run here: no GPU, or this version, which only builds."""
+    return device().reason or "engines are built here and not run"
 
 
 def choose(asked: str) -> Chosen:
@@ -100,7 +105,7 @@ def version_of(name: Name) -> str | None:
 
 
 def _chosen(name: Name) -> Chosen:
-    return Chosen(name, version_of(name), not_run=device().reason)
+    return Chosen(name, version_of(name), not_run=not_run())
 
 
 def _objection(name: Name) -> str | None:

@@ -20,7 +20,7 @@ from exporters.lint.base import Finding, label
 from exporters.lint.trt.graph import is_integer, layers, prepared
 from exporters.lint.trt.rules import RULES
 from exporters.ort import OrtRunner
-from exporters.trt.backends import Chosen, choose, device
+from exporters.trt.backends import Chosen, choose, not_run
 from exporters.trt.building import Built, build_engine, write_script
 from exporters.trt.options import TrtOptions
 from exporters.trt.policy import trt_policy
@@ -77,8 +77,8 @@ class TrtTarget(Target):
         return f"builds engines with {chosen.name} {chosen.version}{runs}"
 
     def unmeasurable(self) -> str | None:
-        """Without a GPU nothing runs, and no other machine tells how fast it would."""
-        return device().reason
+        """Engines are built and not run, and no other runtime tells how fast they would be."""
+        return not_run()
 
     def refusal(self, policy: QuantPolicy) -> str | None:
         """Unsigned activations are read as signed, and a zero point other than 0 is rejected."""
