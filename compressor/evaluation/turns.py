@@ -23,6 +23,11 @@ from compressor.graph.session import open_session
 from compressor.graph.tensors import Arrays
 from exporters.base import find_target
 
+CONVERSIONS = frozenset(
+    {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Transpose"}
+    | {"ReorderInput", "ReorderOutput", "Cast"}
+)
+"""Kernels that compute nothing, though they may write a value of the float graph."""
 BURST = 5
 """Inferences of a turn; the first finds the caches full of another model's values."""
 QUIET = 25
@@ -107,7 +112,7 @@ def _prepared(
     """Executed node → the float node that its time counts for."""
     executed = {time.name for time in times}
     nodes = [node for node in graph if node.name in executed]
-    found = {node.name or "": owner_of(node.name or "", names) for node in nodes}
+    found = {node.name or "": _worker(node, names) for node in nodes}
     for node in reversed(nodes):  # from the back, so that chains of conversions resolve
         if found[node.name or ""] is None:
             behind = [reader.name or "" for v in node.outputs for reader in v.consumers()]
@@ -118,3 +123,12 @@ def _prepared(
             known = (found.get(p.name or "") for p in front if p is not None)
             found[node.name or ""] = next((name for name in known if name), None)
     return {name: owner for name, owner in found.items() if owner is not None}
+
+
+def _worker(node: ir.Node, names: Mapping[str, str]) -> str | None:
+    """The float node whose work a kernel does: of its name, or else that writes the same value."""
+    owner = owner_of(node.name or "", names)
+    if owner is None and node.op_type not in CONVERSIONS:
+        written = (names.get(value.name or "") for value in node.outputs)
+        return next((name for name in written if name), None)
+    return owner

@@ -93,7 +93,10 @@ def test_times_and_boundaries_are_found_again(mix: Mix):
 def test_kernels_of_boundaries_count_for_what_reads_them(mix: Mix):
     feeds = {"x": np.zeros((1, 32, 8, 8), np.float32)}
     partly = realize(mix.model, mix.plan((FLOAT, STATIC, FLOAT)), TARGET)
-    whole, mixed_up = kernel_seconds([mix.model, partly], mix.model, feeds, threads=1, seconds=0.05)
+    dynamic = realize(mix.model, mix.plan((FLOAT, FLOAT, DYNAMIC)), TARGET)
+    models = [mix.model, partly, dynamic]
+    whole, mixed_up, last = kernel_seconds(models, mix.model, feeds, threads=1, seconds=0.05)
+    assert last["Gemm_7"] > 0, "a kernel under another name"
     known = {node.name for node in mix.model.graph}
     for found in (whole, mixed_up):
         assert set(found) <= known, "every kernel belongs to a node"
