@@ -79,6 +79,7 @@ def placed_by_time(bench: Bench, model: ir.Model, plan: GraphPlan) -> Placed:
         with bench.progress.stage("race placements"):
             race = bench.race(*pair, seconds=min(RACE, bench.recipe.measure.seconds))
         assert race is not None, "it can be measured"
+        assert race is not None, "a target whose kernels can be profiled can be timed"
         kept = race.ratio > 1
         words = (
             f"with {len(mix.floats(chosen))} weighted nodes in float it ran at "

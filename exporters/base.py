@@ -223,6 +223,11 @@ class Target(ABC):
         del options
         return self
 
+    @property
+    def profiles(self) -> bool:
+        """Whether ONNX Runtime's profiler tells what kernels take on this target."""
+        return False
+
     def unmeasurable(self) -> str | None:
         """Why nothing can be timed here; None where it can."""
         return None

@@ -123,6 +123,11 @@ class OrtTarget(Target):
             slow=_slow,
         )
 
+    @property
+    def profiles(self) -> bool:
+        """It is the runtime that is profiled."""
+        return True
+
     def cautions(self, policy: QuantPolicy) -> tuple[str, ...]:
         """Symmetric activations keep Relu in float; int8 ones have slower kernels on x86."""
         said = []

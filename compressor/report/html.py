@@ -19,6 +19,7 @@ from compressor.report.changed import change_words, decision, error_words
 from compressor.report.frontier import Frontier, frontier
 from compressor.report.layers import LayersView, layers_view
 from compressor.report.pruned import SHOWN, PrunedView, goal_tone, goal_words, pruned_view
+from compressor.report.regions import RegionRow, region_rows
 from compressor.report.rows import Row, latency_row, memory_row, quality_rows, size_rows
 from compressor.report.schema import GraphReport, Report
 from compressor.report.stages import waterfall
@@ -63,6 +64,7 @@ class GraphView:
     ratios: Markup | None
     distributions: tuple[Picture, ...]
     float_reasons: dict[str, tuple[str, ...]]
+    regions: tuple[RegionRow, ...]
     layers: LayersView | None
     frontier: Frontier | None
     pruned: PrunedView | None
@@ -157,6 +159,7 @@ def _view(index: int, name: str, graph: GraphReport) -> GraphView:
             if svg is not None
         ),
         float_reasons=_by_reason(graph.float_reasons),
+        regions=region_rows(graph),
         layers=layers_view(graph, anchor),
         frontier=frontier(graph, f"{anchor}-frontier"),
         pruned=pruned_view(graph),

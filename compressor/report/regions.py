@@ -1,0 +1,65 @@
+"""Regions and what each precision costs, in words: the worst first."""
+
+import math
+from dataclasses import dataclass
+
+from compressor.report import format as fmt
+from compressor.report.schema import GraphReport
+from compressor.report.schema_regions import RegionResult
+
+SHOWN = 20
+"""Regions in the table; the rest is folded away below it."""
+
+
+@dataclass(frozen=True)
+class RegionRow:
+    """A region: for each precision that it could have the name, its time and its damage."""
+
+    name: str
+    operators: str
+    chosen: str
+    costs: tuple[tuple[str, str, str], ...]
+
+
+def region_rows(graph: GraphReport) -> tuple[RegionRow, ...]:
+    """By falling damage; in graph order where none was measured."""
+    return tuple(
+        RegionRow(
+            name=name_of(region),
+            operators=", ".join(dict.fromkeys(region.operators)),
+            chosen=region.chosen,
+            costs=tuple(
+                (
+                    choice.precision,
+                    fmt.NOTHING if choice.ms is None else f"{1e3 * choice.ms:.1f} µs",
+                    "" if choice.precision == "float" else decibels(choice.noise),
+                )
+                for choice in region.choices
+            ),
+        )
+        for region in sorted(graph.regions, key=worst, reverse=True)
+    )
+
+
+def name_of(region: RegionResult) -> str:
+    """Its first weighted node, and how many more there are."""
+    more = len(region.nodes) - 1
+    return region.nodes[0] + (f" and {more} more" if more else "")
+
+
+def decibels(noise: float | None) -> str:
+    """Signal to noise in dB of a noise-to-signal ratio."""
+    if noise is None:
+        return fmt.NOTHING
+    return "no loss" if noise <= 0 else f"{-10 * math.log10(noise):.1f} dB"
+
+
+def worst(region: RegionResult) -> float:
+    """What ranks a region: the largest of its damages."""
+    losses = [choice.noise for choice in region.choices if choice.precision != "float"]
+    return max((loss for loss in losses if loss is not None), default=0.0)
+
+
+def short(precision: str) -> str:
+    """Of a precision, for the heads of tables."""
+    return precision.removesuffix(" INT8")
