@@ -42,7 +42,7 @@ def sensitivity(
         progress: Where progress is shown.
 
     Raises:
-        UsageError: There is no data, or one sample only.
+        UsageError: There is no data, or one sample only, or the target's kernels cannot be timed.
         TargetError: Nothing can be timed on the target here.
         CompressorError: As for `compress`.
     """

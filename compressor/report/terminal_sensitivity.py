@@ -1,6 +1,5 @@
 """Regions and what each precision costs, for the terminal."""
 
-import math
 from collections.abc import Iterable
 from typing import get_args
 
@@ -9,10 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from compressor.report import format as fmt
+from compressor.report.regions import decibels, name_of, short, worst
 from compressor.report.schema_regions import (
     FrontierPoint,
     RegionPrecision,
-    RegionResult,
     Sensitivity,
 )
 from compressor.report.spoken import Speak, Spoken
@@ -35,19 +34,6 @@ def sensitivity_table(found: Sensitivity, top: int = 15) -> RenderableType:
     return Spoken(build)
 
 
-def decibels(noise: float | None) -> str:
-    """Signal to noise in dB of a noise-to-signal ratio."""
-    if noise is None:
-        return fmt.NOTHING
-    return "no loss" if noise <= 0 else f"{-10 * math.log10(noise):.1f} dB"
-
-
-def worst(region: RegionResult) -> float:
-    """What ranks a region: its damage as static INT8, or else the one that it has."""
-    losses = [choice.noise for choice in region.choices if choice.precision != "float"]
-    return max((math.inf if loss is None else loss for loss in losses), default=0.0)
-
-
 def _whole(found: Sensitivity) -> str:
     return (
         f"{found.source}: {fmt.plural(len(found.regions), 'region')}, {found.float_ms:.3g} ms in "
@@ -64,20 +50,19 @@ def _regions(found: Sensitivity, top: int, speak: Speak) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("region", overflow="fold")
     for name in names:
-        table.add_column(f"{name}, µs", justify="right")
+        table.add_column(f"{short(name)} µs", justify="right")
     for name in names[1:]:
-        table.add_column(f"SNR as {name}", justify="right")
+        table.add_column(f"{short(name)} SNR", justify="right")
     table.add_column("fastest")
     for region in sorted(found.regions, key=worst, reverse=True)[:top]:
         known = {str(choice.precision): choice for choice in region.choices}
-        more = len(region.nodes) - 1
-        cells = [region.nodes[0] + (f" and {more} more" if more else "")]
+        cells = [name_of(region)]
         for name in names:
             ms = known[name].ms if name in known else None
             cells.append(fmt.NOTHING if ms is None else f"{1e3 * ms:.1f}")
         for name in names[1:]:
             cells.append(decibels(known[name].noise if name in known else None))
-        table.add_row(*(Text(speak(cell)) for cell in (*cells, region.chosen)))
+        table.add_row(*(Text(speak(cell)) for cell in (*cells, short(region.chosen))))
     return table
 
 

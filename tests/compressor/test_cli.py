@@ -169,6 +169,30 @@ def test_inspect_names_the_groups_and_what_stays(tiny_model: Path):
     assert "what stays because of" in shown.stdout
 
 
+def test_sensitivity_tells_time_and_damage_of_each_region(tiny_model: Path, tiny_data: Path):
+    done = run("sensitivity", tiny_model, "--calib", tiny_data, "--batch", "4", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert [region["nodes"] for region in found["regions"]] == [["first"], ["second"]]
+    for region in found["regions"]:
+        known = {choice["precision"]: choice for choice in region["choices"]}
+        assert set(known) == {"float", "static INT8", "dynamic INT8"}
+        assert known["float"]["noise"] == 0
+        assert 0 < known["static INT8"]["noise"] < 0.01
+        assert all(choice["ms"] >= 0 for choice in known.values())
+    assert (found["samples"], found["batch"]) == (16, 4)
+    noise = [point["noise"] for point in found["frontier"]]
+    ms = [point["ms"] for point in found["frontier"]]
+    assert noise == sorted(noise)
+    assert ms == sorted(ms, reverse=True)
+    shown = run("sensitivity", tiny_model, "--calib", tiny_data, "--top", "1")
+    assert "2 regions" in " ".join(shown.stdout.split())
+    assert "1 more region" in shown.stdout
+    refused = run("sensitivity", tiny_model)
+    assert refused.exit_code == 2
+    assert "--calib" in refused.stderr
+
+
 def test_profile_says_what_bounds_each_operator(tiny_model: Path):
     done = run("profile", tiny_model, "--json", "--batch", "8")
     assert done.exit_code == 0, done.output
