@@ -16,7 +16,11 @@ _REMEDY = {
     "bound": "More samples to judge on, a larger --max-drop, or --budget point would let it pass.",
     "point": "A larger --max-drop would let it pass.",
 }
-_COUNTED = {"macs": "multiply-accumulates", "params": "parameters"}
+_COUNTED = {
+    "macs": "multiply-accumulates",
+    "params": "parameters",
+    "threshold": "multiply-accumulates",
+}
 
 
 def goal_result(
@@ -34,7 +38,10 @@ def goal_result(
     """
     wanted = 1e3 * goal.amount if goal.kind == "latency" else goal.amount
     measured = _measured(goal, decided, latency, before, after)
-    met = measured is not None and goal.is_met(_reached(goal, wanted, measured))
+    if goal.kind == "threshold":
+        met = not _is_reverted(decided)
+    else:
+        met = measured is not None and goal.is_met(_reached(goal, wanted, measured))
     held_back = not met and decided.held_back is not None
     return GoalResult(
         asked=goal.flag,
@@ -84,7 +91,7 @@ def _measured(
         return float(after.file_bytes)
     if goal.kind == "params":
         return 1 - after.parameters / max(before.parameters, 1)
-    if goal.kind == "macs":
+    if goal.kind in ("macs", "threshold"):
         if before.macs is None or after.macs is None:
             return 0.0 if decided.pruning is None else decided.pruning.share
         return 1 - after.macs / max(before.macs, 1)
@@ -93,6 +100,12 @@ def _measured(
     if not latency:
         return None
     return latency[0].ratio if goal.kind == "speedup" else latency[0].result.median_ms
+
+
+def _is_reverted(decided: Decided) -> bool:
+    """Whether less went than was below the threshold."""
+    tried = any(candidate.pruned for candidate in decided.candidates)
+    return decided.held_back is not None or (tried and decided.pruning is None)
 
 
 def _reached(goal: Goal, wanted: float, measured: float) -> float:

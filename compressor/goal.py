@@ -5,6 +5,7 @@
 --speedup 1.5x    over the float baseline, measured on the target
 --latency 4ms     of one inference in the deciding configuration, measured on the target
 --size 5MB        of the artifact's file
+--prune-threshold 0.05    times the norm of a group's largest unit: what is below goes
 """
 
 import re
@@ -15,7 +16,7 @@ from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from compressor.errors import RecipeError
 
-Kind = Literal["macs", "params", "speedup", "latency", "size"]
+Kind = Literal["macs", "params", "speedup", "latency", "size", "threshold"]
 
 FLAGS: dict[Kind, str] = {
     "macs": "--prune",
@@ -23,10 +24,12 @@ FLAGS: dict[Kind, str] = {
     "speedup": "--speedup",
     "latency": "--latency",
     "size": "--size",
+    "threshold": "--prune-threshold",
 }
 
 _NUMBER = r"(\d+\.?\d*|\.\d+)"
 _SHARE = re.compile(rf"\s*{_NUMBER}\s*%\s*")
+_FRACTION = re.compile(rf"\s*{_NUMBER}\s*")
 _RATIO = re.compile(rf"\s*{_NUMBER}\s*[x×]?\s*", re.IGNORECASE)
 _TIME = re.compile(rf"\s*{_NUMBER}\s*(us|µs|ms|s)\s*", re.IGNORECASE)
 SLACK = 0.1
@@ -42,7 +45,7 @@ class Goal:
     Attributes:
         kind: What it is held in.
         asked: As the user wrote it.
-        amount: Share to remove (0 to 1), ratio, seconds or bytes.
+        amount: Share to remove (0 to 1), ratio, seconds, bytes, or share of the largest norm.
     """
 
     kind: Kind
@@ -53,6 +56,11 @@ class Goal:
     def flag(self) -> str:
         """The flag with its value."""
         return f"{FLAGS[self.kind]} {self.asked}"
+
+    @property
+    def measured(self) -> bool:
+        """Whether the cost that the allocation goes by does not tell that it is reached."""
+        return self.timed or self.kind == "size"
 
     @property
     def timed(self) -> bool:
@@ -87,6 +95,12 @@ def _share(text: str) -> float | None:
     return share if 0 < share < 1 else None
 
 
+def _fraction(text: str) -> float | None:
+    match = _FRACTION.fullmatch(text)
+    fraction = 0.0 if match is None else float(match[1])
+    return fraction if 0 < fraction < 1 else None
+
+
 def _ratio(text: str) -> float | None:
     match = _RATIO.fullmatch(text)
     ratio = 0.0 if match is None else float(match[1])
@@ -116,6 +130,7 @@ _PARSERS = {
     "speedup": _ratio,
     "latency": _seconds,
     "size": _bytes,
+    "threshold": _fraction,
 }
 _EXAMPLES: dict[Kind, str] = {
     "macs": "the share of multiply-accumulates to remove, above 0% and below 100%: 30%",
@@ -123,4 +138,6 @@ _EXAMPLES: dict[Kind, str] = {
     "speedup": "how many times the speed of the float baseline, above 1x: 1.5x",
     "latency": "the time of one inference with its unit, above 0: 4ms",
     "size": "the size of the artifact's file with its unit, above 0: 5MB",
+    "threshold": "the share of the largest norm of a group below which units go, above 0 and "
+    "below 1: 0.05",
 }

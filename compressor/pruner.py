@@ -92,7 +92,9 @@ class Pruner:
         self._how = Shrinking(bench, start.model, data.take(SAMPLES), multiple)
         self._chosen: Base | None = None
         self._first = 0.0
-        self._weighings: tuple[Weighing, ...] = WEIGHINGS
+        # A threshold is of the norms themselves.
+        by_norm = bench.recipe.prune.threshold is not None
+        self._weighings: tuple[Weighing, ...] = (Weighing(),) if by_norm else WEIGHINGS
         self._records: list[StageRecord] = []
         self._provenance = Provenance(bench.prepared.model, start.model, checked_feeds(bench))
         self.whole = self._base(Shortened(start.model))

@@ -31,7 +31,7 @@ def cost_of(goal: Goal) -> CostKind:
     """What the allocation goes by on the way to a goal."""
     if goal.timed:
         return "latency"
-    return "macs" if goal.kind == "macs" else "params"
+    return "params" if goal.kind in ("params", "size") else "macs"
 
 
 def reach(attempts: Attempts, goal: Goal) -> Decided:
@@ -42,7 +42,7 @@ def reach(attempts: Attempts, goal: Goal) -> Decided:
         done = f"{goal.flag} is reached without pruning"
         return ships_whole(attempts, Why(goal.flag, done))
     try:
-        best = attempts.at(way.approached(target) if _is_measured(goal) else target)
+        best = attempts.at(way.approached(target) if goal.measured else target)
         if not best.refused:
             return _kept(attempts, goal, best)
         smaller = way.step_back(best)
@@ -76,10 +76,6 @@ def _unmet(goal: Goal, held_back: str) -> tuple[str, ...]:
     return (f"{goal.flag} was not met: {held_back}",)
 
 
-def _is_measured(goal: Goal) -> bool:
-    return goal.kind not in ("macs", "params")
-
-
 class _Way:
     """How far it is to a goal, and which cost to try next."""
 
@@ -89,7 +85,9 @@ class _Way:
     def first(self) -> float:
         """The cost to begin with."""
         attempts = self._attempts
-        if not _is_measured(self._goal):
+        if self._goal.kind == "threshold":
+            return 0.0  # all that the limits let go
+        if not self._goal.measured:
             return attempts.full * (1 - self._goal.amount)
         return attempts.full * self._amount(attempts.whole.shipped, attempts.race)
 

@@ -140,6 +140,11 @@ class PruneOptions(Section):
         None, description="Time of one inference, measured on the target: 4ms."
     )
     size: str | None = Field(None, description="Size of the artifact's file: 5MB.")
+    threshold: str | None = Field(
+        None,
+        description="Remove all units whose norm (method l2 or l1) is below this share of the "
+        "largest of their group: 0.05.",
+    )
     method: Literal["obs", "flap", "wanda", "taylor", "l2", "l1", "random"] = Field(
         "obs",
         description="What tells which units matter: obs, flap, wanda, taylor (of a torch module's "
@@ -188,6 +193,8 @@ class PruneOptions(Section):
         given = [FLAGS[kind] for kind in FLAGS if getattr(self, kind) is not None]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} cannot both say how far to prune")
+        if self.threshold is not None and self.method not in ("l2", "l1"):
+            raise ValueError("--prune-threshold is of norms: it needs --prune-method l2 or l1")
         return self
 
 

@@ -83,16 +83,24 @@ def grouped(bench: Bench, model: ir.Model, samples: int) -> Grouped:
     options, feeds = bench.recipe.prune, checked_feeds(bench)
     with bench.progress.stage("find groups"):
         grouping = find_groups(model, feeds)
-    wanted = options.blocks and options.repair and samples >= 2
+    wanted = options.blocks and options.repair and samples >= 2 and options.threshold is None
     has_blocks = wanted and any(not b.is_left(options.leave) for b in find_blocks(model, feeds))
     return Grouped(model, grouping, Sizes(model, grouping, feeds), has_blocks)
 
 
 def limits(bench: Bench, multiple: int) -> Limits:
     """What has to stay."""
-    options = bench.recipe.prune
-    finer = () if options.round else bench.target.finer_multiples(multiple)
-    return Limits(least=options.least, multiple=multiple, leave=options.leave, finer=finer)
+    options, goal = bench.recipe.prune, bench.recipe.prune.goal
+    threshold = None
+    if goal is not None and goal.kind == "threshold":
+        threshold = goal.amount ** (1 if options.method == "l1" else 2)  # of sums of squares
+    return Limits(
+        least=options.least,
+        multiple=multiple,
+        leave=options.leave,
+        finer=() if options.round else bench.target.finer_multiples(multiple),
+        threshold=threshold,
+    )
 
 
 def checked_feeds(bench: Bench) -> dict[str, Array]:

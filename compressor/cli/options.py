@@ -34,6 +34,7 @@ PLACES = {
     "speedup": ("prune", "speedup"),
     "latency": ("prune", "latency"),
     "size": ("prune", "size"),
+    "prune_threshold": ("prune", "threshold"),
     "prune_method": ("prune", "method"),
     "prune_loss": ("prune", "loss"),
     "prune_round": ("prune", "round"),
@@ -270,6 +271,11 @@ PRUNING: Decorator[Any] = apply(
         help="Prune until one inference takes no longer, as measured: 4ms.",
     ),
     click.option("--size", metavar="SIZE", help="Prune until the file is no larger: 5MB."),
+    click.option(
+        "--prune-threshold", metavar="FRACTION",
+        help="Remove channels whose norm is below this fraction of their group's largest: 0.05; "
+        "with --prune-method l2 or l1.",
+    ),
     click.option(
         "--prune-method",
         type=click.Choice(["obs", "flap", "wanda", "taylor", "l2", "l1", "random"]),

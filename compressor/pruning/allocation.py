@@ -22,6 +22,8 @@ class Limits:
         least: Share of each group that stays at least; never less than one unit.
         multiple: What stays of a group is a multiple of this, or the whole group.
         finer: Smaller multiples, from large to small, for groups that are not twice as large.
+        threshold: Units with this share of their group's largest score, or more, stay; None
+            lets any go.
         leave: Patterns of group, value or initializer names whose groups stay whole.
     """
 
@@ -29,6 +31,7 @@ class Limits:
     multiple: int = 1
     leave: tuple[str, ...] = ()
     finer: tuple[int, ...] = ()
+    threshold: float | None = None
 
     def multiple_of(self, units: int) -> int:
         """What a group of so many units keeps a multiple of."""
@@ -120,7 +123,7 @@ class _Descent:
         self.units = self.kept = units
         self._order = np.argsort(scores, kind="stable")
         self._sums = np.concatenate([[0.0], np.cumsum(scores[self._order])])
-        self.levels = _levels(units, limits)
+        self.levels = [n for n in _levels(units, limits) if n >= _strong(scores, limits)]
 
     @property
     def damage(self) -> float:
@@ -149,6 +152,13 @@ def _levels(units: int, limits: Limits) -> list[int]:
     fewest = max(1, ceil(limits.least * units))
     multiple = limits.multiple_of(units)
     return [n for n in range(units - 1, fewest - 1, -1) if n % multiple == 0]
+
+
+def _strong(scores: npt.NDArray[np.float64], limits: Limits) -> int:
+    """How many units have to stay because of their scores."""
+    if limits.threshold is None:
+        return 0
+    return int((scores >= limits.threshold * scores.max()).sum())
 
 
 def _left(group: Group, patterns: Sequence[str]) -> bool:

@@ -13,7 +13,8 @@ class GoalResult(Record):
         kind: What it is held in; says the unit of `wanted` and `measured`: the share of the
             multiply-accumulates or parameters that is gone (0 to 1), the ratio of the baseline's
             latency to the result's, milliseconds of one inference in the deciding configuration,
-            or bytes of the artifact's file.
+            or bytes of the artifact's file. For a threshold, `wanted` is that, and `measured` the
+            share of the multiply-accumulates that is gone.
         wanted: What was asked for.
         measured: What the result has; None where the run was interrupted before.
         met: Whether it is reached; latencies and ratios of them to within a tenth.
@@ -22,7 +23,7 @@ class GoalResult(Record):
     """
 
     asked: str
-    kind: Literal["macs", "params", "speedup", "latency", "size"]
+    kind: Literal["macs", "params", "speedup", "latency", "size", "threshold"]
     wanted: float
     measured: float | None = None
     met: bool

@@ -27,6 +27,7 @@ KINDS = st.sampled_from(sorted(FLAGS))
         ("latency", "0.5 s", 0.5),
         ("size", "5MB", 5e6),
         ("size", "512KiB", 512 * 1024.0),
+        ("threshold", "0.05", 0.05),
     ],
 )
 def test_a_goal_is_read_in_its_own_unit(kind: str, text: str, amount: float):
@@ -52,6 +53,9 @@ def test_a_goal_is_read_in_its_own_unit(kind: str, text: str, amount: float):
         ("size", "5"),
         ("size", "5."),
         ("size", ""),
+        ("threshold", "0"),
+        ("threshold", "1"),
+        ("threshold", "5%"),
     ],
 )
 def test_what_is_no_goal_is_refused_with_an_example(kind: str, text: str):
@@ -106,6 +110,8 @@ def test_one_goal_at_most():
         ({"method": "hessian"}, "'prune.method'"),
         ({"least": 0.0}, "'prune.least'"),
         ({"round": 0}, "'prune.round'"),
+        ({"threshold": "0.1"}, "--prune-threshold is of norms: it needs --prune-method l2 or l1"),
+        ({"threshold": "0.1", "macs": "30%", "method": "l2"}, "cannot both say how far"),
     ],
 )
 def test_a_recipe_says_which_field_is_wrong(values: dict[str, object], said: str):

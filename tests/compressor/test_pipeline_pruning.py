@@ -183,6 +183,20 @@ def test_a_pruned_float_graph_is_judged_like_any_other(source: Path, tmp_path: P
     runs(tmp_path / "out")
 
 
+@pytest.mark.parametrize(("threshold", "some"), [("0.9", True), ("0.001", False)])
+def test_what_is_below_a_threshold_goes(source: Path, tmp_path: Path, threshold: str, some: bool):
+    asked = recipe(threshold=threshold, method="l1", repair=False)
+    graph = graph_of(compress(source, calibration=DATA, recipe=asked, output=tmp_path / "out"))
+    assert graph.goal is not None
+    assert graph.goal.met
+    assert graph.goal.wanted == float(threshold)
+    assert (graph.goal.measured > 0.01) == some
+    assert (graph.pruning is not None) == some
+    assert graph.result_size.parameters <= graph.baseline_size.parameters
+    require_kept(graph)
+    runs(tmp_path / "out")
+
+
 def test_a_goal_that_is_reached_already_prunes_nothing(source: Path, tmp_path: Path):
     report = compress(
         source, calibration=DATA, recipe=recipe(latency="10s"), output=tmp_path / "out"

@@ -34,6 +34,22 @@ def test_the_cost_is_that_of_the_cut_model():
 @settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 100),
+    threshold=st.floats(0.01, 0.99),
+    multiple=st.sampled_from([1, 4, 8]),
+)
+def test_a_threshold_lets_all_go_that_is_below_it_and_nothing_else(seed, threshold, multiple):
+    scores = random_scores(seed)
+    found = allocate(GROUPING, scores, COST, 0.0, Limits(1e-9, multiple, threshold=threshold))
+    for group in GROUPING.groups:
+        mask = found.keep.get(group.name, np.ones(group.units, bool))
+        weak = scores[group.name] < threshold * scores[group.name].max()
+        assert not (~mask & ~weak).any()
+        assert (mask & weak).sum() < multiple  # what stays is rounded up
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 100),
     share=st.floats(0.05, 0.95),
     multiple=st.sampled_from([1, 4, 8]),
     least=st.sampled_from([0.0, 0.125, 0.5]),
