@@ -75,6 +75,9 @@ class Bench:
         with find_target("ort").open(model, threads=self.threads) as runner:
             for batch in self.held_out.batches(50):
                 states = next(iter(runner.run(batch.inputs).values())).astype(np.float64)
+                if states.ndim == 2:
+                    found.append(states)
+                    continue
                 mask = batch.inputs["attention_mask"][..., None].astype(np.float64)
                 found.append((states * mask).sum(1) / mask.sum(1))
         means = np.concatenate(found)
@@ -146,8 +149,13 @@ class Bench:
         return Sizes(self.model, grouping, self.calibration.head(1).inputs)
 
 
-def bench(folder: Path, threads: int, recipe: Recipe | None = None) -> Bench:
-    """The network of a Hugging Face directory, captured and folded, and the text in tokens."""
+def bench(
+    folder: Path, threads: int, recipe: Recipe | None = None, *, pooled: bool = False
+) -> Bench:
+    """The network of a Hugging Face directory, captured and folded, and the text in tokens.
+
+    Pooled, it writes the means of the hidden states over the mask: (sentences, width).
+    """
     import torch  # noqa: PLC0415 - to skip needs neither
     from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415 - likewise
 
@@ -159,7 +167,10 @@ def bench(folder: Path, threads: int, recipe: Recipe | None = None) -> Bench:
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
             made = self.network(input_ids=input_ids, attention_mask=attention_mask)
             states: torch.Tensor = made.last_hidden_state
-            return states
+            if not pooled:
+                return states
+            mask = attention_mask.unsqueeze(-1).to(states.dtype)
+            return (states * mask).sum(1) / mask.sum(1)
 
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     calibration, held_out = (
