@@ -68,7 +68,7 @@ def with_precision(
     if stats is None and data is not None:
         start = _smoothed(bench, start, data)
     found = _quantize(bench, start, data, stats, judging)
-    if found.plan.ship == "float":
+    if found.plan.ship != "int8":
         return replace(found, plan=found.plan.model_copy(update={"smooth": {}}))
     return found
 

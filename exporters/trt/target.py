@@ -20,7 +20,7 @@ from exporters.lint.base import Finding, label
 from exporters.lint.trt.graph import is_integer, layers, prepared
 from exporters.lint.trt.rules import RULES
 from exporters.ort import OrtRunner
-from exporters.trt.backends import Chosen, choose, not_run
+from exporters.trt.backends import Chosen, choose, device, not_run
 from exporters.trt.building import Built, build_engine, write_script
 from exporters.trt.options import TrtOptions
 from exporters.trt.policy import trt_policy
@@ -55,6 +55,17 @@ class TrtTarget(Target):
         chosen = choose(self.options.backend)
         if self.options.require_engine and chosen.name is None:
             return f"--require-engine: {chosen.reason}"
+        if chosen.name == "tensorrt-rtx":
+            return self._beyond_rtx()
+        return None
+
+    def _beyond_rtx(self) -> str | None:
+        """What TensorRT-RTX fails at, so that the work before is not in vain."""
+        reason, options = device().reason, self.options
+        if options.version_compatible:
+            return "version_compatible: tensorrt-rtx has no lean runtime to put into the engine"
+        if reason is not None and (options.refit or options.strip_weights):
+            return f"refit and strip_weights need a GPU to build with tensorrt-rtx: {reason}"
         return None
 
     @property
