@@ -35,7 +35,7 @@ MASKED = 30000.0
 """What they become."""
 SMALLEST = float(np.finfo(np.float16).smallest_normal)
 LEAST_SCALE = 2.0**-20
-"""Scales below it lose more than a tenth of a step of their integers."""
+"""Below it half has hardly a digit left for a scale."""
 SAMPLES = 64
 """Samples that ranges are looked at on, at most."""
 _TYPED = ("to", "dtype")
@@ -89,6 +89,9 @@ def halved(model: ir.Model, kept: Collection[str]) -> ir.Model:
     typed = infer_shapes(model.clone())
     with silenced():
         LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(typed)
+    for node in typed.graph:
+        if node.op_type == "DequantizeLinear":
+            _fit_scales(typed.graph, node)
     _Halving(typed, kept).run()
     check(typed, "half")
     return typed
@@ -194,6 +197,32 @@ class _Halving:
         result = node.outputs[0]
         result.name, result.shape, result.dtype = name, value.shape, wanted
         return node
+
+
+def _fit_scales(graph: ir.Graph, node: ir.Node) -> None:
+    """Round the weights of channels with tiny scales anew, by scales that half holds.
+
+    Such a channel hardly matters, and a scale in float32 would put a Cast between the integers and
+    their layer, which then is no integer layer any more.
+    """
+    whole, scale = (None if value is None else constant(value) for value in node.inputs[:2])
+    if whole is None or scale is None or whole.dtype != ir.DataType.INT8:
+        return
+    old = scale.numpy().astype(np.float64)
+    new = np.maximum(old, LEAST_SCALE).astype(np.float16)
+    new = np.where(new < old, np.nextafter(new, np.float16(np.inf)), new).astype(np.float64)
+    tiny = old < SMALLEST
+    if not tiny.any():
+        return
+    new = np.where(tiny, new, old)
+    shape = [1] * len(whole.shape)
+    if old.ndim:
+        shape[node.attributes.get_int("axis", 1)] = -1
+    ratio = (old / new).reshape(shape if old.ndim else ())
+    rounded = np.rint(whole.numpy() * ratio).astype(np.int8)
+    for index, array in ((0, rounded), (1, new.astype(np.float32))):
+        name = free_name(graph, f"{node.inputs[index].name}_fit")  # type: ignore[union-attr]
+        node.replace_input_with(index, add_initializer(graph, name, array))
 
 
 def _tag(kind: ir.DataType) -> str:

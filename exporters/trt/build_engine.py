@@ -191,7 +191,7 @@ def _locked(path: Path) -> Iterator[None]:
 def _layers(network: Any) -> dict[str, dict[str, int]]:
     """How many convolutions and products of the parsed network read integers, and how many floats.
 
-    A reordered or cast operand still counts as what it was dequantized from.
+    Both operands have to be dequantized, with nothing but a change of shape in between.
     """
     made_by: dict[str, Any] = {}
     layers = [network.get_layer(index) for index in range(network.num_layers)]
@@ -203,7 +203,9 @@ def _layers(network: Any) -> dict[str, dict[str, int]]:
         operator = LAYERS.get(str(layer.type).rpartition(".")[2])
         if operator is None:
             continue
-        kind = "integer" if _is_dequantized(layer.get_input(0), made_by) else "float"
+        operands = [layer.get_input(index) for index in range(min(2, layer.num_inputs))]
+        whole = all(_is_dequantized(operand, made_by) for operand in operands)
+        kind = "integer" if whole else "float"
         counts[kind][operator] = counts[kind].get(operator, 0) + 1
     return counts
 
@@ -213,7 +215,7 @@ def _is_dequantized(tensor: Any, made_by: dict[str, Any]) -> bool:
         kind = str(layer.type).rpartition(".")[2]
         if kind == "DEQUANTIZE":
             return True
-        if kind not in ("SHUFFLE", "CAST", "IDENTITY"):
+        if kind not in ("SHUFFLE", "IDENTITY"):
             return False
         tensor = layer.get_input(0)
     return False

@@ -138,3 +138,29 @@ def test_a_body_is_an_obstacle():
     )
     assert "has a body" in (obstacle(graph) or "")
     assert obstacle(residual()) is None
+
+
+def test_tiny_channels_of_a_weight_do_not_take_it_out_of_half():
+    """One channel is dead, one small: a Cast behind the integers would undo the integer layer."""
+    sizes = np.array([1.0, 1e-3, 1e-12], np.float32)
+    rng = np.random.default_rng(0)
+    whole = rng.integers(-127, 128, (3, 4)).astype(np.int8)
+    graph = model(
+        "g (float[n,4] x) => (float[n,3] y) "
+        "{ w = DequantizeLinear<axis=0>(q, s, z) y = Gemm<transB=1>(x, w) }"
+    )
+    for name, array in (("q", whole), ("s", sizes / 127), ("z", np.zeros(3, np.int8))):
+        value = next(v for node in graph.graph for v in node.inputs if v and v.name == name)
+        value.const_value = ir.tensor(array, name=name)
+        graph.graph.register_initializer(value)
+    result = halved(graph, ())
+    layer = next(node for node in result.graph if node.op_type == "Gemm")
+    read = layer.inputs[1]
+    made_by = None if read is None else read.producer()
+    assert made_by is not None
+    assert made_by.op_type == "DequantizeLinear"
+    assert made_by.outputs[0].dtype == ir.DataType.FLOAT16
+    x = x_of(graph)
+    expected, found = run(graph, x), run(result, x)
+    bound = np.abs(expected).max(axis=0)
+    assert (np.abs(found - expected).max(axis=0) <= 0.02 * bound + 1e-6).all()

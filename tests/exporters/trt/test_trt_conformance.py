@@ -28,7 +28,7 @@ USED: dict[str, dict[str, int | None]] = {
     },
     "INetworkDefinition": {"get_layer": 1, "num_layers": None},
     "ILayer": {
-        "get_input": 1, "get_output": 1, "num_outputs": None, "type": None,
+        "get_input": 1, "get_output": 1, "num_inputs": None, "num_outputs": None, "type": None,
     },
     "ITensor": {"name": None},
     "OnnxParser": {"parse_from_file": 1, "get_error": 1, "num_errors": None},
@@ -49,7 +49,7 @@ USED: dict[str, dict[str, int | None]] = {
     "HardwareCompatibilityLevel": {"AMPERE_PLUS": None},
     "BuilderFlag": dict.fromkeys(FLAGS.values()),
     "LayerType": dict.fromkeys(
-        ["CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "DEQUANTIZE", "SHUFFLE", "CAST"]
+        ["CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "DEQUANTIZE", "SHUFFLE"]
     ),
 }  # fmt: skip
 """Class → member → arguments that it is called with; None where it is not called."""
