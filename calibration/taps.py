@@ -53,6 +53,25 @@ class Taps:
         self.graph.append(made)
         return made.outputs[0]
 
+    def copy(self, node: ir.Node, inputs: Iterable[ir.Value | None]) -> ir.Value:
+        """Append a copy of a node of the model that reads other values; its first output."""
+        made = ir.Node(
+            node.domain,
+            node.op_type,
+            list(inputs),
+            list(node.attributes.values()),
+            overload=node.overload,
+            num_outputs=len(node.outputs),
+        )
+        return self.append(made)
+
+    def own(self, value: ir.Value | None) -> ir.Value | None:
+        """The clone's value of the name that a value of the model has."""
+        if value is None:
+            return None
+        found = self.values.get(value.name or "")
+        return self.graph.initializers[value.name or ""] if found is None else found
+
     def constant(self, array: Array) -> ir.Value:
         """Add an initializer."""
         return add_initializer(self.graph, self._name("constant"), array)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from calibration.dataset import CalibrationSet
+from calibration.scheme import FloatArray
 from calibration.stats import CalibrationStats
 from compressor.bench import Bench
 from compressor.decided import Decided, Quantized, speed_effects
@@ -19,6 +20,7 @@ from compressor.placing import placed_by_time
 from compressor.plan import GraphPlan
 from compressor.quantization.bias import stored
 from compressor.quantization.dynamic import choose_dynamic
+from compressor.quantization.equalization import choose_equalization
 from compressor.quantization.smoothing import choose_divisors, smoothed
 from compressor.quantization.static import CalibrationOptions, StaticChoice, calibrate
 from compressor.realize import policy_of, realize, with_integers
@@ -77,15 +79,23 @@ def _smoothed(bench: Bench, start: Decided, data: CalibrationSet) -> Decided:
     """With the spread of channels in weights where that lowers the error."""
     options = bench.recipe.quantize
     policy = policy_of(bench.target, options)
-    with bench.progress.stage("smooth activations"):
-        divisors, record = choose_divisors(
-            start.graph, data, policy, batch=options.batch, memory=options.memory
-        )
+    divisors: dict[str, FloatArray] = {}
+    records: tuple[StageRecord, ...] = ()
+    graph = start.graph
+    for words, choose in (
+        ("equalize layers", choose_equalization),
+        ("smooth activations", choose_divisors),
+    ):
+        with bench.progress.stage(words):
+            found, record = choose(graph, data, policy, batch=options.batch, memory=options.memory)
+        if found:
+            divisors |= found
+            graph = smoothed(start.graph, divisors)
+            records += (record,)
     if not divisors:
         return start
     plan = start.plan.model_copy(update={"smooth": stored(divisors)})
-    graph = smoothed(start.graph, divisors)
-    return replace(start, plan=plan, smoothed=graph, records=(*start.records, record))
+    return replace(start, plan=plan, smoothed=graph, records=(*start.records, *records))
 
 
 def _with_plain_norms(bench: Bench, found: Decided) -> Decided:

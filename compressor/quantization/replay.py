@@ -147,7 +147,9 @@ class _Judge:
         uses: dict[ir.Node, list[int]] = defaultdict(list)
         for node, index in quantized_uses(value, self._integer, self._policy):
             uses[node].append(index)
-        restored = self._fake_quantized(name, *self._inputs[name], self._policy.activation)
+        restored = fake_quantized(
+            self._taps, self._taps.values[name], *self._inputs[name], self._policy.activation
+        )
         judged = [
             (node, indices)
             for node, indices in uses.items()
@@ -160,52 +162,22 @@ class _Judge:
         if not judged:
             self._measure(name, name, restored)
 
-    def _fake_quantized(
-        self, name: str, scale: ir.Value, zero_point: ir.Value, scheme: Scheme
-    ) -> ir.Value:
-        node = self._taps.node
-        low, high = (
-            self._taps.constant(np.array(bound, np.float32)) for bound in (scheme.qmin, scheme.qmax)
-        )
-        whole = node(
-            "Add", [node("Round", [node("Div", [self._taps.values[name], scale])]), zero_point]
-        )
-        clipped = node("Clip", [whole, low, high])
-        return node("Mul", [node("Sub", [clipped, zero_point]), scale])
-
     def _consumer(
         self, node: ir.Node, indices: Sequence[int], restored: ir.Value
     ) -> tuple[str, ir.Value]:
         """The output of a reader and of the activation behind it: its name, and the copy's."""
         inputs = [
-            restored if i in indices else self._own(value) for i, value in enumerate(node.inputs)
+            restored if i in indices else self._taps.own(value)
+            for i, value in enumerate(node.inputs)
         ]
         if node.name in self._integer and node.op_type in self._policy.weighted:
             inputs[1] = self._weight(node)
-        result, expected = self._copy(node, inputs), node.outputs[0]
+        result, expected = self._taps.copy(node, inputs), node.outputs[0]
         absorbed = absorbing(node, self._integer, self._policy)
         if absorbed is not None:
-            bounds = [self._own(value) for value in absorbed.inputs[1:]]
-            result, expected = self._copy(absorbed, [result, *bounds]), absorbed.outputs[0]
+            bounds = [self._taps.own(value) for value in absorbed.inputs[1:]]
+            result, expected = self._taps.copy(absorbed, [result, *bounds]), absorbed.outputs[0]
         return expected.name or "", result
-
-    def _own(self, value: ir.Value | None) -> ir.Value | None:
-        """The clone's value of the same name."""
-        if value is None:
-            return None
-        own = self._taps.values.get(value.name or "")
-        return self._taps.graph.initializers[value.name or ""] if own is None else own
-
-    def _copy(self, node: ir.Node, inputs: Sequence[ir.Value | None]) -> ir.Value:
-        copy = ir.Node(
-            node.domain,
-            node.op_type,
-            inputs,
-            list(node.attributes.values()),
-            overload=node.overload,
-            num_outputs=len(node.outputs),
-        )
-        return self._taps.append(copy)
 
     def _weight(self, node: ir.Node) -> ir.Value:
         """The weight after quantization, in float; each is stored once."""
@@ -230,6 +202,16 @@ class _Judge:
 
 
 _BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+
+
+def fake_quantized(
+    taps: Taps, value: ir.Value, scale: ir.Value, zero_point: ir.Value, scheme: Scheme
+) -> ir.Value:
+    """The value after quantization, in float; scale and zero point are float scalars."""
+    low, high = (taps.constant(np.array(end, np.float32)) for end in (scheme.qmin, scheme.qmax))
+    rounded = taps.node("Round", [taps.node("Div", [value, scale])])
+    clipped = taps.node("Clip", [taps.node("Add", [rounded, zero_point]), low, high])
+    return taps.node("Mul", [taps.node("Sub", [clipped, zero_point]), scale])
 
 
 def decibels(signal: Decibels, noise: Decibels) -> Decibels:

@@ -26,6 +26,7 @@ from compressor.graph.invariants import check
 from compressor.graph.session import open_session
 from compressor.quantization.auto import drawn
 from compressor.quantization.graph import constant, consumers
+from compressor.quantization.pairs import find_pairs, rescale
 from compressor.quantization.placement import weighted_refusal
 from compressor.records import Decision, StageRecord
 from exporters.base import QuantPolicy
@@ -104,12 +105,19 @@ def choose_divisors(
 def smoothed(model: ir.Model, divisors: Mapping[str, FloatArray]) -> ir.Model:
     """The graph with those values divided and the weights that read them multiplied.
 
+    Values between convolutions go into both's weights (`pairs`), others as above.
+
     Raises:
         RecipeError: A value is not in the graph or has other channels.
     """
     clone = model.clone()
     values = {value.name or "": value for node in clone.graph for value in node.outputs}
+    pairs = {name: pair for name, pair in find_pairs(clone).items() if name in divisors}
+    between = {n: d for n, d in divisors.items() if n in pairs and d.shape == (pairs[n].channels,)}
+    rescale(clone.graph, pairs, between)
     for name, divisor in divisors.items():
+        if name in between:
+            continue
         value = values.get(name)
         readers = [] if value is None else _products(value)
         if value is None or not readers or len(_weight(readers[0])) != len(divisor):
