@@ -102,7 +102,7 @@ def by_weights(pairs: Mapping[str, Pair]) -> dict[str, FloatArray]:
         for pair in pairs.values()
         for node in (pair.maker, *pair.readers)
     }
-    divisors = {name: np.ones(pair.channels) for name, pair in pairs.items()}
+    divisors: dict[str, FloatArray] = {name: np.ones(pair.channels) for name, pair in pairs.items()}
     for _ in range(ROUNDS):
         change = 0.0
         for name, pair in pairs.items():
