@@ -2,9 +2,14 @@
 
 A model above protobuf's 2 GB limit cannot be handed over as bytes; it goes through a temporary
 file with external data, which lives as long as the session is being created.
+
+The runtime's optimizer is native code, which nothing can interrupt: a session is created in a
+thread of its own, so that one that never ends does not hold up the run, and Ctrl-C works.
 """
 
 import tempfile
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +17,9 @@ import onnx_ir as ir
 
 from compressor.errors import GraphError
 from compressor.graph.files import PROTOBUF_LIMIT, initializer_bytes, save_model, serialize
+
+SECONDS = 300.0
+"""What creating a session may take; gigabytes of weights take some ten seconds."""
 
 
 def open_session(
@@ -36,10 +44,12 @@ def open_session(
             everything else in the process: sessions that take turns are better without.
         integers: Whether Q/DQ may become integer kernels. CPUs without an 8-bit dot product sum
             pairs of products in 16 bits, which saturates with 8-bit weights; without them the
-            graph is computed as it stands.
+            graph is computed as it stands, and where the optimizer does not come to an end,
+            without it.
 
     Raises:
-        GraphError: The runtime refuses the model; the message carries the runtime's own words.
+        GraphError: The runtime refuses the model; the message carries the runtime's own words. Or
+            it takes more than `SECONDS` to optimize it.
     """
     import onnxruntime  # noqa: PLC0415 - heavy: only jobs that execute pay for it
 
@@ -59,8 +69,20 @@ def open_session(
         options.optimized_model_filepath = str(optimized_model)
 
     def create(source: str | bytes) -> Any:
+        def session() -> Any:
+            providers = ["CPUExecutionProvider"]
+            return onnxruntime.InferenceSession(source, options, providers=providers)
+
         try:
-            return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+            return _within(SECONDS, session)
+        except TimeoutError:
+            if integers or options.graph_optimization_level == level.ORT_DISABLE_ALL:
+                raise GraphError(
+                    f"ONNX Runtime has not loaded the model within {SECONDS:.0f} s",
+                    hint="Its graph optimizer may not come to an end; the model is probably valid.",
+                ) from None
+            options.graph_optimization_level = level.ORT_DISABLE_ALL
+            return create(source)
         except Exception as error:  # the runtime raises its own classes, unrelated to each other
             raise GraphError(f"ONNX Runtime refuses the model: {error}") from error
 
@@ -72,3 +94,28 @@ def open_session(
         path = Path(folder) / "model.onnx"
         save_model(model, path)
         return create(str(path))
+
+
+def _within(seconds: float, make: Callable[[], Any]) -> Any:
+    """What `make` returns or raises; a thread that takes longer is left behind.
+
+    Raises:
+        TimeoutError: It took longer.
+    """
+    made: list[Any] = []
+    failed: list[Exception] = []
+
+    def work() -> None:
+        try:
+            made.append(make())
+        except Exception as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work, daemon=True, name="session")
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError
+    if failed:
+        raise failed[0]
+    return made[0]

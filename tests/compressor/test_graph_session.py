@@ -1,9 +1,12 @@
 """Sessions over models in memory, on disk, and above protobuf's limit."""
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
+import onnxruntime
 import pytest
 
 from compressor.errors import GraphError
@@ -52,3 +55,31 @@ def test_the_executed_graph_and_the_profile_can_be_kept(tmp_path: Path) -> None:
     opened.run(None, {"x": X})
     assert Path(opened.end_profiling()).parent == tmp_path
     assert (tmp_path / "optimized.onnx").is_file()
+
+
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An optimizer that does not come to an end."""
+    made, released = onnxruntime.InferenceSession, threading.Event()
+
+    def create(source: object, options: onnxruntime.SessionOptions, **more: object) -> object:
+        if options.graph_optimization_level != onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL:
+            released.wait()
+        return made(source, options, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", create)
+    monkeypatch.setattr(session, "SECONDS", 0.2)
+    yield
+    released.set()
+
+
+@pytest.mark.usefixtures("endless")
+def test_where_the_optimizer_hangs_quality_is_measured_without_it() -> None:
+    opened = open_session(ir.from_onnx_text(TEXT), integers=False)
+    np.testing.assert_array_equal(opened.run(None, {"x": X})[0], [[2, 0]])
+
+
+@pytest.mark.usefixtures("endless")
+def test_where_the_optimizer_hangs_nothing_is_timed_without_it() -> None:
+    with pytest.raises(GraphError, match="has not loaded the model within"):
+        open_session(ir.from_onnx_text(TEXT))
