@@ -11,6 +11,7 @@ from calibration.dataset import CalibrationSet
 from calibration.scheme import FloatArray
 from calibration.stats import CalibrationStats
 from compressor.bench import Bench
+from compressor.correcting import with_corrections
 from compressor.decided import Decided, Quantized, speed_effects
 from compressor.evaluation.results import LatencyResult
 from compressor.graph.effects import weight_effect
@@ -194,6 +195,9 @@ def _decided(
         records=(*decided.records, *placed.records),
     )
     if judging is None:
+        if data is not None:
+            plan, records = with_corrections(bench, decided.graph, plan, data)
+            decided = replace(decided, records=(*decided.records, *records))
         found = _with_plain_norms(bench, _without_budget(bench, decided, plan, chosen))
         return replace(found, regions=placed.results(found.plan, None))
     replayed = judging.search if data is None else data

@@ -1,18 +1,17 @@
 """The steps of the search within a budget, from the cheapest to the costliest."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
 from calibration.scheme import FloatArray
 from compressor.assigning import mixed_precision
+from compressor.correcting import corrections
 from compressor.plan import GraphPlan
 from compressor.quantization.alternatives import Alternatives, Proposal, alternatives
 from compressor.quantization.auto import drawn
-from compressor.quantization.bias import correct, stored
+from compressor.quantization.bias import stored
 from compressor.quantization.replay import decibels, score
-from compressor.quantization.static import quantize_static
 from compressor.realize import planned_policy
 from compressor.records import Decision
 from compressor.sensing import SAMPLE, output_energies
@@ -71,22 +70,9 @@ def corrected_biases(search: Stepping) -> bool:
     """Biases that give each channel of an integer layer the mean that it has in float."""
     if not search.whole.integer or search.out_of_time():
         return False
-    plan, options, bench = search.whole, search.bench.recipe.quantize, search.bench
-    policy = replace(planned_policy(plan, bench.target), bias="float")
-    simulated = quantize_static(
-        search.baseline, plan.integer, plan.ranges, policy, weight_bits=plan.weight_bits
-    )
-    with bench.progress.stage("correct biases", total=len(plan.integer)) as advance:
-        found = correct(
-            search.baseline,
-            simulated,
-            plan.integer,
-            drawn(search.data, bench.recipe.seed, MEANS),
-            batch=options.batch,
-            memory=options.memory,
-            expired=search.out_of_time,
-            advance=advance,
-        )
+    plan, bench = search.whole, search.bench
+    data = drawn(search.data, bench.recipe.seed, MEANS)
+    found = corrections(bench, search.baseline, plan, data, search.out_of_time)
     if not found:
         return False
     corrected = plan.model_copy(update={"bias": stored(found)})
