@@ -57,6 +57,7 @@ ifneq ($(and $(DATA),$(MODEL)),)
 	$(BIN)/python benchmarks/ranges.py --data "$(DATA)" --model "$(MODEL)"
 	$(BIN)/python benchmarks/pruning.py --data "$(DATA)" --model "$(MODEL)"
 	$(BIN)/python benchmarks/wide.py --data "$(DATA)"
+	$(BIN)/python benchmarks/depthwise.py --data "$(DATA)"
 else
 	@$(MAKE) --no-print-directory --silent $(SAMPLE)/model.pt
 	$(BIN)/python benchmarks/digits.py $(SAMPLE)

@@ -4,19 +4,16 @@ The blocks are those of `resnet.py`. Wide enough for integer kernels to gain fro
 that goes, small enough to be trained on one core in minutes.
 """
 
-import time
 from pathlib import Path
 
-import numpy as np
 import torch
-from rich.console import Console
 from torch import nn
 from torch.nn import functional
 
-from cifar_data import MEAN, STD
+from cifar_training import fit, save, seeded
 from resnet import Block
 
-EPOCHS, BATCH, RATE = 12, 64, 0.1
+EPOCHS, BATCH, RATE, DECAY = 12, 64, 0.1, 5e-4
 
 
 class WideNet(nn.Module):
@@ -44,50 +41,7 @@ def wide() -> nn.Module:
 
 
 def train(data: Path, path: Path) -> None:
-    """Train on the uint8 images [n, 32, 32, 3] and labels of an .npz; write a state dict.
-
-    SGD with Nesterov momentum and a one-cycle rate; images are mirrored and shifted by up to four
-    pixels. Seeded: the same machine and versions write the same weights.
-    """
-    torch.manual_seed(0)
-    images, labels = _loaded(data)
-    network = wide()
-    steps = EPOCHS * (len(images) // BATCH)
-    optimizer = torch.optim.SGD(
-        network.parameters(), RATE, momentum=0.9, weight_decay=5e-4, nesterov=True
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
-    for epoch in range(1, EPOCHS + 1):
-        started, total = time.perf_counter(), 0.0
-        order = torch.randperm(len(images))[: steps // EPOCHS * BATCH]
-        for chosen in order.reshape(-1, BATCH):
-            loss = functional.cross_entropy(network(_varied(images[chosen])), labels[chosen])
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            schedule.step()
-            total += loss.item()
-        told = f"epoch {epoch} of {EPOCHS}: loss {total * EPOCHS / steps:.3f}"
-        seconds = time.perf_counter() - started
-        Console(stderr=True).print(f"{told}, {seconds:.0f} s", style="dim")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"state_dict": network.state_dict()}, path)
-
-
-def _loaded(data: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    with np.load(data) as arrays:
-        images = torch.from_numpy(arrays["image"]).permute(0, 3, 1, 2).float() / 255
-        labels = torch.from_numpy(arrays["label"])
-    mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (MEAN, STD))
-    return (images - mean) / std, labels
-
-
-def _varied(images: torch.Tensor) -> torch.Tensor:
-    """Each image mirrored or not, and cut out of its padded self at a place of its own."""
-    count, _, side, _ = images.shape
-    mirrored = torch.rand(count, 1, 1, 1) < 0.5
-    padded = functional.pad(torch.where(mirrored, images.flip(3), images), (4, 4, 4, 4))
-    top, left = torch.randint(0, 9, (2, count, 1, 1))
-    rows, columns = top + torch.arange(side)[:, None], left + torch.arange(side)
-    found = padded[torch.arange(count)[:, None, None], :, rows, columns].permute(0, 3, 1, 2)
-    return found.contiguous(memory_format=torch.channels_last)
+    """Train on the images and labels of an .npz; write a state dict."""
+    network = seeded(wide)
+    fit(network, data, epochs=EPOCHS, batch=BATCH, rate=RATE, decay=DECAY)
+    save(network, path)
