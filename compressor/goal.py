@@ -1,6 +1,6 @@
 """How much is to be removed, in the user's own terms.
 
---prune 30%       of the multiply-accumulates
+--prune 30%       of the multiply-accumulates; all shares may be written as 0.3, too
 --params 50%      of the parameters
 --speedup 1.5x    over the float baseline, measured on the target
 --latency 4ms     of one inference in the deciding configuration, measured on the target
@@ -28,8 +28,7 @@ FLAGS: dict[Kind, str] = {
 }
 
 _NUMBER = r"(\d+\.?\d*|\.\d+)"
-_SHARE = re.compile(rf"\s*{_NUMBER}\s*%\s*")
-_FRACTION = re.compile(rf"\s*{_NUMBER}\s*")
+_SHARE = re.compile(rf"\s*{_NUMBER}\s*(%?)\s*")
 _RATIO = re.compile(rf"\s*{_NUMBER}\s*[x×]?\s*", re.IGNORECASE)
 _TIME = re.compile(rf"\s*{_NUMBER}\s*(us|µs|ms|s)\s*", re.IGNORECASE)
 SLACK = 0.1
@@ -89,16 +88,15 @@ def parse_goal(kind: Kind, text: str) -> Goal:
     return Goal(kind, text.strip(), amount)
 
 
-def _share(text: str) -> float | None:
+def share_of(text: str) -> float | None:
+    """`30%` or `0.3` as 0.3; None where it is neither."""
     match = _SHARE.fullmatch(text)
-    share = 0.0 if match is None else float(match[1]) / 100
-    return share if 0 < share < 1 else None
+    return None if match is None else float(match[1]) / (100 if match[2] else 1)
 
 
-def _fraction(text: str) -> float | None:
-    match = _FRACTION.fullmatch(text)
-    fraction = 0.0 if match is None else float(match[1])
-    return fraction if 0 < fraction < 1 else None
+def _share(text: str) -> float | None:
+    share = share_of(text)
+    return share if share is not None and 0 < share < 1 else None
 
 
 def _ratio(text: str) -> float | None:
@@ -130,14 +128,14 @@ _PARSERS = {
     "speedup": _ratio,
     "latency": _seconds,
     "size": _bytes,
-    "threshold": _fraction,
+    "threshold": _share,
 }
 _EXAMPLES: dict[Kind, str] = {
-    "macs": "the share of multiply-accumulates to remove, above 0% and below 100%: 30%",
-    "params": "the share of parameters to remove, above 0% and below 100%: 50%",
+    "macs": "the share of multiply-accumulates to remove, above 0% and below 100%: 30% or 0.3",
+    "params": "the share of parameters to remove, above 0% and below 100%: 50% or 0.5",
     "speedup": "how many times the speed of the float baseline, above 1x: 1.5x",
     "latency": "the time of one inference with its unit, above 0: 4ms",
     "size": "the size of the artifact's file with its unit, above 0: 5MB",
     "threshold": "the share of the largest norm of a group below which units go, above 0 and "
-    "below 1: 0.05",
+    "below 1: 0.05 or 5%",
 }

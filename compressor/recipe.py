@@ -19,7 +19,7 @@ from pydantic import (
 from calibration.preprocess import Preprocess
 from compressor.budget import Budget, parse_budget, parse_duration
 from compressor.errors import RecipeError
-from compressor.goal import FLAGS, Goal, Kind, parse_goal
+from compressor.goal import FLAGS, Goal, Kind, parse_goal, share_of
 from exporters.trt.options import TrtOptions
 
 Positive = Annotated[int, Field(gt=0)]
@@ -159,7 +159,7 @@ class PruneOptions(Section):
         None, description="What stays is a multiple of this; default: the target's."
     )
     least: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.125, description="Share of every group that stays at least."
+        0.125, description='Share of every group that stays at least: 0.25 or "25%".'
     )
     leave: tuple[str, ...] = Field(
         (),
@@ -167,6 +167,12 @@ class PruneOptions(Section):
     )
     blocks: bool = Field(True, description="Whether whole residual blocks may go.")
     repair: bool = Field(True, description="Refit what stays to the original by least squares.")
+
+    @field_validator("least", mode="before")
+    @classmethod
+    def _is_a_share(cls, given: object) -> object:
+        share = share_of(given) if isinstance(given, str) else None
+        return given if share is None else share
 
     @property
     def goal(self) -> Goal | None:

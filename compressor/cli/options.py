@@ -290,8 +290,8 @@ PRUNING: Decorator[Any] = apply(
         help="Keep channels in multiples of N. [default: the target's]",
     ),
     click.option(
-        "--prune-least", type=click.FloatRange(0, 1, min_open=True), metavar="FRACTION",
-        help="Keep at least this fraction of every group, like 0.25. [default: 0.125]",
+        "--prune-least", metavar="SHARE",
+        help="Keep at least this share of every group: 25% or 0.25. [default: 0.125]",
     ),
     click.option(
         "--prune-leave", multiple=True, metavar="PATTERN",

@@ -18,6 +18,7 @@ KINDS = st.sampled_from(sorted(FLAGS))
     ("kind", "text", "amount"),
     [
         ("macs", "30%", 0.3),
+        ("macs", "0.3", 0.3),
         ("params", " 12.5 % ", 0.125),
         ("speedup", "1.5x", 1.5),
         ("speedup", "2×", 2.0),
@@ -28,6 +29,7 @@ KINDS = st.sampled_from(sorted(FLAGS))
         ("size", "5MB", 5e6),
         ("size", "512KiB", 512 * 1024.0),
         ("threshold", "0.05", 0.05),
+        ("threshold", "5%", 0.05),
     ],
 )
 def test_a_goal_is_read_in_its_own_unit(kind: str, text: str, amount: float):
@@ -55,7 +57,8 @@ def test_a_goal_is_read_in_its_own_unit(kind: str, text: str, amount: float):
         ("size", ""),
         ("threshold", "0"),
         ("threshold", "1"),
-        ("threshold", "5%"),
+        ("threshold", "100%"),
+        ("threshold", "5%%"),
     ],
 )
 def test_what_is_no_goal_is_refused_with_an_example(kind: str, text: str):
@@ -103,12 +106,20 @@ def test_one_goal_at_most():
         PruneOptions(macs="30%", size="5MB")
 
 
+@pytest.mark.parametrize("least", [0.25, "0.25", "25%", " 25 % "])
+def test_what_stays_is_a_share_in_either_form(least: object):
+    assert load_recipe(None, {"prune": {"least": least}}).prune.least == 0.25
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
         ({"macs": "30%", "params": "50%"}, "--prune and --params cannot both"),
         ({"method": "hessian"}, "'prune.method'"),
         ({"least": 0.0}, "'prune.least'"),
+        ({"least": "0%"}, "'prune.least'"),
+        ({"least": "200%"}, "'prune.least'"),
+        ({"least": "some"}, "'prune.least'"),
         ({"round": 0}, "'prune.round'"),
         ({"threshold": "0.1"}, "--prune-threshold is of norms: it needs --prune-method l2 or l1"),
         ({"threshold": "0.1", "macs": "30%", "method": "l2"}, "cannot both say how far"),
