@@ -3,7 +3,7 @@
 Linux exchanges two folders in one step. Elsewhere, and on file systems that cannot, the swap takes
 two, between which DIR is missing; if it is killed there, the next run repairs it.
 
-.DIR.compress-new    being written; a leftover of an interrupted run is removed
+.DIR.compress-new-7  being written by process 7; what a killed one left is removed
 .DIR.compress-old    the earlier result in a swap of two steps; put back if DIR is missing
 DIR/.FILE.compress-new   a single file of it being written anew (`replace_file`)
 """
@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from compressor.errors import OutputError
 
@@ -52,7 +54,8 @@ def prepare(directory: Path, *, force: bool, inputs: Iterable[Path] = ()) -> Non
     _refuse_precious(directory, inputs)
     put_back(directory)
     _remove(beside(directory, "old"))
-    _remove(beside(directory, "new"))
+    for left in _left_over(directory):
+        _remove(left)
     foreign = None if force else _foreign(directory)
     if foreign is not None:
         raise OutputError(
@@ -79,11 +82,28 @@ def put_back(directory: Path) -> None:
         old.rename(directory)
 
 
+def _left_over(directory: Path) -> list[Path]:
+    """What processes that are gone were writing; those at work keep theirs."""
+    start = beside(directory, "new").name
+    if not directory.parent.is_dir():
+        return []
+    found = [path for path in directory.parent.iterdir() if path.name.startswith(start)]
+    return [path for path in found if not _is_at_work(path.name.removeprefix(start))]
+
+
+def _is_at_work(process: str) -> bool:
+    """Whether `-7`, say, names another process that runs."""
+    if not process.removeprefix("-").isdigit():
+        return process != ""
+    number = int(process.removeprefix("-"))
+    return number != os.getpid() and psutil.pid_exists(number)
+
+
 @contextmanager
 def written_aside(directory: Path) -> Iterator[Path]:
     """A fresh folder that takes the place of `directory` when the block ends well."""
     directory = directory.resolve()
-    new, old = beside(directory, "new"), beside(directory, "old")
+    new, old = beside(directory, f"new-{os.getpid()}"), beside(directory, "old")
     _remove(new)
     try:
         new.mkdir(parents=True)

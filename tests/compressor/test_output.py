@@ -1,4 +1,6 @@
 import json
+import os
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -190,3 +192,24 @@ def test_folder_of_an_input_is_never_replaced(tmp_path: Path):
     write(out, "one")
     with pytest.raises(OutputError, match=r"holds the input .*model\.onnx"):
         prepare(out, force=True, inputs=[out / "model.onnx"])
+
+
+def test_two_runs_into_one_folder_do_not_share_what_they_write(tmp_path: Path):
+    out, other = tmp_path / "out", beside(tmp_path / "out", f"new-{os.getppid()}")
+    other.mkdir()
+    (other / "model.onnx").write_text("of a run that is at work")
+    prepare(out, force=False)
+    write(out, "mine")
+    assert (other / "model.onnx").read_text() == "of a run that is at work"
+    assert (out / "model.onnx").read_text() == "mine"
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path: Path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = [beside(tmp_path / "out", name) for name in ("new", f"new-{ended.pid}")]
+    near = beside(tmp_path / "out", "newer-things")
+    for folder in (*left, near):
+        folder.mkdir()
+    prepare(tmp_path / "out", force=False)
+    assert list(tmp_path.iterdir()) == [near]
