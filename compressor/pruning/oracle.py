@@ -43,7 +43,7 @@ def masked(model: ir.Model, grouping: Grouping, keep: Keep) -> ir.Model:
         PruningError: The keep-set does not fit the groups.
     """
     dropped = masks(grouping, keep)
-    result = canonical(model)
+    result = infer_shapes(canonical(model))  # a mask is of the type of what it is laid over
     made: dict[str, ir.Value] = {}
     for node in list(result.graph):
         rule = rule_of(node)
@@ -118,7 +118,6 @@ def _first(
     tolerance: float,
 ) -> str:
     """The first node whose output differs at the kept positions."""
-    infer_shapes(reference)  # an output needs a type
     there = {value.name for node in smaller.graph for value in node.outputs if value.type}
     nodes = [
         (node, value.name)

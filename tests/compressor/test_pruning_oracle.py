@@ -152,3 +152,24 @@ def _initializers(model: ir.Model):
 
 def _elements(model: ir.Model) -> int:
     return sum(value.const_value.size for _, value in _initializers(model))
+
+
+def test_a_mask_is_of_the_type_of_what_it_is_laid_over():
+    made = ir.from_onnx_text(
+        """<ir_version: 10, opset_import: ["" : 18]>
+        g (float16[n,4] x, float16[4,6] a, float16[6,3] b) => (float16[n,3] y) {
+            h = MatMul(x, a)
+            r = Relu(h)
+            y = MatMul(r, b)
+        }"""
+    )
+    rng = np.random.default_rng(0)
+    for name, shape in (("a", (4, 6)), ("b", (6, 3))):
+        value = next(value for value in made.graph.inputs if value.name == name)
+        made.graph.inputs.remove(value)
+        value.const_value = ir.tensor(rng.standard_normal(shape).astype(np.float16), name=name)
+        made.graph.register_initializer(value)
+    feeds = {"x": rng.standard_normal((2, 4)).astype(np.float16)}
+    grouping = find_groups(made, feeds)
+    (group,) = grouping.groups
+    check(made, grouping, {group.name: np.arange(6) < 4}, feeds)
