@@ -67,10 +67,12 @@ def _bisect(attempts: Attempts, judging: Judging, started: float) -> bool:
         longest = max(longest, time.perf_counter() - begun)
         if found.refused:
             fails = min(found.share, middle)
-        elif found.share < middle:
+        elif found.share < middle and fails == 1:
             return False  # there is no more to remove
         else:
-            holds = found.share
+            # Where a larger share was made with blocks, and channels alone do not get so far, what
+            # is between may be reached with blocks again.
+            holds = max(middle, found.share)
     return False
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx_ir as ir
@@ -11,6 +11,7 @@ import pytest
 from graphs import model, residual
 
 from compressor import Recipe, compress, shrinking
+from compressor.affording import _bisect
 from compressor.bench import Bench
 from compressor.contract import require_kept
 from compressor.errors import CompressorError, PruningError, RecipeError
@@ -126,6 +127,20 @@ def test_shares_grow_while_the_budget_holds_and_the_fastest_confirmed_ships(tmp_
     assert [c.shipped for c in graph.candidates] == [False, True, False]
     assert len(shown) == 2, "the refused is not confirmed"
     assert initializer_bytes(shown[0]) > initializer_bytes(shown[1]), "in rising order of shares"
+
+
+def test_a_share_out_of_reach_below_a_refused_one_does_not_end_the_search():
+    """Blocks may remove a half, channels no more than a fifth, and blocks again two fifths."""
+    reached, tried = {0.5: 0.54, 0.25: 0.21, 0.375: 0.4}, []
+
+    def at(target: float) -> SimpleNamespace:
+        tried.append(1 - target)
+        return SimpleNamespace(share=reached[1 - target], refused=1 - target == 0.5)
+
+    attempts = cast(Any, SimpleNamespace(at=at, full=1.0))
+    judging = cast(Any, SimpleNamespace(recipe=Recipe()))
+    assert not _bisect(attempts, judging, 0.0)
+    assert tried == [0.5, 0.25, 0.375]
 
 
 def test_what_removes_the_same_is_not_tried_twice(tmp_path, monkeypatch):
