@@ -21,6 +21,9 @@ few samples give, and overfit with the smaller one; see `benchmarks/transformer_
 Pick = Callable[[int], bool]
 """Chooses batches by number."""
 
+ROUNDING = 1e-10
+"""Error, relative to the variance, up to which a layer computes what it did but for rounding."""
+
 WORTH = 0.01
 """Share of the error that a bias has to save in a layer that has none."""
 
@@ -102,6 +105,18 @@ def fit(problem: Problem, options: Options) -> Fit:
         matrix, bias = solve(moments, ridge, prior, affine=affine)
     size = 2 * moments.xx.nbytes + 3 * moments.yx.nbytes
     return Fit(matrix, bias if affine else None, before, errors[best], ridge, size)
+
+
+def is_exact(problem: Problem) -> bool:
+    """Whether a layer as it is makes what it should on a batch that would judge its fit."""
+    layer, held = problem.layer, divided(len(problem))[1]
+    first = next(batch for batch in range(len(problem)) if held(batch))
+    present: Solution = layer.matrix(), layer.bias()
+    for piece in problem.pieces(lambda batch: batch == first):
+        spread = _squares(piece.targets - piece.targets.mean(1, keepdims=True))
+        if not _squares(piece.targets - _predicted(piece, present)) <= ROUNDING * spread:
+            return False
+    return True
 
 
 def divided(batches: int) -> tuple[Pick, Pick]:

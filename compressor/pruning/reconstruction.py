@@ -15,7 +15,7 @@ from calibration.dataset import CalibrationSet
 from compressor.graph.shapes import infer_shapes
 from compressor.progress import SILENT, Progress
 from compressor.pruning.affine import Affine, affines_of
-from compressor.pruning.fitting import Fit, Options, batch_for, fit
+from compressor.pruning.fitting import ROUNDING, Fit, Options, batch_for, fit, is_exact
 from compressor.pruning.frontier import Frontier
 from compressor.pruning.groups import Grouping, Keep
 from compressor.pruning.layers import Layer, layers_of
@@ -32,6 +32,9 @@ BATCH = 16
 """Samples per run; few, because patches of several values are alive at once."""
 MEMORY = 10**9
 """Bytes that repair may take beside the models, unless told otherwise."""
+
+NOTHING = "nothing to repair"
+FOLLOWED = "repaired together with the layer behind it"
 
 Report = dict[str, float | str]
 """Of one layer: the verdict, errors before and after, seconds, bytes."""
@@ -83,7 +86,8 @@ def repair(
     o + (s - s̃), the original stream less what the pruned one already carries, so that the branch
     repairs the stream. Norms that stay are fitted by their factors and shifts alone, see
     `rescaling.py`. A repair is kept only where it lowers the error on batches that the solve has
-    not seen; what is kept is then solved again with all of them.
+    not seen; what is kept is then solved again with all of them. A layer that makes what it should
+    but for rounding is left alone.
 
     Args:
         original: The model before pruning.
@@ -117,8 +121,11 @@ def repair(
                 else walk.visit(chosen[name], chosen, later)
             )
             reports[name] = _report(found, time.perf_counter() - begun)
-            if name in walk.steps:
-                reports[name]["steps"] = walk.steps[name]
+            steps = walk.steps.get(name)
+            if steps is not None:
+                reports[name]["steps"] = steps
+            if steps and found == NOTHING:
+                reports[name] |= {"verdict": "repaired", "reason": FOLLOWED}
             advance(1)
     seconds = time.perf_counter() - started
     parameters = {"samples": len(data), "batch": how.batch}
@@ -157,6 +164,8 @@ class _Walk:
         if aim not in self._known:
             return "the original has no such value"
         found = Rescaling(affine, self._then, self._now, self._restriction, aim).solve()
+        if found.before <= ROUNDING:
+            return NOTHING
         if found.better:
             affine.write(self._model, found.scale, found.shift)
         return found
@@ -176,12 +185,15 @@ class _Walk:
             return reason
         self._then.advance(layer.name)
         self._now.advance(layer.name)
-        found = fit(self._problem(layer, later), self._how.options)
-        if found.better:
+        own = self._problem(layer, later)
+        found = NOTHING if is_exact(own) else fit(own, self._how.options)
+        if isinstance(found, Fit) and found.better:
             write(self._model, layer, found.matrix, found.bias)
         second = second_of(layer, layers) if self._how.rounds else None
         if second is not None and self._refusal(second) is None:
             problem = self._problem(second, later - {second.name})
+            if is_exact(problem):
+                return found
             pair = Pair(layer, second, problem, self._write)
             self._done[second.name], self.steps[layer.name] = pair.improve(
                 self._how.options, self._how.rounds

@@ -121,7 +121,7 @@ def _group_row(group: PrunedGroup) -> GroupRow:
 
 
 def _layer_row(layer: RepairedLayer) -> LayerRow:
-    outcome = "repaired" if layer.repaired else layer.reason or "left: the fit does not help"
+    outcome = layer.reason or ("repaired" if layer.repaired else "left: the fit does not help")
     spent = "" if layer.seconds is None else fmt.seconds(layer.seconds)
     if layer.memory_bytes is not None:
         spent = f"{spent}, {fmt.size(layer.memory_bytes)}"

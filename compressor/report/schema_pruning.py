@@ -68,7 +68,7 @@ class RepairedLayer(Record):
         error_after: With it, kept or not.
         seconds: Time that it took.
         memory_bytes: Memory that it took.
-        reason: Why nothing was fitted.
+        reason: Why nothing was fitted; or that it was, for the sake of the layer behind it.
     """
 
     node: str
