@@ -25,8 +25,8 @@ from compressor.storing import STORED
 
 NOTHING = "nothing can be removed from this graph"
 WHY_NOTHING = (
-    "`compress inspect MODEL` shows its groups, and why the rest is frozen; --prune-round and "
-    "--prune-least say what has to stay."
+    "`compress inspect MODEL` shows its groups, and why the rest is frozen; --prune-round, "
+    "--prune-least and --prune-leave say what has to stay."
 )
 
 

@@ -189,7 +189,7 @@ class Pruner:
         if not short.removed:
             seconds = time.perf_counter() - started
             method = bench.recipe.prune.method
-            self._records.append(_scored(grouping, method, len(how.data), seconds))
+            self._records.append(_scored(self._start, method, len(how.data), seconds))
         return Base(short, grouping, sizes, found)
 
     @cached_property
@@ -214,14 +214,15 @@ def _kept(keep: Keep) -> dict[str, tuple[int, ...]]:
     return {name: tuple(np.flatnonzero(mask).tolist()) for name, mask in keep.items()}
 
 
-def _scored(grouping: Grouping, method: str, samples: int, seconds: float) -> StageRecord:
+def _scored(start: Grouped, method: str, samples: int, seconds: float) -> StageRecord:
     return StageRecord(
         name="score channels",
         seconds=seconds,
         parameters={"method": method, "samples": samples},
-        changed={"groups": len(grouping.groups)},
+        changed={"groups": len(start.grouping.groups)},
+        notices=start.notices,
         decisions=tuple(
             Decision(subject=kind, verdict="frozen", reason="there is no rule for the operator")
-            for kind in grouping.unknown
+            for kind in start.grouping.unknown
         ),
     )

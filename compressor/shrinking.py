@@ -1,7 +1,8 @@
 """What is done to a float graph to make it smaller: units chosen, cut, checked, repaired."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import onnx_ir as ir
 
@@ -33,12 +34,14 @@ class Grouped:
         grouping: Its groups.
         sizes: Their sizes.
         has_blocks: Whether whole residual blocks may go.
+        notices: Of --prune-leave, what matches nothing.
     """
 
     model: ir.Model
     grouping: Grouping
     sizes: Sizes
     has_blocks: bool
+    notices: tuple[str, ...] = ()
 
     def can_shrink(self, bench: Bench, multiple: int) -> bool:
         """Whether anything may go.
@@ -85,7 +88,22 @@ def grouped(bench: Bench, model: ir.Model, samples: int) -> Grouped:
         grouping = find_groups(model, feeds)
     wanted = options.blocks and options.repair and samples >= 2 and options.threshold is None
     has_blocks = wanted and any(not b.is_left(options.leave) for b in find_blocks(model, feeds))
-    return Grouped(model, grouping, Sizes(model, grouping, feeds), has_blocks)
+    notices = _unmatched(model, options.leave)
+    for notice in notices:
+        bench.progress.notice(notice)
+    return Grouped(model, grouping, Sizes(model, grouping, feeds), has_blocks, notices)
+
+
+def _unmatched(model: ir.Model, patterns: Sequence[str]) -> tuple[str, ...]:
+    """A pattern with a slip in it would protect nothing, in silence."""
+    names = {node.name for node in model.graph} | set(model.graph.initializers)
+    names |= {value.name for node in model.graph for value in node.outputs}
+    return tuple(
+        f"--prune-leave {pattern!r} matches no node, value or weight of the graph, and leaves "
+        "nothing alone"
+        for pattern in patterns
+        if not any(fnmatchcase(name or "", pattern) for name in names)
+    )
 
 
 def limits(bench: Bench, multiple: int) -> Limits:

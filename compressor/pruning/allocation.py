@@ -1,16 +1,14 @@
 """How many units of which group: by least damage per cost saved, over all groups at once."""
 
 import heapq
-from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from math import ceil
 
 import numpy as np
 import numpy.typing as npt
 
 from compressor.pruning.costs import Cost
-from compressor.pruning.groups import Group, Grouping
+from compressor.pruning.groups import Grouping
 from compressor.pruning.importance import Scores
 
 
@@ -24,7 +22,7 @@ class Limits:
         finer: Smaller multiples, from large to small, for groups that are not twice as large.
         threshold: Units with this share of their group's largest score, or more, stay; None
             lets any go.
-        leave: Patterns of group, value or initializer names whose groups stay whole.
+        leave: Patterns of names of nodes, values or initializers whose groups stay whole.
     """
 
     least: float = 1 / 8
@@ -74,7 +72,7 @@ def allocate(
         limits: What must stay.
     """
     limits = limits or Limits()
-    groups = [g for g in grouping.groups if g.name in scores and not _left(g, limits.leave)]
+    groups = [g for g in grouping.groups if g.name in scores and not g.is_left(limits.leave)]
     plans = {g.name: _Descent(g.units, scores[g.name], limits) for g in groups}
     kept = {name: plan.units for name, plan in plans.items()}
     now = cost(kept)
@@ -112,7 +110,7 @@ def allocate(
 def can_shrink(grouping: Grouping, limits: Limits) -> bool:
     """Whether the limits let anything go of any group."""
     return any(
-        _levels(group.units, limits) for group in grouping.groups if not _left(group, limits.leave)
+        _levels(group.units, limits) for group in grouping.groups if not group.is_left(limits.leave)
     )
 
 
@@ -159,8 +157,3 @@ def _strong(scores: npt.NDArray[np.float64], limits: Limits) -> int:
     if limits.threshold is None:
         return 0
     return int((scores >= limits.threshold * scores.max()).sum())
-
-
-def _left(group: Group, patterns: Sequence[str]) -> bool:
-    names = {group.name, *(member.value for member in group.members)}
-    return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)

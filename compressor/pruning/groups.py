@@ -5,8 +5,10 @@ on every dimension, joined by union-find, need no case for each kind of block: w
 couples is in the one class.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from itertools import pairwise
 
 import numpy as np
@@ -59,11 +61,18 @@ class Group:
         name: The node that makes them first, with `#2` and so on where a node makes several.
         units: How many there are.
         members: Initializers and activations, in the order of the graph.
+        nodes: Names of those that make its activations or read its initializers.
     """
 
     name: str
     units: int
     members: tuple[Member, ...]
+    nodes: frozenset[str] = frozenset()
+
+    def is_left(self, patterns: Sequence[str]) -> bool:
+        """Whether any of its names matches one of the patterns of what stays whole."""
+        names = {self.name, *self.nodes, *(member.value for member in self.members)}
+        return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
 
 
 @dataclass(frozen=True)
@@ -198,6 +207,7 @@ def _groups(walk: Walk, classes: Classes) -> tuple[tuple[Group, ...], tuple[Froz
     for start, end in pairwise([*starts, len(roots)]):
         units.setdefault(member[start:end].tobytes(), []).append(int(start))
     producers = {v.name or "": node.name or "" for node in walk.graph for v in node.outputs}
+    nodes = _nodes(walk.graph)
     found, alone, taken = [], list[Frozen](), dict[str, int]()
     for pattern, firsts in units.items():
         which = np.frombuffer(pattern, np.int64)
@@ -216,8 +226,19 @@ def _groups(walk: Walk, classes: Classes) -> tuple[tuple[Group, ...], tuple[Froz
             continue
         taken[made] = taken.get(made, 0) + 1
         name = made if taken[made] == 1 else f"{made}#{taken[made]}"
-        found.append(Group(name, len(firsts), tuple(axes)))
+        own = frozenset[str]().union(*(nodes[axis.value] for axis in axes))
+        found.append(Group(name, len(firsts), tuple(axes), own))
     return tuple(found), tuple(alone)
+
+
+def _nodes(graph: ir.Graph) -> Mapping[str, set[str]]:
+    """Value → the node that makes it; initializer → the nodes that read it."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for node in graph:
+        read = (value for value in node.inputs if value is not None and value.is_initializer())
+        for value in (*node.outputs, *read):
+            found[value.name or ""].add(node.name or "")
+    return found
 
 
 def _occurrences(walk: Walk, classes: Classes) -> tuple[list[tuple[str, int]], Ints, Ints, Ints]:

@@ -123,3 +123,12 @@ def test_a_cost_that_stays_the_same_for_a_while_does_not_end_the_descent():
 def test_small_groups_take_finer_multiples(units: int, multiple: int):
     assert Limits(multiple=32, finer=(16, 8)).multiple_of(units) == multiple
     assert Limits(multiple=32).multiple_of(units) == 32
+
+
+@pytest.mark.parametrize("pattern", ["Conv_0", "Conv_2", "Gemm_7", "w?", "s", "*"])
+def test_any_node_weight_or_value_of_a_group_leaves_it_alone(pattern: str):
+    (group,) = [g for g in GROUPING.groups if g.is_left(("Gemm_7",))]
+    assert group.is_left((pattern,))
+    assert not group.is_left(("Conv_9", "conv_0"))
+    found = allocate(GROUPING, random_scores(0), COST, 0.0, Limits(leave=(pattern,)))
+    assert group.name not in found.keep
