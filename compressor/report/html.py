@@ -62,6 +62,7 @@ class GraphView:
     sizes: tuple[Row, ...]
     memory: Row
     ratios: Markup | None
+    ratios_cut: bool
     distributions: tuple[Picture, ...]
     float_reasons: dict[str, tuple[str, ...]]
     regions: tuple[RegionRow, ...]
@@ -150,6 +151,7 @@ def _view(index: int, name: str, graph: GraphReport) -> GraphView:
         quality=quality_rows(graph),
         sizes=size_rows(graph),
         memory=memory_row(graph),
+        ratios_cut=plots.cuts_ratios(graph.latency),
         ratios=plots.speed_ratios(graph.latency, f"{anchor}-ratios")
         if len(graph.latency) > 1
         else None,

@@ -43,6 +43,7 @@ COLOURS = {
 _WIDTH_INCHES = 352 / 72
 _FONT_POINTS = 10.5
 _BINS = 40
+_LEAST_SPAN = 0.2
 _COUNT_TICKS = {1: "1", 10**3: "1 k", 10**6: "1 M", 10**9: "1 G"}
 
 
@@ -120,15 +121,42 @@ def speed_ratios(latencies: Sequence[LatencyResult], key: str) -> Markup | None:
 
 def _draw_ratios(axes: Any, latencies: Sequence[LatencyResult], labels: Sequence[str]) -> None:
     axes.axvline(1, color=_QUIET, linewidth=1, linestyle="--")
+    left, right = ratio_span(latencies)
     for row, latency in enumerate(latencies):
         colour = {"better": _AFTER, "worse": _WORSE}.get(speed_tone(latency), _BEFORE)
-        ends = (latency.interval.low, latency.interval.high)
-        axes.hlines(row, *ends, color=colour, linewidth=7, alpha=0.35)
+        low, high = max(latency.interval.low, left), min(latency.interval.high, right)
+        axes.hlines(row, low, high, color=colour, linewidth=7, alpha=0.35)
+        if low > latency.interval.low:
+            axes.plot([low], [row], "<", color=colour, markersize=7)
+        if high < latency.interval.high:
+            axes.plot([high], [row], ">", color=colour, markersize=7)
         axes.plot([latency.ratio], [row], "o", color=colour, markersize=5)
     axes.set_yticks(range(len(labels)), labels, color=_INK)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.set_xlabel("times as fast as the baseline", color=_QUIET, fontsize=_FONT_POINTS)
     axes.margins(x=0.08)
+
+
+def ratio_span(latencies: Sequence[LatencyResult]) -> tuple[float, float]:
+    """From where to where `speed_ratios` draws intervals.
+
+    All of them, unless one reaches further beyond all speed-ups and 1 than those are apart: what
+    was hard to time must not squeeze the rest.
+    """
+    shown = [1.0, *(latency.ratio for latency in latencies)]
+    low, high = min(shown), max(shown)
+    beyond = max(high - low, _LEAST_SPAN)
+    ends = [latency.interval for latency in latencies]
+    return (
+        max(min(low, *(e.low for e in ends)), low - beyond),
+        min(max(high, *(e.high for e in ends)), high + beyond),
+    )
+
+
+def cuts_ratios(latencies: Sequence[LatencyResult]) -> bool:
+    """Whether `speed_ratios` cuts an interval off."""
+    low, high = ratio_span(latencies) if latencies else (0.0, 0.0)
+    return any(one.interval.low < low or one.interval.high > high for one in latencies)
 
 
 def range_histogram(tensor: TensorRange, key: str) -> Markup:

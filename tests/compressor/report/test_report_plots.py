@@ -5,6 +5,7 @@ import matplotlib as mpl
 import pytest
 
 from compressor.evaluation.results import LatencyResult
+from compressor.records import Interval
 from compressor.report import plots
 from compressor.report.schema import Report, TensorRange
 
@@ -71,6 +72,21 @@ def test_nothing_is_drawn_without_data(latencies: tuple[LatencyResult, ...]) -> 
     assert plots.latency_distribution(with_traces(latencies[0], (), (1.0,)), "k") is None
     assert plots.latency_distribution(with_traces(latencies[0], (1.0,), ()), "k") is None
     assert plots.speed_ratios((), "k") is None
+
+
+def test_one_wide_interval_does_not_squeeze_the_other_speed_ups(
+    latencies: tuple[LatencyResult, ...],
+) -> None:
+    pairs = [(1.8, (1.7, 1.9)), (2.0, (1.6, 20.0)), (1.5, (0.01, 1.6))]
+    made = [
+        latencies[0].model_copy(update={"ratio": ratio, "interval": Interval(low=low, high=high)})
+        for ratio, (low, high) in pairs
+    ]
+    assert plots.ratio_span(made) == pytest.approx((0.01, 3.0))
+    assert plots.cuts_ratios(made)
+    assert not plots.cuts_ratios(made[:1])
+    assert not plots.cuts_ratios(())
+    assert plots.ratio_span(made[:1]) == pytest.approx((1.0, 1.9))
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-4, 2.5, 1e5])

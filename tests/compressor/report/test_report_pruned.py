@@ -133,3 +133,12 @@ def test_the_report_goes_through_its_json(int8_report: Report):
     again = Report.model_validate_json(report.model_dump_json())
     assert again == report
     assert render_html(again) == render_html(report)
+
+
+def test_short_names_stay_whole_and_long_ones_may_break(int8_report: Report):
+    long = "a_rather_long_name_of_a_node_" * 3
+    groups = tuple(GROUP.model_copy(update={"name": name}) for name in ("node_conv2d_1", long))
+    pruning = PRUNING.model_copy(update={"groups": groups})
+    page = render_html(with_pruning(int8_report, pruning=pruning))
+    assert '<code class="nowrap">node_conv2d_1</code>' in page
+    assert f"<code>{long}</code>" in page
