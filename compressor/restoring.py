@@ -54,6 +54,7 @@ def _restore(module: nn.Module, home: Home, weight: Array, bias: Array | None) -
     with torch.no_grad():
         if home.norm is not None:
             c = np.zeros(width) if home.bias is None else _get(module, home.bias)
+            _require_shape(home.norm.variance, _tensor(module, home.norm.variance), (width,))
             s, mean = _unfolded(module, home.norm, b, c)
             w = w / s.reshape([-1 if i == home.axis else 1 for i in range(w.ndim)])
             _put(module, home.norm.mean, mean)
@@ -84,13 +85,17 @@ def _get(module: nn.Module, name: str) -> Doubles:
 
 def _put(module: nn.Module, name: str, array: Doubles) -> None:
     tensor = _tensor(module, name)
-    if tuple(tensor.shape) != array.shape:
+    _require_shape(name, tensor, array.shape)
+    tensor.copy_(torch.from_numpy(np.ascontiguousarray(array)))
+
+
+def _require_shape(name: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(tensor.shape) != shape:
         raise PruningError(
-            f"the plan's repaired {name!r} is of shape {list(array.shape)}, the module's of "
+            f"the plan's repaired {name!r} is of shape {list(shape)}, the module's of "
             f"{list(tensor.shape)}",
             hint="Apply a plan to the module that it was made for.",
         )
-    tensor.copy_(torch.from_numpy(np.ascontiguousarray(array)))
 
 
 def _give_bias(module: nn.Module, weight: str, b: Doubles) -> None:

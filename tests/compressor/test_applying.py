@@ -296,6 +296,17 @@ def test_a_plan_of_another_module_is_refused(net):
         apply_plan(module, plan, graph="encoder")
 
 
+def test_a_wider_module_with_the_same_names_is_refused(net):
+    plan, _ = net.planned(repaired=True)
+    wider = copy.deepcopy(net.module)
+    wider.a = nn.Sequential(nn.Conv2d(8, 9, 3, padding=1, bias=False), nn.BatchNorm2d(9))
+    wider.b = nn.Conv2d(9, 8, 1)
+    slices = {k: v for k, v in prune_of(plan).slices.items() if not k.startswith(("a.", "b."))}
+    other = prune_of(plan).model_copy(update={"slices": slices})
+    with pytest.raises(PruningError, match=r"repaired 'a\.1\.\w+' is of shape"):
+        apply_plan(wider, plan_of(other))
+
+
 def test_attention_of_torch_is_refused_by_name():
     module = nn.ModuleDict({"attend": nn.MultiheadAttention(8, 2)})
     with pytest.raises(PruningError, match="attend is a MultiheadAttention"):
