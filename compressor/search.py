@@ -89,14 +89,16 @@ def _smoothed(bench: Bench, start: Decided, data: CalibrationSet) -> Decided:
     ):
         with bench.progress.stage(words):
             found, record = choose(graph, data, policy, batch=options.batch, memory=options.memory)
+        if record.decisions:
+            records += (record,)
         if found:
             divisors |= found
             graph = smoothed(start.graph, divisors)
-            records += (record,)
+    start = replace(start, records=(*start.records, *records))
     if not divisors:
         return start
     plan = start.plan.model_copy(update={"smooth": stored(divisors)})
-    return replace(start, plan=plan, smoothed=graph, records=(*start.records, *records))
+    return replace(start, plan=plan, smoothed=graph)
 
 
 def _with_plain_norms(bench: Bench, found: Decided) -> Decided:
