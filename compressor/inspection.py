@@ -124,7 +124,7 @@ def compare(
     second = _aligned(first, second)
     _require_same_inputs(first, second, target)
     data = first.calibration if first.evaluation is None else first.evaluation
-    unmeasured = target.unmeasurable()
+    unmeasured, unseen = target.unmeasurable(), target.memory_unmeasured()
     with tempfile.TemporaryDirectory(prefix="compressor-") as scratch:
         folders = [Path(scratch) / name for name in ("a", "b")]
         for folder in folders:
@@ -143,8 +143,8 @@ def compare(
             latency_reason=unmeasured,
             quality=() if data is None else measure_quality(pair, data, words),
             quality_reason="no data: pass --eval or --calib" if data is None else None,
-            memory=None if unmeasured else measure_memory(pair),
-            memory_reason=unmeasured,
+            memory=None if unseen else measure_memory(pair),
+            memory_reason=unseen,
             baseline_size=size(built[0], first.model, feeds),
             result_size=size(built[1], second.model, feeds),
             environment=environment(),

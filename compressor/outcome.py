@@ -72,7 +72,7 @@ def _unmeasured(pair: Pair, judging: Judging | None) -> Measurements:
     return Measurements(
         latency_reason=INTERRUPTED if _is_timed(pair) else unchanged or nowhere,
         quality_reason=INTERRUPTED,
-        memory_reason=unchanged or nowhere or INTERRUPTED,
+        memory_reason=unchanged or nowhere or pair.target.memory_unmeasured() or INTERRUPTED,
         budget=None if judging is None else judging.unconfirmed(),
         explained=Explanation(reason=INTERRUPTED),
         changed=Changed(reason=INTERRUPTED),
@@ -128,7 +128,7 @@ def _measure(
         records = tuple(clock.records)
         found = replace(found, latency=latency, latency_reason=None, records=records)
         yield found
-    if _unchanged(pair) is None and pair.target.unmeasurable() is None:
+    if _unchanged(pair) is None and pair.target.memory_unmeasured() is None:
         memory = measure_memory(pair)
         clock.lap("measure memory")
         found = replace(found, memory=memory, memory_reason=None, records=tuple(clock.records))

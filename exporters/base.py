@@ -116,6 +116,24 @@ class QuantPolicy:
         )
 
 
+class Agreement(Record):
+    """An output of an engine, held against the reference executor on the same graph.
+
+    Attributes:
+        output: Its name.
+        shapes: Input → shape.
+        cosine: Of the angle between both.
+        max_abs: The greatest difference.
+        top1: Share of rows whose greatest element is the same; None for outputs that are no rows.
+    """
+
+    output: str
+    shapes: dict[str, tuple[int, ...]]
+    cosine: float
+    max_abs: float
+    top1: float | None = None
+
+
 class EngineBuild(Record):
     """A compiled engine beside the model, or why there is none.
 
@@ -137,6 +155,9 @@ class EngineBuild(Record):
         inputs: Names, types and shapes.
         outputs: Likewise.
         tolerance: Cosine that outputs should have with those of ONNX Runtime on the same graph.
+        agreement: What they have where the engine was run: each output, at the least, the most
+            likely and the greatest shapes.
+        not_integer: Nodes that read integers in the graph and floats in the engine that was run.
     """
 
     status: Literal["built", "built, not run", "script only"]
@@ -156,6 +177,8 @@ class EngineBuild(Record):
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     tolerance: float | None = None
+    agreement: tuple[Agreement, ...] = ()
+    not_integer: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -231,6 +254,10 @@ class Target(ABC):
     def unmeasurable(self) -> str | None:
         """Why nothing can be timed here; None where it can."""
         return None
+
+    def memory_unmeasured(self) -> str | None:
+        """Why peak memory is not that of a process that runs the model; None where it is."""
+        return self.unmeasurable()
 
     def refusal(self, policy: QuantPolicy) -> str | None:
         """Why a policy other than its own gives wrong results; None where it does not."""

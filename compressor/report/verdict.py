@@ -48,7 +48,13 @@ def engine_words(graph: GraphReport) -> str:
     if engine.file is None:
         return fmt.sentence(f"Engine: {engine.status}{reason}")
     made = f"{engine.file}, {fmt.size(engine.file_bytes or 0)}, by {engine.backend}"
-    return fmt.sentence(f"Engine: {engine.status} ({made} {engine.version}){reason}")
+    told = f"Engine: {engine.status} ({made} {engine.version}){reason}"
+    if engine.agreement:
+        least = min(one.cosine for one in engine.agreement)
+        told += f"; its outputs have a cosine of {least:.4f} or more with ONNX Runtime's"
+    if engine.not_integer:
+        told += f"; not INT8 in it: {', '.join(engine.not_integer)}"
+    return fmt.sentence(told)
 
 
 def budget_words(graph: GraphReport) -> str:

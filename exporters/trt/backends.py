@@ -24,6 +24,7 @@ INSTALL: dict[Name, str] = {
 }
 LEAST_VERSION = 10
 DEVICE_SECONDS = 60.0
+PROBE_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Chosen:
         name: The package; None where only the script is written.
         version: Its version.
         reason: Why none builds.
-        not_run: Why its engine is not run here; None where none is built.
+        not_run: Why its engine is not run here; None where it is, and where none is built.
     """
 
     name: Name | None = None
@@ -64,9 +65,23 @@ def device() -> Device:
     return Device(said.get("name"), said.get("reason"))
 
 
-def not_run() -> str:
-    """Why an engine is not run here: no GPU, or this version, which only builds."""
-    return device().reason or "engines are built here and not run"
+@cache
+def not_run(name: Name) -> str | None:
+    """Why engines of a package are not run here; None where a small one ran well."""
+    reason = device().reason
+    return _unproven(name) if reason is None else reason
+
+
+def _unproven(name: Name) -> str | None:
+    """Build and run one in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
+        answer = Path(folder) / "answer.json"
+        arguments = ["-m", "exporters.trt.probe", name, str(answer)]
+        failure = run_python(arguments, timeout=PROBE_SECONDS)
+        if failure is not None or not answer.is_file():
+            return f"a trial of a small engine {failure or 'gave no answer'}"
+        reason: str | None = json.loads(answer.read_text(encoding="utf-8"))["reason"]
+    return None if reason is None else f"a small engine was tried and does not run: {reason}"
 
 
 def choose(asked: str) -> Chosen:
@@ -105,7 +120,7 @@ def version_of(name: Name) -> str | None:
 
 
 def _chosen(name: Name) -> Chosen:
-    return Chosen(name, version_of(name), not_run=not_run())
+    return Chosen(name, version_of(name), not_run=not_run(name))
 
 
 def _objection(name: Name) -> str | None:

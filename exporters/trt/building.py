@@ -8,7 +8,7 @@ that whoever runs it later gets the same engine.
 import json
 import pprint
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,8 @@ from exporters.lint.base import Finding
 from exporters.lint.trt.messages import finding_of_error, finding_of_warning
 from exporters.trt.backends import Chosen
 from exporters.trt.build_engine import PARTS
+from exporters.trt.options import TrtOptions
+from exporters.trt.profiles import Profile
 
 SCRIPT = "build_engine.py"
 _PLACE = "SETTINGS: dict[str, Any] = {}\n"
@@ -44,6 +46,15 @@ class Built:
     seconds: float | None = None
     integer: Mapping[str, int] = field(default_factory=dict)
     floating: Mapping[str, int] = field(default_factory=dict)
+
+
+def settings(options: TrtOptions, profiles: Sequence[Profile]) -> dict[str, Any]:
+    """What the build script needs to know."""
+    shapes = [
+        {name: [list(shape) for shape in span] for name, span in profile.items()}
+        for profile in profiles
+    ]
+    return {**options.settings(), "profiles": shapes}
 
 
 def write_script(directory: Path, settings: Mapping[str, Any]) -> Path:

@@ -6,7 +6,7 @@ the deciding batch, batches reach from one sample to the largest that was asked 
 other than the batch are those of the samples.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import onnx_ir as ir
@@ -77,7 +77,7 @@ def require_fitting(model: ir.Model, profiles: Sequence[Profile]) -> None:
                     hint=f"Its inputs are {_told(inputs)}.",
                 )
             _require_shape(inputs[name], span, number)
-        missing = [name for name in _open(inputs) if name not in profile]
+        missing = [name for name in open_inputs(model.graph.inputs) if name not in profile]
         if missing:
             raise RecipeError(
                 f"profile {number} has no shapes for the input {missing[0]!r}",
@@ -98,11 +98,20 @@ def profiles_for(
         profiles = asked(texts)
         require_fitting(model, profiles)
         return tuple(profiles)
-    if not _open(inputs):
+    if not open_inputs(model.graph.inputs):
         return ()
     if samples is None:
         raise RecipeError("the model has open sizes, and no data tells them", hint=f"Pass {FLAG}.")
-    return ({name: _seen(inputs[name], samples) for name in _open(inputs)},)
+    return ({name: _seen(inputs[name], samples) for name in open_inputs(model.graph.inputs)},)
+
+
+def open_inputs(inputs: Iterable[ir.Value]) -> list[str]:
+    """The inputs with a size that is not fixed."""
+    return [
+        value.name or ""
+        for value in inputs
+        if any(not isinstance(dim, int) for dim in value.shape or ())
+    ]
 
 
 def _seen(value: ir.Value, samples: Samples) -> Span:
@@ -138,15 +147,6 @@ def _require_shape(value: ir.Value, span: Span, number: int) -> None:
                 f"{value.name!r}, which is {_told({value.name or '': value})}",
                 hint="Only sizes that the model leaves open can vary.",
             )
-
-
-def _open(inputs: Mapping[str, ir.Value]) -> list[str]:
-    """The inputs with a size that is not fixed."""
-    return [
-        name
-        for name, value in inputs.items()
-        if any(not isinstance(dim, int) for dim in value.shape or ())
-    ]
 
 
 def _told(inputs: Mapping[str, ir.Value]) -> str:

@@ -6,13 +6,13 @@ quality is of ONNX Runtime on the same graph, and nothing is timed.
 """
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, cast
 
 import numpy as np
 import onnx_ir as ir
 from pydantic import BaseModel
 
-from compressor.errors import LintError
+from compressor.errors import CompressorError, LintError
 from compressor.graph.files import save_model
 from compressor.progress import SILENT, Progress
 from exporters.base import Artifact, EngineBuild, QuantPolicy, Runner, Samples, Target
@@ -20,11 +20,14 @@ from exporters.lint.base import Finding, label
 from exporters.lint.trt.graph import is_integer, layers, prepared
 from exporters.lint.trt.rules import RULES
 from exporters.ort import OrtRunner
-from exporters.trt.backends import Chosen, choose, device, not_run
-from exporters.trt.building import Built, build_engine, write_script
+from exporters.trt.agreement import agreements, not_integer
+from exporters.trt.backends import Chosen, Name, choose, device
+from exporters.trt.build_engine import ENGINES
+from exporters.trt.building import Built, build_engine, settings, write_script
 from exporters.trt.options import TrtOptions
 from exporters.trt.policy import trt_policy
 from exporters.trt.profiles import Profile, asked, profiles_for, require_fitting
+from exporters.trt.timed import TimedRunner, open_engine
 
 REFERENCE = "reference.npz"
 TOLERANCES = {"int8": 0.99, "int8-fp32": 0.99, "fp16": 0.999, "fp32": 0.9999}
@@ -88,8 +91,13 @@ class TrtTarget(Target):
         return f"builds engines with {chosen.name} {chosen.version}{runs}"
 
     def unmeasurable(self) -> str | None:
-        """Engines are built and not run, and no other runtime tells how fast they would be."""
-        return not_run()
+        """Without an engine that runs here no other runtime tells how fast it would be."""
+        chosen = choose(self.options.backend)
+        return device().reason or (chosen.reason if chosen.name is None else chosen.not_run)
+
+    def memory_unmeasured(self) -> str | None:
+        """What a process holds is not what its engine takes of the GPU."""
+        return self.unmeasurable() or "the memory of a GPU is not measured"
 
     def refusal(self, policy: QuantPolicy) -> str | None:
         """Unsigned activations are read as signed, and a zero point other than 0 is rejected."""
@@ -138,7 +146,7 @@ class TrtTarget(Target):
         path = directory / "model.onnx"
         save_model(model, path)
         files = tuple(sorted(directory.glob("model.onnx*")))
-        roles = {"build_engine.py": write_script(directory, self._settings(profiles))}
+        roles = {"build_engine.py": write_script(directory, settings(self.options, profiles))}
         if samples is not None:
             roles["reference"] = _write_reference(path, directory / REFERENCE, samples)
         chosen, built = choose(self.options.backend), Built()
@@ -156,6 +164,8 @@ class TrtTarget(Target):
         if (directory / "timing.cache").is_file():
             roles["timing.cache"] = directory / "timing.cache"
         engine = self._told(model, profiles, chosen, built, findings)
+        if built.engine is not None and samples is not None and self.unmeasurable() is None:
+            engine = ran(engine, path, built.engine, profiles, samples)
         return Artifact(path, files, roles, engine)
 
     def draft(self, model: ir.Model, directory: Path) -> Artifact:
@@ -165,8 +175,15 @@ class TrtTarget(Target):
         return Artifact(path, tuple(sorted(directory.iterdir())))
 
     def open(self, model: ir.Model | Path, *, threads: int = 1, timed: bool = True) -> Runner:
-        """ONNX Runtime on the same graph, as it stands: for quality, not for speed."""
-        del timed
+        """The engine where it runs; else ONNX Runtime on the same graph: for quality, not speed."""
+        if self.unmeasurable() is None:
+            chosen = choose(self.options.backend)
+            if isinstance(model, Path) and chosen.name is not None:
+                engine = model.with_name(ENGINES[chosen.name])
+                if engine.is_file():
+                    return open_engine(engine, chosen.name)
+            if timed:
+                return TimedRunner(model, self.options, chosen)
         return OrtRunner(model, threads, spin=False, integers=False)
 
     def integer_nodes(self, model: ir.Model | Path) -> tuple[dict[str, int], dict[str, int]]:
@@ -178,13 +195,6 @@ class TrtTarget(Target):
             counts = integer if is_integer(node) else floating
             counts[node.op_type] = counts.get(node.op_type, 0) + 1
         return integer, floating
-
-    def _settings(self, profiles: tuple[Profile, ...]) -> dict[str, object]:
-        shapes = [
-            {name: [list(shape) for shape in span] for name, span in profile.items()}
-            for profile in profiles
-        ]
-        return {**self.options.settings(), "profiles": shapes}
 
     def _told(
         self,
@@ -235,6 +245,34 @@ def linted(model: ir.Model) -> tuple[Finding, ...]:
             hint=first.fix,
         )
     return found
+
+
+def ran(
+    engine: EngineBuild, model: Path, file: Path, profiles: tuple[Profile, ...], samples: Samples
+) -> EngineBuild:
+    """What is known once the engine has run: whether it computes what the graph says."""
+    name = next(one for one, place in ENGINES.items() if place == file.name)
+    try:
+        with open_engine(file, cast(Name, name)) as runner:
+            found = agreements(runner, model, profiles, samples.feeds)
+            floating = not_integer(runner.layers(), ir.load(model))
+    except CompressorError as error:
+        return engine.model_copy(update={"reason": f"it was tried and does not run: {error}"})
+    far = [one for one in found if not one.cosine >= (engine.tolerance or 0)]
+    told = tuple(
+        f"{one.output}: disagreement: cosine {one.cosine:.5f} with ONNX Runtime on the same graph "
+        f"at {', '.join(f'{n}{list(s)}' for n, s in one.shapes.items())}"
+        for one in far
+    )
+    return engine.model_copy(
+        update={
+            "status": "built",
+            "reason": None,
+            "agreement": found,
+            "not_integer": floating,
+            "warnings": (*engine.warnings, *told),
+        }
+    )
 
 
 def _write_reference(model: Path, path: Path, samples: Samples) -> Path:

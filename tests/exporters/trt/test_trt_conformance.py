@@ -5,6 +5,7 @@ Set TENSORRT_BINDINGS to wheels, separated by colons, that were fetched with
 """
 
 import ast
+import inspect
 import json
 import os
 import shutil
@@ -12,10 +13,11 @@ import zipfile
 from importlib import util
 from pathlib import Path
 
+import fake_trt
 import pytest
 
 from compressor.children import run_python
-from exporters.trt import build_engine
+from exporters.trt import build_engine, runner
 from exporters.trt.options import FLAGS
 
 HERE = Path(__file__).parent
@@ -51,8 +53,26 @@ USED: dict[str, dict[str, int | None]] = {
     "LayerType": dict.fromkeys(
         ["CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "DEQUANTIZE", "SHUFFLE"]
     ),
+    "Logger": {"ERROR": None},
+    "Runtime": {"deserialize_cuda_engine": 1},
+    "ICudaEngine": {
+        "create_execution_context": 0, "num_io_tensors": None, "num_optimization_profiles": None,
+        "get_tensor_name": 1, "get_tensor_mode": 1, "get_tensor_dtype": 1, "get_tensor_shape": 1,
+        "get_tensor_location": 1, "get_tensor_profile_shape": 2, "create_engine_inspector": 0,
+    },
+    "IExecutionContext": {
+        "set_optimization_profile_async": 2, "set_input_shape": 2, "set_tensor_address": 2,
+        "infer_shapes": 0, "get_tensor_shape": 1, "execute_async_v3": 1,
+    },
+    "EngineInspector": {"execution_context": None, "get_engine_information": 1},
+    "TensorIOMode": {"INPUT": None},
+    "TensorLocation": {"HOST": None},
+    "LayerInformationFormat": {"JSON": None},
 }  # fmt: skip
 """Class → member → arguments that it is called with; None where it is not called."""
+
+FUNCTIONS = {"nptype"}
+"""Of the module itself."""
 
 GONE = {"FP16", "BF16", "INT8", "FP8", "INT4", "EXPLICIT_BATCH", "supports_model"}
 """Names that TensorRT 11 no longer has, some of them."""
@@ -102,6 +122,51 @@ def test_the_table_holds_every_name_that_the_script_touches():
     own = {"__version__", "add_argument", "parse_args"}
     assert touched - table - own == set()
     assert touched & GONE == set()
+
+
+def test_the_table_holds_every_name_that_the_runner_touches():
+    tree = ast.parse(Path(runner.__file__).read_text())
+    touched = {node.attr for node in ast.walk(tree) if _is_of_tensorrt(node)}
+    touched |= {
+        node.args[0].value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "self._do"
+    }
+    table = {name for members in USED.values() for name in members} | set(USED) | FUNCTIONS
+    assert {"execute_async_v3", "deserialize_cuda_engine", "nptype"} < touched
+    assert touched - table == set()
+
+
+def test_functions_of_the_module_are_there(offered: dict):
+    assert set(offered[""]) >= FUNCTIONS
+
+
+@pytest.mark.parametrize(
+    ("fake", "kind"),
+    [
+        (fake_trt.FakeRuntime, "Runtime"),
+        (fake_trt.FakeEngine, "ICudaEngine"),
+        (fake_trt.FakeContext, "IExecutionContext"),
+        (fake_trt.FakeInspector, "EngineInspector"),
+    ],
+)
+def test_the_fakes_are_made_of_the_table(fake: type, kind: str):
+    """So that the runner's tests ask nothing that the real bindings do not have."""
+    offered = {name for name in vars(fake) if not name.startswith("_")}
+    assert offered == set(USED[kind])
+    for name, arguments in USED[kind].items():
+        member = vars(fake)[name]
+        if arguments is not None:
+            assert len(inspect.signature(member).parameters) == arguments + 1
+
+
+def _is_of_tensorrt(node: ast.AST) -> bool:
+    roots = ("self._trt", "self._runtime", "engine", "inspector", "self._require_engine()")
+    roots += ("self._require_context()",)
+    if not isinstance(node, ast.Attribute):
+        return False
+    told = ast.unparse(node.value)
+    return told in roots or told.startswith("self._trt.")
 
 
 def _root(node: ast.Attribute) -> str:
