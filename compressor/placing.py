@@ -1,4 +1,9 @@
-"""Placement by measured time: what is slower as integer than as float stays float."""
+"""Placement by measured time: what is slower as integer than as float stays float.
+
+Ranges of products that are found at run time need no calibration data to be like what comes later,
+and cost a pass over the activations. So of placements that should run about equally fast, the one
+whose outputs are closest to the original's is taken.
+"""
 
 import time
 from dataclasses import dataclass, field
@@ -6,9 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
+from calibration.dataset import CalibrationSet
 from calibration.scheme import FloatArray
 from compressor.bench import Bench
-from compressor.mixing import FLOAT, Mix, mixed
+from compressor.mixing import DYNAMIC, FLOAT, STATIC, Mix, mixed
 from compressor.plan import GraphPlan
 from compressor.quantization.mixed import Costs, solve
 from compressor.realize import planned_policy, realize
@@ -17,11 +23,18 @@ from compressor.region_table import region_results
 from compressor.region_times import RegionTimes, measured_times
 from compressor.report.format import ratio, ratio_interval
 from compressor.report.schema_regions import RegionResult
+from compressor.sensing import SAMPLE, noise, output_energies
 
 WORTH = 1.03
-"""Predicted gain from which leaving regions in float is tried."""
+"""Predicted gain from which another placement is tried; below it two count as equally fast."""
+QUIETER = 1.0
+"""dB at the outputs that another of the same speed must gain."""
+SILENCE = 1e-12
+"""Noise below which outputs count as equal."""
 RACE = 0.6
 """Seconds for the race that decides."""
+
+Choices = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -29,7 +42,7 @@ class Placed:
     """What is integer by measured time.
 
     Attributes:
-        plan: Without what is slower as integer.
+        plan: What is integer, and of what kind.
         mix: The regions of everything that could be integer.
         times: What they take; None where speed does not matter (--keep-slower) or cannot
             be measured.
@@ -51,13 +64,17 @@ class Placed:
         return region_results(self.mix, chosen, self.times, damage)
 
 
-def placed_by_time(bench: Bench, model: ir.Model, plan: GraphPlan) -> Placed:
-    """Leave in float what gains by it: predicted from the regions' times, decided by a race.
+def placed_by_time(
+    bench: Bench, model: ir.Model, plan: GraphPlan, data: CalibrationSet | None = None
+) -> Placed:
+    """The fastest placement, predicted from the regions' times and decided by a race.
 
     Args:
         bench: The deciding configuration.
         model: The float graph.
         plan: With everything integer that can be.
+        data: Samples on which placements of about the same speed are compared; without any the
+            plan is kept unless another should be faster.
     """
     started = time.perf_counter()
     mix = mixed(model, plan, planned_policy(plan, bench.target))
@@ -65,46 +82,102 @@ def placed_by_time(bench: Bench, model: ir.Model, plan: GraphPlan) -> Placed:
     if unmeasurable or bench.recipe.quantize.keep_slower or len(mix.regions) < 2:
         return Placed(plan, mix)
     times = measured_times(bench, model, mix)
-    whole = mix.chosen(plan)
-    chosen = _fastest(times.costs, whole)
-    gain = times.predicted(whole) / times.predicted(chosen)
-    parameters: dict[str, object] = {"regions": len(mix.regions), "edges": len(mix.edges)}
-    decision = Decision(
-        subject="placement", verdict="whole", reason="no region gains much by staying float"
-    )
-    reasons: dict[str, str] = {}
-    if gain >= WORTH and any(chosen):
-        smaller = mix.plan(chosen)
-        pair = [realize(model, one, bench.target) for one in (plan, smaller)]
-        with bench.progress.stage("race placements"):
-            race = bench.race(*pair, seconds=min(RACE, bench.recipe.measure.seconds))
-        assert race is not None, "it can be measured"
-        assert race is not None, "a target whose kernels can be profiled can be timed"
-        kept = race.ratio > 1
-        words = (
-            f"with {len(mix.floats(chosen))} weighted nodes in float it ran at "
-            f"{ratio(race.ratio)} the speed of all in INT8 ({ratio_interval(race.interval)}), "
-            f"{ratio(gain)} predicted"
-        )
-        verdict = "partly float" if kept else "whole"
-        decision = Decision(subject="placement", verdict=verdict, reason=words)
-        if kept:
-            plan = smaller
-            reasons = dict.fromkeys(
-                mix.floats(chosen), "as integer it measured slower than as float, with Q/DQ"
-            )
+    placing = _Placing(bench, mix, times, data)
+    chosen, decision = placing.chosen()
+    kept = mix.plan(chosen) if chosen != placing.whole else plan
+    floats = mix.floats(chosen) if chosen != placing.whole else ()
+    reason = "as integer it measured slower than as float, with Q/DQ"
     record = StageRecord(
         name="place by measured time",
         seconds=time.perf_counter() - started,
-        parameters=parameters,
+        parameters={"regions": len(mix.regions), "edges": len(mix.edges)},
         decisions=(decision,),
     )
-    return Placed(plan, mix, times, reasons, (record,))
+    return Placed(kept, mix, times, dict.fromkeys(floats, reason), (record,))
 
 
-def _fastest(costs: Costs, whole: tuple[int, ...]) -> tuple[int, ...]:
-    """The fastest choice between float and what each region is in the whole."""
-    time = np.full_like(costs.time, np.inf)
-    for region, choice in enumerate(whole):
-        time[region, [FLOAT, choice]] = costs.time[region, [FLOAT, choice]]
-    return solve(Costs(time, costs.edges, costs.pair)) or whole
+@dataclass(frozen=True)
+class _Placing:
+    bench: Bench
+    mix: Mix
+    times: RegionTimes
+    data: CalibrationSet | None
+
+    @property
+    def whole(self) -> Choices:
+        return self.mix.chosen(self.mix.whole)
+
+    def chosen(self) -> tuple[Choices, Decision]:
+        """The whole, or what a race found better."""
+        near = self._near()
+        loud = self._noise(near)
+        # Of equals the first: the whole where it is one of them.
+        best = next(one for one in near if loud[one] <= min(loud.values()) + QUIETER)
+        said = "no region gains much by staying float"
+        if len(near) > 1:
+            said = f"{said}; {self._compared(loud)}"
+        if best == self.whole:
+            return best, Decision(subject="placement", verdict="whole", reason=said)
+        plans = (self.mix.whole, self.mix.plan(best))
+        pair = [realize(self.mix.model, plan, self.bench.target) for plan in plans]
+        with self.bench.progress.stage("race placements"):
+            seconds = min(RACE, self.bench.recipe.measure.seconds)
+            race = self.bench.race(*pair, seconds=seconds)
+        assert race is not None, "a target whose kernels can be profiled can be timed"
+        # Where the whole is about as fast, the other was chosen for its outputs.
+        kept = race.ratio > (1 / WORTH if self.whole in near else 1)
+        gain = self.times.predicted(self.whole) / self.times.predicted(best)
+        told = (
+            f"with {self._counts(best)} it ran at {ratio(race.ratio)} the speed of "
+            f"{self._counts(self.whole)} ({ratio_interval(race.interval)}), {ratio(gain)} predicted"
+        )
+        if len(near) > 1:
+            told = f"{told}; {self._compared(loud)}"
+        verdict = "whole"
+        if kept:
+            verdict = "partly float" if any(self.mix.floats(best)) else "integer, mixed"
+        decision = Decision(subject="placement", verdict=verdict, reason=told)
+        return (best if kept else self.whole), decision
+
+    def _near(self) -> list[Choices]:
+        """The placements that should be fastest, up to `WORTH`; the whole first if it is."""
+        costs = self.times.costs
+        patient = costs.time.copy()
+        patient[:, DYNAMIC] /= WORTH
+        solved = [solve(costs), solve(Costs(patient, costs.edges, costs.pair))]
+        found = dict.fromkeys([self.whole, *(one for one in solved if one and any(one))])
+        least = min(self.times.predicted(one) for one in found)
+        near = [one for one in found if self.times.predicted(one) < WORTH * least]
+        if self.whole not in near:
+            return near
+        # What is no faster is not worth a larger file.
+        floats = len(self.mix.floats(self.whole))
+        return [one for one in near if len(self.mix.floats(one)) <= floats]
+
+    def _noise(self, near: list[Choices]) -> dict[Choices, float]:
+        """Noise at the outputs in dB; all alike where there is nothing to compare."""
+        if self.data is None or len(near) < 2:
+            return dict.fromkeys(near, 0.0)
+        sample, found = self.data.take(SAMPLE), {}
+        with (
+            self.bench.progress.stage("compare placements", total=len(near)) as advance,
+            self.bench.target.open(self.mix.model, threads=0, timed=False) as original,
+        ):
+            for one in near:
+                plan = self.mix.plan(one)
+                energies = output_energies(self.bench, self.mix.model, original, plan, sample)
+                found[one] = 10 * float(np.log10(max(noise(energies), SILENCE)))
+                advance(1)
+        return found
+
+    def _compared(self, loud: dict[Choices, float]) -> str:
+        if self.data is None:
+            return "placements of about the same speed were not compared, as there is no data"
+        said = (f"{-value:.1f} dB with {self._counts(one)}" for one, value in loud.items())
+        return f"signal to noise at the outputs: {', '.join(said)}"
+
+    def _counts(self, chosen: Choices) -> str:
+        """How many regions got what."""
+        words = {STATIC: "static", DYNAMIC: "dynamic", FLOAT: "float"}
+        counts = ((chosen.count(choice), word) for choice, word in words.items())
+        return " and ".join(f"{count} {word}" for count, word in counts if count) + " regions"

@@ -69,6 +69,7 @@ class GraphPlan(Record):
         plain_norms: Whether additions in front of LayerNormalization are kept from being fused
             with it.
         stored: Which weights are stored in fewer bits; None where none are.
+        tables: Beside INT8, which embeddings are stored in blocks of 8 bits; None where none are.
     """
 
     model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
@@ -90,6 +91,12 @@ class GraphPlan(Record):
     smooth: dict[str, bytes] = Field(default_factory=dict)
     plain_norms: bool = False
     stored: StoragePlan | None = None
+    tables: StoragePlan | None = None
+
+    @property
+    def in_blocks(self) -> StoragePlan | None:
+        """Whatever is stored in blocks; a plan has one or the other."""
+        return self.tables if self.stored is None else self.stored
 
     @property
     def extent(self) -> int:
@@ -157,7 +164,7 @@ class Plan(Record):
         found: dict[str, Array] = {}
         for graph, plan in self.graphs.items():
             arrays = {} if plan.prune is None else dict(plan.prune.weights)
-            arrays |= {} if plan.stored is None else plan.stored.arrays
+            arrays |= {} if plan.in_blocks is None else plan.in_blocks.arrays
             found |= {f"{graph}/{n}": np.ascontiguousarray(array) for n, array in arrays.items()}
         return found
 
@@ -183,8 +190,8 @@ class Plan(Record):
         for key, array in safetensors.numpy.load(content).items():
             graph, _, name = key.partition("/")
             plan = self.graphs[graph]
-            if name.rpartition("/")[2] in ROLES and plan.stored is not None:
-                plan.stored.arrays[name] = array
+            if name.rpartition("/")[2] in ROLES and plan.in_blocks is not None:
+                plan.in_blocks.arrays[name] = array
             elif plan.prune is not None:
                 plan.prune.weights[name] = array
         return self

@@ -66,7 +66,17 @@ def with_integers(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Mod
         insert_dynamic(made, plan.dynamic, policy)
     if plan.plain_norms:
         target.keep_norms_plain(made)
-    return made
+    return made if plan.tables is None else with_tables(made, plan.tables)
+
+
+def with_tables(model: ir.Model, tables: StoragePlan) -> ir.Model:
+    """The graph with those embeddings in blocks of integers; `model` stays as it is.
+
+    Raises:
+        RecipeError: The plan names embeddings that the graph does not have.
+    """
+    forms = {name: matrix.form for name, matrix in tables.matrices.items()}
+    return store(model, forms, tables.packed, accuracy_level=tables.accuracy_level)
 
 
 def policy_of(target: Target, options: QuantizeOptions) -> QuantPolicy:
@@ -87,8 +97,7 @@ def stored_graph(baseline: ir.Model, ship: Precision, stored: StoragePlan) -> ir
     """
     if ship in ("fp16", "bf16"):
         return halve(baseline, stored.halved, ship)
-    forms = {name: matrix.form for name, matrix in stored.matrices.items()}
-    return store(baseline, forms, stored.packed, accuracy_level=stored.accuracy_level)
+    return with_tables(baseline, stored)
 
 
 def planned_policy(plan: GraphPlan, target: Target) -> QuantPolicy:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from calibration.dataset import CalibrationSet
-from calibration.scheme import FloatArray
 from calibration.stats import CalibrationStats
 from compressor.bench import Bench
 from compressor.correcting import with_corrections
@@ -19,13 +18,11 @@ from compressor.halving import with_half
 from compressor.judging import Judging
 from compressor.placing import placed_by_time
 from compressor.plan import GraphPlan
-from compressor.quantization.bias import stored
 from compressor.quantization.dynamic import choose_dynamic
-from compressor.quantization.equalization import choose_equalization
-from compressor.quantization.smoothing import choose_divisors, smoothed
 from compressor.quantization.static import CalibrationOptions, StaticChoice, calibrate
 from compressor.realize import policy_of, realize, with_integers
 from compressor.records import Decision, StageRecord
+from compressor.refining import SMOOTHING, refined, with_spread_moved
 from compressor.report.format import configuration, ratio, ratio_interval
 from compressor.report.schema import Candidate
 from compressor.stepping import Stepping, Trial
@@ -61,78 +58,22 @@ def with_precision(
         return replace(start, reason="quantization was switched off (--quantize none)")
     if not bench.target.quantizes:
         return replace(start, reason="nothing was quantized: --precision asks for float")
-    if mode == "int8-dynamic":
-        return _quantize_dynamically(bench, start, data, judging)
     if mode in STORED:
         return with_stored_weights(bench, start, data, judging)
-    if data is None and stats is None:
+    if mode == "int8-dynamic":
+        if data is not None:
+            start = with_spread_moved(bench, start, data, (SMOOTHING,))
+        found = _quantize_dynamically(bench, start, data, judging)
+    elif data is None and stats is None:
         reason = "nothing was quantized: INT8 needs calibration data (--calib DATA)"
         return replace(start, reason=reason)
-    if stats is None and data is not None:
-        start = _smoothed(bench, start, data)
-    found = _quantize(bench, start, data, stats, judging)
+    else:
+        if stats is None and data is not None:
+            start = with_spread_moved(bench, start, data)
+        found = _quantize(bench, start, data, stats, judging)
     if found.plan.ship != "int8":
         return replace(found, plan=found.plan.model_copy(update={"smooth": {}}))
     return found
-
-
-def _smoothed(bench: Bench, start: Decided, data: CalibrationSet) -> Decided:
-    """With the spread of channels in weights where that lowers the error."""
-    options = bench.recipe.quantize
-    policy = policy_of(bench.target, options)
-    divisors: dict[str, FloatArray] = {}
-    records: tuple[StageRecord, ...] = ()
-    graph = start.graph
-    for words, choose in (
-        ("equalize layers", choose_equalization),
-        ("smooth activations", choose_divisors),
-    ):
-        with bench.progress.stage(words):
-            found, record = choose(graph, data, policy, batch=options.batch, memory=options.memory)
-        if record.decisions:
-            records += (record,)
-        if found:
-            divisors |= found
-            graph = smoothed(start.graph, divisors)
-    start = replace(start, records=(*start.records, *records))
-    if not divisors:
-        return start
-    plan = start.plan.model_copy(update={"smooth": stored(divisors)})
-    return replace(start, plan=plan, smoothed=graph)
-
-
-def _with_plain_norms(bench: Bench, found: Decided) -> Decided:
-    """Without the runtime's fusion of additions with norms, where that is measured faster."""
-    if found.plan.ship != "int8" or found.interrupted:
-        return found
-    started = time.perf_counter()
-    candidate = found.shipped.clone()
-    count = bench.target.keep_norms_plain(candidate)
-    if count == 0:
-        return found
-    with bench.progress.stage("compare fusions"):
-        race = bench.race(found.shipped, candidate, seconds=bench.recipe.measure.seconds / 2)
-    if race is None:
-        return found
-    faster = race.verdict == "faster"
-    decision = Decision(
-        subject="additions before norms",
-        verdict="kept apart" if faster else "fused",
-        reason=f"{ratio(race.ratio)} the speed where they are not fused "
-        f"({ratio_interval(race.interval)}) at {configuration(race.config)}",
-    )
-    record = StageRecord(
-        name="compare fusions",
-        seconds=time.perf_counter() - started,
-        changed={"additions": count if faster else 0},
-        decisions=(decision,),
-        effects=speed_effects(race),
-    )
-    found = replace(found, records=(*found.records, record))
-    if not faster:
-        return found
-    plan = found.plan.model_copy(update={"plain_norms": True})
-    return replace(found, shipped=candidate, plan=plan)
 
 
 def _quantize(
@@ -189,7 +130,9 @@ def _decided(
     chosen: StaticChoice,
 ) -> Decided:
     """What becomes of a plan: searched within the budget, or raced where there is none."""
-    placed = placed_by_time(bench, decided.graph, plan)
+    if data is None and judging is not None:
+        data = judging.search
+    placed = placed_by_time(bench, decided.graph, plan, data)
     plan = placed.plan
     decided = replace(
         decided,
@@ -200,21 +143,21 @@ def _decided(
         if data is not None:
             plan, records = with_corrections(bench, decided.graph, plan, data)
             decided = replace(decided, records=(*decided.records, *records))
-        found = _with_plain_norms(bench, _without_budget(bench, decided, plan, chosen))
+        found = refined(bench, _without_budget(bench, decided, plan, chosen), None)
         return replace(found, regions=placed.results(found.plan, None))
-    replayed = judging.search if data is None else data
+    assert data is not None, "judging has samples"
     search = Stepping(
         bench,
         judging,
         decided.graph,
         plan,
-        replayed,
+        data,
         chosen.stats,
         mix=placed.mix,
         times=placed.times,
     )
     found = _within_budget(search, decided, search.run(STEPS), chosen)
-    found = _with_plain_norms(bench, found)
+    found = refined(bench, found, judging)
     return replace(found, regions=placed.results(found.plan, search.damage))
 
 

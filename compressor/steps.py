@@ -7,6 +7,7 @@ import numpy as np
 from calibration.scheme import FloatArray
 from compressor.assigning import mixed_precision
 from compressor.correcting import corrections
+from compressor.mixing import DYNAMIC
 from compressor.plan import GraphPlan
 from compressor.quantization.alternatives import Alternatives, Proposal, alternatives
 from compressor.quantization.auto import drawn
@@ -33,9 +34,26 @@ def as_is(search: Stepping) -> bool:
     return search.change(search.named, search.whole)
 
 
+def ranges_at_run_time(search: Stepping) -> bool:
+    """Every product that can finds its ranges at run time."""
+    mix = search.mix
+    if mix is None or search.out_of_time():
+        return False
+    now = mix.chosen(search.whole)
+    chosen = tuple(
+        DYNAMIC if can else one for can, one in zip(mix.possible[:, DYNAMIC], now, strict=True)
+    )
+    if chosen == now:
+        return False
+    return search.change(
+        f"{search.named}, ranges found at run time", mix.plan(chosen, search.whole)
+    )
+
+
 def other_ranges(search: Stepping) -> bool:
     """The next best ranges of the worst tensors, as far as the outputs gain by them.
 
+    Not where all ranges could be found at run time: that was tried, and gives each input its own.
     Tensors are ranked by the error at their consumers, on another sample than calibration used.
     A range is judged jointly, at the outputs of the graph, with those that were kept before it.
     """
@@ -85,14 +103,23 @@ def all_float(search: Stepping) -> bool:
     return True
 
 
-STEPS: tuple[Step, ...] = (as_is, other_ranges, corrected_biases, mixed_precision, all_float)
+STEPS: tuple[Step, ...] = (
+    as_is,
+    ranges_at_run_time,
+    other_ranges,
+    corrected_biases,
+    mixed_precision,
+    all_float,
+)
 
 
 def _worst(search: Stepping) -> list[Alternatives]:
     """The tensors that cost most at their consumers, of those for which there is another range."""
-    if search.stats is None or search.out_of_time():
-        return []
     bench, plan = search.bench, search.whole
+    if search.stats is None or not plan.integer or search.out_of_time():
+        return []
+    if search.mix is not None and bool(search.mix.possible[:, DYNAMIC].all()):
+        return []
     with bench.progress.stage("rank ranges"):
         found = alternatives(
             search.baseline,

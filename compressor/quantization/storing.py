@@ -96,6 +96,7 @@ class _Storing:
         self._graph, self._matrix, self._form = graph, matrix, form
         self._accuracy_level = accuracy_level
         self._taken = {value.name for node in graph for value in node.outputs}
+        self._taken |= {node.name for node in graph}
         self._taken |= set(graph.initializers) | {value.name for value in graph.inputs}
         self._codes = self._constant("codes", stored.codes)
         self._scales = self._constant("scales", stored.scales)

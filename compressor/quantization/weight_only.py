@@ -45,6 +45,8 @@ class StoringOptions:
         block: Inputs that share a scale.
         symmetric: Without zero points; None for 8 bits without and 4 bits with.
         leave: Patterns of names that stay float.
+        tables_only: Whether nothing but what rows are looked up in is stored so.
+        least: Numbers of a matrix from which it is.
         batch: Samples per calibration step.
         memory: Bytes to take beside the model (1 GB).
     """
@@ -54,6 +56,8 @@ class StoringOptions:
     block: int = 32
     symmetric: bool | None = None
     leave: tuple[str, ...] = ()
+    tables_only: bool = False
+    least: int = 0
     batch: int = 32
     memory: int | None = None
 
@@ -144,7 +148,7 @@ def _storable(
     matrices, reasons = find_matrices(model, options.leave)
     kept = []
     for matrix in matrices:
-        why = _unsuited(matrix, options.form(matrix))
+        why = _unsuited(matrix, options.form(matrix), options)
         if why is None:
             kept.append(matrix)
         else:
@@ -152,8 +156,12 @@ def _storable(
     return kept, reasons
 
 
-def _unsuited(matrix: ConstantMatrix, form: BlockFormat) -> str | None:
+def _unsuited(matrix: ConstantMatrix, form: BlockFormat, options: StoringOptions) -> str | None:
     outputs, inputs = matrix.shape
+    if options.tables_only and (not matrix.is_table or matrix.products):
+        return "it is not only looked up in"
+    if outputs * inputs < options.least:
+        return f"a matrix of {outputs} × {inputs} is small"
     if matrix.is_table and inputs % form.block:
         return f"rows of {inputs} are not whole blocks of {form.block}"
     if form.bytes(outputs, inputs) >= 4 * outputs * inputs:
@@ -232,7 +240,7 @@ def _record(
     seconds: float,
 ) -> StageRecord:
     notices: tuple[str, ...] = ()
-    if data is None and matrices:
+    if data is None and any(matrix.products for matrix in matrices):
         notices = ("without calibration data (--calib DATA) weights were rounded to the nearest",)
     return StageRecord(
         name="store weights",

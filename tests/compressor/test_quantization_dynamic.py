@@ -23,6 +23,12 @@ POLICY = TARGET.policy("avx2")
 X = np.random.default_rng(1).standard_normal((4, 6, 64)).astype(np.float32)
 
 
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compressor.outcome.measure_memory", lambda pair: None)
+    monkeypatch.setattr("compressor.accounting.pages", lambda report: {})
+
+
 def attention() -> ir.Model:
     """Three projections of one value, a fourth of their mixture, and a product of activations."""
     return model(
@@ -143,9 +149,9 @@ def test_layers_are_compared_as_static_ones_are():
     assert 30 < noise["MatMul_7"].sqnr < noise["MatMul_7"].own
 
 
-def recipe(**budget: str) -> Recipe:
+def recipe(mode: str = "int8-dynamic", **budget: str) -> Recipe:
     return Recipe(
-        quantize=QuantizeOptions(mode="int8-dynamic", keep_slower=True, cpu="avx2", batch=8),
+        quantize=QuantizeOptions(mode=mode, keep_slower=True, cpu="avx2", batch=8),
         measure=MeasureOptions(seconds=0.05, metric="cosine" if budget else None),
         budget=BudgetOptions(**budget),
     )
@@ -182,3 +188,60 @@ def test_a_budget_holds_it(max_drop: str, integer: int, tmp_path: Path):
     assert graph.candidates[0].integer_nodes == 4
     if integer:
         assert {layer.node for layer in graph.layers if layer.integer} == set(plan.dynamic)
+
+
+def test_where_there_is_data_channels_are_smoothed_first(tmp_path: Path):
+    source = tmp_path / "net.onnx"
+    save_model(loud(), source)
+    x = np.random.default_rng(3).standard_normal((32, 6, 64)).astype(np.float32)
+    compress(source, calibration={"x": x}, recipe=recipe(), output=tmp_path / "out")
+    plan = Plan.load(tmp_path / "out" / "plan.json").graphs["model"]
+    assert "m" in plan.smooth
+    assert (len(plan.dynamic), plan.integer) == (2, ())
+    with TARGET.open(loud()) as a, TARGET.open(tmp_path / "out" / "model.onnx") as b:
+        expected, found = a.run({"x": x})["y"], b.run({"x": x})["y"]
+    with TARGET.open(dynamic(loud())) as c:
+        plain = c.run({"x": x})["y"]
+    assert np.square(found - expected).sum() < 0.5 * np.square(plain - expected).sum()
+
+
+def loud() -> ir.Model:
+    """A norm with a channel a hundred times louder than the others, and two products."""
+    graph = model(
+        """g (float[n,6,64] x, float[64] gain, float[64] shift, float[64,64] w1, float[64,64] w2)
+            => (float[n,6,64] y)
+        <float[n,6,64] m, float[n,6,64] h, float[n,6,64] t>
+        {
+            m = LayerNormalization(x, gain, shift)
+            h = MatMul(m, w1)
+            t = Tanh(h)
+            y = MatMul(t, w2)
+        }""",
+        gain=[64], shift=[64], w1=[64, 64], w2=[64, 64],
+    )  # fmt: skip
+    gain = graph.graph.initializers["gain"]
+    values = np.ones(64, np.float32)
+    values[5] = 100.0
+    gain.const_value = ir.tensor(values, name="gain")
+    return graph
+
+
+def test_a_search_finds_ranges_at_run_time_where_fixed_ones_clip(tmp_path: Path):
+    source = tmp_path / "net.onnx"
+    save_model(attention(), source)
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((60, 6, 64)).astype(np.float32)
+    graph = compress(
+        source,
+        calibration={"x": x[:20] / 20},
+        evaluation={"x": x},
+        recipe=recipe("int8", max_drop="2%", accept="point"),
+        output=tmp_path / "out",
+    ).graphs["model"]
+    first, second = graph.candidates[:2]
+    assert (first.accepted, second.accepted) == (False, True)
+    assert second.name == "INT8, ranges found at run time"
+    assert graph.budget is not None
+    assert graph.budget.met
+    plan = Plan.load(tmp_path / "out" / "plan.json").graphs["model"]
+    assert (len(plan.dynamic), plan.integer) == (4, ())
