@@ -73,6 +73,7 @@ def calibrate(
         calibration=calibration,
         evaluation=None,
         opset=target.opset,
+        least_opset=target.least_opset,
         progress=progress,
     )
     data = prepared.calibration

@@ -165,6 +165,7 @@ def _prepare(
         calibration=calibration,
         evaluation=evaluation,
         opset=target.opset,
+        least_opset=target.least_opset,
         progress=progress,
     )
 

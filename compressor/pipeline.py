@@ -91,6 +91,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         calibration=calibration,
         evaluation=evaluation,
         opset=backend.opset,
+        least_opset=backend.least_opset,
         progress=progress,
     )
     backend.require_buildable(prepared.model)
@@ -204,7 +205,12 @@ def available_target(recipe: Recipe) -> Target:
 
 def _recipe(recipe: Recipe | None, target: str | None) -> Recipe:
     recipe = recipe or Recipe()
-    return recipe if target is None else recipe.model_copy(update={"target": target})
+    recipe = recipe if target is None else recipe.model_copy(update={"target": target})
+    if recipe.target != "trt" or recipe.trt.precision != "int4-weights":
+        return recipe
+    block = recipe.quantize.block if recipe.quantize.block in (64, 128) else 128
+    update = {"mode": "int4", "block": block, "symmetric": True}
+    return recipe.model_copy(update={"quantize": recipe.quantize.model_copy(update=update)})
 
 
 def _replayed(plan: Plan | str | Path | None, target: Target) -> Plan | None:

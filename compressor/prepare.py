@@ -78,6 +78,7 @@ def prepare(
     calibration: object,
     evaluation: object,
     opset: int,
+    least_opset: int,
     progress: Progress,
 ) -> Prepared:
     """Load, open the data, capture, and bind the data to the graph.
@@ -88,6 +89,7 @@ def prepare(
         calibration: Data, or None for what the recipe names.
         evaluation: Likewise.
         opset: The opset that the target wants.
+        least_opset: The one that it cannot do without, to which an ONNX model is raised.
         progress: Where progress is shown.
 
     Raises:
@@ -114,6 +116,7 @@ def prepare(
             inputs=[parse_input(text) for text in recipe.model.inputs] or None,
             examples=_examples(evaluate if calib is None else calib),
             opset=opset,
+            least_opset=least_opset,
         )
     specs = input_specs(captured.model)
     return Prepared(

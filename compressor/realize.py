@@ -12,6 +12,7 @@ from compressor.pruning import Grouping, cut, find_groups
 from compressor.pruning.blocks import Shortened, find_blocks, without
 from compressor.pruning.patching import patched
 from compressor.quantization.bias import restored
+from compressor.quantization.dequantizing import dequantizing
 from compressor.quantization.dynamic import insert_dynamic
 from compressor.quantization.half import halve
 from compressor.quantization.remainder import halved
@@ -52,7 +53,7 @@ def with_integers(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Mod
     if plan.stored is None and plan.ship != "int8":
         return baseline
     if plan.stored is not None:
-        return stored_graph(baseline, plan.ship, plan.stored)
+        return stored_graph(baseline, plan.ship, plan.stored, target)
     policy = planned_policy(plan, target).with_schemes(weight_bits=plan.weight_bits)
     made = quantize_static(
         baseline,
@@ -89,7 +90,9 @@ def policy_of(target: Target, options: QuantizeOptions) -> QuantPolicy:
     )
 
 
-def stored_graph(baseline: ir.Model, ship: Precision, stored: StoragePlan) -> ir.Model:
+def stored_graph(
+    baseline: ir.Model, ship: Precision, stored: StoragePlan, target: Target
+) -> ir.Model:
     """The graph with weights in fewer bits; `baseline` stays as it is.
 
     Raises:
@@ -97,6 +100,9 @@ def stored_graph(baseline: ir.Model, ship: Precision, stored: StoragePlan) -> ir
     """
     if ship in ("fp16", "bf16"):
         return halve(baseline, stored.halved, ship)
+    if target.blocks_as == "standard":
+        forms = {name: matrix.form for name, matrix in stored.matrices.items()}
+        return dequantizing(baseline, forms, stored.packed)
     return with_tables(baseline, stored)
 
 

@@ -60,6 +60,7 @@ def sensitivity(
         calibration=calibration,
         evaluation=None,
         opset=target.opset,
+        least_opset=target.least_opset,
         progress=progress,
     )
     data = prepared.calibration

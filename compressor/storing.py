@@ -114,7 +114,7 @@ def with_stored_weights(
 def roughly(bench: Bench, model: ir.Model) -> ir.Model:
     """A graph with its weights in fewer bits, of which only speed and size count."""
     proposal = _proposed(bench, model, None)
-    return stored_graph(model, _mode(bench), proposal.stored)
+    return stored_graph(model, _mode(bench), proposal.stored, bench.target)
 
 
 def _mode(bench: Bench) -> Mode:
@@ -140,6 +140,7 @@ def _in_blocks(
         leave=options.leave,
         batch=options.batch,
         memory=options.memory,
+        standard=bench.target.blocks_as == "standard",
     )
     total = None if data is None else len(data)
     with bench.progress.stage("store weights", total=total) as advance:
@@ -199,7 +200,7 @@ def _relaxing(bench: Bench, proposal: Proposal, data: CalibrationSet | None) -> 
         if len(ranked) < 2 or search.out_of_time():
             return False
         fine = None
-        if _mode(bench) == "int4":
+        if _mode(bench) == "int4" and bench.target.blocks_as == "kernels":
             fine = _in_blocks(bench, search.baseline, data, 8).stored
         fails, holds = 0, len(ranked) + 1
         while holds - fails > 1 and not search.out_of_time():
@@ -271,14 +272,13 @@ def _kept_if_smaller(bench: Bench, decided: Decided, plan: GraphPlan, name: str)
     with bench.progress.stage("decide"):
         race = bench.race(graph, made, seconds=bench.recipe.measure.seconds)
         before, after = _size(bench, graph), _size(bench, made)
-    assert race is not None, "targets that store weights are timed where they are built"
     kept = after.file_bytes < SMALLER * before.file_bytes
     reason = _verdict(name, race, after.file_bytes / before.file_bytes, kept)
     decision = Decision(subject=name, verdict="kept" if kept else "reverted", reason=reason)
     record = StageRecord(
         name="compare size and speed",
         seconds=time.perf_counter() - started,
-        parameters={"ratio": race.ratio, "rounds": race.rounds},
+        parameters={} if race is None else {"ratio": race.ratio, "rounds": race.rounds},
         decisions=(decision,),
         effects=(weight_effect(graph, made), *speed_effects(race)),
     )
@@ -296,11 +296,14 @@ def _kept_if_smaller(bench: Bench, decided: Decided, plan: GraphPlan, name: str)
 def _size(bench: Bench, model: ir.Model) -> Size:
     batch = bench.prepared.fixed_batch or 1
     with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
-        built = bench.target.build(model, Path(folder))
+        built = bench.target.draft(model, Path(folder))
         return size(built, model, bench.prepared.feeds(batch, bench.recipe.seed))
 
 
-def _verdict(name: str, race: LatencyResult, share: float, kept: bool) -> str:
+def _verdict(name: str, race: LatencyResult | None, share: float, kept: bool) -> str:
+    if race is None:
+        told = "speed unproven" if kept else "no smaller, so it was reverted"
+        return f"{name}: the file is {percent(share)} of float's: {told}"
     speed = (
         f"{ratio(race.ratio)} the speed of float ({ratio_interval(race.interval)}) at "
         f"{configuration(race.config)}"

@@ -219,6 +219,11 @@ class Target(ABC):
     name: str
     title: str
     opset: int
+    least_opset: int = 13
+    """What ONNX models are raised to, where a converter can: quantization per channel."""
+    blocks_as: Literal["kernels", "standard"] = "kernels"
+    """Whether matrices in blocks go to kernels of the runtime's own, or are standard
+    DequantizeLinear of whole blocks, without zero points."""
     stores: frozenset[str] = frozenset()
     """Ways to store weights in fewer bits that its runtime loads, as `--quantize` names them."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from compressor.capture.captured import Captured
+from compressor.capture.finishing import OLDEST_OPSET
 from compressor.capture.notation import parse_input
 from compressor.capture.onnx_source import capture_onnx
 from compressor.graph.tensors import Array, TensorSpec
@@ -15,6 +16,7 @@ def capture(
     inputs: Sequence[TensorSpec] | None,
     examples: Mapping[str, Array] | None,
     opset: int,
+    least_opset: int = OLDEST_OPSET,
 ) -> Captured:
     """Capture a source as an ONNX graph.
 
@@ -28,7 +30,8 @@ def capture(
             sizes. With `examples`, only what they say of dynamic sizes counts.
         examples: Real samples, name → array with samples along the first dimension.
         opset: The graph gets at least this opset where a converter brings it there; ONNX sources
-            keep theirs from opset 13 on.
+            keep theirs from `least_opset` on.
+        least_opset: The lowest that an ONNX source may keep, where a converter can raise it.
 
     Raises:
         CaptureError: The inputs are unknown or do not fit; the source fails on them or is not
@@ -37,7 +40,7 @@ def capture(
     """
     declared = tuple(inputs or ())
     if source.kind == "onnx":
-        return capture_onnx(source, declared, examples, opset)
+        return capture_onnx(source, declared, examples, opset, least_opset)
     # Only here, so that a job from ONNX never imports torch.
     from compressor.capture.torch_source import capture_torch  # noqa: PLC0415
 

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from compressor.capture.captured import Captured, Log
 from compressor.capture.choice import bind_samples, check_declared
-from compressor.capture.finishing import OLDEST_OPSET, raise_opset
+from compressor.capture.finishing import raise_opset
 from compressor.capture.inputs import TRACED_BATCH, Inputs, named, sized
 from compressor.capture.parity import run
 from compressor.capture.verify import Evaluate, Expected, expectations, settle, verify
@@ -33,6 +33,7 @@ def capture_onnx(
     declared: Sequence[TensorSpec],
     examples: Mapping[str, Array] | None,
     opset: int,
+    least_opset: int,
 ) -> Captured:
     """Take an ONNX model as it is; see `compressor.capture.capture`."""
     assert source.model is not None
@@ -65,7 +66,7 @@ def capture_onnx(
         if not inputs.real:
             log.notices.append("no calibration data: the model was run on seeded random inputs")
         parity: tuple[Parity, ...] = ()
-        if model.opset_imports.get("", 0) < OLDEST_OPSET:
+        if model.opset_imports.get("", 0) < least_opset:
             model, parity = _raised(model, expected, opset, log)
     return log.captured(model, inputs, parity, "none: the model is ONNX")
 
@@ -162,7 +163,6 @@ def _raised(
             f"the model computes: {'; '.join(comparison.failures[:3])}",
             hint=f"Export the model with opset {opset}.",
         )
-    log.notices.append(
-        f"opset raised from {before} to {after}: quantization needs {OLDEST_OPSET} or above"
-    )
+    if after > before:
+        log.notices.append(f"opset raised from {before} to {after}: what is asked for needs it")
     return model, comparison.parity

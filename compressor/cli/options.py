@@ -239,7 +239,7 @@ BUDGET: Decorator[Any] = apply(
 
 TENSORRT: Decorator[Any] = apply(
     click.option(
-        "--precision", type=click.Choice(["int8", "int8-fp32", "fp16", "fp32"]),
+        "--precision", type=click.Choice(["int8", "int8-fp32", "fp16", "fp32", "int4-weights"]),
         help="Of TensorRT engines; beside INT8 layers the rest is half. [default: int8]",
     ),
     click.option(

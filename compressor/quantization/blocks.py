@@ -157,10 +157,15 @@ def packed(integers: Bytes, grid: Grid, form: BlockFormat) -> Packed:
     return Packed(codes, grid.scales, zeros)
 
 
+def codes_of(stored: Packed, form: BlockFormat) -> Bytes:
+    """The integers (n, blocks · block), the filling of the last block included."""
+    return _unpacked_rows(stored.codes.reshape(len(stored.scales), -1), form.bits)
+
+
 def unpacked(stored: Packed, inputs: int, form: BlockFormat) -> Doubles:
     """The matrix (n, inputs) that a runtime computes with."""
     rows, blocks = stored.scales.shape
-    integers = _unpacked_rows(stored.codes.reshape(rows, -1), form.bits)[:, :inputs]
+    integers = codes_of(stored, form)[:, :inputs]
     zeros = np.full((rows, blocks), form.middle, np.uint8)
     if stored.zeros is not None:
         zeros = _unpacked_rows(stored.zeros, form.bits)[:, :blocks]

@@ -36,6 +36,8 @@ MASKED = 30000.0
 SMALLEST = float(np.finfo(np.float16).smallest_normal)
 LEAST_SCALE = 2.0**-20
 """Below it half has hardly a digit left for a scale."""
+SCALES_SINCE = 19
+"""The first opset with scales in half."""
 SAMPLES = 64
 """Samples that ranges are looked at on, at most."""
 _TYPED = ("to", "dtype")
@@ -46,6 +48,9 @@ _BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 def obstacle(model: ir.Model) -> str | None:
     """Why a graph cannot be in half; None where it can."""
+    opset = model.opset_imports.get("", 0)
+    if opset < SCALES_SINCE:
+        return f"its opset is {opset}, and half scales need {SCALES_SINCE}"
     for node in model.graph:
         if any(attribute.type in _BODIES for attribute in node.attributes.values()):
             return f"{node.op_type} {node.name!r} has a body, whose types are not changed"

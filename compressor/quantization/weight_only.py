@@ -49,6 +49,7 @@ class StoringOptions:
         least: Numbers of a matrix from which it is.
         batch: Samples per calibration step.
         memory: Bytes to take beside the model (1 GB).
+        standard: Whether they become DequantizeLinear: of whole blocks, and not of tables.
     """
 
     bits: int
@@ -60,6 +61,7 @@ class StoringOptions:
     least: int = 0
     batch: int = 32
     memory: int | None = None
+    standard: bool = False
 
     def form(self, matrix: ConstantMatrix) -> BlockFormat:
         """Of one matrix."""
@@ -162,6 +164,10 @@ def _unsuited(matrix: ConstantMatrix, form: BlockFormat, options: StoringOptions
         return "it is not only looked up in"
     if outputs * inputs < options.least:
         return f"a matrix of {outputs} × {inputs} is small"
+    if options.standard and matrix.is_table:
+        return "rows are looked up in it, which no fused kernel does in 4 bits"
+    if options.standard and inputs % form.block:
+        return f"rows of {inputs} are not whole blocks of {form.block}"
     if matrix.is_table and inputs % form.block:
         return f"rows of {inputs} are not whole blocks of {form.block}"
     if form.bytes(outputs, inputs) >= 4 * outputs * inputs:

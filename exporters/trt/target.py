@@ -30,7 +30,7 @@ from exporters.trt.profiles import Profile, asked, profiles_for, require_fitting
 from exporters.trt.timed import TimedRunner, open_engine
 
 REFERENCE = "reference.npz"
-TOLERANCES = {"int8": 0.99, "int8-fp32": 0.99, "fp16": 0.999, "fp32": 0.9999}
+TOLERANCES = {"int8": 0.99, "int8-fp32": 0.99, "fp16": 0.999, "fp32": 0.9999, "int4-weights": 0.999}
 """Precision → cosine of an engine's outputs with those of ONNX Runtime on the same graph."""
 
 
@@ -39,10 +39,15 @@ class TrtTarget(Target):
 
     name = "trt"
     title = "TensorRT"
-    opset = 20
+    blocks_as = "standard"
 
     def __init__(self, options: TrtOptions | None = None) -> None:
         self.options = options or TrtOptions()
+        weights_only = self.options.precision == "int4-weights"
+        self.opset = 21 if weights_only else 20  # 4-bit integers and blocks came with 21
+        if weights_only or self.remainder == "float16":
+            self.least_opset = 21 if weights_only else 19  # as half scales did with 19
+        self.stores = frozenset({"int4"} if weights_only else ())
 
     def configured(self, options: BaseModel) -> Self:
         """With the section [trt] of a recipe."""

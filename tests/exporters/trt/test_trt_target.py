@@ -151,6 +151,39 @@ def test_every_precision_is_built(
 
 
 @needs_rtx
+def test_matrices_in_blocks_of_4_bits_are_built_from_a_model_of_an_older_opset(tmp_path: Path):
+    graph = model(
+        """g (float[n,8,256] x, float[256,64] w, float[64,128] v) => (float[n,8,128] y)
+        { h = MatMul(x, w)
+          a = Tanh(h)
+          y = MatMul(a, v) }""",
+        w=[256, 64], v=[64, 128],
+    )  # fmt: skip
+    graph.opset_imports[""] = 17
+    save_model(graph, tmp_path / "net.onnx")
+    x = np.random.default_rng(3).standard_normal((40, 8, 256)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=x)
+    out = tmp_path / "out"
+    result = run(tmp_path, out, precision="int4-weights", plan="", trt_backend="tensorrt-rtx")
+    assert result.exit_code == 0, result.output
+    told = report_of(out)
+    assert told["shipped"] == "int4"
+    assert told["engine"]["file"] == "model.rtx.engine", told["engine"]["reason"]
+    assert told["engine"]["warnings"] == []
+    assert told["quality"][0]["result"] > 0.98
+    proto = onnx.load(out / "model.onnx")
+    kinds = {tensor.name: tensor.data_type for tensor in proto.graph.initializer}
+    assert kinds["w_codes"] == onnx.TensorProto.INT4
+    assert sorted(kinds.values()) == [
+        onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT16, onnx.TensorProto.INT4,
+    ], "scales in half; rows of 64 are no block of 128"  # fmt: skip
+    again = run(tmp_path, tmp_path / "again", plan=str(out / "plan.json"), trt_backend="script",
+                precision="int4-weights")  # fmt: skip
+    assert again.exit_code == 0, again.output
+    assert sha256(tmp_path / "again" / "model.onnx") == sha256(out / "model.onnx")
+
+
+@needs_rtx
 def test_the_script_stands_alone(done: Path, tmp_path: Path):
     for name in ("model.onnx", "build_engine.py"):
         (tmp_path / name).write_bytes((done / name).read_bytes())

@@ -1,0 +1,80 @@
+"""Matrices in blocks of 4-bit integers by the standard operator, for compilers that fuse it.
+
+    w ≈ DequantizeLinear(q, s; axis, block_size),   q in [-8, 7], one scale s for each block
+
+The blocks run along the inputs of a product, and none is broken (ONNX operator specification,
+DequantizeLinear 21). What reads the matrix stays as it is.
+"""
+
+from collections.abc import Mapping
+
+import ml_dtypes
+import onnx_ir as ir
+
+from compressor.errors import RecipeError
+from compressor.graph.initializers import add_initializer, free_name
+from compressor.graph.invariants import check
+from compressor.quantization.blocks import BlockFormat, Packed, codes_of
+from compressor.quantization.matrices import ConstantMatrix, find_matrices
+
+OPSET = 21
+"""The first whose DequantizeLinear knows blocks and 4 bits."""
+
+
+def dequantizing(
+    model: ir.Model, forms: Mapping[str, BlockFormat], packed: Mapping[str, Packed]
+) -> ir.Model:
+    """The graph with those matrices in blocks; `model` stays as it is.
+
+    Args:
+        model: The float graph, of opset 21 or later.
+        forms: Initializer → how it is stored: 4 bits without zero points.
+        packed: Initializer → its integers and scales.
+
+    Raises:
+        RecipeError: A matrix is not in this graph or of another shape, or the opset is too low.
+    """
+    opset = model.opset_imports.get("", 0)
+    if forms and opset < OPSET:
+        raise RecipeError(
+            f"blocks of 4-bit integers need opset {OPSET}, the model has {opset}",
+            hint="Export it anew with that opset, or take another --precision.",
+        )
+    clone = model.clone()
+    matrices = {matrix.name: matrix for matrix in find_matrices(clone)[0]}
+    for name, form in forms.items():
+        matrix, stored = matrices.get(name), packed.get(name)
+        if matrix is None or stored is None or not _fits(matrix, stored, form):
+            raise RecipeError(
+                f"the plan does not fit the graph: {name!r} is not the matrix that it stores",
+                hint="Replay a plan with the model and the options that it was made with.",
+            )
+        _replace(clone.graph, matrix, stored, form)
+    check(clone, "store weights in blocks")
+    return clone
+
+
+def _fits(matrix: ConstantMatrix, stored: Packed, form: BlockFormat) -> bool:
+    outputs, inputs = matrix.shape
+    whole = form.bits == 4 and form.symmetric and inputs % form.block == 0
+    return whole and stored.scales.shape == (outputs, inputs // form.block)
+
+
+def _replace(graph: ir.Graph, matrix: ConstantMatrix, stored: Packed, form: BlockFormat) -> None:
+    signed = codes_of(stored, form).astype("int8") - form.middle
+    scales, axis = stored.scales, 1
+    if matrix.stored_transposed:
+        signed, scales, axis = signed.T, scales.T, 0
+    value = matrix.value
+    whole = add_initializer(
+        graph, free_name(graph, f"{matrix.name}_codes"), signed.astype(ml_dtypes.int4)
+    )
+    scale = add_initializer(graph, free_name(graph, f"{matrix.name}_scales"), scales.copy())
+    attributes = {"axis": axis, "block_size": form.block}
+    node = ir.node("DequantizeLinear", [whole, scale], attributes)
+    node.name = free_name(graph, f"{matrix.name}_dequantized")
+    result = node.outputs[0]
+    result.name, result.shape, result.dtype = node.name, value.shape, ir.DataType.FLOAT
+    value.replace_all_uses_with(result)
+    del graph.initializers[matrix.name]
+    graph.insert_before(graph[0], [node])
