@@ -58,6 +58,7 @@ def opened(job: Job, cache: Path) -> Bench:
         calibration=None,
         evaluation=None,
         opset=target.opset,
+        least_opset=target.least_opset,
         progress=SILENT,
     )
     return Bench(prepared, recipe, target, SILENT)

@@ -183,6 +183,7 @@ def bench(
         calibration=calibration,
         evaluation=held_out,
         opset=find_target("ort").opset,
+        least_opset=find_target("ort").least_opset,
         progress=SILENT,
     )
     assert prepared.calibration is not None
