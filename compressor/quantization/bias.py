@@ -69,6 +69,8 @@ def correct(
         for node in model.graph
         if node.name in names and (layer := _layer(node)) is not None
     }
+    if not layers:
+        return {}
     outputs = [node.outputs[0].name or "" for node in model.graph if node.name in layers]
     layout = layout_of(model, outputs, data)
     size = layout.fixed or fitting_batch(layout, batch, memory)

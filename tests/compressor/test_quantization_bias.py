@@ -165,6 +165,19 @@ def test_layers_that_share_a_bias_are_corrected_apart_and_none_gets_one():
     check(graph, "test")
 
 
+def test_without_a_place_for_a_bias_there_is_nothing_to_correct():
+    graph = model(
+        """g (float[n,6,64] x, float[64,64] w) => (float[n,6,64] y) <float[n,6,64] h>
+        {
+            h = MatMul(x, w)
+            y = Tanh(h)
+        }""",
+        w=[64, 64],
+    )
+    found, _, _ = corrected(graph, np.ones((4, 6, 64), np.float32))
+    assert found == {}
+
+
 def test_time_that_is_over_corrects_nothing():
     found, _, _ = corrected(residual(), images(), expired=lambda: True)
     assert found is None
