@@ -117,6 +117,8 @@ def _built(
             first = errors[0]
             where = f" at {first.node!r}" if first.node else ""
             told = f"{first.rule}{where}: {first.reason}. {first.fix}"
+        if "workspace limit" in told:
+            told += "; give it more: `workspace` in section [trt] of the recipe"
         failure = told
     return Built(
         engine=Path(said["engine"]) if failure is None else None,

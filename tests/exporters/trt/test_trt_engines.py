@@ -1,10 +1,13 @@
 """Engines of graphs of several kinds, built for real, and what keeps one from being built."""
 
 import os
-from collections.abc import Callable
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from importlib import util
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 from graphs import model, residual
@@ -117,3 +120,77 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
     with pytest.raises(OutputError, match="No space"), written_aside(tmp_path / "out") as folder:
         built(residual(), folder)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_several_inputs_and_an_open_sequence(tmp_path: Path):
+    graph = model(
+        """g (float[n,s,64] a, float[n,s,64] b, float[64,64] w) => (float[n,s,64] y)
+        { m = MatMul(a, w)
+          y = Add(m, b) }""",
+        w=[64, 64],
+    )  # fmt: skip
+    x = np.random.default_rng(0).standard_normal((2, 6, 64)).astype(np.float32)
+    span = "1x1x64,2x6x64,4x32x64"
+    given = TrtOptions(backend="tensorrt-rtx", profiles=(f"a:{span}", f"b:{span}"))
+    made = TrtTarget(given).build(graph, tmp_path, samples=Samples({"a": x, "b": x}, (1, 2, 4)))
+    assert made.engine is not None
+    assert made.engine.file, made.engine.reason
+    assert set(made.engine.profiles[0]) == {"a", "b"}
+    assert made.engine.inputs == ("a:float[n,s,64]", "b:float[n,s,64]")
+
+
+def test_inputs_whose_shapes_cannot_be_added_end_as_a_message(tmp_path: Path):
+    graph = model("g (float[n,4] a, float[m,4] b) => (float[k,4] y) { y = Concat<axis=1>(a, b) }")
+    given = TrtOptions(backend="tensorrt-rtx", profiles=("a:2x4", "b:3x4"))
+    made = TrtTarget(given).build(graph, tmp_path)
+    assert made.engine is not None
+    assert made.engine.failed
+    assert made.engine.reason
+    assert (tmp_path / "model.onnx").is_file()
+    assert not list(tmp_path.glob("*.engine*"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB, where this process may mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    may = shutil.which("mount") is not None
+    if not may or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("this process may not mount a file system")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_disk_that_is_full_leaves_nothing_half_written(small_disk: Path):
+    graph = model("g (float[n,512] x, float[512,600] w) => (float[n,600] y) { y = MatMul(x, w) }",
+                  w=[512, 600])  # fmt: skip
+    x = np.zeros((2, 512), np.float32)
+    with pytest.raises(OutputError, match="No space"), written_aside(small_disk / "out") as folder:
+        TrtTarget(RTX).build(graph, folder, samples=Samples({"x": x}, (1, 2, 2)))
+    assert list(small_disk.iterdir()) == []
+
+
+def test_an_engine_that_finds_the_disk_full_is_a_message(small_disk: Path):
+    graph = model("g (float[n,512] x, float[512,256] w) => (float[n,256] y) { y = MatMul(x, w) }",
+                  w=[512, 256])  # fmt: skip
+    x = np.zeros((2, 512), np.float32)
+    made = TrtTarget(RTX).build(graph, small_disk, samples=Samples({"x": x}, (1, 2, 2)))
+    assert made.engine is not None
+    assert made.engine.failed
+    assert "No space left" in (made.engine.reason or "")
+    assert sorted(path.name for path in small_disk.iterdir()) == [
+        "build_engine.py", "model.onnx", "reference.npz",
+    ]  # fmt: skip
+
+
+def test_out_of_workspace_is_a_message(tmp_path: Path):
+    given = TrtOptions.model_validate({"backend": "tensorrt-rtx", "workspace": 1})
+    engine = built(residual(), tmp_path, given).engine
+    assert engine is not None
+    assert engine.failed
+    assert "workspace limit" in (engine.reason or "")
+    assert "give it more: `workspace` in section [trt] of the recipe" in (engine.reason or "")
+    assert (tmp_path / "model.onnx").is_file()
+    assert not list(tmp_path.glob("*.engine*"))
