@@ -34,7 +34,7 @@ def headline(graph: GraphReport) -> str:
     86.95 % → 86.80 % (−0.15 points, 95 % interval −0.50…+0.20); 3.8× smaller".
     """
     measured = summary(graph)
-    unproven = graph.engine is not None and graph.shipped == "int8" and not graph.latency
+    unproven = graph.engine is not None and not graph.latency and graph.shipped in ("int8", "int4")
     ships = f"{shipped_name(graph)} ships" + (", speed unproven" if unproven else "")
     return ships + (f": {measured}" if measured else "")
 
