@@ -127,14 +127,14 @@ def pair(factor: str) -> ir.Model:
 
 
 def test_what_does_not_help_on_held_out_samples_is_left_alone():
-    """The batches that are solved on ask for thrice the factor, those that judge do not."""
+    """The batches that are solved on ask for thrice the factor, those that judge hardly more."""
     original, other = pair("f"), pair("one")
     for made in (original, other):
         value = next(v for v in made.graph.inputs if v.name == "v")
         made.graph.inputs.remove(value)
         value.const_value = ir.tensor(np.ones(4, np.float32), name="v")
         made.graph.register_initializer(value)
-    batches = np.where(np.arange(32) // 4 % 4 == 3, 1.0, 3.0).astype(np.float32)
+    batches = np.where(np.arange(32) // 4 % 4 == 3, 1.1, 3.0).astype(np.float32)
     feeds = {"x": images(32, 4), "f": batches[:, None], "one": np.ones((32, 1), np.float32)}
     head = {name: array[:2] for name, array in feeds.items()}
     found, record = repair(
@@ -142,7 +142,7 @@ def test_what_does_not_help_on_held_out_samples_is_left_alone():
     )
     (report,) = record.parameters["layers"].values()
     assert report["verdict"] == "left alone"
-    assert report["error_after"] > report["error_before"] == pytest.approx(0, abs=1e-9)
+    assert report["error_after"] > report["error_before"] > 0
     np.testing.assert_array_equal(outputs(found, **feeds), outputs(other, **feeds))
 
 
@@ -194,7 +194,7 @@ def test_an_error_that_the_layers_before_a_norm_made_up_for_needs_no_factors():
     repaired, record = repair(made, smaller, grouping, keep, open_dataset({"x": x}))
     reports = record.parameters["layers"]
     assert reports["Conv_5"]["verdict"] == "repaired"
-    assert reports["BatchNormalization_1"]["error_before"] == 0
+    assert reports["BatchNormalization_1"]["reason"] == "nothing to repair"
     assert reports["BatchNormalization_7"]["verdict"] == "left alone"
     names = {key.rpartition("/")[0] for key in patch_of(smaller, repaired)}
     assert not any(name.startswith("BatchNormalization") for name in names)
