@@ -201,19 +201,22 @@ def test_what_has_helped_is_built_on(source: Path, calibration: Data, tmp_path: 
         source, calibration=spoilt, evaluation=many, recipe=coarse, output=tmp_path / "out"
     )
     graph = graph_of(report)
-    plain, ranges, biases = (candidate.name for candidate in graph.candidates)
+    plain, dynamic, ranges, biases = (candidate.name for candidate in graph.candidates)
     assert plain == "INT8"
-    assert ranges.startswith("INT8, ")
+    assert dynamic == "INT8, ranges found at run time"
+    assert ranges.startswith(f"{dynamic}, ")
     assert ranges.endswith(("other range", "other ranges"))
     assert biases == f"{ranges}, biases corrected"
-    first, second, third = losses(graph)
-    assert second < 0.2 * first, "the outlier is clipped"
-    assert third < 0.8 * second
-    assert graph.candidates[2].shipped
+    first, second, third, fourth = losses(graph)
+    assert second < first
+    assert third < 0.2 * second, "the outlier is clipped"
+    assert fourth < 0.8 * third
+    assert graph.candidates[3].shipped
     found = [d for s in report.stages for d in s.decisions if d.reason.startswith("another range")]
     assert found[0].subject == "x"
     plan = Plan.load(tmp_path / "out" / "plan.json").graphs["model"]
-    assert plan.bias.keys() == {"Conv_0", "Conv_2", "Gemm_7"}
+    assert plan.dynamic == ("Gemm_7",)
+    assert plan.bias.keys() == {"Conv_0", "Conv_2"}
     assert plan.ranges["x"][1] < 10
 
 
