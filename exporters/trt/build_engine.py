@@ -108,7 +108,7 @@ def _build(
     with _timing_cache(trt, config, options):
         logger.lines["error"].clear()
         engine = builder.build_serialized_network(network, config)
-        if engine is None:
+        if engine is None or stopped:
             said = "cancelled" if stopped else "; ".join(logger.lines["error"][-3:])
             raise BuildError(f"no engine was built: {said or 'the builder gave no reason'}")
     output = Path(options.output)

@@ -19,7 +19,7 @@ from compressor.progress import Progress
 from exporters.lint.base import Finding
 from exporters.lint.trt.messages import finding_of_error, finding_of_warning
 from exporters.trt.backends import Chosen
-from exporters.trt.build_engine import PARTS
+from exporters.trt.build_engine import ENGINES, PARTS
 from exporters.trt.options import TrtOptions
 from exporters.trt.profiles import Profile
 
@@ -90,10 +90,16 @@ def build_engine(
     Raises:
         KeyboardInterrupt: The user ended it; so did the process.
     """
-    with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
+    # Beside its place, as a rename within one file system is atomic: an engine that was done just
+    # before the user ended the build goes with this folder.
+    with (
+        tempfile.TemporaryDirectory(prefix="compressor-") as folder,
+        tempfile.TemporaryDirectory(prefix=".engine-", dir=directory) as beside,
+    ):
         answer, parts = Path(folder) / "answer.json", Path(folder) / "progress"
+        made = Path(beside) / ENGINES[chosen.name or ""]
         arguments = [str(directory / SCRIPT), "--backend", chosen.name or ""]
-        arguments += ["--answer", str(answer), "--progress", str(parts)]
+        arguments += ["--answer", str(answer), "--progress", str(parts), "--output", str(made)]
         if cache is not None:
             arguments += ["--cache", str(cache.resolve())]
         with progress.stage("build the engine", total=PARTS) as advance, _following(parts) as told:
@@ -101,11 +107,17 @@ def build_engine(
         said: dict[str, Any] = {}
         if answer.is_file():
             said = json.loads(answer.read_text(encoding="utf-8"))
-    return _built(said, failure, directory / "model.onnx", labels, chosen)
+        engine = made.replace(directory / made.name) if failure is None else None
+    return _built(said, engine, failure, directory / "model.onnx", labels, chosen)
 
 
 def _built(
-    said: Mapping[str, Any], failure: str | None, model: Path, labels: list[str], chosen: Chosen
+    said: Mapping[str, Any],
+    engine: Path | None,
+    failure: str | None,
+    model: Path,
+    labels: list[str],
+    chosen: Chosen,
 ) -> Built:
     findings = [finding_of_error(error, labels) for error in said.get("errors", ())]
     findings += [finding_of_warning(text) for text in said.get("warnings", ())]
@@ -121,7 +133,7 @@ def _built(
             told += "; give it more: `workspace` in section [trt] of the recipe"
         failure = told
     return Built(
-        engine=Path(said["engine"]) if failure is None else None,
+        engine=engine,
         failure=failure,
         findings=tuple(findings),
         seconds=said.get("seconds"),

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 from graphs import model, residual
 
+from compressor.children import run_python
 from compressor.cli.main import cli
 from compressor.errors import LintError, RecipeError, TargetError
 from compressor.graph.files import save_model
@@ -355,7 +356,22 @@ def test_ctrl_c_ends_the_build_and_leaves_no_engine(tmp_path: Path):
     with pytest.raises(KeyboardInterrupt):
         TrtTarget().build(residual(), tmp_path, samples=samples(), progress=Impatient())
     assert time.monotonic() - began < 30
-    assert not list(tmp_path.glob("*.engine*"))
+    assert not list(tmp_path.rglob("*.engine*"))
+
+
+@needs_rtx
+def test_an_engine_that_is_done_when_ctrl_c_comes_is_not_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def late(arguments, *, timeout, poll):
+        assert run_python(arguments, timeout=timeout, poll=poll) is None
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(building, "run_python", late)
+    with pytest.raises(KeyboardInterrupt):
+        TrtTarget().build(residual(), tmp_path, samples=samples())
+    assert not list(tmp_path.rglob("*.engine*"))
+    assert not list(tmp_path.glob(".engine-*"))
 
 
 @needs_rtx
