@@ -52,15 +52,7 @@ def opened(job: Job, cache: Path) -> Bench:
         model=ModelOptions(factory=job.factory), data=data, measure=MeasureOptions(seconds=SECONDS)
     )
     target = find_target("ort")
-    prepared = prepare(
-        job.model,
-        recipe=recipe,
-        calibration=None,
-        evaluation=None,
-        opset=target.opset,
-        least_opset=target.least_opset,
-        progress=SILENT,
-    )
+    prepared = prepare(job.model, target=target, recipe=recipe)
     return Bench(prepared, recipe, target, SILENT)
 
 

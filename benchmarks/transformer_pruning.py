@@ -35,7 +35,6 @@ from compressor.folding import fold
 from compressor.graph.shapes import infer_shapes
 from compressor.graph.tensors import Array
 from compressor.prepare import prepare
-from compressor.progress import SILENT
 from compressor.pruning import Grouping, Keep, check, cut, find_groups
 from compressor.pruning.allocation import Limits, allocate
 from compressor.pruning.costs import Cost, Macs, Parameters, Sizes
@@ -179,12 +178,10 @@ def bench(
     logging.disable(logging.WARNING)
     prepared = prepare(
         Encoder().eval(),
+        target=find_target("ort"),
         recipe=recipe or Recipe(),
         calibration=calibration,
         evaluation=held_out,
-        opset=find_target("ort").opset,
-        least_opset=find_target("ort").least_opset,
-        progress=SILENT,
     )
     assert prepared.calibration is not None
     assert prepared.evaluation is not None

@@ -68,13 +68,7 @@ def calibrate(
     target = available_target(recipe)
     path = _writable(Path(output))
     prepared = prepare(
-        model,
-        recipe=recipe,
-        calibration=calibration,
-        evaluation=None,
-        opset=target.opset,
-        least_opset=target.least_opset,
-        progress=progress,
+        model, target=target, recipe=recipe, calibration=calibration, progress=progress
     )
     data = prepared.calibration
     if data is None:

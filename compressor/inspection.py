@@ -55,7 +55,9 @@ def profile(
             f"the target {target.name!r} cannot be profiled here: {reason}",
             hint="Profile where it runs, or for ONNX Runtime with --target ort.",
         )
-    prepared = _prepare(model, calibration, None, recipe, target, progress)
+    prepared = prepare(
+        model, target=target, recipe=recipe, calibration=calibration, progress=progress
+    )
     config = configurations(recipe, prepared.fixed_batch)[0]
     with progress.stage("profile"):
         return profile_model(
@@ -87,7 +89,9 @@ def inspect(
     """
     recipe = recipe or Recipe()
     target = available_target(recipe)
-    prepared = _prepare(model, calibration, None, recipe, target, progress)
+    prepared = prepare(
+        model, target=target, recipe=recipe, calibration=calibration, progress=progress
+    )
     with progress.stage("inspect"):
         folded = _tidied(prepared, recipe)
         feeds = prepared.feeds(prepared.fixed_batch or 2, recipe.seed)
@@ -119,8 +123,17 @@ def compare(
     """
     recipe = recipe or Recipe()
     target = available_target(recipe)
-    first = _prepare(a, calibration, evaluation, recipe, target, progress)
-    second = _prepare(b, calibration, evaluation, recipe, target, progress)
+    first, second = (
+        prepare(
+            model,
+            target=target,
+            recipe=recipe,
+            calibration=calibration,
+            evaluation=evaluation,
+            progress=progress,
+        )
+        for model in (a, b)
+    )
     second = _aligned(first, second)
     _require_same_inputs(first, second, target)
     data = first.calibration if first.evaluation is None else first.evaluation
@@ -149,25 +162,6 @@ def compare(
             result_size=size(built[1], second.model, feeds),
             environment=environment(),
         )
-
-
-def _prepare(
-    model: object,
-    calibration: object,
-    evaluation: object,
-    recipe: Recipe,
-    target: Target,
-    progress: Progress,
-) -> Prepared:
-    return prepare(
-        model,
-        recipe=recipe,
-        calibration=calibration,
-        evaluation=evaluation,
-        opset=target.opset,
-        least_opset=target.least_opset,
-        progress=progress,
-    )
 
 
 def _tidied(prepared: Prepared, recipe: Recipe) -> ir.Model:

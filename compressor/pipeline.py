@@ -87,11 +87,10 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     stats = None if recipe.data.stats is None else CalibrationStats.load(recipe.data.stats)
     prepared = prepare(
         model,
+        target=backend,
         recipe=recipe,
         calibration=calibration,
         evaluation=evaluation,
-        opset=backend.opset,
-        least_opset=backend.least_opset,
         progress=progress,
     )
     backend.require_buildable(prepared.model)

@@ -15,9 +15,10 @@ from compressor.errors import RecipeError
 from compressor.evaluation.results import Parity
 from compressor.graph.shapes import input_specs
 from compressor.graph.tensors import Array, TensorSpec
-from compressor.progress import Progress
+from compressor.progress import SILENT, Progress
 from compressor.recipe import Recipe
 from compressor.records import StageRecord
+from exporters.base import Target
 
 EXAMPLES = 8
 """Real samples used to trace and to check parity."""
@@ -74,22 +75,21 @@ class Prepared:
 def prepare(
     model: object,
     *,
+    target: Target,
     recipe: Recipe,
-    calibration: object,
-    evaluation: object,
-    opset: int,
-    least_opset: int,
-    progress: Progress,
+    calibration: object = None,
+    evaluation: object = None,
+    progress: Progress = SILENT,
 ) -> Prepared:
     """Load, open the data, capture, and bind the data to the graph.
 
     Args:
         model: A path or a live module.
+        target: What it is captured for, by the opset that it wants; an ONNX model is raised to the
+            one that it cannot do without.
         recipe: What is asked for.
         calibration: Data, or None for what the recipe names.
         evaluation: Likewise.
-        opset: The opset that the target wants.
-        least_opset: The one that it cannot do without, to which an ONNX model is raised.
         progress: Where progress is shown.
 
     Raises:
@@ -115,8 +115,8 @@ def prepare(
             source,
             inputs=[parse_input(text) for text in recipe.model.inputs] or None,
             examples=_examples(evaluate if calib is None else calib),
-            opset=opset,
-            least_opset=least_opset,
+            opset=target.opset,
+            least_opset=target.least_opset,
         )
     specs = input_specs(captured.model)
     return Prepared(

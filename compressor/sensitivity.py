@@ -55,13 +55,7 @@ def sensitivity(
             hint="--target ort measures them on this machine's CPU.",
         )
     prepared = prepare(
-        model,
-        recipe=recipe,
-        calibration=calibration,
-        evaluation=None,
-        opset=target.opset,
-        least_opset=target.least_opset,
-        progress=progress,
+        model, target=target, recipe=recipe, calibration=calibration, progress=progress
     )
     data = prepared.calibration
     if data is None or len(data) < 2:

@@ -9,7 +9,8 @@ thread of its own, so that one that never ends does not hold up the run, and Ctr
 
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,17 @@ def open_session(
         GraphError: The runtime refuses the model; the message carries the runtime's own words. Or
             it takes more than `SECONDS` to optimize it.
     """
+    options = _options(threads, optimize, spin, integers)
+    if profile_prefix is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile_prefix)
+    if optimized_model is not None:
+        options.optimized_model_filepath = str(optimized_model)
+    with _loadable(model) as source:
+        return _create(source, options, or_as_it_stands=optimize and not integers)
+
+
+def _options(threads: int, optimize: bool, spin: bool, integers: bool) -> Any:
     import onnxruntime  # noqa: PLC0415 - heavy: only jobs that execute pay for it
 
     options = onnxruntime.SessionOptions()
@@ -62,38 +74,42 @@ def open_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
     if not integers:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
-    if profile_prefix is not None:
-        options.enable_profiling = True
-        options.profile_file_prefix = str(profile_prefix)
-    if optimized_model is not None:
-        options.optimized_model_filepath = str(optimized_model)
+    return options
 
-    def create(source: str | bytes) -> Any:
-        def session() -> Any:
-            providers = ["CPUExecutionProvider"]
-            return onnxruntime.InferenceSession(source, options, providers=providers)
 
-        try:
-            return _within(SECONDS, session)
-        except TimeoutError:
-            if integers or options.graph_optimization_level == level.ORT_DISABLE_ALL:
-                raise GraphError(
-                    f"ONNX Runtime has not loaded the model within {SECONDS:.0f} s",
-                    hint="Its graph optimizer may not come to an end; the model is probably valid.",
-                ) from None
-            options.graph_optimization_level = level.ORT_DISABLE_ALL
-            return create(source)
-        except Exception as error:  # the runtime raises its own classes, unrelated to each other
-            raise GraphError(f"ONNX Runtime refuses the model: {error}") from error
-
+@contextmanager
+def _loadable(model: ir.Model | Path) -> Iterator[str | bytes]:
+    """What a session can be created from: a path, or bytes where protobuf holds them."""
     if isinstance(model, Path):
-        return create(str(model))
-    if initializer_bytes(model) < PROTOBUF_LIMIT:
-        return create(serialize(model))
-    with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
-        path = Path(folder) / "model.onnx"
-        save_model(model, path)
-        return create(str(path))
+        yield str(model)
+    elif initializer_bytes(model) < PROTOBUF_LIMIT:
+        yield serialize(model)
+    else:
+        with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
+            path = Path(folder) / "model.onnx"
+            save_model(model, path)
+            yield str(path)
+
+
+def _create(source: str | bytes, options: Any, *, or_as_it_stands: bool) -> Any:
+    """A session; where optimizing takes too long, one that is not optimized if that will do."""
+    import onnxruntime  # noqa: PLC0415 - heavy: only jobs that execute pay for it
+
+    def session() -> Any:
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+    try:
+        return _within(SECONDS, session)
+    except TimeoutError:
+        if not or_as_it_stands:
+            raise GraphError(
+                f"ONNX Runtime has not loaded the model within {SECONDS:.0f} s",
+                hint="Its graph optimizer may not come to an end; the model is probably valid.",
+            ) from None
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        return _create(source, options, or_as_it_stands=False)
+    except Exception as error:  # the runtime raises its own classes, unrelated to each other
+        raise GraphError(f"ONNX Runtime refuses the model: {error}") from error
 
 
 def _within(seconds: float, make: Callable[[], Any]) -> Any:

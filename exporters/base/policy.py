@@ -1,0 +1,69 @@
+"""Where and how a target wants a graph to be quantized."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import onnx_ir as ir
+
+from calibration.scheme import Scheme
+
+
+@dataclass(frozen=True)
+class QuantPolicy:
+    """Where and how a target wants Q/DQ.
+
+    Attributes:
+        activation: Scheme of activations (per tensor).
+        weight: Scheme of weights (per output channel).
+        bias: "int32" when biases pass through DequantizeLinear, "float" when they stay.
+        weighted: Operators with a weight that have an integer kernel.
+        elementwise: Other operators with an integer kernel; they join only between integer ones.
+        passthrough: Operators that move values without changing them, which must see one scale
+            on both sides.
+        absorbed: Activations that vanish into the output quantization of their producer.
+        float_output: Weighted operators whose output may stay float without losing the kernel.
+        dynamic: Weighted operators that gain from activations that are quantized at run time.
+        slow: Why the integer kernel of a weighted node loses to the float one; None when it does
+            not.
+        inputs_only: Whether Q/DQ stands only on what integer nodes read, and the runtime fuses
+            what lies between by itself; else integer nodes form regions, whose inner values all
+            pass Q/DQ.
+    """
+
+    activation: Scheme
+    weight: Scheme
+    bias: Literal["int32", "float"]
+    weighted: frozenset[str]
+    elementwise: frozenset[str]
+    passthrough: frozenset[str]
+    absorbed: frozenset[str]
+    float_output: frozenset[str]
+    dynamic: frozenset[str] = frozenset()
+    slow: Callable[[ir.Node], str | None] = lambda node: None
+    inputs_only: bool = False
+
+    def with_schemes(
+        self,
+        *,
+        activation: Literal["uint8", "int8"] | None = None,
+        symmetric: bool | None = None,
+        weight_bits: int | None = None,
+        granularity: Literal["channel", "tensor"] | None = None,
+    ) -> "QuantPolicy":
+        """The policy with other schemes; None keeps what the target prefers.
+
+        An activation is absorbed because its lower bound falls on the least integer, which a
+        symmetric scheme cannot give: then none is absorbed.
+        """
+        dtype = activation or self.activation.dtype
+        even = self.activation.symmetric if symmetric is None else symmetric
+        per_channel = self.weight.per_channel if granularity is None else granularity == "channel"
+        return replace(
+            self,
+            activation=replace(self.activation, dtype=dtype, symmetric=even),
+            weight=replace(
+                self.weight, bits=weight_bits or self.weight.bits, per_channel=per_channel
+            ),
+            absorbed=frozenset() if even and not self.activation.symmetric else self.absorbed,
+        )
