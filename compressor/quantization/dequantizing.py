@@ -15,7 +15,8 @@ from compressor.errors import RecipeError
 from compressor.graph.initializers import add_initializer, free_name
 from compressor.graph.invariants import check
 from compressor.quantization.blocks import BlockFormat, Packed, codes_of
-from compressor.quantization.matrices import ConstantMatrix, find_matrices
+from compressor.quantization.matrices import ConstantMatrix
+from compressor.quantization.planned import planned_matrices
 
 OPSET = 21
 """The first whose DequantizeLinear knows blocks and 4 bits."""
@@ -41,14 +42,7 @@ def dequantizing(
             hint="Export it anew with that opset, or take another --precision.",
         )
     clone = model.clone()
-    matrices = {matrix.name: matrix for matrix in find_matrices(clone)[0]}
-    for name, form in forms.items():
-        matrix, stored = matrices.get(name), packed.get(name)
-        if matrix is None or stored is None or not _fits(matrix, stored, form):
-            raise RecipeError(
-                f"the plan does not fit the graph: {name!r} is not the matrix that it stores",
-                hint="Replay a plan with the model and the options that it was made with.",
-            )
+    for matrix, stored, form in planned_matrices(clone, forms, packed, _fits):
         _replace(clone.graph, matrix, stored, form)
     check(clone, "store weights in blocks")
     return clone

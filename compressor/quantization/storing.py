@@ -13,13 +13,13 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from compressor.errors import RecipeError
 from compressor.graph.initializers import add_initializer
 from compressor.graph.invariants import check
 from compressor.graph.tensors import Array
 from compressor.quantization.blocks import BlockFormat, Packed
 from compressor.quantization.graph import constant
-from compressor.quantization.matrices import ConstantMatrix, find_matrices
+from compressor.quantization.matrices import ConstantMatrix
+from compressor.quantization.planned import planned_matrices
 
 DOMAIN = "com.microsoft"
 
@@ -44,14 +44,7 @@ def store(
         RecipeError: A matrix is not in this graph, or of another shape.
     """
     clone = model.clone()
-    matrices = {matrix.name: matrix for matrix in find_matrices(clone)[0]}
-    for name, form in forms.items():
-        matrix, stored = matrices.get(name), packed.get(name)
-        if matrix is None or stored is None or not _fits(matrix, stored, form):
-            raise RecipeError(
-                f"the plan does not fit the graph: {name!r} is not the matrix that it stores",
-                hint="Replay a plan with the model and the options that it was made with.",
-            )
+    for matrix, stored, form in planned_matrices(clone, forms, packed, _fits):
         _Storing(clone.graph, matrix, stored, form, accuracy_level).run()
     clone.opset_imports.setdefault(DOMAIN, 1)
     RemoveUnusedNodesPass()(clone)
