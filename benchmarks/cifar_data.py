@@ -1,6 +1,7 @@
 """CIFAR-10 in .npz files, as the benchmarks on it are given it."""
 
 import argparse
+from importlib import import_module
 from pathlib import Path
 
 from versus import Job
@@ -40,3 +41,22 @@ def cifar_job(
         preprocess={"layout": "nhwc->nchw", "scale": 1 / 255, "mean": MEAN, "std": STD},
         many=str(folder / "train.npz") if many else None,
     )
+
+
+def trained_job(description: str | None, net: str) -> tuple[Job, Path] | None:
+    """A network of a benchmark's own, and the folder of what is made; None without --data.
+
+    `NET_net.py` holds the factory of that name and what trains it, once, into the folder.
+    """
+    parser = options_of(description, model=False)
+    parser.add_argument("--folder", type=Path, default=Path("out", net), help="what is made")
+    options = parser.parse_args()
+    if not options.data:
+        print("skipped: give --data DIR; --help says what it holds")
+        return None
+    folder: Path = options.folder
+    checkpoint = folder / f"{net}.pt"
+    if not checkpoint.is_file():
+        # Of its own accord this module imports no torch, of which a trained network has no need.
+        import_module(f"{net}_net").train(options.data / "train.npz", checkpoint)
+    return cifar_job(options.data, checkpoint, f"{net}_net.py:{net}"), folder

@@ -22,10 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
-from rich.console import Console
 
-from cifar_data import cifar_job, options_of
-from compressor import Recipe, compress
+from cifar_data import trained_job
 from compressor.graph.files import load_model, save_model
 from compressor.graph.shapes import infer_shapes, input_specs
 from compressor.quantization.equalization import choose_equalization
@@ -39,6 +37,7 @@ from versus import (
     INTEGER,
     Job,
     bound,
+    compress_as_user,
     export_float,
     faster_than,
     quantize_by_runtime,
@@ -55,29 +54,6 @@ OURS: dict[str, dict[str, Any]] = {
 }
 RUNTIME = "quantize_static"
 STEPS = ("ranges alone", "ranges, equalized")
-
-
-def compressed(job: Job, options: dict[str, Any], folder: Path) -> Path:
-    """The artifact that a user gets."""
-    recipe = Recipe.model_validate(
-        {
-            "model": {"factory": job.factory},
-            "data": {"samples": CALIBRATION_SAMPLES, "preprocess": job.preprocess},
-            "prune": {"macs": "none"},
-            "measure": {"threads": 1, "seconds": 2.0, "metric": "accuracy"},
-        }
-        | options
-    )
-    report = compress(
-        job.model,
-        target="ort",
-        calibration=job.calibration,
-        evaluation=job.evaluation,
-        recipe=recipe,
-        output=folder,
-    )
-    Console(stderr=True).print(report.graphs["model"].shipped_reason, style="dim")
-    return folder / "model.onnx"
 
 
 def by_steps(job: Job, source: Path, folder: Path) -> dict[str, Path]:
@@ -106,7 +82,8 @@ def measured(job: Job, folder: Path) -> Figures:
     quantize_by_runtime(job, source, folder / "runtime.onnx")
     paths = {"float": source, RUNTIME: folder / "runtime.onnx"} | by_steps(job, source, folder)
     for number, (name, options) in enumerate(OURS.items()):
-        paths[name] = compressed(job, options, folder / f"ours-{number}")
+        unpruned = {"prune": {"macs": "none"}} | options
+        paths[name] = compress_as_user(job, folder / f"ours-{number}", unpruned)
     figures: Figures = {}
     for name, path in paths.items():
         with target.open(path, threads=1) as runner:
@@ -150,21 +127,10 @@ def _speed(name: str, batch: int) -> Row:
 
 def main() -> None:
     """Measure and print; the exit code tells whether every requirement holds."""
-    parser = options_of(__doc__, model=False)
-    parser.add_argument("--folder", type=Path, default=Path("out/depthwise"), help="what is made")
-    options = parser.parse_args()
-    if not options.data:
-        print("skipped: give --data DIR; --help says what it holds")
+    if (trained := trained_job(__doc__, "depthwise")) is None:
         return
-    folder: Path = options.folder
-    checkpoint = folder / "depthwise.pt"
-    if not checkpoint.is_file():
-        from depthwise_net import train  # noqa: PLC0415 - torch, of which a trained one has no need
-
-        train(options.data / "train.npz", checkpoint)
-    job = cifar_job(options.data, checkpoint, "depthwise_net.py:depthwise")
     title = "A depthwise CNN of uneven channels, 512 calibration images"
-    sys.exit(not show(title, rows(), measured(job, folder)))
+    sys.exit(not show(title, rows(), measured(*trained)))
 
 
 if __name__ == "__main__":

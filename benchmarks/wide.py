@@ -15,13 +15,10 @@ from functools import partial
 from operator import itemgetter
 from pathlib import Path
 
-from rich.console import Console
-
-from cifar_data import cifar_job, options_of
-from compressor import Recipe, compress
+from cifar_data import trained_job
 from exporters.base import find_target
 from processes import Figures, Row, show
-from versus import Job, bound, export_float, faster_than, top1
+from versus import Job, bound, compress_as_user, export_float, faster_than, top1
 
 SHARES = ("20%", "35%")
 REQUIRED_SHARE = "35%"
@@ -33,25 +30,8 @@ sessions of one model can differ by."""
 
 def compressed(job: Job, share: str | None, folder: Path) -> Path:
     """The artifact that a user gets; a share of None prunes nothing."""
-    recipe = Recipe.model_validate(
-        {
-            "model": {"factory": job.factory},
-            "data": {"samples": 512, "preprocess": job.preprocess},
-            "prune": {"macs": share},
-            "measure": {"batch": BATCH, "threads": 1, "seconds": 2.0, "metric": "accuracy"},
-        }
-    )
     output = folder / ("int8" if share is None else f"pruned-{share.rstrip('%')}")
-    report = compress(
-        job.model,
-        target="ort",
-        calibration=job.calibration,
-        evaluation=job.evaluation,
-        recipe=recipe,
-        output=output,
-    )
-    Console(stderr=True).print(report.graphs["model"].shipped_reason, style="dim")
-    return output / "model.onnx"
+    return compress_as_user(job, output, {"prune": {"macs": share}, "measure": {"batch": BATCH}})
 
 
 def measured(job: Job, folder: Path) -> Figures:
@@ -106,21 +86,10 @@ def _speed(share: str, batch: int) -> Row:
 
 def main() -> None:
     """Measure and print; the exit code tells whether every requirement holds."""
-    parser = options_of(__doc__, model=False)
-    parser.add_argument("--folder", type=Path, default=Path("out/wide"), help="for what is made")
-    options = parser.parse_args()
-    if not options.data:
-        print("skipped: give --data DIR; --help says what it holds")
+    if (trained := trained_job(__doc__, "wide")) is None:
         return
-    folder: Path = options.folder
-    checkpoint = folder / "wide.pt"
-    if not checkpoint.is_file():
-        from wide_net import train  # noqa: PLC0415 - torch, of which a trained one has no need
-
-        train(options.data / "train.npz", checkpoint)
-    job = cifar_job(options.data, checkpoint, "wide_net.py:wide")
     title = "A CNN of 64 to 256 channels, 512 calibration images, no training after pruning"
-    sys.exit(not show(title, rows(), measured(job, folder)))
+    sys.exit(not show(title, rows(), measured(*trained)))
 
 
 if __name__ == "__main__":
