@@ -15,6 +15,7 @@ from calibration.dataset import CalibrationSet
 from calibration.scheme import FloatArray
 from compressor.bench import Bench
 from compressor.decided import Decided, speed_effects
+from compressor.evaluation.results import LatencyResult
 from compressor.graph.effects import weight_effect
 from compressor.judging import Judging
 from compressor.quantization import weight_only
@@ -135,21 +136,12 @@ def _with_small_tables(bench: Bench, found: Decided, judging: Judging | None) ->
     if race is None:
         return found
     kept = race.verdict != "slower" and refusal is None
-    reason = (
-        f"{ratio(race.ratio)} the speed with embeddings of 8 bits "
-        f"({ratio_interval(race.interval)}) at {configuration(race.config)}"
-    )
-    decision = Decision(
-        subject=", ".join(chosen.forms),
-        verdict="8 bits" if kept else "float",
-        reason=reason if refusal is None else f"{reason}; {refusal}",
-    )
     effects = (weight_effect(found.shipped, candidate), *speed_effects(race)) if kept else ()
     record = StageRecord(
         name="store embeddings",
         seconds=time.perf_counter() - started,
         changed={"embeddings in blocks": len(chosen.forms) if kept else 0},
-        decisions=(decision,),
+        decisions=(_of_tables(", ".join(chosen.forms), race, refusal, kept=kept),),
         effects=effects,
     )
     found = replace(found, records=(*found.records, record))
@@ -157,6 +149,18 @@ def _with_small_tables(bench: Bench, found: Decided, judging: Judging | None) ->
         return found
     plan = found.plan.model_copy(update={"tables": tables})
     return replace(found, shipped=candidate, plan=plan)
+
+
+def _of_tables(names: str, race: LatencyResult, refusal: str | None, *, kept: bool) -> Decision:
+    reason = (
+        f"{ratio(race.ratio)} the speed with embeddings of 8 bits "
+        f"({ratio_interval(race.interval)}) at {configuration(race.config)}"
+    )
+    return Decision(
+        subject=names,
+        verdict="8 bits" if kept else "float",
+        reason=reason if refusal is None else f"{reason}; {refusal}",
+    )
 
 
 def _refusal(bench: Bench, candidate: ir.Model, judging: Judging | None) -> str | None:

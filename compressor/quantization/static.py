@@ -113,16 +113,9 @@ def calibrate(
     if names:
         stats = _stats(model, names, data, method, options, advance)
         if method == AUTO and data is not None:
-            selected = select(
-                model,
-                placement.integer,
-                values,
-                stats,
-                data,
-                policy,
-                seed=options.seed,
-                memory=options.memory,
-            )
+            seed, memory = options.seed, options.memory
+            integer = placement.integer
+            selected = select(model, integer, values, stats, data, policy, seed=seed, memory=memory)
         else:
             selected = by_method(stats, names, policy.activation, method)
     operators = {node.name: node.op_type for node in model.graph}
@@ -136,17 +129,17 @@ def calibrate(
             "chosen": selected.counts(),
         },
         changed=dict(Counter(operators[name] for name in placement.integer)),
-        decisions=(
-            *(
-                Decision(subject=name, verdict="float", reason=reason)
-                for name, reason in placement.float_reasons.items()
-            ),
-            *range_decisions(selected),
-        ),
+        decisions=(*_left_float(placement.float_reasons), *range_decisions(selected)),
         notices=(*options.notices, *notices),
     )
     return StaticChoice(
         placement.integer, selected.ranges, placement.float_reasons, record, selected, stats
+    )
+
+
+def _left_float(reasons: Mapping[str, str]) -> tuple[Decision, ...]:
+    return tuple(
+        Decision(subject=name, verdict="float", reason=reason) for name, reason in reasons.items()
     )
 
 

@@ -61,14 +61,9 @@ def statistics(
     if cache is None:
         return observe()
     path = cache / f"{_key(model, values, data, batch, memory)}.npz"
-    if path.exists():
-        try:
-            found = CalibrationStats.load(path)
-        except DataError as error:
-            log.warning("%s; collecting anew", error)
-        else:
-            advance(len(data))
-            return found
+    if (kept := _kept(path)) is not None:
+        advance(len(data))
+        return kept
     stats = observe()
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -76,6 +71,17 @@ def statistics(
         raise DataError(f"calibration cache {cache}: {error.strerror}") from error
     stats.save(path)
     return stats
+
+
+def _kept(path: Path) -> CalibrationStats | None:
+    """What the cache has; damaged statistics are none."""
+    if not path.exists():
+        return None
+    try:
+        return CalibrationStats.load(path)
+    except DataError as error:
+        log.warning("%s; collecting anew", error)
+        return None
 
 
 def _key(
