@@ -17,16 +17,16 @@ from rich.table import Table
 
 from calibration.preprocess import Preprocess
 from cifar_data import cifar_job, options_of
-from compressor.bench import Bench
 from compressor.evaluation.results import Timing
-from compressor.mixing import FLOAT, STATIC, mixed
 from compressor.prepare import prepare
 from compressor.progress import SILENT
 from compressor.quantization.static import CalibrationOptions, calibrate
 from compressor.realize import planned_policy, policy_of, realize
 from compressor.recipe import DataOptions, MeasureOptions, ModelOptions, Recipe
-from compressor.region_times import measured_times
-from compressor.starting import undecided
+from compressor.search.bench import Bench
+from compressor.search.mixing import FLOAT, STATIC, mixed
+from compressor.search.region_times import measured_times
+from compressor.search.starting import undecided
 from exporters.base import find_target
 from versus import Job
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from compressor.siblings import claim
 
 if TYPE_CHECKING:
-    from compressor.applying import apply_plan
     from compressor.errors import (
         BudgetError,
         CaptureError,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     )
     from compressor.inspection import compare, inspect, profile
     from compressor.linting import lint
+    from compressor.module.applying import apply_plan
     from compressor.pipeline import compress
     from compressor.plan import Plan
     from compressor.recipe import Recipe
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from compressor.sensitivity import sensitivity
 
 _HOMES = {
-    "apply_plan": "compressor.applying",
+    "apply_plan": "compressor.module.applying",
     "compress": "compressor.pipeline",
     "profile": "compressor.inspection",
     "inspect": "compressor.inspection",

@@ -6,10 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from compressor.contract import goal_result
-from compressor.decided import Decided
-from compressor.division import DataSplit
 from compressor.environment import environment
-from compressor.judging import Judging
 from compressor.measure import Pair, placement, size
 from compressor.outcome import Measurements
 from compressor.output import write_manifest
@@ -17,6 +14,9 @@ from compressor.plan import Plan
 from compressor.recipe import Recipe
 from compressor.rendering import pages
 from compressor.report.schema import GraphReport, Report
+from compressor.search.decided import Decided
+from compressor.search.division import DataSplit
+from compressor.search.judging import Judging
 from exporters.base import Artifact
 
 GRAPH = "model"

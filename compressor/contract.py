@@ -1,6 +1,5 @@
 """Whether what was asked for was reached, by the figures of the finished result."""
 
-from compressor.decided import Decided
 from compressor.errors import BudgetError, GoalError, TargetError
 from compressor.evaluation.results import LatencyResult, Size
 from compressor.goal import Goal
@@ -8,6 +7,7 @@ from compressor.report.format import milliseconds, percent, ratio
 from compressor.report.format import size as bytes_words
 from compressor.report.schema import GraphReport
 from compressor.report.schema_pruning import GoalResult
+from compressor.search.decided import Decided
 
 ROUNDING = 1e-3
 """Share by which counts of the captured graph and of the folded one, which is cut, may differ."""

@@ -4,14 +4,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from compressor.decided import Decided
-from compressor.division import DataSplit
 from compressor.evaluation.changed import Changed
 from compressor.evaluation.metrics.base import Metric
 from compressor.evaluation.quality import summarized
 from compressor.evaluation.results import LatencyResult, MemoryResult, QualityResult
-from compressor.explaining import Explanation, explain
-from compressor.judging import Judging
 from compressor.measure import (
     Pair,
     measure_changed,
@@ -21,6 +17,10 @@ from compressor.measure import (
 )
 from compressor.records import Effect, StageRecord
 from compressor.report.schema import BudgetResult
+from compressor.search.decided import Decided
+from compressor.search.division import DataSplit
+from compressor.search.explaining import Explanation, explain
+from compressor.search.judging import Judging
 
 INTERRUPTED = "the run was interrupted"
 

@@ -8,10 +8,6 @@ import onnx_ir as ir
 
 from calibration.stats import CalibrationStats
 from compressor.accounting import GRAPH, PLAN, Finished, account, write_account
-from compressor.bench import Bench
-from compressor.decided import Decided
-from compressor.deciding import decide
-from compressor.division import DataSplit, divided_for_budget, split_data
 from compressor.errors import RecipeError, TargetError
 from compressor.evaluation.metrics import find_metric
 from compressor.inputs import read_by
@@ -25,8 +21,12 @@ from compressor.progress import SILENT, Progress
 from compressor.realize import policy_of
 from compressor.recipe import Recipe
 from compressor.report.schema import GraphReport, Report
-from compressor.starting import replay
-from compressor.storing import require_mode
+from compressor.search.bench import Bench
+from compressor.search.decided import Decided
+from compressor.search.deciding import decide
+from compressor.search.division import DataSplit, divided_for_budget, split_data
+from compressor.search.starting import replay
+from compressor.search.storing import require_mode
 from exporters.base import Artifact, Samples, Target, find_target
 from exporters.trt.options import TrtOptions
 

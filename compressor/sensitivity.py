@@ -3,11 +3,9 @@
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
-from compressor.bench import Bench
 from compressor.errors import TargetError, UsageError
 from compressor.folding import fold
 from compressor.graph.fingerprint import fingerprint
-from compressor.mixing import FLOAT, mixed
 from compressor.pipeline import available_target
 from compressor.plan import GraphPlan
 from compressor.prepare import prepare
@@ -16,10 +14,12 @@ from compressor.quantization.mixed import solve
 from compressor.quantization.static import CalibrationOptions, calibrate
 from compressor.realize import planned_policy, policy_of
 from compressor.recipe import Recipe
-from compressor.region_table import predicted_frontier, region_results
-from compressor.region_times import measured_times
 from compressor.report.schema_regions import Sensitivity
-from compressor.sensing import SAMPLE, damages
+from compressor.search.bench import Bench
+from compressor.search.mixing import FLOAT, mixed
+from compressor.search.region_table import predicted_frontier, region_results
+from compressor.search.region_times import measured_times
+from compressor.search.sensing import SAMPLE, damages
 
 HELD_OUT = 0.25
 """Share of the calibration samples, at most, that ranges are not chosen on."""

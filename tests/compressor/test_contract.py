@@ -6,7 +6,6 @@ import pytest
 from graphs import residual
 
 from compressor.contract import goal_result, require_kept
-from compressor.decided import Decided
 from compressor.errors import BudgetError, GoalError
 from compressor.evaluation.results import LatencyConfig, LatencyResult, Size, Timing
 from compressor.goal import parse_goal
@@ -14,6 +13,7 @@ from compressor.plan import GraphPlan
 from compressor.records import Interval
 from compressor.report.schema import BudgetResult, GraphReport
 from compressor.report.schema_pruning import GoalResult
+from compressor.search.decided import Decided
 
 BEFORE = Size(file_bytes=8000, parameters=2000, macs=1_000_000)
 

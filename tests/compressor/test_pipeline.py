@@ -12,11 +12,11 @@ from graphs import residual
 from compressor import Recipe, compress
 from compressor.cli.main import cli
 from compressor.errors import DataError, GraphError, OutputError, RecipeError, UsageError
-from compressor.explaining import TENSORS
 from compressor.graph.files import save_model
 from compressor.output import sha256
 from compressor.recipe import MeasureOptions, QuantizeOptions
 from compressor.report.schema import Report
+from compressor.search.explaining import TENSORS
 
 QUICK = MeasureOptions(seconds=0.1)
 RECIPE = Recipe(quantize=QuantizeOptions(keep_slower=True, cpu="avx2", batch=4), measure=QUICK)
@@ -106,7 +106,9 @@ def test_minmax_has_histograms_of_the_sample_and_scores_of_its_own(source: Path,
 def test_an_int8_graph_that_does_not_ship_is_told_all_the_same(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("compressor.search._verdict", lambda race, **how: (False, "slower"))
+    monkeypatch.setattr(
+        "compressor.search.quantizing._verdict", lambda race, **how: (False, "slower")
+    )
     report = compress(source, calibration={"x": images()}, recipe=RECIPE, output=tmp_path / "out")
     graph = report.graphs["model"]
     assert graph.shipped == "float"
@@ -120,7 +122,7 @@ def test_a_comparison_that_fails_is_a_reason_and_no_failure(
     def refuse(*_: object, **__: object) -> None:
         raise GraphError("ONNX Runtime cannot compare the graphs: no memory")
 
-    monkeypatch.setattr("compressor.explaining.layer_noise", refuse)
+    monkeypatch.setattr("compressor.search.explaining.layer_noise", refuse)
     report = compress(source, calibration={"x": images()}, recipe=RECIPE, output=tmp_path / "out")
     graph = report.graphs["model"]
     assert graph.shipped == "int8"

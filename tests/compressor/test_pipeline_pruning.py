@@ -17,12 +17,12 @@ from compressor.errors import GoalError, PruningError, RecipeError
 from compressor.evaluation.results import LatencyConfig
 from compressor.graph.files import save_model
 from compressor.graph.session import open_session
-from compressor.judging import Judging
 from compressor.output import sha256
 from compressor.recipe import BudgetOptions, MeasureOptions, PruneOptions, QuantizeOptions
 from compressor.report.frontier import frontier
 from compressor.report.schema import GraphReport, Report
 from compressor.report.verdict import headline
+from compressor.search.judging import Judging
 
 
 def recipe(
@@ -278,7 +278,7 @@ def test_a_cut_that_the_oracle_refuses_is_given_up_and_named(
     def refuse(*_: object) -> None:
         raise PruningError("the cut graph differs from the original at 'Conv_2'")
 
-    monkeypatch.setattr("compressor.shrinking.check", refuse)
+    monkeypatch.setattr("compressor.search.shrinking.check", refuse)
     report = compress(
         source, calibration=DATA, recipe=recipe(macs="30%", blocks=False), output=tmp_path / "out"
     )

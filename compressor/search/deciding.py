@@ -1,0 +1,128 @@
+"""What ships: pruned to a goal, pruned as far as a quality budget allows, or whole."""
+
+import os
+import time
+from dataclasses import replace
+
+from threadpoolctl import threadpool_limits
+
+from calibration.stats import CalibrationStats
+from compressor.errors import RecipeError
+from compressor.goal import Goal
+from compressor.search.affording import afford
+from compressor.search.attempts import Attempts
+from compressor.search.bench import Bench
+from compressor.search.decided import Decided
+from compressor.search.division import DataSplit
+from compressor.search.gauging import gauge
+from compressor.search.judging import Judging
+from compressor.search.quantizing import with_precision
+from compressor.search.reaching import cost_of, reach
+from compressor.search.shipping import Why, ships_whole
+from compressor.search.shrinking import grouped
+from compressor.search.starting import undecided
+from compressor.search.storing import STORED
+
+NOTHING = "nothing can be removed from this graph"
+WHY_NOTHING = (
+    "`compress inspect MODEL` shows its groups, and why the rest is frozen; --prune-round, "
+    "--prune-least and --prune-leave say what has to stay."
+)
+
+
+def decide(
+    bench: Bench,
+    data: DataSplit,
+    stats: CalibrationStats | None = None,
+    judging: Judging | None = None,
+) -> Decided:
+    """Decide what ships: prune where a goal or a budget says how far, quantize where it pays.
+
+    Args:
+        bench: The captured graph and how to measure.
+        data: Calibration samples, and those that judge.
+        stats: What was collected from such samples earlier.
+        judging: The quality budget; None accepts any quality.
+
+    Raises:
+        RecipeError: A goal was given without calibration data, or nothing can be removed.
+        DataError: The statistics are of another graph.
+        KeyboardInterrupt: Before there was a best so far.
+    """
+    started = time.perf_counter()
+    goal, samples = bench.recipe.prune.goal, data.calibration
+    if goal is not None and (samples is None or stats is not None):
+        raise RecipeError(
+            f"{goal.flag} needs calibration data to choose and repair what stays",
+            hint="Pass --calib DATA, without --stats: statistics are of the whole graph.",
+        )
+    start = undecided(bench, stats)
+    if samples is None or stats is not None or not _is_wanted(bench, judging):
+        return with_precision(bench, start, samples, stats, judging)
+    groups = grouped(bench, start.baseline, len(samples))
+    if goal is not None and not groups.can_shrink(bench, _least_multiple(bench)):
+        raise RecipeError(f"{NOTHING}, which {goal.flag} asks for", hint=WHY_NOTHING)
+    whole = with_precision(bench, start, samples, None, judging)
+    attempts = Attempts(
+        bench,
+        start,
+        whole,
+        samples,
+        groups,
+        cost="latency" if goal is None else cost_of(goal),
+        judging=judging,
+        gauge=None if judging else gauge(bench.recipe, data.quality, data.words),
+    )
+    if whole.interrupted:
+        return whole
+    try:
+        # Threads of BLAS and of the runtime wait for work in turn, each on the other's cores.
+        with threadpool_limits(max(1, (os.cpu_count() or 1) // 2), user_api="blas"):
+            return _pruned(attempts, goal, judging, started)
+    except KeyboardInterrupt:
+        if judging is None or whole.plan.ship == "float":
+            raise
+        reason = f"{whole.reason}; interrupted before it was known how far it can be pruned"
+        return replace(whole, interrupted=True, reason=reason)
+
+
+def _is_wanted(bench: Bench, judging: Judging | None) -> bool:
+    """A goal asks for pruning, and so does a budget that something can be proven of.
+
+    Not where weights are only stored smaller: that is for size, and of models so large that pruning
+    takes hours.
+    """
+    options = bench.recipe.prune
+    if options.goal is not None:
+        return True
+    if judging is None or options.off or bench.recipe.quantize.mode in STORED:
+        return False
+    if bench.target.unmeasurable() is not None:
+        return False  # pruned by the way, it would have to be faster
+    return judging.provable
+
+
+def _least_multiple(bench: Bench) -> int:
+    """What channel counts stay multiples of at the precision that needs the least."""
+    found = (bench.target.channel_multiple(integer=integer) for integer in (False, True))
+    return bench.recipe.prune.round or min(found)
+
+
+def _pruned(
+    attempts: Attempts, goal: Goal | None, judging: Judging | None, started: float
+) -> Decided:
+    removable = attempts.can_shrink
+    if goal is not None:
+        if not removable:
+            multiple = f"in multiples of {attempts.multiple}, which {attempts.precision} wants"
+            raise RecipeError(f"{NOTHING} {multiple}", hint=WHY_NOTHING)
+        return reach(attempts, goal)
+    assert judging is not None
+    if not removable:
+        notice = f"{NOTHING}, so that it ships whole: `compress inspect MODEL` shows why"
+        why = Why(f"--max-drop {judging.budget.asked}", NOTHING, attempts.whole.reason)
+        return ships_whole(attempts, replace(why, notices=(notice,)))
+    attempts.bench.progress.notice(
+        f"{attempts.precision} is found; now pruned graphs are tried (--prune none does without)"
+    )
+    return afford(attempts, judging, started)

@@ -1,0 +1,146 @@
+"""Which samples serve which purpose: to calibrate, to search on, to judge, to confirm."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from calibration.dataset import CalibrationSet
+from calibration.stats import CalibrationStats
+from compressor.errors import DataError
+from compressor.prepare import Prepared
+from compressor.progress import Progress
+from compressor.recipe import Recipe
+from compressor.report.schema import DataUse
+from compressor.search.judging import Judging
+from exporters.base import Target
+
+HOLDOUT = 0.2
+"""Share of the calibration samples kept out of calibration when there is no evaluation data."""
+
+
+@dataclass(frozen=True)
+class DataSplit:
+    """Which samples serve which purpose.
+
+    Attributes:
+        calibration: What ranges are taken from.
+        quality: What judges; no decision sees it.
+        words: Which data judges, in words.
+        fingerprint: Of the calibration data.
+        notices: What the user should know about it.
+        quality_reason: Why nothing judges, when nothing does.
+        share: What part of the samples that the user passed `quality` is.
+        search: With a budget, what candidates are compared on; no part of `quality`.
+    """
+
+    calibration: CalibrationSet | None
+    quality: CalibrationSet | None
+    words: str = ""
+    fingerprint: str | None = None
+    notices: tuple[str, ...] = ()
+    quality_reason: str = "no data to measure on: pass --eval or --calib"
+    share: float = 1.0
+    search: CalibrationSet | None = None
+
+    @property
+    def uses(self) -> tuple[DataUse, ...]:
+        """The same, for the report."""
+        confirm: Literal["confirm"] | None = None if self.search is None else "confirm"
+        found = (
+            _use("calibration", self.calibration),
+            _use("evaluation", self.search, "search"),
+            _use("evaluation", self.quality, confirm),
+        )
+        return tuple(use for use in found if use is not None)
+
+
+def _use(
+    role: Literal["calibration", "evaluation"],
+    data: CalibrationSet | None,
+    purpose: Literal["search", "confirm"] | None = None,
+) -> DataUse | None:
+    if data is None:
+        return None
+    return DataUse(
+        role=role,
+        description=data.description,
+        samples=len(data),
+        fingerprint=data.fingerprint(),
+        purpose=purpose,
+    )
+
+
+def split_data(prepared: Prepared, seed: int, stats: CalibrationStats | None = None) -> DataSplit:
+    """Evaluation data judges when there is any; else calibration samples are held out.
+
+    With statistics that were collected earlier none can be: they may be of these very samples.
+    """
+    calib, evaluation = prepared.calibration, prepared.evaluation
+    if stats is not None:
+        notices = ("the ranges come from statistics that were collected earlier (--stats)",)
+        reason = "the statistics may be of the calibration data, which cannot judge: pass --eval"
+        return DataSplit(calib, evaluation, "evaluation data", stats.data, notices, reason)
+    if calib is None:
+        return DataSplit(None, evaluation, "evaluation data")
+    if evaluation is not None:
+        return DataSplit(calib, evaluation, "evaluation data", calib.fingerprint())
+    if len(calib) < 2:
+        notice = ("one calibration sample cannot both calibrate and judge; pass --eval",)
+        return DataSplit(calib, None, "", calib.fingerprint(), notice)
+    used, held_out = calib.split(1 - HOLDOUT, seed)
+    words = "calibration samples not used to calibrate"
+    return DataSplit(used, held_out, words, used.fingerprint(), share=HOLDOUT)
+
+
+def divided_for_budget(
+    prepared: Prepared, data: DataSplit, recipe: Recipe, target: Target, progress: Progress
+) -> tuple[DataSplit, Judging | None]:
+    """Divide what judges into search and confirm, and say what it can prove.
+
+    Returns:
+        The data, of which only the confirming half still judges, and the budget; the data as it
+        is and None where no budget was asked for.
+
+    Raises:
+        DataError: A budget was asked for and there is nothing, or a single sample, to judge on.
+        RecipeError: The budget means nothing in the metric.
+    """
+    budget = recipe.budget.allowed
+    if budget is None:
+        return data, None
+    if data.quality is None:
+        raise DataError(
+            f"the budget of {budget.asked} needs samples to judge on",
+            hint="Pass --eval with labels, or --calib: a fifth of it is held out then.",
+        )
+    _require_two(prepared, data, budget.asked)
+    search, confirm = data.quality.split(0.5, recipe.seed)
+    judging = Judging(budget, recipe, search, confirm, data.words, data.share / 2)
+    with progress.stage("measure the original"):
+        judging = judging.announced(prepared, target)
+    for notice in judging.notices:
+        progress.notice(notice)
+    return replace(data, quality=confirm, search=search), judging
+
+
+def _require_two(prepared: Prepared, data: DataSplit, asked: str) -> None:
+    """One sample to compare candidates on, and another to confirm the chosen one.
+
+    Raises:
+        DataError: There is one only.
+    """
+    assert data.quality is not None
+    if len(data.quality) >= 2:
+        return
+    needs = f"the budget of {asked} needs at least two samples to judge on"
+    if prepared.evaluation is not None or prepared.calibration is None:
+        raise DataError(
+            f"{needs}, found one: candidates are compared on half of them, and the chosen one is "
+            "confirmed on the other",
+            hint="Add samples to --eval.",
+        )
+    total, enough = len(prepared.calibration), round(2 / HOLDOUT)
+    raise DataError(
+        f"{needs}: only the held-out fifth of the calibration samples judges, which is one of "
+        f"{total}",
+        hint=f"Pass --eval, or --calib with {enough} samples or more.",
+    )

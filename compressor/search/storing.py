@@ -1,0 +1,314 @@
+"""Stores weights in fewer bits and keeps that where the file shrinks.
+
+Who asks for `int4`, `int8-weights`, `fp16` or `bf16` asks for a smaller file: it ships where it is
+smaller, whatever that does to the speed, which is measured and told. Within a quality budget the
+matrices that lose most get 8 bits, or stay float, as few as possible.
+"""
+
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal, cast
+
+import onnx_ir as ir
+
+from calibration.dataset import CalibrationSet
+from compressor.errors import TargetError
+from compressor.evaluation.results import LatencyResult, Size
+from compressor.graph.effects import weight_effect
+from compressor.measure import size
+from compressor.plan import GraphPlan
+from compressor.precision import WORDS
+from compressor.quantization import half, weight_only
+from compressor.quantization.auto import drawn
+from compressor.quantization.noise import layer_noise
+from compressor.quantization.weight_only import StoringOptions
+from compressor.realize import realize, stored_graph
+from compressor.recipe import QuantizeOptions
+from compressor.records import Decision, StageRecord
+from compressor.report.format import configuration, percent, ratio, ratio_interval
+from compressor.report.schema import Candidate
+from compressor.search.bench import Bench
+from compressor.search.decided import Decided, Quantized, speed_effects
+from compressor.search.judging import Judging
+from compressor.search.stepping import Step, Stepping
+from compressor.search.steps import all_float, as_is
+from compressor.storage import StoragePlan, StoredMatrix, arrays_of
+from exporters.base import QuantPolicy, Target
+
+Mode = Literal["int4", "int8-weights", "fp16", "bf16"]
+STORED: Final[tuple[Mode, ...]] = ("int4", "int8-weights", "fp16", "bf16")
+
+SMALLER = 0.99
+"""Size of the file, relative to float's, below which it counts as smaller."""
+SAMPLES = 32
+"""Samples on which the layers of half weights are compared with float."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Which weights to store in fewer bits, before anything is measured.
+
+    Attributes:
+        stored: The part of the plan.
+        errors: Initializer → energy of the error, relative; those that can be relaxed.
+        float_reasons: Node → why its weight stays float.
+        records: The stages.
+    """
+
+    stored: StoragePlan
+    errors: Mapping[str, float]
+    float_reasons: Mapping[str, str]
+    records: tuple[StageRecord, ...]
+
+
+def require_mode(options: QuantizeOptions, target: Target) -> None:
+    """Refuse what the target's runtime cannot load.
+
+    Raises:
+        TargetError: It has no kernels for weights of that kind.
+    """
+    if options.mode in STORED and options.mode not in target.stores:
+        known = ", ".join(sorted(target.stores)) or "none of these"
+        raise TargetError(
+            f"target {target.name!r} cannot run --quantize {options.mode}",
+            hint=f"Of the modes that only store weights it runs {known}; int8 and none are left.",
+        )
+
+
+def with_stored_weights(
+    bench: Bench, start: Decided, data: CalibrationSet | None, judging: Judging | None = None
+) -> Decided:
+    """Store weights in fewer bits, as the recipe says, and keep that if the file shrinks.
+
+    Args:
+        bench: How to measure.
+        start: The float graph that was decided on.
+        data: Calibration samples; without any, weights are rounded to the nearest.
+        judging: The quality budget; None accepts any quality.
+
+    Raises:
+        KeyboardInterrupt: Before there was a best so far.
+    """
+    mode = _mode(bench)
+    proposal = _proposed(bench, start.graph, data)
+    decided = replace(
+        start,
+        float_reasons=dict(proposal.float_reasons),
+        records=(*start.records, *proposal.records),
+    )
+    if not proposal.stored.nodes:
+        reason = f"no weight of this graph can be stored as {WORDS[mode]}"
+        return replace(decided, reason=reason)
+    plan = start.plan.model_copy(update={"ship": mode, "stored": proposal.stored})
+    if judging is None:
+        return _kept_if_smaller(bench, decided, plan, WORDS[mode])
+    samples = judging.search if data is None else data
+    search = Stepping(bench, judging, start.graph, plan, samples, None, named=WORDS[mode])
+    record = search.run((as_is, _relaxing(bench, proposal, data), all_float))
+    return _within_budget(search, replace(decided, records=(*decided.records, record)))
+
+
+def roughly(bench: Bench, model: ir.Model) -> ir.Model:
+    """A graph with its weights in fewer bits, of which only speed and size count."""
+    proposal = _proposed(bench, model, None)
+    return stored_graph(model, _mode(bench), proposal.stored, bench.target)
+
+
+def _mode(bench: Bench) -> Mode:
+    return cast(Mode, bench.recipe.quantize.mode)
+
+
+def _proposed(bench: Bench, graph: ir.Model, data: CalibrationSet | None) -> Proposal:
+    mode = _mode(bench)
+    if mode == "int4" or mode == "int8-weights":  # noqa: PLR1714 - mypy narrows only this
+        return _in_blocks(bench, graph, data, 4 if mode == "int4" else 8)
+    return _halved(bench, graph, data, mode)
+
+
+def _in_blocks(
+    bench: Bench, graph: ir.Model, data: CalibrationSet | None, bits: Literal[4, 8]
+) -> Proposal:
+    options = bench.recipe.quantize
+    how = StoringOptions(
+        bits=bits,
+        table_bits=options.table_bits,
+        block=options.block,
+        symmetric=options.symmetric,
+        leave=options.leave,
+        batch=options.batch,
+        memory=options.memory,
+        standard=bench.target.blocks_as == "standard",
+    )
+    total = None if data is None else len(data)
+    with bench.progress.stage("store weights", total=total) as advance:
+        chosen = weight_only.choose(graph, data, how, advance=advance)
+    stored = StoragePlan(
+        matrices={name: StoredMatrix.of(form) for name, form in chosen.forms.items()},
+        accuracy_level=4 if options.compute == "int8" else 1,
+        nodes=chosen.nodes,
+        arrays=arrays_of(chosen.packed),
+    )
+    return Proposal(stored, chosen.errors, chosen.float_reasons, (chosen.record,))
+
+
+def _halved(
+    bench: Bench, graph: ir.Model, data: CalibrationSet | None, kind: half.Kind
+) -> Proposal:
+    """Weights whose range fits, without those whose layers lose too much on data."""
+    leave = bench.recipe.quantize.leave
+    chosen = half.choose(graph, kind, leave)
+    if data is not None and chosen.nodes:
+        with bench.progress.stage("check ranges"):
+            refused = _poor(bench, graph, data, kind, chosen)
+        if refused:
+            chosen = half.choose(graph, kind, leave, refused)
+    stored = StoragePlan(halved=chosen.weights, nodes=chosen.nodes)
+    return Proposal(stored, {}, chosen.float_reasons, (chosen.record,))
+
+
+def _poor(
+    bench: Bench, graph: ir.Model, data: CalibrationSet, kind: half.Kind, chosen: half.Halving
+) -> dict[str, str]:
+    """Node → what it loses on the data, of those that lose more than rounding explains."""
+    sample = drawn(data, bench.recipe.seed, SAMPLES)
+    made = half.halve(graph, chosen.weights, kind)
+    policy = without_absorbed(bench.target.policy(bench.recipe.quantize.cpu))
+    noise = layer_noise(
+        graph, made, chosen.nodes, sample, policy, memory=bench.recipe.quantize.memory
+    )
+    return {
+        one.point.node: f"on calibration data {kind} weights leave it {one.own:.1f} dB of signal "
+        "to noise"
+        for one in noise
+        if one.own is not None and not one.own >= half.POOREST[kind]
+    }
+
+
+def without_absorbed(policy: QuantPolicy) -> QuantPolicy:
+    """For graphs in which only weights change: activations stay nodes of their own."""
+    return replace(policy, absorbed=frozenset())
+
+
+def _relaxing(bench: Bench, proposal: Proposal, data: CalibrationSet | None) -> Step:
+    """As few of the worst matrices as it takes in 8 bits, or of 8 bits in float, by bisection."""
+
+    def step(search: Stepping) -> bool:
+        ranked = sorted(proposal.errors, key=lambda name: -proposal.errors[name])
+        if len(ranked) < 2 or search.out_of_time():
+            return False
+        fine = None
+        if _mode(bench) == "int4" and bench.target.blocks_as == "kernels":
+            fine = _in_blocks(bench, search.baseline, data, 8).stored
+        fails, holds = 0, len(ranked) + 1
+        while holds - fails > 1 and not search.out_of_time():
+            middle = (fails + holds) // 2
+            stored = _relaxed(proposal.stored, set(ranked[:middle]), fine)
+            where = "in float" if fine is None else "in 8 bits"
+            name = f"{search.named}, worst {middle} of {len(ranked)} matrices {where}"
+            plan = search.whole.model_copy(update={"stored": stored})
+            if middle <= len(ranked) and stored.matrices and search.attempt(name, plan).accepted:
+                holds = middle
+            else:
+                fails = middle
+        return search.best is not None
+
+    return step
+
+
+def _relaxed(stored: StoragePlan, names: set[str], fine: StoragePlan | None) -> StoragePlan:
+    """The plan with some matrices as in `fine`, or in float."""
+    kept = {name: one for name, one in stored.matrices.items() if name not in names}
+    arrays = {k: a for k, a in stored.arrays.items() if k.rpartition("/")[0] in kept}
+    if fine is not None:
+        kept |= {name: fine.matrices[name] for name in names}
+        arrays |= {k: a for k, a in fine.arrays.items() if k.rpartition("/")[0] in names}
+    return stored.model_copy(update={"matrices": kept, "arrays": arrays})
+
+
+def _within_budget(search: Stepping, decided: Decided) -> Decided:
+    """What the search found, if its file is smaller; else float."""
+    best = search.best
+    decided = replace(
+        decided,
+        candidates=tuple(trial.candidate() for trial in search.trials if trial is not best),
+        interrupted=search.interrupted,
+    )
+    if best is None:
+        ended = f"{search.ended} before" if search.ended else "in the search,"
+        reason = f"{ended} no {search.named} graph kept the budget: float ships"
+        return replace(decided, reason=reason)
+    if search.interrupted:
+        shipped = realize(decided.graph, best.plan, search.bench.target)
+        return replace(
+            decided,
+            shipped=shipped,
+            plan=best.plan,
+            candidates=(*decided.candidates, best.candidate(shipped=True)),
+            quantized=Quantized(shipped, best.plan, None, decided.float_reasons),
+            reason=f"{best.name}: the best so far when it was interrupted",
+        )
+    kept = _kept_if_smaller(search.bench, decided, best.plan, best.name)
+    *others, last = kept.candidates
+    told = best.candidate(shipped=last.shipped)
+    last = last.model_copy(
+        update={
+            "quality": told.quality,
+            "accepted": told.accepted,
+            "reason": f"{told.reason}; {last.reason}",
+        }
+    )
+    return replace(kept, candidates=(*others, last))
+
+
+def _kept_if_smaller(bench: Bench, decided: Decided, plan: GraphPlan, name: str) -> Decided:
+    """The plan's graph where its file is smaller than float's, with its speed told."""
+    started = time.perf_counter()
+    graph = decided.graph
+    with bench.progress.stage("quantize"):
+        made = realize(graph, plan, bench.target)
+    with bench.progress.stage("decide"):
+        race = bench.race(graph, made, seconds=bench.recipe.measure.seconds)
+        before, after = _size(bench, graph), _size(bench, made)
+    kept = after.file_bytes < SMALLER * before.file_bytes
+    reason = _verdict(name, race, after.file_bytes / before.file_bytes, kept)
+    decision = Decision(subject=name, verdict="kept" if kept else "reverted", reason=reason)
+    record = StageRecord(
+        name="compare size and speed",
+        seconds=time.perf_counter() - started,
+        parameters={} if race is None else {"ratio": race.ratio, "rounds": race.rounds},
+        decisions=(decision,),
+        effects=(weight_effect(graph, made), *speed_effects(race)),
+    )
+    candidate = Candidate(name=name, shipped=kept, reason=reason, latency=race, size=after)
+    decided = replace(
+        decided,
+        reason=reason,
+        records=(*decided.records, record),
+        candidates=(*decided.candidates, candidate),
+        quantized=Quantized(made, plan, None, decided.float_reasons),
+    )
+    return replace(decided, shipped=made, plan=plan) if kept else decided
+
+
+def _size(bench: Bench, model: ir.Model) -> Size:
+    batch = bench.prepared.fixed_batch or 1
+    with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
+        built = bench.target.draft(model, Path(folder))
+        return size(built, model, bench.prepared.feeds(batch, bench.recipe.seed))
+
+
+def _verdict(name: str, race: LatencyResult | None, share: float, kept: bool) -> str:
+    if race is None:
+        told = "speed unproven" if kept else "no smaller, so it was reverted"
+        return f"{name}: the file is {percent(share)} of float's: {told}"
+    speed = (
+        f"{ratio(race.ratio)} the speed of float ({ratio_interval(race.interval)}) at "
+        f"{configuration(race.config)}"
+    )
+    if kept:
+        told = f"{race.verdict}, kept for its size" if race.verdict != "faster" else "faster, too"
+        return f"{name}: the file is {percent(share)} of float's; it ran at {speed}: {told}"
+    return f"{name}: the file is no smaller than float's, so it was reverted; it ran at {speed}"

@@ -1,0 +1,119 @@
+"""What is slower as integer stays float, where a race confirms it."""
+
+import numpy as np
+import pytest
+from graphs import residual
+
+from calibration.dataset import open_dataset
+from compressor.evaluation.results import LatencyResult
+from compressor.graph.shapes import input_specs
+from compressor.plan import GraphPlan
+from compressor.prepare import Prepared
+from compressor.progress import SILENT
+from compressor.quantization.mixed import Costs
+from compressor.quantization.placement import place
+from compressor.quantization.static import CalibrationOptions, calibrate
+from compressor.recipe import MeasureOptions, QuantizeOptions, Recipe
+from compressor.search import placing
+from compressor.search.bench import Bench
+from compressor.search.mixing import CHOICES, DYNAMIC, FLOAT, STATIC, Mix
+from compressor.search.region_times import RegionTimes
+from exporters.base import find_target
+
+TARGET = find_target("ort")
+RANGES = {"x": (-4.0, 4.0), "r1": (0.0, 6.0), "c2": (-6.0, 6.0), "r2": (0.0, 9.0)}
+RANGES |= {"p": (0.0, 4.0), "f": (0.0, 4.0), "y": (-8.0, 8.0)}
+SLOW_LAST = [[50e-6, 20e-6, np.inf], [50e-6, 20e-6, np.inf], [10e-6, 60e-6, 30e-6]]
+X = np.random.default_rng(0).normal(size=(8, 32, 8, 8)).astype(np.float32)
+
+
+def placed(
+    monkeypatch: pytest.MonkeyPatch,
+    time: list[list[float]],
+    ratio: float,
+    ranges: dict[str, tuple[float, float]] = RANGES,
+    **options: bool,
+) -> tuple[GraphPlan, placing.Placed]:
+    """The whole plan, and what is placed where the regions take those times."""
+    model = residual()
+    policy = TARGET.policy("avx2")
+    plan = GraphPlan(
+        graph="", baseline="folded", ship="int8", cpu="avx2", weight_bits=7,
+        integer=place(model, policy).integer, ranges=ranges,
+    )  # fmt: skip
+
+    def measured(bench: Bench, model: object, mix: Mix) -> RegionTimes:
+        pair = np.zeros((len(mix.edges), len(CHOICES), len(CHOICES)))
+        return RegionTimes(Costs(np.array(time), mix.edges, pair), 1e-6)
+
+    def race(self: Bench, *models: object, seconds: float) -> LatencyResult:
+        found = real(self, *models, seconds=seconds)
+        return found.model_copy(update={"ratio": ratio})
+
+    real = Bench.race
+    monkeypatch.setattr(placing, "measured_times", measured)
+    monkeypatch.setattr(Bench, "race", race)
+    recipe = Recipe(
+        measure=MeasureOptions(seconds=0.05, threads=1), quantize=QuantizeOptions(**options)
+    )
+    prepared = Prepared("net", None, model, True, (), (), None, None)
+    data = open_dataset({"x": X}).bind(input_specs(model))
+    return plan, placing.placed_by_time(Bench(prepared, recipe, TARGET, SILENT), model, plan, data)
+
+
+def test_a_region_that_is_slower_as_integer_stays_float(monkeypatch: pytest.MonkeyPatch):
+    whole, found = placed(monkeypatch, SLOW_LAST, ratio=1.2)
+    assert set(whole.integer) - set(found.plan.integer) >= {"Gemm_7"}
+    assert not found.plan.dynamic
+    assert found.mix.chosen(found.plan) == (STATIC, STATIC, FLOAT)
+    assert "measured slower" in found.float_reasons["Gemm_7"]
+    assert found.records[0].decisions[0].verdict == "partly float"
+    results = found.results(found.plan, None)
+    assert [region.chosen for region in results] == ["static INT8", "static INT8", "float"]
+    assert results[2].choices[0].ms == pytest.approx(0.01)
+
+
+def test_a_product_gets_ranges_at_run_time_where_that_is_faster(monkeypatch: pytest.MonkeyPatch):
+    time = [*SLOW_LAST[:2], [30e-6, 20e-6, 1e-6]]
+    whole, found = placed(monkeypatch, time, ratio=1.2)
+    assert found.mix.chosen(found.plan) == (STATIC, STATIC, DYNAMIC)
+    assert found.plan.dynamic == ("Gemm_7",)
+    assert set(found.plan.integer) < set(whole.integer)
+    assert found.float_reasons == {}
+    assert found.records[0].decisions[0].verdict == "integer, mixed"
+
+
+@pytest.mark.parametrize(("factor", "last"), [(64.0, DYNAMIC), (1.0, STATIC)])
+def test_of_equally_fast_ones_the_more_faithful(
+    monkeypatch: pytest.MonkeyPatch, factor: float, last: int
+):
+    model = residual()
+    data = open_dataset({"x": X}).bind(input_specs(model))
+    chosen = calibrate(model, data, TARGET.policy("avx2"), CalibrationOptions("minmax"))
+    ranges = dict(chosen.ranges)
+    ranges |= {name: (0.0, factor * ranges[name][1]) for name in ("p", "f")}
+    time = [*SLOW_LAST[:2], [30e-6, 20e-6, 20.1e-6]]
+    _, found = placed(monkeypatch, time, ratio=0.99, ranges=ranges)
+    assert found.mix.chosen(found.plan) == (STATIC, STATIC, last)
+    assert "signal to noise at the outputs" in found.records[0].decisions[0].reason
+
+
+@pytest.mark.parametrize(
+    ("time", "ratio"),
+    [
+        pytest.param(SLOW_LAST, 0.9, id="the race refuses"),
+        pytest.param([*SLOW_LAST[:2], [10e-6, 11e-6, np.inf]], 1.2, id="not worth a race"),
+        pytest.param([[1e-6, 2e-6, np.inf]] * 3, 1.2, id="nothing would be left"),
+    ],
+)
+def test_it_stays_whole(monkeypatch: pytest.MonkeyPatch, time: list[list[float]], ratio: float):
+    whole, found = placed(monkeypatch, time, ratio)
+    assert found.plan == whole
+    assert found.float_reasons == {}
+    assert found.records[0].decisions[0].verdict == "whole"
+
+
+def test_where_speed_does_not_count_nothing_is_measured(monkeypatch: pytest.MonkeyPatch):
+    whole, found = placed(monkeypatch, SLOW_LAST, ratio=1.2, keep_slower=True)
+    assert (found.plan, found.times, found.records) == (whole, None, ())
+    assert found.results(whole, None) == ()
