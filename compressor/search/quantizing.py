@@ -24,7 +24,12 @@ from compressor.search.decided import Decided, Quantized, speed_effects
 from compressor.search.halving import with_half
 from compressor.search.judging import Judging
 from compressor.search.placing import placed_by_time
-from compressor.search.refining import SMOOTHING, refined, with_spread_moved
+from compressor.search.refining import (
+    SMOOTHING,
+    with_norms_apart,
+    with_small_tables,
+    with_spread_moved,
+)
 from compressor.search.stepping import Stepping, Trial
 from compressor.search.steps import STEPS
 from compressor.search.storing import STORED, with_stored_weights
@@ -72,7 +77,8 @@ def with_precision(
             start = with_spread_moved(bench, start, data)
         found = _quantize(bench, start, data, stats, judging)
     if found.plan.ship != "int8":
-        return replace(found, plan=found.plan.model_copy(update={"smooth": {}}))
+        update = {"smooth": {}, "plain_norms": False}
+        return replace(found, plan=found.plan.model_copy(update=update))
     return found
 
 
@@ -132,18 +138,20 @@ def _decided(
     """What becomes of a plan: searched within the budget, or raced where there is none."""
     if data is None and judging is not None:
         data = judging.search
+    plan, records = with_norms_apart(bench, decided.graph, plan)
     placed = placed_by_time(bench, decided.graph, plan, data)
     plan = placed.plan
     decided = replace(
         decided,
         float_reasons=decided.float_reasons | placed.float_reasons,
-        records=(*decided.records, *placed.records),
+        records=(*decided.records, *records, *placed.records),
     )
     if judging is None:
         if data is not None:
             plan, records = with_corrections(bench, decided.graph, plan, data)
             decided = replace(decided, records=(*decided.records, *records))
-        found = refined(bench, _without_budget(bench, decided, plan, chosen), None)
+        found = _without_budget(bench, decided, plan, chosen)
+        found = with_small_tables(bench, found, None)
         return replace(found, regions=placed.results(found.plan, None))
     assert data is not None, "judging has samples"
     search = Stepping(
@@ -157,7 +165,7 @@ def _decided(
         times=placed.times,
     )
     found = _within_budget(search, decided, search.run(STEPS), chosen)
-    found = refined(bench, found, judging)
+    found = with_small_tables(bench, found, judging)
     return replace(found, regions=placed.results(found.plan, search.damage))
 
 

@@ -1,7 +1,7 @@
 """What is done to a graph before and after INT8 is chosen for it, where that pays.
 
-Before, the spread of channels moves into weights. After, additions in front of norms are kept from
-being fused with them, and embeddings are stored in integers.
+Before, the spread of channels moves into weights, and additions in front of norms are kept from
+being fused with them. After, embeddings are stored in integers.
 """
 
 import time
@@ -15,12 +15,13 @@ from calibration.dataset import CalibrationSet
 from calibration.scheme import FloatArray
 from compressor.evaluation.results import LatencyResult
 from compressor.graph.effects import weight_effect
+from compressor.plan import GraphPlan
 from compressor.quantization import weight_only
 from compressor.quantization.bias import stored
 from compressor.quantization.equalization import choose_equalization
 from compressor.quantization.smoothing import choose_divisors, smoothed
 from compressor.quantization.weight_only import StoringOptions
-from compressor.realize import policy_of, with_tables
+from compressor.realize import policy_of, realize, with_tables
 from compressor.records import Decision, StageRecord
 from compressor.report.format import configuration, ratio, ratio_interval
 from compressor.search.bench import Bench
@@ -70,27 +71,29 @@ def with_spread_moved(
     return replace(start, plan=plan, smoothed=graph)
 
 
-def refined(bench: Bench, found: Decided, judging: Judging | None) -> Decided:
-    """What ships as INT8, with plain norms and small embeddings where they pay."""
-    if found.plan.ship != "int8" or found.interrupted:
-        return found
-    return _with_small_tables(bench, _with_plain_norms(bench, found), judging)
+def with_norms_apart(
+    bench: Bench, graph: ir.Model, plan: GraphPlan
+) -> tuple[GraphPlan, tuple[StageRecord, ...]]:
+    """The plan without the runtime's fusion of additions with norms, where that is faster.
 
+    Both compute the same and take the same room, so that the measured ratio decides, proven or
+    not. It comes before what regions take is measured, as it changes what there is to gain.
 
-def _with_plain_norms(bench: Bench, found: Decided) -> Decided:
-    """Without the runtime's fusion of additions with norms, where that is measured faster.
-
-    Both compute the same and take the same room, so that the measured ratio decides, proven or not.
+    Args:
+        bench: The deciding configuration.
+        graph: The float graph.
+        plan: With everything integer that can be.
     """
     started = time.perf_counter()
-    candidate = found.shipped.clone()
-    count = bench.target.keep_norms_plain(candidate)
+    apart = plan.model_copy(update={"plain_norms": True})
+    fused, candidate = (realize(graph, one, bench.target) for one in (plan, apart))
+    count = bench.target.keep_norms_plain(fused.clone())
     if count == 0:
-        return found
+        return plan, ()
     with bench.progress.stage("compare fusions"):
-        race = bench.race(found.shipped, candidate, seconds=bench.recipe.measure.seconds / 2)
+        race = bench.race(fused, candidate, seconds=bench.recipe.measure.seconds / 2)
     if race is None:
-        return found
+        return plan, ()
     faster = race.ratio > 1
     decision = Decision(
         subject="additions before norms",
@@ -105,16 +108,14 @@ def _with_plain_norms(bench: Bench, found: Decided) -> Decided:
         decisions=(decision,),
         effects=speed_effects(race),
     )
-    found = replace(found, records=(*found.records, record))
-    if not faster:
+    return (apart if faster else plan), (record,)
+
+
+def with_small_tables(bench: Bench, found: Decided, judging: Judging | None) -> Decided:
+    """INT8 with embeddings in blocks of 8 bits, unless that is slower or breaks the budget."""
+    if found.plan.ship != "int8" or found.interrupted or found.plan.half is not None:
         return found
-    plan = found.plan.model_copy(update={"plain_norms": True})
-    return replace(found, shipped=candidate, plan=plan)
-
-
-def _with_small_tables(bench: Bench, found: Decided, judging: Judging | None) -> Decided:
-    """Embeddings in blocks of 8-bit integers, unless that is slower or breaks the budget."""
-    if "int8-weights" not in bench.target.stores or found.plan.half is not None:
+    if "int8-weights" not in bench.target.stores:
         return found
     started, options = time.perf_counter(), bench.recipe.quantize
     how = StoringOptions(

@@ -186,7 +186,7 @@ def _structure(model: ir.Model, feeds: Arrays, mix: Mix) -> str:
     parts.append([[region.nodes, region.weighted] for region in mix.regions])
     plan = mix.whole
     parts.append([plan.integer, plan.activation, plan.symmetric, plan.granularity])
-    parts.append(plan.weight_bits)
+    parts.append([plan.weight_bits, plan.plain_norms])
     for value in model.graph.initializers.values():
         parts.append([value.name, str(value.dtype), str(value.shape)])
     for node in model.graph:
