@@ -19,6 +19,8 @@ from compressor.pruning.unfolding import Home
 from compressor.records import Record
 from compressor.storage import ROLES, StoragePlan
 
+ROUNDED = "rounded"
+
 
 class PrunePlan(Record):
     """What was removed from the float graph, and the weights that make up for it.
@@ -62,6 +64,8 @@ class GraphPlan(Record):
         ranges: Quantized value → real range [low, high].
         bias: Integer node → what is added to the bias of each output channel, as little-endian
             float32; in JSON as base64.
+        rounded: Integer node → the integers of its weight as the node stores it, where they are not
+            the nearest. They are stored beside the plan's JSON, as `NODE/rounded`.
         half: Names of the nodes that stay float32 where all else that is not integer is float16;
             None where all of that is float32.
         smooth: Value → divisor of each of its channels, which the weights that read it make up for,
@@ -87,6 +91,7 @@ class GraphPlan(Record):
     dynamic: tuple[str, ...] = ()
     ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
     bias: dict[str, bytes] = Field(default_factory=dict)
+    rounded: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
     half: tuple[str, ...] | None = None
     smooth: dict[str, bytes] = Field(default_factory=dict)
     plain_norms: bool = False
@@ -165,6 +170,7 @@ class Plan(Record):
         for graph, plan in self.graphs.items():
             arrays = {} if plan.prune is None else dict(plan.prune.weights)
             arrays |= {} if plan.in_blocks is None else plan.in_blocks.arrays
+            arrays |= {f"{node}/{ROUNDED}": integers for node, integers in plan.rounded.items()}
             found |= {f"{graph}/{n}": np.ascontiguousarray(array) for n, array in arrays.items()}
         return found
 
@@ -190,7 +196,10 @@ class Plan(Record):
         for key, array in safetensors.numpy.load(content).items():
             graph, _, name = key.partition("/")
             plan = self.graphs[graph]
-            if name.rpartition("/")[2] in ROLES and plan.in_blocks is not None:
+            owner, _, role = name.rpartition("/")
+            if role == ROUNDED:
+                plan.rounded[owner] = array
+            elif role in ROLES and plan.in_blocks is not None:
                 plan.in_blocks.arrays[name] = array
             elif plan.prune is not None:
                 plan.prune.weights[name] = array

@@ -62,9 +62,10 @@ def with_integers(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Mod
         policy,
         weight_bits=plan.weight_bits,
         bias=restored(plan.bias),
+        rounded=plan.rounded,
     )
     if plan.dynamic:
-        insert_dynamic(made, plan.dynamic, policy)
+        insert_dynamic(made, plan.dynamic, policy, plan.rounded)
     if plan.plain_norms:
         target.keep_norms_plain(made)
     return made if plan.tables is None else with_tables(made, plan.tables)

@@ -8,6 +8,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from compressor import measure
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -15,6 +17,19 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of `compress` without what only their account needs, which takes most of a short run.
+
+    That is pages, memory in child processes, and configurations that decide nothing. What a module
+    fixture has made before is whole.
+    """
+    configurations = measure.configurations
+    monkeypatch.setattr("compressor.outcome.measure_memory", lambda pair: None)
+    monkeypatch.setattr("compressor.accounting.pages", lambda report: {})
+    monkeypatch.setattr("compressor.measure.configurations", lambda *of: configurations(*of)[:1])
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -174,6 +176,19 @@ def test_deployment_makefile_tries_a_refused_result_again(project: Path) -> None
     assert "compressor models/net.onnx" in make(project, "-n")
 
 
+@contextmanager
+def heard(number: signal.Signals) -> Iterator[None]:
+    """Children get the signal, though a shell started this in the background, where it is ignored.
+
+    What is ignored is inherited, and a shell cannot trap it then.
+    """
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to a group")
 def test_deployment_makefile_keeps_what_an_interrupted_run_wrote(project: Path) -> None:
     slow = project / "compress"
@@ -184,10 +199,16 @@ def test_deployment_makefile_keeps_what_an_interrupted_run_wrote(project: Path) 
     )
     slow.chmod(0o755)
     command = ["make", "-f", "Makefile.deploy", "EVAL=", "COMPRESS=./compress"]
-    with subprocess.Popen(
-        command, cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as running:  # fmt: skip
+    with (
+        heard(signal.SIGINT),
+        subprocess.Popen(
+            command,
+            cwd=project,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as running,
+    ):
         deadline = time.monotonic() + 20
         while not (project / "started").exists() and time.monotonic() < deadline:
             time.sleep(0.02)

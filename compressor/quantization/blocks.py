@@ -79,6 +79,12 @@ class Grid:
         scale = self.scales[:, block, None].astype(np.float64)
         return (integers - self.zeros[:, block, None].astype(np.float64)) * scale
 
+    def nearest(self, values: Doubles, column: int, form: BlockFormat) -> tuple[Bytes, Doubles]:
+        """The nearest integers of a column (n, 1), and what they stand for."""
+        block = column // form.block
+        integers = self.integers(values, block, form)
+        return integers, self.reals(integers, block)
+
 
 @dataclass(frozen=True)
 class Packed:

@@ -12,13 +12,14 @@ what is quantized has several readers.
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
 
-from calibration.scheme import FloatArray, quantize
+from calibration.scheme import FloatArray
 from compressor.errors import RecipeError
 from compressor.graph.initializers import add_initializer, free_name
 from compressor.graph.invariants import check
@@ -26,7 +27,7 @@ from compressor.quantization.auto import Selected
 from compressor.quantization.graph import constant
 from compressor.quantization.placement import Placement, weighted_refusal
 from compressor.quantization.static import StaticChoice
-from compressor.quantization.weights import channel_axis, weight_params
+from compressor.quantization.weights import Codes, channel_axis, weight_integers, weight_params
 from compressor.records import Decision, StageRecord
 from exporters.base import QuantPolicy
 
@@ -64,7 +65,12 @@ def choose_dynamic(model: ir.Model, policy: QuantPolicy) -> StaticChoice:
     return StaticChoice((), {}, placement.float_reasons, record, nothing, dynamic=placement.integer)
 
 
-def insert_dynamic(model: ir.Model, nodes: Collection[str], policy: QuantPolicy) -> None:
+def insert_dynamic(
+    model: ir.Model,
+    nodes: Collection[str],
+    policy: QuantPolicy,
+    rounded: Mapping[str, Codes] = MappingProxyType({}),
+) -> None:
     """Make the nodes dynamic INT8, in place.
 
     The node that writes the result keeps the name of the node that it stands for.
@@ -73,6 +79,7 @@ def insert_dynamic(model: ir.Model, nodes: Collection[str], policy: QuantPolicy)
         model: A graph, float there.
         nodes: Names of nodes, each as `place_dynamic` lists it.
         policy: The target's policy; its weight scheme is that of the integer weights.
+        rounded: Node → the integers of its weight, where they are not the nearest.
 
     Raises:
         RecipeError: A name is none of a node that can run so.
@@ -84,7 +91,7 @@ def insert_dynamic(model: ir.Model, nodes: Collection[str], policy: QuantPolicy)
             f"the plan does not fit the graph: {strange[0]!r} cannot run as dynamic INT8",
             hint="Replay a plan with the model and the options that it was made with.",
         )
-    writer, chosen = _Writer(model.graph, policy), set(nodes)
+    writer, chosen = _Writer(model.graph, policy, rounded), set(nodes)
     for node in list(model.graph):
         if node.name in chosen:
             writer.replace(node)
@@ -107,6 +114,7 @@ class _Writer:
 
     graph: ir.Graph
     policy: QuantPolicy
+    rounded: Mapping[str, Codes]
     _activations: dict[ir.Value, tuple[ir.Value, ...]] = field(default_factory=dict)
     _weights: dict[tuple[ir.Value, int], tuple[ir.Value, ir.Value]] = field(default_factory=dict)
 
@@ -150,7 +158,10 @@ class _Writer:
                 raise AssertionError(f"{node.name} was placed without a constant weight")
             values: FloatArray = tensor.numpy()
             params = weight_params(values if axis else values.T, 1, self.policy.weight)
-            whole = quantize(values if axis else values.T, params)
+            chosen = self.rounded.get(node.name or "")
+            if chosen is not None and not axis:
+                chosen = chosen.T
+            whole = weight_integers(values if axis else values.T, params, params, chosen)
             name = f"{weight.name}_dynamic"
             self._weights[weight, axis] = (
                 self._initializer(name, np.ascontiguousarray(whole)),

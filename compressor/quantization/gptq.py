@@ -10,10 +10,17 @@ mean of H's diagonal added to it, in float64. Columns go by falling H_jj, the `a
 authors' code; scales and zero points are chosen before, from W, so that blocks stay neighbours.
 """
 
+from collections.abc import Callable
+
 import numpy as np
+import numpy.typing as npt
 import scipy.linalg
 
-from compressor.quantization.blocks import BlockFormat, Bytes, Doubles, Grid, Matrix
+from compressor.quantization.blocks import Doubles, Matrix
+
+Integers = npt.NDArray[np.integer]
+Nearest = Callable[[Doubles, int], tuple[Integers, Doubles]]
+"""Values (n, 1) and their column → the nearest integers, and what those stand for, (n, 1) each."""
 
 DAMPING = 0.01
 """What is added to H's diagonal, relative to its mean."""
@@ -21,29 +28,27 @@ LAZY = 128
 """Columns that are rounded before the others are updated."""
 
 
-def rounded(matrix: Matrix, hessian: Doubles, grid: Grid, form: BlockFormat) -> Bytes:
+def rounded(matrix: Matrix, hessian: Doubles, nearest: Nearest) -> npt.NDArray[np.int16]:
     """The integers of a matrix (n, k) on a grid, for inputs with the second moments `hessian`.
 
     Args:
         matrix: W, (n, k).
         hessian: X·Xᵀ, (k, k); a factor does not matter.
-        grid: The scales and zero points of its blocks.
-        form: How it is stored.
+        nearest: Rounds to the grid.
     """
     order = np.argsort(-np.diag(hessian), kind="stable")
     left = matrix.astype(np.float64)[:, order]
     factor = _factor(hessian[np.ix_(order, order)])
-    found = np.empty(matrix.shape, np.uint8)
+    found = np.empty(matrix.shape, np.int16)
     inputs = matrix.shape[1]
     for start in range(0, inputs, LAZY):
         stop = min(start + LAZY, inputs)
         errors = np.empty((len(left), stop - start))
         for column in range(start, stop):
-            block = int(order[column]) // form.block
             values = left[:, column : column + 1]
-            integers = grid.integers(values, block, form)
+            integers, reals = nearest(values, int(order[column]))
             found[:, order[column]] = integers[:, 0]
-            error = (values - grid.reals(integers, block)) / factor[column, column]
+            error = (values - reals) / factor[column, column]
             left[:, column:stop] -= error * factor[column, column:stop]
             errors[:, column - start] = error[:, 0]
         left[:, stop:] -= errors @ factor[start:stop, stop:]

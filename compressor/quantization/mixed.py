@@ -65,15 +65,18 @@ def solve(
     regions, choices = costs.time.shape
     count = regions * choices
     shared = choices * choices
-    possible = np.isfinite(costs.time) & np.isfinite(0.0 if damage is None else damage)
+    possible = np.isfinite(costs.time)
+    if damage is not None:
+        # What breaks the bound alone is left out, so that the rest can be told in shares of the
+        # bound: tolerances are absolute, and damages differ by decades.
+        possible &= np.isfinite(damage) & (damage <= bound)
     objective = np.concatenate([np.where(possible, costs.time, 0.0).ravel(), costs.pair.ravel()])
     scale = max(np.abs(objective).max(initial=0.0), 1e-30)  # microseconds are below tolerances
     rules = [LinearConstraint(*_consistent(costs, count + len(costs.edges) * shared))]
-    if damage is not None and np.isfinite(bound):
+    if damage is not None and 0 < bound < np.inf:
         row = np.zeros((1, len(objective)))
-        largest = max(float(np.where(possible, damage, 0.0).max()), 1e-300)
-        row[0, :count] = np.where(possible, damage, 0.0).ravel() / largest
-        rules.append(LinearConstraint(row, -np.inf, bound / largest))
+        row[0, :count] = np.where(possible, damage, 0.0).ravel() / bound
+        rules.append(LinearConstraint(row, -np.inf, 1.0))
     found = milp(
         objective / scale,
         integrality=np.r_[np.ones(count), np.zeros(len(objective) - count)],

@@ -8,21 +8,33 @@ Weights: stored as int8, then DequantizeLinear per channel. Biases: stored as in
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
 
-from calibration.scheme import FloatArray, QuantParams, quantize
+from calibration.scheme import FloatArray, QuantParams
 from compressor.graph.initializers import add_initializer
 from compressor.quantization.graph import constant
 from compressor.quantization.pad import pad_integers
 from compressor.quantization.placement import activations, quantized_uses
-from compressor.quantization.weights import channel_axis, fit_bias, quantize_bias, weight_params
+from compressor.quantization.weights import (
+    Codes,
+    channel_axis,
+    fit_bias,
+    quantize_bias,
+    weight_integers,
+    weight_params,
+)
 from exporters.base import QuantPolicy
 
 
 def insert_qdq(
-    model: ir.Model, integer: set[str], activation: Mapping[str, QuantParams], policy: QuantPolicy
+    model: ir.Model,
+    integer: set[str],
+    activation: Mapping[str, QuantParams],
+    policy: QuantPolicy,
+    rounded: Mapping[str, Codes] = MappingProxyType({}),
 ) -> None:
     """Insert Q/DQ for the integer nodes, in place.
 
@@ -31,8 +43,9 @@ def insert_qdq(
         integer: Names of the integer nodes.
         activation: Parameters of every value that passes through Q/DQ, by name.
         policy: The target's policy.
+        rounded: Node → the integers of its weight, where they are not the nearest.
     """
-    writer = _Writer(model.graph)
+    writer = _Writer(model.graph, rounded)
     nodes = list(model.graph)
     for node in nodes:
         if node.name in integer and node.op_type in policy.weighted:
@@ -48,8 +61,8 @@ def insert_qdq(
 class _Writer:
     """Adds nodes and initializers to one graph; a tensor that is quantized twice is stored once."""
 
-    def __init__(self, graph: ir.Graph) -> None:
-        self._graph = graph
+    def __init__(self, graph: ir.Graph, rounded: Mapping[str, Codes]) -> None:
+        self._graph, self._rounded = graph, rounded
         self._weights: dict[tuple[ir.Value, bytes], ir.Value] = {}
         self._taken = {value.name for node in graph for value in node.outputs}
         self._taken |= set(graph.initializers) | {value.name for value in graph.inputs}
@@ -83,20 +96,21 @@ class _Writer:
         if weight is None or tensor is None:
             raise AssertionError(f"{node.name} was placed without a constant weight")
         values = tensor.numpy()
-        params = weight_params(values, channel_axis(node), policy.weight)
+        params = own = weight_params(values, channel_axis(node), policy.weight)
         bias_tensor = None if bias is None else constant(bias)
         if bias is not None and bias_tensor is not None and policy.bias == "int32":
             flat = bias_tensor.numpy().reshape(-1)
             params = fit_bias(params, flat, float(input_params.scale))
             node.replace_input_with(2, self._bias(node, bias, flat, input_params, params))
-        node.replace_input_with(1, self._weight(node, weight, values, params))
+        integers = weight_integers(values, params, own, self._rounded.get(node.name or ""))
+        node.replace_input_with(1, self._weight(node, weight, integers, params))
 
     def _weight(
-        self, node: ir.Node, weight: ir.Value, values: FloatArray, params: QuantParams
+        self, node: ir.Node, weight: ir.Value, integers: Codes, params: QuantParams
     ) -> ir.Value:
         key = (weight, params.scale.tobytes() + bytes([params.axis or 0]))
         if key not in self._weights:
-            stored = self._initializer(f"{weight.name}_quantized", quantize(values, params))
+            stored = self._initializer(f"{weight.name}_quantized", integers)
             self._weights[key] = self._dequantized(node, weight, stored, params)
         return self._weights[key]
 

@@ -18,10 +18,12 @@ from compressor.graph.fingerprint import fingerprint
 from compressor.graph.invariants import check
 from compressor.quantization.auto import AUTO, Selected, by_method, select
 from compressor.quantization.bias import add_corrections
+from compressor.quantization.graph import constant
 from compressor.quantization.placement import place, quantized_values
 from compressor.quantization.qdq import insert_qdq
 from compressor.quantization.ranges import Range, activation_params
 from compressor.quantization.statistics import statistics
+from compressor.quantization.weights import Codes
 from compressor.records import Decision, StageRecord
 from exporters.base import QuantPolicy
 
@@ -207,6 +209,7 @@ def quantize_static(
     *,
     weight_bits: int,
     bias: Mapping[str, FloatArray] = MappingProxyType({}),
+    rounded: Mapping[str, Codes] = MappingProxyType({}),
 ) -> ir.Model:
     """The Q/DQ graph for those decisions; `model` stays as it is.
 
@@ -217,13 +220,15 @@ def quantize_static(
         policy: The target's policy.
         weight_bits: Bits of integer weights.
         bias: Node → what is added to the bias of each output channel.
+        rounded: Node → the integers of its weight, where they are not the nearest.
 
     Raises:
         RecipeError: A node or value of the decisions is not in this graph.
     """
     policy = replace(policy, weight=replace(policy.weight, bits=weight_bits))
-    known = {node.name for node in model.graph}
+    known = {node.name: node for node in model.graph}
     strange = [name for name in integer if name not in known]
+    strange += [name for name, codes in rounded.items() if not _fits(known.get(name), codes)]
     clone = model.clone()
     values = quantized_values(clone, integer, policy)
     strange += [value.name or "" for value in values if value.name not in ranges]
@@ -234,6 +239,13 @@ def quantize_static(
         )
     params = activation_params(clone, integer, values, ranges, policy)
     add_corrections(clone, bias)
-    insert_qdq(clone, set(integer), params, policy)
+    insert_qdq(clone, set(integer), params, policy, rounded)
     check(clone, "quantize")
     return clone
+
+
+def _fits(node: ir.Node | None, codes: Codes) -> bool:
+    """Whether integers are of the shape of a node's weight."""
+    weight = None if node is None or len(node.inputs) < 2 else node.inputs[1]
+    tensor = None if weight is None else constant(weight)
+    return tensor is not None and tuple(tensor.shape) == codes.shape

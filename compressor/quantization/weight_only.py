@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -210,7 +211,7 @@ class _Choosing:
         name, lost = matrix.name, error(found)
         self.methods[name] = NEAREST
         if gram is not None:
-            better = rounded(values, gram.seen, grid, form)
+            better = rounded(values, gram.seen, partial(grid.nearest, form=form)).astype(np.uint8)
             self.compared[name] = lost
             if error(better) < lost:
                 found, lost = better, error(better)

@@ -15,6 +15,8 @@ import onnx_ir as ir
 
 from calibration.scheme import FloatArray, QuantParams, Scheme, dequantize, quantize
 
+Codes = npt.NDArray[np.int8]
+
 BIAS_LIMIT = 2**30
 """Largest |q_b| allowed: half of int32, so that the accumulator has room for the products."""
 
@@ -66,6 +68,28 @@ def _best_scales(rows: FloatArray, scheme: Scheme) -> npt.NDArray[np.float32]:
         np.copyto(best, scale, where=error < least)
         np.minimum(error, least, out=least)
     return best
+
+
+def weight_integers(
+    values: FloatArray, params: QuantParams, own: QuantParams, chosen: Codes | None
+) -> Codes:
+    """The integers of a weight: those that were chosen for its own scales, else the nearest.
+
+    Args:
+        values: float32, any rank.
+        params: The scales that are stored.
+        own: Those of `weight_params`; a channel whose scale was raised is rounded anew.
+        chosen: Of the shape of `values`; None rounds to the nearest.
+    """
+    nearest: Codes = quantize(values, params).astype(np.int8)
+    if chosen is None:
+        return nearest
+    same = np.asarray(params.scale == own.scale)
+    if params.axis is not None:
+        shape = [1] * values.ndim
+        shape[params.axis] = -1
+        same = same.reshape(shape)
+    return np.where(same, chosen, nearest)
 
 
 def fit_bias(params: QuantParams, bias: FloatArray, input_scale: float) -> QuantParams:

@@ -250,7 +250,7 @@ class Report(Record):
         command: The command line that repeats the run; None when called from Python.
         artifact: The output folder; None when nothing was written.
         files: Role ("model", "report", "report.md", "report.json", "plan", "manifest", and with
-            repaired weights "plan.safetensors"; for TensorRT "build_engine.py", "reference",
+            repaired or rounded weights "plan.safetensors"; for TensorRT "build_engine.py", "reference",
             "engine" and "timing.cache") → path, the folder included.
         graphs: Keyed by graph; a single model is "model".
         stages: In the order they ran.

@@ -43,7 +43,8 @@ class Mix:
     def plan(self, chosen: Sequence[int], base: GraphPlan | None = None) -> GraphPlan:
         """The plan that gives each region its choice.
 
-        Bias corrections stay with their nodes, though what is in front of them may be float now.
+        What biases and weights were given stays with their nodes, though what is in front of them
+        may be float now.
 
         Args:
             chosen: An index of `CHOICES` for each region.
@@ -55,7 +56,10 @@ class Mix:
         integer = restricted(self.model, self.whole.integer, static, self.policy)
         dynamic = tuple(name for name in self._weighted(chosen, DYNAMIC) if name in self.dynamic)
         bias = {name: stored for name, stored in base.bias.items() if name in set(integer)}
-        return base.model_copy(update={"integer": integer, "dynamic": dynamic, "bias": bias})
+        quantized = {*integer, *dynamic}
+        rounded = {name: codes for name, codes in base.rounded.items() if name in quantized}
+        update = {"integer": integer, "dynamic": dynamic, "bias": bias, "rounded": rounded}
+        return base.model_copy(update=update)
 
     def floats(self, chosen: Sequence[int]) -> tuple[str, ...]:
         """The weighted nodes of the regions that are float."""

@@ -19,9 +19,9 @@ from compressor.records import Decision, StageRecord
 from compressor.report.format import configuration, ratio, ratio_interval
 from compressor.report.schema import Candidate
 from compressor.search.bench import Bench
-from compressor.search.correcting import with_corrections
 from compressor.search.decided import Decided, Quantized, speed_effects
 from compressor.search.halving import with_half
+from compressor.search.improving import improved
 from compressor.search.judging import Judging
 from compressor.search.placing import placed_by_time
 from compressor.search.refining import (
@@ -148,7 +148,7 @@ def _decided(
     )
     if judging is None:
         if data is not None:
-            plan, records = with_corrections(bench, decided.graph, plan, data)
+            plan, records = improved(bench, decided.graph, plan, data)
             decided = replace(decided, records=(*decided.records, *records))
         found = _without_budget(bench, decided, plan, chosen)
         found = with_small_tables(bench, found, None)

@@ -16,6 +16,8 @@ from compressor.errors import DataError, OutputError
 from compressor.graph.files import save_model
 from compressor.recipe import DataOptions, MeasureOptions, QuantizeOptions
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 QUANTIZE = QuantizeOptions(keep_slower=True, cpu="avx2", batch=4)
 QUICK = MeasureOptions(seconds=0.05)
 RECIPE = Recipe(quantize=QUANTIZE, measure=QUICK)

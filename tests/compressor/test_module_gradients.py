@@ -148,13 +148,7 @@ def options(**prune: Any) -> Recipe:
     )
 
 
-@pytest.fixture
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compressor.outcome.measure_memory", lambda pair: None)
-    monkeypatch.setattr("compressor.accounting.pages", lambda report: {})
-
-
-@pytest.mark.usefixtures("_quick")
+@pytest.mark.usefixtures("quick")
 def test_a_run_removes_what_the_loss_does_not_need(tmp_path: Path):
     report = compress(
         network(),

@@ -18,6 +18,8 @@ from compressor.recipe import MeasureOptions, QuantizeOptions
 from compressor.report.schema import Report
 from compressor.search.explaining import TENSORS
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 QUICK = MeasureOptions(seconds=0.1)
 RECIPE = Recipe(quantize=QuantizeOptions(keep_slower=True, cpu="avx2", batch=4), measure=QUICK)
 
@@ -44,7 +46,7 @@ def test_folder_holds_everything_and_the_manifest_seals_it(done: tuple[Path, Rep
     out, report = done
     names = {path.name for path in out.iterdir()}
     pages = {"report.json", "report.html", "report.md"}
-    assert names == {"model.onnx", "plan.json", "manifest.json", *pages}
+    assert names == {"model.onnx", "plan.json", "plan.safetensors", "manifest.json", *pages}
     manifest = json.loads((out / "manifest.json").read_text())
     for name in names - {"manifest.json"}:
         assert manifest["files"][name]["sha256"] == sha256(out / name)
@@ -314,7 +316,8 @@ def test_folder_of_anything_that_is_read_is_never_replaced(
     for name in ("stats.npz", "recipe.toml"):
         (mine / name).touch()
     (mine / "net.py").write_text("metric = build = batches = print")
-    (mine / "best.json").write_bytes((done[0] / "plan.json").read_bytes())
+    for suffix in ("json", "safetensors"):
+        shutil.copy(done[0] / f"plan.{suffix}", mine / f"best.{suffix}")
     flag, name = flags
     arguments = [str(tiny_model), flag, name if "mine." in name else f"mine/{name}", "-o", "mine"]
     result = CliRunner().invoke(cli, [*arguments, "--force"], prog_name="compress")

@@ -115,6 +115,7 @@ def test_a_kept_budget_is_confirmed_on_samples_that_the_search_did_not_see(
     assert html.index("Budget of") < html.index("<h1>")
 
 
+@pytest.mark.usefixtures("quick")
 def test_what_the_samples_cannot_prove_is_said_before_and_refused_after(
     source: Path, calibration: Data, evaluation: Data, tmp_path: Path
 ):
@@ -131,6 +132,7 @@ def test_what_the_samples_cannot_prove_is_said_before_and_refused_after(
     assert (tmp_path / "out" / "model.onnx").exists()
 
 
+@pytest.mark.usefixtures("quick")
 def test_point_accepts_what_was_measured_and_says_so(
     source: Path, calibration: Data, evaluation: Data, tmp_path: Path
 ):
@@ -152,6 +154,7 @@ def losses(graph: GraphReport) -> list[float]:
     return [1.0 - candidate.quality.result for candidate in graph.candidates]
 
 
+@pytest.mark.usefixtures("quick")
 def test_worst_layers_go_to_float_until_the_budget_is_kept(
     source: Path, calibration: Data, tmp_path: Path
 ):
@@ -189,9 +192,10 @@ def test_worst_layers_go_to_float_until_the_budget_is_kept(
     assert next(same).read_bytes() == next(same).read_bytes()
 
 
+@pytest.mark.usefixtures("quick")
 def test_what_has_helped_is_built_on(source: Path, calibration: Data, tmp_path: Path):
     many = {"x": images(200, 5)}
-    coarse = recipe("0.00006pt", "cosine")
+    coarse = recipe("0.00003pt", "cosine")
     coarse = coarse.model_copy(
         update={"quantize": coarse.quantize.model_copy(update={"ranges": "minmax"})}
     )
@@ -201,25 +205,26 @@ def test_what_has_helped_is_built_on(source: Path, calibration: Data, tmp_path: 
         source, calibration=spoilt, evaluation=many, recipe=coarse, output=tmp_path / "out"
     )
     graph = graph_of(report)
-    plain, dynamic, ranges, biases = (candidate.name for candidate in graph.candidates)
+    plain, dynamic, ranges, weights = (candidate.name for candidate in graph.candidates)
     assert plain == "INT8"
     assert dynamic == "INT8, ranges found at run time"
     assert ranges.startswith(f"{dynamic}, ")
     assert ranges.endswith(("other range", "other ranges"))
-    assert biases == f"{ranges}, biases corrected"
+    assert weights == f"{ranges}, weights rounded together"
     first, second, third, fourth = losses(graph)
     assert second < first
     assert third < 0.2 * second, "the outlier is clipped"
-    assert fourth < 0.8 * third
+    assert fourth < 0.5 * third
     assert graph.candidates[3].shipped
     found = [d for s in report.stages for d in s.decisions if d.reason.startswith("another range")]
     assert found[0].subject == "x"
     plan = Plan.load(tmp_path / "out" / "plan.json").graphs["model"]
     assert plan.dynamic == ("Gemm_7",)
-    assert plan.bias.keys() == {"Conv_0", "Conv_2"}
+    assert plan.rounded.keys() == {"Conv_0", "Conv_2", "Gemm_7"}
     assert plan.ranges["x"][1] < 10
 
 
+@pytest.mark.usefixtures("quick")
 def test_when_nothing_keeps_the_budget_float_ships_and_keeps_it(
     source: Path, calibration: Data, tmp_path: Path
 ):
@@ -234,6 +239,7 @@ def test_when_nothing_keeps_the_budget_float_ships_and_keeps_it(
     assert not any(candidate.shipped for candidate in graph.candidates)
 
 
+@pytest.mark.usefixtures("quick")
 def test_time_budget_ends_the_search_with_the_best_so_far(
     source: Path, calibration: Data, tmp_path: Path
 ):
@@ -409,6 +415,7 @@ def test_budget_without_data_or_without_meaning_is_an_error(
     assert not out.exists()
 
 
+@pytest.mark.usefixtures("quick")
 def test_budget_needs_two_samples_that_judge_and_says_where_they_come_from(
     tiny_model: Path, tmp_path: Path
 ):
@@ -460,6 +467,7 @@ def test_command_line_ends_with_3_where_it_is_refused_and_writes_the_best(
     assert "is not understood" in mistaken.stderr
 
 
+@pytest.mark.usefixtures("quick")
 def test_every_step_reads_a_graph_of_opset_13(calibration: Data, tmp_path: Path) -> None:
     older = residual()
     older.opset_imports[""] = 13

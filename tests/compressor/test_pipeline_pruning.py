@@ -24,6 +24,8 @@ from compressor.report.schema import GraphReport, Report
 from compressor.report.verdict import headline
 from compressor.search.judging import Judging
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 
 def recipe(
     *, mode: str = "none", max_drop: str | None = None, metric: str | None = None, **prune: Any
@@ -42,14 +44,6 @@ def images(samples: int = 40, seed: int = 3) -> np.ndarray:
 
 DATA = {"x": images()}
 DECIDING = LatencyConfig(batch=1, threads=1)
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages, child processes and other configurations take most of a run; one test has them all."""
-    monkeypatch.setattr("compressor.outcome.measure_memory", lambda pair: None)
-    monkeypatch.setattr("compressor.accounting.pages", lambda report: {})
-    monkeypatch.setattr("compressor.measure.configurations", lambda *_: [DECIDING])
 
 
 @pytest.fixture(scope="module")

@@ -19,14 +19,10 @@ from compressor.realize import realize
 from compressor.recipe import BudgetOptions, MeasureOptions, QuantizeOptions
 from exporters.ort import TARGET
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 POLICY = TARGET.policy("avx2")
 X = np.random.default_rng(1).standard_normal((4, 6, 64)).astype(np.float32)
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compressor.outcome.measure_memory", lambda pair: None)
-    monkeypatch.setattr("compressor.accounting.pages", lambda report: {})
 
 
 def attention() -> ir.Model:

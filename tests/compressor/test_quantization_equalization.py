@@ -21,6 +21,8 @@ from compressor.quantization.static import CalibrationOptions, calibrate, quanti
 from compressor.recipe import MeasureOptions, QuantizeOptions
 from exporters.ort import TARGET
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 POLICY = TARGET.policy("avx2")
 X = np.random.default_rng(1).standard_normal((32, 16, 8, 8)).astype(np.float32)
 

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from compressor.quantization.mixed import Costs, refitted, solve
@@ -24,6 +24,7 @@ def instance(seed: int, regions: int, choices: int) -> tuple[Costs, np.ndarray]:
 
 
 @settings(max_examples=60, deadline=None)
+@example(seed=3, regions=3, choices=3, share=1e-06)
 @given(st.integers(0, 10**6), st.integers(1, 5), st.integers(2, 3), st.floats(0.0, 1.0))
 def test_it_is_the_fastest_of_all_that_keep_the_bound(
     seed: int, regions: int, choices: int, share: float

@@ -17,6 +17,8 @@ from compressor.quantization.smoothing import choose_divisors, smoothed
 from compressor.recipe import MeasureOptions, QuantizeOptions
 from exporters.ort import TARGET
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 POLICY = TARGET.policy("avx2")
 X = np.random.default_rng(1).standard_normal((24, 6, 64)).astype(np.float32)
 LOUD = 3

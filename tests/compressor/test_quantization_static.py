@@ -199,6 +199,13 @@ def test_plan_of_another_graph_names_what_is_missing():
         quantize_static(residual(), ("elsewhere",), {}, POLICY, weight_bits=8)
 
 
+def test_integers_of_another_shape_name_their_node():
+    for name, shape in (("Conv_0", (3, 3)), ("elsewhere", (32, 32, 3, 3))):
+        with pytest.raises(RecipeError, match=name):
+            rounded = {name: np.zeros(shape, np.int8)}
+            quantize_static(residual(), (), {}, POLICY, weight_bits=8, rounded=rounded)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 6), st.sampled_from([7, 8]))
 def test_weights_are_no_worse_than_with_the_largest_as_clip(seed: int, channels: int, bits: int):

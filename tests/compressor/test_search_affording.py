@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 from graphs import model, residual
 
-from compressor import Recipe, compress, shrinking
+from compressor import Recipe, compress
 from compressor.contract import require_kept
 from compressor.errors import CompressorError, PruningError, RecipeError
 from compressor.evaluation.acceptance import Judgement
@@ -21,6 +21,7 @@ from compressor.recipe import BudgetOptions, MeasureOptions, PruneOptions, Quant
 from compressor.records import Interval
 from compressor.report.schema import GraphReport, Report
 from compressor.report.verdict import headline
+from compressor.search import shrinking
 from compressor.search.affording import _bisect
 from compressor.search.bench import Bench
 from compressor.search.judging import Judging
@@ -58,8 +59,8 @@ def raced(ratio: float) -> LatencyResult:
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Speed goes by size, and only what is asked here is measured."""
+def _by_size(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Speed goes by size."""
 
     def race(self: Bench, slow: ir.Model, quick: ir.Model, *, seconds: float) -> LatencyResult:
         return raced(initializer_bytes(slow) / initializer_bytes(quick))
@@ -69,8 +70,6 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
         "compressor.search.attempts.KernelTimes", lambda *_, **__: SimpleNamespace(cost=Macs)
     )
     monkeypatch.setattr("compressor.outcome.measure_latency", lambda pair: (raced(2.0),))
-    monkeypatch.setattr("compressor.outcome.measure_memory", lambda pair: None)
-    monkeypatch.setattr("compressor.accounting.pages", lambda report: {})
 
 
 def judged(met: bool) -> Judgement:
@@ -265,7 +264,7 @@ def test_a_timed_goal_that_nothing_can_reach_is_refused_before_the_work(tmp_path
         raise AssertionError("work was done")
 
     for work in ("attempts.KernelTimes", "attempts.Pruner", "deciding.with_precision"):
-        monkeypatch.setattr(f"compressor.{work}", fail)
+        monkeypatch.setattr(f"compressor.search.{work}", fail)
     with pytest.raises(RecipeError, match="nothing can be removed") as error:
         run(residual(), tmp_path / "out", recipe(leave=("*",), speedup="1.5x"))
     assert "compress inspect" in (error.value.hint or "")

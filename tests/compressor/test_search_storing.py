@@ -20,15 +20,10 @@ from compressor.report.verdict import headline
 from compressor.search.storing import require_mode
 from exporters.base import find_target
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 DECIDING = LatencyConfig(batch=1, threads=1)
 DATA = {"ids": tokens(40)}
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compressor.outcome.measure_memory", lambda pair: None)
-    monkeypatch.setattr("compressor.accounting.pages", lambda report: {})
-    monkeypatch.setattr("compressor.measure.configurations", lambda *_: [DECIDING])
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,115 @@
+"""Integers of weights that make up for each other's errors, by the moments of what layers read.
+
+Rounding to the nearest gives every weight the least error, and the layer's output more than it need
+have: what one weight loses, others can make up for where their inputs go together (GPTQ, see
+`quantization/gptq.py`). Scales stay as they are, and so does the speed.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from calibration.dataset import CalibrationSet
+from calibration.scheme import Scheme
+from calibration.windows import parts
+from compressor.plan import GraphPlan
+from compressor.pruning.activity import activity, moments_bytes
+from compressor.pruning.layers import Layer, layers_of
+from compressor.pruning.patches import Doubles
+from compressor.quantization.gptq import Integers, rounded
+from compressor.quantization.weights import Codes, channel_axis, weight_params
+from compressor.realize import planned_policy
+from compressor.search.bench import Bench
+
+BATCH = 16
+"""Samples per run; few, because patches of several values are alive at once."""
+MEMORY = 10**9
+"""Bytes for moments and patches, unless told otherwise."""
+WIDEST = 4608
+"""Inputs of a row above which weights stay the nearest: solving grows with their cube."""
+
+
+def with_rounding(
+    bench: Bench,
+    model: ir.Model,
+    plan: GraphPlan,
+    data: CalibrationSet,
+    expired: Callable[[], bool] = lambda: False,
+) -> GraphPlan:
+    """The plan with weights rounded to what calibration samples show of their inputs.
+
+    Args:
+        bench: The target, and how to run.
+        model: The float graph.
+        plan: Its integer nodes.
+        data: The samples.
+        expired: Asked before each pass whether the time is over; the rest stays the nearest then.
+    """
+    policy = planned_policy(plan, bench.target).with_schemes(weight_bits=plan.weight_bits)
+    layers = _own(model, plan)
+    memory = bench.recipe.quantize.memory or MEMORY
+    sizes = {layer.name: moments_bytes(layer) for layer in layers}
+    by_name = {layer.name: layer for layer in layers}
+    found: dict[str, Codes] = {}
+    with bench.progress.stage("round weights", total=len(layers)) as advance:
+        for window in parts(sizes, memory // 2):
+            if not window or expired():
+                continue
+            chosen = [by_name[name] for name in window]
+            for layer, moments in _moments(model, chosen, data, memory):
+                found[layer.name] = integers_of(layer, moments, policy.weight)
+                advance(1)
+    return plan.model_copy(update={"rounded": found}) if found else plan
+
+
+def integers_of(layer: Layer, moments: Doubles, scheme: Scheme) -> Codes:
+    """The integers of one layer, as its node stores its weight.
+
+    Args:
+        layer: With a weight of its own.
+        moments: Σ x·xᵀ of its rows, (groups, k, k).
+        scheme: Of weights; the scales are those of `weight_params`.
+    """
+    params = weight_params(layer.weight, channel_axis(layer.node), scheme)
+    alpha = layer.node.attributes.get_float("alpha", 1.0) if layer.kind == "Gemm" else 1.0
+    matrix = layer.matrix() / alpha
+    groups, outputs, _ = matrix.shape
+    # The outputs of a transposed convolution's groups share the axis of its weight.
+    scales = np.resize(np.asarray(params.scale, np.float64), groups * outputs)
+    found = [
+        rounded(one, gram, _nearest(scale[:, None], scheme))
+        for one, gram, scale in zip(matrix, moments, scales.reshape(groups, -1), strict=True)
+    ]
+    return layer.stored(np.array(found, np.float64)).astype(np.int8)
+
+
+def _nearest(scale: Doubles, scheme: Scheme) -> Callable[[Doubles, int], tuple[Integers, Doubles]]:
+    def nearest(values: Doubles, column: int) -> tuple[Integers, Doubles]:
+        del column
+        whole = np.clip(np.rint(values / scale), scheme.qmin, scheme.qmax)
+        return whole.astype(np.int16), whole * scale
+
+    return nearest
+
+
+def _own(model: ir.Model, plan: GraphPlan) -> list[Layer]:
+    """The integer layers whose weight no other layer reads, and that are not too wide."""
+    layers = layers_of(model)
+    readers = Counter(layer.weight_value for layer in layers.values())
+    return [
+        layer
+        for name, layer in layers.items()
+        if name in plan.quantized and readers[layer.weight_value] == 1 and layer.width <= WIDEST
+    ]
+
+
+def _moments(
+    model: ir.Model, layers: Sequence[Layer], data: CalibrationSet, memory: int
+) -> Iterator[tuple[Layer, Doubles]]:
+    """Σ x·xᵀ of the rows of each layer, in one pass."""
+    batch = min(BATCH, len(data))
+    seen = activity(model, layers, data, batch=batch, memory=memory // 2)
+    for layer in layers:
+        yield layer, seen[layer.name].moments.raw()[0]
