@@ -249,9 +249,9 @@ class Report(Record):
         seconds: Wall time of the whole run.
         command: The command line that repeats the run; None when called from Python.
         artifact: The output folder; None when nothing was written.
-        files: Role ("model", "report", "report.md", "report.json", "plan", "manifest", and with
-            repaired or rounded weights "plan.safetensors"; for TensorRT "build_engine.py", "reference",
-            "engine" and "timing.cache") → path, the folder included.
+        files: Role ("model", "report", "report.md", "report.json", "plan", "manifest", with
+            repaired or rounded weights "plan.safetensors", and for TensorRT "build_engine.py",
+            "reference", "engine" and "timing.cache") → path, the folder included.
         graphs: Keyed by graph; a single model is "model".
         stages: In the order they ran.
     """
