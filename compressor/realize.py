@@ -3,7 +3,7 @@
 import numpy as np
 import onnx_ir as ir
 
-from compressor.errors import PruningError, RecipeError
+from compressor.errors import RecipeError
 from compressor.graph.fingerprint import fingerprint
 from compressor.graph.tensors import Arrays
 from compressor.plan import GraphPlan, PrunePlan
@@ -21,6 +21,8 @@ from compressor.quantization.storing import store
 from compressor.recipe import QuantizeOptions
 from compressor.storage import StoragePlan
 from exporters.base import QuantPolicy, Target
+
+_REPLAY = "Replay a plan with the model and the version that it was made with."
 
 
 def baseline_graph(captured: ir.Model, folded: ir.Model, plan: GraphPlan) -> ir.Model:
@@ -141,22 +143,24 @@ def pruned_graph(baseline: ir.Model, plan: PrunePlan, feeds: Arrays) -> tuple[ir
         The smaller graph, and the groups that it had before, without the blocks that went.
 
     Raises:
-        PruningError: The plan names groups, blocks or layers that the graph does not have.
+        RecipeError: The plan names groups, blocks or layers that the graph does not have.
     """
     short = Shortened(baseline)
     for name in plan.blocks:
         block = next((b for b in find_blocks(short.model, feeds) if b.add == name), None)
         if block is None:
-            raise PruningError(f"the plan removes the block {name!r}, which the graph lacks")
+            raise RecipeError(
+                f"the plan removes the block {name!r}, which the graph lacks", hint=_REPLAY
+            )
         short = without(short, block)
     grouping = find_groups(short.model, feeds)
     keep = {}
     for name, kept in plan.kept.items():
         units = next((g.units for g in grouping.groups if g.name == name), 0)
-        if not kept or max(kept) >= units:
-            raise PruningError(
+        if not kept or min(kept) < 0 or max(kept) >= units:
+            raise RecipeError(
                 f"the plan keeps units of the group {name!r} that the graph does not have",
-                hint="Replay a plan with the model and the version that it was made with.",
+                hint=_REPLAY,
             )
         keep[name] = np.isin(np.arange(units), kept)
     return patched(cut(short.model, grouping, keep), plan.weights), grouping

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from compressor.errors import PruningError
+from compressor.errors import RecipeError
 from compressor.graph.tensors import Array
 from compressor.pruning.affine import affines_of
 from compressor.pruning.layers import Layer, layers_of
@@ -36,20 +36,20 @@ def patched(model: ir.Model, patch: Mapping[str, Array]) -> ir.Model:
     """The model with those weights and biases; the model itself stays as it is.
 
     Raises:
-        PruningError: A layer is not there, or its weight has another shape.
+        RecipeError: A layer is not there, or its weight has another shape.
     """
     model = model.clone()
     layers, affines = layers_of(model), affines_of(model)
     for key in sorted(patch):
         name, _, what = key.rpartition("/")
         if name not in layers and name not in affines:
-            raise PruningError(f"the plan has new weights for {name!r}, which the graph lacks")
+            raise RecipeError(f"the plan has new weights for {name!r}, which the graph lacks")
         if what != WEIGHT:
             continue
         weight, bias = patch[key], patch.get(f"{name}/{BIAS}")
         expected = layers[name].weight.shape if name in layers else affines[name].scale.shape
         if weight.shape != expected:
-            raise PruningError(
+            raise RecipeError(
                 f"the plan's weight of {name!r} is of shape {weight.shape}, expected {expected}"
             )
         if name in layers:

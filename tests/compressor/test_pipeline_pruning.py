@@ -336,3 +336,20 @@ def test_pruning_without_data_or_with_two_goals_is_wrong_usage(tiny_model: Path,
     assert both.exit_code == 2
     assert "--prune and --latency cannot both say how far" in both.stderr
     assert not (tiny_model.parent / "tiny-ort").exists()
+
+
+@pytest.mark.parametrize("kept", [[0, 99999], [-1, 0], []])
+def test_a_plan_that_was_edited_by_hand_ends_with_2(
+    done: tuple[Path, Report], source: Path, tmp_path: Path, kept: list[int]
+):
+    plan = json.loads((done[0] / "plan.json").read_text())
+    pruned = plan["graphs"]["model"]["prune"]["kept"]
+    pruned[next(iter(pruned))] = kept
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    for file in done[0].glob("plan.safetensors"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    arguments = [str(source), "--plan", str(tmp_path / "plan.json"), "-o", str(tmp_path / "out")]
+    ended = CliRunner().invoke(cli, arguments, prog_name="compress")
+    assert ended.exit_code == 2, ended.output
+    assert "the plan keeps units of the group" in ended.stderr
+    assert not (tmp_path / "out").exists()

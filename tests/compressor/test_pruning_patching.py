@@ -6,7 +6,7 @@ import pytest
 from graphs import model, residual
 
 from calibration.dataset import open_dataset
-from compressor.errors import PruningError
+from compressor.errors import RecipeError
 from compressor.graph.session import open_session
 from compressor.pruning import cut, find_groups
 from compressor.pruning.patching import patch_of, patched
@@ -63,7 +63,7 @@ def test_where_nothing_was_repaired_there_is_nothing_to_put_back():
 
 
 def test_a_patch_of_another_graph_is_refused():
-    with pytest.raises(PruningError, match="'Conv_9', which the graph lacks"):
+    with pytest.raises(RecipeError, match="'Conv_9', which the graph lacks"):
         patched(residual(), {"Conv_9/weight": np.zeros((1, 1, 1, 1), np.float32)})
-    with pytest.raises(PruningError, match="of shape"):
+    with pytest.raises(RecipeError, match="of shape"):
         patched(residual(), {"Conv_0/weight": np.zeros((1, 1, 1, 1), np.float32)})
