@@ -30,6 +30,7 @@ class PrunePlan(Record):
         blocks: Residual Adds whose branch was removed, in the order of removal.
         slices: Initializer of the captured graph → axis → positions that stay. Where the model
             came from a module, the names are those of its parameters.
+        shapes: Shape of each of those before.
         unsliced: Why there are no slices although something was removed.
         homes: Node with new weights → the parameters that it was folded from; nodes that are
             more than a layer and its BatchNorm have none.
@@ -40,6 +41,7 @@ class PrunePlan(Record):
     blocks: tuple[str, ...] = ()
     kept: dict[str, tuple[int, ...]]
     slices: Slices = Field(default_factory=dict)
+    shapes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     unsliced: str | None = None
     homes: dict[str, Home] = Field(default_factory=dict)
     weights: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)

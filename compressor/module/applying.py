@@ -56,7 +56,7 @@ def apply_plan(
     if prune is None:
         return smaller
     _require_slices(prune)
-    slice_module(smaller, prune.slices)
+    slice_module(smaller, prune.slices, prune.shapes)
     if example is not None:
         _verify(module, smaller, prune, example)
     restore(smaller, prune)

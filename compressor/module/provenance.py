@@ -58,7 +58,9 @@ class Provenance:
             self._compare(found, smaller)
             slices = slices_of(self.captured, self.grouping, found)
             homes = {name: home for name, home in self._homes.items() if name in layers}
-            plan = plan.model_copy(update={"slices": slices, "homes": homes})
+            shapes = {name: self._shape(name) for name in slices}
+            update = {"slices": slices, "shapes": shapes, "homes": homes}
+            plan = plan.model_copy(update=update)
             if layers - homes.keys():
                 notices = (_homeless(sorted(layers - homes.keys())),)
         except CompressorError as error:
@@ -84,6 +86,11 @@ class Provenance:
     def grouping(self) -> Grouping:
         """The groups of the captured graph."""
         return find_groups(self._plain, self.feeds)
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        tensor = self.captured.graph.initializers[name].const_value
+        assert tensor is not None, "what can be sliced has values"
+        return tuple(tensor.shape.numpy())
 
     @cached_property
     def _homes(self) -> Mapping[str, Home]:

@@ -5,6 +5,7 @@ What a module's forward does with sizes of its own cannot be seen from outside.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
+from types import MappingProxyType
 
 import torch
 from torch import nn
@@ -23,12 +24,15 @@ _TELLING = ("weight", "running_mean")
 """Attributes whose shape the sizes of a standard module follow; a BatchNorm may have no weight."""
 
 
-def slice_module(module: nn.Module, slices: Kept) -> None:
+def slice_module(
+    module: nn.Module, slices: Kept, shapes: Mapping[str, Sequence[int]] = MappingProxyType({})
+) -> None:
     """Slice a module in place; tensors that several modules share stay shared.
 
     Args:
         module: The module.
         slices: What stays.
+        shapes: Parameter or buffer → the shape that it has to have.
 
     Raises:
         PruningError: A name or a size is not the module's, or a module cannot be made smaller.
@@ -45,6 +49,12 @@ def slice_module(module: nn.Module, slices: Kept) -> None:
         asked = {axis: tuple(kept) for axis, kept in axes.items()}
         if wanted.setdefault(id(tensor), asked) != asked:
             raise PruningError(f"{name!r} is shared, and the plan slices it in two ways")
+        if name in shapes and tuple(tensor.shape) != tuple(shapes[name]):
+            raise PruningError(
+                f"{name!r} is of shape {list(tensor.shape)}, the plan was made for "
+                f"{list(shapes[name])}",
+                hint="Apply a plan to the module that it was made for.",
+            )
         _check(name, tensor, asked)
     adapt = [
         (place.owner, wanted[id(place.tensor)])
