@@ -231,6 +231,13 @@ class Attempts:
             return model
         if self.whole.plan.stored is not None:
             return roughly(self.bench, model)
+        made = self._integer(model)
+        if self.whole.plan.plain_norms:
+            self.bench.target.keep_norms_plain(made)
+        return made
+
+    def _integer(self, model: ir.Model) -> ir.Model:
+        """As INT8, with the ranges of a few samples."""
         policy = policy_of(self.bench.target, self.bench.recipe.quantize)
         if self.whole.plan.dynamic:
             made = model.clone()
@@ -249,7 +256,9 @@ class Attempts:
             include={"mode", "cpu", "activation", "symmetric", "weight_bits", "granularity"}
             | {"block", "table_bits", "compute"}
         )
-        return {"ships": "float" if self.whole.plan.ship == "float" else asked}
+        if self.whole.plan.ship == "float":
+            return {"ships": "float"}
+        return {"ships": asked, "plain norms": str(self.whole.plan.plain_norms)}
 
     def _judged(self, attempt: Attempt) -> Attempt:
         speed = "its speed is not known"
