@@ -61,8 +61,8 @@ class GraphPlan(Record):
         granularity: Whether each output channel of a weight has its own scale.
         prune: What is removed before anything else; None where nothing is.
         integer: Names of the nodes that run as integer, with ranges known beforehand.
-        dynamic: Names of the MatMul and Gemm nodes that run as integer with the range of each
-            input, found while the model runs; none of them is in `integer`.
+        dynamic: Names of the MatMul, Gemm and LSTM nodes that run as integer with the range of
+            each input, found while the model runs; none of them is in `integer`.
         ranges: Quantized value → real range [low, high].
         bias: Integer node → what is added to the bias of each output channel, as little-endian
             float32; in JSON as base64.

@@ -110,5 +110,6 @@ def _whole(bench: Bench, graph: ir.Model, data: CalibrationSet) -> GraphPlan:
         symmetric=recipe.quantize.symmetric,
         granularity=recipe.quantize.granularity,
         integer=choice.integer,
+        dynamic=choice.dynamic,
         ranges=dict(choice.ranges),
     )

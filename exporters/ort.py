@@ -26,6 +26,7 @@ from exporters.base import Artifact, QuantPolicy, Samples, Target
 
 INTEGER_OPERATORS = frozenset(
     {"QGemm", "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
+    | {"DynamicQuantizeLSTM"}
 )
 """Integer kernels whose names do not start with QLinear."""
 
@@ -113,7 +114,7 @@ class OrtTarget(Target):
             ),
             absorbed=frozenset({"Relu", "Clip"}),
             float_output=frozenset({"Gemm", "MatMul"}),
-            dynamic=frozenset({"Gemm", "MatMul"}),
+            dynamic=frozenset({"Gemm", "MatMul", "LSTM"}),
             slow=_slow,
         )
 

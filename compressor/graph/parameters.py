@@ -11,7 +11,7 @@ _WEIGHT_INPUTS = {
     "QGemm": (3, 6),
     "QAttention": (1, 2),
     "DynamicQuantizeMatMul": (1, 4),
-    "DynamicQuantizeLSTM": (1, 2, 3),
+    "DynamicQuantizeLSTM": (1, 2, 3, 5, 6, 7),
     "MatMulIntegerToFloat": (1, 6),
 }
 """Operators on integers: which of their inputs are weights. Scales and zero points are not."""

@@ -7,7 +7,7 @@ The range is exact, whatever the input, and needs no calibration data; it costs 
 activations at every run. Weights are symmetric and per channel as in static INT8, so that they have
 no zero point. Values that several nodes read, as query, key and value projections do, are quantized
 once. ONNX Runtime fuses these nodes into `DynamicQuantizeMatMul`, or `MatMulIntegerToFloat` where
-what is quantized has several readers.
+what is quantized has several readers. An LSTM is one operator in either form (`recurrent`).
 """
 
 import time
@@ -26,6 +26,7 @@ from compressor.graph.invariants import check
 from compressor.quantization.auto import Selected
 from compressor.quantization.graph import constant
 from compressor.quantization.placement import Placement, weighted_refusal
+from compressor.quantization.recurrent import is_recurrent, make_dynamic, recurrent_refusal
 from compressor.quantization.static import StaticChoice
 from compressor.quantization.weights import Codes, channel_axis, weight_integers, weight_params
 from compressor.records import Decision, StageRecord
@@ -37,7 +38,8 @@ def place_dynamic(model: ir.Model, policy: QuantPolicy) -> Placement:
     chosen: list[str] = []
     reasons: dict[str, str] = {}
     for node in model.graph:
-        if node.op_type not in policy.weighted or node.domain != "":
+        weighted = node.op_type in policy.weighted and node.domain == ""
+        if not weighted and not is_recurrent(node):
             continue
         refusal = _refusal(node, policy)
         if refusal is None:
@@ -93,7 +95,9 @@ def insert_dynamic(
         )
     writer, chosen = _Writer(model.graph, policy, rounded), set(nodes)
     for node in list(model.graph):
-        if node.name in chosen:
+        if node.name in chosen and is_recurrent(node):
+            make_dynamic(model, node, policy)
+        elif node.name in chosen:
             writer.replace(node)
     for name, value in list(model.graph.initializers.items()):
         if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
@@ -103,6 +107,8 @@ def insert_dynamic(
 
 def _refusal(node: ir.Node, policy: QuantPolicy) -> str | None:
     """Why a weighted operator cannot be dynamic; None when it can."""
+    if is_recurrent(node):
+        return recurrent_refusal(node, policy)
     if node.op_type not in policy.dynamic or node.domain != "":
         return f"{node.op_type} has no kernel with a range found at run time that pays"
     return weighted_refusal(node)

@@ -22,6 +22,7 @@ from compressor.quantization.graph import constant
 from compressor.quantization.placement import place, quantized_values
 from compressor.quantization.qdq import insert_qdq
 from compressor.quantization.ranges import Range, activation_params
+from compressor.quantization.recurrent import place_recurrent
 from compressor.quantization.statistics import statistics
 from compressor.quantization.weights import Codes
 from compressor.records import Decision, StageRecord
@@ -45,7 +46,8 @@ class StaticChoice:
         record: The stage.
         selected: Where each range comes from.
         stats: What was seen, from which every method can propose; None where nothing is integer.
-        dynamic: Names of the nodes whose ranges are found at run time.
+        dynamic: Names of the nodes whose ranges are found at run time: all where that was asked
+            for, else those that have no other integer form.
     """
 
     integer: tuple[str, ...]
@@ -109,6 +111,8 @@ def calibrate(
     started = time.perf_counter()
     method, notices = _method(options.method, data)
     placement = place(model, policy)
+    recurrent, refused = place_recurrent(model, policy)
+    float_reasons = placement.float_reasons | refused
     values = quantized_values(model, placement.integer, policy)
     names = [value.name or "" for value in values]
     selected, stats = Selected({}, {}, {}), None
@@ -130,13 +134,12 @@ def calibrate(
             "tensors": len(names),
             "chosen": selected.counts(),
         },
-        changed=dict(Counter(operators[name] for name in placement.integer)),
-        decisions=(*_left_float(placement.float_reasons), *range_decisions(selected)),
+        changed=dict(Counter(operators[name] for name in (*placement.integer, *recurrent))),
+        decisions=(*_left_float(float_reasons), *range_decisions(selected)),
         notices=(*options.notices, *notices),
     )
-    return StaticChoice(
-        placement.integer, selected.ranges, placement.float_reasons, record, selected, stats
-    )
+    integer, ranges = placement.integer, selected.ranges
+    return StaticChoice(integer, ranges, float_reasons, record, selected, stats, recurrent)
 
 
 def _left_float(reasons: Mapping[str, str]) -> tuple[Decision, ...]:

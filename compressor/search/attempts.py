@@ -239,15 +239,17 @@ class Attempts:
     def _integer(self, model: ir.Model) -> ir.Model:
         """As INT8, with the ranges of a few samples."""
         policy = policy_of(self.bench.target, self.bench.recipe.quantize)
-        if self.whole.plan.dynamic:
+        if self.whole.plan.dynamic and not self.whole.plan.integer:
             made = model.clone()
             insert_dynamic(made, place_dynamic(model, policy).integer, policy)
             return made
         options = CalibrationOptions("minmax", batch=PROFILED)
         choice = calibrate(model, self._data.take(PROFILED), policy, options)
-        return quantize_static(
+        made = quantize_static(
             model, choice.integer, choice.ranges, policy, weight_bits=policy.weight.bits
         )
+        insert_dynamic(made, choice.dynamic, policy)
+        return made
 
     def _ships(self) -> dict[str, str]:
         """What `_roughly` depends on beside the graph; the ranges change no latency."""

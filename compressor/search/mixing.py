@@ -55,6 +55,8 @@ class Mix:
         static = self._weighted(chosen, STATIC)
         integer = restricted(self.model, self.whole.integer, static, self.policy)
         dynamic = tuple(name for name in self._weighted(chosen, DYNAMIC) if name in self.dynamic)
+        # In a region of several nodes, those that have no static form.
+        dynamic += tuple(name for name in static if name in self.whole.dynamic)
         bias = {name: stored for name, stored in base.bias.items() if name in set(integer)}
         quantized = {*integer, *dynamic}
         rounded = {name: codes for name, codes in base.rounded.items() if name in quantized}

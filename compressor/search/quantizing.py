@@ -97,13 +97,14 @@ def _quantize(
         float_reasons=dict(chosen.float_reasons),
         records=(*start.records, chosen.record),
     )
-    if not chosen.integer:
+    if not (chosen.integer or chosen.dynamic):
         return replace(decided, reason="no part of this graph gains from integer kernels")
     plan = start.plan.model_copy(
         update={
             "ship": "int8",
             "weight_bits": policy.weight.bits,
             "integer": chosen.integer,
+            "dynamic": chosen.dynamic,
             "ranges": dict(chosen.ranges),
         }
     )

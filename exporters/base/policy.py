@@ -23,7 +23,8 @@ class QuantPolicy:
             on both sides.
         absorbed: Activations that vanish into the output quantization of their producer.
         float_output: Weighted operators whose output may stay float without losing the kernel.
-        dynamic: Weighted operators that gain from activations that are quantized at run time.
+        dynamic: Operators that gain from activations that are quantized at run time; those that
+            are not weighted have no other integer form.
         slow: Why the integer kernel of a weighted node loses to the float one; None when it does
             not.
         inputs_only: Whether Q/DQ stands only on what integer nodes read, and the runtime fuses
