@@ -37,3 +37,22 @@ def residual() -> ir.Model:
         }""",
         w1=[32, 32, 3, 3], b1=[32], w2=[32, 32, 3, 3], b2=[32], w3=[10, 32], b3=[10],
     )  # fmt: skip
+
+
+def tagger() -> ir.Model:
+    """A product, an LSTM of both directions, and another product."""
+    return model(
+        """g (float[n,7,64] x, float[64,64] w1, float w, float r, float b, float[64,64] w2)
+            => (float[n,7,64] y)
+        <float[n,7,64] p, float[7,n,64] t, float[7,2,n,32] h, float[n,7,2,32] u, float[n,7,64] f>
+        {
+            p = MatMul(x, w1)
+            t = Transpose<perm=[1,0,2]>(p)
+            h = LSTM<hidden_size=32, direction="bidirectional">(t, w, r, b)
+            u = Transpose<perm=[2,0,1,3]>(h)
+            shape = Constant<value_ints=[0,7,64]>()
+            f = Reshape(u, shape)
+            y = MatMul(f, w2)
+        }""",
+        w1=[64, 64], w=[2, 128, 64], r=[2, 128, 32], b=[2, 256], w2=[64, 64],
+    )  # fmt: skip

@@ -113,7 +113,7 @@ def points_of(model: ir.Model, integer: Iterable[str], policy: QuantPolicy) -> t
         if node.domain == "" and node.op_type in skipped:
             continue
         last = (absorbing(node, names, policy) if is_integer else None) or node
-        value = last.outputs[0]
+        value = _written(last)
         if value.name and (is_integer or value.dtype == ir.DataType.FLOAT):
             found.append(Point(node.name or "", node.op_type, value.name, is_integer))
     return tuple(found)
@@ -185,8 +185,8 @@ class _Comparison:
         node, last = self._originals[point.node], self._originals[point.node]
         if point.integer:
             last = absorbing(node, self._integer, self._policy) or node
-        expected = self._floats[last.name or ""].outputs[0]
-        found = self._quantized[last.name or ""].outputs[0]
+        expected = _written(self._floats[last.name or ""])
+        found = _written(self._quantized[last.name or ""])
         chain = {self._quantized[one.name or ""] for one in (node, last)}
         made = [found]
         if point.integer:
@@ -249,6 +249,11 @@ def decibels(signal: float, noise: float) -> float:
         return -CEILING
     ratio = 10 * (math.log10(signal) - math.log10(noise))
     return max(-CEILING, min(CEILING, ratio))
+
+
+def _written(node: ir.Node) -> ir.Value:
+    """The first output that is there: an LSTM may have but its last state."""
+    return next((value for value in node.outputs if value.name), node.outputs[0])
 
 
 def _is_stored(node: ir.Node) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 import pytest
-from graphs import model
+from graphs import model, tagger
 
 from calibration.dataset import open_dataset
 from compressor import Recipe, compress
@@ -21,6 +21,7 @@ from compressor.quantization.recurrent import place_recurrent
 from compressor.realize import realize
 from compressor.recipe import BudgetOptions, MeasureOptions, QuantizeOptions
 from compressor.search.mixing import DYNAMIC, FLOAT, STATIC, Mix, mixed
+from compressor.search.region_times import designs, fitted
 from exporters.ort import TARGET
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -49,25 +50,6 @@ def lstm(
         f"""g (float[s,n,{INPUTS}] x, float w, float r, float b{declared}) => ({outputs})
         {{ {results} = {operator}<hidden_size={h}{attributes}>(x, w, r, b{rest}) }}""",
         w=[d, gates * h, INPUTS], r=[d, gates * h, h], b=[d, 2 * gates * h],
-    )  # fmt: skip
-
-
-def tagger() -> ir.Model:
-    """A product, an LSTM of both directions, and another product."""
-    return model(
-        """g (float[n,7,64] x, float[64,64] w1, float w, float r, float b, float[64,64] w2)
-            => (float[n,7,64] y)
-        <float[n,7,64] p, float[7,n,64] t, float[7,2,n,32] h, float[n,7,2,32] u, float[n,7,64] f>
-        {
-            p = MatMul(x, w1)
-            t = Transpose<perm=[1,0,2]>(p)
-            h = LSTM<hidden_size=32, direction="bidirectional">(t, w, r, b)
-            u = Transpose<perm=[2,0,1,3]>(h)
-            shape = Constant<value_ints=[0,7,64]>()
-            f = Reshape(u, shape)
-            y = MatMul(f, w2)
-        }""",
-        w1=[64, 64], w=[2, 128, 64], r=[2, 128, 32], b=[2, 256], w2=[64, 64],
     )  # fmt: skip
 
 
@@ -266,6 +248,20 @@ def test_its_region_is_float_or_dynamic_but_never_static():
     assert found.plan((STATIC, FLOAT, FLOAT)).dynamic == ()
 
 
+def test_its_times_are_told_as_float_and_as_dynamic():
+    found = mix(most=32)
+    assignments = designs(found)
+    assert {chosen[1] for chosen in assignments} == {FLOAT, DYNAMIC}
+    own = {FLOAT: 50e-6, STATIC: 30e-6, DYNAMIC: 40e-6}
+    seen = {
+        f"{graph}/{region}": own[choice]
+        for graph, chosen in enumerate(assignments)
+        for region, choice in enumerate(chosen)
+    }
+    times = fitted(found, assignments, seen).costs.time
+    assert times[1].tolist() == pytest.approx([50e-6, np.inf, 40e-6])
+
+
 def test_among_static_nodes_of_one_region_it_is_dynamic():
     found = mix(most=1)
     assert found.chosen(found.whole) == (STATIC,)
@@ -291,6 +287,20 @@ def test_its_own_error_is_measured_as_that_of_other_layers():
     noise = {one.point.node: one for one in found}
     assert noise["LSTM_2"].own is not None
     assert 28 < noise["LSTM_2"].sqnr < noise["LSTM_2"].own
+
+
+def test_where_only_the_last_state_is_read_its_error_is_that_of_the_state():
+    graph, x = alone("LSTM"), RNG.standard_normal((8, 7, 24)).astype(np.float32)
+    node = next(node for node in graph.graph if node.op_type == "LSTM")
+    node.outputs[0].name = ""
+    (noise,) = [
+        one
+        for one in layer_noise(graph, dynamic(graph), ["LSTM_1"], open_dataset({"x": x}), POLICY)
+        if one.point.node == "LSTM_1"
+    ]
+    assert noise.point.value == "h"
+    assert noise.own is not None
+    assert 28 < noise.own < 60
 
 
 def test_it_needs_no_data_and_is_replayed_byte_for_byte(tmp_path: Path):

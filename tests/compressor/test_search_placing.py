@@ -1,8 +1,11 @@
 """What is slower as integer stays float, where a race confirms it."""
 
+from typing import Any
+
 import numpy as np
+import onnx_ir as ir
 import pytest
-from graphs import residual
+from graphs import residual, tagger
 
 from calibration.dataset import open_dataset
 from compressor.evaluation.results import LatencyResult
@@ -27,6 +30,14 @@ SLOW_LAST = [[50e-6, 20e-6, np.inf], [50e-6, 20e-6, np.inf], [10e-6, 60e-6, 30e-
 X = np.random.default_rng(0).normal(size=(8, 32, 8, 8)).astype(np.float32)
 
 
+def whole_plan(model: ir.Model, **known: Any) -> GraphPlan:
+    integer = place(model, TARGET.policy("avx2")).integer
+    return GraphPlan(
+        graph="", baseline="folded", ship="int8", cpu="avx2", weight_bits=7, integer=integer,
+        **known,
+    )  # fmt: skip
+
+
 def placed(
     monkeypatch: pytest.MonkeyPatch,
     time: list[list[float]],
@@ -36,11 +47,19 @@ def placed(
 ) -> tuple[GraphPlan, placing.Placed]:
     """The whole plan, and what is placed where the regions take those times."""
     model = residual()
-    policy = TARGET.policy("avx2")
-    plan = GraphPlan(
-        graph="", baseline="folded", ship="int8", cpu="avx2", weight_bits=7,
-        integer=place(model, policy).integer, ranges=ranges,
-    )  # fmt: skip
+    plan = whole_plan(model, ranges=ranges)
+    return plan, placed_in(monkeypatch, model, plan, X, time, ratio, **options)
+
+
+def placed_in(
+    monkeypatch: pytest.MonkeyPatch,
+    model: ir.Model,
+    plan: GraphPlan,
+    x: np.ndarray,
+    time: list[list[float]],
+    ratio: float,
+    **options: bool,
+) -> placing.Placed:
 
     def measured(bench: Bench, model: object, mix: Mix) -> RegionTimes:
         pair = np.zeros((len(mix.edges), len(CHOICES), len(CHOICES)))
@@ -57,8 +76,8 @@ def placed(
         measure=MeasureOptions(seconds=0.05, threads=1), quantize=QuantizeOptions(**options)
     )
     prepared = Prepared("net", None, model, True, (), (), None, None)
-    data = open_dataset({"x": X}).bind(input_specs(model))
-    return plan, placing.placed_by_time(Bench(prepared, recipe, TARGET, SILENT), model, plan, data)
+    data = open_dataset({"x": x}).bind(input_specs(model))
+    return placing.placed_by_time(Bench(prepared, recipe, TARGET, SILENT), model, plan, data)
 
 
 def test_a_region_that_is_slower_as_integer_stays_float(monkeypatch: pytest.MonkeyPatch):
@@ -81,6 +100,22 @@ def test_a_product_gets_ranges_at_run_time_where_that_is_faster(monkeypatch: pyt
     assert set(found.plan.integer) < set(whole.integer)
     assert found.float_reasons == {}
     assert found.records[0].decisions[0].verdict == "integer, mixed"
+
+
+@pytest.mark.parametrize(("seconds", "choice"), [(90e-6, FLOAT), (20e-6, DYNAMIC)])
+def test_an_lstm_is_integer_only_where_that_is_faster(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, choice: int
+):
+    model, x = tagger(), np.random.default_rng(0).normal(size=(8, 7, 64)).astype(np.float32)
+    plan = whole_plan(model, dynamic=("LSTM_2",), ranges={"x": (-4.0, 4.0), "f": (-1.0, 1.0)})
+    product = [30e-6, 10e-6, 12e-6]
+    time = [product, [50e-6, np.inf, seconds], product]
+    found = placed_in(monkeypatch, model, plan, x, time, 1.2)
+    assert found.mix.chosen(found.plan) == (STATIC, choice, STATIC)
+    assert found.plan.dynamic == (("LSTM_2",) if choice == DYNAMIC else ())
+    assert found.float_reasons.keys() == (set() if choice == DYNAMIC else {"LSTM_2"})
+    region = found.results(found.plan, None)[1]
+    assert [one.precision for one in region.choices] == ["float", "dynamic INT8"]
 
 
 @pytest.mark.parametrize(("factor", "last"), [(64.0, DYNAMIC), (1.0, STATIC)])

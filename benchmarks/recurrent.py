@@ -1,0 +1,115 @@
+"""An LSTM alone as dynamic INT8: from which size it pays, and with how many bits it is right.
+
+    python benchmarks/recurrent.py
+
+One LSTM over 32 steps, as wide as its input, with weights drawn as PyTorch draws them. It is timed
+against float in turn, on one thread. Signal to noise is that of the states, with weights of 7 bits
+and of 8: without an 8-bit dot product pairs of 8-bit products do not fit into 16 bits. Ends with 1
+where the bits that the policy takes are not the better ones, or where a wide LSTM does not gain.
+"""
+
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.evaluation.latency import compare_latency
+from compressor.evaluation.results import LatencyConfig, LatencyResult
+from compressor.graph.tensors import Arrays
+from compressor.quantization.dynamic import insert_dynamic
+from exporters.base import find_target
+
+TARGET = find_target("ort")
+STEPS, SECONDS = 32, 2.0
+HIDDEN, BATCHES = (32, 64, 256, 512), (1, 8)
+WIDE = 256
+"""Units from which it has to gain."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One size, measured.
+
+    Attributes:
+        race: Of float and the bits that the policy takes.
+        decibels: Bits of weights → signal to noise.
+    """
+
+    hidden: int
+    batch: int
+    race: LatencyResult
+    decibels: dict[int, float]
+
+
+def network(hidden: int, rng: np.random.Generator) -> ir.Model:
+    """An LSTM from x (steps, n, hidden) to y (steps, 1, n, hidden)."""
+    graph = ir.from_onnx_text(
+        f"""<ir_version: 10, opset_import: ["" : 20]>
+        g (float[{STEPS},n,{hidden}] x, float w, float r, float b)
+            => (float[{STEPS},1,n,{hidden}] y)
+        {{ y = LSTM<hidden_size={hidden}>(x, w, r, b) }}"""
+    )
+    shapes = {"w": (1, 4 * hidden, hidden), "r": (1, 4 * hidden, hidden), "b": (1, 8 * hidden)}
+    for value in list(graph.graph.inputs):
+        if value.name in shapes:
+            drawn = rng.uniform(-1, 1, shapes[value.name]) / np.sqrt(hidden)
+            graph.graph.inputs.remove(value)
+            value.const_value = ir.tensor(drawn.astype(np.float32), name=value.name)
+            graph.graph.register_initializer(value)
+    graph.graph[0].name = "lstm"
+    return graph
+
+
+def integer(graph: ir.Model, bits: int | None = None) -> ir.Model:
+    """As dynamic INT8; with the bits of the policy unless told otherwise."""
+    made = graph.clone()
+    insert_dynamic(made, ["lstm"], TARGET.policy("host").with_schemes(weight_bits=bits))
+    return made
+
+
+def signal_to_noise(graph: ir.Model, made: ir.Model, feeds: Arrays) -> float:
+    """10 · log10(Σ y² / Σ (y - y_q)²)."""
+    with TARGET.open(graph) as original, TARGET.open(made) as result:
+        expected, found = original.run(feeds)["y"], result.run(feeds)["y"]
+    return 10 * float(np.log10(np.square(expected).sum() / np.square(found - expected).sum()))
+
+
+def measured(hidden: int, batch: int) -> Case:
+    """Both bits, and a race of those that the policy takes."""
+    rng = np.random.default_rng(0)
+    graph = network(hidden, rng)
+    feeds = {"x": rng.standard_normal((STEPS, batch, hidden)).astype(np.float32)}
+    decibels = {bits: signal_to_noise(graph, integer(graph, bits), feeds) for bits in (7, 8)}
+    config = LatencyConfig(batch=batch, threads=1)
+    with TARGET.open(graph) as original, TARGET.open(integer(graph)) as result:
+        race = compare_latency(
+            original, result, feeds, config, deciding=True, seconds=SECONDS, seed=0
+        )
+    return Case(hidden, batch, race, decibels)
+
+
+def main() -> int:
+    """Measure every size."""
+    bits = TARGET.policy("host").weight.bits
+    print(f"weights of {bits} bits; speed over float with its 95 % interval, signal to noise in dB")
+    print(f"{'hidden':>6} {'batch':>5} {'float ms':>8} {'speed':>18} {'7 bits':>7} {'8 bits':>7}")
+    kept = True
+    for hidden in HIDDEN:
+        for batch in BATCHES:
+            case = measured(hidden, batch)
+            race, decibels = case.race, case.decibels
+            speed = f"{race.ratio:.2f} ({race.interval.low:.2f} to {race.interval.high:.2f})"
+            print(
+                f"{hidden:6} {batch:5} {race.baseline.median_ms:8.2f} {speed:>18}"
+                f" {decibels[7]:7.1f} {decibels[8]:7.1f}",
+                flush=True,
+            )
+            kept &= decibels[bits] == max(decibels.values())
+            kept &= hidden < WIDE or race.verdict == "faster"
+    print("holds" if kept else "DOES NOT HOLD")
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
