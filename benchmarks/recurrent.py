@@ -71,7 +71,7 @@ def integer(graph: ir.Model, bits: int | None = None) -> ir.Model:
 def signal_to_noise(graph: ir.Model, made: ir.Model, feeds: Arrays) -> float:
     """10 · log10(Σ y² / Σ (y - y_q)²)."""
     with TARGET.open(graph) as original, TARGET.open(made) as result:
-        expected, found = original.run(feeds)["y"], result.run(feeds)["y"]
+        expected, found = (one.run(feeds)["y"].astype(np.float64) for one in (original, result))
     return 10 * float(np.log10(np.square(expected).sum() / np.square(found - expected).sum()))
 
 

@@ -19,7 +19,7 @@ from compressor.quantization.dynamic import choose_dynamic, insert_dynamic, plac
 from compressor.quantization.noise import layer_noise
 from compressor.quantization.recurrent import place_recurrent
 from compressor.realize import realize
-from compressor.recipe import BudgetOptions, MeasureOptions, QuantizeOptions
+from compressor.recipe import BudgetOptions, MeasureOptions, PruneOptions, QuantizeOptions
 from compressor.search.mixing import DYNAMIC, FLOAT, STATIC, Mix, mixed
 from compressor.search.region_times import designs, fitted
 from exporters.ort import TARGET
@@ -393,3 +393,34 @@ def test_one_that_torch_exported_for_both_directions():
     assert "LSTM" not in floating
     assert min(sqnr(graph, made, network.feeds(8)).values()) > 25
     assert len(serialize(made)) < 0.4 * len(serialize(graph))
+
+
+def test_a_pruned_graph_reaches_a_size_with_it(tmp_path: Path):
+    source = tmp_path / "net.onnx"
+    graph = model(
+        """g (float[n,7,64] x, float[64,256] w1, float[256,64] w2, float w, float r)
+            => (float[n,7,64] y)
+        <float[n,7,256] a, float[n,7,256] b, float[n,7,64] c, float[7,n,64] t, float[7,1,n,64] h,
+         float[n,7,1,64] u>
+        {
+            a = MatMul(x, w1)
+            b = Relu(a)
+            c = MatMul(b, w2)
+            t = Transpose<perm=[1,0,2]>(c)
+            h = LSTM<hidden_size=64>(t, w, r)
+            u = Transpose<perm=[2,0,1,3]>(h)
+            axes = Constant<value_ints=[2]>()
+            y = Squeeze(u, axes)
+        }""",
+        w1=[64, 256], w2=[256, 64], w=[1, 256, 64], r=[1, 256, 64],
+    )  # fmt: skip
+    save_model(graph, source)
+    x = RNG.standard_normal((20, 7, 64)).astype(np.float32)
+    asked = recipe("int8").model_copy(update={"prune": PruneOptions(size="60KB", round=8)})
+    report = compress(source, calibration={"x": x}, recipe=asked, output=tmp_path / "out")
+    goal = report.graphs["model"].goal
+    assert goal is not None
+    assert goal.met
+    assert 50_000 < (tmp_path / "out" / "model.onnx").stat().st_size <= 60_000, "not too much went"
+    plan = Plan.load(tmp_path / "out" / "plan.json").graphs["model"]
+    assert plan.dynamic == ("LSTM_4",)
