@@ -99,10 +99,19 @@ def insert_dynamic(
             make_dynamic(model, node, policy)
         elif node.name in chosen:
             writer.replace(node)
-    for name, value in list(model.graph.initializers.items()):
-        if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
-            del model.graph.initializers[name]
+    _drop_unread(model.graph)
     check(model, "quantize dynamically")
+
+
+def _drop_unread(graph: ir.Graph) -> None:
+    """Remove the float weights, initializers and Constant nodes, that nothing reads any more."""
+    for name, value in list(graph.initializers.items()):
+        if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
+            del graph.initializers[name]
+    for node in list(graph):
+        made = node.outputs[0]
+        if node.op_type == "Constant" and not made.uses() and not made.is_graph_output():
+            graph.remove(node)
 
 
 def _refusal(node: ir.Node, policy: QuantPolicy) -> str | None:

@@ -155,6 +155,29 @@ def test_weights_are_stored_once_as_integers_of_the_policy(granularity: str, bit
     assert sqnr(graph, made, feeds_of(2, 4))["y"] > (28 if bits == 7 else 15)
 
 
+def test_weights_of_constant_nodes_are_stored_once_too():
+    graph = lstm()
+    for name in ("w", "r"):
+        value = graph.graph.initializers.pop(name)
+        made = ir.node("Constant", [], {"value": value.const_value}, name=f"{name}_node")
+        made.outputs[0].name = f"{name}_made"
+        value.replace_all_uses_with(made.outputs[0])
+        graph.graph.insert_before(graph.graph[0], made)
+    made = dynamic(graph)
+    assert [node.op_type for node in made.graph] == ["DynamicQuantizeLSTM"]
+    assert sqnr(graph, made, feeds_of(1, 2))["y"] > 28
+    assert len(serialize(made)) < 0.5 * len(serialize(graph))
+
+
+def test_a_bias_may_be_an_input():
+    graph = lstm()
+    value = graph.graph.initializers.pop("b")
+    graph.graph.inputs.append(value)
+    feeds = feeds_of(1, 2) | {"b": value.const_value.numpy()}
+    value.const_value = None
+    assert sqnr(graph, dynamic(graph), feeds)["y"] > 28
+
+
 def test_costs_count_the_same_and_the_runtime_runs_it_as_integer():
     graph = lstm(', direction="bidirectional"', directions=2, more=",h0,c0")
     made = dynamic(graph)
