@@ -47,7 +47,8 @@ def coarse(observed: Observed, params: QuantParams) -> Coarse:
     low, high = ((end - zero_point) * scale for end in (scheme.qmin, scheme.qmax))
     bins = observed.bins()
     total = float(bins.counts.sum())
-    ends = _below(bins, np.array([low - scale / 2, high + scale / 2]))
+    margin = scheme.last_step * scale / 2
+    ends = _below(bins, np.array([low - margin, high + margin]))
     edges = _edges(observed.low, observed.high, low, high)
     # Whole numbers whose sum is exact: the cumulated counts are rounded, not the counts.
     cumulated = np.rint(_below(bins, edges))

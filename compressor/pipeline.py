@@ -178,7 +178,7 @@ def _check_target(recipe: Recipe, target: Target) -> None:
     policy = policy_of(target, recipe.quantize)
     refusal = target.refusal(policy)
     if refusal is not None:
-        raise RecipeError(refusal, hint="Leave --activation and --symmetric to the target.")
+        raise RecipeError(refusal, hint="Leave --activation, --symmetric and --weight-bits to it.")
     if recipe.quantize.mode == "int8-dynamic" and not policy.dynamic:
         raise RecipeError(
             f"the target {target.name!r} does not quantize activations while it runs",

@@ -2,12 +2,13 @@
 
 from typing import Final, Literal
 
-Precision = Literal["int8", "int4", "int8-weights", "fp16", "bf16", "float"]
-"""`int8` computes in integers; `int4` and `int8-weights` store matrices in blocks of integers;
-`fp16` and `bf16` store weights in half of the bits and compute in float32."""
+Precision = Literal["int8", "fp8", "int4", "int8-weights", "fp16", "bf16", "float"]
+"""`int8` computes in integers and `fp8` in 8-bit floats; `int4` and `int8-weights` store matrices
+in blocks of integers; `fp16` and `bf16` store weights in half of the bits, computed in float32."""
 
 WORDS: Final[dict[Precision, str]] = {
     "int8": "INT8",
+    "fp8": "FP8",
     "int4": "weight-only INT4",
     "int8-weights": "weight-only INT8",
     "fp16": "FP16",
@@ -15,3 +16,7 @@ WORDS: Final[dict[Precision, str]] = {
     "float": "float",
 }
 """As they are written inside a sentence."""
+
+EightBits = Literal["int8", "fp8"]
+EIGHT_BITS: Final[tuple[EightBits, ...]] = ("int8", "fp8")
+"""Those whose layers read Q/DQ."""

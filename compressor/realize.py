@@ -7,7 +7,7 @@ from compressor.errors import RecipeError
 from compressor.graph.fingerprint import fingerprint
 from compressor.graph.tensors import Arrays
 from compressor.plan import GraphPlan, PrunePlan
-from compressor.precision import Precision
+from compressor.precision import EIGHT_BITS, WORDS, Precision
 from compressor.pruning import Grouping, cut, find_groups
 from compressor.pruning.blocks import Shortened, find_blocks, without
 from compressor.pruning.patching import patched
@@ -52,11 +52,16 @@ def with_integers(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Mod
     Raises:
         RecipeError: The plan names nodes or values that the graph does not have.
     """
-    if plan.stored is None and plan.ship != "int8":
+    if plan.stored is None and plan.ship not in EIGHT_BITS:
         return baseline
     if plan.stored is not None:
         return stored_graph(baseline, plan.ship, plan.stored, target)
     policy = planned_policy(plan, target).with_schemes(weight_bits=plan.weight_bits)
+    if policy.precision != plan.ship:
+        raise RecipeError(
+            f"the plan is of {WORDS[plan.ship]}, and {WORDS[policy.precision]} is asked for",
+            hint="Replay a plan with the --precision that it was made with.",
+        )
     made = quantize_static(
         baseline,
         plan.integer,

@@ -103,7 +103,7 @@ def _whole(bench: Bench, graph: ir.Model, data: CalibrationSet) -> GraphPlan:
     return GraphPlan(
         graph=fingerprint(graph),
         baseline="folded",
-        ship="int8",
+        ship=policy.precision,
         cpu=recipe.quantize.cpu,
         weight_bits=policy.weight.bits,
         activation=recipe.quantize.activation,

@@ -8,6 +8,8 @@ scheme's (256 for an asymmetric range from 0), and bins divide among them evenly
 numbers. Zeros are left out, because every candidate represents them exactly. The search begins at
 a multiple of the 99.9th percentile where the extreme lies beyond it, and goes on below its least
 candidate when that wins, so that one far outlier does not leave all else in a few bins.
+
+Levels of one width are what 8-bit floats do not have: of those the range is what was seen.
 """
 
 import numpy as np
@@ -35,7 +37,7 @@ def propose(observed: Observed, scheme: Scheme) -> tuple[float, float]:
     """The range with the least divergence; the two ends of an asymmetric one in turn."""
     low, high = min(observed.low, 0.0), max(observed.high, 0.0)
     bins = observed.bins()
-    if not bins.counts.size:
+    if not bins.counts.size or scheme.is_float:
         return low, high
     if scheme.symmetric:
         bound = _clip(bins.magnitudes(), 0.0, max(-low, high), scheme.qmax - scheme.middle + 1)

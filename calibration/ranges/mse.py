@@ -4,7 +4,8 @@
 
 Clipping a few large values makes every step finer (Banner et al. 2019, arXiv 1810.05723). The two
 ends are searched together and then in turn, on a coarse grid over three decades and a fine one
-around its best.
+around its best. 8-bit floats are rounded as they are: their steps grow with the value, so that
+clipping gains next to nothing.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from calibration.histogram import Bins
 from calibration.observers import Observed
-from calibration.scheme import Scheme
+from calibration.scheme import QuantParams, Scheme, dequantize, quantize
 
 Vector = npt.NDArray[np.float64]
 
@@ -33,6 +34,9 @@ def propose(observed: Observed, scheme: Scheme) -> tuple[float, float]:
     if not bins.counts.size:
         return low, high
     steps = scheme.qmax - scheme.qmin
+    if scheme.is_float:
+        bound = _best(max(-low, high), lambda b: _float_errors(bins, b, scheme))
+        return max(-bound, low), min(bound, high)
     if scheme.symmetric:
         steps = 2 * (scheme.qmax - scheme.middle)
         bound = _best(max(-low, high), lambda b: _errors(bins, -b, b, steps))
@@ -82,4 +86,19 @@ def _errors(bins: Bins, low: Vector, high: Vector, steps: int) -> Vector:
     cut = clipped != middle
     np.copyto(rounding, np.square(middle - clipped), where=cut)
     errors: Vector = rounding @ bins.counts
+    return errors
+
+
+def _float_errors(bins: Bins, bounds: Vector, scheme: Scheme) -> Vector:
+    """Σ count · (x - q(x))² for each magnitude that becomes the greatest 8-bit float.
+
+    Their steps are far wider than any bin, so that a bin has the error of its middle.
+    """
+    middle = ((bins.lower + bins.upper) / 2).astype(np.float32)
+    scale = np.maximum(bounds / scheme.qmax, np.finfo(np.float32).tiny).astype(np.float32)
+    errors = np.empty(len(scale))
+    for index, one in enumerate(scale):
+        params = QuantParams(scheme, one, np.zeros((), scheme.stored))
+        lost = dequantize(quantize(middle, params), params).astype(np.float64) - middle
+        errors[index] = np.square(lost) @ bins.counts
     return errors

@@ -239,8 +239,9 @@ BUDGET: Decorator[Any] = apply(
 
 TENSORRT: Decorator[Any] = apply(
     click.option(
-        "--precision", type=click.Choice(["int8", "int8-fp32", "fp16", "fp32", "int4-weights"]),
-        help="Of TensorRT engines; beside INT8 layers the rest is half. [default: int8]",
+        "--precision",
+        type=click.Choice(["int8", "int8-fp32", "fp8", "fp16", "fp32", "int4-weights"]),
+        help="Of TensorRT engines; beside layers of 8 bits the rest is half. [default: int8]",
     ),
     click.option(
         "--trt-backend", type=click.Choice(["auto", "tensorrt", "tensorrt-rtx", "script"]),

@@ -9,7 +9,7 @@ thread of its own, so that one that never ends does not hold up the run, and Ctr
 
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from compressor.graph.files import PROTOBUF_LIMIT, initializer_bytes, save_model
 
 SECONDS = 300.0
 """What creating a session may take; gigabytes of weights take some ten seconds."""
+INTEGER_REWRITES = ("ReluQuantRewrite", "ClipQuantRewrite")
+"""Optimizers that drop what is in front of QuantizeLinear, by the least integer."""
 
 
 def open_session(
@@ -46,12 +48,15 @@ def open_session(
         integers: Whether Q/DQ may become integer kernels. CPUs without an 8-bit dot product sum
             pairs of products in 16 bits, which saturates with 8-bit weights; without them the
             graph is computed as it stands, and where the optimizer does not come to an end,
-            without it.
+            without it. A graph in memory with 8-bit floats always is: ONNX Runtime 1.31 takes
+            their Q/DQ for that of integers. It drops a Relu in front of it, as if 0 were the least
+            of them, and around MatMul makes a graph that it then refuses.
 
     Raises:
         GraphError: The runtime refuses the model; the message carries the runtime's own words. Or
             it takes more than `SECONDS` to optimize it.
     """
+    integers = integers and not (isinstance(model, ir.Model) and _has_float8(model))
     options = _options(threads, optimize, spin, integers)
     if profile_prefix is not None:
         options.enable_profiling = True
@@ -59,7 +64,8 @@ def open_session(
     if optimized_model is not None:
         options.optimized_model_filepath = str(optimized_model)
     with _loadable(model) as source:
-        return _create(source, options, or_as_it_stands=optimize and not integers)
+        disabled = () if integers else INTEGER_REWRITES
+        return _create(source, options, disabled, or_as_it_stands=optimize and not integers)
 
 
 def _options(threads: int, optimize: bool, spin: bool, integers: bool) -> Any:
@@ -77,6 +83,10 @@ def _options(threads: int, optimize: bool, spin: bool, integers: bool) -> Any:
     return options
 
 
+def _has_float8(model: ir.Model) -> bool:
+    return any(v.dtype == ir.DataType.FLOAT8E4M3FN for v in model.graph.initializers.values())
+
+
 @contextmanager
 def _loadable(model: ir.Model | Path) -> Iterator[str | bytes]:
     """What a session can be created from: a path, or bytes where protobuf holds them."""
@@ -91,12 +101,19 @@ def _loadable(model: ir.Model | Path) -> Iterator[str | bytes]:
             yield str(path)
 
 
-def _create(source: str | bytes, options: Any, *, or_as_it_stands: bool) -> Any:
+def _create(
+    source: str | bytes, options: Any, disabled: Sequence[str], *, or_as_it_stands: bool
+) -> Any:
     """A session; where optimizing takes too long, one that is not optimized if that will do."""
     import onnxruntime  # noqa: PLC0415 - heavy: only jobs that execute pay for it
 
     def session() -> Any:
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            source,
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=list(disabled),
+        )
 
     try:
         return _within(SECONDS, session)
@@ -107,7 +124,7 @@ def _create(source: str | bytes, options: Any, *, or_as_it_stands: bool) -> Any:
                 hint="Its graph optimizer may not come to an end; the model is probably valid.",
             ) from None
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        return _create(source, options, or_as_it_stands=False)
+        return _create(source, options, disabled, or_as_it_stands=False)
     except Exception as error:  # the runtime raises its own classes, unrelated to each other
         raise GraphError(f"ONNX Runtime refuses the model: {error}") from error
 

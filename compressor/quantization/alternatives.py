@@ -13,7 +13,7 @@ import onnx_ir as ir
 from calibration.dataset import CalibrationSet
 from calibration.scheme import QuantParams
 from calibration.stats import CalibrationStats
-from compressor.quantization.auto import CANDIDATES, EQUAL, drawn, proposed
+from compressor.quantization.auto import EQUAL, candidates, drawn, proposed
 from compressor.quantization.placement import quantized_values
 from compressor.quantization.ranges import Range, activation_params, sharing
 from compressor.quantization.replay import replay
@@ -81,7 +81,7 @@ def alternatives(
     """
     values = quantized_values(model, integer, policy)
     names = [value.name or "" for value in values]
-    methods = CANDIDATES if stats.origin.histograms else ("minmax",)
+    methods = candidates(policy.activation) if stats.origin.histograms else ("minmax",)
     found = {m: proposed(stats, names, policy.activation, m) for m in methods}
     found[PRESENT] = {name: ranges[name] for name in names}
     params = {m: activation_params(model, integer, values, found[m], policy) for m in found}

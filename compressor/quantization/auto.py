@@ -35,6 +35,9 @@ Errors at single consumers favour clipping a little more than the whole network 
 add up over layers, so another method must win clearly.
 """
 
+FLOAT_CANDIDATES = ("minmax", "samples", "percentile:99.999", "percentile:99.99", "mse")
+"""Those for 8-bit floats, whose steps are no finer for what is clipped."""
+
 SAMPLES = 64
 """Samples that are replayed, at most."""
 EQUAL = 2.0
@@ -58,6 +61,11 @@ class Selected:
     def counts(self) -> dict[str, int]:
         """How many values each method was chosen for."""
         return dict(Counter(self.methods.values()).most_common())
+
+
+def candidates(scheme: Scheme) -> tuple[str, ...]:
+    """The methods that propose ranges for a scheme, the one that is taken of equals first."""
+    return FLOAT_CANDIDATES if scheme.is_float else CANDIDATES
 
 
 def proposed(
@@ -92,17 +100,18 @@ def select(
     Values that must share a range (both sides of a Reshape, a Concat) share the method.
     """
     names = [value.name or "" for value in values]
-    ranges = {m: proposed(stats, names, policy.activation, m) for m in CANDIDATES}
-    params = {m: activation_params(model, integer, values, ranges[m], policy) for m in CANDIDATES}
+    tried = candidates(policy.activation)
+    ranges = {m: proposed(stats, names, policy.activation, m) for m in tried}
+    params = {m: activation_params(model, integer, values, ranges[m], policy) for m in tried}
     scores = replay(model, integer, names, params, drawn(data, seed), policy, memory=memory)
     groups: dict[str, list[str]] = {}
     for name, leader in sharing(model, integer, values, policy).items():
         groups.setdefault(leader, []).append(name)
     methods: dict[str, str] = {}
     for members in groups.values():
-        totals = {m: sum(scores[name][m] for name in members) for m in CANDIDATES}
+        totals = {m: sum(scores[name][m] for name in members) for m in tried}
         enough = max(totals.values()) - EQUAL * len(members)
-        chosen = next(m for m in CANDIDATES if totals[m] >= enough)
+        chosen = next(m for m in tried if totals[m] >= enough)
         methods |= dict.fromkeys(members, chosen)
     methods = {name: methods[name] for name in names}
     return Selected({n: ranges[m][n] for n, m in methods.items()}, methods, scores)

@@ -19,7 +19,7 @@ from types import MappingProxyType
 import numpy as np
 import onnx_ir as ir
 
-from calibration.scheme import FloatArray
+from calibration.scheme import Codes, FloatArray
 from compressor.errors import RecipeError
 from compressor.graph.initializers import add_initializer, free_name
 from compressor.graph.invariants import check
@@ -28,7 +28,7 @@ from compressor.quantization.graph import constant
 from compressor.quantization.placement import Placement, weighted_refusal
 from compressor.quantization.recurrent import is_recurrent, make_dynamic, recurrent_refusal
 from compressor.quantization.static import StaticChoice
-from compressor.quantization.weights import Codes, channel_axis, weight_integers, weight_params
+from compressor.quantization.weights import channel_axis, weight_integers, weight_params
 from compressor.records import Decision, StageRecord
 from exporters.base import QuantPolicy
 

@@ -27,7 +27,7 @@ from compressor.quantization.replay import BATCH, CEILING
 from exporters.base import QuantPolicy
 
 _BOUNDARY = ("QuantizeLinear", "DequantizeLinear")
-_EIGHT_BITS = (ir.DataType.UINT8, ir.DataType.INT8)
+_EIGHT_BITS = (ir.DataType.UINT8, ir.DataType.INT8, ir.DataType.FLOAT8E4M3FN)
 _COPIES = 6
 """Tensors of a layer's size that its comparison keeps alive: both values, the difference, and
 the same of the layer alone."""

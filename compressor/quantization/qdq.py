@@ -13,13 +13,12 @@ from types import MappingProxyType
 import numpy as np
 import onnx_ir as ir
 
-from calibration.scheme import FloatArray, QuantParams
+from calibration.scheme import Codes, FloatArray, QuantParams
 from compressor.graph.initializers import add_initializer
 from compressor.quantization.graph import constant
 from compressor.quantization.pad import pad_integers
 from compressor.quantization.placement import activations, quantized_uses
 from compressor.quantization.weights import (
-    Codes,
     channel_axis,
     fit_bias,
     quantize_bias,

@@ -20,7 +20,7 @@ from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from calibration.collect import collect
 from calibration.dataset import CalibrationSet
-from calibration.scheme import FloatArray
+from calibration.scheme import FLOAT8, FloatArray
 from compressor.graph.chatter import silenced
 from compressor.graph.constants import constant
 from compressor.graph.initializers import add_initializer, free_name
@@ -43,6 +43,7 @@ SAMPLES = 64
 _TYPED = ("to", "dtype")
 """Attributes that say what a node writes."""
 _QDQ = ("QuantizeLinear", "DequantizeLinear")
+_EIGHT_BITS = (ir.DataType.INT8, ir.DataType.FLOAT8E4M3FN)
 _BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
@@ -208,26 +209,39 @@ def _fit_scales(graph: ir.Graph, node: ir.Node) -> None:
     """Round the weights of channels with tiny scales anew, by scales that half holds.
 
     Such a channel hardly matters, and a scale in float32 would put a Cast between the integers and
-    their layer, which then is no integer layer any more.
+    their layer, which then is no integer layer any more. 8-bit floats lose nothing by a power of
+    two but what becomes subnormal; 448 times as fine as their values, their scales often are tiny.
     """
     whole, scale = (None if value is None else constant(value) for value in node.inputs[:2])
-    if whole is None or scale is None or whole.dtype != ir.DataType.INT8:
+    if whole is None or scale is None or whole.dtype not in _EIGHT_BITS:
         return
     old = scale.numpy().astype(np.float64)
-    new = np.maximum(old, LEAST_SCALE).astype(np.float16)
-    new = np.where(new < old, np.nextafter(new, np.float16(np.inf)), new).astype(np.float64)
     tiny = old < SMALLEST
     if not tiny.any():
         return
-    new = np.where(tiny, new, old)
+    is_float = whole.dtype == ir.DataType.FLOAT8E4M3FN
+    new = np.where(tiny, _by_powers(old) if is_float else _next_half(old), old)
     shape = [1] * len(whole.shape)
     if old.ndim:
         shape[node.attributes.get_int("axis", 1)] = -1
     ratio = (old / new).reshape(shape if old.ndim else ())
-    rounded = np.rint(whole.numpy() * ratio).astype(np.int8)
+    scaled = whole.numpy().astype(np.float64) * ratio
+    rounded = scaled.astype(FLOAT8) if is_float else np.rint(scaled).astype(np.int8)
     for index, array in ((0, rounded), (1, new.astype(np.float32))):
         name = free_name(graph, f"{node.inputs[index].name}_fit")  # type: ignore[union-attr]
         node.replace_input_with(index, add_initializer(graph, name, array))
+
+
+def _next_half(scale: FloatArray) -> FloatArray:
+    """The least scale in half that is no less."""
+    new = np.maximum(scale, LEAST_SCALE).astype(np.float16)
+    return np.where(new < scale, np.nextafter(new, np.float16(np.inf)), new).astype(np.float64)
+
+
+def _by_powers(scale: FloatArray) -> FloatArray:
+    """Times the least power of two that makes it normal in half."""
+    powers: FloatArray = np.exp2(np.ceil(np.log2(SMALLEST / scale)))
+    return scale * powers
 
 
 def _tag(kind: ir.DataType) -> str:

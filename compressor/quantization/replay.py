@@ -209,6 +209,10 @@ def fake_quantized(
 ) -> ir.Value:
     """The value after quantization, in float; scale and zero point are float scalars."""
     low, high = (taps.constant(np.array(end, np.float32)) for end in (scheme.qmin, scheme.qmax))
+    if scheme.is_float:
+        clipped = taps.node("Clip", [taps.node("Div", [value, scale]), low, high])
+        codes = taps.node("Cast", [clipped], to=int(ir.DataType.FLOAT8E4M3FN))
+        return taps.node("Mul", [taps.node("Cast", [codes], to=int(ir.DataType.FLOAT)), scale])
     rounded = taps.node("Round", [taps.node("Div", [value, scale])])
     clipped = taps.node("Clip", [taps.node("Add", [rounded, zero_point]), low, high])
     return taps.node("Mul", [taps.node("Sub", [clipped, zero_point]), scale])

@@ -214,7 +214,7 @@ def _sqnr(rows: FloatArray, weights: FloatArray, policy: QuantPolicy) -> float:
     scheme = policy.weight
     most = np.maximum(np.abs(weights).max(axis=0 if scheme.per_channel else None), LEAST)
     scale = np.broadcast_to(most / scheme.qmax, weights.shape[1]).astype(np.float32)
-    kept = QuantParams(scheme, scale, np.zeros(scale.shape, scheme.dtype), 1)
+    kept = QuantParams(scheme, scale, np.zeros(scale.shape, scheme.stored), 1)
     spread = params_from_range(float(rows.min()), float(rows.max()), policy.activation)
     expected = rows @ weights
     found = dequantize(quantize(rows, spread), spread) @ dequantize(quantize(weights, kept), kept)

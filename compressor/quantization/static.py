@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
 from calibration.ranges import find_method
-from calibration.scheme import FloatArray
+from calibration.scheme import Codes, FloatArray
 from calibration.stats import CalibrationStats
 from compressor.errors import DataError, RecipeError
 from compressor.graph.fingerprint import fingerprint
@@ -24,7 +24,6 @@ from compressor.quantization.qdq import insert_qdq
 from compressor.quantization.ranges import Range, activation_params
 from compressor.quantization.recurrent import place_recurrent
 from compressor.quantization.statistics import statistics
-from compressor.quantization.weights import Codes
 from compressor.records import Decision, StageRecord
 from exporters.base import QuantPolicy
 

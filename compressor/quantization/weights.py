@@ -1,4 +1,4 @@
-"""Weights and biases as integers: per-channel symmetric scales that minimize the squared error.
+"""Weights and biases in 8 bits: per-channel symmetric scales that minimize the squared error.
 
     s_c = argmin_s Σ (W_c - s · clip(round(W_c / s), -qmax, qmax))²  over s = r · max|W_c| / qmax
     bias: s_b = s_x · s_c,   q_b = round(b / s_b) in int32, zero point 0
@@ -7,15 +7,16 @@ Clipping the few largest weights a little makes every step finer (Banner et al. 
 1810.05723, section 3). A channel that is all zero gets scale 1. A channel whose weights are so
 small that its bias would overflow int32 gets a larger scale instead, which costs that channel
 nothing that shows.
+
+8-bit floats are finer near zero whatever the scale, so that clipping buys no finer step: theirs is
+max|W_c| / 448.
 """
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from calibration.scheme import FloatArray, QuantParams, Scheme, dequantize, quantize
-
-Codes = npt.NDArray[np.int8]
+from calibration.scheme import Codes, FloatArray, QuantParams, Scheme, dequantize, quantize
 
 BIAS_LIMIT = 2**30
 """Largest |q_b| allowed: half of int32, so that the accumulator has room for the products."""
@@ -40,14 +41,14 @@ def weight_params(weight: FloatArray, axis: int, scheme: Scheme) -> QuantParams:
     Args:
         weight: float32, any rank.
         axis: Output channels; used when the scheme is per channel.
-        scheme: Symmetric int8.
+        scheme: Symmetric int8, or 8-bit floats.
     """
     if not scheme.per_channel:
         scale = _best_scales(weight.reshape(1, -1), scheme)[0]
-        return QuantParams(scheme, np.array(scale), np.zeros((), scheme.dtype))
+        return QuantParams(scheme, np.array(scale), np.zeros((), scheme.stored))
     rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)
     scales = _best_scales(rows, scheme)
-    return QuantParams(scheme, scales, np.zeros(scales.shape, scheme.dtype), axis)
+    return QuantParams(scheme, scales, np.zeros(scales.shape, scheme.stored), axis)
 
 
 def _best_scales(rows: FloatArray, scheme: Scheme) -> npt.NDArray[np.float32]:
@@ -56,14 +57,16 @@ def _best_scales(rows: FloatArray, scheme: Scheme) -> npt.NDArray[np.float32]:
     Long rows are judged by evenly picked weights, their extremes by all.
     """
     bound = np.maximum(rows.max(axis=1, initial=0.0), -rows.min(axis=1, initial=0.0))
-    whole = (bound.astype(np.float64) / scheme.qmax).astype(np.float32)
+    whole: npt.NDArray[np.float32] = (bound.astype(np.float64) / scheme.qmax).astype(np.float32)
     whole[whole < np.finfo(np.float32).tiny] = 1.0
+    if scheme.is_float:
+        return whole
     picked = rows[:, :: max(1, rows.shape[1] // JUDGED)]
     best: npt.NDArray[np.float32] = whole.copy()
     least = np.full(whole.shape, np.inf)
     for ratio in SHRINK:
         scale = np.maximum(whole * np.float32(ratio), np.finfo(np.float32).tiny)
-        params = QuantParams(scheme, scale, np.zeros(scale.shape, scheme.dtype), 0)
+        params = QuantParams(scheme, scale, np.zeros(scale.shape, scheme.stored), 0)
         error = np.square(dequantize(quantize(picked, params), params) - picked).sum(axis=1)
         np.copyto(best, scale, where=error < least)
         np.minimum(error, least, out=least)
@@ -73,7 +76,7 @@ def _best_scales(rows: FloatArray, scheme: Scheme) -> npt.NDArray[np.float32]:
 def weight_integers(
     values: FloatArray, params: QuantParams, own: QuantParams, chosen: Codes | None
 ) -> Codes:
-    """The integers of a weight: those that were chosen for its own scales, else the nearest.
+    """The codes of a weight: those that were chosen for its own scales, else the nearest.
 
     Args:
         values: float32, any rank.
@@ -81,7 +84,7 @@ def weight_integers(
         own: Those of `weight_params`; a channel whose scale was raised is rounded anew.
         chosen: Of the shape of `values`; None rounds to the nearest.
     """
-    nearest: Codes = quantize(values, params).astype(np.int8)
+    nearest = quantize(values, params)
     if chosen is None:
         return nearest
     same = np.asarray(params.scale == own.scale)

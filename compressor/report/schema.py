@@ -193,8 +193,8 @@ class GraphReport(Measured):
     """Everything about one graph of a job.
 
     Attributes:
-        shipped: What the artifact holds: "int8", weights as "int4", "int8-weights", "fp16" or
-            "bf16", or "float".
+        shipped: What the artifact holds: "int8", "fp8", weights as "int4", "int8-weights",
+            "fp16" or "bf16", or "float".
         shipped_reason: Why, in one sentence for the verdict's second line.
         baseline: What the latency of the result is measured against, in words. Quality and size
             are always compared with the original.

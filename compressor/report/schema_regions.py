@@ -4,7 +4,7 @@ from typing import Literal
 
 from compressor.records import Record
 
-RegionPrecision = Literal["float", "static INT8", "dynamic INT8"]
+RegionPrecision = Literal["float", "static INT8", "dynamic INT8", "FP8"]
 
 
 class RegionChoice(Record):

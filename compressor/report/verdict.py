@@ -4,7 +4,7 @@ import math
 from typing import Literal
 
 from compressor.evaluation.results import LatencyResult, QualityResult, Verdict
-from compressor.precision import WORDS
+from compressor.precision import EIGHT_BITS, WORDS
 from compressor.report import format as fmt
 from compressor.report.schema import GraphReport, Measured
 
@@ -34,7 +34,8 @@ def headline(graph: GraphReport) -> str:
     86.95 % → 86.80 % (−0.15 points, 95 % interval −0.50…+0.20); 3.8× smaller".
     """
     measured = summary(graph)
-    unproven = graph.engine is not None and not graph.latency and graph.shipped in ("int8", "int4")
+    quantized = graph.shipped in (*EIGHT_BITS, "int4")
+    unproven = graph.engine is not None and not graph.latency and quantized
     ships = f"{shipped_name(graph)} ships" + (", speed unproven" if unproven else "")
     return ships + (f": {measured}" if measured else "")
 
@@ -53,7 +54,8 @@ def engine_words(graph: GraphReport) -> str:
         least = min(one.cosine for one in engine.agreement)
         told += f"; its outputs have a cosine of {least:.4f} or more with ONNX Runtime's"
     if engine.not_integer:
-        told += f"; not INT8 in it: {', '.join(engine.not_integer)}"
+        precision = WORDS[graph.shipped]
+        told += f"; not {precision} in it: {', '.join(engine.not_integer)}"
     return fmt.sentence(told)
 
 

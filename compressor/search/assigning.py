@@ -63,7 +63,7 @@ def _ranking(mix: Mix, damage: FloatArray) -> list[Decision]:
             verdict=f"worst {rank}",
             reason="alone it leaves "
             + ", ".join(
-                told(damage[region, choice], choice)
+                told(damage[region, choice], mix.names[choice])
                 for choice in range(FLOAT + 1, len(CHOICES))
                 if mix.possible[region, choice]
             )

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
 from compressor.evaluation.results import LatencyResult, QualityResult
-from compressor.precision import WORDS
+from compressor.precision import EIGHT_BITS, WORDS
 from compressor.pruning.costs import Macs, Parameters
 from compressor.quantization.dynamic import insert_dynamic, place_dynamic
 from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
@@ -133,7 +133,7 @@ class Attempts:
     @cached_property
     def multiple(self) -> int:
         """What channel counts stay multiples of."""
-        integer = self.whole.plan.ship == "int8"
+        integer = self.whole.plan.ship in EIGHT_BITS
         return self.bench.recipe.prune.round or self.bench.target.channel_multiple(integer=integer)
 
     @property

@@ -12,6 +12,7 @@ from compressor.plan import GraphPlan
 from compressor.quantization.dynamic import place_dynamic
 from compressor.quantization.placement import restricted
 from compressor.quantization.regions import MOST, Region, divided
+from compressor.report.schema_regions import RegionPrecision
 from exporters.base import QuantPolicy
 
 CHOICES: Final = ("float", "static INT8", "dynamic INT8")
@@ -62,6 +63,11 @@ class Mix:
         rounded = {name: codes for name, codes in base.rounded.items() if name in quantized}
         update = {"integer": integer, "dynamic": dynamic, "bias": bias, "rounded": rounded}
         return base.model_copy(update=update)
+
+    @property
+    def names(self) -> tuple[RegionPrecision, ...]:
+        """Of `CHOICES`, as the report tells them: what is not float may be 8-bit floats."""
+        return ("float", "FP8", "FP8") if self.policy.precision == "fp8" else CHOICES
 
     def floats(self, chosen: Sequence[int]) -> tuple[str, ...]:
         """The weighted nodes of the regions that are float."""

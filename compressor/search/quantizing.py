@@ -12,6 +12,7 @@ from calibration.stats import CalibrationStats
 from compressor.evaluation.results import LatencyResult
 from compressor.graph.effects import weight_effect
 from compressor.plan import GraphPlan
+from compressor.precision import EIGHT_BITS, WORDS
 from compressor.quantization.dynamic import choose_dynamic
 from compressor.quantization.static import CalibrationOptions, StaticChoice, calibrate
 from compressor.realize import policy_of, realize, with_integers
@@ -70,13 +71,14 @@ def with_precision(
             start = with_spread_moved(bench, start, data, (SMOOTHING,))
         found = _quantize_dynamically(bench, start, data, judging)
     elif data is None and stats is None:
-        reason = "nothing was quantized: INT8 needs calibration data (--calib DATA)"
+        words = WORDS[policy_of(bench.target, bench.recipe.quantize).precision]
+        reason = f"nothing was quantized: {words} needs calibration data (--calib DATA)"
         return replace(start, reason=reason)
     else:
         if stats is None and data is not None:
             start = with_spread_moved(bench, start, data)
         found = _quantize(bench, start, data, stats, judging)
-    if found.plan.ship != "int8":
+    if found.plan.ship not in EIGHT_BITS:
         update = {"smooth": {}, "plain_norms": False}
         return replace(found, plan=found.plan.model_copy(update=update))
     return found
@@ -89,7 +91,7 @@ def _quantize(
     stats: CalibrationStats | None,
     judging: Judging | None,
 ) -> Decided:
-    """Calibrate, then search within the budget, or without one race all of INT8."""
+    """Calibrate, then search within the budget, or without one race all of it."""
     policy = policy_of(bench.target, bench.recipe.quantize)
     chosen = _calibrated(bench, start, data, stats, policy, alternatives=judging is not None)
     decided = replace(
@@ -98,10 +100,11 @@ def _quantize(
         records=(*start.records, chosen.record),
     )
     if not (chosen.integer or chosen.dynamic):
-        return replace(decided, reason="no part of this graph gains from integer kernels")
+        kernels = "integer" if policy.precision == "int8" else WORDS[policy.precision]
+        return replace(decided, reason=f"no part of this graph gains from {kernels} kernels")
     plan = start.plan.model_copy(
         update={
-            "ship": "int8",
+            "ship": policy.precision,
             "weight_bits": policy.weight.bits,
             "integer": chosen.integer,
             "dynamic": chosen.dynamic,
@@ -164,6 +167,7 @@ def _decided(
         chosen.stats,
         mix=placed.mix,
         times=placed.times,
+        named=WORDS[plan.ship],
     )
     found = _within_budget(search, decided, search.run(STEPS), chosen)
     found = with_small_tables(bench, found, judging)
@@ -200,19 +204,20 @@ def _calibrated(
 def _without_budget(
     bench: Bench, decided: Decided, plan: GraphPlan, chosen: StaticChoice
 ) -> Decided:
-    """Keep INT8 where it is faster in the deciding configuration."""
+    """Keep 8 bits where they are faster in the deciding configuration."""
     started = time.perf_counter()
     graph = decided.graph
     with bench.progress.stage("quantize"):
         quantized = realize(graph, plan, bench.target)
     with bench.progress.stage("decide"):
         race = bench.race(decided.plain, quantized, seconds=bench.recipe.measure.seconds)
-    kept, reason = _decision(race, bench, favoured=decided.favours_integer)
+    words = WORDS[plan.ship]
+    kept, reason = _decision(race, bench, words, favoured=decided.favours_integer)
     record = _record(plan, chosen, race, kept, reason, time.perf_counter() - started)
     effects = (weight_effect(graph, quantized), *speed_effects(race))
     record = record.model_copy(update={"effects": effects})
     candidate = Candidate(
-        name="INT8",
+        name=words,
         shipped=kept,
         reason=reason,
         latency=race,
@@ -248,7 +253,7 @@ def _within_budget(
         refused = with_integers(undecided.graph, search.whole, bench.target)
         return replace(
             decided,
-            reason=f"{ended} no INT8 graph kept the budget: float ships",
+            reason=f"{ended} no {WORDS[search.whole.ship]} graph kept the budget: float ships",
             quantized=Quantized(refused, search.whole, choice, undecided.float_reasons),
         )
     quantized = realize(undecided.graph, best.plan, bench.target)
@@ -267,7 +272,7 @@ def _within_budget(
     except KeyboardInterrupt:
         reason = f"{best.name}: interrupted before its speed was compared"
         return replace(chosen, reason=reason, interrupted=True)
-    kept, reason = _decision(race, bench)
+    kept, reason = _decision(race, bench, WORDS[best.plan.ship])
     raced = replace(
         chosen if kept else decided,
         reason=reason,
@@ -299,17 +304,20 @@ def _with_race(
 
 
 def _decision(
-    race: LatencyResult | None, bench: Bench, *, favoured: bool = False
+    race: LatencyResult | None, bench: Bench, words: str, *, favoured: bool = False
 ) -> tuple[bool, str]:
-    """Whether INT8 ships, and why; where nothing can be timed it does."""
+    """Whether 8 bits ship, and why; where nothing can be timed they do."""
     if race is None:
-        return True, f"INT8 as asked for, speed unproven: {bench.target.unmeasurable()}"
-    return _verdict(race, keep_slower=bench.recipe.quantize.keep_slower, favoured=favoured)
+        return True, f"{words} as asked for, speed unproven: {bench.target.unmeasurable()}"
+    keep_slower = bench.recipe.quantize.keep_slower
+    return _verdict(race, words, keep_slower=keep_slower, favoured=favoured)
 
 
-def _verdict(race: LatencyResult, *, keep_slower: bool, favoured: bool = False) -> tuple[bool, str]:
+def _verdict(
+    race: LatencyResult, words: str = "INT8", *, keep_slower: bool, favoured: bool = False
+) -> tuple[bool, str]:
     measured = (
-        f"INT8 ran at {ratio(race.ratio)} the speed of float "
+        f"{words} ran at {ratio(race.ratio)} the speed of float "
         f"({ratio_interval(race.interval)}) at {configuration(race.config)}"
     )
     if race.verdict == "faster":
@@ -343,6 +351,8 @@ def _record(
         },
         changed={"integer nodes": len(plan.quantized), "Q/DQ values": len(chosen.ranges)},
         decisions=(
-            Decision(subject="INT8", verdict="kept" if kept else "reverted", reason=reason),
+            Decision(
+                subject=WORDS[plan.ship], verdict="kept" if kept else "reverted", reason=reason
+            ),
         ),
     )

@@ -25,13 +25,13 @@ def region_results(
         ms = None if times is None else 1e3 * float(times.costs.time[region, choice])
         noise = None if damage is None else float(damage[region, choice])
         finite = noise is not None and np.isfinite(noise)
-        return RegionChoice(precision=CHOICES[choice], ms=ms, noise=noise if finite else None)
+        return RegionChoice(precision=mix.names[choice], ms=ms, noise=noise if finite else None)
 
     return tuple(
         RegionResult(
             nodes=region.weighted,
             operators=tuple(operators[name] for name in region.weighted),
-            chosen=CHOICES[chosen[index]],
+            chosen=mix.names[chosen[index]],
             choices=tuple(
                 of(index, choice) for choice in range(len(CHOICES)) if mix.possible[index, choice]
             ),
@@ -57,7 +57,7 @@ def predicted_frontier(
         seconds = times.predicted(chosen)
         counts: Counter[str] = Counter()
         for region, choice in zip(mix.regions, chosen, strict=True):
-            counts[CHOICES[choice]] += len(region.weighted)
+            counts[mix.names[choice]] += len(region.weighted)
         found[chosen] = FrontierPoint.model_validate(
             {
                 "chosen": dict(counts),

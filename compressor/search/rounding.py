@@ -12,14 +12,14 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
-from calibration.scheme import Scheme
+from calibration.scheme import Codes, Scheme
 from calibration.windows import parts
 from compressor.plan import GraphPlan
 from compressor.pruning.activity import activity, moments_bytes
 from compressor.pruning.layers import Layer, layers_of
 from compressor.pruning.patches import Doubles
 from compressor.quantization.gptq import Integers, rounded
-from compressor.quantization.weights import Codes, channel_axis, weight_params
+from compressor.quantization.weights import channel_axis, weight_params
 from compressor.realize import planned_policy
 from compressor.search.bench import Bench
 
@@ -46,8 +46,13 @@ def with_rounding(
         plan: Its integer nodes.
         data: The samples.
         expired: Asked before each pass whether the time is over; the rest stays the nearest then.
+
+    Returns:
+        The plan itself where weights are 8-bit floats, which stay the nearest.
     """
     policy = planned_policy(plan, bench.target).with_schemes(weight_bits=plan.weight_bits)
+    if policy.weight.is_float:
+        return plan
     layers = _own(model, plan)
     memory = bench.recipe.quantize.memory or MEMORY
     sizes = {layer.name: moments_bytes(layer) for layer in layers}

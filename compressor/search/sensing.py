@@ -12,7 +12,7 @@ from compressor.evaluation.metrics.base import BASELINE, RESULT
 from compressor.plan import GraphPlan
 from compressor.realize import realize
 from compressor.search.bench import Bench
-from compressor.search.mixing import CHOICES, FLOAT, Mix
+from compressor.search.mixing import FLOAT, Mix
 from exporters.base import Runner
 
 SAMPLE = 32
@@ -79,7 +79,7 @@ def damages(
     return found
 
 
-def told(value: float, choice: int) -> str:
+def told(value: float, name: str) -> str:
     """One damage, for people."""
     decibels = "no" if not np.isfinite(value) or value <= 0 else f"{-10 * np.log10(value):.1f}"
-    return f"{decibels} dB of signal to noise as {CHOICES[choice]}"
+    return f"{decibels} dB of signal to noise as {name}"

@@ -7,6 +7,7 @@ from typing import Literal
 import onnx_ir as ir
 
 from calibration.scheme import Scheme
+from compressor.precision import EightBits
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class QuantPolicy:
     dynamic: frozenset[str] = frozenset()
     slow: Callable[[ir.Node], str | None] = lambda node: None
     inputs_only: bool = False
+
+    @property
+    def precision(self) -> EightBits:
+        """What its layers compute in."""
+        return "fp8" if self.activation.is_float else "int8"
 
     def with_schemes(
         self,

@@ -20,6 +20,8 @@ from exporters.trt.profiles import Profile
 
 FORMAT = "Format/Datatype"
 """Under this the engine inspector tells the type of a layer's inputs."""
+KINDS = ("int8", "fp8", "float8")
+"""What it calls those of 8 bits, in lower case."""
 
 
 def agreements(
@@ -43,7 +45,7 @@ def agreements(
 
 
 def not_integer(told: Sequence[dict[str, Any]], model: ir.Model) -> tuple[str, ...]:
-    """The nodes that read integers in the graph, and floats in the engine.
+    """The nodes that read 8 bits in the graph, and more in the engine.
 
     Args:
         told: Layers, as the engine inspector describes them. A layer names the nodes that it was
@@ -56,7 +58,8 @@ def not_integer(told: Sequence[dict[str, Any]], model: ir.Model) -> tuple[str, .
         name = label(node)
         own = [one for one in told if name and _is_of(one, name)]
         kinds = [kind for one in own for kind in _input_types(one)]
-        if is_integer(node) and kinds and not any("int8" in kind.lower() for kind in kinds):
+        eight_bits = any(word in kind.lower() for kind in kinds for word in KINDS)
+        if is_integer(node) and kinds and not eight_bits:
             found.append(name)
     return tuple(found)
 

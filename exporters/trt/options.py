@@ -7,7 +7,7 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator
 
 from exporters.trt.profiles import parse_profile
 
-Precision = Literal["int8", "int8-fp32", "fp16", "fp32", "int4-weights"]
+Precision = Literal["int8", "int8-fp32", "fp8", "fp16", "fp32", "int4-weights"]
 Backend = Literal["tensorrt", "tensorrt-rtx", "script"]
 
 FLAGS = {
@@ -26,8 +26,9 @@ class TrtOptions(BaseModel):
     precision: Precision = Field(
         "int8",
         description="int8: convolutions and products in INT8, the rest in half; int8-fp32: the "
-        "rest in float32; fp16; fp32; int4-weights: matrices of products in blocks of 128 (--block "
-        "64) that share a scale, all else in half.",
+        "rest in float32; fp8: 8-bit floats (E4M3) in place of INT8; fp16; fp32; "
+        "int4-weights: matrices of products in blocks of 128 (--block 64) that share a scale, all "
+        "else in half.",
     )
     backend: Literal["auto", "tensorrt", "tensorrt-rtx", "script"] = Field(
         "auto",
@@ -63,13 +64,13 @@ class TrtOptions(BaseModel):
 
     @property
     def quantizes(self) -> bool:
-        """Whether the precision asks for integers."""
-        return self.precision in ("int8", "int8-fp32", "int4-weights")
+        """Whether the precision asks for fewer bits than half has."""
+        return self.precision not in ("fp16", "fp32")
 
     @property
     def remainder(self) -> Literal["float32", "float16"]:
         """What is computed in that is not integer."""
-        return "float16" if self.precision in ("int8", "fp16", "int4-weights") else "float32"
+        return "float32" if self.precision in ("int8-fp32", "fp32") else "float16"
 
     def settings(self) -> dict[str, Any]:
         """What the build script needs of it, as JSON knows it."""

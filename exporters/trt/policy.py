@@ -3,13 +3,15 @@
 Source: NVIDIA TensorRT documentation, "Working with Quantized Types" and "Optimizing Performance".
 """
 
+from dataclasses import replace
+
 import onnx_ir as ir
 
 from calibration.scheme import Scheme
 from compressor.graph.constants import constant
 from exporters.base import QuantPolicy
 from exporters.lint.trt.graph import CONVOLUTIONS, channels
-from exporters.lint.trt.speed import LEAST_CHANNELS, is_matrix_vector
+from exporters.lint.trt.speed import LEAST_CHANNELS, is_matrix_vector, without_fp8
 
 MOVED = frozenset(
     {"MaxPool", "Reshape", "Flatten", "Transpose", "Slice", "Squeeze", "Unsqueeze", "Split"}
@@ -37,13 +39,28 @@ def trt_policy() -> QuantPolicy:
     )
 
 
-def slow(node: ir.Node) -> str | None:
-    """Why INT8 does not pay at a layer; None where it does."""
+def fp8_policy() -> QuantPolicy:
+    """8-bit floats in place of int8, where TensorRT has kernels for them.
+
+    Average pools have none. Source: NVIDIA Model Optimizer, "Support Matrix" (per tensor for
+    activations, per channel for weights, by max calibration).
+    """
+    return replace(
+        trt_policy(),
+        activation=Scheme("float8e4m3fn", symmetric=True),
+        weight=Scheme("float8e4m3fn", symmetric=True, per_channel=True),
+        elementwise=frozenset({"Add"}),
+        slow=lambda node: slow(node, "FP8") or without_fp8(node),
+    )
+
+
+def slow(node: ir.Node, words: str = "INT8") -> str | None:
+    """Why 8 bits do not pay at a layer; None where they do."""
     counts = channels(node)
     if node.op_type in CONVOLUTIONS and counts is not None and min(counts) < LEAST_CHANNELS:
         return (
-            f"{counts[0]} channels in and {counts[1]} out: below {LEAST_CHANNELS} TensorRT's INT8 "
-            "mostly loses"
+            f"{counts[0]} channels in and {counts[1]} out: below {LEAST_CHANNELS} TensorRT's "
+            f"{words} mostly loses"
         )
     if is_matrix_vector(node):
         return "a matrix-vector product waits for its weights, not for arithmetic"

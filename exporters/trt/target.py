@@ -25,12 +25,19 @@ from exporters.trt.backends import Chosen, Name, choose, device
 from exporters.trt.build_engine import ENGINES
 from exporters.trt.building import Built, build_engine, settings, write_script
 from exporters.trt.options import TrtOptions
-from exporters.trt.policy import trt_policy
+from exporters.trt.policy import fp8_policy, trt_policy
 from exporters.trt.profiles import Profile, asked, profiles_for, require_fitting
 from exporters.trt.timed import TimedRunner, open_engine
 
 REFERENCE = "reference.npz"
-TOLERANCES = {"int8": 0.99, "int8-fp32": 0.99, "fp16": 0.999, "fp32": 0.9999, "int4-weights": 0.999}
+TOLERANCES = {
+    "int8": 0.99,
+    "int8-fp32": 0.99,
+    "fp8": 0.99,
+    "fp16": 0.999,
+    "fp32": 0.9999,
+    "int4-weights": 0.999,
+}
 """Precision → cosine of an engine's outputs with those of ONNX Runtime on the same graph."""
 
 
@@ -78,7 +85,7 @@ class TrtTarget(Target):
 
     @property
     def quantizes(self) -> bool:
-        """Whether the precision asks for integers."""
+        """Whether the precision asks for fewer bits than half has."""
         return self.options.quantizes
 
     @property
@@ -106,6 +113,11 @@ class TrtTarget(Target):
 
     def refusal(self, policy: QuantPolicy) -> str | None:
         """Unsigned activations are read as signed, and a zero point other than 0 is rejected."""
+        if self.options.precision == "fp8":
+            one, other = policy.activation, policy.weight
+            if one.is_float and one.symmetric and other.bits == other.stored.itemsize * 8:
+                return None
+            return "8-bit floats are symmetric, of 8 bits, for activations and weights alike"
         if policy.activation.dtype != "int8":
             return "TensorRT reads uint8 activations as int8: wrong numbers; it wants int8"
         return None
@@ -113,10 +125,10 @@ class TrtTarget(Target):
     def policy(self, cpu: str) -> QuantPolicy:
         """TensorRT's own placement, whatever the CPU."""
         del cpu
-        return trt_policy()
+        return fp8_policy() if self.options.precision == "fp8" else trt_policy()
 
     def channel_multiple(self, *, integer: bool) -> int:
-        """INT8 kernels work on 32 channels, half ones on 8."""
+        """Kernels of 8 bits work on 32 channels, half ones on 8."""
         return 32 if integer else 8
 
     def finer_multiples(self, multiple: int) -> tuple[int, ...]:

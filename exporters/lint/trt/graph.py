@@ -104,6 +104,13 @@ def is_integer(node: ir.Node) -> bool:
     return node.op_type in LAYERS and all(dequantizer(operand(node, i)) for i in (0, 1))
 
 
+def is_fp8(node: ir.Node) -> bool:
+    """Whether a layer reads 8-bit floats."""
+    made_by = dequantizer(operand(node, 0))
+    read = None if made_by is None else element_type(operand(made_by, 0))
+    return is_integer(node) and read == ir.DataType.FLOAT8E4M3FN
+
+
 def shape(value: ir.Value | None) -> Shape | None:
     """The sizes of a value; None when not even its rank is known."""
     if value is None:

@@ -16,6 +16,7 @@ from exporters.lint.trt.graph import (
     QUANTIZE,
     channels,
     dequantizer,
+    is_fp8,
     is_integer,
     layers,
     nodes,
@@ -24,7 +25,7 @@ from exporters.lint.trt.graph import (
     stored,
     weight_index,
 )
-from exporters.lint.trt.speed import LEAST_CHANNELS, is_matrix_vector
+from exporters.lint.trt.speed import LEAST_CHANNELS, is_matrix_vector, without_fp8
 
 FLOAT_ISLAND = Rule(
     "float-island", "warning", "Put Q/DQ on its input and on its weight, or on none around it."
@@ -58,9 +59,12 @@ def float_island(model: ir.Model) -> Iterator[Finding]:
     before, after = _reached(integer, forward=True), _reached(integer, forward=False)
     if not integer:
         return
+    in_fp8 = any(is_fp8(node) for node in integer)
     for node in model.graph.all_nodes():
         if node not in before or node not in after or not _could_be_integer(node):
             continue
+        if in_fp8 and (node.op_type in AVERAGES or without_fp8(node) is not None):
+            continue  # it has no FP8 kernel
         kind = "an average pool" if node.op_type in AVERAGES else f"a {node.op_type}"
         yield FLOAT_ISLAND.at(
             node,

@@ -37,6 +37,7 @@ RULES: tuple[Callable[[ir.Model], Iterator[Finding]], ...] = (
     fusion.batch_norm,
     placement.keep_float,
     speed.few_channels,
+    speed.fp8_convolution,
     speed.matrix_vector,
     interface.names,
     placement.lonely_pool,

@@ -1,10 +1,11 @@
 """Integer kernels that exist and do not pay: sizes that do not fill them.
 
 Source: NVIDIA, "Optimizing Performance" (channels in multiples of 32 for INT8, 8 for FP16, 16 for
-sparse FP16); "Working with Quantized Types".
+sparse FP16); "Working with Quantized Types"; release notes of TensorRT 10, "Limitations" (FP8).
 """
 
 from collections.abc import Iterator
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from exporters.lint.trt.graph import (
     HALVES,
     channels,
     element_type,
+    is_fp8,
     is_integer,
     layers,
     operand,
@@ -25,7 +27,9 @@ from exporters.lint.trt.graph import (
 )
 
 UNALIGNED = Rule(
-    "unaligned-channels", "note", "Prune or widen to multiples of 32 for INT8, else 16, else 8."
+    "unaligned-channels",
+    "note",
+    "Prune or widen to multiples of 32 for 8 bits, else 16, else 8.",
 )
 FEW_CHANNELS = Rule(
     "few-channels", "warning", "Leave it in float, without Q/DQ on its input and its weight."
@@ -33,8 +37,13 @@ FEW_CHANNELS = Rule(
 MATRIX_VECTOR = Rule(
     "matrix-vector", "warning", "Leave it in float: it waits for its weights, not for arithmetic."
 )
+FP8_CONVOLUTION = Rule(
+    "fp8-convolution", "warning", "Leave it in half, or quantize the graph to INT8."
+)
 
 LEAST_CHANNELS = 16
+MOST_TAPS = 32
+"""Weights of a kernel's window up to which there are FP8 convolutions."""
 SPARSE_GROUP = 4
 
 
@@ -65,7 +74,7 @@ def unaligned_channels(model: ir.Model) -> Iterator[Finding]:
 
 
 def few_channels(model: ir.Model) -> Iterator[Finding]:
-    """A convolution with a channel count below 16 is mostly faster in half than in INT8."""
+    """A convolution with a channel count below 16 is mostly faster in half than in 8 bits."""
     for node in layers(model):
         counts = channels(node)
         if node.op_type not in CONVOLUTIONS or counts is None or not is_integer(node):
@@ -74,8 +83,31 @@ def few_channels(model: ir.Model) -> Iterator[Finding]:
             yield FEW_CHANNELS.at(
                 node,
                 f"quantized with {counts[0]} channels in and {counts[1]} out; below "
-                f"{LEAST_CHANNELS} INT8 mostly loses",
+                f"{LEAST_CHANNELS} {_words(node)} mostly loses",
             )
+
+
+def fp8_convolution(model: ir.Model) -> Iterator[Finding]:
+    """Convolutions that have no FP8 kernel fall back to half, behind conversions."""
+    for node in layers(model):
+        why = without_fp8(node) if is_fp8(node) else None
+        if why is not None:
+            yield FP8_CONVOLUTION.at(node, f"quantized to FP8: {why}")
+
+
+def without_fp8(node: ir.Node) -> str | None:
+    """Why TensorRT has no FP8 kernel for a layer; None where it has."""
+    if node.op_type == "ConvTranspose":
+        return "TensorRT documents no FP8 kernel for transposed convolutions"
+    if node.op_type != "Conv":
+        return None
+    if node.attributes.get_int("group", 1) != 1:
+        return "TensorRT has no FP8 kernel for grouped convolutions"
+    window = (shape(operand(node, 1)) or ())[2:]
+    taps = prod(size or 1 for size in window)
+    if taps > MOST_TAPS:
+        return f"TensorRT has no FP8 kernel for windows of more than {MOST_TAPS}, this has {taps}"
+    return None
 
 
 def matrix_vector(model: ir.Model) -> Iterator[Finding]:
@@ -104,11 +136,15 @@ def is_matrix_vector(node: ir.Node) -> bool:
 
 def _alignment(node: ir.Node) -> Alignment | None:
     if is_integer(node):
-        return Alignment(32, "INT8")
+        return Alignment(32, _words(node))
     index = weight_index(node)
     if index is None or element_type(operand(node, index)) not in HALVES:
         return None
     return Alignment(16, "sparse FP16") if _is_sparse(node, index) else Alignment(8, "FP16")
+
+
+def _words(node: ir.Node) -> str:
+    return "FP8" if is_fp8(node) else "INT8"
 
 
 def _is_depthwise(node: ir.Node) -> bool:
