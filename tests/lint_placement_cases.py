@@ -5,6 +5,8 @@ import onnx_ir as ir
 from lint_cases import Case
 from quantized import SHARED, conv, graph, images, product, qdq, rows
 
+from calibration.scheme import FLOAT8
+
 FLOAT_CONV = "[mid] m = Conv<pads=[1,1,1,1]>(a, wf, b)\n"
 NORM = {"mean": np.zeros(32, np.float32), "var": np.ones(32, np.float32)}
 
@@ -58,6 +60,16 @@ def _wide(outputs: int) -> ir.Model:
     text = images(conv("x", "y"), result=f"float[1,{outputs},8,8] y")
     rest = {name: np.resize(SHARED[name], outputs) for name in ("ws", "wz", "b")}
     return graph(text, wq=np.resize(SHARED["wq"], (outputs, 32, 3, 3)), **rest)
+
+
+def _fp8(size: int = 3, group: int = 1, outputs: int = 32) -> ir.Model:
+    """A convolution that reads 8-bit floats."""
+    wide = np.resize(SHARED["mf"], (outputs, 32 // group, size, size)).astype(FLOAT8)
+    floats = {"wq": wide, "wz": np.zeros(outputs, FLOAT8), "z": np.array(0, FLOAT8)}
+    rest = {name: np.resize(SHARED[name], outputs) for name in ("ws", "b")}
+    operator = f"Conv<group={group}, pads=[{','.join(4 * [str(size // 2)])}]>"
+    text = images(conv("x", "y"), result=f"float[1,{outputs},8,8] y")
+    return graph(text.replace("Conv<pads=[1,1,1,1]>", operator), **floats, **rest)
 
 
 def _half_product(inputs: int, sparse: bool) -> ir.Model:
@@ -124,6 +136,9 @@ FUSION = (
 
 SPEED = (
     Case("few-channels", "conv", lambda: _narrow(3), lambda: _narrow(16)),
+    Case("fp8-convolution", "conv", lambda: _fp8(size=7), lambda: _fp8(size=5), variant="window"),
+    Case("fp8-convolution", "conv", lambda: _fp8(group=2), _fp8, variant="grouped"),
+    Case("unaligned-channels", "conv", lambda: _fp8(outputs=40), _fp8, variant="fp8"),
     Case(
         "matrix-vector", "mm", lambda: graph(rows(product("x", "y"), count=1)),
         lambda: graph(rows(product("x", "y"), count=64)),

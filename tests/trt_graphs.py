@@ -1,4 +1,4 @@
-"""Float graphs for tests of the TensorRT target, and their INT8 forms."""
+"""Float graphs for tests of the TensorRT target, and their forms in 8 bits."""
 
 import numpy as np
 import onnx_ir as ir
@@ -7,6 +7,7 @@ from graphs import model
 from compressor.graph.shapes import infer_shapes
 from compressor.quantization.placement import place, quantized_values
 from compressor.quantization.static import quantize_static
+from exporters.base import QuantPolicy
 from exporters.trt import TARGET as TRT
 from exporters.trt.policy import trt_policy
 
@@ -55,14 +56,14 @@ def feeds_for(graph: ir.Model) -> dict[str, np.ndarray]:
     return {"x": np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)}
 
 
-def quantized(graph: ir.Model) -> ir.Model:
+def quantized(graph: ir.Model, policy: QuantPolicy = POLICY) -> ir.Model:
     """With the ranges that `feeds_for` gives."""
-    integer = place(graph, POLICY).integer
-    names = [value.name or "" for value in quantized_values(graph, integer, POLICY)]
+    integer = place(graph, policy).integer
+    names = [value.name or "" for value in quantized_values(graph, integer, policy)]
     tapped = infer_shapes(graph.clone())
     known = {value.name: value for node in tapped.graph for value in node.outputs}
     tapped.graph.outputs.extend(known[name] for name in names if name in known)
     with TRT.open(tapped) as runner:
         seen = feeds_for(graph) | runner.run(feeds_for(graph))
     ranges = {name: (float(seen[name].min()), float(seen[name].max())) for name in names}
-    return quantize_static(graph, integer, ranges, POLICY, weight_bits=8)
+    return quantize_static(graph, integer, ranges, policy, weight_bits=8)

@@ -1,12 +1,14 @@
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.scheme import Scheme, dequantize, params_from_range, quantize
+from calibration.scheme import FLOAT8, Scheme, dequantize, params_from_range, quantize
 
 UINT8 = Scheme("uint8", symmetric=False)
 INT8 = Scheme("int8", symmetric=True)
+FP8 = Scheme("float8e4m3fn", symmetric=True)
 
 finite = st.floats(-1e6, 1e6, allow_nan=False, width=32)
 
@@ -42,7 +44,33 @@ def test_round_trip_is_within_half_a_step(values: list[float]):
     assert np.all(error <= float(params.scale) * 0.5001)
 
 
-@pytest.mark.parametrize("scheme", [UINT8, INT8])
+def test_8_bit_floats_are_those_of_ml_dtypes():
+    assert FP8.stored == FLOAT8 == np.dtype(ml_dtypes.float8_e4m3fn)
+    codes = np.arange(256).astype(np.uint8).view(FLOAT8).astype(np.float32)
+    finite_codes = np.unique(codes[np.isfinite(codes)])
+    assert (FP8.qmin, FP8.qmax) == (finite_codes[0], finite_codes[-1])
+    assert FP8.last_step == finite_codes[-1] - finite_codes[-2]
+
+
+@given(st.lists(finite, min_size=1, max_size=50), st.floats(0.125, 4.0))
+def test_8_bit_floats_go_to_their_nearest_and_saturate(values: list[float], share: float):
+    array = np.array(values, np.float32)
+    bound = float(np.abs(array).max()) * share
+    params = params_from_range(-bound, bound, FP8)
+    codes = quantize(array, params)
+    assert codes.dtype == params.zero_point.dtype == FLOAT8
+    found = dequantize(codes, params)
+    assert np.isfinite(found).all()
+    scaled = array / params.scale
+    np.testing.assert_array_equal(codes, np.clip(scaled, -448, 448).astype(FLOAT8))
+    # Three bits of mantissa: half a step is a sixteenth of the value, or 2⁻¹⁰ among subnormals.
+    inside = np.abs(scaled) <= 448
+    error = np.abs(found - array)[inside] / float(params.scale)
+    assert np.all(error <= np.maximum(np.abs(scaled[inside]) / 16, 2.0**-10) * 1.0001)
+    np.testing.assert_array_equal(quantize(found, params), codes)
+
+
+@pytest.mark.parametrize("scheme", [UINT8, INT8, FP8])
 def test_constant_zero_gets_a_valid_scale(scheme: Scheme):
     params = params_from_range(0.0, 0.0, scheme)
     assert float(params.scale) == 1.0

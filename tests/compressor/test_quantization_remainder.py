@@ -7,6 +7,7 @@ from graphs import model, residual
 
 from calibration.dataset import CalibrationSet, open_dataset
 from calibration.preprocess import Preprocess
+from calibration.scheme import FLOAT8
 from compressor.graph.session import open_session
 from compressor.graph.shapes import input_specs
 from compressor.quantization.remainder import MASKED, halved, obstacle, overflowing
@@ -164,3 +165,27 @@ def test_tiny_channels_of_a_weight_do_not_take_it_out_of_half():
     expected, found = run(graph, x), run(result, x)
     bound = np.abs(expected).max(axis=0)
     assert (np.abs(found - expected).max(axis=0) <= 0.02 * bound + 1e-6).all()
+
+
+def test_tiny_channels_of_8_bit_floats_move_by_powers_of_two():
+    """What is stored stays as it is but for the exponent, until it is subnormal."""
+    sizes = np.array([1.0, 1e-3, 3e-4], np.float32)
+    values = np.random.default_rng(0).uniform(-448, 448, (3, 4)).astype(FLOAT8)
+    graph = model(
+        "g (float[n,4] x) => (float[n,3] y) "
+        "{ w = DequantizeLinear<axis=0>(q, s, z) y = Gemm<transB=1>(x, w) }"
+    )
+    for name, array in (("q", values), ("s", sizes / 448), ("z", np.zeros(3, FLOAT8))):
+        value = next(v for node in graph.graph for v in node.inputs if v and v.name == name)
+        value.const_value = ir.tensor(array, name=name)
+        graph.graph.register_initializer(value)
+    result = halved(graph, ())
+    made_by = next(node for node in result.graph if node.op_type == "DequantizeLinear")
+    codes, scale = (v.const_value.numpy() for v in made_by.inputs[:2] if v and v.const_value)
+    assert (codes.dtype, scale.dtype) == (FLOAT8, np.float16)
+    assert scale[1:].min() >= np.finfo(np.float16).smallest_normal
+    exact = values.astype(np.float64) * sizes[:, None] / 448
+    found = codes.astype(np.float64) * scale.astype(np.float64)[:, None]
+    # Half rounds a scale by 2⁻¹¹ at most; a subnormal is off by half of 2⁻⁹.
+    bound = np.abs(exact) * 2.0**-11 + 2.0**-10 * scale.astype(np.float64)[:, None]
+    assert (np.abs(found - exact) <= bound).all()
