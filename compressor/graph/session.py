@@ -50,7 +50,7 @@ def open_session(
             graph is computed as it stands, and where the optimizer does not come to an end,
             without it. A graph in memory with 8-bit floats always is: ONNX Runtime 1.31 takes
             their Q/DQ for that of integers. It drops a Relu in front of it, as if 0 were the least
-            of them, and around MatMul makes a graph that it then refuses.
+            of them, and around MatMul and Reshape makes a graph that it then refuses.
 
     Raises:
         GraphError: The runtime refuses the model; the message carries the runtime's own words. Or

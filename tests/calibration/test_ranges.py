@@ -14,7 +14,8 @@ from calibration.scheme import Scheme, dequantize, params_from_range, quantize
 from compressor.errors import DataError, UsageError
 
 UINT8, INT8 = Scheme("uint8", symmetric=False), Scheme("int8", symmetric=True)
-SCHEMES = (UINT8, Scheme("int8", symmetric=False), INT8, Scheme("uint8", symmetric=True))
+FP8 = Scheme("float8e4m3fn", symmetric=True)
+SCHEMES = (UINT8, Scheme("int8", symmetric=False), INT8, Scheme("uint8", symmetric=True), FP8)
 NORMAL = np.random.default_rng(0).standard_normal(200_000).astype(np.float32)
 RELU = np.maximum(NORMAL, 0)
 finite = st.floats(-(2.0**60), 2.0**60, width=32)
@@ -133,3 +134,12 @@ def test_of_few_samples_none_is_left_out():
     rows = np.random.default_rng(0).uniform(0, 1, (8, 50)).astype(np.float32)
     rows[3, 4] = 9
     assert propose("samples", rows)[1] == pytest.approx(9, rel=0.01)
+
+
+@pytest.mark.parametrize("values", [NORMAL, RELU, NORMAL**3], ids=["n", "relu", "n3"])
+def test_of_8_bit_floats_clipping_gains_next_to_nothing(values: np.ndarray):
+    """Their steps are a share of the value; what was seen is as good a range as any."""
+    seen = propose("minmax", values, FP8)
+    assert propose("entropy", values, FP8) == seen
+    assert error(values, seen, FP8) <= 1.2 * error(values, propose("mse", values, FP8), FP8)
+    assert error(values, seen, INT8) > 1.2 * error(values, propose("mse", values, INT8), INT8)
