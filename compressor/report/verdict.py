@@ -54,7 +54,7 @@ def engine_words(graph: GraphReport) -> str:
         least = min(one.cosine for one in engine.agreement)
         told += f"; its outputs have a cosine of {least:.4f} or more with ONNX Runtime's"
     if engine.not_integer:
-        precision = WORDS[graph.shipped]
+        precision = WORDS["fp8" if engine.precision == "fp8" else "int8"]
         told += f"; not {precision} in it: {', '.join(engine.not_integer)}"
     return fmt.sentence(told)
 
