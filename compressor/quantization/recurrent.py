@@ -14,10 +14,10 @@ from typing import Final
 import numpy as np
 import onnx_ir as ir
 
-from calibration.scheme import FloatArray, Scheme
+from calibration.scheme import Codes, FloatArray, Scheme
 from compressor.graph.initializers import add_initializer, free_name
 from compressor.quantization.graph import constant
-from compressor.quantization.weights import Codes, weight_integers, weight_params
+from compressor.quantization.weights import weight_integers, weight_params
 from exporters.base import QuantPolicy
 
 OPERATORS: Final = frozenset({"LSTM", "GRU", "RNN"})
