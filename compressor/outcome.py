@@ -103,7 +103,8 @@ def _measure(
     )
     if scored:
         clock.lap("measure quality")
-    is_float = decided.plan.ship == "float" and decided.pruned is None
+    plan = decided.plan
+    is_float = plan.ship == "float" and decided.pruned is None and plan.sparse is None
     found = replace(
         found,
         quality=quality,

@@ -25,6 +25,7 @@ from compressor.search.bench import Bench
 from compressor.search.decided import Decided
 from compressor.search.deciding import decide
 from compressor.search.division import DataSplit, divided_for_budget, split_data
+from compressor.search.sparsifying import require_sparsity
 from compressor.search.starting import replay
 from compressor.search.storing import require_mode
 from exporters.base import Artifact, Samples, Target, find_target
@@ -169,6 +170,7 @@ def _check_target(recipe: Recipe, target: Target) -> None:
             f"--precision and the other options of [trt] are not for the target {recipe.target!r}",
             hint="Pass --target trt with them.",
         )
+    require_sparsity(recipe, target)
     goal, reason = recipe.prune.goal, target.unmeasurable()
     if goal is not None and goal.timed and reason is not None:
         raise RecipeError(

@@ -20,6 +20,8 @@ from compressor.records import Record
 from compressor.storage import ROLES, StoragePlan
 
 ROUNDED = "rounded"
+SPARSE = "sparse_"
+"""In front of the role of a weight that a pattern of zeros brought."""
 
 
 class PrunePlan(Record):
@@ -47,6 +49,25 @@ class PrunePlan(Record):
     weights: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
 
 
+class SparsePlan(Record):
+    """Layers with a pattern of zeros in their weights, and the weights that make up for it.
+
+    Attributes:
+        layers: Names of the nodes of which two of every four neighbouring input channels are zero.
+        weights: `NODE/weight` or `NODE/bias` → values, of other nodes that were refitted, too. They
+            are stored beside the plan's JSON, as `NODE/sparse_weight` and `NODE/sparse_bias`.
+    """
+
+    layers: tuple[str, ...]
+    weights: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        """The weights by the names that they are stored under."""
+        parts = ((name.rpartition("/"), array) for name, array in self.weights.items())
+        return {f"{node}/{SPARSE}{role}": array for (node, _, role), array in parts}
+
+
 class GraphPlan(Record):
     """The decisions for one graph.
 
@@ -60,6 +81,7 @@ class GraphPlan(Record):
         symmetric: Whether real zero is in the middle of the integers of activations.
         granularity: Whether each output channel of a weight has its own scale.
         prune: What is removed before anything else; None where nothing is.
+        sparse: Which weights then get a pattern of zeros; None where none do.
         integer: Names of the nodes that run as integer, with ranges known beforehand.
         dynamic: Names of the MatMul, Gemm and LSTM nodes that run as integer with the range of
             each input, found while the model runs; none of them is in `integer`.
@@ -89,6 +111,7 @@ class GraphPlan(Record):
     symmetric: bool | None = None
     granularity: Literal["channel", "tensor"] | None = None
     prune: PrunePlan | None = None
+    sparse: SparsePlan | None = None
     integer: tuple[str, ...] = ()
     dynamic: tuple[str, ...] = ()
     ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
@@ -171,6 +194,7 @@ class Plan(Record):
         found: dict[str, Array] = {}
         for graph, plan in self.graphs.items():
             arrays = {} if plan.prune is None else dict(plan.prune.weights)
+            arrays |= {} if plan.sparse is None else plan.sparse.stored
             arrays |= {} if plan.in_blocks is None else plan.in_blocks.arrays
             arrays |= {f"{node}/{ROUNDED}": integers for node, integers in plan.rounded.items()}
             found |= {f"{graph}/{n}": np.ascontiguousarray(array) for n, array in arrays.items()}
@@ -201,6 +225,8 @@ class Plan(Record):
             owner, _, role = name.rpartition("/")
             if role == ROUNDED:
                 plan.rounded[owner] = array
+            elif role.startswith(SPARSE) and plan.sparse is not None:
+                plan.sparse.weights[f"{owner}/{role.removeprefix(SPARSE)}"] = array
             elif role in ROLES and plan.in_blocks is not None:
                 plan.in_blocks.arrays[name] = array
             elif plan.prune is not None:

@@ -167,6 +167,11 @@ class PruneOptions(Section):
     )
     blocks: bool = Field(True, description="Whether whole residual blocks may go.")
     repair: bool = Field(True, description="Refit what stays to the original by least squares.")
+    sparsity: Literal["2:4"] | None = Field(
+        None,
+        description="2:4: of every four neighbouring input channels of a weight two become zero, "
+        "which sparse tensor cores skip; for trt.",
+    )
 
     @field_validator("least", mode="before")
     @classmethod

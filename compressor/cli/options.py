@@ -41,6 +41,7 @@ PLACES = {
     "prune_least": ("prune", "least"),
     "prune_leave": ("prune", "leave"),
     "prune_blocks": ("prune", "blocks"),
+    "sparsity": ("prune", "sparsity"),
     "quantize": ("quantize", "mode"),
     "ranges": ("quantize", "ranges"),
     "cpu": ("quantize", "cpu"),
@@ -301,6 +302,11 @@ PRUNING: Decorator[Any] = apply(
     click.option(
         "--no-prune-blocks", "prune_blocks", flag_value="no",
         help="Remove channels only, no whole residual blocks: what a module can be given too.",
+    ),
+    click.option(
+        "--sparsity", type=click.Choice(["2:4"]),
+        help="Two of every four neighbouring weights become zero, and the others make up for it; "
+        "needs --target trt and --calib.",
     ),
 )  # fmt: skip
 

@@ -59,6 +59,7 @@ class Fit:
         after: Of the fit.
         ridge: λ.
         bytes: Of the moments and what the solve copies of them.
+        sparse: Whether the matrix has a pattern of zeros; `before` is of that pattern unfitted.
     """
 
     matrix: Doubles
@@ -67,6 +68,7 @@ class Fit:
     after: float
     ridge: float
     bytes: int
+    sparse: bool = False
 
     @property
     def better(self) -> bool:
@@ -89,12 +91,12 @@ def fit(problem: Problem, options: Options) -> Fit:
     present: Solution = layer.matrix(), layer.bias()
     prior = present[0] if options.prior else None
     seen, held = divided(len(problem))
-    moments = _moments(problem, seen)
+    moments = seen_moments(problem, seen)
     has_bias = layer.bias_value is not None
     ridges = options.candidates(layer)
     choices = [(r, affine) for r in ridges for affine in ({True, has_bias})]
     solved = [solve(moments, ridge, prior, affine=affine) for ridge, affine in choices]
-    before, *errors = _judged(problem, held, [present, *solved], moments)
+    before, *errors = judged(problem, held, [present, *solved], moments)
     best = min(
         range(len(choices)),
         key=lambda i: errors[i] * (1 if choices[i][1] == has_bias else 1 + WORTH),
@@ -136,7 +138,8 @@ def batch_for(samples: int, most: int) -> int:
     return max(1, min(most, samples // HELD))
 
 
-def _moments(problem: Problem, pick: Pick) -> Moments:
+def seen_moments(problem: Problem, pick: Pick) -> Moments:
+    """Of the rows and targets of some batches."""
     moments: Moments | None = None
     for piece in problem.pieces(pick):
         if moments is None:
@@ -147,7 +150,7 @@ def _moments(problem: Problem, pick: Pick) -> Moments:
     return moments
 
 
-def _judged(
+def judged(
     problem: Problem,
     pick: Pick,
     candidates: Sequence[Solution],

@@ -24,6 +24,7 @@ from compressor.pruning.pairs import Pair, second_of
 from compressor.pruning.problem import PIECE, Problem
 from compressor.pruning.rescaling import Rescaled, Rescaling
 from compressor.pruning.restriction import Restriction
+from compressor.pruning.sparsity import sparse_fit
 from compressor.pruning.streams import Stream, ancestors, stream_of
 from compressor.pruning.writing import write
 from compressor.records import Decision, StageRecord
@@ -35,6 +36,7 @@ MEMORY = 10**9
 
 NOTHING = "nothing to repair"
 FOLLOWED = "repaired together with the layer behind it"
+SPARSE = "2:4 sparse"
 
 Report = dict[str, float | str]
 """Of one layer: the verdict, errors before and after, seconds, bytes."""
@@ -55,6 +57,8 @@ class Repair:
         only: Names of the layers to repair, without norms; None for all and norms.
         rounds: Steps at most by which a convolution in front of a Relu and another convolution
             follows what that one should make; see `pairs.py`.
+        sparse: Names of the layers that become 2:4 sparse, whatever that costs; see `sparsity.py`.
+        stage: What the stage is called.
     """
 
     options: Options = field(default_factory=Options)
@@ -64,6 +68,8 @@ class Repair:
     aims: Mapping[str, str] = field(default_factory=dict)
     only: frozenset[str] | None = None
     rounds: int = 3
+    sparse: frozenset[str] = frozenset()
+    stage: str = "repair"
 
 
 def repair(
@@ -112,7 +118,7 @@ def repair(
     chosen = {n: one for n, one in layers.items() if how.only is None or n in how.only}
     affines = affines_of(model) if how.only is None else {}
     order = [n for node in model.graph if (n := node.name or "") in chosen or n in affines]
-    with progress.stage("repair", total=len(order)) as advance:
+    with progress.stage(how.stage, total=len(order)) as advance:
         for place, name in enumerate(order):
             begun, later = time.perf_counter(), set(order[place + 1 :])
             found = (
@@ -129,7 +135,7 @@ def repair(
             advance(1)
     seconds = time.perf_counter() - started
     parameters = {"samples": len(data), "batch": how.batch}
-    return model, _record(reports, parameters, seconds, judged=walk.batches > 1)
+    return model, _record(how.stage, reports, parameters, seconds, judged=walk.batches > 1)
 
 
 class _Walk:
@@ -186,6 +192,10 @@ class _Walk:
         self._then.advance(layer.name)
         self._now.advance(layer.name)
         own = self._problem(layer, later)
+        if layer.name in self._how.sparse:
+            fitted = sparse_fit(own, self._how.options)
+            write(self._model, layer, fitted.matrix, fitted.bias)
+            return fitted
         found = NOTHING if is_exact(own) else fit(own, self._how.options)
         if isinstance(found, Fit) and found.better:
             write(self._model, layer, found.matrix, found.bias)
@@ -237,10 +247,15 @@ class _Walk:
 
 
 def _record(
-    reports: Mapping[str, Report], parameters: Mapping[str, int], seconds: float, *, judged: bool
+    stage: str,
+    reports: Mapping[str, Report],
+    parameters: Mapping[str, int],
+    seconds: float,
+    *,
+    judged: bool,
 ) -> StageRecord:
     return StageRecord(
-        name="repair",
+        name=stage,
         seconds=seconds,
         parameters={**parameters, "layers": reports},
         changed={"layers repaired": sum(r["verdict"] == "repaired" for r in reports.values())},
@@ -255,13 +270,19 @@ def _report(found: Fit | Rescaled | str, seconds: float) -> Report:
     if isinstance(found, str):
         return {"verdict": "left alone", "reason": found, "seconds": seconds}
     return {
-        "verdict": "repaired" if found.better else "left alone",
+        "verdict": _verdict(found),
         "error_before": found.before,
         "error_after": found.after,
         "ridge": found.ridge,
         "bytes": float(found.bytes),
         "seconds": seconds,
     }
+
+
+def _verdict(found: Fit | Rescaled) -> str:
+    if isinstance(found, Fit) and found.sparse:
+        return SPARSE
+    return "repaired" if found.better else "left alone"
 
 
 def _decision(name: str, report: Report) -> Decision:

@@ -28,16 +28,20 @@ LAZY = 128
 """Columns that are rounded before the others are updated."""
 
 
-def rounded(matrix: Matrix, hessian: Doubles, nearest: Nearest) -> npt.NDArray[np.int16]:
+def rounded(
+    matrix: Matrix, hessian: Doubles, nearest: Nearest, *, zeros: bool = False
+) -> npt.NDArray[np.int16]:
     """The integers of a matrix (n, k) on a grid, for inputs with the second moments `hessian`.
 
     Args:
         matrix: W, (n, k).
         hessian: X·Xᵀ, (k, k); a factor does not matter.
-        nearest: Rounds to the grid.
+        nearest: Rounds to the grid, on which 0 is 0.
+        zeros: Whether weights that are zero stay zero, for a pattern that kernels rely on.
     """
     order = np.argsort(-np.diag(hessian), kind="stable")
     left = matrix.astype(np.float64)[:, order]
+    free = (left != 0) | (not zeros)
     factor = _factor(hessian[np.ix_(order, order)])
     found = np.empty(matrix.shape, np.int16)
     inputs = matrix.shape[1]
@@ -46,7 +50,8 @@ def rounded(matrix: Matrix, hessian: Doubles, nearest: Nearest) -> npt.NDArray[n
         errors = np.empty((len(left), stop - start))
         for column in range(start, stop):
             values = left[:, column : column + 1]
-            integers, reals = nearest(values, int(order[column]))
+            grid = nearest(values, int(order[column]))
+            integers, reals = (np.where(free[:, column : column + 1], one, 0) for one in grid)
             found[:, order[column]] = integers[:, 0]
             error = (values - reals) / factor[column, column]
             left[:, column:stop] -= error * factor[column, column:stop]

@@ -102,7 +102,9 @@ def _confirmed(
     best: Attempt | None = None
     with bench.progress.stage("confirm"):
         # Float computes what the original does, and keeps any budget without proof.
-        if attempts.whole.plan.ship != "float" and not holds("whole", attempts.whole.shipped):
+        plan = attempts.whole.plan
+        is_float = plan.ship == "float" and plan.sparse is None
+        if not is_float and not holds("whole", attempts.whole.shipped):
             return None, tuple(findings)
         for one in ladder:
             if not holds(one.name, one.decided.shipped):

@@ -24,6 +24,7 @@ from compressor.search.pruner import Pruned, Pruner
 from compressor.search.quantizing import with_precision
 from compressor.search.removal import CostKind, removed
 from compressor.search.shrinking import CostOf, Grouped
+from compressor.search.sparsifying import with_sparsity
 from compressor.search.storing import roughly
 
 PROFILED = 8
@@ -178,6 +179,8 @@ class Attempts:
         share = 1 - pruned.cost / self.full
         made = self.start.plan.model_copy(update={"prune": pruned.plan})
         start = replace(self.start, shipped=pruned.model, pruned=pruned.model, plan=made)
+        if self.whole.plan.sparse is not None:
+            start = with_sparsity(self.bench, start, self._data)
         if self.whole.plan.ship != "float":
             # An undecided race must not change the precision: INT8 of the whole was faster.
             decided = with_precision(self.bench, replace(start, favours_integer=True), self._data)

@@ -49,6 +49,7 @@ class Decided:
             none, or a plan was replayed.
         pruned: The smaller float graph; None where nothing was pruned.
         pruning: What was removed from it.
+        sparse: The float graph, pruned or not, with 2:4 sparse weights; None where it has none.
         favours_integer: Whether INT8 ships where no difference in speed was found: it was faster on
             the whole graph.
         held_back: What the quality budget did to how far it was to be pruned; None where nothing.
@@ -70,6 +71,7 @@ class Decided:
     quantized: Quantized | None = None
     pruned: ir.Model | None = None
     pruning: PruningResult | None = None
+    sparse: ir.Model | None = None
     favours_integer: bool = False
     held_back: str | None = None
     smoothed: ir.Model | None = None
@@ -78,6 +80,8 @@ class Decided:
     @property
     def plain(self) -> ir.Model:
         """The float graph that ships where nothing is quantized."""
+        if self.sparse is not None:
+            return self.sparse
         return self.baseline if self.pruned is None else self.pruned
 
     @property

@@ -20,6 +20,7 @@ from compressor.search.quantizing import with_precision
 from compressor.search.reaching import cost_of, reach
 from compressor.search.shipping import Why, ships_whole
 from compressor.search.shrinking import grouped
+from compressor.search.sparsifying import with_sparsity
 from compressor.search.starting import undecided
 from compressor.search.storing import STORED
 
@@ -58,11 +59,11 @@ def decide(
         )
     start = undecided(bench, stats)
     if samples is None or stats is not None or not _is_wanted(bench, judging):
-        return with_precision(bench, start, samples, stats, judging)
+        return _precise(bench, start, data, stats, judging)
     groups = grouped(bench, start.baseline, len(samples))
     if goal is not None and not groups.can_shrink(bench, _least_multiple(bench)):
         raise RecipeError(f"{NOTHING}, which {goal.flag} asks for", hint=WHY_NOTHING)
-    whole = with_precision(bench, start, samples, None, judging)
+    whole = _precise(bench, start, data, None, judging)
     attempts = Attempts(
         bench,
         start,
@@ -84,6 +85,47 @@ def decide(
             raise
         reason = f"{whole.reason}; interrupted before it was known how far it can be pruned"
         return replace(whole, interrupted=True, reason=reason)
+
+
+def _precise(
+    bench: Bench,
+    start: Decided,
+    data: DataSplit,
+    stats: CalibrationStats | None,
+    judging: Judging | None,
+) -> Decided:
+    """Sparse where that was asked for, then quantized where it pays.
+
+    Where no quantized graph keeps the budget with zeros in it, one without may: INT8 gains more for
+    certain than zeros do.
+    """
+    started, samples = time.perf_counter(), data.calibration
+    sparse = with_sparsity(bench, start, None if stats is not None else samples, judging)
+    found = with_precision(bench, sparse, samples, stats, judging)
+    if sparse.plan.sparse is None:
+        return _after(sparse, found)
+    refused = judging is not None and found.quantized is not None and found.plan.ship != "int8"
+    limit, spent = bench.recipe.budget.seconds, time.perf_counter() - started
+    if not refused or found.interrupted or (limit is not None and 2 * spent > limit):
+        return _after(sparse, found)
+    dense = with_precision(bench, start, samples, stats, judging)
+    if dense.plan.ship != "int8":
+        return _after(sparse, found)
+    told = replace(
+        dense,
+        records=(*found.records, *dense.records[len(start.records) :]),
+        reason=f"{dense.reason}; with 2:4 sparse weights no INT8 graph kept the budget",
+        candidates=(*found.candidates, *dense.candidates),
+    )
+    return _after(sparse, told)
+
+
+def _after(sparse: Decided, found: Decided) -> Decided:
+    """With the candidate that the sparse float graph was in front of the others."""
+    later = () if found.candidates == sparse.candidates else found.candidates
+    ships = found.plan.sparse is not None and found.plan.ship in ("float", "fp16")
+    own = (one.model_copy(update={"shipped": ships}) for one in sparse.candidates)
+    return replace(found, candidates=(*own, *later))
 
 
 def _is_wanted(bench: Bench, judging: Judging | None) -> bool:

@@ -64,18 +64,20 @@ def with_rounding(
                 continue
             chosen = [by_name[name] for name in window]
             for layer, moments in _moments(model, chosen, data, memory):
-                found[layer.name] = integers_of(layer, moments, policy.weight)
+                zeros = plan.sparse is not None and layer.name in plan.sparse.layers
+                found[layer.name] = integers_of(layer, moments, policy.weight, zeros=zeros)
                 advance(1)
     return plan.model_copy(update={"rounded": found}) if found else plan
 
 
-def integers_of(layer: Layer, moments: Doubles, scheme: Scheme) -> Codes:
+def integers_of(layer: Layer, moments: Doubles, scheme: Scheme, *, zeros: bool = False) -> Codes:
     """The integers of one layer, as its node stores its weight.
 
     Args:
         layer: With a weight of its own.
         moments: Σ x·xᵀ of its rows, (groups, k, k).
         scheme: Of weights; the scales are those of `weight_params`.
+        zeros: Whether weights that are zero stay zero.
     """
     params = weight_params(layer.weight, channel_axis(layer.node), scheme)
     alpha = layer.node.attributes.get_float("alpha", 1.0) if layer.kind == "Gemm" else 1.0
@@ -84,7 +86,7 @@ def integers_of(layer: Layer, moments: Doubles, scheme: Scheme) -> Codes:
     # The outputs of a transposed convolution's groups share the axis of its weight.
     scales = np.resize(np.asarray(params.scale, np.float64), groups * outputs)
     found = [
-        rounded(one, gram, _nearest(scale[:, None], scheme))
+        rounded(one, gram, _nearest(scale[:, None], scheme), zeros=zeros)
         for one, gram, scale in zip(matrix, moments, scales.reshape(groups, -1), strict=True)
     ]
     return layer.stored(np.array(found, np.float64)).astype(np.int8)

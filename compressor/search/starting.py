@@ -10,6 +10,7 @@ from compressor.folding import fold
 from compressor.graph.effects import weight_effect
 from compressor.graph.fingerprint import fingerprint
 from compressor.plan import GraphPlan
+from compressor.pruning.patching import patched
 from compressor.quantization.bias import restored
 from compressor.quantization.smoothing import smoothed
 from compressor.realize import baseline_graph, pruned_graph, realize, require_same_graph
@@ -67,6 +68,8 @@ def replay(bench: Bench, plan: GraphPlan) -> Decided:
         pruned, grouping = pruned_graph(baseline, plan.prune, checked_feeds(bench))
         pruning = planned(plan.prune, grouping, pruned)
     start = baseline if pruned is None else pruned
+    if plan.sparse is not None:
+        start = patched(start, plan.sparse.weights)
     if plan.smooth:
         start = smoothed(start, restored(plan.smooth))
     shipped = realize(start, plan, bench.target)
@@ -91,8 +94,9 @@ def replay(bench: Bench, plan: GraphPlan) -> Decided:
 
 
 def _carried_out(plan: GraphPlan) -> dict[str, int]:
+    sparse = {} if plan.sparse is None else {"2:4 sparse layers": len(plan.sparse.layers)}
     if plan.stored is None:
-        return {"integer nodes": len(plan.quantized)}
+        return {"integer nodes": len(plan.quantized), **sparse}
     return {"nodes with weights in fewer bits": len(plan.stored.nodes)}
 
 

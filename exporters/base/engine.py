@@ -48,6 +48,7 @@ class EngineBuild(Record):
         tolerance: Cosine that outputs should have with those of ONNX Runtime on the same graph.
         agreement: What they have where the engine was run: each output, at the least, the most
             likely and the greatest shapes.
+        sparse: Layers with 2:4 sparse weights, for which sparse kernels were allowed.
         not_integer: Nodes that read integers in the graph and floats in the engine that was run.
     """
 
@@ -69,4 +70,5 @@ class EngineBuild(Record):
     outputs: tuple[str, ...] = ()
     tolerance: float | None = None
     agreement: tuple[Agreement, ...] = ()
+    sparse: int = 0
     not_integer: tuple[str, ...] = ()

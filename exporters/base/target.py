@@ -26,6 +26,8 @@ class Target(ABC):
     DequantizeLinear of whole blocks, without zero points."""
     stores: frozenset[str] = frozenset()
     """Ways to store weights in fewer bits that its runtime loads, as `--quantize` names them."""
+    sparsities: frozenset[str] = frozenset()
+    """Patterns of zeros in weights that its kernels skip, as `--sparsity` names them."""
 
     @abstractmethod
     def available(self) -> str | None:
@@ -94,6 +96,14 @@ class Target(ABC):
         """
         del integer
         return 8
+
+    def stays_dense(self, node: ir.Node) -> str | None:
+        """Why a layer would gain nothing by zeros in its weight; None where it may gain.
+
+        Asked only of targets with `sparsities`.
+        """
+        del node
+        return None
 
     def keep_norms_plain(self, model: ir.Model) -> int:
         """Rewrite a graph so that additions are not fused with the norms behind them, in place.

@@ -48,13 +48,21 @@ class Built:
     floating: Mapping[str, int] = field(default_factory=dict)
 
 
-def settings(options: TrtOptions, profiles: Sequence[Profile]) -> dict[str, Any]:
-    """What the build script needs to know."""
+def settings(
+    options: TrtOptions, profiles: Sequence[Profile], *, sparse: int = 0
+) -> dict[str, Any]:
+    """What the build script needs to know.
+
+    Args:
+        options: What the user chose.
+        profiles: Shapes.
+        sparse: Layers with 2:4 sparse weights.
+    """
     shapes = [
         {name: [list(shape) for shape in span] for name, span in profile.items()}
         for profile in profiles
     ]
-    return {**options.settings(), "profiles": shapes}
+    return {**options.settings(sparse=bool(sparse)), "profiles": shapes}
 
 
 def write_script(directory: Path, settings: Mapping[str, Any]) -> Path:

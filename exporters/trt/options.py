@@ -16,6 +16,8 @@ FLAGS = {
     "refit": "REFIT",
 }
 """Option → builder flag."""
+SPARSE = "SPARSE_WEIGHTS"
+"""The builder flag that lets kernels skip the zeros of 2:4 sparse weights."""
 
 
 class TrtOptions(BaseModel):
@@ -72,12 +74,17 @@ class TrtOptions(BaseModel):
         """What is computed in that is not integer."""
         return "float32" if self.precision in ("int8-fp32", "fp32") else "float16"
 
-    def settings(self) -> dict[str, Any]:
-        """What the build script needs of it, as JSON knows it."""
+    def settings(self, *, sparse: bool = False) -> dict[str, Any]:
+        """What the build script needs of it, as JSON knows it.
+
+        Args:
+            sparse: Whether there are 2:4 sparse weights.
+        """
+        flags = [flag for option, flag in FLAGS.items() if getattr(self, option)]
         return {
             "workspace": None if self.workspace is None else int(self.workspace),
             "optimization_level": self.optimization_level,
-            "flags": [flag for option, flag in FLAGS.items() if getattr(self, option)],
+            "flags": [*flags, SPARSE] if sparse else flags,
             "hardware_compatibility": "AMPERE_PLUS" if self.hardware_compatible else None,
         }
 

@@ -54,6 +54,19 @@ def fp8_policy() -> QuantPolicy:
     )
 
 
+def slow_sparse(node: ir.Node) -> str | None:
+    """Why zeros in its weight do not pay at a layer; None where they may."""
+    counts = channels(node)
+    if counts is not None and min(counts) < LEAST_CHANNELS:
+        return (
+            f"{counts[0]} channels in and {counts[1]} out: sparse kernels want {LEAST_CHANNELS} "
+            "or more"
+        )
+    if is_matrix_vector(node):
+        return "a matrix-vector product has no sparse kernel"
+    return None
+
+
 def slow(node: ir.Node, words: str = "INT8") -> str | None:
     """Why 8 bits do not pay at a layer; None where they do."""
     counts = channels(node)

@@ -19,13 +19,14 @@ from exporters.base import Artifact, EngineBuild, QuantPolicy, Runner, Samples, 
 from exporters.lint.base import Finding, label
 from exporters.lint.trt.graph import is_integer, layers, prepared
 from exporters.lint.trt.rules import RULES
+from exporters.lint.trt.speed import sparse_layers
 from exporters.ort import OrtRunner
 from exporters.trt.agreement import agreements, not_integer
 from exporters.trt.backends import Chosen, Name, choose, device
 from exporters.trt.build_engine import ENGINES
 from exporters.trt.building import Built, build_engine, settings, write_script
 from exporters.trt.options import TrtOptions
-from exporters.trt.policy import fp8_policy, trt_policy
+from exporters.trt.policy import fp8_policy, slow_sparse, trt_policy
 from exporters.trt.profiles import Profile, asked, profiles_for, require_fitting
 from exporters.trt.timed import TimedRunner, open_engine
 
@@ -47,6 +48,7 @@ class TrtTarget(Target):
     name = "trt"
     title = "TensorRT"
     blocks_as = "standard"
+    sparsities = frozenset({"2:4"})
 
     def __init__(self, options: TrtOptions | None = None) -> None:
         self.options = options or TrtOptions()
@@ -131,6 +133,10 @@ class TrtTarget(Target):
         """Kernels of 8 bits work on 32 channels, half ones on 8."""
         return 32 if integer else 8
 
+    def stays_dense(self, node: ir.Node) -> str | None:
+        """Kernels that skip zeros are of tensor cores, which few channels do not fill."""
+        return slow_sparse(node)
+
     def finer_multiples(self, multiple: int) -> tuple[int, ...]:
         """Below 32 channels come 16, then 8."""
         return tuple(finer for finer in (16, 8) if finer < multiple)
@@ -160,10 +166,12 @@ class TrtTarget(Target):
         """
         findings = linted(model)
         profiles = profiles_for(model, self.options.profiles, samples)
+        sparse = sparse_layers(model)
+        script = write_script(directory, settings(self.options, profiles, sparse=sparse))
         path = directory / "model.onnx"
         save_model(model, path)
         files = tuple(sorted(directory.glob("model.onnx*")))
-        roles = {"build_engine.py": write_script(directory, settings(self.options, profiles))}
+        roles = {"build_engine.py": script}
         if samples is not None:
             roles["reference"] = _write_reference(path, directory / REFERENCE, samples)
         chosen, built = choose(self.options.backend), Built()
@@ -181,6 +189,7 @@ class TrtTarget(Target):
         if (directory / "timing.cache").is_file():
             roles["timing.cache"] = directory / "timing.cache"
         engine = self._told(model, profiles, chosen, built, findings)
+        engine = engine.model_copy(update={"sparse": sparse})
         if built.engine is not None and samples is not None and self.unmeasurable() is None:
             engine = ran(engine, path, built.engine, profiles, samples)
         return Artifact(path, files, roles, engine)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import onnx_ir as ir
 
@@ -18,6 +18,7 @@ from compressor.graph.files import load_model, save_model
 from compressor.graph.tensors import Array, Arrays, TensorSpec
 from compressor.progress import SILENT
 from exporters.lint.base import label
+from exporters.lint.trt.speed import sparse_layers
 from exporters.trt.backends import PACKAGES, Chosen, Name
 from exporters.trt.building import build_engine, settings, write_script
 from exporters.trt.cuda import Cuda
@@ -83,13 +84,17 @@ class TimedRunner:
             self._runner, self._shapes = self._built(shapes), shapes
         return self._runner
 
+    def _settings(self, profile: Profile) -> dict[str, Any]:
+        profiles = (profile,) if profile else ()
+        return settings(self._options, profiles, sparse=sparse_layers(self._model))
+
     def _built(self, shapes: dict[str, tuple[int, ...]]) -> EngineRunner:
         profile: Profile = {
             name: Span(*3 * (shapes[name],)) for name in open_inputs(self._model.graph.inputs)
         }
         folder = Path(self._opened.enter_context(tempfile.TemporaryDirectory(prefix="compressor-")))
         save_model(self._model, folder / "model.onnx")
-        write_script(folder, settings(self._options, (profile,) if profile else ()))
+        write_script(folder, self._settings(profile))
         built = build_engine(
             folder,
             self._chosen,

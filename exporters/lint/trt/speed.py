@@ -153,6 +153,17 @@ def _is_depthwise(node: ir.Node) -> bool:
     return counts is not None and group > 1 and group == counts[0]
 
 
+def sparse_layers(model: ir.Model) -> int:
+    """How many layers have 2:4 sparse weights that a kernel may skip: none of a group's own."""
+    return sum(
+        (index := weight_index(node)) is not None
+        and node.attributes.get_int("group", 1) == 1
+        and node.op_type != "ConvTranspose"
+        and _is_sparse(node, index)
+        for node in layers(model)
+    )
+
+
 def _is_sparse(node: ir.Node, index: int) -> bool:
     """Whether of every four weights along the input channels at least two are zero (2:4)."""
     tensor = stored(operand(node, index))

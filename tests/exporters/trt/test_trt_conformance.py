@@ -18,7 +18,7 @@ import pytest
 
 from compressor.children import run_python
 from exporters.trt import build_engine, runner
-from exporters.trt.options import FLAGS
+from exporters.trt.options import FLAGS, SPARSE
 
 HERE = Path(__file__).parent
 WHEELS = [Path(name) for name in os.environ.get("TENSORRT_BINDINGS", "").split(":") if name]
@@ -49,7 +49,7 @@ USED: dict[str, dict[str, int | None]] = {
     "MemoryPoolType": {"WORKSPACE": None},
     "ProfilingVerbosity": {"DETAILED": None},
     "HardwareCompatibilityLevel": {"AMPERE_PLUS": None},
-    "BuilderFlag": dict.fromkeys(FLAGS.values()),
+    "BuilderFlag": dict.fromkeys([*FLAGS.values(), SPARSE]),
     "LayerType": dict.fromkeys(
         ["CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "DEQUANTIZE", "SHUFFLE"]
     ),
