@@ -286,6 +286,12 @@ def _verdict(found: Fit | Rescaled) -> str:
 
 
 def _decision(name: str, report: Report) -> Decision:
+    if report["verdict"] == SPARSE:
+        told = (
+            f"error on held-out samples {report['error_before']:.3g} with the largest weights as "
+            f"they are, {report['error_after']:.3g} refitted, relative to the variance"
+        )
+        return Decision(subject=name, verdict=SPARSE, reason=told)
     reason = report.get("reason") or (
         f"error on held-out samples {report['error_before']:.3g} → {report['error_after']:.3g},"
         f" relative to the variance"

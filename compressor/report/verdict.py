@@ -46,6 +46,8 @@ def engine_words(graph: GraphReport) -> str:
     if engine is None:
         return ""
     reason = f": {engine.reason}" if engine.reason else ""
+    if engine.sparse:
+        reason += f"; {fmt.plural(engine.sparse, 'layer')} with 2:4 sparse weights"
     if engine.file is None:
         return fmt.sentence(f"Engine: {engine.status}{reason}")
     made = f"{engine.file}, {fmt.size(engine.file_bytes or 0)}, by {engine.backend}"
@@ -53,8 +55,6 @@ def engine_words(graph: GraphReport) -> str:
     if engine.agreement:
         least = min(one.cosine for one in engine.agreement)
         told += f"; its outputs have a cosine of {least:.4f} or more with ONNX Runtime's"
-    if engine.sparse:
-        told += f"; {fmt.plural(engine.sparse, 'layer')} with 2:4 sparse weights"
     if engine.not_integer:
         precision = WORDS["fp8" if engine.precision == "fp8" else "int8"]
         told += f"; not {precision} in it: {', '.join(engine.not_integer)}"

@@ -121,11 +121,13 @@ def _precise(
 
 
 def _after(sparse: Decided, found: Decided) -> Decided:
-    """With the candidate that the sparse float graph was in front of the others."""
+    """With the candidate that the sparse float graph was, and why it is none of what ships."""
     later = () if found.candidates == sparse.candidates else found.candidates
     ships = found.plan.sparse is not None and found.plan.ship in ("float", "fp16")
     own = (one.model_copy(update={"shipped": ships}) for one in sparse.candidates)
-    return replace(found, candidates=(*own, *later))
+    refused = any(one.accepted is False for one in sparse.candidates)
+    reason = f"{found.reason}; the budget refused 2:4 sparse weights" if refused else found.reason
+    return replace(found, candidates=(*own, *later), reason=reason)
 
 
 def _is_wanted(bench: Bench, judging: Judging | None) -> bool:

@@ -31,7 +31,7 @@ from compressor.search.storing import STORED
 from exporters.base import Target
 
 STAGE = "2:4 sparsity"
-SAMPLES = 256
+SAMPLES = 512
 """That weights are refitted on, at most."""
 
 

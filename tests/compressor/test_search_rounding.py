@@ -99,6 +99,25 @@ def test_the_output_is_nearer_than_by_the_nearest_integers(name: str):
     assert ratio < (1 if name == "depthwise" else 0.8)
 
 
+@pytest.mark.parametrize("name", ["Conv", "MatMul", "Gemm"])
+def test_zeros_of_a_pattern_stay_zero_and_the_rest_makes_up_for_it(name: str):
+    text, shape = GRAPHS[name]
+    graph = infer_shapes(model(text, w=shape))
+    value = graph.graph.initializers["w"]
+    gone = np.random.default_rng(1).random(shape) < 0.5
+    value.const_value = ir.tensor(np.where(gone, 0, value.const_value.numpy()), name="w")
+    layer = next(iter(layers_of(graph).values()))
+    data = open_dataset({"x": inputs(graph, 0)})
+    seen = activity(graph, [layer], data, batch=16, memory=10**8)[layer.name]
+    gram = seen.moments.raw()[0]
+    assert np.any(integers_of(layer, gram, SCHEME)[gone])
+    codes = integers_of(layer, gram, SCHEME, zeros=True)
+    assert not np.any(codes[gone])
+    params = weight_params(layer.weight, channel_axis(layer.node), SCHEME)
+    nearest = dequantize(quantize(layer.weight, params), params)
+    assert error(graph, dequantize(codes, params)) < 0.9 * error(graph, nearest)
+
+
 def test_a_channel_whose_scale_was_raised_is_rounded_anew():
     weight = np.random.default_rng(0).standard_normal((4, 6)).astype(np.float32)
     own = weight_params(weight, 0, SCHEME)
