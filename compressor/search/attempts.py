@@ -180,7 +180,8 @@ class Attempts:
         made = self.start.plan.model_copy(update={"prune": pruned.plan})
         start = replace(self.start, shipped=pruned.model, pruned=pruned.model, plan=made)
         if self.whole.plan.sparse is not None:
-            start = with_sparsity(self.bench, start, self._data)
+            layers = self.whole.plan.sparse.layers
+            start = with_sparsity(self.bench, start, self._data, only=layers)
         if self.whole.plan.ship != "float":
             # An undecided race must not change the precision: INT8 of the whole was faster.
             decided = with_precision(self.bench, replace(start, favours_integer=True), self._data)

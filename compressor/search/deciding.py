@@ -121,11 +121,15 @@ def _precise(
 
 
 def _after(sparse: Decided, found: Decided) -> Decided:
-    """With the candidate that the sparse float graph was, and why it is none of what ships."""
+    """With the candidates that sparse float graphs were, and what the budget refused."""
     later = () if found.candidates == sparse.candidates else found.candidates
     ships = found.plan.sparse is not None and found.plan.ship in ("float", "fp16")
-    own = (one.model_copy(update={"shipped": ships}) for one in sparse.candidates)
-    refused = any(one.accepted is False for one in sparse.candidates)
+    kept = [one for one in sparse.candidates if one.accepted]
+    own = (
+        one.model_copy(update={"shipped": ships and one is kept[-1]}) if kept else one
+        for one in sparse.candidates
+    )
+    refused = sparse.candidates and not kept
     reason = f"{found.reason}; the budget refused 2:4 sparse weights" if refused else found.reason
     return replace(found, candidates=(*own, *later), reason=reason)
 

@@ -6,8 +6,8 @@ as little as it can, and that whoever set a budget gets what keeps it.
 
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 from threadpoolctl import threadpool_limits
@@ -23,6 +23,7 @@ from compressor.pruning.reconstruction import MEMORY, SPARSE, Repair, repair
 from compressor.pruning.sparsity import ineligible
 from compressor.recipe import Recipe
 from compressor.records import Decision, StageRecord
+from compressor.report import format as fmt
 from compressor.report.schema import Candidate
 from compressor.search.bench import Bench
 from compressor.search.decided import Decided
@@ -33,6 +34,8 @@ from exporters.base import Target
 STAGE = "2:4 sparsity"
 SAMPLES = 512
 """That weights are refitted on, at most."""
+ATTEMPTS = 3
+"""Sparse graphs that are tried within a budget, from all eligible layers down."""
 
 
 def require_sparsity(recipe: Recipe, target: Target) -> None:
@@ -58,20 +61,51 @@ def require_sparsity(recipe: Recipe, target: Target) -> None:
         )
 
 
+@dataclass(frozen=True)
+class _Tried:
+    """A sparse graph, as the plan makes it again, and what became of each layer.
+
+    Attributes:
+        model: The graph.
+        plan: What made it.
+        record: Of the refit.
+        candidate: What it loses in float; None where no budget asks.
+    """
+
+    model: ir.Model
+    plan: SparsePlan
+    record: StageRecord
+    candidate: Candidate | None
+
+    @property
+    def kept(self) -> bool:
+        """Whether no budget refuses it."""
+        return self.candidate is None or self.candidate.accepted is True
+
+    def error(self, layer: str) -> float:
+        """Of a sparse layer on held-out samples, relative to the variance."""
+        return float(self.record.parameters["layers"][layer]["error_after"])
+
+
 def with_sparsity(
-    bench: Bench, start: Decided, data: CalibrationSet | None, judging: Judging | None = None
+    bench: Bench,
+    start: Decided,
+    data: CalibrationSet | None,
+    judging: Judging | None = None,
+    only: Collection[str] | None = None,
 ) -> Decided:
     """The float graph with the pattern in every layer that can have it, where that was asked for.
 
     Layers are refitted in order on what the sparse graph feeds them, to what the graph made before,
-    those that stay dense and norms too where that helps.
+    those that stay dense and norms too where that helps. Where a budget refuses that, fewer layers
+    are tried, those that lose least.
 
     Args:
         bench: The target, and what is asked for.
         start: The float graph that was decided on.
         data: Calibration samples.
-        judging: The quality budget; where it refuses the sparse graph, the dense one stays. None
-            accepts any quality.
+        judging: The quality budget; None accepts any quality.
+        only: Names of the layers that may become sparse; None for all.
 
     Raises:
         RecipeError: There is no calibration data.
@@ -86,38 +120,102 @@ def with_sparsity(
         )
     started, layers = time.perf_counter(), layers_of(start.graph)
     dense = _dense(layers, bench.target)
-    eligible = frozenset(layers) - set(dense)
-    left = tuple(
+    wanted = tuple(n for n in layers if n not in dense and (only is None or n in only))
+    tried = _tried(bench, start.graph, wanted, data, judging) if wanted else []
+    best = next((one for one in reversed(tried) if one.kept), None)
+    record = _record(start.graph, tried, best, dense, len(layers))
+    record = record.model_copy(update={"seconds": time.perf_counter() - started})
+    candidates = tuple(one.candidate for one in tried if one.candidate is not None)
+    told = replace(start, records=(*start.records, record), candidates=candidates)
+    if best is None:
+        return told
+    chosen = start.plan.model_copy(update={"sparse": best.plan})
+    return replace(told, shipped=best.model, sparse=best.model, plan=chosen)
+
+
+def _record(
+    before: ir.Model,
+    tried: Sequence[_Tried],
+    best: _Tried | None,
+    dense: Mapping[str, str],
+    layers: int,
+) -> StageRecord:
+    """What was eligible, what became of it, and what it cost each layer."""
+    shown = best or (tried[0] if tried else None)
+    sparse = 0 if best is None else len(best.plan.layers)
+    share = f"{layers - len(dense)} of {layers} layers are eligible"
+    if shown is not None:
+        why = "as asked for" if shown.candidate is None else shown.candidate.reason
+        share = f"{share}; {why}"
+    verdict = f"kept in {fmt.plural(sparse, 'layer')}" if sparse else "dense"
+    reasons = (
         Decision(subject=name, verdict="not eligible", reason=why) for name, why in dense.items()
     )
-    share = f"{len(eligible)} of {len(layers)} layers are eligible"
-    if not eligible:
-        nothing = Decision(subject=SPARSE, verdict="dense", reason=share)
-        seconds = time.perf_counter() - started
-        record = StageRecord(name=STAGE, seconds=seconds, decisions=(nothing, *left))
-        return replace(start, records=(*start.records, record))
-    sparse, plan, fitted = _refitted(bench, start.graph, eligible, data)
-    candidate = _tried(bench, sparse, judging)
-    kept = candidate is None or candidate.accepted is True
-    why = "as asked for" if candidate is None else candidate.reason
-    verdict = Decision(
-        subject=SPARSE, verdict="kept" if kept else "refused: dense", reason=f"{share}; {why}"
+    decisions = () if shown is None else shown.record.decisions
+    return StageRecord(
+        name=STAGE,
+        seconds=0,
+        parameters={} if shown is None else shown.record.parameters,
+        changed={"2:4 sparse layers": sparse},
+        decisions=(Decision(subject=SPARSE, verdict=verdict, reason=share), *decisions, *reasons),
+        notices=() if shown is None else shown.record.notices,
+        effects=() if best is None else (weight_effect(before, best.model),),
     )
-    update = {
-        "seconds": time.perf_counter() - started,
-        "changed": {"2:4 sparse layers": len(plan.layers) if kept else 0},
-        "decisions": (verdict, *fitted.decisions, *left),
-        "effects": (weight_effect(start.graph, sparse),),
-    }
-    told = replace(
-        start,
-        records=(*start.records, fitted.model_copy(update=update)),
-        candidates=() if candidate is None else (candidate,),
+
+
+def _tried(
+    bench: Bench,
+    model: ir.Model,
+    wanted: Sequence[str],
+    data: CalibrationSet,
+    judging: Judging | None,
+) -> list[_Tried]:
+    """All layers; where they are refused, fewer by bisection. What was kept last is the most."""
+    started, limit = time.perf_counter(), bench.recipe.budget.seconds
+    first = _attempt(bench, model, wanted, data, judging)
+    made, holds, fails = [first], 0, len(wanted)
+    ranked = sorted(wanted, key=first.error)
+    while not first.kept and len(made) < ATTEMPTS and fails - holds > 1:
+        if limit is not None and time.perf_counter() - started >= limit:
+            break
+        middle = (holds + fails) // 2
+        made.append(_attempt(bench, model, ranked[:middle], data, judging))
+        holds, fails = (middle, fails) if made[-1].kept else (holds, middle)
+    return made
+
+
+def _attempt(
+    bench: Bench,
+    model: ir.Model,
+    layers: Sequence[str],
+    data: CalibrationSet,
+    judging: Judging | None,
+) -> _Tried:
+    memory = bench.recipe.quantize.memory or MEMORY
+    how = Repair(memory=int(memory), rounds=0, sparse=frozenset(layers), stage=STAGE)
+    whole, used = Grouping((), (), ()), data.take(SAMPLES)
+    # Threads of BLAS and of the runtime wait for work in turn, each on the other's cores.
+    with threadpool_limits(max(1, (os.cpu_count() or 1) // 2), user_api="blas"):
+        fitted, record = repair(model, model, whole, {}, used, how, bench.progress)
+    weights = patch_of(model, fitted)
+    made = patched(model, weights)
+    sparse = tuple(name for name in layers_of(made) if name in how.sparse)
+    candidate = None if judging is None else _judged(bench, made, len(sparse), judging)
+    return _Tried(made, SparsePlan(layers=sparse, weights=weights), record, candidate)
+
+
+def _judged(bench: Bench, sparse: ir.Model, layers: int, judging: Judging) -> Candidate:
+    """What a sparse graph loses in float, and whether the budget allows it."""
+    with bench.progress.stage(f"try {SPARSE}"):
+        judgement, quality = judging.try_out(bench.prepared, bench.target, sparse)
+    accepted = judging.accepts(judgement)
+    return Candidate(
+        name=f"{fmt.plural(layers, 'layer')} {SPARSE}, float",
+        shipped=False,
+        reason=judging.told(judgement, accepted, "search"),
+        quality=quality,
+        accepted=accepted,
     )
-    if not kept:
-        return told
-    chosen = start.plan.model_copy(update={"sparse": plan})
-    return replace(told, shipped=sparse, sparse=sparse, plan=chosen)
 
 
 def _dense(layers: Mapping[str, Layer], target: Target) -> dict[str, str]:
@@ -126,35 +224,3 @@ def _dense(layers: Mapping[str, Layer], target: Target) -> dict[str, str]:
         name: ineligible(layer) or target.stays_dense(layer.node) for name, layer in layers.items()
     }
     return {name: reason for name, reason in reasons.items() if reason is not None}
-
-
-def _refitted(
-    bench: Bench, model: ir.Model, eligible: frozenset[str], data: CalibrationSet
-) -> tuple[ir.Model, SparsePlan, StageRecord]:
-    """The sparse graph, as the plan makes it again, and what became of each layer."""
-    memory = bench.recipe.quantize.memory or MEMORY
-    how = Repair(memory=int(memory), rounds=0, sparse=eligible, stage=STAGE)
-    whole, used = Grouping((), (), ()), data.take(SAMPLES)
-    # Threads of BLAS and of the runtime wait for work in turn, each on the other's cores.
-    with threadpool_limits(max(1, (os.cpu_count() or 1) // 2), user_api="blas"):
-        fitted, record = repair(model, model, whole, {}, used, how, bench.progress)
-    weights = patch_of(model, fitted)
-    made = patched(model, weights)
-    sparse = tuple(name for name in layers_of(made) if name in eligible)
-    return made, SparsePlan(layers=sparse, weights=weights), record
-
-
-def _tried(bench: Bench, sparse: ir.Model, judging: Judging | None) -> Candidate | None:
-    """What the sparse graph loses in float; None where no budget asks."""
-    if judging is None:
-        return None
-    with bench.progress.stage(f"try {SPARSE}"):
-        judgement, quality = judging.try_out(bench.prepared, bench.target, sparse)
-    accepted = judging.accepts(judgement)
-    return Candidate(
-        name=f"{SPARSE}, float",
-        shipped=False,
-        reason=judging.told(judgement, accepted, "search"),
-        quality=quality,
-        accepted=accepted,
-    )

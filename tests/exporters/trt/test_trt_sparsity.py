@@ -79,7 +79,7 @@ def test_the_report_tells_what_is_eligible_and_what_it_cost(done: Path):
     stage = stage_of(done)
     assert stage["changed"] == {"2:4 sparse layers": 2}
     told = [(one["subject"], one["verdict"]) for one in stage["decisions"]]
-    assert told[0] == ("2:4 sparse", "kept")
+    assert told[0] == ("2:4 sparse", "kept in 2 layers")
     assert "2 of 3 layers are eligible" in stage["decisions"][0]["reason"]
     assert [subject for subject, verdict in told if verdict == "2:4 sparse"] == ["Conv_0", "Conv_2"]
     assert ("Gemm_7", "not eligible") in told
@@ -113,22 +113,25 @@ def test_the_plan_replays_byte_for_byte(source: Path, done: Path, tmp_path: Path
         assert (out / name).read_bytes() == (done / name).read_bytes()
 
 
-@pytest.mark.parametrize(("drop", "kept"), [("90%", True), ("0.0001%", False)])
-def test_the_budget_decides(source: Path, tmp_path: Path, drop: str, kept: bool):
+@pytest.mark.parametrize(("drop", "sparse"), [("90%", 2), ("0.052%", 1), ("0.0001%", 0)])
+def test_the_budget_decides_how_many_layers(source: Path, tmp_path: Path, drop: str, sparse: int):
     script = ("--trt-backend", "script", "--precision", "fp32")
     budget = ("--max-drop", drop, "--budget", "point")
     result = run(source, tmp_path / "out", *FLAG, *script, *budget)
     assert result.exit_code == 0, result.output
     graph = graph_of(tmp_path / "out")
-    (candidate,) = graph["candidates"]
-    assert candidate["name"] == "2:4 sparse, float"
-    assert candidate["accepted"] == candidate["shipped"] == kept
-    assert graph["engine"]["sparse"] == (2 if kept else 0)
-    assert stage_of(tmp_path / "out")["decisions"][0]["verdict"].startswith("kept" if kept else "r")
-    assert ("refused 2:4" in graph["shipped_reason"]) != kept
+    names = ["2 layers 2:4 sparse, float", "1 layer 2:4 sparse, float"]
+    accepted = [True] if sparse == 2 else [False, sparse == 1]
+    tried = graph["candidates"]
+    assert [one["name"] for one in tried] == names[: len(accepted)]
+    assert [one["accepted"] for one in tried] == [one["shipped"] for one in tried] == accepted
+    assert graph["engine"]["sparse"] == sparse
+    verdict = stage_of(tmp_path / "out")["decisions"][0]["verdict"]
+    assert verdict == ["dense", "kept in 1 layer", "kept in 2 layers"][sparse]
+    assert ("refused 2:4" in graph["shipped_reason"]) == (sparse == 0)
     # Sparse weights do not compute what the original does: nobody takes them on trust.
-    assert ("computes what the original does" in graph["budget"]["reason"]) != kept
-    if kept:
+    assert ("computes what the original does" in graph["budget"]["reason"]) == (sparse == 0)
+    if sparse:
         assert graph["quality"][0]["result"] < graph["quality"][0]["baseline"]
 
 
