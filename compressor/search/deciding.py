@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_limits
 from calibration.stats import CalibrationStats
 from compressor.errors import RecipeError
 from compressor.goal import Goal
+from compressor.precision import EIGHT_BITS, WORDS
 from compressor.search.affording import afford
 from compressor.search.attempts import Attempts
 from compressor.search.bench import Bench
@@ -104,17 +105,19 @@ def _precise(
     found = with_precision(bench, sparse, samples, stats, judging)
     if sparse.plan.sparse is None:
         return _after(sparse, found)
-    refused = judging is not None and found.quantized is not None and found.plan.ship != "int8"
+    refused = judging is not None and found.quantized is not None
+    refused = refused and found.plan.ship not in EIGHT_BITS
     limit, spent = bench.recipe.budget.seconds, time.perf_counter() - started
     if not refused or found.interrupted or (limit is not None and 2 * spent > limit):
         return _after(sparse, found)
     dense = with_precision(bench, start, samples, stats, judging)
-    if dense.plan.ship != "int8":
+    if dense.plan.ship not in EIGHT_BITS:
         return _after(sparse, found)
     told = replace(
         dense,
         records=(*found.records, *dense.records[len(start.records) :]),
-        reason=f"{dense.reason}; with 2:4 sparse weights no INT8 graph kept the budget",
+        reason=f"{dense.reason}; with 2:4 sparse weights no {WORDS[dense.plan.ship]} graph "
+        "kept the budget",
         candidates=(*found.candidates, *dense.candidates),
     )
     return _after(sparse, told)
