@@ -53,7 +53,8 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
             program, or an `onnx_ir.Model`.
         target: The runtime's name; the recipe's by default.
         calibration: A path, arrays, a dict of arrays, a DataLoader, or a function that yields
-            batches. Without it nothing becomes integer, and stored weights are the nearest ones.
+            batches. Without it only `int8-dynamic` makes integers, and stored weights are the
+            nearest ones.
         evaluation: Labelled data in the same forms.
         recipe: What is asked for; `compress recipe` documents every field.
         recipe_file: Where the recipe was read from: the folder that holds it is not replaced.

@@ -98,9 +98,9 @@ def run(model: str, **flags: Any) -> None:
     """Compress a trained MODEL for its runtime: fold, prune, quantize to INT8, measure, report.
 
     MODEL is a checkpoint (state dict, safetensors, torch.export or TorchScript archive, trusted
-    pickle) or an ONNX file. Without --calib nothing becomes integer. It is pruned where one of
-    --prune, --params, --speedup, --latency and --size says how far, with exit 3 where that is not
-    met; with --max-drop alone as far as the quality allows.
+    pickle) or an ONNX file. Without --calib only --quantize int8-dynamic makes integers. It is
+    pruned where one of --prune, --params, --speedup, --latency and --size says how far, with exit 3
+    where that is not met; with --max-drop alone as far as the quality allows.
     """
     from compressor.cli.commands import compress_model  # noqa: PLC0415 - keeps --help quick
 
