@@ -159,6 +159,8 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--precision", nargs="+", default=["int8", "fp16"])
     options = parser.parse_args()
+    if unknown := sorted(set(options.names) - set(NAMES)):
+        parser.error(f"unknown: {', '.join(unknown)}; choose of: {', '.join(NAMES)}")
     table = Table("network", "precision", "engine", title="Engines, built without a GPU")
     for heading in ("INT8 layers", "cosine", "build", "bare", "memory over bare", "within bounds"):
         table.add_column(heading, justify="right")
