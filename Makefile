@@ -9,8 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SAMPLE := out/digits
-# A process per core, each with whole files, as fixtures of a file are costly.
-PARALLEL := -n auto --maxprocesses 8 --dist loadfile
+# A process per core, each with whole files, as fixtures of a file are costly; slow files first.
+PARALLEL := -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
