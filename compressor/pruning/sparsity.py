@@ -20,24 +20,20 @@ from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
-import scipy.linalg
 
 from compressor.pruning.fitting import Fit, Options, divided, judged, seen_moments
 from compressor.pruning.layers import Layer
 from compressor.pruning.moments import Moments, Solution, damped, solve
 from compressor.pruning.patches import Doubles
 from compressor.pruning.problem import Problem
+from compressor.solving import LAZY, WIDEST, inverse_factor
 
 Kept = npt.NDArray[np.bool_]
 
 GROUP = 4
 """Neighbours of which half stay."""
-WIDEST = 4608
-"""Inputs of a row above which a layer stays dense: solving grows with their cube."""
 
 _PAIRS = np.array(list(combinations(range(GROUP), 2)))
-_LAZY = 128
-"""Columns that are settled before the others are updated."""
 _STEPS = 40
 _PRECISE = 1e-6
 """Share of the first residual energy below which conjugate gradients end."""
@@ -145,11 +141,11 @@ def _solved(
 
 def _settled(aim: Doubles, gram: Doubles) -> tuple[Doubles, Kept]:
     """Column by column: the matrix, and what stays of it."""
-    left, factor = aim.copy(), _factor(gram)
+    left, factor = aim.copy(), inverse_factor(gram)
     kept = np.ones(left.shape, bool)
     width = left.shape[1]
-    for start in range(0, width, _LAZY):
-        stop = min(start + _LAZY, width)
+    for start in range(0, width, LAZY):
+        stop = min(start + LAZY, width)
         errors = np.zeros((len(left), stop - start))
         for first in range(start, stop, GROUP):
             quad = slice(first, first + GROUP)
@@ -171,14 +167,6 @@ def _cheapest(values: Doubles, factor: Doubles) -> Kept:
     kept = np.ones(values.shape, bool)
     np.put_along_axis(kept, _PAIRS[costs.argmin(1)], False, axis=1)
     return kept
-
-
-def _factor(gram: Doubles) -> Doubles:
-    """U with UᵀU = H⁻¹, upper triangular."""
-    lower = scipy.linalg.cho_factor(gram, lower=True, check_finite=False)
-    inverse = scipy.linalg.cho_solve(lower, np.eye(len(gram)), check_finite=False)
-    upper: Doubles = scipy.linalg.cholesky(inverse, lower=False, check_finite=False)
-    return upper
 
 
 def _refitted(start: Doubles, aim: Doubles, gram: Doubles, kept: Kept) -> Doubles:

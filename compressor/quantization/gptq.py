@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-import scipy.linalg
 
 from compressor.quantization.blocks import Doubles, Matrix
+from compressor.solving import LAZY, inverse_factor
 
 Integers = npt.NDArray[np.integer]
 Nearest = Callable[[Doubles, int], tuple[Integers, Doubles]]
@@ -24,8 +24,6 @@ Nearest = Callable[[Doubles, int], tuple[Integers, Doubles]]
 
 DAMPING = 0.01
 """What is added to H's diagonal, relative to its mean."""
-LAZY = 128
-"""Columns that are rounded before the others are updated."""
 
 
 def rounded(
@@ -75,7 +73,4 @@ def _factor(hessian: Doubles) -> Doubles:
     dead = damped[diagonal] <= 0
     damped[diagonal] += DAMPING * damped[diagonal].mean()
     damped[dead, dead] = np.maximum(damped[dead, dead], 1.0)
-    lower = scipy.linalg.cho_factor(damped, lower=True, overwrite_a=True, check_finite=False)
-    inverse = scipy.linalg.cho_solve(lower, np.eye(len(damped)), check_finite=False)
-    upper: Doubles = scipy.linalg.cholesky(inverse, lower=False, check_finite=False)
-    return upper
+    return inverse_factor(damped)

@@ -1,14 +1,12 @@
 """What ships: pruned to a goal, pruned as far as a quality budget allows, or whole."""
 
-import os
 import time
 from dataclasses import replace
-
-from threadpoolctl import threadpool_limits
 
 from calibration.stats import CalibrationStats
 from compressor.errors import RecipeError
 from compressor.goal import Goal
+from compressor.hardware import half_for_blas
 from compressor.precision import EIGHT_BITS, WORDS
 from compressor.search.affording import afford
 from compressor.search.attempts import Attempts
@@ -78,8 +76,7 @@ def decide(
     if whole.interrupted:
         return whole
     try:
-        # Threads of BLAS and of the runtime wait for work in turn, each on the other's cores.
-        with threadpool_limits(max(1, (os.cpu_count() or 1) // 2), user_api="blas"):
+        with half_for_blas():
             return _pruned(attempts, goal, judging, started)
     except KeyboardInterrupt:
         if judging is None or whole.plan.ship == "float":

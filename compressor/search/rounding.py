@@ -22,13 +22,12 @@ from compressor.quantization.gptq import Integers, rounded
 from compressor.quantization.weights import channel_axis, weight_params
 from compressor.realize import planned_policy
 from compressor.search.bench import Bench
+from compressor.solving import WIDEST
 
 BATCH = 16
 """Samples per run; few, because patches of several values are alive at once."""
 MEMORY = 10**9
 """Bytes for moments and patches, unless told otherwise."""
-WIDEST = 4608
-"""Inputs of a row above which weights stay the nearest: solving grows with their cube."""
 
 
 def with_rounding(
@@ -65,7 +64,9 @@ def with_rounding(
             chosen = [by_name[name] for name in window]
             for layer, moments in _moments(model, chosen, data, memory):
                 zeros = plan.sparse is not None and layer.name in plan.sparse.layers
-                found[layer.name] = integers_of(layer, moments, policy.weight, zeros=zeros)
+                # Squares of what float32 can just hold are not finite: there the nearest stay.
+                if np.isfinite(moments).all():
+                    found[layer.name] = integers_of(layer, moments, policy.weight, zeros=zeros)
                 advance(1)
     return plan.model_copy(update={"rounded": found}) if found else plan
 

@@ -4,17 +4,16 @@ What they gain depends on the GPU; here it is only seen to that the pattern is t
 as little as it can, and that whoever set a budget gets what keeps it.
 """
 
-import os
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
-from threadpoolctl import threadpool_limits
 
 from calibration.dataset import CalibrationSet
 from compressor.errors import RecipeError
 from compressor.graph.effects import weight_effect
+from compressor.hardware import half_for_blas
 from compressor.plan import SparsePlan
 from compressor.pruning.groups import Grouping
 from compressor.pruning.layers import Layer, layers_of
@@ -194,8 +193,7 @@ def _attempt(
     memory = bench.recipe.quantize.memory or MEMORY
     how = Repair(memory=int(memory), rounds=0, sparse=frozenset(layers), stage=STAGE)
     whole, used = Grouping((), (), ()), data.take(SAMPLES)
-    # Threads of BLAS and of the runtime wait for work in turn, each on the other's cores.
-    with threadpool_limits(max(1, (os.cpu_count() or 1) // 2), user_api="blas"):
+    with half_for_blas():
         fitted, record = repair(model, model, whole, {}, used, how, bench.progress)
     weights = patch_of(model, fitted)
     made = patched(model, weights)

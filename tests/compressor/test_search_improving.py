@@ -10,7 +10,7 @@ from compressor import Recipe, compress
 from compressor.graph.files import save_model
 from compressor.plan import Plan
 from compressor.recipe import MeasureOptions, QuantizeOptions
-from compressor.search import improving
+from compressor.search import improving, rounding
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -73,3 +73,14 @@ def test_what_gains_too_little_is_left_alone(tmp_path: Path, monkeypatch: pytest
         assert stages[stage].decisions[0].verdict == "left alone"
         assert "on 25 other samples" in stages[stage].decisions[0].reason, "13 judge the run"
     assert not (tmp_path / "out" / "plan.safetensors").exists()
+
+
+def test_weights_stay_the_nearest_where_squares_are_not_finite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    endless = np.full((1, 1, 1), np.inf)
+    monkeypatch.setattr(rounding, "_moments", lambda _, layers, *__: [(n, endless) for n in layers])
+    plan, stages = run(tmp_path, "minmax")
+    assert plan.integer
+    assert not plan.rounded
+    assert "round weights" not in stages

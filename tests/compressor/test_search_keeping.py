@@ -4,7 +4,7 @@ import pytest
 
 from compressor.evaluation.results import LatencyConfig, LatencyResult
 from compressor.records import Interval
-from compressor.search.quantizing import _verdict
+from compressor.search.keeping import _verdict
 
 SPEEDS = {"faster": (1.3, 1.2), "no significant difference": (1.1, 0.9), "slower": (0.8, 0.7)}
 
