@@ -68,7 +68,7 @@ def improved(
                 name=stage,
                 seconds=time.perf_counter() - started,
                 parameters={"samples": len(used)},
-                changed={subject: int(kept) * _layers(changed, plan)},
+                changed={"layers": int(kept) * _layers(changed, plan)},
                 decisions=(decision,),
             )
         )

@@ -48,7 +48,7 @@ def test_weights_that_help_are_kept_and_replayed(tmp_path: Path):
     plan, stages = run(tmp_path, "minmax")
     assert set(plan.rounded) == {"Conv_0", "Conv_2", "Gemm_7"}
     assert all(codes.dtype == np.int8 for codes in plan.rounded.values())
-    assert stages["round weights"].changed == {"weights": 3}
+    assert stages["round weights"].changed == {"layers": 3}
     assert stages["round weights"].decisions[0].verdict == "rounded together"
     assert (tmp_path / "out" / "plan.safetensors").is_file()
     assert_replayed(tmp_path)
@@ -58,7 +58,7 @@ def test_corrections_that_help_are_kept_and_replayed(tmp_path: Path):
     # The first ranges clip much, which shifts means.
     plan, stages = run(tmp_path, "percentile:90")
     assert set(plan.bias) == {"Conv_0", "Conv_2", "Gemm_7"}
-    assert stages["correct biases"].changed == {"biases": 3}
+    assert stages["correct biases"].changed == {"layers": 3}
     assert stages["correct biases"].decisions[0].verdict == "corrected"
     assert_replayed(tmp_path)
 
@@ -68,8 +68,8 @@ def test_what_gains_too_little_is_left_alone(tmp_path: Path, monkeypatch: pytest
     plan, stages = run(tmp_path, "percentile:90")
     assert not plan.bias
     assert not plan.rounded
-    for stage, subject in (("round weights", "weights"), ("correct biases", "biases")):
-        assert stages[stage].changed == {subject: 0}
+    for stage in ("round weights", "correct biases"):
+        assert stages[stage].changed == {"layers": 0}
         assert stages[stage].decisions[0].verdict == "left alone"
         assert "on 25 other samples" in stages[stage].decisions[0].reason, "13 judge the run"
     assert not (tmp_path / "out" / "plan.safetensors").exists()
