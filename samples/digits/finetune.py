@@ -71,7 +71,7 @@ def main() -> None:
         output=folder / "finetuned-ort",
     )
     quality = report.graphs["model"].quality[0]
-    print(f"{report.graphs['model'].shipped}: {quality.result:.1f} %, see {report.files['report']}")
+    print(f"{report.graphs['model'].shipped}: {quality.result:.1f}%, see {report.files['report']}")
 
 
 if __name__ == "__main__":
