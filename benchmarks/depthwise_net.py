@@ -1,8 +1,9 @@
 """A MobileNetV2-like network of depthwise convolutions, and its training on a few thousand images.
 
-Inverted residuals with a linear bottleneck (Sandler et al. 2018, arXiv 1801.04381, section 3.3),
-small enough to be trained on one core in minutes. Its activation is ReLU, as in ports of such
-networks that are meant for integers.
+Inverted residuals with a linear bottleneck (Sandler et al. 2018, arXiv 1801.04381, section 3.3) of
+that network's expansion and widths, fewer of each and with fewer strides, as images are small; it
+can be trained on one core in minutes. Its activation is ReLU, as in ports of such networks that are
+meant for integers.
 """
 
 from pathlib import Path
@@ -16,8 +17,18 @@ from cifar_training import fit, save, seeded
 EPOCHS, BATCH, RATE, DECAY = 10, 64, 0.1, 4e-5
 SPREAD = 1.0
 """Standard deviation of the logarithm of what channels are rescaled by."""
-STEM, HEAD = 32, 256
-BLOCKS = ((1, 16, 1), (4, 24, 1), (4, 24, 1), (4, 32, 2), (4, 32, 1), (4, 64, 2), (4, 64, 1))
+STEM, HEAD = 32, 384
+BLOCKS = (
+    (1, 16, 1),
+    (6, 24, 1),
+    (6, 24, 1),
+    (6, 32, 1),
+    (6, 32, 1),
+    (6, 64, 2),
+    (6, 64, 1),
+    (6, 96, 1),
+    (6, 96, 1),
+)
 """Expansion, output channels and stride of each block."""
 
 
@@ -56,7 +67,7 @@ class Inverted(nn.Module):
 
 
 class DepthwiseNet(nn.Module):
-    """A stem at half the resolution, seven inverted residuals, and a wide head."""
+    """A stem at half the resolution, nine inverted residuals, and a wide head."""
 
     def __init__(self) -> None:
         super().__init__()
