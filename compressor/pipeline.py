@@ -217,8 +217,13 @@ def _recipe(recipe: Recipe | None, target: str | None) -> Recipe:
 
 def _replayed(plan: Plan | str | Path | None, target: Target) -> Plan | None:
     found = Plan.load(Path(plan)) if isinstance(plan, str | Path) else plan
-    if found is not None and (found.target != target.name or GRAPH not in found.graphs):
+    if found is not None and found.target != target.name:
         raise RecipeError(f"the plan is for target {found.target!r}, not {target.name!r}")
+    if found is not None and GRAPH not in found.graphs:
+        raise RecipeError(
+            f"the plan has no graph {GRAPH!r}, but {', '.join(found.graphs) or 'none'}",
+            hint="Pass the plan.json that an earlier run wrote into its output folder.",
+        )
     return found
 
 

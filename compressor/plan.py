@@ -5,11 +5,11 @@ Search proposes plans, `realize` carries them out, and nothing else changes a mo
 
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import safetensors.numpy
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, FiniteFloat, ValidationError
 
 from compressor.errors import RecipeError
 from compressor.graph.tensors import Array
@@ -22,6 +22,17 @@ from compressor.storage import ROLES, StoragePlan
 ROUNDED = "rounded"
 SPARSE = "sparse_"
 """In front of the role of a weight that a pattern of zeros brought."""
+ROUNDED_OF = {"graph", "baseline", "prune", "sparse", "smooth", "weight_bits", "granularity"}
+"""Decisions that make the weights whose integers are stored, and their scales."""
+
+
+def _ordered(real: tuple[float, float]) -> tuple[float, float]:
+    if real[0] > real[1]:
+        raise ValueError(f"the range begins at {real[0]:g}, behind its end at {real[1]:g}")
+    return real
+
+
+RealRange = Annotated[tuple[FiniteFloat, FiniteFloat], AfterValidator(_ordered)]
 
 
 class PrunePlan(Record):
@@ -90,6 +101,8 @@ class GraphPlan(Record):
             float32; in JSON as base64.
         rounded: Integer node → the integers of its weight as the node stores it, where they are not
             the nearest. They are stored beside the plan's JSON, as `NODE/rounded`.
+        rounded_for: SHA-256 of the decisions that those integers were made for: their scales are
+            computed anew, and must be the same. None without any, and until the plan is saved.
         half: Names of the nodes that stay float32 where all else that is not integer is float16;
             None where all of that is float32.
         smooth: Value → divisor of each of its channels, which the weights that read it make up for,
@@ -106,7 +119,7 @@ class GraphPlan(Record):
     baseline: Literal["captured", "folded"]
     ship: Precision
     cpu: str = "host"
-    weight_bits: int = 8
+    weight_bits: Literal[7, 8] = 8
     activation: Literal["uint8", "int8"] | None = None
     symmetric: bool | None = None
     granularity: Literal["channel", "tensor"] | None = None
@@ -114,9 +127,10 @@ class GraphPlan(Record):
     sparse: SparsePlan | None = None
     integer: tuple[str, ...] = ()
     dynamic: tuple[str, ...] = ()
-    ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    ranges: dict[str, RealRange] = Field(default_factory=dict)
     bias: dict[str, bytes] = Field(default_factory=dict)
     rounded: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
+    rounded_for: str | None = None
     half: tuple[str, ...] | None = None
     smooth: dict[str, bytes] = Field(default_factory=dict)
     plain_norms: bool = False
@@ -127,6 +141,15 @@ class GraphPlan(Record):
     def in_blocks(self) -> StoragePlan | None:
         """Whatever is stored in blocks; a plan has one or the other."""
         return self.tables if self.stored is None else self.stored
+
+    @property
+    def grid(self) -> str | None:
+        """What `rounded_for` has to be."""
+        if not self.rounded:
+            return None
+        # Without defaults, so that a field that later versions add does not count.
+        told = self.model_dump_json(include=ROUNDED_OF, exclude_defaults=True)
+        return sha256(told.encode()).hexdigest()
 
     @property
     def extent(self) -> int:
@@ -166,7 +189,12 @@ class Plan(Record):
         beside = path.with_suffix(".safetensors")
         content = safetensors.numpy.save(weights)
         beside.write_bytes(content)
-        sealed = self.model_copy(update={"digest": sha256(content).hexdigest()})
+        graphs = {
+            name: plan.model_copy(update={"rounded_for": plan.grid})
+            for name, plan in self.graphs.items()
+        }
+        digest = sha256(content).hexdigest()
+        sealed = self.model_copy(update={"graphs": graphs, "digest": digest})
         path.write_text(sealed.model_dump_json(indent=1) + "\n", encoding="utf-8")
         return path, beside
 
@@ -175,11 +203,11 @@ class Plan(Record):
         """Read what `save` wrote.
 
         Raises:
-            RecipeError: The file is missing or is not a plan.
+            RecipeError: The file is missing or is not a plan, or the weights beside it are not
+                those that it was saved with.
         """
         try:
-            plan = cls.model_validate_json(path.read_text(encoding="utf-8"))
-            return plan if plan.digest is None else plan._with_weights(path)
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))._with_weights(path)
         except OSError as error:
             raise RecipeError(f"plan {path} cannot be read: {error.strerror}") from error
         except (ValidationError, UnicodeDecodeError) as error:
@@ -207,6 +235,13 @@ class Plan(Record):
             RecipeError: It is missing or not what the plan was saved with.
         """
         beside = path.with_suffix(".safetensors")
+        if self.digest is None:
+            if beside.exists():
+                raise RecipeError(
+                    f"{path.name} tells of no weights beside it, and {beside} is there",
+                    hint="Copy both from the same output folder, or move that file away.",
+                )
+            return self
         try:
             content = beside.read_bytes()
         except OSError as error:
@@ -221,7 +256,12 @@ class Plan(Record):
             )
         for key, array in safetensors.numpy.load(content).items():
             graph, _, name = key.partition("/")
-            plan = self.graphs[graph]
+            plan = self.graphs.get(graph)
+            if plan is None:
+                raise RecipeError(
+                    f"{beside} has weights of the graph {graph!r}, of which {path.name} is not",
+                    hint="Copy both from the same output folder.",
+                )
             owner, _, role = name.rpartition("/")
             if role == ROUNDED:
                 plan.rounded[owner] = array
@@ -231,6 +271,13 @@ class Plan(Record):
                 plan.in_blocks.arrays[name] = array
             elif plan.prune is not None:
                 plan.prune.weights[name] = array
+        for plan in self.graphs.values():
+            if plan.rounded_for is not None and plan.rounded_for != plan.grid:
+                raise RecipeError(
+                    f"{path} was changed in what its rounded weights are made for: one of "
+                    + ", ".join(sorted(ROUNDED_OF)),
+                    hint="Change that back, or run without --plan to make a new one.",
+                )
         return self
 
 

@@ -1,10 +1,14 @@
 """A plan with repaired weights, written and read."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from compressor import compress
 from compressor.errors import RecipeError
 from compressor.plan import GraphPlan, Plan, PrunePlan
 
@@ -67,3 +71,89 @@ def test_weights_of_another_run_are_refused(tmp_path: Path):
     (tmp_path / "other" / "plan.safetensors").replace(tmp_path / "plan.safetensors")
     with pytest.raises(RecipeError, match=r"is not the file that plan\.json was saved with"):
         Plan.load(tmp_path / "plan.json")
+
+
+def edited(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the JSON of a plan as with an editor."""
+    told = json.loads(path.read_text())
+    change(told)
+    path.write_text(json.dumps(told))
+
+
+def rounded_plan(path: Path) -> Plan:
+    """A plan with rounded integers, written."""
+    graph = GraphPlan(
+        graph="abc",
+        baseline="folded",
+        ship="int8",
+        weight_bits=7,
+        integer=("Conv_0", "Conv_1"),
+        ranges={"x": (-1.0, 1.0)},
+        smooth={"x": b"1234"},
+        rounded={"Conv_0": np.arange(6, dtype=np.int8)},
+    )
+    made = Plan(target="ort", seed=0, graphs={"model": graph})
+    made.save(path)
+    return made
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"weight_bits": 8}, {"granularity": "tensor"}, {"smooth": {}}, {"baseline": "captured"}],
+    ids=lambda change: next(iter(change)),
+)
+def test_integers_of_other_scales_are_refused(change: dict[str, object], tmp_path: Path):
+    path = tmp_path / "plan.json"
+    rounded_plan(path)
+    edited(path, lambda told: told["graphs"]["model"].update(change))
+    with pytest.raises(RecipeError, match=next(iter(change))):
+        Plan.load(path)
+
+
+def test_what_rounded_integers_do_not_depend_on_may_be_edited(tmp_path: Path):
+    path = tmp_path / "plan.json"
+    rounded_plan(path)
+    change = {"integer": ["Conv_0"], "ranges": {"x": [-2.0, 2.0]}}
+    edited(path, lambda told: told["graphs"]["model"].update(change))
+    found = Plan.load(path).graphs["model"]
+    assert found.integer == ("Conv_0",)
+    np.testing.assert_array_equal(found.rounded["Conv_0"], np.arange(6))
+
+
+def test_weights_beside_a_plan_that_tells_of_none_are_not_passed_over(tmp_path: Path):
+    path = tmp_path / "plan.json"
+    rounded_plan(path)
+    edited(path, lambda told: told.pop("digest"))
+    with pytest.raises(RecipeError, match=r"plan\.safetensors is there"):
+        Plan.load(path)
+
+
+def test_weights_of_a_graph_that_the_plan_lacks_are_refused(tmp_path: Path):
+    path = tmp_path / "plan.json"
+    rounded_plan(path)
+    edited(path, lambda told: told["graphs"].update(other=told["graphs"].pop("model")))
+    with pytest.raises(RecipeError, match="the graph 'model', of which"):
+        Plan.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"ranges": {"x": [1.0, -1.0]}}, r"ranges\.x: .*begins at 1, behind its end at -1"),
+        ({"ranges": {"x": [float("nan"), 1.0]}}, r"ranges\.x.*finite"),
+        ({"ranges": {"x": [0.0, float("inf")]}}, r"ranges\.x.*finite"),
+        ({"weight_bits": 3}, "weight_bits: .*7 or 8"),
+    ],
+)
+def test_what_no_run_decides_is_refused(change: dict[str, object], said: str, tmp_path: Path):
+    path = tmp_path / "plan.json"
+    plan(None).save(path)
+    edited(path, lambda told: told["graphs"]["model"].update(change))
+    with pytest.raises(RecipeError, match=said):
+        Plan.load(path)
+
+
+def test_a_replay_says_which_graph_a_plan_lacks(tiny_model: Path, tmp_path: Path):
+    empty = Plan(target="ort", seed=0, graphs={})
+    with pytest.raises(RecipeError, match="has no graph 'model', but none"):
+        compress(tiny_model, plan=empty, output=tmp_path / "out")
