@@ -168,6 +168,8 @@ class _Comparison:
             value.replace_all_uses_with(self._taps.values[value.name or ""])
         for name in list(graph.initializers):
             value = graph.initializers.pop(name)
+            if value.is_graph_input():  # read from the float graph's input of that name now
+                continue
             value.name = f"{PREFIX}int8/{name}"
             self._taps.graph.register_initializer(value)
         nodes = list(graph)

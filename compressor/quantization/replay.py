@@ -219,11 +219,17 @@ def fake_quantized(
 
 
 def decibels(signal: Decibels, noise: Decibels) -> Decibels:
-    """SQNR of each sample that has a signal, from the energies of signal and error [samples]."""
+    """SQNR of each sample that has a signal, from the energies of signal and error [samples].
+
+    A signal whose energy is beyond float32 has no ratio; an error that is, or is no number, leaves
+    -inf dB.
+    """
     signal, noise = signal.astype(np.float64), noise.astype(np.float64)
-    heard = signal > 0
+    noise = np.where(np.isnan(noise), np.inf, noise)
+    heard = (signal > 0) & np.isfinite(signal)
     floor = signal[heard] * 10 ** (-CEILING / 10)
-    ratios: Decibels = 10 * np.log10(signal[heard] / np.maximum(noise[heard], floor))
+    with np.errstate(divide="ignore"):
+        ratios: Decibels = 10 * np.log10(signal[heard] / np.maximum(noise[heard], floor))
     return ratios
 
 

@@ -65,11 +65,11 @@ def within_budget(
         interrupted=search.interrupted,
     )
     if best is None:
-        ended = f"{search.ended} before" if search.ended else "in the search,"
+        ended = f"{search.ended} before any" if search.ended else "in the search, no"
         refused = with_integers(undecided.graph, search.whole, bench.target)
         return replace(
             decided,
-            reason=f"{ended} no {WORDS[search.whole.ship]} graph kept the budget: float ships",
+            reason=f"{ended} {WORDS[search.whole.ship]} graph kept the budget: float ships",
             quantized=Quantized(refused, search.whole, choice, undecided.float_reasons),
         )
     quantized = realize(undecided.graph, best.plan, bench.target)

@@ -249,6 +249,9 @@ def test_time_budget_ends_the_search_with_the_best_so_far(
     )  # fmt: skip
     assert len(graph_of(report).candidates) == 1
     assert any("time budget of 0.001s" in notice for notice in report.notices)
+    assert graph_of(report).shipped_reason.endswith(
+        "ended the search before any INT8 graph kept the budget: float ships"
+    )
 
 
 @pytest.mark.parametrize("stage", ["decide", "measure quality"])

@@ -86,6 +86,19 @@ def test_values_that_carry_the_meaning_are_kept():
     assert found.ranges["x"][1] > 60
 
 
+def test_samples_whose_energy_float32_cannot_hold_do_not_judge():
+    values = images()
+    values[:3] *= np.float32(1e20)
+    found = chosen(residual(), values)
+    assert set(found.methods.values()) <= set(CANDIDATES)
+    assert all(np.isfinite(score) for one in found.scores.values() for score in one.values())
+
+
+def test_where_no_sample_has_a_ratio_candidates_count_as_equal():
+    found = chosen(residual(), images() * np.float32(1e20))
+    assert found.methods["x"] == CANDIDATES[0]
+
+
 def test_nothing_is_clipped_without_a_reason():
     found = chosen(residual(), np.random.default_rng(0).uniform(-1, 1, SHAPE).astype(np.float32))
     low, high = found.ranges["x"]
