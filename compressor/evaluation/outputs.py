@@ -9,6 +9,8 @@ from compressor.graph.tensors import Array, TensorSpec
 
 PREFERRED = ("logits", "output")
 """Names that make an output the primary one, in this order; else the first floating one is."""
+_LEAST_RANKS = (1, 3, 4)
+"""By axis: of an array whose samples may run along it."""
 
 
 def primary_spec(outputs: Sequence[TensorSpec]) -> TensorSpec | None:
@@ -80,8 +82,22 @@ def _primary(names: Sequence[str]) -> str | None:
 
 
 def _per_sample(outputs: Mapping[str, Array], samples: int) -> dict[str, Array]:
-    return {
-        name: array
+    """Floating outputs with a row per sample, on their first axis.
+
+    Where none has its samples there, those of recurrent operators, moved: states are (directions,
+    samples, hidden), sequences (steps, directions, samples, hidden).
+    """
+    axes = {
+        name: axis
         for name, array in outputs.items()
-        if is_floating(array.dtype) and array.ndim and len(array) == samples
+        if is_floating(array.dtype) and (axis := _sample_axis(array, samples)) is not None
     }
+    wanted = {name: axis for name, axis in axes.items() if axis == 0} or axes
+    return {name: np.moveaxis(outputs[name], axis, 0) for name, axis in wanted.items()}
+
+
+def _sample_axis(array: Array, samples: int) -> int | None:
+    for axis, least in enumerate(_LEAST_RANKS):
+        if array.ndim >= least and array.shape[axis] == samples:
+            return axis
+    return None
