@@ -166,6 +166,7 @@ class _Comparison:
         graph.outputs.clear()
         for value in graph.inputs:
             value.replace_all_uses_with(self._taps.values[value.name or ""])
+            graph.initializers.pop(value.name or "", None)  # its default is there already
         for name in list(graph.initializers):
             value = graph.initializers.pop(name)
             if value.is_graph_input():  # read from the float graph's input of that name now

@@ -119,6 +119,29 @@ def test_models_stay_as_they_are():
     assert (serialize(graph), serialize(made)) == before
 
 
+def test_inputs_with_defaults_are_read_as_such():
+    """Old exporters list weights among the inputs."""
+    text = """g (float[n,32] x, float[32,32] w, float[32,32] v) => (float[n,32] y)
+        { a = MatMul(x, w)
+          y = MatMul(a, v) }"""
+    graph, listed = (model(text, w=[32, 32], v=[32, 32]) for _ in range(2))
+    listed.graph.inputs.append(listed.graph.initializers["w"])
+    values = np.random.default_rng(0).standard_normal((20, 32)).astype(np.float32)
+    chosen = int8(listed, values)[1]
+    assert chosen.integer == ("MatMul_1",)
+    found = [
+        layer_noise(
+            one,
+            quantize_static(one, chosen.integer, chosen.ranges, POLICY, weight_bits=7),
+            chosen.integer,
+            open_dataset({"x": values}),
+            POLICY,
+        )
+        for one in (graph, listed)
+    ]
+    assert found[0] == found[1]
+
+
 def test_windows_and_batches_do_not_change_the_figures():
     whole, cut = measured(residual(), images()), measured(residual(), images(), memory=50_000)
     assert whole.keys() == cut.keys()
