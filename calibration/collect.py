@@ -77,6 +77,29 @@ def collect(
     return CalibrationStats(observed, samples, origin)
 
 
+def extremes(
+    model: ir.Model,
+    values: Sequence[str],
+    data: CalibrationSet,
+    *,
+    batch: int = 32,
+    memory: int | None = None,
+    advance: Advance = lambda samples: None,
+) -> dict[str, Observed]:
+    """The least and the greatest of `values` over all of `data`, infinite ones included.
+
+    Attention masks write infinities. See `collect` for the arguments.
+
+    Raises:
+        DataError: A value is not a number on the data.
+    """
+    layout = layout_of(model, values, data)
+    batch = layout.fixed or fitting_batch(layout, batch, memory)
+    tapped = _Window(model, values, layout, histograms=False, endless=True)
+    tapped.run(data, batch, 0, advance)
+    return tapped.observed()
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where the samples lie in each value, and what one sample takes.
@@ -133,9 +156,15 @@ class _Window:
     """Some of the values during one pass."""
 
     def __init__(
-        self, model: ir.Model, values: Sequence[str], layout: Layout, *, histograms: bool
+        self,
+        model: ir.Model,
+        values: Sequence[str],
+        layout: Layout,
+        *,
+        histograms: bool,
+        endless: bool = False,
     ) -> None:
-        self._values, self._layout = values, layout
+        self._values, self._layout, self._endless = values, layout, endless
         taps = Taps(model)
         self._fetched: list[str] = []
         for name in values:
@@ -182,7 +211,9 @@ class _Window:
             how = self._layout.sampling[name]
             lows, highs = (self._real(next(arrays), samples) for _ in range(2))
             low, high = float(lows.min()), float(highs.max())
-            self._extremes[name] = self._extremes[name].update(low, high, name=name)
+            self._extremes[name] = self._extremes[name].update(
+                low, high, name=name, endless=self._endless
+            )
             if self._counts:
                 elements = self._real(next(arrays), samples)
                 # What is the same for all of a batch counts as if every sample had brought it.

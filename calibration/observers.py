@@ -22,13 +22,14 @@ class MinMax:
     low: float = math.inf
     high: float = -math.inf
 
-    def update(self, low: float, high: float, *, name: str) -> Self:
-        """Take in the extremes of one batch.
+    def update(self, low: float, high: float, *, name: str, endless: bool = False) -> Self:
+        """Take in the extremes of one batch, which with `endless` may be infinite.
 
         Raises:
             DataError: They are not finite; `name` is the tensor that the message names.
         """
-        if not (math.isfinite(low) and math.isfinite(high)):
+        refused = math.isnan if endless else lambda bound: not math.isfinite(bound)
+        if refused(low) or refused(high):
             raise DataError(
                 f"tensor {name!r} is not finite on the calibration data: "
                 f"its range came out as [{low}, {high}]",

@@ -5,21 +5,23 @@ weights, biases and the scales of Q/DQ are stored as float16, and Cast stands wh
 to stay float32 meets one that has not. Inputs and outputs of the graph keep their type.
 
 float16 ends at 65,504 and below 6.1e-5 loses digits. Nodes stay float32 that write or read a value
-which came half as far on the samples (`overflowing`), that read a lone constant below the smallest
-normal number (the epsilon of a normalization), or a scale that would lose more than it rounds. A
-constant that stands for infinity, like the -3.4e38 of attention masks, becomes a number that half
-can hold and that Softmax still takes for none.
+which came half as far on the samples, or was nowhere larger than that (`unfit_for_half`), that read
+a constant of such numbers alone (the epsilon of a normalization), or a scale that would lose more
+than it rounds. TensorRT takes a LogSoftmax for the logarithm of a Softmax: it stays float32 where
+that one comes to such numbers. A constant that stands for infinity, like the -3.4e38 of attention
+masks, becomes a number that half can hold and that Softmax still takes for none.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
-from calibration.collect import collect
+from calibration.collect import Advance, extremes
 from calibration.dataset import CalibrationSet
+from calibration.observers import Observed
 from calibration.scheme import FLOAT8, FloatArray
 from compressor.graph.chatter import silenced
 from compressor.graph.constants import constant
@@ -29,6 +31,7 @@ from compressor.graph.shapes import infer_shapes
 
 LIMIT = 65504 / 2
 """The magnitude on the samples from which a value stays float32: others may go twice as far."""
+LARGEST = float(np.finfo(np.float16).max)
 ENDLESS = 1e30
 """Constants from here on stand for infinity."""
 MASKED = 30000.0
@@ -38,8 +41,8 @@ LEAST_SCALE = 2.0**-20
 """Below it half has hardly a digit left for a scale."""
 SCALES_SINCE = 19
 """The first opset with scales in half."""
-SAMPLES = 64
-"""Samples that ranges are looked at on, at most."""
+REFUSED = frozenset({"MeanVarianceNormalization"})
+"""Operators that TensorRT's parser refuses in half: it gives this one an epsilon in float32."""
 _TYPED = ("to", "dtype")
 """Attributes that say what a node writes."""
 _QDQ = ("QuantizeLinear", "DequantizeLinear")
@@ -58,29 +61,35 @@ def obstacle(model: ir.Model) -> str | None:
     return None
 
 
-def overflowing(
-    model: ir.Model, data: CalibrationSet, *, batch: int = 8, memory: int | None = None
+def unfit_for_half(
+    model: ir.Model,
+    data: CalibrationSet,
+    *,
+    batch: int = 8,
+    memory: int | None = None,
+    advance: Advance = lambda samples: None,
 ) -> tuple[str, ...]:
     """The nodes that have to stay float32, by what is seen on the samples, in graph order.
 
     Args:
         model: The float graph.
-        data: Calibration samples, of which the first few are run.
+        data: Calibration samples, of which all are run.
         batch: Samples a run.
         memory: Bytes to take beside the model (1 GB).
+        advance: Told the number of samples done.
     """
     typed = infer_shapes(model.clone())
     values = [
         value.name or "" for node in typed.graph for value in node.outputs if _is_float(value)
     ]
     values += [value.name or "" for value in typed.graph.inputs if _is_float(value)]
-    sample = data.take(SAMPLES)
-    seen = collect(typed, values, sample, batch=batch, memory=memory, histograms=False).observed
-    far = {name for name, one in seen.items() if _is_far(one.low, one.high)}
+    seen = extremes(typed, values, data, batch=batch, memory=memory, advance=advance)
+    lost = {name for name, one in seen.items() if _leaves_half(one.low, one.high)}
     kept = []
     for node in typed.graph:
         touched = {value.name for value in (*node.inputs, *node.outputs) if value is not None}
-        if touched & far or any(_is_unfit(value) for value in node.inputs if value is not None):
+        is_unfit = any(_is_unfit(value) for value in node.inputs if value is not None)
+        if touched & lost or is_unfit or _has_tiny_shares(node, seen):
             kept.append(node.name or "")
     return tuple(kept)
 
@@ -96,7 +105,7 @@ def halved(model: ir.Model, kept: Collection[str]) -> ir.Model:
     with silenced():
         LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(typed)
     for node in typed.graph:
-        if node.op_type == "DequantizeLinear":
+        if node.op_type == "DequantizeLinear" and _is_read_in_half(node, kept):
             _fit_scales(typed.graph, node)
     _Halving(typed, kept).run()
     check(typed, "half")
@@ -149,14 +158,13 @@ class _Halving:
         """Q has the type of what it reads, and DQ that of its readers; scales must allow it."""
         if node.op_type in _QDQ:
             scale = constant(node.inputs[1]) if node.inputs[1] is not None else None
-            if scale is None or scale.numpy().min() < LEAST_SCALE:
+            if scale is None or not _are_scales_of_half(scale.numpy()):
                 return False
         if node.op_type == "QuantizeLinear":
             return node.inputs[0] is not None and node.inputs[0].dtype == ir.DataType.FLOAT16
         if node.op_type == "DequantizeLinear":
-            readers = node.outputs[0].consumers()
-            return not readers or any(reader.name not in self._kept for reader in readers)
-        return node.name not in self._kept
+            return _is_read_in_half(node, self._kept)
+        return node.name not in self._kept and node.op_type not in REFUSED
 
     def _as(self, value: ir.Value, wanted: ir.DataType, node: ir.Node) -> ir.Value:
         """The value in the wanted type: stored so, or through a Cast in front of the node."""
@@ -203,6 +211,12 @@ class _Halving:
         result = node.outputs[0]
         result.name, result.shape, result.dtype = name, value.shape, wanted
         return node
+
+
+def _is_read_in_half(node: ir.Node, kept: Collection[str]) -> bool:
+    """Whether not all that read a node stay float32."""
+    readers = node.outputs[0].consumers()
+    return not readers or any(reader.name not in kept for reader in readers)
 
 
 def _fit_scales(graph: ir.Graph, node: ir.Node) -> None:
@@ -256,26 +270,38 @@ def _halves(values: FloatArray) -> FloatArray:
 
 def _scales(values: FloatArray) -> FloatArray:
     """Scales as float32, rounded to half where that can hold them."""
-    rounded = values.astype(np.float16).astype(np.float32)
-    return rounded if values.min() >= LEAST_SCALE else values.astype(np.float32)
+    if not _are_scales_of_half(values):
+        return values.astype(np.float32)
+    return values.astype(np.float16).astype(np.float32)
+
+
+def _are_scales_of_half(values: FloatArray) -> bool:
+    return bool(values.min() >= LEAST_SCALE and values.max() <= LARGEST)
 
 
 def _is_float(value: ir.Value | None) -> bool:
     return value is not None and bool(value.name) and value.dtype == ir.DataType.FLOAT
 
 
-def _is_far(low: float, high: float) -> bool:
-    """Whether a value leaves the range of half, but for what stands for infinity."""
-    return any(LIMIT < abs(bound) < ENDLESS for bound in (low, high))
+def _leaves_half(low: float, high: float) -> bool:
+    """Whether a value comes near to either end of half, but for what stands for infinity."""
+    is_tiny = 0 < max(abs(low), abs(high)) < SMALLEST
+    return is_tiny or any(LIMIT < abs(bound) < ENDLESS for bound in (low, high))
+
+
+def _has_tiny_shares(node: ir.Node, seen: Mapping[str, Observed]) -> bool:
+    """Whether the Softmax in a LogSoftmax came to numbers that half does not hold."""
+    one = seen.get(node.outputs[0].name or "")
+    return node.op_type == "LogSoftmax" and one is not None and one.low < np.log(SMALLEST)
 
 
 def _is_unfit(value: ir.Value) -> bool:
-    """A constant too large for half, or a lone one too small for it."""
+    """A constant with numbers too large for half, or with none that are large enough."""
     tensor = constant(value)
     if tensor is None or tensor.dtype != ir.DataType.FLOAT or tensor.size == 0:
         return False
     sizes = np.abs(tensor.numpy())
-    if tensor.size == 1 and 0 < float(sizes.max()) < SMALLEST:
+    if 0 < float(sizes.max()) < SMALLEST:
         return True
     return bool(((sizes > LIMIT) & (sizes < ENDLESS)).any())
 

@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 
 from calibration.dataset import CalibrationSet
-from compressor.quantization.remainder import obstacle, overflowing
+from compressor.quantization.remainder import obstacle, unfit_for_half
 from compressor.realize import realize
 from compressor.records import Decision, StageRecord
 from compressor.search.bench import Bench
@@ -32,10 +32,12 @@ def with_half(bench: Bench, start: Decided, data: CalibrationSet | None) -> Deci
         return _told(start, started, (), f"it stays in float32: {why}")
     kept: tuple[str, ...] = ()
     notice = "no data tells whether float16 overflows: pass --calib"
-    with bench.progress.stage("check the range of half"):
-        if data is not None:
-            options = bench.recipe.quantize
-            kept = overflowing(start.graph, data, batch=options.batch, memory=options.memory)
+    if data is not None:
+        options, total = bench.recipe.quantize, len(data)
+        with bench.progress.stage("check the range of half", total=total) as advance:
+            kept = unfit_for_half(
+                start.graph, data, batch=options.batch, memory=options.memory, advance=advance
+            )
     plan = start.plan.model_copy(update={"half": kept, "ship": "fp16"})
     shipped = realize(start.graph, plan, bench.target)
     told = _told(start, started, kept, REFERENCE if data is not None else notice)

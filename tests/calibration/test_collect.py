@@ -6,7 +6,7 @@ from graphs import model, residual
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration.collect import collect, layout_of, windows
+from calibration.collect import collect, extremes, layout_of, windows
 from calibration.dataset import open_dataset
 from calibration.observers import Observed
 from calibration.sampling import ELEMENTS, Sampling
@@ -118,3 +118,14 @@ def test_extremes_alone_are_enough_when_asked():
 def test_a_shard_that_does_not_exist_is_refused():
     with pytest.raises(DataError, match="3/2"):
         open_dataset({"x": WHOLE}).shard(3, 2, 8)
+
+
+def test_extremes_may_be_infinite_and_are_numbers():
+    graph = model("g (float[n,4] x) => (float[n,4] y) { y = Log(x) }")
+    data = open_dataset({"x": np.array([[1, 0, 1, 1], [1, 1, np.e, 1]], np.float32)})
+    seen = extremes(graph, ["y"], data, batch=1)["y"]
+    assert (seen.low, seen.high) == (-np.inf, pytest.approx(1.0))
+    with pytest.raises(DataError, match="'y' is not finite"):
+        collect(graph, ["y"], data)
+    with pytest.raises(DataError, match="'y' is not finite"):
+        extremes(graph, ["y"], open_dataset({"x": -np.ones((2, 4), np.float32)}))

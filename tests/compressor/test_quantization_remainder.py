@@ -4,13 +4,14 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from graphs import model, residual
+from onnx.reference import ReferenceEvaluator
 
 from calibration.dataset import CalibrationSet, open_dataset
 from calibration.preprocess import Preprocess
 from calibration.scheme import FLOAT8
 from compressor.graph.session import open_session
 from compressor.graph.shapes import input_specs
-from compressor.quantization.remainder import MASKED, halved, obstacle, overflowing
+from compressor.quantization.remainder import MASKED, halved, obstacle, unfit_for_half
 
 
 def x_of(graph: ir.Model, scale: float = 1.0) -> np.ndarray:
@@ -20,10 +21,13 @@ def x_of(graph: ir.Model, scale: float = 1.0) -> np.ndarray:
     return found.astype(np.float32)
 
 
-def data_of(graph: ir.Model, scale: float = 1.0) -> CalibrationSet:
-    arrays = {"x": x_of(graph, scale)}
-    data = open_dataset(arrays, preprocess=Preprocess(), role="calibration")
+def bound(graph: ir.Model, x: np.ndarray) -> CalibrationSet:
+    data = open_dataset({"x": x}, preprocess=Preprocess(), role="calibration")
     return data.bind(input_specs(graph))
+
+
+def data_of(graph: ir.Model, scale: float = 1.0) -> CalibrationSet:
+    return bound(graph, x_of(graph, scale))
 
 
 def run(graph: ir.Model, x: np.ndarray) -> np.ndarray:
@@ -67,9 +71,9 @@ LARGE = """g (float[n,4] x) => (float[n,4] y)
 
 def test_values_that_would_overflow_keep_their_nodes_in_float32():
     graph = model(LARGE)
-    assert overflowing(graph, data_of(graph)) == ()
-    assert overflowing(graph, data_of(graph, 2.0)) == ("Mul_0", "Mul_1")
-    result = halved(graph, overflowing(graph, data_of(graph, 4.0)))
+    assert unfit_for_half(graph, data_of(graph)) == ()
+    assert unfit_for_half(graph, data_of(graph, 2.0)) == ("Mul_0", "Mul_1")
+    result = halved(graph, unfit_for_half(graph, data_of(graph, 4.0)))
     kinds = {node.name: node.outputs[0].dtype for node in result.graph}
     assert kinds["Mul_0"] == kinds["Mul_1"] == ir.DataType.FLOAT
     assert kinds["Relu_2"] == ir.DataType.FLOAT16
@@ -85,16 +89,73 @@ def test_a_lone_constant_that_half_would_drop_keeps_its_reader():
           c = Sqrt(b)
           y = Div(x, c) }"""
     )
-    assert overflowing(graph, data_of(graph)) == ("Add_1",)
+    assert unfit_for_half(graph, data_of(graph)) == ("Add_1",)
 
 
-def test_a_mask_of_minus_infinity_stays_a_mask():
+def test_every_calibration_sample_is_looked_at():
+    graph = model(LARGE)
+    x = np.full((100, 4), 0.5, np.float32)
+    assert unfit_for_half(graph, bound(graph, x)) == ()
+    x[-1] = 4.0
+    assert unfit_for_half(graph, bound(graph, x)) == ("Mul_0", "Mul_1")
+
+
+def test_values_that_half_would_take_for_zero_keep_their_nodes_in_float32():
     graph = model(
-        """g (float[n,4] x) => (float[n,4] y) <float[4] m = {0, -3.4e38, 0, -3.4e38}>
-        { a = Add(x, m)
-          y = Softmax(a) }"""
+        """g (float[n,4] x) => (float[n,4] y)
+        <float[4] w = {1e-9, 2e-9, -3e-9, 1e-9}, float s = {2e4}>
+        { a = Mul(x, w)
+          b = Mul(a, s)
+          c = Mul(b, s)
+          y = Relu(c) }"""
     )
-    assert overflowing(graph, data_of(graph)) == ()
+    kept = unfit_for_half(graph, data_of(graph))
+    assert kept == ("Mul_0", "Mul_1", "Mul_2")
+    result = halved(graph, kept)
+    x = x_of(graph)
+    # ONNX Runtime would compute half in float32.
+    found = ReferenceEvaluator(ir.to_proto(result)).run(None, {"x": x})[0]
+    np.testing.assert_allclose(found, run(graph, x), rtol=1e-3, atol=1e-3)
+
+
+def test_the_logarithm_of_tiny_shares_stays_float32():
+    graph = model("g (float[n,4] x) => (float[n,4] y) { a = LogSoftmax(x) \n y = Relu(a) }")
+    assert unfit_for_half(graph, data_of(graph)) == ()
+    assert unfit_for_half(graph, data_of(graph, 20.0)) == ("LogSoftmax_0",)
+
+
+def test_what_the_parser_refuses_in_half_stays_float32():
+    graph = model(
+        "g (float[n,4,3,3] x) => (float[n,4,3,3] y) { a = MeanVarianceNormalization(x)\n"
+        "y = Relu(a) }"
+    )
+    kinds = {node.op_type: node.outputs[0].dtype for node in halved(graph, ()).graph}
+    assert kinds["MeanVarianceNormalization"] == ir.DataType.FLOAT
+    assert kinds["Relu"] == ir.DataType.FLOAT16
+
+
+@pytest.mark.parametrize("kept", [(), ("MatMul_1",)])
+def test_scales_beyond_half_stay_as_they_are(kept: tuple[str, ...]):
+    graph = model(
+        """g (float[n,4] x) => (float[n,2] y)
+        <float[2] s = {1e6, 3e5}, int8[4,2] w = {1, 2, 3, 4, 5, 6, 7, 8}>
+        { d = DequantizeLinear<axis=1>(w, s)
+          y = MatMul(x, d) }"""
+    )
+    made_by = next(node for node in halved(graph, kept).graph if node.op_type != "Cast")
+    scale = None if made_by.inputs[1] is None else made_by.inputs[1].const_value
+    assert scale is not None
+    np.testing.assert_array_equal(scale.numpy(), np.array([1e6, 3e5], np.float32))
+
+
+@pytest.mark.parametrize("endless", ["-3.4e38", "-inf"])
+def test_a_mask_of_minus_infinity_stays_a_mask(endless: str):
+    graph = model(
+        f"""g (float[n,4] x) => (float[n,4] y) <float[4] m = {{0, {endless}, 0, {endless}}}>
+        {{ a = Add(x, m)
+          y = Softmax(a) }}"""
+    )
+    assert unfit_for_half(graph, data_of(graph)) == ()
     result = halved(graph, ())
     stored = next(iter(result.graph.initializers.values())).const_value
     assert stored is not None
@@ -165,6 +226,17 @@ def test_tiny_channels_of_a_weight_do_not_take_it_out_of_half():
     expected, found = run(graph, x), run(result, x)
     bound = np.abs(expected).max(axis=0)
     assert (np.abs(found - expected).max(axis=0) <= 0.02 * bound + 1e-6).all()
+
+
+def test_tiny_weights_of_what_stays_float32_stay_as_they_are():
+    graph = model(
+        """g (float[n,4] x) => (float[n,2] y)
+        <float[2] s = {1e-10, 3e-10}, int8[4,2] w = {1, 2, 3, 4, 5, 6, 7, 8}>
+        { d = DequantizeLinear<axis=1>(w, s)
+          y = MatMul(x, d) }"""
+    )
+    x = x_of(graph, 1e4)
+    np.testing.assert_array_equal(run(halved(graph, ("MatMul_1",)), x), run(graph, x))
 
 
 def test_tiny_channels_of_8_bit_floats_move_by_powers_of_two():
