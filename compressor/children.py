@@ -12,6 +12,8 @@ POLL = 0.1
 """Seconds between two looks at a process."""
 GRACE = 2.0
 """Seconds that a process has to end by itself once it was asked to."""
+TOOK = "took more than"
+"""So begins what is told of a process that came to its time limit."""
 
 
 def run_python(
@@ -48,7 +50,7 @@ def run_python(
         try:
             _wait(process, timeout, poll)
         except subprocess.TimeoutExpired:
-            return f"took more than {timeout:g} s"
+            return f"{TOOK} {timeout:g} s"
         finally:
             _end(process)
         if process.returncode == 0:

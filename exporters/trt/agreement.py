@@ -86,6 +86,28 @@ def _at_shapes(profiles: Sequence[Profile], feeds: Arrays) -> Iterator[dict[str,
             yield {name: _sized(array, wanted.get(name)) for name, array in feeds.items()}
 
 
+def fitting(profiles: Sequence[Profile], feeds: Arrays) -> dict[str, Array]:
+    """The samples as they are where a profile allows them, else at the likely shapes of the first.
+
+    Args:
+        profiles: Of the engine; none for fixed shapes.
+        feeds: Samples of every input.
+    """
+    if not profiles or any(_allows(profile, feeds) for profile in profiles):
+        return dict(feeds)
+    likely = {name: span.likely for name, span in profiles[0].items()}
+    return {name: _sized(array, likely.get(name)) for name, array in feeds.items()}
+
+
+def _allows(profile: Profile, feeds: Arrays) -> bool:
+    sizes = ((feeds[name].shape, span) for name, span in profile.items())
+    return all(
+        low <= size <= high
+        for shape, span in sizes
+        for low, size, high in zip(span.least, shape, span.most, strict=True)
+    )
+
+
 def _sized(array: Array, shape: tuple[int, ...] | None) -> Array:
     """Cut or repeated along each axis."""
     for axis, size in enumerate(() if shape is None else shape):

@@ -45,12 +45,17 @@ def main() -> int:
         answer["version"] = trt.__version__
         _build(trt, options, answer, told, stopped)
         code = 0
+    except ModuleNotFoundError as error:
+        needed = "tensorrt (10 or 11) or tensorrt_rtx has to be installed"
+        answer["failure"] = f"{error}: {needed} for {sys.executable}"
+        code = 4
     except (ImportError, OSError, TypeError) as error:  # TypeError: bindings without libraries
         answer["failure"] = f"{type(error).__name__}: {error}"
         code = 4
     except BuildError as error:
         answer["failure"] = str(error)
         code = CANCELLED if stopped else 1
+    answer["cancelled"] = bool(stopped)
     answer["seconds"] = round(time.perf_counter() - started, 3)
     if options.answer:
         Path(options.answer).write_text(json.dumps(answer), encoding="utf-8")
@@ -108,9 +113,11 @@ def _build(
     with _timing_cache(trt, config, options):
         logger.lines["error"].clear()
         engine = builder.build_serialized_network(network, config)
-        if engine is None or stopped:
-            said = "cancelled" if stopped else "; ".join(logger.lines["error"][-3:])
-            raise BuildError(f"no engine was built: {said or 'the builder gave no reason'}")
+        if stopped:
+            raise BuildError("the build was cancelled")
+        if engine is None:
+            said = "; ".join(logger.lines["error"][-3:])
+            raise BuildError(f"the builder refuses: {said or 'it gave no reason'}")
     output = Path(options.output)
     aside = output.with_name(f".{output.name}.new")
     try:

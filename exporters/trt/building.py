@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from compressor.children import run_python
+from compressor.children import TOOK, run_python
 from compressor.progress import Progress
 from exporters.lint.base import Finding
 from exporters.lint.trt.messages import finding_of_error, finding_of_warning
@@ -132,8 +132,11 @@ def _built(
     layers = said.get("layers", {})
     if failure is not None:
         errors = [f for f in findings if f.severity == "error"]
-        told = said.get("failure") or f"the process of {chosen.name} {failure} on {model.name}"
-        if errors:
+        own = None if said.get("cancelled") else said.get("failure")
+        told = own or f"the process of {chosen.name} {failure} on {model.name}"
+        if failure.startswith(TOOK):
+            told += "; allow it more: `time_limit` in section [trt] of the recipe"
+        elif errors:
             first = errors[0]
             where = f" at {first.node!r}" if first.node else ""
             told = f"{first.rule}{where}: {first.reason}. {first.fix}"

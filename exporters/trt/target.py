@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from compressor.errors import CompressorError, LintError
 from compressor.graph.files import save_model
+from compressor.graph.tensors import Arrays
 from compressor.progress import SILENT, Progress
 from exporters.base import Artifact, EngineBuild, QuantPolicy, Runner, Samples, Target
 from exporters.lint.base import Finding, label
@@ -21,7 +22,7 @@ from exporters.lint.trt.graph import is_integer, layers, prepared
 from exporters.lint.trt.rules import RULES
 from exporters.lint.trt.speed import sparse_layers
 from exporters.ort import OrtRunner
-from exporters.trt.agreement import agreements, not_integer
+from exporters.trt.agreement import agreements, fitting, not_integer
 from exporters.trt.backends import Chosen, Name, choose, device
 from exporters.trt.build_engine import ENGINES
 from exporters.trt.building import Built, build_engine, settings, write_script
@@ -173,7 +174,8 @@ class TrtTarget(Target):
         files = tuple(sorted(directory.glob("model.onnx*")))
         roles = {"build_engine.py": script}
         if samples is not None:
-            roles["reference"] = _write_reference(path, directory / REFERENCE, samples)
+            feeds = fitting(profiles, samples.feeds)
+            roles["reference"] = _write_reference(path, directory / REFERENCE, feeds)
         chosen, built = choose(self.options.backend), Built()
         if chosen.name is not None:
             built = build_engine(
@@ -301,10 +303,10 @@ def ran(
     )
 
 
-def _write_reference(model: Path, path: Path, samples: Samples) -> Path:
+def _write_reference(model: Path, path: Path, feeds: Arrays) -> Path:
     """Inputs, and what ONNX Runtime makes of them by the same graph."""
     with OrtRunner(model, 0, spin=False, integers=False) as runner:
-        inputs = {spec.name: samples.feeds[spec.name] for spec in runner.inputs}
+        inputs = {spec.name: feeds[spec.name] for spec in runner.inputs}
         outputs = runner.run(inputs)
     named = {f"input/{name}": array for name, array in inputs.items()}
     named |= {f"output/{name}": array for name, array in outputs.items()}

@@ -117,6 +117,19 @@ def test_the_reference_is_what_onnx_runtime_computes(done: Path):
         np.testing.assert_allclose(found, stored["output/y"], rtol=1e-5, atol=1e-5)
 
 
+def test_the_reference_is_of_shapes_that_the_engine_takes(tmp_path: Path):
+    two = ("x:4x32x8x8,6x32x8x8,8x32x8x8", "x:16x32x8x8")
+    kept = {}
+    for batch in (2, 5, 16, 32):
+        folder = tmp_path / str(batch)
+        folder.mkdir()
+        target = TrtTarget(TrtOptions(backend="script", profiles=two))
+        target.build(residual(), folder, samples=samples(batch))
+        with np.load(folder / "reference.npz") as stored:
+            kept[batch] = (len(stored["input/x"]), len(stored["output/y"]))
+    assert kept == {2: (6, 6), 5: (5, 5), 16: (16, 16), 32: (6, 6)}
+
+
 def test_bias_and_zero_points_are_as_tensorrt_wants_them(done: Path):
     graph = onnx.load(done / "model.onnx").graph
     kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
@@ -196,6 +209,14 @@ def test_the_script_stands_alone(done: Path, tmp_path: Path):
     assert ran.returncode == 0, ran.stderr
     assert "bytes in" in ran.stdout
     assert (tmp_path / "mine.engine").stat().st_size > 10_000
+
+
+def test_the_script_tells_what_it_needs(done: Path):
+    command = [sys.executable, "-S", "-P", str(done / "build_engine.py")]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 4
+    assert "tensorrt (10 or 11) or tensorrt_rtx has to be installed for" in ran.stderr
 
 
 @needs_rtx
@@ -316,7 +337,8 @@ def test_an_unsupported_operator_ends_the_build_with_advice(tmp_path: Path):
     ("code", "words"),
     [
         ("os.kill(os.getpid(), signal.SIGSEGV)", "was ended by signal 11 on model.onnx"),
-        ("time.sleep(60)", "took more than 1 s on model.onnx"),
+        ("time.sleep(60)", "took more than 1 s on model.onnx; allow it more: `time_limit`"),
+        ("time.sleep(1.5)", "took more than 1 s on model.onnx; allow it more: `time_limit`"),
     ],
 )
 def test_a_crash_or_a_hang_keeps_the_model(
