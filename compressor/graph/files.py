@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from compressor.errors import CheckpointError, OutputError
 from compressor.graph.chatter import silenced
+from compressor.graph.soundness import make_sound
 
 PROTOBUF_LIMIT = 2**31 - 2**24
 """Bytes of weights above which a model is not serialized into one message (2 GB less a margin)."""
@@ -29,13 +30,14 @@ def load_model(path: Path) -> ir.Model:
 
     Models of IR versions before 4, which had to list every initializer among the inputs, are
     brought to version 4 without them: there it would mean that a caller may override the weights.
+    Nodes that come before what they read are put behind it.
 
     Args:
         path: The `.onnx` file. External data must lie inside its folder.
 
     Raises:
-        CheckpointError: The file is not an ONNX model, is damaged, or a tensor's external data is
-            missing, too short, or lies outside the model's folder.
+        CheckpointError: The file is not an ONNX model, is damaged, its nodes do not make a graph,
+            or a tensor's external data is missing, too short, or lies outside the model's folder.
     """
     proto = _parse(path)
     try:
@@ -56,6 +58,7 @@ def load_model(path: Path) -> ir.Model:
     _internalize_attributes(model)
     if model.ir_version < _FIRST_WITHOUT_INITIALIZER_INPUTS:
         _drop_initializer_inputs(model)
+    make_sound(model, path)
     return model
 
 

@@ -1,0 +1,126 @@
+"""What a file has to hold to be a graph at all, and the order that every stage relies on.
+
+ONNX wants nodes to come after what they read. ONNX Runtime and TensorRT take them in any order, and
+tools write them so: `onnxruntime.transformers.float16` appends the casts of inputs at the end.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes import InvariantError
+from onnx_ir.passes.common import InlinePass
+
+from compressor.errors import CheckpointError
+from compressor.graph.invariants import subgraphs
+
+_DAMAGED = "export the model again: ONNX's own checker refuses it too"
+
+
+def make_sound(model: ir.Model, path: Path) -> None:
+    """Bring nodes in order and functions to the model's opsets, in place.
+
+    Args:
+        model: As it was read.
+        path: The file, for messages.
+
+    Raises:
+        CheckpointError: A value is read or returned that nothing writes, nodes or functions run in
+            a circle, a standard operator has an attribute of another type than ONNX says or writes
+            nothing, or a function needs another version of an operator than the model.
+    """
+    bodies = [model.graph, *(function.graph for function in model.functions.values())]
+    for body in bodies:
+        for graph in (body, *body.subgraphs()):
+            _check_values(graph, path)
+        if not _in_order(body, set()):
+            try:
+                body.sort()
+            except ValueError as error:
+                message = f"{path}: nodes of the graph {body.name!r} wait for each other's outputs"
+                raise CheckpointError(message, hint=_DAMAGED) from error
+    _check_operators(model.graph.all_nodes(), model.opset_imports, path)
+    for function in model.functions.values():
+        _check_operators(function.all_nodes(), function.opset_imports, path)
+        _align(function, model.opset_imports, path)
+    try:
+        InlinePass().requires(model)
+    except InvariantError as error:
+        message = f"{path}: local functions call each other in a circle: {error}"
+        raise CheckpointError(message, hint=_DAMAGED) from error
+
+
+def _check_values(graph: ir.Graph, path: Path) -> None:
+    for node in graph:
+        for value in node.inputs:
+            if value is not None and not _exists(value):
+                raise CheckpointError(
+                    f"{path}: {_name(node)} reads {value.name!r}, which nothing writes",
+                    hint=_DAMAGED,
+                )
+    for value in graph.outputs:
+        if not _exists(value):
+            raise CheckpointError(
+                f"{path}: nothing in the graph writes its output {value.name!r}", hint=_DAMAGED
+            )
+
+
+def _exists(value: ir.Value) -> bool:
+    return value.producer() is not None or value.is_graph_input() or value.is_initializer()
+
+
+def _in_order(graph: ir.Graph, done: set[ir.Node]) -> bool:
+    for node in graph:
+        made_by = (value.producer() for value in node.inputs if value is not None)
+        if any(writer is not None and writer not in done for writer in made_by):
+            return False
+        if not all(_in_order(body, done) for body in subgraphs(node)):
+            return False
+        done.add(node)
+    return True
+
+
+def _check_operators(nodes: Iterator[ir.Node], imports: dict[str, int], path: Path) -> None:
+    for node in nodes:
+        schema = _schema(node, imports.get(node.domain, 0)) if node.domain == "" else None
+        if schema is None:
+            continue
+        for name, attribute in node.attributes.items():
+            wanted = schema.attributes.get(name)
+            kind = None if wanted is None else ir.AttributeType(cast(int, wanted.type))
+            if kind is not None and kind != attribute.type:
+                raise CheckpointError(
+                    f"{path}: the attribute {name!r} of {_name(node)} should be "
+                    f"{kind.name} and is {attribute.type.name}",
+                    hint=_DAMAGED,
+                )
+        if len(node.outputs) < schema.min_output:
+            raise CheckpointError(f"{path}: {_name(node)} writes no output", hint=_DAMAGED)
+
+
+def _align(function: ir.Function, imports: dict[str, int], path: Path) -> None:
+    """Give a function the model's opsets where its operators are the same in both."""
+    for domain, version in list(function.opset_imports.items()):
+        ours = imports.get(domain, version)
+        for node in function.all_nodes() if ours != version else ():
+            own = _schema(node, version) if node.domain == domain else None
+            new = None if own is None else _schema(node, ours)
+            if own is not None and (new is None or own.since_version != new.since_version):
+                raise CheckpointError(
+                    f"{path}: the function {function.name!r} means {node.op_type} of opset "
+                    f"{version}, and the model imports {ours}",
+                    hint="export the model again with one opset for the model and its functions",
+                )
+        function.opset_imports[domain] = ours
+
+
+def _schema(node: ir.Node, version: int) -> onnx.defs.OpSchema | None:
+    if version < 1 or not onnx.defs.has(node.op_type, version, node.domain):
+        return None
+    return onnx.defs.get_schema(node.op_type, version, node.domain)
+
+
+def _name(node: ir.Node) -> str:
+    return f"node {node.name!r} ({node.op_type})"
