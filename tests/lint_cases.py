@@ -82,12 +82,36 @@ def _per_channel() -> ir.Model:
 
 
 def _operator(line: str, result: str = "float[64,32] y", **tensors: np.ndarray) -> ir.Model:
-    domain = next((d for d in (MICROSOFT, "my") if f"{d}." in line), "")
+    domain = next((d for d in (MICROSOFT, "ai.onnx.ml", "my") if f"{d}." in line), "")
     return graph(f"g (float[64,32] x) => ({result}) {{ [op] {line} }}", domain=domain, **tensors)
 
 
 def _standard() -> ir.Model:
     return _operator("y = Gelu(x)")
+
+
+def _blocks(scale: float) -> ir.Model:
+    """A product with INT4 weights in blocks."""
+    text = "[deq] w = DequantizeLinear<axis=0, block_size=32>(wi, si)\ny = MatMul(x, w)"
+    tensors = {"wi": np.ones((32, 32), ml_dtypes.int4), "si": np.full((1, 32), scale, np.float32)}
+    return graph(rows(text), opset=21, **tensors)
+
+
+def _casts(kind: int) -> ir.Model:
+    return _operator(f"i = Cast<to={kind}>(x)\ny = Cast<to=1>(i)")
+
+
+def _pixels(body: str) -> ir.Model:
+    return graph(f"g (uint8[1,8,4] x) => (float[1,4,8] y) {{ {body} }}")
+
+
+def _branch(kind: str) -> ir.Model:
+    then = f"t () => (float[4] a) <{kind}[4] w = {{1, 2, 3, 4}}> {{ a = Cast<to=1>(w) }}"
+    other = "e () => (float[4] b) { b = Neg(x) }"
+    return graph(
+        f"g (bool c, float[4] x) => (float[4] y) {{ y = If(c)<then_branch = {then}, "
+        f"else_branch = {other}> }}"
+    )
 
 
 def _requested(dtype: str) -> str:
@@ -147,6 +171,7 @@ ENCODING = (
     Case("scale", "convw", lambda: _conv(ws=_bad_channel(-0.1)), _conv, "rejects", "negative"),
     Case("scale", "convw", lambda: _conv(ws=_bad_channel(np.nan)), _conv, "rejects", "nan"),
     Case("scale", "convw", lambda: _conv(ws=_bad_channel(np.inf)), _conv, variant="infinite"),
+    Case("scale", "deq", lambda: _blocks(np.nan), lambda: _blocks(-0.1), variant="int4"),
     Case("scale-shape", "convw", lambda: _conv(wz=np.array(0, np.int8)), _conv, "rejects"),
     Case(
         "scale-shape", "convw",
@@ -183,6 +208,29 @@ TYPES = (
         "element-type", None,
         lambda: graph("g (int16[4] x) => (int16[4] y) { y = Identity(x) }"),
         lambda: graph("g (int32[4] x) => (int32[4] y) { y = Identity(x) }"), "rejects",
+    ),
+    Case("element-type", "op", lambda: _casts(5), lambda: _casts(6), "rejects", "cast"),
+    Case("element-type", "op", lambda: _casts(2), lambda: _casts(3), "rejects", "bytes"),
+    Case(
+        "element-type", "op",
+        lambda: _pixels("[op] t = Transpose<perm=[0,2,1]>(x)\ny = Cast<to=1>(t)"),
+        lambda: _pixels("t = Cast<to=1>(x)\n[op] y = Transpose<perm=[0,2,1]>(t)"),
+        "rejects", "pixels",
+    ),
+    Case(
+        "element-type", None, lambda: _branch("int16"), lambda: _branch("int32"), "rejects",
+        "branch",
+    ),
+    Case(
+        "mixed-types", "op",
+        lambda: graph("g (float[4] x, int32[4] z) => (float[4] y) { [op] y = Add(x, z) }"),
+        lambda: graph("g (float[4] x, float[4] z) => (float[4] y) { [op] y = Add(x, z) }"),
+        "rejects", "integers",
+    ),
+    Case(
+        "mixed-types", "op",
+        lambda: _operator("y = Clip(x, h)", h=np.array(0, np.float16)),
+        lambda: _operator("y = Clip(x, h)", h=np.array(0, np.float32)), variant="clip",
     ),
 )  # fmt: skip
 
@@ -232,6 +280,17 @@ OPERATORS = (
     Case(
         "unsupported-operator", "op", lambda: _operator("y = com.microsoft.BiasGelu(x, b)"),
         _standard, "rejects", "microsoft",
+    ),
+    Case(
+        "unsupported-operator", "op", lambda: _operator("y = ai.onnx.ml.Scaler(x)"), _standard,
+        "rejects", "other-domain",
+    ),
+    Case(
+        "unsupported-operator", "op",
+        lambda: _operator(
+            "y = com.microsoft.MatMulNBits<K=32, N=32, bits=4, block_size=32>(x, nb, ns)",
+            nb=np.zeros((32, 1, 16), np.uint8), ns=np.ones(32, np.float32),
+        ), _standard, "rejects", "weight-only",
     ),
     Case(
         "foreign-operator", "op", lambda: _operator("y = com.microsoft.Gelu(x)"), _standard,

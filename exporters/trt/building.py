@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import onnx_ir as ir
+
 from compressor.children import TOOK, run_python
 from compressor.progress import Progress
 from exporters.lint.base import Finding
@@ -79,7 +81,7 @@ def write_script(directory: Path, settings: Mapping[str, Any]) -> Path:
 def build_engine(
     directory: Path,
     chosen: Chosen,
-    labels: list[str],
+    nodes: Sequence[ir.Node],
     *,
     cache: Path | None,
     time_limit: float,
@@ -90,7 +92,7 @@ def build_engine(
     Args:
         directory: With `model.onnx` and the script.
         chosen: The backend.
-        labels: How findings name the nodes of the graph, in order.
+        nodes: Those of the graph, in order, for findings at nodes without a name.
         cache: A timing cache to read and extend; default: one in the folder.
         time_limit: Seconds after which the process is ended.
         progress: Where the build is shown.
@@ -116,7 +118,7 @@ def build_engine(
         if answer.is_file():
             said = json.loads(answer.read_text(encoding="utf-8"))
         engine = made.replace(directory / made.name) if failure is None else None
-    return _built(said, engine, failure, directory / "model.onnx", labels, chosen)
+    return _built(said, engine, failure, directory / "model.onnx", nodes, chosen)
 
 
 def _built(
@@ -124,10 +126,10 @@ def _built(
     engine: Path | None,
     failure: str | None,
     model: Path,
-    labels: list[str],
+    nodes: Sequence[ir.Node],
     chosen: Chosen,
 ) -> Built:
-    findings = [finding_of_error(error, labels) for error in said.get("errors", ())]
+    findings = [finding_of_error(error, nodes) for error in said.get("errors", ())]
     findings += [finding_of_warning(text) for text in said.get("warnings", ())]
     layers = said.get("layers", {})
     if failure is not None:

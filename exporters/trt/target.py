@@ -17,7 +17,7 @@ from compressor.graph.files import save_model
 from compressor.graph.tensors import Arrays
 from compressor.progress import SILENT, Progress
 from exporters.base import Artifact, EngineBuild, QuantPolicy, Runner, Samples, Target
-from exporters.lint.base import Finding, label
+from exporters.lint.base import Finding
 from exporters.lint.trt.graph import is_integer, layers, prepared
 from exporters.lint.trt.rules import RULES
 from exporters.lint.trt.speed import sparse_layers
@@ -181,7 +181,7 @@ class TrtTarget(Target):
             built = build_engine(
                 directory,
                 chosen,
-                [label(node) for node in model.graph],
+                list(model.graph),
                 cache=self.options.timing_cache,
                 time_limit=self.options.time_limit,
                 progress=progress,

@@ -17,7 +17,6 @@ from compressor.errors import TargetError
 from compressor.graph.files import load_model, save_model
 from compressor.graph.tensors import Array, Arrays, TensorSpec
 from compressor.progress import SILENT
-from exporters.lint.base import label
 from exporters.lint.trt.speed import sparse_layers
 from exporters.trt.backends import PACKAGES, Chosen, Name
 from exporters.trt.building import build_engine, settings, write_script
@@ -98,7 +97,7 @@ class TimedRunner:
         built = build_engine(
             folder,
             self._chosen,
-            [label(node) for node in self._model.graph],
+            list(self._model.graph),
             cache=self._options.timing_cache,
             time_limit=self._options.time_limit,
             progress=SILENT,

@@ -113,23 +113,30 @@ def integer_type(model: ir.Model) -> Iterator[Finding]:
 
 
 def scale(model: ir.Model) -> Iterator[Finding]:
-    """A scale that is zero, negative or NaN is rejected; an infinite one is accepted silently."""
+    """A scale that is zero, negative or NaN is rejected; an infinite one is accepted silently.
+
+    Of 4-bit integers the parser takes any scale, and negative ones are in use: they make the range
+    -7...8 of -8...7. There only what is not finite is wrong.
+    """
     for node in nodes(model, QUANTIZE, DEQUANTIZE):
         tensor = known(operand(node, 1))
         if tensor is None:
             continue
         numbers = tensor.numpy().astype(np.float64).ravel()
-        bad = np.flatnonzero(~(np.isfinite(numbers) & (numbers > 0)))
+        in_4_bits = _integer_type(node) == SIGNED_4_BIT
+        bad = np.flatnonzero(~(np.isfinite(numbers) & ((numbers > 0) | in_4_bits)))
         if bad.size:
             at = (
                 ""
                 if numbers.size == 1
                 else f" (channel {bad[0]}, and {bad.size} of {numbers.size} in all)"
             )
-            verdict = "accepted silently" if np.all(np.isinf(numbers[bad])) else "rejected"
+            silent = in_4_bits or np.all(np.isinf(numbers[bad]))
+            wanted = "finite" if in_4_bits else "positive and finite"
             yield SCALE.at(
                 node,
-                f"a scale of {numbers[bad[0]]:g}{at} is not positive and finite; it is {verdict}",
+                f"a scale of {numbers[bad[0]]:g}{at} is not {wanted}; it is "
+                f"{'accepted silently' if silent else 'rejected'}",
             )
 
 

@@ -92,11 +92,13 @@ def dequantizer(value: ir.Value | None) -> ir.Node | None:
 
 def readers(value: ir.Value) -> Iterator[ir.Node]:
     """The nodes that read a value, through movers."""
-    for node in dict.fromkeys(value.consumers()):
-        if node.op_type in MOVERS:
-            yield from readers(node.outputs[0])
-        else:
-            yield node
+    waiting = [value]
+    while waiting:
+        for node in dict.fromkeys(waiting.pop().consumers()):
+            if node.op_type in MOVERS:
+                waiting.extend(node.outputs)
+            else:
+                yield node
 
 
 def is_integer(node: ir.Node) -> bool:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from exporters.lint.base import SEVERITIES, Linter, LintReport, label
+from exporters.lint.base import SEVERITIES, Linter, LintReport
 from exporters.lint.trt.graph import prepared
 from exporters.lint.trt.messages import merged
 from exporters.lint.trt.parser import parse
@@ -21,7 +21,7 @@ class TrtLinter(Linter):
         """Apply every rule, have the parser read the file, and merge the two."""
         ready = prepared(model)
         own = [finding for rule in RULES for finding in rule(ready)]
-        said = parse(path, [label(node) for node in model.graph], time_limit=time_limit)
+        said = parse(path, list(model.graph), time_limit=time_limit)
         found = merged(own, said.findings)
         return LintReport(
             model=str(path),

@@ -1,9 +1,12 @@
 """The parser's messages as findings of the same rules that read the graph by themselves."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
-from exporters.lint.base import Finding, Rule
+import onnx_ir as ir
+
+from exporters.lint.base import Finding, Rule, label
 from exporters.lint.trt.encoding import (
     INT32_BIAS,
     INTEGER_TYPE,
@@ -35,8 +38,10 @@ ERRORS = (
     (r"unsupported input type of UINT8", UNSIGNED),
     (r"quantization type is UINT8", UNSIGNED),
     (r"quantization type is|output_dtype specifies an unsupported", INTEGER_TYPE),
-    (r"must (be of|have) (the )?same (input )?type", MIXED_TYPES),
-    (r"Failed to convert ONNX date type", ELEMENT_TYPE),
+    (r"must (all )?(be of|have) (the )?(same|identical) (input )?types?", MIXED_TYPES),
+    (r"of same types but has|must all be of the same type", MIXED_TYPES),
+    (r"Failed to convert ONNX date type|Unsupported data type for the Cast", ELEMENT_TYPE),
+    (r"legalUINT8|input type of UINT8|type (is )?UInt8|type UINT8", ELEMENT_TYPE),
     (r"convertOnnxWeights", ELEMENT_TYPE),
     (r"[Oo]pset", OPSET),
     (r"[Pp]lugin", UNSUPPORTED),
@@ -54,22 +59,26 @@ _NOISE = re.compile(r"catchCudaError|CUDA driver version is insufficient|--- (Be
 _API_ERROR = re.compile(r"Error Code \d+: [\w ]+ \((?P<said>.*?)\.? In \w+ at \S+\)?$")
 _PLACE = re.compile(r"^\w+\.[ch]pp:\d+: ")
 _ASSERTION = re.compile(r"^Assertion failed: (?:.*?\): |.*? && )?")
+_CONDITION = re.compile(r'^.*? && "(?P<said>.*)"$')
 
 
-def finding_of_error(error: dict[str, Any], labels: list[str]) -> Finding:
+def finding_of_error(error: dict[str, Any], nodes: Sequence[ir.Node]) -> Finding:
     """One entry of `OnnxParser.get_error` as a finding at its node.
 
     Args:
         error: code, text, index, node and operator, as the parser gives them.
-        labels: How findings name the nodes of the main graph, for nodes without a name.
+        nodes: Those of the main graph, for errors at nodes without a name. The index is of another
+            node where the file had them out of order, or the error is inside a function: then the
+            finding names none.
     """
     text, operator = error["text"], error.get("operator") or None
     rule = _matched(ERRORS, text)
     if rule is None:
         rule = UNSUPPORTED if error["code"] == "UNSUPPORTED_NODE" and operator else PARSER
     name = error.get("node") or None
-    if name is None and operator and 0 <= error["index"] < len(labels):
-        name = labels[error["index"]]
+    if name is None and 0 <= error["index"] < len(nodes):
+        node = nodes[error["index"]]
+        name = label(node) if node.op_type == operator else None
     fix = MISSING.get(operator or "", rule.fix) if rule is UNSUPPORTED else rule.fix
     return Finding(
         rule=rule.name,
@@ -95,17 +104,19 @@ def merged(own: list[Finding], said: tuple[Finding, ...]) -> list[Finding]:
     What names no node adds nothing where the rule has found the nodes.
     """
     result = list(own)
-    for finding in said:
-        same = [
-            index
-            for index, other in enumerate(result)
-            if other.rule == finding.rule and finding.node in (None, other.node)
-        ]
+    for finding in dict.fromkeys(said):
+        same = [index for index, other in enumerate(own) if _same(finding, other)]
         for index in same:
-            result[index] = result[index].model_copy(update={"found_by": ("rules", "parser")})
+            result[index] = own[index].model_copy(update={"found_by": ("rules", "parser")})
         if not same:
             result.append(finding)
     return result
+
+
+def _same(said: Finding, own: Finding) -> bool:
+    if said.rule != own.rule or said.node not in (None, own.node):
+        return False
+    return said.node is not None or said.operator in (None, own.operator)
 
 
 def readable(text: str) -> str:
@@ -115,6 +126,8 @@ def readable(text: str) -> str:
         if (found := _API_ERROR.search(line)) is not None:
             return found["said"]
     joined = _ASSERTION.sub("", _PLACE.sub("", " ".join(kept)))
+    if (found := _CONDITION.search(joined)) is not None:
+        return found["said"]
     return "" if joined == "false" else joined
 
 

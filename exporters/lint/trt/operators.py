@@ -6,9 +6,11 @@ Runtime; a test compares this file with the parser that is installed.
 
 from collections.abc import Iterator
 
+import onnx
 import onnx_ir as ir
 
 from exporters.lint.base import Finding, Rule
+from exporters.lint.trt.graph import element_type, operand
 
 UNSUPPORTED = Rule(
     "unsupported-operator",
@@ -67,9 +69,20 @@ IMPORTED_FOREIGN = frozenset(
 """Operators of ONNX Runtime that TensorRT-RTX imports; other parsers of TensorRT need not."""
 
 STANDARD_DOMAINS = ("", "ai.onnx")
+OTHER_DOMAINS = ("ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview", "ai.onnx.preview.training")
+"""Domains of ONNX of which TensorRT has nothing."""
 MICROSOFT = "com.microsoft"
 PLUGINS = "trt.plugins"
 """The domain in which graphs name TensorRT's plugins, by convention."""
+
+
+STANDARD = frozenset(
+    schema.name for schema in onnx.defs.get_all_schemas_with_history() if schema.domain == ""
+)
+"""Every operator that ONNX has or had."""
+
+_PLUGIN = "it needs a plugin of that name"
+_INSTALL = "Install its plugin where the engine is built and run, or replace it."
 
 
 def unsupported(model: ir.Model) -> Iterator[Finding]:
@@ -83,28 +96,44 @@ def unsupported(model: ir.Model) -> Iterator[Finding]:
                 f"{MICROSOFT}.{node.op_type} is an operator of ONNX Runtime, not of TensorRT",
                 fix=_microsoft_advice(node.op_type),
             )
+        elif node.domain in OTHER_DOMAINS:
+            yield UNSUPPORTED.at(node, f"TensorRT has no operators of {node.domain}")
+        elif _is_float_weight_only(node):
+            yield UNSUPPORTED.at(
+                node,
+                f"TensorRT-RTX imports {node.op_type} with half inputs only, and this one has "
+                "float32",
+                fix="Store the weights as INT4 behind DequantizeLinear (opset 21), or convert "
+                "the model to float16 first.",
+            )
 
 
 def foreign(model: ir.Model) -> Iterator[Finding]:
     """The parser tells operators by name alone: another domain's is a plugin or a mistaken name."""
     for node in model.graph.all_nodes():
         if node.domain in STANDARD_DOMAINS:
+            if node.op_type not in STANDARD | MISSING.keys():
+                yield FOREIGN.at(node, f"ONNX has no {node.op_type}: {_PLUGIN}", fix=_INSTALL)
             continue
         whole = f"{node.domain}.{node.op_type}"
         if node.domain == MICROSOFT and node.op_type in IMPORTED_FOREIGN | QDQ:
-            yield FOREIGN.at(
-                node, f"{whole} is imported by TensorRT-RTX 1.7; other versions need not"
-            )
-        elif node.domain not in (MICROSOFT, PLUGINS):
+            yield FOREIGN.at(node, f"the parser of TensorRT-RTX 1.7 knows {whole}; others need not")
+        elif node.domain not in (MICROSOFT, PLUGINS, *OTHER_DOMAINS):
             yield FOREIGN.at(
                 node,
-                f"the parser ignores the domain of {whole}: it is a plugin of that name, or read "
+                f"the parser ignores the domain of {whole}: {_PLUGIN}, or it is read "
                 f"as the standard {node.op_type} if there is one",
-                fix="Install its plugin where the engine is built and run, or replace it.",
+                fix=_INSTALL,
             )
 
 
 QDQ = frozenset({"QuantizeLinear", "DequantizeLinear"})
+
+
+def _is_float_weight_only(node: ir.Node) -> bool:
+    """Whether a product with 4- or 8-bit weights reads float32: "input tensor A must be FP16"."""
+    is_product = node.domain == MICROSOFT and node.op_type == "MatMulNBits"
+    return is_product and element_type(operand(node, 0)) == ir.DataType.FLOAT
 
 
 def _microsoft_advice(operator: str) -> str:

@@ -10,9 +10,12 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import onnx_ir as ir
 
 from compressor.children import run_python
 from exporters.lint.base import Finding, ParserRun
@@ -29,12 +32,12 @@ class Said(NamedTuple):
     findings: tuple[Finding, ...] = ()
 
 
-def parse(model: Path, labels: list[str], *, time_limit: float) -> Said:
+def parse(model: Path, nodes: Sequence[ir.Node], *, time_limit: float) -> Said:
     """Have a model parsed.
 
     Args:
         model: The ONNX file, with its external data beside it.
-        labels: How findings name the nodes of its main graph, in order.
+        nodes: Those of its main graph, in order.
         time_limit: Seconds after which the process is ended.
     """
     version = _version()
@@ -53,15 +56,15 @@ def parse(model: Path, labels: list[str], *, time_limit: float) -> Said:
         return Said(run.model_copy(update={"reason": reason}), (CRASH.at(None, reason),))
     if "unavailable" in said:
         return Said(run.model_copy(update={"reason": said["unavailable"]}))
-    return Said(run.model_copy(update={"accepted": said["accepted"]}), _findings(said, labels))
+    return Said(run.model_copy(update={"accepted": said["accepted"]}), _findings(said, nodes))
 
 
-def _findings(said: dict[str, Any], labels: list[str]) -> tuple[Finding, ...]:
+def _findings(said: dict[str, Any], nodes: Sequence[ir.Node]) -> tuple[Finding, ...]:
     """Errors and warnings as findings; a rejection without an error shows the log's last lines."""
-    found = [finding_of_error(error, labels) for error in said["errors"]]
+    found = [finding_of_error(error, nodes) for error in said["errors"]]
     if not said["accepted"] and not found:
         text = "; ".join(said["log"]) or "it gave no reason"
-        found.append(finding_of_error({"code": "", "text": text, "index": -1}, labels))
+        found.append(finding_of_error({"code": "", "text": text, "index": -1}, nodes))
     found += [finding_of_warning(text) for text in said["warnings"]]
     return tuple(found)
 

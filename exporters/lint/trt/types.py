@@ -10,7 +10,16 @@ import onnx
 import onnx_ir as ir
 
 from exporters.lint.base import Finding, Rule
-from exporters.lint.trt.graph import DEQUANTIZE, HALVES, QUANTIZE, element_type, nodes, operand
+from exporters.lint.trt.graph import (
+    DEQUANTIZE,
+    HALVES,
+    QUANTIZE,
+    element_type,
+    nodes,
+    operand,
+    stored,
+)
+from exporters.lint.trt.operators import MISSING
 
 MIXED_TYPES = Rule(
     "mixed-types",
@@ -27,13 +36,22 @@ BLOCKS_SINCE = 21
 
 UNKNOWN = frozenset(
     {"INT16", "UINT16", "UINT32", "UINT64", "STRING", "COMPLEX64", "COMPLEX128"}
-    | {"FLOAT8E5M2", "FLOAT8E4M3FNUZ", "FLOAT8E5M2FNUZ", "UINT4"}
+    | {"FLOAT8E5M2", "FLOAT8E4M3FNUZ", "FLOAT8E5M2FNUZ", "FLOAT8E8M0"}
+    | {"UINT4", "INT2", "UINT2"}
 )
-"""What the parser refuses as an input, an output or a weight."""
+"""What the parser refuses as an input, an output, a weight or the type of a Cast."""
+
+READS_BYTES = frozenset(
+    {"Cast", "CastLike", "Shape", "Size", "Equal", "Identity", QUANTIZE, DEQUANTIZE}
+)
+"""What may read an input of uint8; rules of their own tell of those that quantize."""
+
+TAKES_MIXES = frozenset({"Clip", "Pad", "Slice"})
+"""Where the parser takes inputs of several types, which ONNX does not allow."""
 
 
 def mixed_types(model: ir.Model) -> Iterator[Finding]:
-    """Inputs that ONNX wants of one type and that are float32 and half are rejected.
+    """Inputs of several types where ONNX wants one are rejected: nothing is converted.
 
     So the DequantizeLinear of activation and weight need scales of one type, and a half
     convolution a half bias. Behind half scales of too low an opset nothing has a sure type.
@@ -44,11 +62,14 @@ def mixed_types(model: ir.Model) -> Iterator[Finding]:
         if node.op_type in (QUANTIZE, DEQUANTIZE):
             continue
         for kinds in _alike(node, _opset(model)):
-            floats = sorted({kind.name.lower() for kind in kinds if kind.is_floating_point()})
-            if len(floats) > 1:
-                yield MIXED_TYPES.at(
-                    node, f"its inputs are {' and '.join(floats)}; TensorRT rejects the mix"
+            names = sorted({kind.name.lower() for kind in kinds})
+            if len(names) > 1:
+                verdict = (
+                    "TensorRT takes the mix, and ONNX Runtime does not: not valid ONNX"
+                    if node.op_type in TAKES_MIXES
+                    else "TensorRT rejects the mix"
                 )
+                yield MIXED_TYPES.at(node, f"its inputs are {' and '.join(names)}; {verdict}")
 
 
 def opset(model: ir.Model) -> Iterator[Finding]:
@@ -68,12 +89,42 @@ def opset(model: ir.Model) -> Iterator[Finding]:
 
 
 def element_types(model: ir.Model) -> Iterator[Finding]:
-    """Inputs, outputs and weights of types that TensorRT does not have are rejected."""
-    interface = [*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()]
-    for value in dict.fromkeys(interface):
+    """Inputs, outputs, weights and casts of types that TensorRT does not have are rejected.
+
+    uint8 it has for inputs and outputs only: an input has to be cast first, an output last.
+    """
+    weights = [value for graph in model.graphs() for value in graph.initializers.values()]
+    for value in dict.fromkeys([*model.graph.inputs, *model.graph.outputs, *weights]):
         kind = element_type(value)
         if kind is not None and kind.name in UNKNOWN:
             yield ELEMENT_TYPE.at(None, f"tensor {value.name!r} is {kind.name.lower()}, rejected")
+    for node in model.graph.all_nodes():
+        if node.domain == "" and node.op_type == "Cast" and node.outputs:
+            yield from _cast(node)
+        elif node.domain == "" and node.op_type not in READS_BYTES | set(MISSING):
+            for read in node.inputs:
+                if read is not None and _is_byte(read) and read.is_graph_input():
+                    yield ELEMENT_TYPE.at(
+                        node,
+                        f"it reads the input {read.name!r} as uint8; TensorRT rejects it",
+                        fix="Cast the input to float32 or int32 before anything else.",
+                    )
+
+
+def _cast(node: ir.Node) -> Iterator[Finding]:
+    kind, written = ir.DataType(node.attributes.get_int("to", 0)), node.outputs[0]
+    if kind.name in UNKNOWN and not written.is_graph_output():
+        yield ELEMENT_TYPE.at(node, f"it casts to {kind.name.lower()}, rejected")
+    elif kind == ir.DataType.UINT8 and written.uses() and not written.is_graph_output():
+        yield ELEMENT_TYPE.at(
+            node,
+            "it casts to uint8, which TensorRT has for inputs and outputs only, rejected",
+            fix="Cast to int32, and to uint8 as the last node if the output has to be.",
+        )
+
+
+def _is_byte(value: ir.Value) -> bool:
+    return element_type(value) == ir.DataType.UINT8 and stored(value) is None
 
 
 def _alike(node: ir.Node, version: int) -> Iterator[list[ir.DataType]]:

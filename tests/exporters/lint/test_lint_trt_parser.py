@@ -12,7 +12,8 @@ from quantized import conv, graph, images
 from compressor.graph.files import save_model
 from exporters.lint.base import find_linter
 from exporters.lint.trt import parser
-from exporters.lint.trt.messages import finding_of_error, finding_of_warning, readable
+from exporters.lint.trt.messages import finding_of_error, finding_of_warning, merged, readable
+from exporters.lint.trt.operators import UNSUPPORTED
 
 CUDA = (
     "Invalid Node - bd\n"
@@ -22,6 +23,10 @@ CUDA = (
     "/_src/common/dispatch/checkMacros.cpp:250 (cudaError 35: CUDA driver version is insufficient "
     "for CUDA runtime version))"
 )
+
+DET = """<ir_version: 10, opset_import: ["" : 20]>
+    g (float[4,4] x) => (float d) { r = Relu(x)
+     d = Det(r) }"""
 
 
 @pytest.fixture
@@ -99,21 +104,43 @@ def test_message_loses_the_missing_gpu_and_the_assertion():
     assert readable(CUDA) == said
     assert readable("Assertion failed: check(x): Non-zero zero point.") == "Non-zero zero point."
     assert readable("Parser.cpp:12: Make sure input x has Int64 binding.").startswith("Make sure")
+    assert readable('convert(t, &k) && "Unsupported data type!"') == "Unsupported data type!"
+    assert readable('(mode == "a") && "Only `a`."') == "Only `a`."
     assert readable("false") == ""
 
 
 def test_error_at_an_unnamed_node_is_told_by_its_place():
     error = {"code": "UNSUPPORTED_NODE", "text": "false", "index": 1, "operator": "Det", "node": ""}
-    finding = finding_of_error(error, ["first", "(unnamed Det that writes d)"])
+    nodes = list(ir.from_onnx_text(DET).graph)
+    finding = finding_of_error(error, nodes)
     assert finding.node == "(unnamed Det that writes d)"
     assert finding.rule == "unsupported-operator"
     assert "determinant" in finding.fix
     assert finding.found_by == ("parser",)
 
 
+def test_place_of_another_operator_names_no_node():
+    # The error is inside a function that the node calls, or the file has its nodes out of order.
+    error = {"code": "UNSUPPORTED_NODE", "text": "false", "index": 0, "operator": "Det", "node": ""}
+    finding = finding_of_error(error, list(ir.from_onnx_text(DET).graph))
+    assert finding.node is None
+    own = UNSUPPORTED.at(ir.node("Det", [], name="inside"), "TensorRT has no Det")
+    (both,) = merged([own], (finding,))
+    assert (both.node, both.found_by) == ("inside", ("rules", "parser"))
+    other = UNSUPPORTED.at(ir.node("Unique", [], name="other"), "TensorRT has no Unique")
+    assert len(merged([other], (finding,))) == 2
+
+
+def test_every_warning_is_kept_and_none_is_told_twice():
+    said = ["Make sure input a has Int64 binding.", "Make sure input b has Int64 binding."]
+    found = merged([], tuple(finding_of_warning(text) for text in [*said, said[0]]))
+    assert [finding.reason.split()[-4] for finding in found] == ["a", "b"]
+    assert {finding.found_by for finding in found} == {("parser",)}
+
+
 def test_unknown_messages_are_passed_on():
     error = {"code": "INTERNAL_ERROR", "text": "no idea", "index": -1, "operator": "", "node": ""}
-    finding = finding_of_error(error, ["first"])
+    finding = finding_of_error(error, [])
     assert (finding.rule, finding.node, finding.severity) == ("parser", None, "error")
     assert "no idea" in finding.reason
     assert finding_of_warning("how odd").severity == "note"

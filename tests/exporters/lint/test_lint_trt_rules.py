@@ -1,5 +1,6 @@
 """Every rule on a graph that breaks it and on one that keeps it, and the real parser beside it."""
 
+import sys
 from importlib import util
 
 import numpy as np
@@ -11,7 +12,7 @@ from lint_placement_cases import FUSION, INTERFACE, PLACEMENT, SPEED
 from quantized import conv, graph, images, product, qdq
 
 from compressor.graph.files import save_model
-from exporters.lint.base import Finding, label
+from exporters.lint.base import Finding
 from exporters.lint.trt.graph import prepared
 from exporters.lint.trt.messages import finding_of_error, finding_of_warning, merged
 from exporters.lint.trt.rules import RULES
@@ -56,6 +57,26 @@ def test_initializer_that_a_caller_may_override_is_a_constant_all_the_same():
     model = graph(images(conv("x", "y")), z=np.array(5, np.int8))
     model.graph.inputs.append(model.graph.initializers["z"])
     assert {finding.rule for finding in findings(model)} == {"zero-point"}
+
+
+def test_operator_that_is_in_no_standard_is_a_plugin_or_a_mistake():
+    text = "g (float[4] x) => (float[4] y) { [op] y = EfficientRelu(x) }"
+    found = findings(graph(text))
+    assert [(f.rule, f.severity, f.node) for f in found] == [("foreign-operator", "warning", "op")]
+    assert "EfficientRelu" in found[0].reason
+
+
+def test_weights_of_bytes_are_widened_by_the_parser_and_no_finding():
+    text = "g (int64[4] x) => (float[4] y) { v = Gather(w, x)\ny = Cast<to=1>(v) }"
+    assert findings(graph(text, w=np.arange(4, dtype=np.uint8))) == []
+
+
+def test_long_chain_of_reshapes_is_followed():
+    count = sys.getrecursionlimit()
+    lines = [f"t{i + 1} = Transpose<perm=[1,0]>(t{i})" for i in range(count)]
+    body = "\n".join([qdq("x", "v"), "t0 = MaxPool<kernel_shape=[1]>(v)", *lines])
+    found = findings(graph(f"g (float[64,32] x) => (y) {{ {body}\ny = Neg(t{count}) }}"))
+    assert "lonely-pool" in {finding.rule for finding in found}
 
 
 def test_bodies_of_control_flow_are_linted():
@@ -106,8 +127,7 @@ def merged_with_parser(model: ir.Model, path) -> tuple[list[Finding], bool]:
 
     save_model(model, path)
     said = parse(str(path))
-    labels = [label(node) for node in model.graph]
-    found = [finding_of_error(error, labels) for error in said["errors"]]
+    found = [finding_of_error(error, list(model.graph)) for error in said["errors"]]
     found += [finding_of_warning(text) for text in said["warnings"]]
     return merged(findings(model), tuple(found)), said["accepted"]
 
