@@ -67,7 +67,7 @@ def capture_onnx(
             log.notices.append("no calibration data: the model was run on seeded random inputs")
         parity: tuple[Parity, ...] = ()
         if model.opset_imports.get("", 0) < least_opset:
-            model, parity = _raised(model, expected, opset, log)
+            model, parity = _raised(model, expected, opset, least_opset, log)
     return log.captured(model, inputs, parity, "none: the model is ONNX")
 
 
@@ -149,7 +149,7 @@ def _run(evaluate: Evaluate, inputs: Inputs) -> tuple[Inputs, tuple[Expected, ..
 
 
 def _raised(
-    model: ir.Model, expected: Sequence[Expected], opset: int, log: Log
+    model: ir.Model, expected: Sequence[Expected], opset: int, least: int, log: Log
 ) -> tuple[ir.Model, tuple[Parity, ...]]:
     before = model.opset_imports.get("", 0)
     model = raise_opset(model, opset)
@@ -164,5 +164,7 @@ def _raised(
             hint=f"Export the model with opset {opset}.",
         )
     if after > before:
-        log.notices.append(f"opset raised from {before} to {after}: what is asked for needs it")
+        log.notices.append(
+            f"opset raised from {before} to {after}: what is asked for needs {least} or later"
+        )
     return model, comparison.parity

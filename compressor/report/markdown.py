@@ -81,7 +81,11 @@ def _decided(graph: GraphReport) -> Iterator[str]:
     integer = sum(placed.integer for placed in graph.placement)
     total = integer + sum(placed.floating for placed in graph.placement)
     if total:
-        yield f"{integer} of {fmt.plural(total, 'node')} of the executed graph run as integer"
+        nodes = f"{integer} of {fmt.plural(total, 'node')}"
+        if graph.engine is None:
+            yield f"{nodes} of the executed graph run as integer"
+        else:
+            yield f"{nodes} of the graph that the engine is built from read integers"
     candidates = [
         f"{candidate.name}: {'shipped' if candidate.shipped else 'not shipped'}; {candidate.reason}"
         for candidate in graph.candidates

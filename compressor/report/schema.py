@@ -204,7 +204,8 @@ class GraphReport(Measured):
         budget: What became of the budget; None where none was asked for.
         goal: What became of how far to prune; None where nobody said so, a budget apart.
         pruning: What was removed; None where the graph ships whole.
-        placement: By operator, in the graph as the runtime executes it.
+        placement: By operator, in the graph as the runtime executes it, or that its engine is built
+            from.
         engine: The compiled engine beside the model; None for targets without.
         float_reasons: Node name → why it stayed float.
         regions: What was chosen for each region, and from which times and damages; empty where

@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compressor.records import Decision
+from compressor.report.html import render_html
 from compressor.report.markdown import escaped, render_markdown
 from compressor.report.schema import Candidate, Report
+from exporters.base import EngineBuild
 
 HOSTILE = "<img src=x>|`a`*b*_c_[d](http://e)@team #1 ~~f~~ $g$ &amp; \\ \x1b[0m\n# h"
 
@@ -33,6 +35,22 @@ def test_the_summary_holds_verdict_figures_decisions_notices_and_command(
         assert told in text, told
     assert len(lines) <= 42
     assert text.endswith("\n")
+
+
+def test_what_was_built_and_not_run_is_not_said_to_be_executed(int8_report: Report) -> None:
+    engine = EngineBuild(
+        status="built, not run", precision="int8", reason="there is no driver here"
+    )
+    graphs = {
+        name: graph.model_copy(update={"engine": engine})
+        for name, graph in int8_report.graphs.items()
+    }
+    report = int8_report.model_copy(update={"graphs": graphs})
+    text = render_markdown(report)
+    assert "- 28 of 30 nodes of the graph that the engine is built from read integers" in text
+    assert "Counted in the graph that the engine is built from." in render_html(report)
+    assert "executed graph" not in text
+    assert "Counted in the graph as the runtime executes it." in render_html(int8_report)
 
 
 def test_what_was_not_measured_shows_its_reason(float_report: Report) -> None:
