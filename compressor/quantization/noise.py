@@ -169,8 +169,6 @@ class _Comparison:
             graph.initializers.pop(value.name or "", None)  # its default is there already
         for name in list(graph.initializers):
             value = graph.initializers.pop(name)
-            if value.is_graph_input():  # read from the float graph's input of that name now
-                continue
             value.name = f"{PREFIX}int8/{name}"
             self._taps.graph.register_initializer(value)
         nodes = list(graph)
