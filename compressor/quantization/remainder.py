@@ -122,10 +122,11 @@ class _Halving:
         self._cast: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
 
     def run(self) -> None:
+        declared = [value.dtype for value in self._graph.outputs]
         for node in list(self._graph):
             self._convert(node)
         for index, value in enumerate(self._graph.outputs):
-            if value.dtype == ir.DataType.FLOAT16:
+            if declared[index] == ir.DataType.FLOAT and value.dtype == ir.DataType.FLOAT16:
                 self._restore(index, value)
         used = set(self._graph.outputs)
         for name, value in list(self._graph.initializers.items()):

@@ -3,6 +3,7 @@
 Plans are proposed here and by the steps of the search; `realize` carries them out.
 """
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from compressor.precision import EIGHT_BITS, WORDS
 from compressor.quantization.dynamic import choose_dynamic
 from compressor.quantization.static import CalibrationOptions, StaticChoice, calibrate
 from compressor.realize import policy_of
+from compressor.report import format as fmt
 from compressor.search.bench import Bench
 from compressor.search.decided import Decided
 from compressor.search.halving import with_half
@@ -96,7 +98,7 @@ def _quantize(
     )
     if not (chosen.integer or chosen.dynamic):
         kernels = "integer" if policy.precision == "int8" else WORDS[policy.precision]
-        return replace(decided, reason=f"no part of this graph gains from {kernels} kernels")
+        return replace(decided, reason=_nothing(f"{kernels} kernels", chosen))
     plan = start.plan.model_copy(
         update={
             "ship": policy.precision,
@@ -121,9 +123,19 @@ def _quantize_dynamically(
         records=(*start.records, chosen.record),
     )
     if not chosen.dynamic:
-        return replace(decided, reason="no part of this graph gains from dynamic INT8")
+        return replace(decided, reason=_nothing("dynamic INT8", chosen))
     update = {"ship": "int8", "weight_bits": policy.weight.bits, "dynamic": chosen.dynamic}
     return _decided(bench, decided, start.plan.model_copy(update=update), data, judging, chosen)
+
+
+def _nothing(gain: str, chosen: StaticChoice) -> str:
+    """That nothing became integer, and why most that could have did not."""
+    told = f"no part of this graph gains from {gain}"
+    layers = len(chosen.float_reasons)
+    if layers == 0:
+        return told
+    reason, count = Counter(chosen.float_reasons.values()).most_common(1)[0]
+    return f"{told}; {count} of {fmt.plural(layers, 'layer')}: {reason}"
 
 
 def _decided(

@@ -18,6 +18,7 @@ from compressor.records import Decision, StageRecord
 from compressor.report.format import ratio, ratio_interval
 from compressor.search.bench import Bench
 from compressor.search.decided import Decided, speed_effects
+from compressor.search.halving import REFERENCE
 from compressor.search.removal import planned
 from compressor.search.shrinking import checked_feeds
 
@@ -77,6 +78,7 @@ def replay(bench: Bench, plan: GraphPlan) -> Decided:
         name="replay the plan",
         seconds=time.perf_counter() - started,
         changed=_carried_out(plan),
+        notices=() if plan.half is None else (REFERENCE,),
         effects=(weight_effect(baseline, shipped),),
     )
     reason = "decided by the plan that was replayed"

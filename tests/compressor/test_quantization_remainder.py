@@ -62,6 +62,18 @@ def test_what_is_kept_stays_float32_between_casts():
     assert casts(result) == 4
 
 
+def test_an_interface_in_half_stays_so():
+    graph = model(
+        """g (float16[n,4] x) => (float16[n,4] y, float[n,4] z)
+        { y = Relu(x)
+          c = Cast<to=1>(y)
+          z = Neg(c) }"""
+    )
+    result = halved(graph, ())
+    kinds = [value.dtype for value in (*result.graph.inputs, *result.graph.outputs)]
+    assert kinds == [ir.DataType.FLOAT16, ir.DataType.FLOAT16, ir.DataType.FLOAT]
+
+
 LARGE = """g (float[n,4] x) => (float[n,4] y)
     <float m = {3e4}, float s = {1e-4}>
     { a = Mul(x, m)

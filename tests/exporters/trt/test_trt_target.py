@@ -246,6 +246,25 @@ def test_a_replayed_plan_gives_the_same_model(source: Path, done: Path, tmp_path
     result = run(source, tmp_path / "out", plan=str(done / "plan.json"), trt_backend="script")
     assert result.exit_code == 0, result.output
     assert sha256(tmp_path / "out" / "model.onnx") == sha256(done / "model.onnx")
+    assert "rounding between nodes" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_a_model_in_half_keeps_its_interface_and_is_told_why_it_stays(tmp_path: Path):
+    half = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 20]> g (float16[n,32] x) => (float16[n,32] y) '
+        "{ y = MatMul(x, w) }"
+    )
+    weight = np.random.default_rng(0).standard_normal((32, 32)).astype(np.float16)
+    half.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
+    onnx.save(half, tmp_path / "net.onnx")
+    np.savez(tmp_path / "data.npz", x=np.ones((8, 32), np.float16))
+    result = run(tmp_path, tmp_path / "out", trt_backend="script")
+    assert result.exit_code == 0, result.output
+    made = onnx.load(tmp_path / "out" / "model.onnx").graph
+    kinds = {v.type.tensor_type.elem_type for v in (*made.input, *made.output)}
+    assert kinds == {onnx.TensorProto.FLOAT16}
+    told = "1 of 1 layer: its weight is float16, not float32"
+    assert told in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_a_budget_is_kept_and_a_share_pruned(source: Path, tmp_path: Path):
