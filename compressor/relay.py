@@ -6,10 +6,14 @@ None of it may reach the user, and none of it should be lost: `-v` shows it.
 
 import io
 import logging
+import os
+import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 
+_STDOUT = 1
 _TALKERS = ("torch", "onnx", "onnx_ir", "onnxscript", "transformers")
 
 
@@ -29,6 +33,27 @@ def relayed(logger: logging.Logger) -> Iterator[None]:
             stream.end()
             for warning in caught:
                 logger.debug("%s: %s", warning.category.__name__, warning.message)
+
+
+@contextmanager
+def relayed_output(logger: logging.Logger) -> Iterator[None]:
+    """Send what compiled code writes to the process's standard output to `logger` at DEBUG.
+
+    `sys.stdout` is not in its way, and must not be written to in the body: see `relayed`.
+    """
+    sys.stdout.flush()
+    with tempfile.TemporaryFile() as aside:
+        kept = os.dup(_STDOUT)
+        os.dup2(aside.fileno(), _STDOUT)
+        try:
+            yield
+        finally:
+            os.dup2(kept, _STDOUT)
+            os.close(kept)
+            aside.seek(0)
+            stream = _Lines(logger)
+            stream.write(aside.read().decode("utf-8", "replace"))
+            stream.end()
 
 
 class _Forward(logging.Handler):

@@ -33,7 +33,7 @@ from compressor.capture.reference import FlatModule, coarsest_float, flat_module
 from compressor.capture.verify import Expected, expectations, settle, verify
 from compressor.errors import CaptureError, CompressorError
 from compressor.graph.tensors import Array, TensorSpec
-from compressor.relay import relayed
+from compressor.relay import relayed, relayed_output
 from compressor.source import Source
 
 logger = logging.getLogger("compressor.capture")
@@ -209,7 +209,9 @@ def _export(
         model = export_module(flat, order, inputs, len(outputs), opset)
         found = list(model.graph.inputs)
     else:
-        model = export_torchscript(flat, order, inputs, len(outputs), opset)
+        # A failure prints the whole graph, whatever is asked for (torch 2.13).
+        with relayed_output(logger):
+            model = export_torchscript(flat, order, inputs, len(outputs), opset)
         by_name = {value.name: value for value in model.graph.inputs}
         found = [by_name.get(INPUT.format(i)) for i in range(len(order))]
     specs = {spec.name: spec for spec in inputs.specs}

@@ -1,12 +1,13 @@
 """What third parties print, warn and log becomes DEBUG lines of ours."""
 
 import logging
+import os
 import sys
 import warnings
 
 import pytest
 
-from compressor.relay import relayed
+from compressor.relay import relayed, relayed_output
 
 logger = logging.getLogger("compressor.test")
 
@@ -33,6 +34,19 @@ def test_everything_is_relayed(capfd, caplog):
         "torch.onnx._internal: broken: badly",
     ]
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_compiled_code_prints_is_relayed_also_before_an_error(capfd, caplog):
+    with (
+        caplog.at_level(logging.DEBUG, "compressor.test"),
+        pytest.raises(ValueError, match="broken"),
+        relayed_output(logger),
+    ):
+        os.write(1, b"graph(%x)\n  return (%y)\n")
+        raise ValueError("broken")
+    os.write(1, b"afterwards\n")
+    assert [r.getMessage() for r in caplog.records] == ["graph(%x)", "  return (%y)"]
+    assert capfd.readouterr() == ("afterwards\n", "")
 
 
 def test_handlers_of_their_own_are_put_back_also_after_an_error(caplog):
