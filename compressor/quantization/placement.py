@@ -15,6 +15,7 @@ import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 
 from compressor.quantization.graph import (
@@ -174,11 +175,15 @@ def weighted_refusal(node: ir.Node) -> str | None:
         return "its bias is not a constant"
     if node.inputs[0] is None or constant(node.inputs[0]) is not None:
         return "its input is a constant"
-    if node.op_type == "Gemm":
-        return _gemm_refusal(node, tensor)
     if node.op_type == "MatMul" and len(tensor.shape) != 2:
         return "its weight is not a matrix"
-    return None
+    refusal = _gemm_refusal(node, tensor) if node.op_type == "Gemm" else None
+    return refusal or not_finite(tensor)
+
+
+def not_finite(weight: ir.TensorProtocol) -> str | None:
+    """Why a weight has no scale; None when all of it is finite."""
+    return None if np.isfinite(weight.numpy()).all() else "its weight holds NaN or infinity"
 
 
 def _gemm_refusal(node: ir.Node, weight: ir.TensorProtocol) -> str | None:

@@ -17,6 +17,7 @@ import onnx_ir as ir
 from calibration.scheme import Codes, FloatArray, Scheme
 from compressor.graph.initializers import add_initializer, free_name
 from compressor.quantization.graph import constant
+from compressor.quantization.placement import not_finite
 from compressor.quantization.weights import weight_integers, weight_params
 from exporters.base import QuantPolicy
 
@@ -49,6 +50,9 @@ def recurrent_refusal(node: ir.Node, policy: QuantPolicy) -> str | None:
             return f"its weights are {tensor.dtype.name.lower()}, not float32"
         if len(weight.uses()) > 1 or weight.is_graph_output():
             return f"its weight {weight.name} is read elsewhere as well"
+        refusal = not_finite(tensor)
+        if refusal is not None:
+            return refusal
     return None
 
 

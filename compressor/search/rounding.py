@@ -5,7 +5,6 @@ have: what one weight loses, others can make up for where their inputs go togeth
 `quantization/gptq.py`). Scales stay as they are, and so does the speed.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -52,7 +51,7 @@ def with_rounding(
     policy = planned_policy(plan, bench.target).with_schemes(weight_bits=plan.weight_bits)
     if policy.weight.is_float:
         return plan
-    layers = _own(model, plan)
+    layers = own_layers(model, plan)
     memory = bench.recipe.quantize.memory or MEMORY
     sizes = {layer.name: moments_bytes(layer) for layer in layers}
     by_name = {layer.name: layer for layer in layers}
@@ -102,14 +101,12 @@ def _nearest(scale: Doubles, scheme: Scheme) -> Callable[[Doubles, int], tuple[I
     return nearest
 
 
-def _own(model: ir.Model, plan: GraphPlan) -> list[Layer]:
-    """The integer layers whose weight no other layer reads, and that are not too wide."""
-    layers = layers_of(model)
-    readers = Counter(layer.weight_value for layer in layers.values())
+def own_layers(model: ir.Model, plan: GraphPlan) -> list[Layer]:
+    """The integer layers whose weight nothing else reads, and that are not too wide."""
     return [
         layer
-        for name, layer in layers.items()
-        if name in plan.quantized and readers[layer.weight_value] == 1 and layer.width <= WIDEST
+        for name, layer in layers_of(model).items()
+        if name in plan.quantized and len(layer.weight_value.uses()) == 1 and layer.width <= WIDEST
     ]
 
 

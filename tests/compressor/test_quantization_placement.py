@@ -1,5 +1,7 @@
 from itertools import combinations
 
+import numpy as np
+import onnx_ir as ir
 import pytest
 from graphs import model, residual
 
@@ -126,6 +128,27 @@ def test_gemm_without_an_integer_kernel_says_why(attributes: str, words: str):
     placement = place(graph, POLICY)
     assert placement.integer == ()
     assert words in placement.float_reasons["Gemm_0"]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "g (float[n,8] x, float w) => (float[n,8] y) { y = Gemm(x, w) }",
+        "g (float[n,4,8] x, float w) => (float[n,4,8] y) { y = MatMul(x, w) }",
+        "g (float[n,8,6,6] x, float w) => (float[n,8,6,6] y) { y = Conv(x, w) }",
+    ],
+    ids=["Gemm", "MatMul", "Conv"],
+)
+def test_a_weight_that_is_not_finite_stays_float(text: str, bad: float):
+    graph = model(text, w=[8, 8, 1, 1] if "Conv" in text else [8, 8])
+    assert "NaN" not in str(place(graph, POLICY).float_reasons)
+    value = graph.graph.initializers["w"]
+    array = value.const_value.numpy().copy()
+    array[2, 3] = bad
+    value.const_value = ir.tensor(array, name="w")
+    name = graph.graph[0].name
+    assert place(graph, POLICY).float_reasons[name] == "its weight holds NaN or infinity"
 
 
 def test_relu_says_that_its_input_is_read_elsewhere():

@@ -217,6 +217,15 @@ def half() -> ir.Model:
     return graph
 
 
+def infinite() -> ir.Model:
+    graph = lstm()
+    value = graph.graph.initializers["r"]
+    array = value.const_value.numpy().copy()
+    array[0, 3, 2] = np.inf
+    value.const_value = ir.tensor(array, name="r")
+    return graph
+
+
 @pytest.mark.parametrize(
     ("graph", "said"),
     [
@@ -226,8 +235,9 @@ def half() -> ir.Model:
         (shared(), "weight w is read elsewhere as well"),
         (fed(), "its weights are not constants"),
         (half(), "its weights are float16, not float32"),
+        (infinite(), "its weight holds NaN or infinity"),
     ],
-    ids=["GRU", "RNN", "layout", "shared", "fed", "half"],
+    ids=["GRU", "RNN", "layout", "shared", "fed", "half", "infinite"],
 )
 def test_what_the_operator_cannot_take_stays_float(graph: ir.Model, said: str):
     placed = place_dynamic(graph, POLICY)

@@ -9,6 +9,7 @@ from calibration.dataset import open_dataset
 from calibration.scheme import Scheme, dequantize, quantize
 from compressor.graph.session import open_session
 from compressor.graph.shapes import infer_shapes
+from compressor.plan import GraphPlan
 from compressor.pruning.activity import activity
 from compressor.pruning.layers import Layer, layers_of
 from compressor.quantization.weights import (
@@ -17,7 +18,7 @@ from compressor.quantization.weights import (
     weight_integers,
     weight_params,
 )
-from compressor.search.rounding import integers_of
+from compressor.search.rounding import integers_of, own_layers
 
 SCHEME = Scheme("int8", symmetric=True, per_channel=True, bits=4)
 
@@ -126,3 +127,22 @@ def test_a_channel_whose_scale_was_raised_is_rounded_anew():
     found = weight_integers(weight, raised, own, chosen)
     np.testing.assert_array_equal(found[[0, 2, 3]], chosen[[0, 2, 3]])
     np.testing.assert_array_equal(found[1], quantize(weight, raised)[1])
+
+
+def test_weights_that_something_else_reads_stay_the_nearest():
+    graph = model(
+        """g (float[n,8] x, float w, float b, float v) => (float[n,8] y)
+        {
+            a = Gemm(x, w, b)
+            c = Constant<value_floats=[1,2,3,4,5,6,7,8]>()
+            d = Gemm(a, w, c)
+            y = Gemm(d, v, b)
+        }""",
+        w=[8, 8], b=[8], v=[8, 8],
+    )  # fmt: skip
+    # The second one is integer, but no layer of least squares, as its bias is no initializer.
+    assert [layer.name for layer in layers_of(graph).values()] == ["Gemm_0", "Gemm_3"]
+    plan = GraphPlan(
+        graph="", baseline="captured", ship="int8", dynamic=("Gemm_0", "Gemm_2", "Gemm_3")
+    )
+    assert [layer.name for layer in own_layers(graph, plan)] == ["Gemm_3"]
