@@ -43,10 +43,18 @@ def lint(
         if isinstance(model, ir.Model):
             save_model(model, path)
         else:
-            path.write_bytes(model.SerializeToString())
+            _write(model, path)
         loaded = load_model(path)
         report = linter.lint(loaded, path, time_limit=time_limit)
     return report.model_copy(update={"model": loaded.graph.name or "model in memory"})
+
+
+def _write(model: onnx.ModelProto, path: Path) -> None:
+    """As it stands; above 2 GB, which protobuf does not serialize, with its weights beside it."""
+    try:
+        path.write_bytes(model.SerializeToString())
+    except Exception:
+        save_model(ir.from_proto(model), path)
 
 
 def require_clean(report: LintReport, *, strict: bool = False) -> None:

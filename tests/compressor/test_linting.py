@@ -18,6 +18,7 @@ import compressor
 from calibration.dataset import open_dataset
 from compressor.cli.main import cli
 from compressor.errors import CheckpointError, LintError, UsageError
+from compressor.graph import files
 from compressor.graph.files import save_model
 from compressor.linting import require_clean
 from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
@@ -268,3 +269,17 @@ def test_our_own_graph_for_onnx_runtime_is_rejected_and_explained():
     if HAS_PARSER:
         assert report.parser.accepted is False
         assert [f for f in report.findings if f.found_by == ("parser",)] == []
+
+
+def test_message_too_large_to_serialize_is_linted_with_its_weights_beside_it(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def refuses(path: Path, data: bytes) -> int:
+        raise ValueError(f"{path.name}: {len(data)} bytes are too many")
+
+    proto = ir.to_proto(graph(images(conv("x", "y", axis=1))))
+    monkeypatch.setattr(files, "PROTOBUF_LIMIT", 0)
+    monkeypatch.setattr(Path, "write_bytes", refuses)
+    report = compressor.lint(proto, target="trt")
+    assert [finding.rule for finding in report.findings] == ["weight-axis"]
+    assert report.parser.accepted in (True, None)
