@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-from graphs import residual
+from graphs import model, residual
 
 from calibration.dataset import open_dataset
 from compressor.pruning import cut, find_groups
@@ -33,12 +33,33 @@ def test_the_target_is_reached_and_the_choice_can_be_repaired():
     assert found.record.changed["units removed"] == sum((~mask).sum() for mask in keep.values())
 
 
-def test_the_same_seed_makes_the_same_choice():
-    one, same = (select(MODEL, GROUPING, DATA, COST, COST({}) * 0.6, HOW) for _ in range(2))
-    assert one.weighing == same.weighing
+def test_the_least_error_on_unseen_samples_is_chosen_and_the_same_for_a_seed():
+    """Two groups, so that weighings differ, and candidates are judged at all."""
+    made = model(
+        """g (float[n,16] x, float[16,24] w1, float[24,24] w2, float[24,4] w3) => (float[n,4] y)
+        { a = MatMul(x, w1)
+          b = Relu(a)
+          c = MatMul(b, w2)
+          d = Relu(c)
+          y = MatMul(d, w3) }""",
+        w1=[16, 24], w2=[24, 24], w3=[24, 4],
+    )  # fmt: skip
+    x = np.random.default_rng(1).standard_normal((64, 16)).astype(np.float32)
+    grouping = find_groups(made, {"x": x[:2]})
+    cost = Macs(Sizes(made, grouping))
+    how = replace(HOW, weighings=(Weighing(), Weighing(power=0.2), Weighing(late=4.0)))
+
+    def selected(seed: int):
+        chosen = replace(how, seed=seed)
+        return select(made, grouping, open_dataset({"x": x}), cost, cost({}) * 0.6, chosen)
+
+    one, same, other = selected(0), selected(0), selected(1)
+    assert len(one.errors) > 1
+    assert one.weighing == min(one.errors, key=lambda weighing: one.errors[weighing])
     assert one.errors == same.errors
     for name, mask in one.allocation.keep.items():
         np.testing.assert_array_equal(mask, same.allocation.keep[name])
+    assert one.errors.items() != other.errors.items()
 
 
 def test_candidates_that_do_not_differ_are_tried_once():

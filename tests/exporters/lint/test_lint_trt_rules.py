@@ -3,19 +3,21 @@
 import sys
 from importlib import util
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
 from lint_cases import AXES, ENCODING, OPERATORS, TYPES, Case
 from lint_placement_cases import FUSION, INTERFACE, PLACEMENT, SPEED
-from quantized import conv, graph, images, product, qdq
+from quantized import SHARED, conv, graph, images, product, qdq
 
 from compressor.graph.files import save_model
 from exporters.lint.base import Finding
 from exporters.lint.trt.graph import prepared
 from exporters.lint.trt.messages import finding_of_error, finding_of_warning, merged
 from exporters.lint.trt.rules import RULES
+from exporters.lint.trt.speed import is_matrix_vector, without_fp8
 
 CASES = [*ENCODING, *TYPES, *AXES, *OPERATORS, *PLACEMENT, *FUSION, *SPEED, *INTERFACE]
 
@@ -77,6 +79,74 @@ def test_long_chain_of_reshapes_is_followed():
     body = "\n".join([qdq("x", "v"), "t0 = MaxPool<kernel_shape=[1]>(v)", *lines])
     found = findings(graph(f"g (float[64,32] x) => (y) {{ {body}\ny = Neg(t{count}) }}"))
     assert "lonely-pool" in {finding.rule for finding in found}
+
+
+@pytest.mark.parametrize(("window", "has_kernel"), [((4, 8), True), ((3, 11), False)])
+def test_fp8_convolutions_have_windows_of_up_to_32_weights(window: tuple[int, int], has_kernel):
+    text = "g (float[1,32,16,16] x) => (float[1,32,a,b] y) { y = Conv(x, w) }"
+    made = graph(text, w=np.zeros((32, 32, *window), np.float32))
+    assert (without_fp8(made.graph[0]) is None) == has_kernel
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "expected"),
+    [
+        ((1, 32), (32, 32), True),
+        ((8, 1, 32), (32, 32), False),  # the leading sizes are rows of one product
+        ((8, 1, 32), (8, 32, 32), True),  # here there are eight products of one row
+        ((8, 32), (32, 1), True),
+        ((8, 32), (32,), True),
+    ],
+)
+def test_matrix_vector_products_are_told_by_rows_and_columns(left, right, expected: bool):
+    text = f"g (float[{','.join(map(str, left))}] x) => (y) {{ y = MatMul(x, w) }}"
+    made = prepared(graph(text, w=np.zeros(right, np.float32)))
+    assert is_matrix_vector(made.graph[0]) == expected
+
+
+@pytest.mark.parametrize(("axis", "rules"), [(0, set()), (1, {"weight-axis"})])
+def test_weight_on_the_left_of_a_product_scales_its_rows(axis: int, rules: set[str]):
+    body = product("x", "y", axis=axis).replace("MatMul(y_x, y_w)", "MatMul(y_w, y_x)")
+    made = graph(f"g (float[32,64] x) => (float[32,64] y) {{ {body} }}")
+    errors = {finding.rule for finding in findings(made) if finding.severity == "error"}
+    assert errors == rules
+
+
+def test_convolution_that_something_else_reads_too_cannot_fuse_with_an_add():
+    body = conv("x", "a") + "t = Add(a, x)\nn = Neg(a)\ny = Mul(t, n)"
+    assert "residual-add" not in {finding.rule for finding in findings(graph(images(body)))}
+
+
+@pytest.mark.parametrize(("behind", "expected"), [("s", set()), ("s2", {"concat-scales"})])
+def test_output_of_a_concat_has_the_scale_of_its_inputs(behind: str, expected: set[str]):
+    body = qdq("x", "one", "a") + qdq("x2", "two", "b") + "c = Concat<axis=0>(one, two)\n"
+    body += qdq("c", "v", "v").replace("(c, s,", f"(c, {behind},")
+    body = body.replace("(v_q, s,", f"(v_q, {behind},") + "y = Neg(v)"
+    text = f"g (float[4,32] x, float[4,32] x2) => (float[8,32] y) {{ {body} }}"
+    found = findings(graph(text, s2=np.array(0.2, np.float32)))
+    assert {finding.rule for finding in found} == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [(np.int8, {"float-island"}), (ml_dtypes.float8_e4m3fn, set())]
+)
+def test_average_pool_between_layers_is_an_island_of_int8_only(kind, expected: set[str]):
+    body = (
+        conv("x", "a", "one") + "p = AveragePool<kernel_shape=[1,1]>(a)\n" + conv("p", "y", "two")
+    )
+    zeros = {"z": np.array(0, kind), "wz": np.zeros(32, kind)}
+    made = graph(images(body), wq=np.ones((32, 32, 3, 3)).astype(kind), **zeros)
+    assert {finding.rule for finding in findings(made)} == expected
+
+
+def test_initializer_that_is_an_input_too_needs_no_profile():
+    made = graph("g (float[64,32] x, float[n] b) => (float[64,32] y) { y = Add(x, b) }")
+    value = made.graph.inputs[1]
+    value.const_value = ir.tensor(SHARED["b"], name="b")
+    made.graph.register_initializer(value)
+    assert value.shape is not None
+    assert not isinstance(value.shape[0], int)
+    assert findings(made) == []
 
 
 def test_bodies_of_control_flow_are_linted():
