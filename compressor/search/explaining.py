@@ -168,6 +168,8 @@ def _layer(noise: Noise, reasons: dict[str, str], policy: QuantPolicy) -> LayerE
 
 def _unexplained(operator: str, policy: QuantPolicy) -> str:
     """Why a node is float that was never a candidate, or left with its neighbours."""
+    if policy.inputs_only and operator not in policy.weighted:
+        return "it has no Q/DQ of its own; the runtime fuses it where it can"
     known = policy.weighted | policy.elementwise | policy.passthrough | policy.absorbed
     return "its neighbours are float" if operator in known else f"{operator} has no integer kernel"
 

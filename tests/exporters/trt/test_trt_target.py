@@ -92,6 +92,14 @@ def test_the_folder_holds_model_engine_script_and_reference(done: Path):
 
 @needs_rtx
 @without_gpu
+def test_what_the_compiler_fuses_is_not_said_to_lack_a_kernel(done: Path):
+    reasons = {layer["operator"]: layer["reason"] for layer in report_of(done)["layers"]}
+    assert reasons["Conv"] is None
+    assert reasons["Relu"] == "it has no Q/DQ of its own; the runtime fuses it where it can"
+
+
+@needs_rtx
+@without_gpu
 def test_the_report_says_what_is_not_known(done: Path):
     graph = report_of(done)
     assert graph["shipped"] == "int8"
