@@ -25,7 +25,8 @@ _NOT_WEIGHTS = {
 """Operators on floats: which of their inputs are none. BatchNorm's statistics are not learned,
 and the numbers of a resize are a region and scales."""
 
-_BLOCKWISE = ("MatMulNBits", "GatherBlockQuantized")
+_BLOCKWISE = {"MatMulNBits": 5, "GatherBlockQuantized": None}
+"""Operators on blocks of integers: which of their inputs is a bias."""
 
 
 def parameters(model: ir.Model) -> int:
@@ -64,7 +65,9 @@ def _is_weight(node: ir.Node, index: int, floating: bool) -> bool:
         return index in _WEIGHT_INPUTS[node.op_type]
     if node.op_type == "Mul" and any(_is_found_scale(value) for value in node.inputs):
         return False
-    if node.op_type in _BLOCKWISE or index in _NOT_WEIGHTS.get(node.op_type, ()):
+    if node.op_type in _BLOCKWISE:
+        return floating and index == _BLOCKWISE[node.op_type]
+    if index in _NOT_WEIGHTS.get(node.op_type, ()):
         return False
     return floating
 

@@ -121,6 +121,16 @@ def test_parameters_and_macs_count_the_same():
         assert macs(made, feeds).macs == macs(graph, feeds).macs
 
 
+def test_a_bias_counts_beside_blocks_too():
+    graph = model(
+        "g (float[n,64] x, float[64,32] w, float[32] b) => (float[n,32] y) { y = Gemm(x, w, b) }",
+        w=[64, 32], b=[32],
+    )  # fmt: skip
+    made = stored(graph, choose(graph, None, StoringOptions(bits=4)))
+    assert operators(made) == ["MatMulNBits"]
+    assert parameters(made) == parameters(graph) == 64 * 32 + 32
+
+
 def test_a_table_alone_counts_and_computes_the_same():
     graph = model(
         "g (int64[n] ids, float[20,32] table) => (float[n,32] y) { y = Gather(table, ids) }",
