@@ -63,7 +63,7 @@ def each_gram(
         advance: Told the number of samples done, of each pass.
 
     Raises:
-        DataError: A value is not finite on the data.
+        DataError: A value, or its square, is not finite on the data.
     """
     layout = layout_of(model, list(widths), data)
     size = layout.fixed or min(fitting_batch(layout, batch, memory), max(1, len(data) // HELD))
@@ -100,8 +100,10 @@ def _summed(
         for name, product in zip(widths, session.run(fetched, feeds), strict=True):
             if not np.isfinite(product).all():
                 raise DataError(
-                    f"tensor {name!r} is not finite on the calibration data",
-                    hint="Check the preprocessing of the data, or the model's numerical range.",
+                    f"tensor {name!r} is not finite on the calibration data, or too large to be "
+                    "squared in float32",
+                    hint="Check the preprocessing of the data and the model's numerical range, or "
+                    "name what reads it under `leave` in [quantize] of the recipe.",
                 )
             sums[name][int(judges)] += product
         advance(len(piece))
