@@ -1,8 +1,7 @@
 """What is done to a float graph to make it smaller: units chosen, cut, checked, repaired."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import onnx_ir as ir
 
@@ -17,6 +16,7 @@ from compressor.pruning.reconstruction import Repair, repair
 from compressor.pruning.selection import Selecting, Selection, Weighing, select
 from compressor.records import StageRecord
 from compressor.search.bench import Bench
+from compressor.search.leaving import unmatched
 
 CHECKED = 2
 """Samples on which a cut graph is compared with the masked original."""
@@ -88,22 +88,10 @@ def grouped(bench: Bench, model: ir.Model, samples: int) -> Grouped:
         grouping = find_groups(model, feeds)
     wanted = options.blocks and options.repair and samples >= 2 and options.threshold is None
     has_blocks = wanted and any(not b.is_left(options.leave) for b in find_blocks(model, feeds))
-    notices = _unmatched(model, options.leave)
+    notices = unmatched(model, options.leave, "--prune-leave", "nothing alone")
     for notice in notices:
         bench.progress.notice(notice)
     return Grouped(model, grouping, Sizes(model, grouping, feeds), has_blocks, notices)
-
-
-def _unmatched(model: ir.Model, patterns: Sequence[str]) -> tuple[str, ...]:
-    """A pattern with a slip in it would protect nothing, in silence."""
-    names = {node.name for node in model.graph} | set(model.graph.initializers)
-    names |= {value.name for node in model.graph for value in node.outputs}
-    return tuple(
-        f"--prune-leave {pattern!r} matches no node, value or weight of the graph, and leaves "
-        "nothing alone"
-        for pattern in patterns
-        if not any(fnmatchcase(name or "", pattern) for name in names)
-    )
 
 
 def limits(bench: Bench, multiple: int) -> Limits:

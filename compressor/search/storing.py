@@ -33,6 +33,7 @@ from compressor.report.schema import Candidate
 from compressor.search.bench import Bench
 from compressor.search.decided import Decided, Quantized, speed_effects
 from compressor.search.judging import Judging
+from compressor.search.leaving import unmatched
 from compressor.search.stepping import Step, Stepping
 from compressor.search.steps import all_float, as_is
 from compressor.storage import StoragePlan, StoredMatrix, arrays_of
@@ -93,7 +94,7 @@ def with_stored_weights(
         KeyboardInterrupt: Before there was a best so far.
     """
     mode = _mode(bench)
-    proposal = _proposed(bench, start.graph, data)
+    proposal = _with_notices(bench, start.graph, _proposed(bench, start.graph, data))
     decided = replace(
         start,
         float_reasons=dict(proposal.float_reasons),
@@ -126,6 +127,17 @@ def _proposed(bench: Bench, graph: ir.Model, data: CalibrationSet | None) -> Pro
     if mode == "int4" or mode == "int8-weights":  # noqa: PLR1714 - mypy narrows only this
         return _in_blocks(bench, graph, data, 4 if mode == "int4" else 8)
     return _halved(bench, graph, data, mode)
+
+
+def _with_notices(bench: Bench, graph: ir.Model, proposal: Proposal) -> Proposal:
+    """With a notice for what the recipe leaves in float and the graph does not have."""
+    leave = bench.recipe.quantize.leave
+    notices = unmatched(graph, leave, "`leave` in [quantize]:", "nothing in float")
+    for notice in notices:
+        bench.progress.notice(notice)
+    first, *others = proposal.records
+    first = first.model_copy(update={"notices": (*first.notices, *notices)})
+    return replace(proposal, records=(first, *others))
 
 
 def _in_blocks(

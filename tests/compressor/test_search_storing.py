@@ -84,6 +84,16 @@ def test_the_plan_says_which_nodes_bits_and_blocks(source: Path, tmp_path: Path)
     assert "left in float" in told["graphs"]["model"]["float_reasons"]["MatMul_4"]
 
 
+@pytest.mark.parametrize("mode", ["int4", "fp16"])
+def test_a_pattern_that_leaves_nothing_in_float_is_told(source: Path, tmp_path: Path, mode: str):
+    asked = recipe(mode, leave=("down", "dwon*"))
+    notices = compress(source, recipe=asked, output=tmp_path / "out").notices
+    assert [n for n in notices if "leave" in n] == [
+        "`leave` in [quantize]: 'dwon*' matches no node, value or weight of the graph, and leaves "
+        "nothing in float"
+    ]
+
+
 def test_without_data_it_is_done_with_a_notice(source: Path, tmp_path: Path):
     report = compress(source, recipe=recipe("int4"), output=tmp_path / "out")
     assert report.graphs["model"].shipped == "int4"

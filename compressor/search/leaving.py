@@ -1,0 +1,24 @@
+"""Patterns of names that say what is left alone."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+import onnx_ir as ir
+
+
+def unmatched(model: ir.Model, patterns: Sequence[str], option: str, what: str) -> tuple[str, ...]:
+    """A notice for each pattern without a match: with a slip in it, it would do nothing in silence.
+
+    Args:
+        model: The graph.
+        patterns: As `fnmatch` reads them.
+        option: Where they were given.
+        what: What such a pattern leaves: "nothing alone".
+    """
+    names = {node.name for node in model.graph} | set(model.graph.initializers)
+    names |= {value.name for node in model.graph for value in node.outputs}
+    return tuple(
+        f"{option} {pattern!r} matches no node, value or weight of the graph, and leaves {what}"
+        for pattern in patterns
+        if not any(fnmatchcase(name or "", pattern) for name in names)
+    )
