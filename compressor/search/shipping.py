@@ -74,12 +74,20 @@ def _candidates(attempts: Attempts, best: Attempt | None) -> tuple[Candidate, ..
     """What was considered of the whole graph, then what was pruned."""
     whole = attempts.whole.candidates
     if best is not None:
-        whole = tuple(one.model_copy(update={"shipped": False}) for one in whole)
+        whole = tuple(_outdone(one) for one in whole)
     quantized = attempts.whole.quantized
     if attempts.judging is None and quantized is not None and attempts.made:
         quality = attempts.gauged(quantized.model)
         whole = tuple(one.model_copy(update={"quality": quality}) for one in whole)
     return (*whole, *(one.candidate(shipped=one is best) for one in attempts.made))
+
+
+def _outdone(whole: Candidate) -> Candidate:
+    """A candidate that a pruned one took the place of, if it would have shipped."""
+    if not whole.shipped:
+        return whole
+    reason = f"{whole.reason}; then a pruned one took its place"
+    return whole.model_copy(update={"shipped": False, "reason": reason})
 
 
 def _record(attempts: Attempts, best: Attempt | None, why: Why) -> StageRecord:

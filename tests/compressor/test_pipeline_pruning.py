@@ -106,6 +106,7 @@ def test_the_report_tells_what_was_removed_predicted_and_measured(done: tuple[Pa
     tried = graph_of(done[1]).candidates
     assert [candidate.shipped for candidate in tried] == [False, True]
     assert tried[0].name == "INT8"
+    assert tried[0].reason.endswith("; then a pruned one took its place")
     assert "pruned, INT8" in tried[1].name
     assert [candidate.pruned for candidate in tried] == [None, pruning.share]
 
