@@ -8,6 +8,7 @@ from compressor.errors import RecipeError
 from compressor.goal import Goal
 from compressor.hardware import half_for_blas
 from compressor.precision import EIGHT_BITS, WORDS
+from compressor.records import Decision, StageRecord
 from compressor.search.affording import afford
 from compressor.search.attempts import Attempts
 from compressor.search.bench import Bench
@@ -24,6 +25,7 @@ from compressor.search.starting import undecided
 from compressor.search.storing import STORED
 
 NOTHING = "nothing can be removed from this graph"
+UNSEEN = "without calibration data (--calib DATA, and no --stats) nothing is pruned"
 WHY_NOTHING = (
     "`compress inspect MODEL` shows its groups, and why the rest is frozen; --prune-round, "
     "--prune-least and --prune-leave say what has to stay."
@@ -45,23 +47,28 @@ def decide(
         judging: The quality budget; None accepts any quality.
 
     Raises:
-        RecipeError: A goal was given without calibration data, or nothing can be removed.
+        RecipeError: A goal was given without calibration data, or nothing can be removed, and it
+            is not a size that weights in fewer bits may reach.
         DataError: The statistics are of another graph.
         KeyboardInterrupt: Before there was a best so far.
     """
     started = time.perf_counter()
     goal, samples = bench.recipe.prune.goal, data.calibration
-    if goal is not None and (samples is None or stats is not None):
+    unseen = samples is None or stats is not None
+    if goal is not None and unseen and not _is_for_bits(bench, goal):
         raise RecipeError(
             f"{goal.flag} needs calibration data to choose and repair what stays",
             hint="Pass --calib DATA, without --stats: statistics are of the whole graph.",
         )
     start = undecided(bench, stats)
-    if samples is None or stats is not None or not _is_wanted(bench, judging):
-        return _precise(bench, start, data, stats, judging)
+    if samples is None or unseen or not _is_wanted(bench, judging):
+        whole = _precise(bench, start, data, stats, judging)
+        return whole if goal is None else _by_bits(bench, goal, whole, UNSEEN)
     groups = grouped(bench, start.baseline, len(samples))
     if goal is not None and not groups.can_shrink(bench, _least_multiple(bench)):
-        raise RecipeError(f"{NOTHING}, which {goal.flag} asks for", hint=WHY_NOTHING)
+        if not _is_for_bits(bench, goal):
+            raise RecipeError(f"{NOTHING}, which {goal.flag} asks for", hint=WHY_NOTHING)
+        return _by_bits(bench, goal, _precise(bench, start, data, None, judging), NOTHING)
     whole = _precise(bench, start, data, None, judging)
     attempts = Attempts(
         bench,
@@ -83,6 +90,20 @@ def decide(
             raise
         reason = f"{whole.reason}; interrupted before it was known how far it can be pruned"
         return replace(whole, interrupted=True, reason=reason)
+
+
+def _is_for_bits(bench: Bench, goal: Goal) -> bool:
+    """Whether weights that are only stored smaller may reach a goal without pruning."""
+    return goal.kind == "size" and bench.recipe.quantize.mode in STORED
+
+
+def _by_bits(bench: Bench, goal: Goal, whole: Decided, why: str) -> Decided:
+    """The whole graph, whose bits alone count towards a size; told as a stage of its own."""
+    notice = f"{goal.flag} is left to the bits of the weights: {why}"
+    bench.progress.notice(notice)
+    decision = Decision(subject=goal.flag, verdict="none", reason=f"nothing was pruned: {why}")
+    record = StageRecord(name="prune", seconds=0.0, decisions=(decision,), notices=(notice,))
+    return replace(whole, records=(*whole.records, record))
 
 
 def _precise(

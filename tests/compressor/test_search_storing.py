@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from decoders import decoder, tokens
@@ -10,7 +11,7 @@ from graphs import model
 
 from compressor import Recipe, compress
 from compressor.cli.main import cli
-from compressor.errors import TargetError
+from compressor.errors import RecipeError, TargetError
 from compressor.evaluation.results import LatencyConfig
 from compressor.graph.files import load_model, save_model
 from compressor.plan import Plan
@@ -135,6 +136,24 @@ def test_a_size_that_the_bits_alone_reach_prunes_nothing(source: Path, tmp_path:
     assert graph.goal is not None
     assert graph.goal.met
     assert "reached without pruning" in graph.shipped_reason
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_a_size_is_left_to_the_bits_where_nothing_can_be_pruned(tmp_path: Path, calibrated: bool):
+    path = tmp_path / "net.onnx"
+    product = "g (float[n,128] x, float[128,96] w) => (float[n,96] y) { y = MatMul(x, w) }"
+    save_model(model(product, w=[128, 96]), path)
+    data = {"x": np.ones((16, 128), np.float32)} if calibrated else None
+    for size, met in (("20kB", True), ("4kB", False)):
+        report = compress(
+            path, calibration=data, recipe=recipe("int4", size=size), output=tmp_path / "out"
+        )
+        graph = report.graphs["model"]
+        assert graph.shipped == "int4"
+        assert graph.goal is not None and graph.goal.met is met
+        assert any(f"--size {size} is left to the bits" in notice for notice in report.notices)
+    with pytest.raises(RecipeError, match="--size 20kB"):
+        compress(path, recipe=recipe("int8", size="20kB"), output=tmp_path / "other")
 
 
 def test_nothing_is_left_in_twice(source: Path, tmp_path: Path):
