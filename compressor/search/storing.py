@@ -249,8 +249,8 @@ def _within_budget(search: Stepping, decided: Decided) -> Decided:
         interrupted=search.interrupted,
     )
     if best is None:
-        ended = f"{search.ended} before" if search.ended else "in the search,"
-        reason = f"{ended} no {search.named} graph kept the budget: float ships"
+        ended = f"{search.ended} before any" if search.ended else "in the search, no"
+        reason = f"{ended} {search.named} graph kept the budget: float ships"
         return replace(decided, reason=reason)
     if search.interrupted:
         shipped = realize(decided.graph, best.plan, search.bench.target)

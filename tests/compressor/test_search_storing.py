@@ -138,6 +138,17 @@ def test_a_size_that_the_bits_alone_reach_prunes_nothing(source: Path, tmp_path:
     assert "reached without pruning" in graph.shipped_reason
 
 
+def test_a_search_that_ends_early_says_so(source: Path, tmp_path: Path):
+    asked = recipe("int4", max_drop="0.0001%")
+    asked = asked.model_copy(update={"budget": asked.budget.model_copy(update={"time": "0.001s"})})
+    graph = run(source, tmp_path / "out", asked)
+    assert graph.shipped == "float"
+    assert graph.shipped_reason == (
+        "the time budget of 0.001s ended the search before any weight-only INT4 graph kept the "
+        "budget: float ships"
+    )
+
+
 @pytest.mark.parametrize("calibrated", [True, False])
 def test_a_size_is_left_to_the_bits_where_nothing_can_be_pruned(tmp_path: Path, calibrated: bool):
     path = tmp_path / "net.onnx"
