@@ -173,6 +173,8 @@ def _unsuited(matrix: ConstantMatrix, form: BlockFormat, options: StoringOptions
         return f"rows of {inputs} are not whole blocks of {form.block}"
     if form.bytes(outputs, inputs) >= 4 * outputs * inputs:
         return f"a matrix of {outputs} × {inputs} is no smaller in blocks of {form.block}"
+    if not np.isfinite(matrix.matrix()).all():
+        return f"weights of {matrix.name!r} are not finite"
     whys = (bias_of(node, outputs) for node in matrix.products)
     return next((why for why in whys if isinstance(why, str)), None)
 

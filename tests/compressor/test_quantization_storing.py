@@ -121,6 +121,18 @@ def test_parameters_and_macs_count_the_same():
         assert macs(made, feeds).macs == macs(graph, feeds).macs
 
 
+def test_weights_that_are_not_finite_stay_float():
+    graph = model("g (float[n,64] x, float[64,32] w) => (float[n,32] y) { y = MatMul(x, w) }",
+                  w=[64, 32])  # fmt: skip
+    weight = graph.graph.initializers["w"]
+    broken = weight.const_value.numpy().copy()
+    broken[3, 5] = np.nan
+    weight.const_value = ir.tensor(broken, name="w")
+    chosen = choose(graph, None, StoringOptions(bits=4))
+    assert not chosen.forms
+    assert list(chosen.float_reasons.values()) == ["weights of 'w' are not finite"]
+
+
 def test_a_bias_counts_beside_blocks_too():
     graph = model(
         "g (float[n,64] x, float[64,32] w, float[32] b) => (float[n,32] y) { y = Gemm(x, w, b) }",
