@@ -1,7 +1,7 @@
 """ONNX models as a source: brought to an opset that can be quantized, and run.
 
-There is nothing to compare with, as the model is its own source; unless its opset was raised:
-then it is compared with the model as it was.
+There is nothing to compare with, as the model is its own source; unless its opset was raised or it
+computed in half: then it is compared with the model as it was.
 """
 
 import logging
@@ -15,6 +15,7 @@ from compressor.capture.finishing import raise_opset
 from compressor.capture.inputs import TRACED_BATCH, Inputs, named, sized
 from compressor.capture.parity import run
 from compressor.capture.verify import Evaluate, Expected, expectations, settle, verify
+from compressor.capture.widening import NOTICE, widen
 from compressor.errors import CaptureError, GraphError
 from compressor.graph.invariants import check
 from compressor.graph.names import make_unique
@@ -68,6 +69,7 @@ def capture_onnx(
         parity: tuple[Parity, ...] = ()
         if model.opset_imports.get("", 0) < least_opset:
             model, parity = _raised(model, expected, opset, least_opset, log)
+        model, parity = _widened(model, expected, log) or (model, parity)
     return log.captured(model, inputs, parity, "none: the model is ONNX")
 
 
@@ -168,3 +170,19 @@ def _raised(
             f"opset raised from {before} to {after}: what is asked for needs {least} or later"
         )
     return model, comparison.parity
+
+
+def _widened(
+    model: ir.Model, expected: Sequence[Expected], log: Log
+) -> tuple[ir.Model, tuple[Parity, ...]] | None:
+    """The model in float32; None where it is already, or is something else then."""
+    wide = model.clone()
+    if not widen(wide):
+        return None
+    comparison = verify(wide, expected, "float16")
+    failures = "; ".join(comparison.failures[:3])
+    log.tried("float16 as float32", failures or None)
+    if failures:
+        return None
+    log.notices.append(NOTICE)
+    return wide, comparison.parity

@@ -31,6 +31,7 @@ from compressor.capture.module_state import borrowed
 from compressor.capture.program import flat_program, program_inputs
 from compressor.capture.reference import FlatModule, coarsest_float, flat_module, to_numpy
 from compressor.capture.verify import Expected, expectations, settle, verify
+from compressor.capture.widening import NOTICE, widen
 from compressor.errors import CaptureError, CompressorError
 from compressor.graph.tensors import Array, TensorSpec
 from compressor.relay import relayed, relayed_output
@@ -181,6 +182,7 @@ def _try(
     """One attempt: the capture, or None with the reason noted."""
     try:
         model = _export(subject, attempt, expected[0].outputs, opset)
+        was_half = widen(model)
         comparison = verify(model, expected, computed_in)
     except MemoryError:
         raise
@@ -193,6 +195,7 @@ def _try(
         return None
     log.tried(attempt.name, None)
     log.notices += [*comparison.notices, *_notices(subject, attempt.inputs)]
+    log.notices += [NOTICE] if was_half else []
     return log.captured(model, attempt.inputs, comparison.parity, attempt.exporter)
 
 

@@ -21,6 +21,7 @@ from compressor.checkpoint.torch_files import (
 )
 from compressor.errors import CheckpointError, UsageError
 from compressor.graph.files import load_model
+from compressor.graph.soundness import make_sound
 from compressor.recipe import ModelOptions
 from compressor.relay import relayed
 from compressor.source import Source
@@ -68,13 +69,17 @@ def source_of(model: object) -> Source:
 
     Raises:
         UsageError: It is none of these.
+        CheckpointError: The nodes of an ONNX message do not make a graph.
     """
     if isinstance(model, Source):
         return model
     if isinstance(model, ir.Model):
         return Source("onnx", f"onnx_ir.Model {model.graph.name or ''}".strip(), model=model)
     if isinstance(model, onnx.ModelProto):
-        return Source("onnx", f"ModelProto {model.graph.name}".strip(), model=ir.from_proto(model))
+        name = f"ModelProto {model.graph.name}".strip()
+        made = ir.from_proto(model)
+        make_sound(made, name)
+        return Source("onnx", name, model=made)
     torch: Any = sys.modules.get("torch")
     if torch is not None:
         if isinstance(model, torch.export.ExportedProgram):

@@ -58,7 +58,7 @@ def load_model(path: Path) -> ir.Model:
     _internalize_attributes(model)
     if model.ir_version < _FIRST_WITHOUT_INITIALIZER_INPUTS:
         _drop_initializer_inputs(model)
-    make_sound(model, path)
+    make_sound(model, str(path))
     return model
 
 

@@ -5,7 +5,6 @@ tools write them so: `onnxruntime.transformers.float16` appends the casts of inp
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import cast
 
 import onnx
@@ -19,12 +18,12 @@ from compressor.graph.invariants import subgraphs
 _DAMAGED = "export the model again: ONNX's own checker refuses it too"
 
 
-def make_sound(model: ir.Model, path: Path) -> None:
+def make_sound(model: ir.Model, where: str) -> None:
     """Bring nodes in order and functions to the model's opsets, in place.
 
     Args:
         model: As it was read.
-        path: The file, for messages.
+        where: The file, for messages.
 
     Raises:
         CheckpointError: A value is read or returned that nothing writes, nodes or functions run in
@@ -34,36 +33,36 @@ def make_sound(model: ir.Model, path: Path) -> None:
     bodies = [model.graph, *(function.graph for function in model.functions.values())]
     for body in bodies:
         for graph in (body, *body.subgraphs()):
-            _check_values(graph, path)
+            _check_values(graph, where)
         if not _in_order(body, set()):
             try:
                 body.sort()
             except ValueError as error:
-                message = f"{path}: nodes of the graph {body.name!r} wait for each other's outputs"
+                message = f"{where}: nodes of the graph {body.name!r} wait for each other's outputs"
                 raise CheckpointError(message, hint=_DAMAGED) from error
-    _check_operators(model.graph.all_nodes(), model.opset_imports, path)
+    _check_operators(model.graph.all_nodes(), model.opset_imports, where)
     for function in model.functions.values():
-        _check_operators(function.all_nodes(), function.opset_imports, path)
-        _align(function, model.opset_imports, path)
+        _check_operators(function.all_nodes(), function.opset_imports, where)
+        _align(function, model.opset_imports, where)
     try:
         InlinePass().requires(model)
     except InvariantError as error:
-        message = f"{path}: local functions call each other in a circle: {error}"
+        message = f"{where}: local functions call each other in a circle: {error}"
         raise CheckpointError(message, hint=_DAMAGED) from error
 
 
-def _check_values(graph: ir.Graph, path: Path) -> None:
+def _check_values(graph: ir.Graph, where: str) -> None:
     for node in graph:
         for value in node.inputs:
             if value is not None and not _exists(value):
                 raise CheckpointError(
-                    f"{path}: {_name(node)} reads {value.name!r}, which nothing writes",
+                    f"{where}: {_name(node)} reads {value.name!r}, which nothing writes",
                     hint=_DAMAGED,
                 )
     for value in graph.outputs:
         if not _exists(value):
             raise CheckpointError(
-                f"{path}: nothing in the graph writes its output {value.name!r}", hint=_DAMAGED
+                f"{where}: nothing in the graph writes its output {value.name!r}", hint=_DAMAGED
             )
 
 
@@ -82,7 +81,7 @@ def _in_order(graph: ir.Graph, done: set[ir.Node]) -> bool:
     return True
 
 
-def _check_operators(nodes: Iterator[ir.Node], imports: dict[str, int], path: Path) -> None:
+def _check_operators(nodes: Iterator[ir.Node], imports: dict[str, int], where: str) -> None:
     for node in nodes:
         schema = _schema(node, imports.get(node.domain, 0)) if node.domain == "" else None
         if schema is None:
@@ -92,15 +91,15 @@ def _check_operators(nodes: Iterator[ir.Node], imports: dict[str, int], path: Pa
             kind = None if wanted is None else ir.AttributeType(cast(int, wanted.type))
             if kind is not None and kind != attribute.type:
                 raise CheckpointError(
-                    f"{path}: the attribute {name!r} of {_name(node)} should be "
+                    f"{where}: the attribute {name!r} of {_name(node)} should be "
                     f"{kind.name} and is {attribute.type.name}",
                     hint=_DAMAGED,
                 )
         if len(node.outputs) < schema.min_output:
-            raise CheckpointError(f"{path}: {_name(node)} writes no output", hint=_DAMAGED)
+            raise CheckpointError(f"{where}: {_name(node)} writes no output", hint=_DAMAGED)
 
 
-def _align(function: ir.Function, imports: dict[str, int], path: Path) -> None:
+def _align(function: ir.Function, imports: dict[str, int], where: str) -> None:
     """Give a function the model's opsets where its operators are the same in both."""
     for domain, version in list(function.opset_imports.items()):
         ours = imports.get(domain, version)
@@ -109,7 +108,7 @@ def _align(function: ir.Function, imports: dict[str, int], path: Path) -> None:
             new = None if own is None else _schema(node, ours)
             if own is not None and (new is None or own.since_version != new.since_version):
                 raise CheckpointError(
-                    f"{path}: the function {function.name!r} means {node.op_type} of opset "
+                    f"{where}: the function {function.name!r} means {node.op_type} of opset "
                     f"{version}, and the model imports {ours}",
                     hint="export the model again with one opset for the model and its functions",
                 )

@@ -4,16 +4,11 @@ import time
 from dataclasses import replace
 
 from calibration.dataset import CalibrationSet
-from compressor.quantization.remainder import obstacle, unfit_for_half
+from compressor.quantization.remainder import REFERENCE, obstacle, unfit_for_half
 from compressor.realize import realize
 from compressor.records import Decision, StageRecord
 from compressor.search.bench import Bench
 from compressor.search.decided import Decided
-
-REFERENCE = (
-    "ONNX Runtime computes float16 in float32 here: the range was checked on the samples, but the "
-    "rounding between nodes is not in the quality that was measured"
-)
 
 
 def with_half(bench: Bench, start: Decided, data: CalibrationSet | None) -> Decided:

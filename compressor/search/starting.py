@@ -12,13 +12,13 @@ from compressor.graph.fingerprint import fingerprint
 from compressor.plan import GraphPlan
 from compressor.pruning.patching import patched
 from compressor.quantization.bias import restored
+from compressor.quantization.remainder import REFERENCE
 from compressor.quantization.smoothing import smoothed
 from compressor.realize import baseline_graph, pruned_graph, realize, require_same_graph
 from compressor.records import Decision, StageRecord
 from compressor.report.format import ratio, ratio_interval
 from compressor.search.bench import Bench
 from compressor.search.decided import Decided, speed_effects
-from compressor.search.halving import REFERENCE
 from compressor.search.removal import planned
 from compressor.search.shrinking import checked_feeds
 

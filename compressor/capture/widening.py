@@ -1,0 +1,107 @@
+"""Graphs in half precision, made to compute in float32.
+
+On the CPU ONNX Runtime has few kernels in half and no integer one that reads it, and ranges and
+errors are of float32. What a target wants in half is narrowed again, with its ranges checked.
+"""
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.graph.initializers import free_name
+from compressor.graph.invariants import check
+from compressor.graph.names import make_unique
+
+HALF = ir.DataType.FLOAT16
+NOTICE = (
+    "the model computes in float16: it is captured and measured in float32, which takes twice the "
+    "room for weights; inputs and outputs keep their types"
+)
+_TYPED = ("to", "dtype", "output_dtype", "output_datatype", "stash_type", "softmax_precision")
+"""Attributes that say what a node writes or computes in."""
+
+
+def widen(model: ir.Model) -> bool:
+    """Make float32 of all that is float16, in place, but for the types of inputs and outputs.
+
+    Args:
+        model: Without functions.
+
+    Returns:
+        Whether there was any.
+    """
+    if not _has_half(model):
+        return False
+    declared = [value.dtype for value in model.graph.outputs]
+    for value in model.graph.inputs:
+        if value.dtype == HALF and value.uses():
+            _read_widened(model.graph, value)
+    for graph in model.graphs():
+        inner = graph.inputs if graph is not model.graph else ()
+        for value in (*graph.initializers.values(), *inner):
+            if not (graph is model.graph and value.is_graph_input()):
+                _widen_value(value)
+        for node in graph:
+            _widen_node(node)
+    for index, dtype in enumerate(declared):
+        if dtype == HALF and model.graph.outputs[index].dtype != HALF:
+            _write_narrowed(model.graph, index)
+    make_unique(model)
+    check(model, "widening to float32")
+    return True
+
+
+def _has_half(model: ir.Model) -> bool:
+    """Whether anything is computed or stored in half, beside inputs that nothing reads."""
+    for graph in model.graphs():
+        values = [*graph.initializers.values(), *(v for node in graph for v in node.outputs)]
+        if any(value.dtype == HALF for value in values):
+            return True
+    return any(value.dtype == HALF and value.uses() for value in model.graph.inputs)
+
+
+def _widen_value(value: ir.Value) -> None:
+    if value.dtype == HALF:
+        value.type = ir.TensorType(ir.DataType.FLOAT)
+    if value.const_value is not None and value.const_value.dtype == HALF:
+        value.const_value = _wide(value.const_value, value.name)
+
+
+def _widen_node(node: ir.Node) -> None:
+    for name, attribute in list(node.attributes.items()):
+        if name in _TYPED and attribute.type == ir.AttributeType.INT:
+            if attribute.as_int() == HALF:
+                node.attributes[name] = ir.AttrInt64(name, int(ir.DataType.FLOAT))
+        elif attribute.type == ir.AttributeType.TENSOR and attribute.as_tensor().dtype == HALF:
+            tensor = attribute.as_tensor()
+            node.attributes[name] = ir.AttrTensor(name, _wide(tensor, tensor.name))
+    for value in node.outputs:
+        _widen_value(value)
+
+
+def _wide(tensor: ir.TensorProtocol, name: str | None) -> ir.TensorProtocol:
+    return ir.Tensor(tensor.numpy().astype(np.float32), name=name)
+
+
+def _read_widened(graph: ir.Graph, value: ir.Value) -> None:
+    """Put a Cast behind an input."""
+    uses = value.uses()
+    cast = _cast(value, ir.DataType.FLOAT, free_name(graph, f"{value.name}_float32"))
+    for node, index in uses:
+        node.replace_input_with(index, cast.outputs[0])
+    graph.insert_before(graph[0], cast)
+
+
+def _write_narrowed(graph: ir.Graph, index: int) -> None:
+    """Put a Cast in front of an output, which keeps its name."""
+    value = graph.outputs[index]
+    name = value.name or ""
+    value.name = free_name(graph, f"{name}_float32")
+    cast = _cast(value, HALF, name)
+    graph.append(cast)
+    graph.outputs[index] = cast.outputs[0]
+
+
+def _cast(value: ir.Value, dtype: ir.DataType, name: str) -> ir.Node:
+    output = ir.Value(name=name, type=ir.TensorType(dtype), shape=value.shape)
+    attributes = [ir.AttrInt64("to", int(dtype))]
+    return ir.Node("", "Cast", [value], attributes, outputs=[output], name=f"{name}/Cast")
