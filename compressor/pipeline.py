@@ -171,6 +171,11 @@ def _check_target(recipe: Recipe, target: Target) -> None:
             f"--precision and the other options of [trt] are not for the target {recipe.target!r}",
             hint="Pass --target trt with them.",
         )
+    if recipe.target == "trt" and recipe.trt.precision == "fp8" and recipe.quantize.mode == "none":
+        raise RecipeError(
+            "--precision fp8 and --quantize none contradict each other: the first quantizes",
+            hint="Leave one out; --precision fp16 quantizes nothing.",
+        )
     require_sparsity(recipe, target)
     goal, reason = recipe.prune.goal, target.unmeasurable()
     if goal is not None and goal.timed and reason is not None:

@@ -5,7 +5,7 @@ computed in half: then it is compared with the model as it was.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import onnx_ir as ir
 
@@ -59,18 +59,30 @@ def capture_onnx(
             log.notices.append(
                 f"the model declares a dynamic batch, and runs only at {inputs.batch}"
             )
-        if inputs.batch_symbol is None:
-            log.notices.append(
-                f"the batch is baked in at {inputs.batch} (the model was exported so): the "
-                "artifact takes exactly so many samples at a time"
-            )
-        if not inputs.real:
-            log.notices.append("no calibration data: the model was run on seeded random inputs")
+        log.notices += _notices(model, inputs)
         parity: tuple[Parity, ...] = ()
         if model.opset_imports.get("", 0) < least_opset:
             model, parity = _raised(model, expected, opset, least_opset, log)
         model, parity = _widened(model, expected, log) or (model, parity)
     return log.captured(model, inputs, parity, "none: the model is ONNX")
+
+
+def _notices(model: ir.Model, inputs: Inputs) -> Iterator[str]:
+    if inputs.batch_symbol is None:
+        yield (
+            f"the batch is baked in at {inputs.batch} (the model was exported so): the artifact "
+            "takes exactly so many samples at a time"
+        )
+    weights = model.graph.initializers.values()
+    overridable = sum(value.is_graph_input() for value in weights)
+    if overridable:
+        yield (
+            f"{overridable} of {len(weights)} weights are listed as inputs: callers may override "
+            "them, so that they are neither pruned nor quantized; export with "
+            "keep_initializers_as_inputs=False to have them as constants"
+        )
+    if not inputs.real:
+        yield "no calibration data: the model was run on seeded random inputs"
 
 
 def _check(model: ir.Model, what: str) -> None:

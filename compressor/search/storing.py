@@ -73,9 +73,10 @@ def require_mode(options: QuantizeOptions, target: Target) -> None:
     """
     if options.mode in STORED and options.mode not in target.stores:
         known = ", ".join(sorted(target.stores)) or "none of these"
+        hint = f"Of the modes that only store weights it runs {known}; int8 and none are left."
         raise TargetError(
             f"target {target.name!r} cannot run --quantize {options.mode}",
-            hint=f"Of the modes that only store weights it runs {known}; int8 and none are left.",
+            hint=target.stored_otherwise.get(options.mode, hint),
         )
 
 

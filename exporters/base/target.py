@@ -1,7 +1,9 @@
 """What every target offers: availability, a quantization policy, artifacts and runners."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, Self
 
 import onnx_ir as ir
@@ -26,6 +28,8 @@ class Target(ABC):
     DequantizeLinear of whole blocks, without zero points."""
     stores: frozenset[str] = frozenset()
     """Ways to store weights in fewer bits that its runtime loads, as `--quantize` names them."""
+    stored_otherwise: Mapping[str, str] = MappingProxyType({})
+    """Of the other ways: what to pass instead, in words, where another option has the same."""
     sparsities: frozenset[str] = frozenset()
     """Patterns of zeros in weights that its kernels skip, as `--sparsity` names them."""
 

@@ -6,6 +6,7 @@ quality is of ONNX Runtime on the same graph, and nothing is timed.
 """
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, Self, cast
 
 import numpy as np
@@ -50,6 +51,12 @@ class TrtTarget(Target):
     title = "TensorRT"
     blocks_as = "standard"
     sparsities = frozenset({"2:4"})
+    stored_otherwise = MappingProxyType(
+        {
+            "int4": "Pass --precision int4-weights.",
+            "fp16": "Pass --precision fp16, in which it computes, too.",
+        }
+    )
 
     def __init__(self, options: TrtOptions | None = None) -> None:
         self.options = options or TrtOptions()

@@ -50,6 +50,13 @@ def test_a_baked_batch_and_missing_data_are_notices():
     assert "seeded random" in random
 
 
+def test_weights_that_callers_may_override_are_a_notice():
+    model = _model()
+    model.graph.inputs.append(model.graph.initializers["w"])
+    (notice,) = _capture(model, examples={"x": np.ones((4, 3), np.float32)}).record.notices
+    assert notice.startswith("1 of 1 weights are listed as inputs")
+
+
 RESHAPED = """agraph (float[{batch}, 4] x) => (float[{batch}, 4] y)
 <int64[2] shape = {{1, 4}}> {{ y = Reshape(x, shape) }}"""
 

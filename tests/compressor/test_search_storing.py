@@ -189,6 +189,9 @@ def test_a_target_without_kernels_is_an_error_of_its_own():
         require_mode(QuantizeOptions(mode="bf16"), Bare())
     assert error.value.exit_code == 4
     require_mode(QuantizeOptions(mode="int8"), Bare())
+    with pytest.raises(TargetError) as error:
+        require_mode(QuantizeOptions(mode="int4"), find_target("trt"))
+    assert error.value.hint == "Pass --precision int4-weights."
 
 
 def test_help_and_the_recipe_name_the_modes():

@@ -303,6 +303,7 @@ def test_goals_of_speed_are_refused(source: Path, tmp_path: Path, goal: tuple[st
         (("--profile", "x:4x32x8x8,2x32x8x8,1x32x8x8"), "MIN ≤ OPT ≤ MAX"),
         (("--profile", "x"), "expected name:MIN,OPT,MAX"),
         (("--target", "ort", "--precision", "fp32"), "not for the target 'ort'"),
+        (("--precision", "fp8", "--quantize", "none"), "contradict each other"),
     ],
 )
 def test_what_cannot_be_is_refused_before_the_work(
