@@ -18,6 +18,8 @@ MINUS = "−"
 _DECIMAL_UNITS = ("B", "kB", "MB", "GB", "TB")
 _SI_PREFIXES = ("", " k", " M", " G", " T", " P")
 _SIGNIFICANT = 3
+_LARGE = 9
+"""Exponent from which on numbers are written with it."""
 _ROUNDING = 1e-9
 """A difference below this share of the scores is the rounding of their sums."""
 
@@ -39,7 +41,7 @@ def significant(value: float, digits: int = _SIGNIFICANT) -> str:
         return fixed(value, 0)
     # Rounding first: 9.996 has its first digit one place higher than it looks.
     exponent = math.floor(math.log10(float(f"{abs(value):.{digits - 1}e}")))
-    if not -4 <= exponent < 9:
+    if not -4 <= exponent < _LARGE:
         mantissa, power = f"{value:.{digits - 1}e}".split("e")
         return f"{mantissa}e{int(power)}".replace("-", MINUS)
     return fixed(value, max(0, digits - 1 - exponent))
@@ -205,7 +207,8 @@ def _decimals(quality: QualityResult) -> int | None:
     if scale == 0:
         return None
     places = 1 - math.floor(math.log10(scale))
-    return None if places > 5 else max(places, 0)
+    largest = max((abs(v) for v in (quality.baseline, quality.result) if v is not None), default=0)
+    return None if places > 5 or largest >= 10**_LARGE else max(places, 0)
 
 
 def plain(value: object) -> str:

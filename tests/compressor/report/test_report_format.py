@@ -154,6 +154,12 @@ def test_what_was_not_measured_is_a_dash() -> None:
     assert fmt.quality_interval(unknown) == fmt.NOTHING
 
 
+def test_scores_that_are_huge_have_an_exponent() -> None:
+    lost = quality("", 0.5, None).model_copy(update={"baseline": 4.7522e28, "result": 4.75e28})
+    assert fmt.quality_value(lost, lost.baseline) == "4.752e28"
+    assert fmt.quality_difference(lost) == "0"
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
