@@ -21,10 +21,13 @@ LAZY = 128
 def inverse_factor(moments: Doubles) -> Doubles:
     """U of H (k, k), which is positive definite.
 
+    H = RRᵀ with R upper triangular, the Cholesky factor of H from its last column to its first, has
+    U = R⁻¹.
+
     Raises:
         LinAlgError: It is not.
     """
-    lower = scipy.linalg.cho_factor(moments, lower=True, check_finite=False)
-    inverse = scipy.linalg.cho_solve(lower, np.eye(len(moments)), check_finite=False)
-    upper: Doubles = scipy.linalg.cholesky(inverse, lower=False, check_finite=False)
+    flipped = scipy.linalg.cholesky(moments[::-1, ::-1], lower=True, check_finite=False)
+    inverse, _ = scipy.linalg.lapack.dtrtri(flipped, lower=1)
+    upper: Doubles = np.ascontiguousarray(inverse[::-1, ::-1])
     return upper
