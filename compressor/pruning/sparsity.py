@@ -8,8 +8,8 @@ them are settled, letting the pair p go costs
     w_p [B_pp]⁻¹ w_pᵀ
 
 and the cheapest of the six pairs goes. What stays is then the least-squares solution on its own
-columns, row by row, by conjugate gradients: tr((W - W*)·H·(W - W*)ᵀ) is least, with W* the solution
-that has all columns.
+columns, by conjugate gradients: tr((W - W*)·H·(W - W*)ᵀ) is least but for what a step more would
+hardly change, with W* the solution that has all columns.
 
 A row is channel-major for a convolution, so that the four neighbours of one kernel position are as
 far apart as the kernel has positions.
@@ -35,8 +35,10 @@ GROUP = 4
 
 _PAIRS = np.array(list(combinations(range(GROUP), 2)))
 _STEPS = 40
-_PRECISE = 1e-6
-"""Share of the first residual energy below which conjugate gradients end."""
+_ROUGH, _FINE = 1e-2, 1e-4
+"""Share of the error that a step of conjugate gradients has to save for another to follow, where
+ridges are compared and in what is kept."""
+_TINY = np.finfo(np.float32).tiny
 
 
 def ineligible(layer: Layer) -> str | None:
@@ -66,8 +68,9 @@ def has_pattern(layer: Layer) -> bool:
 def sparse_fit(problem: Problem, options: Options) -> Fit:
     """The layer with the pattern, as near to its targets as that allows.
 
-    Each of the ridges of `options` gives a solution from some of the batches; the best on the
-    others is made again from all. The largest weights as they are compete, too.
+    Each of the ridges of `options` gives a solution from some of the batches, a rough one where
+    there are several; the best on the others is made again from all. The largest weights as they
+    are compete, too.
 
     Args:
         problem: The layer, its input and its target.
@@ -84,7 +87,8 @@ def sparse_fit(problem: Problem, options: Options) -> Fit:
     largest = present[0] * _largest(present[0], order)
     affine = layer.bias_value is not None
     ridges = options.candidates(layer)
-    solved = [_solved(moments, ridge, present[0], order, affine=affine) for ridge in ridges]
+    worth = _ROUGH if len(ridges) > 1 else _FINE
+    solved = [_solved(moments, r, present[0], order, affine=affine, worth=worth) for r in ridges]
     before, *errors = judged(problem, held, [(largest, present[1]), *solved], moments)
     best = int(np.argmin(errors))
     matrix, bias = largest, present[1]
@@ -95,19 +99,20 @@ def sparse_fit(problem: Problem, options: Options) -> Fit:
     return Fit(matrix, bias if affine else None, before, after, ridges[best], size, sparse=True)
 
 
-def sparsified(aim: Doubles, gram: Doubles, order: Sequence[int]) -> Doubles:
+def sparsified(aim: Doubles, gram: Doubles, order: Sequence[int], worth: float = _FINE) -> Doubles:
     """The matrix with the pattern that is near to `aim` in the outputs.
 
     Args:
         aim: W*, (m, k).
         gram: H, (k, k), positive definite.
         order: The columns, four neighbours after the other.
+        worth: Share of the error that a step of the refit has to save for another to follow.
     """
     columns = np.asarray(order)
     h = gram[np.ix_(columns, columns)]
     start, kept = _settled(aim[:, columns], h)
     found = np.empty_like(aim)
-    found[:, columns] = _refitted(start, aim[:, columns], h, kept)
+    found[:, columns] = _refitted(start, aim[:, columns], h, kept, worth)
     return found
 
 
@@ -127,12 +132,18 @@ def _largest(matrix: Doubles, order: Sequence[int]) -> Kept:
 
 
 def _solved(
-    moments: Moments, ridge: float, prior: Doubles, order: Sequence[int], *, affine: bool
+    moments: Moments,
+    ridge: float,
+    prior: Doubles,
+    order: Sequence[int],
+    *,
+    affine: bool,
+    worth: float = _FINE,
 ) -> Solution:
     """The pattern and its refit; the bias makes up for the means."""
     aim, bias = solve(moments, ridge, prior, affine=affine)
     gram, _ = moments.centred() if affine else moments.raw()
-    matrix = sparsified(aim[0], damped(gram[0], ridge), order)[None]
+    matrix = sparsified(aim[0], damped(gram[0], ridge), order, worth)[None]
     if affine:
         x, y = moments.mean()
         bias = y - np.einsum("gmk,gk->gm", matrix, x)
@@ -148,12 +159,14 @@ def _settled(aim: Doubles, gram: Doubles) -> tuple[Doubles, Kept]:
         stop = min(start + LAZY, width)
         errors = np.zeros((len(left), stop - start))
         for first in range(start, stop, GROUP):
-            quad = slice(first, first + GROUP)
+            end = first + GROUP
+            quad = slice(first, end)
             kept[:, quad] = _cheapest(left[:, quad], factor[quad, quad])
-            for column in range(first, first + GROUP):
+            for column in range(first, end):
                 error = np.where(kept[:, column], 0, left[:, column]) / factor[column, column]
-                left[:, column:stop] -= error[:, None] * factor[column, column:stop]
+                left[:, column:end] -= error[:, None] * factor[column, column:end]
                 errors[:, column - start] = error
+            left[:, end:stop] -= errors[:, first - start : end - start] @ factor[quad, end:stop]
         left[:, stop:] -= errors @ factor[start:stop, stop:]
     return left * kept, kept
 
@@ -169,22 +182,32 @@ def _cheapest(values: Doubles, factor: Doubles) -> Kept:
     return kept
 
 
-def _refitted(start: Doubles, aim: Doubles, gram: Doubles, kept: Kept) -> Doubles:
-    """Least squares on what stays of each row, by conjugate gradients on all rows at once."""
-    found, diagonal = start.copy(), np.diag(gram)
-    residual = ((aim - found) @ gram) * kept
+def _refitted(start: Doubles, aim: Doubles, gram: Doubles, kept: Kept, worth: float) -> Doubles:
+    """Least squares on what stays of each row, by conjugate gradients on all rows at once.
+
+    A step lowers a row's error by its length times the energy of the residual. float32 is enough
+    for the steps that are worth it, in units in which squares neither vanish nor overflow.
+    """
+    h = (gram / np.diag(gram).mean()).astype(np.float32)
+    found, diagonal = start.astype(np.float32), np.diag(h)
+    missing = aim.astype(np.float32) - found
+    residual = missing @ h
+    error = float(np.vdot(missing, residual))
+    residual *= kept
     step = residual / diagonal
-    energy = first = np.einsum("mk,mk->m", residual, step)
+    energy = np.einsum("mk,mk->m", residual, step)
     for _ in range(_STEPS):
-        if (energy <= _PRECISE * first).all():
+        pushed = (step @ h) * kept
+        curved = np.maximum(np.einsum("mk,mk->m", step, pushed), _TINY)
+        length = energy / curved
+        found += length[:, None] * step
+        gained = float(length @ energy)
+        error -= gained
+        if gained <= worth * error:
             break
-        pushed = (step @ gram) * kept
-        curved = np.maximum(np.einsum("mk,mk->m", step, pushed), np.finfo(np.float64).tiny)
-        length = (energy / curved)[:, None]
-        found += length * step
-        residual -= length * pushed
+        residual -= length[:, None] * pushed
         scaled = residual / diagonal
         later = np.einsum("mk,mk->m", residual, scaled)
-        step = scaled + (later / np.maximum(energy, np.finfo(np.float64).tiny))[:, None] * step
+        step = scaled + (later / np.maximum(energy, _TINY))[:, None] * step
         energy = later
-    return found
+    return found.astype(np.float64)
