@@ -37,6 +37,7 @@ MEMORY = 10**9
 NOTHING = "nothing to repair"
 FOLLOWED = "repaired together with the layer behind it"
 SPARSE = "2:4 sparse"
+LATE = "the time was over"
 
 Report = dict[str, float | str]
 """Of one layer: the verdict, errors before and after, seconds, bytes."""
@@ -59,6 +60,8 @@ class Repair:
             follows what that one should make; see `pairs.py`.
         sparse: Names of the layers that become 2:4 sparse, whatever that costs; see `sparsity.py`.
         stage: What the stage is called.
+        until: When it ends, by `time.perf_counter`: layers and norms that are not reached stay as
+            they are. None for no end.
     """
 
     options: Options = field(default_factory=Options)
@@ -70,6 +73,7 @@ class Repair:
     rounds: int = 3
     sparse: frozenset[str] = frozenset()
     stage: str = "repair"
+    until: float | None = None
 
 
 def repair(
@@ -121,11 +125,12 @@ def repair(
     with progress.stage(how.stage, total=len(order)) as advance:
         for place, name in enumerate(order):
             begun, later = time.perf_counter(), set(order[place + 1 :])
-            found = (
-                walk.rescale(affines[name])
-                if name in affines
-                else walk.visit(chosen[name], chosen, later)
-            )
+            if how.until is not None and begun >= how.until:
+                found: Fit | Rescaled | str = LATE
+            elif name in affines:
+                found = walk.rescale(affines[name])
+            else:
+                found = walk.visit(chosen[name], chosen, later)
             reports[name] = _report(found, time.perf_counter() - begun)
             steps = walk.steps.get(name)
             if steps is not None:

@@ -18,7 +18,7 @@ from compressor.plan import SparsePlan
 from compressor.pruning.groups import Grouping
 from compressor.pruning.layers import Layer, layers_of
 from compressor.pruning.patching import patch_of, patched
-from compressor.pruning.reconstruction import MEMORY, SPARSE, Repair, repair
+from compressor.pruning.reconstruction import LATE, MEMORY, SPARSE, Repair, repair
 from compressor.pruning.sparsity import ineligible
 from compressor.recipe import Recipe
 from compressor.records import Decision, StageRecord
@@ -68,7 +68,7 @@ class _Tried:
         model: The graph.
         plan: What made it.
         record: Of the refit.
-        candidate: What it loses in float; None where no budget asks.
+        candidate: What it loses in float; None where no budget asks, or nothing became sparse.
     """
 
     model: ir.Model
@@ -78,8 +78,9 @@ class _Tried:
 
     @property
     def kept(self) -> bool:
-        """Whether no budget refuses it."""
-        return self.candidate is None or self.candidate.accepted is True
+        """Whether anything became sparse, and no budget refuses it."""
+        accepted = self.candidate is None or self.candidate.accepted is True
+        return accepted and bool(self.plan.layers)
 
     def error(self, layer: str) -> float:
         """Of a sparse layer on held-out samples, relative to the variance."""
@@ -97,7 +98,7 @@ def with_sparsity(
 
     Layers are refitted in order on what the sparse graph feeds them, to what the graph made before,
     those that stay dense and norms too where that helps. Where a budget refuses that, fewer layers
-    are tried, those that lose least.
+    are tried, those that lose least. What the time budget does not leave time for stays dense.
 
     Args:
         bench: The target, and what is asked for.
@@ -143,7 +144,7 @@ def _record(
     shown = best or (tried[0] if tried else None)
     sparse = 0 if best is None else len(best.plan.layers)
     share = f"{layers - len(dense)} of {layers} layers are eligible"
-    if shown is not None:
+    if shown is not None and shown.plan.layers:
         why = "as asked for" if shown.candidate is None else shown.candidate.reason
         share = f"{share}; {why}"
     verdict = f"kept in {fmt.plural(sparse, 'layer')}" if sparse else "dense"
@@ -151,13 +152,17 @@ def _record(
         Decision(subject=name, verdict="not eligible", reason=why) for name, why in dense.items()
     )
     decisions = () if shown is None else shown.record.decisions
+    notices = () if shown is None else shown.record.notices
+    late = sum(one.reason == LATE for one in decisions)
+    if late:
+        notices = (*notices, f"the time budget ended it before {fmt.plural(late, 'layer')}")
     return StageRecord(
         name=STAGE,
         seconds=0,
         parameters={} if shown is None else shown.record.parameters,
         changed={"2:4 sparse layers": sparse},
         decisions=(Decision(subject=SPARSE, verdict=verdict, reason=share), *decisions, *reasons),
-        notices=() if shown is None else shown.record.notices,
+        notices=notices,
         effects=() if best is None else (weight_effect(before, best.model),),
     )
 
@@ -171,14 +176,15 @@ def _tried(
 ) -> list[_Tried]:
     """All layers; where they are refused, fewer by bisection. What was kept last is the most."""
     started, limit = time.perf_counter(), bench.recipe.budget.seconds
-    first = _attempt(bench, model, wanted, data, judging)
-    made, holds, fails = [first], 0, len(wanted)
-    ranked = sorted(wanted, key=first.error)
+    until = None if limit is None else started + limit
+    first = _attempt(bench, model, wanted, data, judging, until)
+    ranked = sorted(first.plan.layers, key=first.error)
+    made, holds, fails = [first], 0, len(ranked)
     while not first.kept and len(made) < ATTEMPTS and fails - holds > 1:
-        if limit is not None and time.perf_counter() - started >= limit:
+        if until is not None and time.perf_counter() >= until:
             break
         middle = (holds + fails) // 2
-        made.append(_attempt(bench, model, ranked[:middle], data, judging))
+        made.append(_attempt(bench, model, ranked[:middle], data, judging, until))
         holds, fails = (middle, fails) if made[-1].kept else (holds, middle)
     return made
 
@@ -189,16 +195,18 @@ def _attempt(
     layers: Sequence[str],
     data: CalibrationSet,
     judging: Judging | None,
+    until: float | None,
 ) -> _Tried:
-    memory = bench.recipe.quantize.memory or MEMORY
-    how = Repair(memory=int(memory), rounds=0, sparse=frozenset(layers), stage=STAGE)
+    memory = int(bench.recipe.quantize.memory or MEMORY)
+    how = Repair(memory=memory, rounds=0, sparse=frozenset(layers), stage=STAGE, until=until)
     whole, used = Grouping((), (), ()), data.take(SAMPLES)
     with half_for_blas():
         fitted, record = repair(model, model, whole, {}, used, how, bench.progress)
     weights = patch_of(model, fitted)
     made = patched(model, weights)
-    sparse = tuple(name for name in layers_of(made) if name in how.sparse)
-    candidate = None if judging is None else _judged(bench, made, len(sparse), judging)
+    reports = record.parameters["layers"].items()
+    sparse = tuple(name for name, report in reports if report["verdict"] == SPARSE)
+    candidate = _judged(bench, made, len(sparse), judging) if judging and sparse else None
     return _Tried(made, SparsePlan(layers=sparse, weights=weights), record, candidate)
 
 
