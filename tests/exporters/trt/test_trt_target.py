@@ -257,7 +257,7 @@ def test_a_replayed_plan_gives_the_same_model(source: Path, done: Path, tmp_path
     assert "rounding between nodes" in (tmp_path / "out" / "report.md").read_text()
 
 
-def test_a_model_in_half_keeps_its_interface_and_is_told_why_it_stays(tmp_path: Path):
+def test_a_model_in_half_becomes_int8_and_keeps_its_interface(tmp_path: Path):
     half = onnx.parser.parse_model(
         '<ir_version: 10, opset_import: ["" : 20]> g (float16[n,32] x) => (float16[n,32] y) '
         "{ y = MatMul(x, w) }"
@@ -271,8 +271,24 @@ def test_a_model_in_half_keeps_its_interface_and_is_told_why_it_stays(tmp_path: 
     made = onnx.load(tmp_path / "out" / "model.onnx").graph
     kinds = {v.type.tensor_type.elem_type for v in (*made.input, *made.output)}
     assert kinds == {onnx.TensorProto.FLOAT16}
-    told = "1 of 1 layer: its weight is float16, not float32"
-    assert told in (tmp_path / "out" / "report.md").read_text()
+    assert "QuantizeLinear" in {node.op_type for node in made.node}
+    assert "computes in float16" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_where_nothing_becomes_integer_it_is_told_why(tmp_path: Path):
+    listed = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 20]> g (float[n,32] x, float[32] b) => '
+        "(float[n,32] y) { y = Gemm(x, w, b) }"
+    )
+    rng = np.random.default_rng(0)
+    for name, shape in (("w", (32, 32)), ("b", (32,))):
+        array = rng.standard_normal(shape).astype(np.float32)
+        listed.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    onnx.save(listed, tmp_path / "net.onnx")
+    np.savez(tmp_path / "data.npz", x=np.ones((8, 32), np.float32))
+    result = run(tmp_path, tmp_path / "out", trt_backend="script")
+    assert result.exit_code == 0, result.output
+    assert "1 of 1 layer: its bias is not a constant" in (tmp_path / "out/report.md").read_text()
 
 
 def test_a_budget_is_kept_and_a_share_pruned(source: Path, tmp_path: Path):
