@@ -143,8 +143,8 @@ class GraphPlan(Record):
         return self.tables if self.stored is None else self.stored
 
     @property
-    def grid(self) -> str | None:
-        """What `rounded_for` has to be."""
+    def rounded_digest(self) -> str | None:
+        """SHA-256 of what the rounded integers are made for; None without any."""
         if not self.rounded:
             return None
         # Without defaults, so that a field that later versions add does not count.
@@ -190,7 +190,7 @@ class Plan(Record):
         content = safetensors.numpy.save(weights)
         beside.write_bytes(content)
         graphs = {
-            name: plan.model_copy(update={"rounded_for": plan.grid})
+            name: plan.model_copy(update={"rounded_for": plan.rounded_digest})
             for name, plan in self.graphs.items()
         }
         digest = sha256(content).hexdigest()
@@ -272,7 +272,7 @@ class Plan(Record):
             elif plan.prune is not None:
                 plan.prune.weights[name] = array
         for plan in self.graphs.values():
-            if plan.rounded_for is not None and plan.rounded_for != plan.grid:
+            if plan.rounded_for is not None and plan.rounded_for != plan.rounded_digest:
                 raise RecipeError(
                     f"{path} was changed in what its rounded weights are made for: one of "
                     + ", ".join(sorted(ROUNDED_OF)),

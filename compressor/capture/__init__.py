@@ -22,7 +22,8 @@ def capture(
 
     Names, shapes and types of the inputs come from `examples` where there are any, else from the
     source if it knows them, else from `inputs`. The batch is dynamic where the model allows it.
-    The graph is run in ONNX Runtime and compared with the source at two batch sizes.
+    What computes in float16 is made to compute in float32; inputs and outputs keep their types. The
+    graph is run in ONNX Runtime and compared with the source at two batch sizes.
 
     Args:
         source: Of `load_checkpoint` or `source_of`. Live objects are not changed.

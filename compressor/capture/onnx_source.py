@@ -36,7 +36,7 @@ def capture_onnx(
     opset: int,
     least_opset: int,
 ) -> Captured:
-    """Take an ONNX model as it is; see `compressor.capture.capture`."""
+    """Take an ONNX model as it is, but for float16; see `compressor.capture.capture`."""
     assert source.model is not None
     log = Log(source)
     with relayed(logger):

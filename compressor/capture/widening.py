@@ -7,6 +7,7 @@ errors are of float32. What a target wants in half is narrowed again, with its r
 import numpy as np
 import onnx_ir as ir
 
+from compressor.graph.casts import cast, cast_output
 from compressor.graph.initializers import free_name
 from compressor.graph.invariants import check
 from compressor.graph.names import make_unique
@@ -44,7 +45,7 @@ def widen(model: ir.Model) -> bool:
             _widen_node(node)
     for index, dtype in enumerate(declared):
         if dtype == HALF and model.graph.outputs[index].dtype != HALF:
-            _write_narrowed(model.graph, index)
+            cast_output(model.graph, index, HALF, "float32")
     make_unique(model)
     check(model, "widening to float32")
     return True
@@ -85,23 +86,7 @@ def _wide(tensor: ir.TensorProtocol, name: str | None) -> ir.TensorProtocol:
 def _read_widened(graph: ir.Graph, value: ir.Value) -> None:
     """Put a Cast behind an input."""
     uses = value.uses()
-    cast = _cast(value, ir.DataType.FLOAT, free_name(graph, f"{value.name}_float32"))
+    made = cast(value, ir.DataType.FLOAT, free_name(graph, f"{value.name}_float32"))
     for node, index in uses:
-        node.replace_input_with(index, cast.outputs[0])
-    graph.insert_before(graph[0], cast)
-
-
-def _write_narrowed(graph: ir.Graph, index: int) -> None:
-    """Put a Cast in front of an output, which keeps its name."""
-    value = graph.outputs[index]
-    name = value.name or ""
-    value.name = free_name(graph, f"{name}_float32")
-    cast = _cast(value, HALF, name)
-    graph.append(cast)
-    graph.outputs[index] = cast.outputs[0]
-
-
-def _cast(value: ir.Value, dtype: ir.DataType, name: str) -> ir.Node:
-    output = ir.Value(name=name, type=ir.TensorType(dtype), shape=value.shape)
-    attributes = [ir.AttrInt64("to", int(dtype))]
-    return ir.Node("", "Cast", [value], attributes, outputs=[output], name=f"{name}/Cast")
+        node.replace_input_with(index, made.outputs[0])
+    graph.insert_before(graph[0], made)

@@ -7,13 +7,13 @@ tools write them so: `onnxruntime.transformers.float16` appends the casts of inp
 from collections.abc import Iterator
 from typing import cast
 
-import onnx
 import onnx_ir as ir
 from onnx_ir.passes import InvariantError
 from onnx_ir.passes.common import InlinePass
 
 from compressor.errors import CheckpointError
 from compressor.graph.invariants import subgraphs
+from compressor.graph.schemas import schema_of
 
 _DAMAGED = "export the model again: ONNX's own checker refuses it too"
 
@@ -83,7 +83,7 @@ def _in_order(graph: ir.Graph, done: set[ir.Node]) -> bool:
 
 def _check_operators(nodes: Iterator[ir.Node], imports: dict[str, int], where: str) -> None:
     for node in nodes:
-        schema = _schema(node, imports.get(node.domain, 0)) if node.domain == "" else None
+        schema = schema_of(node, imports.get(node.domain, 0)) if node.domain == "" else None
         if schema is None:
             continue
         for name, attribute in node.attributes.items():
@@ -104,8 +104,8 @@ def _align(function: ir.Function, imports: dict[str, int], where: str) -> None:
     for domain, version in list(function.opset_imports.items()):
         ours = imports.get(domain, version)
         for node in function.all_nodes() if ours != version else ():
-            own = _schema(node, version) if node.domain == domain else None
-            new = None if own is None else _schema(node, ours)
+            own = schema_of(node, version) if node.domain == domain else None
+            new = None if own is None else schema_of(node, ours)
             if own is not None and (new is None or own.since_version != new.since_version):
                 raise CheckpointError(
                     f"{where}: the function {function.name!r} means {node.op_type} of opset "
@@ -113,12 +113,6 @@ def _align(function: ir.Function, imports: dict[str, int], where: str) -> None:
                     hint="export the model again with one opset for the model and its functions",
                 )
         function.opset_imports[domain] = ours
-
-
-def _schema(node: ir.Node, version: int) -> onnx.defs.OpSchema | None:
-    if version < 1 or not onnx.defs.has(node.op_type, version, node.domain):
-        return None
-    return onnx.defs.get_schema(node.op_type, version, node.domain)
 
 
 def _name(node: ir.Node) -> str:

@@ -131,12 +131,7 @@ def repair(
                 found = walk.rescale(affines[name])
             else:
                 found = walk.visit(chosen[name], chosen, later)
-            reports[name] = _report(found, time.perf_counter() - begun)
-            steps = walk.steps.get(name)
-            if steps is not None:
-                reports[name]["steps"] = steps
-            if steps and found == NOTHING:
-                reports[name] |= {"verdict": "repaired", "reason": FOLLOWED}
+            reports[name] = _report(found, time.perf_counter() - begun, walk.steps.get(name))
             advance(1)
     seconds = time.perf_counter() - started
     parameters = {"samples": len(data), "batch": how.batch}
@@ -271,10 +266,14 @@ def _record(
     )
 
 
-def _report(found: Fit | Rescaled | str, seconds: float) -> Report:
+def _report(found: Fit | Rescaled | str, seconds: float, steps: float | None) -> Report:
+    """What became of a part; `steps` are those by which it was fitted with the layer behind it."""
+    report: Report = {} if steps is None else {"steps": steps}
     if isinstance(found, str):
-        return {"verdict": "left alone", "reason": found, "seconds": seconds}
-    return {
+        followed = bool(steps) and found == NOTHING
+        verdict, reason = ("repaired", FOLLOWED) if followed else ("left alone", found)
+        return report | {"verdict": verdict, "reason": reason, "seconds": seconds}
+    return report | {
         "verdict": _verdict(found),
         "error_before": found.before,
         "error_after": found.after,

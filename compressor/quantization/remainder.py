@@ -23,10 +23,12 @@ from calibration.collect import Advance, extremes
 from calibration.dataset import CalibrationSet
 from calibration.observers import Observed
 from calibration.scheme import FLOAT8, FloatArray
+from compressor.graph.casts import cast, cast_output
 from compressor.graph.chatter import silenced
 from compressor.graph.constants import constant
 from compressor.graph.initializers import add_initializer, free_name
 from compressor.graph.invariants import check
+from compressor.graph.schemas import schema_of
 from compressor.graph.shapes import infer_shapes
 
 LIMIT = 65504 / 2
@@ -132,14 +134,14 @@ class _Halving:
             self._convert(node)
         for index, value in enumerate(self._graph.outputs):
             if declared[index] == ir.DataType.FLOAT and value.dtype == ir.DataType.FLOAT16:
-                self._restore(index, value)
+                cast_output(self._graph, index, ir.DataType.FLOAT, "half")
         used = set(self._graph.outputs)
         for name, value in list(self._graph.initializers.items()):
             if not value.uses() and value not in used and not value.is_graph_input():
                 del self._graph.initializers[name]
 
     def _convert(self, node: ir.Node) -> None:
-        schema = _schema(node, self._opset)
+        schema = schema_of(node, self._opset) if node.domain == "" else None
         goes = schema is not None and self._goes(node)
         floats = [_is_float(value) for value in node.outputs]
         for index, value in enumerate(node.inputs):
@@ -182,7 +184,7 @@ class _Halving:
         key = (value, wanted)
         if key not in self._cast:
             name = free_name(self._graph, f"{value.name}_{_tag(wanted)}")
-            made = self._casting(value, wanted, name)
+            made = cast(value, wanted, name)
             made_by = value.producer()
             if made_by is None:
                 self._graph.insert_before(self._graph[0], [made])
@@ -203,20 +205,6 @@ class _Halving:
             name = free_name(self._graph, f"{value.name}_{_tag(wanted)}")
             self._stored[key] = add_initializer(self._graph, name, round_to(tensor.numpy()))
         return self._stored[key]
-
-    def _restore(self, index: int, value: ir.Value) -> None:
-        """An output of the graph stays float32 under its name."""
-        name = value.name
-        value.name = free_name(self._graph, f"{name}_half")
-        made = self._casting(value, ir.DataType.FLOAT, name or "")
-        self._graph.append(made)
-        self._graph.outputs[index] = made.outputs[0]
-
-    def _casting(self, value: ir.Value, wanted: ir.DataType, name: str) -> ir.Node:
-        node = ir.node("Cast", [value], {"to": int(wanted)}, name=f"{name}/Cast")
-        result = node.outputs[0]
-        result.name, result.shape, result.dtype = name, value.shape, wanted
-        return node
 
 
 def _is_read_in_half(node: ir.Node, kept: Collection[str]) -> bool:
@@ -310,12 +298,6 @@ def _is_unfit(value: ir.Value) -> bool:
     if 0 < float(sizes.max()) < SMALLEST:
         return True
     return bool(((sizes > LIMIT) & (sizes < ENDLESS)).any())
-
-
-def _schema(node: ir.Node, opset: int) -> onnx.defs.OpSchema | None:
-    if node.domain != "" or not onnx.defs.has(node.op_type, opset):
-        return None
-    return onnx.defs.get_schema(node.op_type, opset)
 
 
 def _takes_half(formal: Sequence[onnx.defs.OpSchema.FormalParameter], index: int) -> bool:

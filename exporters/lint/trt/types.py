@@ -6,9 +6,9 @@ Source: measured with the parser of TensorRT-RTX 1.7; ONNX operator specificatio
 
 from collections.abc import Iterator
 
-import onnx
 import onnx_ir as ir
 
+from compressor.graph.schemas import schema_of
 from exporters.lint.base import Finding, Rule
 from exporters.lint.trt.graph import (
     DEQUANTIZE,
@@ -129,10 +129,10 @@ def _is_byte(value: ir.Value) -> bool:
 
 def _alike(node: ir.Node, version: int) -> Iterator[list[ir.DataType]]:
     """Types of those inputs that the operator's schema gives one type parameter."""
-    latest = max(version, 1)
-    if node.domain != "" or not onnx.defs.has(node.op_type, latest):
+    schema = schema_of(node, max(version, 1)) if node.domain == "" else None
+    if schema is None:
         return
-    formal = onnx.defs.get_schema(node.op_type, latest).inputs
+    formal = schema.inputs
     grouped: dict[str, list[ir.DataType]] = {}
     for index, value in enumerate(node.inputs if formal else ()):
         parameter = formal[min(index, len(formal) - 1)]
