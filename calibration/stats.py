@@ -20,6 +20,7 @@ import numpy as np
 from calibration.histogram import Histogram
 from calibration.observers import MinMax, Observed
 from compressor.errors import DataError
+from compressor.nearby import did_you_mean
 
 FORMAT = 3
 
@@ -157,7 +158,9 @@ class CalibrationStats:
                     raise ValueError(f"format {document['format']}, expected {FORMAT}")
                 return cls._from(document, file["keys"], file["counts"])
         except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+            raise DataError(
+                f"{path} cannot be read: {error.strerror or error}", hint=did_you_mean(path)
+            ) from error
         except (
             ValueError,
             KeyError,

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, ConfigDict, Field, FiniteFloat, ValidationE
 
 from compressor.errors import RecipeError
 from compressor.graph.tensors import Array
+from compressor.nearby import did_you_mean
 from compressor.precision import Precision
 from compressor.pruning.sources import Slices
 from compressor.pruning.unfolding import Home
@@ -209,7 +210,9 @@ class Plan(Record):
         try:
             return cls.model_validate_json(path.read_text(encoding="utf-8"))._with_weights(path)
         except OSError as error:
-            raise RecipeError(f"plan {path} cannot be read: {error.strerror}") from error
+            raise RecipeError(
+                f"plan {path} cannot be read: {error.strerror}", hint=did_you_mean(path)
+            ) from error
         except (ValidationError, UnicodeDecodeError) as error:
             raise RecipeError(
                 f"{path} is not a plan of this version: {first_problem(error)}",

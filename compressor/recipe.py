@@ -20,6 +20,7 @@ from calibration.preprocess import Preprocess
 from compressor.budget import Budget, parse_budget, parse_duration
 from compressor.errors import RecipeError
 from compressor.goal import FLAGS, Goal, Kind, parse_goal, share_of
+from compressor.nearby import did_you_mean
 from exporters.trt.options import TrtOptions
 
 Positive = Annotated[int, Field(gt=0)]
@@ -41,6 +42,11 @@ class ModelOptions(Section):
         None, description="package.module:factory or file.py:factory, for a state dict."
     )
     args: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments for it.")
+    state_key: str | None = Field(
+        None,
+        description="Which of several state dicts in the file: a dotted key like ema, or what its "
+        "names begin with; default: the one that fits.",
+    )
     trust_pickle: bool = Field(
         False, description="Unpickle a whole module; this runs code from the file."
     )
@@ -296,7 +302,9 @@ def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:
         try:
             document = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise RecipeError(f"recipe {path} cannot be read: {error.strerror}") from error
+            raise RecipeError(
+                f"recipe {path} cannot be read: {error.strerror}", hint=did_you_mean(path)
+            ) from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise RecipeError(f"recipe {path} is not TOML: {error}") from error
     try:

@@ -1,6 +1,5 @@
 """Where samples come from, one kind a file, each imported when it is needed."""
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import cast
@@ -8,6 +7,7 @@ from typing import cast
 from calibration.preprocess import Preprocess
 from calibration.sources.base import Source
 from compressor.errors import DataError
+from compressor.nearby import did_you_mean
 from compressor.userfile import is_object_spec, load_object
 
 _READS = ".npz, .npy, a folder of .npz, an image folder, or file.py:function"
@@ -39,11 +39,9 @@ def _from_file(path: Path, role: str) -> Source:
         with path.open("rb") as file:
             start = file.read(6)
     except FileNotFoundError:
-        nearby = [str(p) for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        close = difflib.get_close_matches(str(path), nearby, n=3)
         raise DataError(
             f"{where}: there is no such file or folder",
-            hint=f"did you mean {' or '.join(close)}?" if close else f"expected {_READS}",
+            hint=did_you_mean(path) or f"Expected {_READS}.",
         ) from None
     except OSError as error:
         raise DataError(f"{where}: cannot be read: {error.strerror}") from error

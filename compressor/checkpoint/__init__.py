@@ -4,15 +4,21 @@ import inspect
 import logging
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import onnx
 import onnx_ir as ir
 
+from compressor.checkpoint.architectures import FACTORY_HINT, load_pretrained
 from compressor.checkpoint.exported import load_exported
+from compressor.checkpoint.hub import Weights, find_weights
 from compressor.checkpoint.kinds import FileKind, find_kind
-from compressor.checkpoint.statedict import WRAPPERS, find_state_dict, load_into, summary
+from compressor.checkpoint.statedict import listed, load_into, summary
+from compressor.checkpoint.states import find_module, find_state, find_states, fitting_state
+from compressor.checkpoint.stored import tensors_of
 from compressor.checkpoint.torch_files import (
     load_safetensors,
     load_torchscript,
@@ -33,20 +39,24 @@ _TRUSTED = "the file's pickle was trusted: code in it has run"
 
 
 def load_checkpoint(path: Path, options: ModelOptions) -> Source:
-    """Load a model file of any supported kind; the kind is found from the content.
+    """Load a model of any supported kind; the kind is found from the content.
 
     A `torch.export` archive, a TorchScript archive and an ONNX model are complete. A state dict
-    (of `torch.save` or safetensors) needs `options.factory`. A pickled `nn.Module` needs
+    (of `torch.save` or safetensors) needs `options.factory`, unless it lies in a folder of Hugging
+    Face whose `config.json` names a class of `transformers`. A pickled `nn.Module` needs
     `options.trust_pickle`. Torch is imported for all but ONNX.
 
     Args:
-        path: The file.
+        path: The file; or a folder of Hugging Face, an index of shards, or one of them.
         options: Factory, its arguments, and whether a pickle may run code.
 
     Raises:
         CheckpointError: The file is unreadable, unsafe, of an unknown kind, or does not fit the
             factory; or torch is needed and missing.
     """
+    weights = find_weights(path)
+    if weights is not None:
+        return _from_weights(path, weights, options)
     kind = find_kind(path)
     if kind == "onnx":
         return Source("onnx", str(path), path, model=load_model(path), notices=_idle(kind, options))
@@ -58,7 +68,7 @@ def load_checkpoint(path: Path, options: ModelOptions) -> Source:
         module = load_torchscript(path)
         return Source(kind, str(path), path, module=module, notices=_idle(kind, options))
     if kind == "safetensors":
-        return _from_state(path, load_safetensors(path), options, ())
+        return _from_state(path, _stored(path), options, ())
     return _from_pickle(path, kind, options)
 
 
@@ -96,34 +106,80 @@ def source_of(model: object) -> Source:
     )
 
 
+def _from_weights(path: Path, weights: Weights, options: ModelOptions) -> Source:
+    """What a folder of Hugging Face, an index or shards hold, by its own architecture or ours."""
+    kinds = {file: find_kind(file) for file in weights.files}
+    single = weights.files[0]
+    complete = kinds[single] not in ("safetensors", "torch archive", "legacy torch")
+    if len(weights.files) == 1 and complete:
+        return load_checkpoint(single, options)
+    if options.factory is None and weights.folder is not None:
+        torch: Any = require("torch", path)
+        module, notices = load_pretrained(weights.folder, torch)
+        notices = (*weights.notices, *notices, *_unused_key(options))
+        return Source("module", str(path), path, module=module.eval(), notices=notices)
+    if len(weights.files) == 1 and kinds[single] != "safetensors":
+        return replace(_from_pickle(single, kinds[single], options), path=path)
+    state: dict[str, Any] = {}
+    for file, kind in kinds.items():
+        state |= _stored(file) if kind == "safetensors" else _pickled(file, kind)
+    absent = [name for name in weights.names or () if name not in state]
+    if absent:
+        raise CheckpointError(
+            f"{path}: the index lists weights that the shards do not hold: {listed(absent)}",
+            hint="Index and shards are of different models: copy or download all of them again.",
+        )
+    return _from_state(path, state, options, weights.notices)
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    return tensors_of(partial(load_safetensors, path))
+
+
+def _pickled(path: Path, kind: FileKind) -> dict[str, Any]:
+    """One of several pickled files: tensors only."""
+
+    def opened() -> Mapping[str, Any]:
+        loaded, _ = unpickle(path, trust=False, legacy=kind == "legacy torch")
+        if not isinstance(loaded, Mapping):
+            raise CheckpointError(f"{path} holds a {type(loaded).__name__}; expected a state dict")
+        return loaded
+
+    return tensors_of(opened)
+
+
 def _from_pickle(path: Path, kind: FileKind, options: ModelOptions) -> Source:
     loaded, trusted = unpickle(path, trust=options.trust_pickle, legacy=kind == "legacy torch")
     notices = (_TRUSTED,) if trusted else ()
     torch: Any = require("torch", path)
-    candidates = [loaded]
-    if isinstance(loaded, Mapping):
-        candidates += [loaded[key] for key in WRAPPERS if key in loaded]
-    for candidate in candidates:
-        if isinstance(candidate, torch.nn.Module):
-            module = _unwrapped(candidate, torch).eval()
-            notices = (*notices, *_idle("pickled module", options))
-            return Source("module", str(path), path, module=module, notices=notices)
-    state, more = find_state_dict(loaded, str(path))
-    return _from_state(path, state, options, (*notices, *more))
+    found = find_module(loaded, torch.nn.Module, options.state_key)
+    if found is not None:
+        place, module = found
+        said = () if options.state_key or not place else (f"the module under {place!r} was taken",)
+        notices = (*notices, *said, *_idle("pickled module", options))
+        module = _unwrapped(module, torch).eval()
+        return Source("module", str(path), path, module=module, notices=notices)
+    return _from_state(path, loaded, options, notices)
 
 
 def _from_state(
-    path: Path, state: Mapping[str, Any], options: ModelOptions, notices: tuple[str, ...]
+    path: Path, loaded: object, options: ModelOptions, notices: tuple[str, ...]
 ) -> Source:
+    """The state dict that fits the user's module, loaded into it."""
+    if options.state_key is None:
+        states = find_states(loaded, str(path))
+    else:
+        states = [find_state(loaded, options.state_key, str(path))]
     if options.factory is None:
         raise CheckpointError(
-            f"{path} is a state dict: weights without an architecture ({summary(state)})",
-            hint="Name what builds the module: --model package.module:factory or "
-            "--model file.py:factory, its arguments by --model-args.",
+            f"{path} is a state dict: weights without an architecture "
+            f"({summary(states[0].tensors)})",
+            hint=FACTORY_HINT,
         )
     with relayed(logger):
         module = build_module(options.factory, options.args)
-    more = load_into(module, state, f"{path} in {options.factory}")
+    state, more = fitting_state(module, states)
+    more += load_into(module, state.tensors, f"{path} in {options.factory}")
     return Source("module", str(path), path, module=module.eval(), notices=(*notices, *more))
 
 
@@ -180,8 +236,14 @@ def _unwrapped(module: Any, torch: Any) -> Any:
 
 def _idle(kind: str, options: ModelOptions) -> tuple[str, ...]:
     if options.factory is None:
-        return ()
+        return _unused_key(options) if kind != "pickled module" else ()
     return (f"--model {options.factory} was not used: a file of kind {kind!r} is complete",)
+
+
+def _unused_key(options: ModelOptions) -> tuple[str, ...]:
+    if options.state_key is None:
+        return ()
+    return (f"--state-key {options.state_key} was not used: no state dict was chosen here",)
 
 
 __all__ = ["Source", "build_module", "load_checkpoint", "source_of"]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from compressor.errors import CheckpointError
+from compressor.nearby import did_you_mean
 
 FileKind = Literal[
     "onnx", "exported program", "torchscript", "torch archive", "legacy torch", "safetensors"
@@ -58,7 +59,9 @@ def find_kind(path: Path) -> FileKind:
         with path.open("rb") as file:
             return _of_content(path, file, size)
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: there is no such file") from None
+        raise CheckpointError(
+            f"{path}: there is no such file or folder", hint=_absent(path)
+        ) from None
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
 
@@ -102,6 +105,13 @@ def _directory(path: Path) -> CheckpointError:
     first = next(files, None)
     hint = None if first is None else f"Name the model in it: {path / first}."
     return CheckpointError(f"{path} is a folder; {_EXPECTED}", hint=hint)
+
+
+def _absent(path: Path) -> str | None:
+    hint = did_you_mean(path)
+    if hint is None and len(path.parts) == 2 and not path.parent.exists():
+        hint = "A model of the Hugging Face hub has to be downloaded first; name its folder."
+    return hint
 
 
 def _of_zip(path: Path) -> FileKind:

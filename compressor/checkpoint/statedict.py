@@ -1,115 +1,21 @@
-"""State dicts: found in a checkpoint, freed of wrappers' prefixes, loaded into a module.
+"""A state dict loaded into a module: what is missing, what is too many, what does not fit.
 
-Training wrappers leave prefixes on every key: `module.` (DataParallel), `_orig_mod.`
-(torch.compile), `model.` and `net.` (Lightning and many scripts), also stacked. They are stripped
-only where that makes more keys fit.
+Names are brought together first (`renaming`), and a tensor that the module shares between names
+(`tying`) is needed once. Names that the module has no use for, such as those of a loss or of
+metrics, are left out with a notice, unless they look like layers that the module should have.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from compressor.checkpoint.renaming import Renamed, fit_names
+from compressor.checkpoint.stored import in_chunks
+from compressor.checkpoint.tying import settled, shared_names, tie, without_tied
 from compressor.errors import CheckpointError
 
-WRAPPERS = ("state_dict", "model", "model_state_dict")
-"""Keys under which checkpoints keep the state dict beside epoch, optimizer and so on."""
-
-PREFIXES = ("module.", "model.", "net.", "_orig_mod.")
-
 _SHOWN = 8
-_STACKED = 4
-
-
-def find_state_dict(loaded: object, where: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The state dict in what a checkpoint holds: the whole of it, or under one of `WRAPPERS`.
-
-    Entries that are not tensors are left out, but for modules' own extra state.
-
-    Args:
-        loaded: What the file holds.
-        where: The file's path, for messages.
-
-    Returns:
-        The state dict, and notices for the user.
-
-    Raises:
-        CheckpointError: There is none.
-    """
-    if not isinstance(loaded, Mapping):
-        raise CheckpointError(
-            f"{where} holds a {type(loaded).__name__}; expected a state dict",
-            hint="Save model.state_dict() with torch.save.",
-        )
-    for key in WRAPPERS:
-        inner = loaded.get(key)
-        if isinstance(inner, Mapping) and _tensors(inner):
-            return _only_state(inner), ()
-    if not _tensors(loaded):
-        raise _no_state(loaded, where)
-    state = _only_state(loaded)
-    dropped = [str(key) for key in loaded if key not in state]
-    notice = f"not part of the state dict and left out: {_listed(dropped)}"
-    return state, (notice,) if dropped else ()
-
-
-def load_into(module: Any, state: Mapping[str, Any], what: str) -> tuple[str, ...]:
-    """Load a state dict into a module, without its prefixes where they do not fit.
-
-    Args:
-        module: An `nn.Module`, which gets the weights.
-        state: Key → tensor.
-        what: File and factory, for messages.
-
-    Returns:
-        Notices for the user.
-
-    Raises:
-        CheckpointError: The two do not fit; the message lists missing, unexpected and wrongly
-            shaped keys.
-    """
-    expected = module.state_dict()
-    fitting, stripped = strip_prefixes(state, expected)
-    mismatch = find_mismatch(fitting, expected)
-    if mismatch.wrong:  # torch would cast integers to floats silently, and stops at shapes only
-        raise mismatch.error(what)
-    try:
-        module.load_state_dict(fitting, strict=True)
-    except RuntimeError as error:
-        # Asked only now: modules may convert keys of their older versions while loading.
-        if mismatch:
-            raise mismatch.error(what) from error
-        raise CheckpointError(f"{what}: {str(error).splitlines()[-1].strip()}") from error
-    notices = [f"prefix {prefix!r} stripped from the state dict's keys" for prefix in stripped]
-    return (*notices, *_casts(fitting, expected))
-
-
-def strip_prefixes(
-    state: Mapping[str, Any], expected: Iterable[str]
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The variant of a state dict, without some prefixes, that has most keys in common.
-
-    Of equals the one with the fewest prefixes removed wins, so that nothing is stripped without
-    gain.
-
-    Returns:
-        The state dict and the prefixes that were removed, outermost first.
-    """
-    wanted = set(expected)
-    best, best_stripped = dict(state), tuple[str, ...]()
-    generation = [(best, best_stripped)]
-    most = len(wanted & best.keys())
-    for _ in range(_STACKED):
-        generation = [
-            (shorter, (*stripped, prefix))
-            for variant, stripped in generation
-            for prefix in PREFIXES
-            if (shorter := _without(variant, prefix)) is not None
-        ]
-        for variant, stripped in generation:
-            common = len(wanted & variant.keys())
-            if common > most:
-                most, best, best_stripped = common, variant, stripped
-    return best, best_stripped
 
 
 @dataclass(frozen=True)
@@ -126,7 +32,7 @@ class Mismatch:
     def error(self, what: str) -> CheckpointError:
         """The error that lists all of it, each list bounded and counted."""
         lines = [
-            f"  {name} ({len(entries)}): {_listed(entries)}"
+            f"  {name} ({len(entries)}): {listed(entries)}"
             for name, entries in (
                 ("missing", self.missing),
                 ("unexpected", self.unexpected),
@@ -141,15 +47,90 @@ class Mismatch:
         )
 
 
+@dataclass(frozen=True)
+class Fit:
+    """A state dict against a module.
+
+    Attributes:
+        renamed: The state dict, under the module's names where they could be found.
+        expected: The module's own.
+        shared: The module's names that mean one tensor.
+        mismatch: What stands in the way.
+        idle: Names that the module has no use for.
+    """
+
+    renamed: Renamed
+    expected: Mapping[str, Any]
+    shared: list[tuple[str, ...]]
+    mismatch: Mismatch
+    idle: tuple[str, ...]
+
+
+def load_into(module: Any, state: Mapping[str, Any], what: str) -> tuple[str, ...]:
+    """Load a state dict into a module, under the names and with the tensors that it needs.
+
+    Args:
+        module: An `nn.Module`, which gets the weights.
+        state: Key → tensor, or `StoredTensor`.
+        what: File and factory, for messages.
+
+    Returns:
+        Notices for the user.
+
+    Raises:
+        CheckpointError: The two do not fit; the message lists missing, unexpected and wrongly
+            shaped keys.
+    """
+    fit = fitted(module, state)
+    if fit.mismatch.wrong:  # torch would cast integers to floats silently, and stops at shapes only
+        raise fit.mismatch.error(what)
+    if fit.mismatch:
+        return (*fit.renamed.notices, *_converted(module, fit, what))
+    useful = {key: value for key, value in fit.renamed.state.items() if key in fit.expected}
+    casts = _casts(useful, fit.expected)
+    useful, notices = settled(useful, fit.shared)
+    for part in in_chunks(useful):
+        _load(module, part, what)
+    return (*fit.renamed.notices, *notices, *_left_out(fit.idle, len(fit.renamed.state)), *casts)
+
+
+def fitted(module: Any, state: Mapping[str, Any]) -> Fit:
+    """Compare a state dict with a module, under the names that fit best."""
+    expected = module.state_dict()
+    if not expected.keys() <= state.keys():
+        tie(module)
+        expected = module.state_dict()
+    shared = shared_names(expected)
+    renamed = fit_names(state, expected)
+    found = find_mismatch(renamed.state, expected)
+    missing = without_tied((k for k in expected if k not in renamed.state), renamed.state, shared)
+    extra = [key for key in renamed.state if key not in expected]
+    beyond = set(_beyond(extra, expected, _ignored(module)))
+    return Fit(
+        renamed,
+        expected,
+        shared,
+        Mismatch(
+            tuple(f"{key} {_described(expected[key])}" for key in missing),
+            # What is missing may be what is too many, under another name.
+            found.unexpected
+            if missing
+            else tuple(f"{key} {_described(renamed.state[key])}" for key in extra if key in beyond),
+            found.wrong,
+        ),
+        tuple(key for key in extra if key not in beyond),
+    )
+
+
 def find_mismatch(state: Mapping[str, Any], expected: Mapping[str, Any]) -> Mismatch:
     """Compare keys, shapes, and whether values are floating point."""
     wrong = []
     for key in expected:
         ours, theirs = expected[key], state.get(key)
-        if theirs is None or not (_is_tensor(ours) and _is_tensor(theirs)) or _is_lazy(ours):
+        if theirs is None or not (is_tensor(ours) and is_tensor(theirs)) or _is_lazy(ours):
             continue
         kinds_differ = ours.is_floating_point() != theirs.is_floating_point()
-        if ours.shape != theirs.shape or kinds_differ:
+        if tuple(ours.shape) != tuple(theirs.shape) or kinds_differ:
             wrong.append(f"{key}: model {_described(ours)}, file {_described(theirs)}")
     return Mismatch(
         missing=tuple(f"{key} {_described(expected[key])}" for key in expected if key not in state),
@@ -161,38 +142,55 @@ def find_mismatch(state: Mapping[str, Any], expected: Mapping[str, Any]) -> Mism
 def summary(state: Mapping[str, Any]) -> str:
     """How many entries there are, and the first of them with shapes."""
     first = [f"{key} {_described(value)}" for key, value in state.items()]
-    return f"{len(state)} entries: {_listed(first, 4)}"
+    return f"{len(state)} entries: {listed(first, 4)}"
 
 
-def _without(state: Mapping[str, Any], prefix: str) -> dict[str, Any] | None:
-    """All keys without the prefix; None if no key has it or two keys would become one."""
-    if not any(key.startswith(prefix) for key in state):
-        return None
-    renamed = {key.removeprefix(prefix): value for key, value in state.items()}
-    return renamed if len(renamed) == len(state) else None
+def _converted(module: Any, fit: Fit, what: str) -> tuple[str, ...]:
+    """Load what does not fit by name: modules may convert names of their older versions."""
+    state = {key: value for part in in_chunks(fit.renamed.state) for key, value in part.items()}
+    found = _load(module, state, what)
+    missing = without_tied(found.missing_keys, state, fit.shared)
+    extra = found.unexpected_keys
+    if missing or any(_beyond(extra, fit.expected, _ignored(module))):
+        raise fit.mismatch.error(what)
+    return (*_left_out(tuple(extra), len(state)), *_casts(state, fit.expected))
 
 
-def _only_state(mapping: Mapping[Any, Any]) -> dict[str, Any]:
-    return {
-        key: value
-        for key, value in mapping.items()
-        if isinstance(key, str) and (_is_tensor(value) or key.endswith("_extra_state"))
-    }
+def _load(module: Any, state: Mapping[str, Any], what: str) -> Any:
+    try:
+        return module.load_state_dict(state, strict=False)
+    except Exception as error:  # RuntimeError of torch; a module's own hooks raise anything
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise CheckpointError(f"{what}: {lines[-1].strip()}") from error
 
 
-def _tensors(mapping: Mapping[Any, Any]) -> bool:
-    return any(isinstance(key, str) and _is_tensor(value) for key, value in mapping.items())
+def _beyond(
+    extra: Iterable[str], expected: Iterable[str], ignored: re.Pattern[str] | None
+) -> Iterable[str]:
+    """Names that differ from the module's in numbers only: layers that it should have had."""
+    patterns = {_pattern(key) for key in expected}
+    for key in extra:
+        if _pattern(key) in patterns and not (ignored and ignored.search(key)):
+            yield key
 
 
-def _no_state(loaded: Mapping[Any, Any], where: str) -> CheckpointError:
-    elsewhere = [
-        str(key) for key, value in loaded.items() if isinstance(value, Mapping) and _tensors(value)
-    ]
-    hint = f"Expected it under {', '.join(map(repr, WRAPPERS))}, or at the top."
-    if elsewhere:
-        hint = f"Save checkpoint[{elsewhere[0]!r}] alone; {hint[0].lower()}{hint[1:]}"
-    keys = _listed([repr(key) for key in loaded]) or "none"
-    return CheckpointError(f"{where} holds no state dict; its keys: {keys}", hint=hint)
+def _pattern(key: str) -> str:
+    return re.sub(r"(?<![^.])\d+(?![^.])", "#", key)
+
+
+def _ignored(module: Any) -> re.Pattern[str] | None:
+    """What a network of `transformers` says of itself that its files have too many."""
+    patterns = getattr(module, "_keys_to_ignore_on_load_unexpected", None)
+    return re.compile("|".join(f"(?:{text})" for text in patterns)) if patterns else None
+
+
+def _left_out(idle: tuple[str, ...], total: int) -> tuple[str, ...]:
+    if not idle:
+        return ()
+    return (
+        f"{len(idle)} of {total} entries of the state dict are of no use to the model and were "
+        f"left out: {listed(idle, 4)}",
+    )
 
 
 def _casts(state: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
@@ -200,7 +198,7 @@ def _casts(state: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
     pairs = {
         (_dtype(state[key]), _dtype(ours))
         for key, ours in expected.items()
-        if key in state and _is_tensor(ours) and _is_tensor(state[key])
+        if key in state and is_tensor(ours) and is_tensor(state[key])
     }
     return [
         f"weights stored as {stored} are loaded into a module of {used}"
@@ -209,7 +207,8 @@ def _casts(state: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _is_tensor(value: object) -> bool:
+def is_tensor(value: object) -> bool:
+    """Whether a value is a tensor, here or in a file."""
     # By duck typing, as this module needs no torch; of the type, as lazy ones have no shape yet.
     return hasattr(type(value), "is_floating_point") and hasattr(type(value), "shape")
 
@@ -219,7 +218,7 @@ def _is_lazy(value: object) -> bool:
 
 
 def _described(value: object) -> str:
-    if not _is_tensor(value) or _is_lazy(value):
+    if not is_tensor(value) or _is_lazy(value):
         return f"({type(value).__name__})"
     shape = ",".join(str(size) for size in value.shape)  # type: ignore[attr-defined]
     return f"{_dtype(value)}[{shape}]"
@@ -229,7 +228,8 @@ def _dtype(value: object) -> str:
     return str(getattr(value, "dtype", "")).removeprefix("torch.")
 
 
-def _listed(entries: Iterable[str], shown: int = _SHOWN) -> str:
+def listed(entries: Iterable[str], shown: int = _SHOWN) -> str:
+    """The first entries, and how many more there are."""
     entries = list(entries)
     more = len(entries) - shown
     return ", ".join(entries[:shown]) + (f", and {more} more" if more > 0 else "")

@@ -9,7 +9,7 @@ import pickle
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 _SHOWN = 4
 
+_PACKAGES = {"torch": "torch>=2.9"}
+"""What pip is asked for, whether this tool was installed or runs from a clone: see the extra."""
+
 
 def require(package: str, path: Path) -> ModuleType:
     """Import an optional package that reading `path` needs.
@@ -30,13 +33,14 @@ def require(package: str, path: Path) -> ModuleType:
     Raises:
         CheckpointError: It is not installed.
     """
+    name = package.partition(".")[0]
     try:
         with relayed(logger):
             return import_module(package)
     except ImportError as error:
         raise CheckpointError(
-            f"{path} needs {package.partition('.')[0]}, which cannot be imported: {error}",
-            hint="Install it: pip install 'compressor[torch]'.",
+            f"{path} needs {name}, which cannot be imported: {error}",
+            hint=f"Install it: {sys.executable} -m pip install {_PACKAGES.get(name, name)!r}.",
         ) from error
 
 
@@ -53,8 +57,12 @@ def unpickle(path: Path, *, trust: bool, legacy: bool) -> tuple[object, bool]:
     """
     torch = require("torch", path)
     try:
-        with relayed(logger):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=not legacy), False
+        with relayed(logger), ExitStack() as stack:
+            # Torch takes files of this name for safetensors, whatever they hold.
+            misnamed = path.suffix == ".safetensors"
+            file = stack.enter_context(path.open("rb")) if misnamed else path
+            mapped = not (legacy or misnamed)
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped), False
     except pickle.UnpicklingError as error:
         if not trust:
             raise _refused(path, _globals(torch, path, error)) from error

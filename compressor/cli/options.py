@@ -18,6 +18,7 @@ PLACES = {
     "output": ("output",),
     "model_factory": ("model", "factory"),
     "model_args": ("model", "args"),
+    "state_key": ("model", "state_key"),
     "trust_pickle": ("model", "trust_pickle"),
     "inputs": ("model", "inputs"),
     "calib": ("data", "calib"),
@@ -171,6 +172,10 @@ LOADING: Decorator[Any] = apply(
     click.option(
         "--model-args", multiple=True, callback=factory_arguments, metavar="KEY=VALUE",
         help="Keyword argument for it (repeatable), or a JSON object.",
+    ),
+    click.option(
+        "--state-key", metavar="KEY",
+        help="Which of several state dicts in the file, like ema. [default: the one that fits]",
     ),
     click.option(
         "--trust-pickle", is_flag=True,

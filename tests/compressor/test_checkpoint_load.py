@@ -354,7 +354,7 @@ def test_torch_missing_names_the_extra(tmp_path, state, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(CheckpointError, match="needs torch") as info:
         _load(path)
-    assert "compressor[torch]" in info.value.hint
+    assert f"{sys.executable} -m pip install 'torch>=" in info.value.hint
 
 
 def test_live_objects(tiny_model):

@@ -2,12 +2,8 @@
 
 import pytest
 
-from compressor.checkpoint.statedict import (
-    find_mismatch,
-    find_state_dict,
-    load_into,
-    strip_prefixes,
-)
+from compressor.checkpoint.renaming import Renamed, fit_names
+from compressor.checkpoint.statedict import find_mismatch, load_into
 from compressor.errors import CheckpointError
 
 torch = pytest.importorskip("torch")
@@ -21,40 +17,6 @@ def _module():
 STATE = _module().state_dict()
 
 
-@pytest.mark.parametrize("key", [None, "state_dict", "model", "model_state_dict"])
-def test_found_plain_and_under_the_usual_keys(key):
-    loaded = STATE if key is None else {"epoch": 3, "optimizer": {"state": {}}, key: STATE}
-    state, notices = find_state_dict(loaded, "m.pt")
-    assert list(state) == list(STATE)
-    assert notices == ()
-
-
-def test_what_is_no_tensor_is_left_out_with_a_notice():
-    state, notices = find_state_dict({**STATE, "epoch": 3, "a_extra_state": "kept"}, "m.pt")
-    assert set(state) == {*STATE, "a_extra_state"}
-    assert notices == ("not part of the state dict and left out: epoch",)
-
-
-@pytest.mark.parametrize(
-    ("loaded", "said"),
-    [
-        (torch.ones(3), "holds a Tensor"),
-        ([STATE], "holds a list"),
-        ({}, "its keys: none"),
-        ({"epoch": 1, "ema": STATE}, "its keys: 'epoch', 'ema'"),
-    ],
-)
-def test_anything_else_is_refused(loaded, said):
-    with pytest.raises(CheckpointError, match=said):
-        find_state_dict(loaded, "m.pt")
-
-
-def test_a_state_dict_elsewhere_is_pointed_at():
-    with pytest.raises(CheckpointError) as info:
-        find_state_dict({"ema": STATE}, "m.pt")
-    assert "checkpoint['ema']" in info.value.hint
-
-
 @pytest.mark.parametrize(
     "prefix",
     ["module.", "model.", "net.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.model."],
@@ -64,28 +26,110 @@ def test_prefixes_of_wrappers_are_stripped_also_stacked(prefix):
     state = {prefix + key: torch.full_like(value, 2) for key, value in STATE.items()}
     notices = load_into(module, state, "m.pt")
     assert all((value == 2).all() for value in module.state_dict().values())
-    assert [notice.split("'")[1] for notice in notices] == [f"{p}." for p in prefix[:-1].split(".")]
+    assert notices == (f"prefix {prefix!r} stripped from the state dict's keys",)
 
 
-def test_nothing_is_stripped_without_gain():
-    class Wrapping(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.model = _module()
+class Wrapping(nn.Module):
+    """A network under `net`, and a buffer that no file needs."""
 
+    def __init__(self):
+        super().__init__()
+        self.net = _module()
+        self.register_buffer("steps", torch.zeros(3), persistent=False)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "student."])
+def test_a_prefix_that_all_keys_lack_is_added(prefix):
+    module = Wrapping()
+    state = {prefix + key: torch.full_like(value, 2) for key, value in STATE.items()}
+    notices = load_into(module, state, "m.pt")
+    assert all((value == 2).all() for value in module.state_dict().values())
+    assert notices[-1] == "prefix 'net.' added to the state dict's keys"
+
+
+@pytest.mark.parametrize("mark", ["_orig_mod.", "module.", "_checkpoint_wrapped_module."])
+def test_what_wrappers_of_a_part_left_within_the_names_is_taken_out(mark):
+    module = Wrapping()
+    state = {f"net.{mark}{key}": torch.full_like(value, 2) for key, value in STATE.items()}
+    assert load_into(module, state, "m.pt") == (f"{mark!r} taken out of the state dict's keys",)
+    assert all((value == 2).all() for value in module.state_dict().values())
+
+
+def test_of_two_networks_in_a_file_the_plain_one_is_taken_and_said():
+    module = _module()
+    state = {f"teacher.{key}": torch.zeros_like(value) for key, value in STATE.items()}
+    state |= {f"student.{key}": torch.full_like(value, 2) for key, value in STATE.items()}
+    stripped, others, left = load_into(module, state, "m.pt")
+    assert all((value == 2).all() for value in module.state_dict().values())
+    assert "'student.'" in stripped
+    assert others == "'teacher.' would fit as well: --state-key teacher takes it"
+    assert "7 of 14 entries" in left
+
+
+def test_nothing_is_changed_without_gain():
     state = Wrapping().state_dict()
-    assert strip_prefixes(state, state) == (dict(state), ())
+    assert fit_names(state, state) == Renamed(dict(state))
     assert load_into(Wrapping(), state, "m.pt") == ()
     strange = {"model.a": 1, "model.b": 2}
-    assert strip_prefixes(strange, ["c"]) == (strange, ())
+    assert fit_names(strange, {"c": 1}) == Renamed(strange)
+    clashing = {"module.a": 1, "a": 2}  # two keys would become one
+    assert fit_names(clashing, {"a": 1, "b": 2}) == Renamed(clashing)
 
 
 def test_prefixes_are_stripped_of_those_that_have_them():
     state = {"model.0.weight": 1, "loss.weight": 2}
-    assert strip_prefixes(state, ["0.weight"]) == ({"0.weight": 1, "loss.weight": 2}, ("model.",))
-    # Two keys would become one.
-    clashing = {"module.a": 1, "a": 2}
-    assert strip_prefixes(clashing, ["a", "b"]) == (clashing, ())
+    assert fit_names(state, {"0.weight": 1}).state == {"0.weight": 1, "loss.weight": 2}
+
+
+def test_what_the_module_has_no_use_for_is_left_out_with_a_notice():
+    state = {**STATE, "criterion.weight": torch.ones(3), "accuracy.total": torch.ones(1)}
+    (notice,) = load_into(_module(), state, "m.pt")
+    assert "2 of 9 entries" in notice
+    assert "criterion.weight, accuracy.total" in notice
+
+
+def test_layers_that_the_module_lacks_are_an_error():
+    deeper = nn.Sequential(*_module(), nn.Conv2d(4, 4, 3)).state_dict()
+    with pytest.raises(CheckpointError, match=r"unexpected \(2\): 2.weight float32\[4,4,3,3\]"):
+        load_into(_module(), deeper, "m.pt")
+
+
+class Tied(nn.Module):
+    """Embedding and head share their weight, at once or when `tie_weights` is called."""
+
+    def __init__(self, *, at_once):
+        super().__init__()
+        self.embed, self.head = nn.Embedding(5, 3), nn.Linear(3, 5, bias=False)
+        if at_once:
+            self.tie_weights()
+
+    def tie_weights(self):
+        self.head.weight = self.embed.weight
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("kept", ["embed.weight", "head.weight"])
+@pytest.mark.parametrize("prefix", ["", "model."])
+def test_of_tied_weights_one_is_enough(at_once, kept, prefix):
+    module = Tied(at_once=at_once)
+    load_into(module, {prefix + kept: torch.full((5, 3), 2.0)}, "m.pt")
+    assert module.head.weight is module.embed.weight
+    assert (module.embed.weight == 2).all()
+
+
+def test_none_of_tied_weights_is_missing():
+    with pytest.raises(CheckpointError, match=r"missing \(2\)"):
+        load_into(Tied(at_once=True), {"other": torch.ones(5, 3)}, "m.pt")
+
+
+def test_tied_weights_that_differ_in_the_file_are_said():
+    state = {"embed.weight": torch.ones(5, 3), "head.weight": torch.zeros(5, 3)}
+    module = Tied(at_once=True)
+    (notice,) = load_into(module, state, "m.pt")
+    assert notice.endswith("which differ in the file: head.weight was taken")
+    assert (module.embed.weight == 0).all()
+    state["embed.weight"] = state["head.weight"].clone()
+    assert load_into(module, state, "m.pt") == ()
 
 
 def test_a_mismatch_lists_missing_unexpected_and_wrong():
