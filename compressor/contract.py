@@ -3,6 +3,7 @@
 from compressor.errors import BudgetError, GoalError, TargetError
 from compressor.evaluation.results import LatencyResult, Size
 from compressor.goal import Goal
+from compressor.pruning.allocation import TWICE
 from compressor.report.format import milliseconds, percent, ratio
 from compressor.report.format import size as bytes_words
 from compressor.report.schema import GraphReport
@@ -42,6 +43,7 @@ def goal_result(
         met = not _is_reverted(decided)
     else:
         met = measured is not None and goal.is_met(_reached(goal, wanted, measured))
+        met = met and not _is_twice(goal, wanted, measured)
     held_back = not met and decided.held_back is not None
     return GoalResult(
         asked=goal.flag,
@@ -50,7 +52,7 @@ def goal_result(
         measured=measured,
         met=met,
         held_back=held_back,
-        reason=_reason(goal, wanted, measured) + (f"; {decided.held_back}" if held_back else ""),
+        reason=_reason(goal, wanted, measured) + _why_less(decided, met=met),
     )
 
 
@@ -117,11 +119,27 @@ def _reached(goal: Goal, wanted: float, measured: float) -> float:
     return wanted / max(measured, 1e-12)
 
 
+def _why_less(decided: Decided, *, met: bool) -> str:
+    """What kept the pruning from shipping, where that is known."""
+    if met:
+        return ""
+    if decided.held_back is not None:
+        return f"; {decided.held_back}"
+    return "; what was pruned ran slower (--keep-slower keeps it)" if _is_reverted(decided) else ""
+
+
+def _is_twice(goal: Goal, wanted: float, measured: float | None) -> bool:
+    """Whether a share that can be counted is twice what was asked for."""
+    is_share = goal.kind in ("macs", "params")
+    return is_share and measured is not None and measured >= TWICE * wanted
+
+
 def _reason(goal: Goal, wanted: float, measured: float | None) -> str:
     if measured is None:
         return "the run was interrupted before it was measured"
     if goal.kind in _COUNTED:
-        return f"{percent(measured, 1)} of the {_COUNTED[goal.kind]} were removed"
+        twice = ", twice what was asked for" if _is_twice(goal, wanted, measured) else ""
+        return f"{percent(measured, 1)} of the {_COUNTED[goal.kind]} were removed{twice}"
     if goal.kind == "speedup":
         return f"it runs at {ratio(measured)} the speed of the float baseline"
     if goal.kind == "latency":

@@ -62,6 +62,11 @@ class Goal:
         return self.timed or self.kind == "size"
 
     @property
+    def counted(self) -> bool:
+        """Whether it is a share or a size, of which no more should go than was asked."""
+        return self.kind in ("macs", "params", "size")
+
+    @property
     def timed(self) -> bool:
         """Whether only a measurement on the target can tell that it is reached."""
         return self.kind in ("speedup", "latency")

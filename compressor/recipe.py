@@ -162,7 +162,9 @@ class PruneOptions(Section):
         "cross-entropy where calibration data has class labels.",
     )
     round: Positive | None = Field(
-        None, description="What stays is a multiple of this; default: the target's."
+        None,
+        description="What stays is a multiple of this, unless more than 1.5 times the share "
+        "asked for would go; default: the target's.",
     )
     least: Annotated[float, Field(gt=0, le=1)] = Field(
         0.125, description='Share of every group that stays at least: 0.25 or "25%".'

@@ -1,6 +1,7 @@
 """How many units of which group: by least damage per cost saved, over all groups at once."""
 
 import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
@@ -23,6 +24,10 @@ class Limits:
         threshold: Units with this share of their group's largest score, or more, stay; None
             lets any go.
         leave: Patterns of names of nodes, values or initializers whose groups stay whole.
+        most: How many times the saving asked for may go before multiples are halved, down to 1;
+            None lets any go, and halves none. Twice what was asked never goes then.
+        whole: The cost that savings are counted from, where that is not of all groups whole but
+            of the graph with blocks that are gone.
     """
 
     least: float = 1 / 8
@@ -30,11 +35,20 @@ class Limits:
     leave: tuple[str, ...] = ()
     finer: tuple[int, ...] = ()
     threshold: float | None = None
+    most: float | None = None
+    whole: float | None = None
 
     def multiple_of(self, units: int) -> int:
         """What a group of so many units keeps a multiple of."""
         known = (self.multiple, *self.finer)
         return next((multiple for multiple in known if 2 * multiple <= units), known[-1])
+
+    def multiples_of(self, units: int) -> tuple[int, ...]:
+        """That, and where a saving has an upper end its halves down to 1."""
+        found = [self.multiple_of(units)]
+        while self.most is not None and found[-1] > 1:
+            found.append(found[-1] // 2)
+        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -46,12 +60,19 @@ class Allocation:
         damage: Group → damage predicted.
         cost: Of the plan.
         reached: Whether the cost is down to what was asked.
+        refused: The cost at which it would have been, with twice as much gone as was asked or
+            more; None where no such step was in the way.
     """
 
     keep: dict[str, npt.NDArray[np.bool_]]
     damage: dict[str, float]
     cost: float
     reached: bool
+    refused: float | None = None
+
+
+TWICE = 2.0
+"""Times the saving asked for that is never taken where it has an upper end."""
 
 
 def allocate(
@@ -64,6 +85,11 @@ def allocate(
     are recomputed from what is kept, as the cost of a convolution with both sides halved is a
     quarter.
 
+    Where the limits say how much may go at most, a step beyond that is made smaller: the group's
+    multiple is halved until one of its levels lies between what was asked and what may go. A group
+    without such a level waits until all others are down; then the step that goes least too far is
+    taken, unless twice what was asked would be gone.
+
     Args:
         grouping: The groups.
         scores: Damage of each unit; groups without stay whole.
@@ -74,43 +100,116 @@ def allocate(
     limits = limits or Limits()
     groups = [g for g in grouping.groups if g.name in scores and not g.is_left(limits.leave)]
     plans = {g.name: _Descent(g.units, scores[g.name], limits) for g in groups}
-    kept = {name: plan.units for name, plan in plans.items()}
-    now = cost(kept)
-
-    def step(name: str) -> tuple[float, str, int] | None:
-        for level in plans[name].levels:
-            saved = now - cost({**kept, name: level})
-            if saved > 0:
-                return plans[name].price(level) / saved, name, level
-        return None
-
-    heap = [found for name in plans if (found := step(name)) is not None]
-    heapq.heapify(heap)
-    while heap and now > target:
-        _, name, _ = heapq.heappop(heap)
-        fresh = step(name)
-        if fresh is None:
-            continue
-        if heap and fresh > heap[0]:
-            heapq.heappush(heap, fresh)  # a neighbour shrank since: it saves less now
-            continue
-        kept[name] = plans[name].take(fresh[2])
-        now = cost(kept)
-        again = step(name)
-        if again is not None:
-            heapq.heappush(heap, again)
+    down = _Down(plans, cost, target, limits)
+    rounds = max((len(plan.multiples) for plan in plans.values()), default=1)
+    for finer in range(rounds):
+        down.descend(finer)
+    down.last_step(rounds - 1)
     return Allocation(
         {name: plan.keep() for name, plan in plans.items() if plan.kept < plan.units},
         {name: plan.damage for name, plan in plans.items() if plan.kept < plan.units},
-        now,
-        now <= target,
+        down.now,
+        down.now <= target,
+        down.refused,
     )
+
+
+class _Down:
+    """All groups on their way down to a cost."""
+
+    def __init__(
+        self, plans: dict[str, "_Descent"], cost: Cost, target: float, limits: Limits
+    ) -> None:
+        self._plans, self._cost, self._target = plans, cost, target
+        self._kept = {name: plan.units for name, plan in plans.items()}
+        self.now = cost(self._kept)
+        self._full = self.now if limits.whole is None else limits.whole
+        self._floor = self._left_of(limits.most)
+        self._never = self._left_of(None if limits.most is None else TWICE)
+        self.refused: float | None = None
+
+    def descend(self, finer: int) -> None:
+        """Take steps until the target is reached, or none is left that saves and is not too long.
+
+        Args:
+            finer: How many times multiples have been halved.
+        """
+        heap = [found for name in self._plans if (found := self._step(name, finer)) is not None]
+        heapq.heapify(heap)
+        while heap and self.now > self._target:
+            _, name, _ = heapq.heappop(heap)
+            fresh = self._step(name, finer)
+            if fresh is None:
+                continue
+            if heap and fresh > heap[0]:
+                heapq.heappush(heap, fresh)  # a neighbour shrank since: it saves less now
+                continue
+            level = fresh[2]
+            if self._after(name, level) < self._floor:
+                gentler = self._gentler(name, finer)
+                if gentler is None:
+                    continue
+                level = gentler
+            self._take(name, level)
+            again = self._step(name, finer)
+            if again is not None:
+                heapq.heappush(heap, again)
+
+    def last_step(self, finer: int) -> None:
+        """The step that goes least too far, where all were too long and this is not twice so."""
+        if self.now <= self._target or self._floor == -np.inf:
+            return
+        steps = [found for name in self._plans if (found := self._step(name, finer)) is not None]
+        costs = {(name, level): self._after(name, level) for _, name, level in steps}
+        reaching = [step for step in costs if costs[step] <= self._target]
+        if not reaching:
+            return
+        best = max(reaching, key=lambda step: costs[step])
+        if costs[best] <= self._never:
+            self.refused = costs[best]
+        else:
+            self._take(*best)
+
+    def _left_of(self, most: float | None) -> float:
+        """The cost at which so many times the saving asked for has gone."""
+        return -np.inf if most is None else self._full - most * (self._full - self._target)
+
+    def _after(self, name: str, level: int) -> float:
+        return self._cost({**self._kept, name: level})
+
+    def _step(self, name: str, finer: int) -> tuple[float, str, int] | None:
+        """The next level of a group that saves anything, by what it loses for that."""
+        plan = self._plans[name]
+        for level in plan.levels(finer):
+            saved = self.now - self._after(name, level)
+            if saved > 0:
+                return plan.price(level) / saved, name, level
+        return None
+
+    def _gentler(self, name: str, finer: int) -> int | None:
+        """A level between what was asked and what may go, of the largest multiple that has one."""
+        plan = self._plans[name]
+        for halved in range(finer + 1, len(plan.multiples)):
+            for level in plan.levels(halved):
+                left = self._after(name, level)
+                if left < self._floor:
+                    break
+                if left <= self._target:
+                    return level
+        return None
+
+    def _take(self, name: str, level: int) -> None:
+        self._plans[name].kept = self._kept[name] = level
+        self.now = self._cost(self._kept)
 
 
 def can_shrink(grouping: Grouping, limits: Limits) -> bool:
     """Whether the limits let anything go of any group."""
     return any(
-        _levels(group.units, limits) for group in grouping.groups if not group.is_left(limits.leave)
+        any(_levels(group.units, limits, multiple))
+        for group in grouping.groups
+        if not group.is_left(limits.leave)
+        for multiple in limits.multiples_of(group.units)[-1:]
     )
 
 
@@ -119,9 +218,10 @@ class _Descent:
 
     def __init__(self, units: int, scores: npt.NDArray[np.float64], limits: Limits) -> None:
         self.units = self.kept = units
+        self.multiples = limits.multiples_of(units)
+        self._limits, self._strong = limits, _strong(scores, limits)
         self._order = np.argsort(scores, kind="stable")
         self._sums = np.concatenate([[0.0], np.cumsum(scores[self._order])])
-        self.levels = [n for n in _levels(units, limits) if n >= _strong(scores, limits)]
 
     @property
     def damage(self) -> float:
@@ -132,11 +232,12 @@ class _Descent:
         """Damage from here to a level."""
         return float(self._sums[self.units - level]) - self.damage
 
-    def take(self, level: int) -> int:
-        """Go down to a level."""
-        self.levels = [n for n in self.levels if n < level]
-        self.kept = level
-        return level
+    def levels(self, finer: int) -> Iterator[int]:
+        """How many units may stay from here down, with the multiple halved so many times."""
+        multiple = self.multiples[min(finer, len(self.multiples) - 1)]
+        for level in _levels(self.units, self._limits, multiple):
+            if self._strong <= level < self.kept:
+                yield level
 
     def keep(self) -> npt.NDArray[np.bool_]:
         """Which units stay."""
@@ -145,11 +246,10 @@ class _Descent:
         return mask
 
 
-def _levels(units: int, limits: Limits) -> list[int]:
+def _levels(units: int, limits: Limits, multiple: int) -> range:
     """How many units may stay, from the most down; not all of them."""
     fewest = max(1, ceil(limits.least * units))
-    multiple = limits.multiple_of(units)
-    return [n for n in range(units - 1, fewest - 1, -1) if n % multiple == 0]
+    return range((units - 1) // multiple * multiple, fewest - 1, -multiple)
 
 
 def _strong(scores: npt.NDArray[np.float64], limits: Limits) -> int:

@@ -234,9 +234,20 @@ def _record(
 ) -> StageRecord:
     units = {group.name: group.units for group in grouping.groups}
     gone = {name: int((~mask).sum()) for name, mask in chosen.keep.items()}
+    given_way = [
+        name
+        for name, mask in chosen.keep.items()
+        if mask.sum() % how.limits.multiple_of(units[name])
+    ]
     return StageRecord(
         name="select",
         seconds=seconds,
+        notices=(
+            f"channel counts of {len(given_way)} group{'s' if len(given_way) > 1 else ''} are no "
+            f"multiple of {how.limits.multiple}: in such steps much more than asked would go",
+        )
+        if given_way
+        else (),
         parameters={
             "method": how.scoring.method,
             "cost": chosen.cost,

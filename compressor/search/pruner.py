@@ -25,6 +25,7 @@ from compressor.pruning.patching import patch_of
 from compressor.pruning.selection import WEIGHINGS, Selection, Weighing
 from compressor.pruning.sources import scores_over
 from compressor.records import Decision, StageRecord
+from compressor.report.format import percent
 from compressor.search.bench import Bench
 from compressor.search.shortening import shortest
 from compressor.search.shrinking import Base, CostOf, Grouped, Shrinking, checked_feeds
@@ -114,7 +115,14 @@ class Pruner:
             PruningError: Nothing that may go saves any cost.
         """
         base, how = self._base_for(cost_of, target), self._how
-        selection = how.select(base, cost_of(base.sizes), target, self._weighings)
+        full = cost_of(self.whole.sizes)({})
+        selection = how.select(base, cost_of(base.sizes), target, self._weighings, whole=full)
+        refused = selection.allocation.refused
+        if refused is not None and not selection.allocation.keep and not base.blocks:
+            raise PruningError(
+                f"the least that can go is {percent(1 - refused / full)}, and "
+                f"{percent(1 - target / full)} were asked for"
+            )
         self._weighings = (selection.weighing,)
         if not selection.allocation.keep and not base.blocks:
             raise PruningError("nothing that may be removed from this graph would save anything")

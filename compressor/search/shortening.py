@@ -10,7 +10,7 @@ from compressor.pruning.blocks import Shortened, output_error, shorten
 from compressor.pruning.costs import Sizes
 from compressor.pruning.selection import HELD_OUT, Weighing
 from compressor.records import Decision, StageRecord
-from compressor.search.shrinking import Base, CostOf, Shrinking, checked_feeds
+from compressor.search.shrinking import Base, CostOf, Shrinking, checked_feeds, limits
 
 BLOCKS = 2
 """Whole blocks that are tried to remove, at most."""
@@ -40,7 +40,8 @@ def shortest(
     held, used = how.data.take(JUDGED).split(HELD_OUT, how.bench.recipe.seed)
     errors: dict[int, float] = {}
     for base in bases:
-        found = how.select(base, cost_of(base.sizes), target, (Weighing(),))
+        full = cost_of(whole.sizes)({})
+        found = how.select(base, cost_of(base.sizes), target, (Weighing(),), whole=full)
         keep = found.allocation.keep
         quick = replace(how.repair(base.short.aims), rounds=0)
         made, _ = how.repaired(base, how.cut(base, keep), keep, used, quick)
@@ -57,10 +58,12 @@ def _bases(how: Shrinking, whole: Base, cost_of: CostOf, target: float) -> list[
     repair, leave = how.repair({}), how.bench.recipe.prune.leave
     for short in shorten(how.graph, whole.grouping, sample, BLOCKS, repair, progress, leave=leave):
         base = _like_whole(how, whole, short)
-        if cost_of(base.sizes)({}) >= cost_of(whole.sizes)({}):
+        full, left = cost_of(whole.sizes)({}), cost_of(base.sizes)({})
+        most = limits(how.bench, how.multiple).most
+        if left >= full or (most is not None and left < full - most * (full - target)):
             break
         bases.append(base)
-        if cost_of(base.sizes)({}) <= target:
+        if left <= target:
             break
     return bases
 

@@ -1,7 +1,7 @@
 """What is done to a float graph to make it smaller: units chosen, cut, checked, repaired."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
@@ -20,6 +20,9 @@ from compressor.search.leaving import unmatched
 
 CHECKED = 2
 """Samples on which a cut graph is compared with the masked original."""
+
+MOST = 1.5
+"""Times the share asked for that may go, rather than that multiples give way."""
 
 CostOf = Callable[[Sizes], Cost]
 """From the sizes of a graph to what keeping its groups costs."""
@@ -106,6 +109,7 @@ def limits(bench: Bench, multiple: int) -> Limits:
         leave=options.leave,
         finer=() if options.round else bench.target.finer_multiples(multiple),
         threshold=threshold,
+        most=MOST if goal is not None and goal.counted else None,
     )
 
 
@@ -146,14 +150,20 @@ class Shrinking:
         return Repair(batch=self.batch, aims=aims)
 
     def select(
-        self, base: Base, cost: Cost, target: float, weighings: tuple[Weighing, ...]
+        self,
+        base: Base,
+        cost: Cost,
+        target: float,
+        weighings: tuple[Weighing, ...],
+        *,
+        whole: float,
     ) -> Selection:
-        """Which units go, so that the cost comes down to a target."""
+        """Which units go, so that the cost comes down to a target from that of the whole graph."""
         options = self.bench.recipe.prune
         how = Selecting(
             self.scoring(),
             self.repair(base.short.aims),
-            limits(self.bench, self.multiple),
+            replace(limits(self.bench, self.multiple), whole=whole),
             seed=self.bench.recipe.seed,
             known=base.scores,
             weighings=weighings if options.repair else weighings[:1],

@@ -45,6 +45,9 @@ def decided(*, held_back: str | None = None, pruned: bool = True) -> Decided:
     [
         ("macs", "30%", after(macs=700_000), 1.0, 0.3, True),
         ("macs", "30%", after(macs=705_000), 1.0, 0.295, False),
+        ("macs", "30%", after(macs=410_000), 1.0, 0.59, True),
+        ("macs", "30%", after(macs=260_000), 1.0, 0.74, False),
+        ("params", "10%", after(parameters=1500), 1.0, 0.25, False),
         ("params", "50%", after(parameters=900), 1.0, 0.55, True),
         ("params", "50%", after(parameters=1100), 1.0, 0.45, False),
         ("size", "5kB", after(file_bytes=5000), 1.0, 5000, True),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from compressor.graph.cost import macs
 from compressor.pruning import Grouping, cut, find_groups
 from compressor.pruning.allocation import Limits, allocate
-from compressor.pruning.costs import Macs, Sizes
+from compressor.pruning.costs import Cost, Kept, Macs, Sizes
 from compressor.pruning.groups import Group
 
 MODEL = residual()
@@ -132,3 +132,60 @@ def test_any_node_weight_or_value_of_a_group_leaves_it_alone(pattern: str):
     assert not group.is_left(("Conv_9", "conv_0"))
     found = allocate(GROUPING, random_scores(0), COST, 0.0, Limits(leave=(pattern,)))
     assert group.name not in found.keep
+
+
+def one_group(units: int, per_unit: float = 1.0, rest: float = 0.0) -> tuple[Grouping, Cost]:
+    """A group whose units all cost the same, beside what cannot go."""
+    group = Group(name="g", units=units, members=())
+    return Grouping(
+        groups=(group,), frozen={}, unknown=()
+    ), lambda kept: rest + per_unit * kept.get("g", units)
+
+
+@pytest.mark.parametrize("units", [6, 12, 20, 32, 48, 64, 96, 512])
+@pytest.mark.parametrize("multiple", [8, 12, 16, 32])
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
+def test_multiples_give_way_before_much_more_than_asked_goes(units, multiple, share):
+    grouping, cost = one_group(units)
+    scores = {"g": np.arange(1.0, units + 1)}
+    found = allocate(grouping, scores, cost, units * (1 - share), Limits(0.01, multiple, most=1.5))
+    gone = 1 - found.cost / units
+    assert found.reached
+    finest = np.ceil(share * units) / units  # where a single unit is more than half of the share
+    assert share - 1e-9 <= gone <= max(1.5 * share, finest) + 1e-9
+
+
+def test_multiples_hold_where_they_take_about_what_was_asked():
+    grouping, cost = one_group(64)
+    scores = {"g": np.arange(1.0, 65)}
+    found = allocate(grouping, scores, cost, 64 * 0.7, Limits(0.01, 8, most=1.5))
+    assert found.cost == 40  # 24 of 64 for 30 %, where 20 would do
+
+
+def test_what_takes_twice_as_much_is_not_removed():
+    grouping, cost = one_group(2)
+    found = allocate(grouping, {"g": np.ones(2)}, cost, 2 * 0.9, Limits(0.01, 1, most=1.5))
+    assert not found.reached
+    assert not found.keep
+    assert found.refused == 1.0
+    assert allocate(grouping, {"g": np.ones(2)}, cost, 2 * 0.9, Limits(0.01, 1)).cost == 1.0
+
+
+def test_savings_count_from_the_graph_with_the_blocks_that_went():
+    grouping, cost = one_group(16)
+    limits = Limits(0.01, 16, most=1.5, whole=24.0)  # a block of 8 has gone
+    found = allocate(grouping, {"g": np.ones(16)}, cost, 14.0, limits)
+    assert found.cost == 12.0  # half of the whole, where ten of its 24 were to go
+
+
+def test_large_units_wait_for_groups_of_small_ones():
+    groups = (Group(name="heads", units=2, members=()), Group(name="inner", units=64, members=()))
+    grouping = Grouping(groups=groups, frozen={}, unknown=())
+
+    def cost(kept: Kept) -> float:
+        return 100.0 * kept.get("heads", 2) + kept.get("inner", 64)
+
+    scores = {"heads": np.full(2, 1e-9), "inner": np.arange(1.0, 65)}  # heads seem to cost nothing
+    found = allocate(grouping, scores, cost, 264 - 30, Limits(0.1, 8, most=1.5))
+    assert set(found.keep) == {"inner"}
+    assert 264 - 45 <= found.cost <= 264 - 30
