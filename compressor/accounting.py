@@ -17,6 +17,7 @@ from compressor.report.schema import GraphReport, Report
 from compressor.search.decided import Decided
 from compressor.search.division import DataSplit
 from compressor.search.judging import Judging
+from compressor.sparing import spared
 from exporters.base import Artifact
 
 GRAPH = "model"
@@ -101,7 +102,7 @@ def _graph_report(decided: Decided, pair: Pair, found: Measurements) -> GraphRep
         memory_reason=found.memory_reason,
         baseline_size=before,
         result_size=after,
-        placement=placement(pair.target, pair.result),
+        placement=spared(lambda: placement(pair.target, pair.result), lambda _: ()),
         engine=pair.result.engine,
         float_reasons=decided.float_reasons,
         layers_precision=None if decided.quantized is None else decided.quantized.plan.ship,
@@ -119,7 +120,7 @@ def _notices(run: Finished, graph: GraphReport) -> tuple[str, ...]:
     """What the user should know, from every stage, each once."""
     prepared, data = run.pair.prepared, run.data
     metric = run.pair.recipe.measure.metric
-    stages = (*prepared.records, *run.decided.records)
+    stages = (*prepared.records, *run.decided.records, *run.found.records)
     said = [notice for stage in stages for notice in stage.notices]
     if graph.latency and not prepared.feeds_are_real:
         said.append("no data was given: latency is of random inputs")
@@ -149,18 +150,29 @@ def _files(directory: Path, artifact: Artifact, plan: Plan) -> dict[str, str]:
     return {role: str(directory / name) for role, name in names.items()}
 
 
-def write_account(folder: Path, plan: Plan, report: Report, recipe: Recipe) -> None:
+def write_account(folder: Path, plan: Plan, report: Report, recipe: Recipe) -> Report:
     """Plan, report in all its forms, and the manifest that seals them.
+
+    A page, or a chart in it, that fails costs no more than itself: the report says so.
 
     Args:
         folder: Holds the artifact.
         plan: What was decided.
         report: The account of the run.
         recipe: What was asked for.
+
+    Returns:
+        The report, as it was written.
     """
     plan.save(folder / PLAN)
+    failures: list[str] = []
+    texts = pages(report, failures)
+    if failures:
+        told = dict.fromkeys((*report.notices, *failures))
+        report = report.model_copy(update={"notices": tuple(told)})
+        texts = pages(report, [])
     (folder / "report.json").write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    for name, text in pages(report).items():
+    for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
     write_manifest(
         folder,
@@ -174,6 +186,7 @@ def write_account(folder: Path, plan: Plan, report: Report, recipe: Recipe) -> N
             **_engines(report),
         },
     )
+    return report
 
 
 def _engines(report: Report) -> dict[str, object]:

@@ -21,6 +21,7 @@ from compressor.search.decided import Decided
 from compressor.search.division import DataSplit
 from compressor.search.explaining import Explanation, explain
 from compressor.search.judging import Judging
+from compressor.sparing import spared, unfinished
 
 INTERRUPTED = "the run was interrupted"
 
@@ -116,8 +117,10 @@ def _measure(
     changed = _changed(pair, data, [metric for metric, _ in scored], is_float, clock)
     found = replace(found, changed=changed, records=tuple(clock.records))
     yield found
-    explained = explain(
-        decided, pair, data.search if data.calibration is None else data.calibration
+    samples = data.search if data.calibration is None else data.calibration
+    explained = spared(
+        lambda: explain(decided, pair, samples),
+        lambda reason: Explanation(reason=clock.missed("measure layers", reason)),
     )
     if explained.layers:
         clock.lap("measure layers")
@@ -130,9 +133,13 @@ def _measure(
         found = replace(found, latency=latency, latency_reason=None, records=records)
         yield found
     if _unchanged(pair) is None and pair.target.memory_unmeasured() is None:
-        memory = measure_memory(pair)
-        clock.lap("measure memory")
-        found = replace(found, memory=memory, memory_reason=None, records=tuple(clock.records))
+        memory, reason = spared(
+            lambda: (measure_memory(pair), None),
+            lambda reason: (None, clock.missed("measure memory", reason)),
+        )
+        if reason is None:
+            clock.lap("measure memory")
+        found = replace(found, memory=memory, memory_reason=reason, records=tuple(clock.records))
     yield found
 
 
@@ -143,8 +150,13 @@ def _changed(
         return Changed(reason=data.quality_reason)
     if is_float:
         return Changed(reason="float ships, which computes what the original does")
-    found = measure_changed(pair, data.quality, metrics)
-    clock.lap("compare decisions", changed=found.total)
+    samples = data.quality
+    found = spared(
+        lambda: measure_changed(pair, samples, metrics),
+        lambda reason: Changed(reason=clock.missed("compare decisions", reason)),
+    )
+    if found.total is not None or found.samples:
+        clock.lap("compare decisions", changed=found.total)
     return found
 
 
@@ -164,9 +176,15 @@ class _Clock:
         self, name: str, effects: tuple[Effect, ...] = (), *, changed: int | None = None
     ) -> None:
         """A stage ended here."""
-        now = time.perf_counter()
         counts = {} if changed is None else {"decisions changed": changed}
-        self.records.append(
-            StageRecord(name=name, seconds=now - self._since, changed=counts, effects=effects)
-        )
+        self._add(StageRecord(name=name, seconds=0.0, changed=counts, effects=effects))
+
+    def missed(self, name: str, reason: str) -> str:
+        """A stage that only explains failed here; its reason, for what it would have told."""
+        self._add(StageRecord(name=name, seconds=0.0, notices=(unfinished(name, reason),)))
+        return reason
+
+    def _add(self, record: StageRecord) -> None:
+        now = time.perf_counter()
+        self.records.append(record.model_copy(update={"seconds": now - self._since}))
         self._since = now

@@ -115,7 +115,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         made = replayed or _plan(decided, data, pair)
         run = Finished(decided, pair, found, data, judging, made)
         report = account(run, directory, started=started, command=command)
-        write_account(folder, made, report, recipe)
+        report = write_account(folder, made, report, recipe)
     if found.interrupted:
         raise KeyboardInterrupt(_interrupted(directory, report.graphs[GRAPH]))
     return report

@@ -1,6 +1,7 @@
 """Reading a report back, and showing it again."""
 
 import json
+from html import escape
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -11,13 +12,35 @@ from compressor.plan import first_problem
 from compressor.report.html import render_html
 from compressor.report.markdown import render_markdown
 from compressor.report.schema import SCHEMA_VERSION, Report
+from compressor.sparing import spared, unfinished
 
 JSON = "report.json"
 
 
-def pages(report: Report) -> dict[str, str]:
-    """File name → text of every form of a report that people read."""
-    return {"report.html": render_html(report), "report.md": render_markdown(report)}
+def pages(report: Report, failures: list[str]) -> dict[str, str]:
+    """File name → text of every form of a report that people read.
+
+    Args:
+        report: What they are made of.
+        failures: Gets a notice for each page, and each chart in one, that could not be made.
+    """
+    return {
+        "report.html": spared(
+            lambda: render_html(report, failures),
+            lambda reason: _unrendered("report.html", reason, failures, "<!doctype html>\n<p>{}\n"),
+        ),
+        "report.md": spared(
+            lambda: render_markdown(report),
+            lambda reason: _unrendered("report.md", reason, failures, "{}\n"),
+        ),
+    }
+
+
+def _unrendered(name: str, reason: str, failures: list[str], page: str) -> str:
+    """What stands in the place of a page: `report.json` beside it has all of it."""
+    failures.append(unfinished(name, reason))
+    said = f"This page could not be made: {reason}. report.json beside it holds the whole report."
+    return page.format(escape(said))
 
 
 def load_report(path: str | Path) -> Report:
@@ -89,7 +112,10 @@ def render_report(directory: str | Path) -> Report:
     except OSError as error:
         raise OutputError(f"{folder} cannot be put back: {error.strerror}") from error
     report = load_report(folder)
-    written = pages(report)
+    failures: list[str] = []
+    written = pages(report, failures)
+    if failures:
+        raise OutputError(f"{folder}: its pages stay as they are: {failures[0]}")
     sealed = is_ours(folder)
     if not sealed:
         _refuse_foreign(folder, written)

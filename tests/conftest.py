@@ -34,7 +34,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     configurations = measure.configurations
     monkeypatch.setattr("compressor.outcome.measure_memory", lambda pair: None)
-    monkeypatch.setattr("compressor.accounting.pages", lambda report: {})
+    monkeypatch.setattr("compressor.accounting.pages", lambda report, failures: {})
     monkeypatch.setattr("compressor.measure.configurations", lambda *of: configurations(*of)[:1])
 
 

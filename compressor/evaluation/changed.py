@@ -6,6 +6,7 @@ One pass over the data; beside one batch it holds the few samples that are to be
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from compressor.evaluation.outputs import paired_outputs, primary_spec
 from compressor.evaluation.pictures import picture, tokens
 from compressor.evaluation.results import ChangedSample
 from compressor.graph.tensors import Array, TensorSpec
+from compressor.sparing import spared
 from exporters.base import Runner
 
 MOST = 12
@@ -164,7 +166,8 @@ class _Largest:
         """The largest first, with what can be seen of their inputs."""
         for _, _, sample, inputs in sorted(self._heap, reverse=True, key=lambda entry: entry[:2]):
             text = tokens(inputs) if sample.text is None else sample.text
-            yield sample.model_copy(update={"image": _image(data, inputs), "text": text})
+            image = spared(partial(_image, data, inputs), lambda _: None)
+            yield sample.model_copy(update={"image": image, "text": text})
 
 
 def _image(data: CalibrationSet, inputs: Mapping[str, Array]) -> str | None:

@@ -6,8 +6,10 @@ of `GraphView`.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -33,6 +35,10 @@ from compressor.report.verdict import (
     shipped_name,
     speed_tone,
 )
+from compressor.sparing import spared, unfinished
+
+T = TypeVar("T")
+E = TypeVar("E")
 
 
 @dataclass(frozen=True)
@@ -76,12 +82,17 @@ class GraphView:
         return latency_row(self.graph.latency[0]) if self.graph.latency else None
 
 
-def render_html(report: Report) -> str:
+def render_html(report: Report, failures: list[str] | None = None) -> str:
     """The whole page.
 
     The same report gives the same page, also when read back from `report.json`. Names out of the
     model are escaped wherever they appear.
+
+    Args:
+        report: What it shows.
+        failures: Gets a notice for each chart that could not be drawn; the page then lacks it.
     """
+    charts = _Charts([] if failures is None else failures)
     return (
         _environment()
         .get_template("template.html")
@@ -89,10 +100,10 @@ def render_html(report: Report) -> str:
             report=report,
             title=_title(report),
             views=[
-                _view(index, name, graph)
+                _view(index, name, graph, charts)
                 for index, (name, graph) in enumerate(report.graphs.items(), start=1)
             ],
-            bars=waterfall(report),
+            bars=charts.drawn("stages", lambda: waterfall(report), ()),
         )
     )
 
@@ -131,12 +142,25 @@ def _title(report: Report) -> str:
     return f"{report.source}: {outcomes} for {report.target}"
 
 
-def _view(index: int, name: str, graph: GraphReport) -> GraphView:
+@dataclass(frozen=True)
+class _Charts:
+    """Draws what can be drawn: a page without one of its charts is better than none."""
+
+    failures: list[str]
+
+    def drawn(self, what: str, draw: Callable[[], T], instead: E) -> T | E:
+        """A chart or table, or what the template takes for none."""
+
+        def missing(reason: str) -> E:
+            self.failures.append(unfinished(f"report.html: {what}", reason))
+            return instead
+
+        return spared(draw, missing)
+
+
+def _view(index: int, name: str, graph: GraphReport, charts: _Charts) -> GraphView:
     anchor = f"graph-{index}"
-    pictures = (
-        (plots.latency_distribution(latency, f"{anchor}-latency-{row}"), latency)
-        for row, latency in enumerate(graph.latency)
-    )
+    ratios = charts.drawn("speed", lambda: _ratios(graph, anchor), (None, False))
     return GraphView(
         name=name,
         anchor=anchor,
@@ -151,20 +175,33 @@ def _view(index: int, name: str, graph: GraphReport) -> GraphView:
         quality=quality_rows(graph),
         sizes=size_rows(graph),
         memory=memory_row(graph),
-        ratios_cut=plots.cuts_ratios(graph.latency),
-        ratios=plots.speed_ratios(graph.latency, f"{anchor}-ratios")
-        if len(graph.latency) > 1
-        else None,
-        distributions=tuple(
-            Picture(svg, latency, plots.beyond_axis(latency))
-            for svg, latency in pictures
-            if svg is not None
-        ),
+        ratios=ratios[0],
+        ratios_cut=ratios[1],
+        distributions=charts.drawn("latency", lambda: _distributions(graph, anchor), ()),
         float_reasons=_by_reason(graph.float_reasons),
-        regions=region_rows(graph),
-        layers=layers_view(graph, anchor),
-        frontier=frontier(graph, f"{anchor}-frontier"),
-        pruned=pruned_view(graph),
+        regions=charts.drawn("regions", lambda: region_rows(graph), ()),
+        layers=charts.drawn("layers", lambda: layers_view(graph, anchor), None),
+        frontier=charts.drawn("frontier", lambda: frontier(graph, f"{anchor}-frontier"), None),
+        pruned=charts.drawn("pruning", lambda: pruned_view(graph), None),
+    )
+
+
+def _ratios(graph: GraphReport, anchor: str) -> tuple[Markup | None, bool]:
+    chart = None
+    if len(graph.latency) > 1:
+        chart = plots.speed_ratios(graph.latency, f"{anchor}-ratios")
+    return chart, plots.cuts_ratios(graph.latency)
+
+
+def _distributions(graph: GraphReport, anchor: str) -> tuple[Picture, ...]:
+    pictures = (
+        (plots.latency_distribution(latency, f"{anchor}-latency-{row}"), latency)
+        for row, latency in enumerate(graph.latency)
+    )
+    return tuple(
+        Picture(svg, latency, plots.beyond_axis(latency))
+        for svg, latency in pictures
+        if svg is not None
     )
 
 

@@ -26,6 +26,7 @@ from compressor.search.removal import CostKind, removed
 from compressor.search.shrinking import CostOf, Grouped
 from compressor.search.sparsifying import with_sparsity
 from compressor.search.storing import roughly
+from compressor.sparing import spared, unfinished
 
 PROFILED = 8
 """Samples that calibrate a graph whose kernels are only timed."""
@@ -285,5 +286,10 @@ class Attempts:
         """What a candidate loses, where no budget asks for that."""
         if self._gauge is None:
             return None
-        with self.bench.progress.stage("measure quality"):
-            return self._gauge.measured(self.bench.prepared, self.bench.target, model)
+        gauge, bench = self._gauge, self.bench
+
+        def unknown(reason: str) -> None:
+            bench.progress.notice(unfinished(f"measure quality of {gauge.words}", reason))
+
+        with bench.progress.stage("measure quality"):
+            return spared(lambda: gauge.measured(bench.prepared, bench.target, model), unknown)

@@ -8,7 +8,6 @@ from calibration.collect import collect
 from calibration.dataset import CalibrationSet
 from calibration.observers import Observed
 from calibration.scheme import QuantParams
-from compressor.errors import CompressorError
 from compressor.measure import Pair
 from compressor.quantization.auto import drawn
 from compressor.quantization.noise import Noise, layer_noise
@@ -42,8 +41,7 @@ class Explanation:
 def explain(decided: Decided, pair: Pair, data: CalibrationSet | None) -> Explanation:
     """Measure the quantized graph that ships, or the one that was considered, layer by layer.
 
-    Nothing is decided here: what cannot be measured has a reason in the report, and the run goes
-    on.
+    Nothing is decided here.
 
     Args:
         decided: The float graph, and the INT8 graph made of it.
@@ -60,12 +58,9 @@ def explain(decided: Decided, pair: Pair, data: CalibrationSet | None) -> Explan
         )
     if data is None:
         return Explanation(reason="there are no samples to run: pass --calib beside --stats")
-    try:
-        with pair.progress.stage("measure layers"):
-            sample = drawn(data.take(AMONG), pair.recipe.seed, SAMPLES)
-            return _Explaining(decided, quantized, sample, pair).explanation()
-    except CompressorError as error:
-        return Explanation(reason=error.message)
+    with pair.progress.stage("measure layers"):
+        sample = drawn(data.take(AMONG), pair.recipe.seed, SAMPLES)
+        return _Explaining(decided, quantized, sample, pair).explanation()
 
 
 class _Explaining:

@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from calibration.dataset import CalibrationSet
+from calibration.scheme import FloatArray
 from calibration.stats import CalibrationStats
 from compressor.plan import GraphPlan
 from compressor.precision import EIGHT_BITS, WORDS
 from compressor.quantization.dynamic import choose_dynamic
 from compressor.quantization.static import CalibrationOptions, StaticChoice, calibrate
 from compressor.realize import policy_of
+from compressor.records import StageRecord
 from compressor.report import format as fmt
 from compressor.search.bench import Bench
 from compressor.search.decided import Decided
@@ -21,7 +23,7 @@ from compressor.search.halving import with_half
 from compressor.search.improving import improved
 from compressor.search.judging import Judging
 from compressor.search.keeping import within_budget, without_budget
-from compressor.search.placing import placed_by_time
+from compressor.search.placing import Placed, placed_by_time
 from compressor.search.refining import (
     SMOOTHING,
     with_norms_apart,
@@ -31,6 +33,7 @@ from compressor.search.refining import (
 from compressor.search.stepping import Stepping
 from compressor.search.steps import STEPS
 from compressor.search.storing import STORED, with_stored_weights
+from compressor.sparing import spared, unfinished
 from exporters.base import QuantPolicy
 
 
@@ -163,7 +166,7 @@ def _decided(
             decided = replace(decided, records=(*decided.records, *records))
         found = without_budget(bench, decided, plan, chosen)
         found = with_small_tables(bench, found, None)
-        return replace(found, regions=placed.results(found.plan, None))
+        return _with_regions(found, placed, None)
     assert data is not None, "judging has samples"
     search = Stepping(
         bench,
@@ -178,7 +181,19 @@ def _decided(
     )
     found = within_budget(search, decided, search.run(STEPS), chosen)
     found = with_small_tables(bench, found, judging)
-    return replace(found, regions=placed.results(found.plan, search.damage))
+    return _with_regions(found, placed, search.damage)
+
+
+def _with_regions(found: Decided, placed: Placed, damage: FloatArray | None) -> Decided:
+    """What each region costs, for the report; a notice where that cannot be told."""
+
+    def missing(reason: str) -> Decided:
+        record = StageRecord(
+            name="tell regions", seconds=0.0, notices=(unfinished("tell regions", reason),)
+        )
+        return replace(found, records=(*found.records, record))
+
+    return spared(lambda: replace(found, regions=placed.results(found.plan, damage)), missing)
 
 
 def _calibrated(

@@ -141,7 +141,7 @@ def test_every_name_of_the_package_can_be_had() -> None:
 
 def test_pages_name_the_files_that_hold_them(out: Path) -> None:
     report = load_report(out)
-    assert set(pages(report)) < {Path(path).name for path in report.files.values()}
+    assert set(pages(report, [])) < {Path(path).name for path in report.files.values()}
 
 
 def test_json_nested_too_deep_is_no_report(out: Path) -> None:
