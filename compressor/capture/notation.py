@@ -1,4 +1,4 @@
-"""The notation of `--input`: `image:float32[batch,3,224,224]`."""
+"""The notation of `--input`: `image:float32[batch,3,224,224]`, `mask:int64[batch,past+seq]`."""
 
 import re
 
@@ -6,6 +6,7 @@ import ml_dtypes
 import numpy as np
 
 from compressor.errors import UsageError
+from compressor.graph.sizes import is_expression, parse_size
 from compressor.graph.tensors import Dimension, TensorSpec
 
 _DTYPES = {
@@ -22,8 +23,8 @@ _NOTATION = re.compile(r"(?P<name>.+?):(?P<dtype>\w+)\[(?P<shape>[^\[\]]*)\]")
 def parse_input(text: str) -> TensorSpec:
     """Read `name:dtype[dim,...]`, the notation of `--input`.
 
-    A dimension is a size, the name of a dynamic size (equal names are equal sizes), or `?`.
-    `[]` is a scalar.
+    A dimension is a size, the name of a dynamic size (equal names are equal sizes), sums and
+    products of both (`past+seq`, `2*batch`), or `?`. `[]` is a scalar.
 
     Raises:
         UsageError: It is not of this form.
@@ -49,8 +50,13 @@ def _dimension(part: str, text: str) -> Dimension:
         return None
     if part.isdecimal() and int(part) > 0:
         return int(part)
-    if part.isidentifier():
-        return part
+    if is_expression(part):
+        size = parse_size(part)
+        if size.names:
+            return str(size)
+        if (size.constant or 0) > 0:
+            return size.constant
     raise UsageError(
-        f"input {text!r}: {part!r} is neither a size, nor the name of a dynamic one, nor ?"
+        f"input {text!r}: {part!r} is neither a size, nor the name of a dynamic one, nor a sum or "
+        "product of such, nor ?"
     )
