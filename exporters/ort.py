@@ -116,6 +116,7 @@ class OrtTarget(Target):
             float_output=frozenset({"Gemm", "MatMul"}),
             dynamic=frozenset({"Gemm", "MatMul", "LSTM"}),
             slow=_slow,
+            unshared=unshared,
         )
 
     @property
@@ -211,6 +212,24 @@ def _slow(node: ir.Node) -> str | None:
     if depthwise or channels >= LEAST_CHANNELS_3D or math.prod(kernel) == 1:
         return None
     return f"a 3-D convolution over {channels} channels is slower as integer"
+
+
+def unshared(node: ir.Node) -> str | None:
+    """What the integer kernels of pools lack: dilations of averages, and indices of maxima.
+
+    Where a window reaches behind the padded input, as it may with `ceil_mode`, the float kernel
+    leaves out what is not there, and the integer one divides by the whole window.
+    """
+    if node.op_type == "MaxPool" and any(value.name for value in node.outputs[1:]):
+        return "the integer kernel of MaxPool writes no indices"
+    if node.op_type != "AveragePool":
+        return None
+    attributes = node.attributes
+    if any(size != 1 for size in attributes.get_ints("dilations", ())):
+        return "the integer kernel of AveragePool knows no dilations"
+    if attributes.get_int("ceil_mode", 0) and attributes.get_int("count_include_pad", 0):
+        return "the integer kernel of AveragePool counts the padding of `ceil_mode` otherwise"
+    return None
 
 
 def _weight_bits(cpu: str) -> int:

@@ -17,7 +17,8 @@ from compressor.capture.parity import run
 from compressor.capture.verify import Evaluate, Expected, expectations, settle, verify
 from compressor.capture.widening import NOTICE, widen
 from compressor.errors import CaptureError, GraphError
-from compressor.graph.invariants import check
+from compressor.graph.hints import fit_outputs, settle_hints
+from compressor.graph.invariants import check, import_domains
 from compressor.graph.names import make_unique
 from compressor.graph.session import open_session
 from compressor.graph.shapes import input_specs, with_input_shapes
@@ -42,7 +43,9 @@ def capture_onnx(
     with relayed(logger):
         model = source.model.clone()
         make_unique(model)
+        import_domains(model)
         _check(model, source.description)
+        log.notices += settle_hints(model)
         inputs = _inputs(model, declared, examples, source.description)
         inputs, expected = _run(_evaluator(model, source.description), inputs)
         log.decisions.append(
@@ -53,6 +56,8 @@ def capture_onnx(
                 "source, so there is nothing to compare it with",
             )
         )
+        for at in expected:
+            log.notices += fit_outputs(model, [array.shape for array in at.outputs.values()])
         if inputs.batch_symbol is not None and len(expected) == 1:
             inputs = inputs.fixed()
             model = with_input_shapes(model, inputs.specs)

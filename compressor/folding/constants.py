@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from math import prod
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import (
     LiftConstantsToInitializersPass,
@@ -13,6 +14,7 @@ from onnx_ir.passes.common import (
 from onnxscript.optimizer import FOLDED_FROM_KEY, fold_constants_ir
 
 from compressor.folding.affine import constant
+from compressor.graph.initializers import add_initializer, free_name
 
 _GROWTH = 2**16
 """Elements up to which a result may be larger than the constants it is computed from."""
@@ -27,6 +29,14 @@ RANDOM = frozenset(
     }
 )
 """Operators that give a different result at every run."""
+
+_ANY = 2**62
+"""Elements: no limit."""
+
+_MOVING = frozenset(
+    {"Slice", "Concat", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "Transpose", "Identity"}
+)
+"""Operators whose result holds no numbers but those that they read, and each once at most."""
 
 _QUANTIZING = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 
@@ -51,6 +61,11 @@ def fold_constants(model: ir.Model, fired: Counter[str]) -> None:
     fold_constants_ir(
         model, output_size_limit=_GROWTH, input_size_limit=_GROWTH, should_fold=_should_fold
     )
+    if any(_moves_constants(node) for node in model.graph):
+        fold_constants_ir(
+            model, output_size_limit=_ANY, input_size_limit=_ANY, should_fold=_moves_constants
+        )
+    _split_constants(model)
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     RemoveUnusedNodesPass()(model)
     _name_after_sources(model, weights)
@@ -69,6 +84,33 @@ def _should_fold(node: ir.Node) -> bool | None:
         return result <= _GROWTH
     sources = [constant(value) for value in node.inputs]
     return result <= max(_GROWTH, sum(tensor.size for tensor in sources if tensor is not None))
+
+
+def _moves_constants(node: ir.Node) -> bool:
+    """Whether it cuts, joins or reorders weights: the result is no larger than those together.
+
+    The gates of recurrent layers are brought in ONNX's order by dozens of such nodes.
+    """
+    if node.domain != "" or node.op_type not in _MOVING or _turns_a_shared_weight(node):
+        return False
+    read = [value for value in node.inputs if value is not None]
+    return bool(read) and all(constant(value) is not None for value in read)
+
+
+def _split_constants(model: ir.Model) -> None:
+    """Compute every Split of a constant, of which upstream leaves nodes with several outputs."""
+    for node in list(model.graph):
+        source = node.inputs[0] if node.op_type == "Split" and node.domain == "" else None
+        tensor = None if source is None else constant(source)
+        sizes = constant(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] else None
+        if tensor is None or sizes is None or any(v.is_graph_output() for v in node.outputs):
+            continue
+        cuts = np.cumsum(sizes.numpy())[:-1]
+        parts = np.split(tensor.numpy(), cuts, axis=node.attributes.get_int("axis", 0))
+        for value, part in zip(node.outputs, parts, strict=True):
+            name = free_name(model.graph, f"{value.name}_part")
+            value.replace_all_uses_with(add_initializer(model.graph, name, part.copy()))
+        model.graph.remove(node, safe=True)
 
 
 def _turns_a_shared_weight(node: ir.Node) -> bool:

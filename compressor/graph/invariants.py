@@ -2,12 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 
 import onnx_ir as ir
 from onnx_ir.passes.common import CheckerPass
 
 from compressor.errors import GraphError
 from compressor.graph.chatter import silenced
+from compressor.graph.schemas import schema_of
+
+_ELSEWHERE = "unchecked"
+"""The domain of operators that the checker does not know: it looks at none of another domain."""
 
 
 def check(model: ir.Model, stage: str) -> None:
@@ -15,7 +20,8 @@ def check(model: ir.Model, stage: str) -> None:
 
     Names are unique, nodes come after what they read, every value that is read is produced, an
     input or an initializer with data, outputs are produced, used domains are imported, and
-    ONNX's checker accepts operators, attributes and types. Weights are neither read nor copied.
+    ONNX's checker accepts operators, attributes and types, or the runtime what it refuses. Weights
+    are neither read nor copied.
 
     Args:
         model: The model to check; stays as it is.
@@ -34,24 +40,75 @@ def check(model: ir.Model, stage: str) -> None:
         raise GraphError(f"after {stage}: {error.message}") from None
     try:
         with silenced():
-            CheckerPass()(_with_ranks(model))
+            CheckerPass()(_checkable(model))
     except Exception as error:  # wrapped by the pass around the checker's own classes
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        raise GraphError(f"after {stage}: ONNX's checker refuses the graph: {cause}") from error
+        if not _runs(model):
+            raise GraphError(f"after {stage}: ONNX's checker refuses the graph: {cause}") from error
 
 
-def _with_ranks(model: ir.Model) -> ir.Model:
-    # ONNX's checker wants a shape on every input and output; runtimes and exporters do not.
+def import_domains(model: ir.Model) -> None:
+    """Import the domains of operators that a model uses and does not name, in place.
+
+    ONNX Runtime takes them in their first version.
+    """
+    for node in model.graph.all_nodes():
+        model.opset_imports.setdefault(node.domain, 1)
+
+
+def _checkable(model: ir.Model) -> ir.Model:
+    """The model as ONNX's checker wants it, where runtimes and exporters do not.
+
+    It wants a shape on every input and output, and knows no operators of the standard domain but
+    those of the standard: ONNX Runtime has a few of its own there.
+    """
     interface = [*model.graph.inputs, *model.graph.outputs]
-    if all(value.shape is not None for value in interface):
+    unknown = {node.op_type for node in model.graph.all_nodes() if _is_unknown(node, model)}
+    if all(value.shape is not None for value in interface) and not unknown:
         return model
     copy = model.clone()
     for value in (*copy.graph.inputs, *copy.graph.outputs):
         if value.shape is None:
             value.shape = ir.Shape([])
+    for node in copy.graph.all_nodes() if unknown else ():
+        if _is_unknown(node, copy):
+            node.domain = _ELSEWHERE
+            copy.opset_imports[_ELSEWHERE] = 1
     return copy
+
+
+def _is_unknown(node: ir.Node, model: ir.Model) -> bool:
+    version = model.opset_imports.get("", 0)
+    if node.domain != "" or version < 1 or schema_of(node, version) is not None:
+        return False
+    return _runtime_has(node.op_type, version)
+
+
+@cache
+def _runtime_has(op_type: str, version: int) -> bool:
+    """Whether the runtime has an operator of that name in the standard domain."""
+    from compressor.graph.session import open_session  # noqa: PLC0415 - as below
+
+    node = ir.node(op_type, [])
+    graph = ir.Graph([], node.outputs, nodes=[node], opset_imports={"": version}, name="one")
+    try:
+        open_session(ir.Model(graph, ir_version=8), optimize=False)
+    except GraphError as error:
+        return "No Op registered" not in error.message
+    return True
+
+
+def _runs(model: ir.Model) -> bool:
+    """Whether the runtime takes what the checker refuses, which then is right."""
+    from compressor.graph.session import open_session  # noqa: PLC0415 - it saves models, too
+
+    try:
+        open_session(model, optimize=False)
+    except GraphError:
+        return False
+    return True
 
 
 @dataclass

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from compressor.graph.walks import behind
+
 _COPIED_FROM = "pruning copied from"
 
 _TAKES_SIZES = frozenset(
@@ -96,10 +98,7 @@ def _is_stored(value: ir.Value | None) -> bool:
 
 def _chain(value: ir.Value) -> list[ir.Node]:
     """The nodes that compute sizes, from Shape or constants on, in order."""
-    node = value.producer()
-    if node is None or node.op_type not in _ON_SIZES:
-        return []
-    return list(dict.fromkeys([*(n for v in _read(node) for n in _chain(v)), node]))
+    return behind([value], lambda node: node.op_type in _ON_SIZES)
 
 
 def _read(node: ir.Node) -> Iterator[ir.Value]:

@@ -34,7 +34,7 @@ _QDQ = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _STORED = np.dtype("<f4")
 
 
-def correct(
+def correct(  # noqa: PLR0913 - what is corrected, and how it may be run
     model: ir.Model,
     quantized: ir.Model,
     integer: Sequence[str],
@@ -42,6 +42,7 @@ def correct(
     *,
     batch: int = 32,
     memory: int | None = None,
+    integers: bool = True,
     expired: Callable[[], bool] = lambda: False,
     advance: Callable[[int], None] = lambda layers: None,
 ) -> dict[str, FloatArray] | None:
@@ -57,6 +58,7 @@ def correct(
         data: The samples whose mean is taken.
         batch: Samples per run.
         memory: Bytes to take beside the model (1 GB): the batch shrinks when it must.
+        integers: Whether integer kernels compute the quantized graph, as they do where it ships.
         expired: Asked before each pass whether the time is over.
         advance: Told the number of layers done.
 
@@ -79,7 +81,8 @@ def correct(
     for level in _levels(model, layers):
         if expired():
             return None
-        seen = _means(working, [layers[name] for name in level], data, size, layout.fixed)
+        at = [layers[name] for name in level]
+        seen = _means(working, at, data, size, layout.fixed, integers=integers)
         shifts = {name: (wanted[name] - seen[name]).astype(np.float32) for name in level}
         add_corrections(working, shifts)
         found |= shifts
@@ -195,7 +198,13 @@ def _levels(model: ir.Model, layers: Mapping[str, _Layer]) -> list[list[str]]:
 
 
 def _means(
-    model: ir.Model, layers: Sequence[_Layer], data: CalibrationSet, batch: int, fixed: int | None
+    model: ir.Model,
+    layers: Sequence[_Layer],
+    data: CalibrationSet,
+    batch: int,
+    fixed: int | None,
+    *,
+    integers: bool = True,
 ) -> dict[str, Means]:
     """The mean of each output channel over the data, reduced in the graph a batch at a time.
 
@@ -211,7 +220,7 @@ def _means(
             axes = (0,)
         mean = taps.reduced("ReduceMean", value, *axes)
         fetched.append(taps.output(mean))
-    session = open_session(taps.finished(), threads=0, spin=False)
+    session = open_session(taps.finished(), threads=0, spin=False, integers=integers)
     known = {value.name for value in session.get_inputs()}
     totals = [np.zeros(layer.channels) for layer in layers]
     samples = 0

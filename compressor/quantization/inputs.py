@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 
 import onnx_ir as ir
 
+from compressor.graph.walks import leads_to
 from compressor.quantization.graph import constant, consumers
 from exporters.base import QuantPolicy
 
@@ -137,22 +138,26 @@ def _is_between(node: ir.Node, integer: set[str], policy: QuantPolicy) -> bool:
     if node.op_type not in policy.elementwise or node.domain != "":
         return False
     source = node.inputs[0]
+    if policy.unshared(node) is not None:
+        return False
     return source is not None and _comes(source, integer) and _goes(node.outputs[0], integer)
 
 
 def _comes(value: ir.Value, integer: set[str]) -> bool:
-    node = value.producer()
-    if node is None:
-        return False
-    if node.op_type in CONVOLUTIONS or node.name in integer:
-        return node.name in integer
-    inputs = [one for one in node.inputs if one is not None and constant(one) is None]
-    return node.op_type in TRANSPARENT and any(_comes(one, integer) for one in inputs)
+    def passes(node: ir.Node) -> Iterable[ir.Value]:
+        if node.op_type in CONVOLUTIONS or node.op_type not in TRANSPARENT:
+            return ()
+        return (one for one in node.inputs if one is not None and constant(one) is None)
+
+    def maker(one: ir.Value) -> Iterable[ir.Node]:
+        made_by = one.producer()
+        return () if made_by is None else (made_by,)
+
+    return leads_to(value, maker, lambda node: node.name in integer, passes)
 
 
 def _goes(value: ir.Value, integer: set[str]) -> bool:
-    return any(
-        reader.name in integer
-        or (reader.op_type in TRANSPARENT and _goes(reader.outputs[0], integer))
-        for reader in consumers(value)
-    )
+    def passes(node: ir.Node) -> Iterable[ir.Value]:
+        return node.outputs[:1] if node.op_type in TRANSPARENT else ()
+
+    return leads_to(value, consumers, lambda node: node.name in integer, passes)

@@ -21,6 +21,7 @@ from calibration.taps import PREFIX, Taps, feeds_of
 from calibration.windows import parts
 from compressor.errors import GraphError
 from compressor.graph.session import open_session
+from compressor.graph.walks import behind
 from compressor.quantization.graph import consumers
 from compressor.quantization.placement import absorbing
 from compressor.quantization.replay import BATCH, CEILING
@@ -136,6 +137,7 @@ class _Comparison:
         self._originals = {node.name or "": node for node in model.graph}
         self._quantized = self._adopted(quantized)
         self._names = {node: name for name, node in self._quantized.items()}
+        self._stored = _storing(self._quantized.values())
 
     def run(self, points: Sequence[Point], data: CalibrationSet, batch: int) -> list[Noise]:
         """Compare at some of the points, over all of the data."""
@@ -213,25 +215,38 @@ class _Comparison:
 
     def _copied(self, value: ir.Value, layer: set[ir.Node]) -> ir.Value:
         """A copy of what the layer computes, which begins at values of the float graph."""
-        made_by = value.producer()
-        if made_by is None or _is_stored(made_by):
-            return value
+        copies: dict[ir.Value | None, ir.Value | None] = {}
+        for node in behind([value], lambda node: self._is_own(node, layer)):
+            inputs = [copies.get(one) or self._given(one) for one in node.inputs]
+            copy = ir.Node(
+                node.domain,
+                node.op_type,
+                inputs,
+                list(node.attributes.values()),
+                overload=node.overload,
+                num_outputs=len(node.outputs),
+            )
+            self._taps.append(copy)
+            copies |= dict(zip(node.outputs, copy.outputs, strict=True))
+        found = copies.get(value) or self._given(value)
+        assert found is not None, "a layer writes something"
+        return found
+
+    def _is_own(self, node: ir.Node, layer: set[ir.Node]) -> bool:
+        """Whether it is of the layer, or was added for it, and computes."""
+        if node in self._stored:
+            return False
         # What the float graph has no node for belongs to the layer that it was added for.
-        is_added = self._names[made_by] not in self._floats
-        is_boundary = made_by.op_type in _BOUNDARY or value.dtype in _EIGHT_BITS or is_added
-        if made_by not in layer and not is_boundary:
-            return self._floats[self._names[made_by]].outputs[value.index() or 0]
-        inputs = [None if one is None else self._copied(one, layer) for one in made_by.inputs]
-        copy = ir.Node(
-            made_by.domain,
-            made_by.op_type,
-            inputs,
-            list(made_by.attributes.values()),
-            overload=made_by.overload,
-            num_outputs=len(made_by.outputs),
-        )
-        self._taps.append(copy)
-        return copy.outputs[value.index() or 0]
+        is_added = self._names[node] not in self._floats
+        writes_integers = any(value.dtype in _EIGHT_BITS for value in node.outputs)
+        return node in layer or node.op_type in _BOUNDARY or writes_integers or is_added
+
+    def _given(self, value: ir.Value | None) -> ir.Value | None:
+        """The float graph's value in place of one that a layer reads; weights as they are."""
+        made_by = None if value is None else value.producer()
+        if value is None or made_by is None or made_by in self._stored:
+            return value
+        return self._floats[self._names[made_by]].outputs[value.index() or 0]
 
     def _energy(self, value: ir.Value, name: str) -> str:
         """The output that holds Σ x² of each sample."""
@@ -257,11 +272,14 @@ def _written(node: ir.Node) -> ir.Value:
     return next((value for value in node.outputs if value.name), node.outputs[0])
 
 
-def _is_stored(node: ir.Node) -> bool:
-    """Whether it unpacks or turns round a weight, of which no copy is needed."""
-    read = [value for value in node.inputs if value is not None]
-    makers = [value.producer() for value in read if not value.is_initializer()]
-    return bool(read) and all(maker is not None and _is_stored(maker) for maker in makers)
+def _storing(nodes: Iterable[ir.Node]) -> set[ir.Node]:
+    """The nodes, given in order, that unpack or turn round weights, of which no copy is needed."""
+    found: set[ir.Node] = set()
+    for node in nodes:
+        read = [value for value in node.inputs if value is not None]
+        if read and all(value.is_initializer() or value.producer() in found for value in read):
+            found.add(node)
+    return found
 
 
 def _run(session: Any, fetched: Sequence[str], feeds: dict[str, Any]) -> list[Any]:

@@ -124,7 +124,7 @@ def quantized_values(
         read_as_integer = any(_name(reader) in names for reader in readers)
         float_output = _may_write_float(_origin(node, policy), readers, policy)
         if not absorbed and (read_as_integer or not float_output):
-            found.update((value, None) for value in node.outputs)
+            found.update((value, None) for value in node.outputs if value.name)
     return list(found)
 
 
@@ -233,6 +233,8 @@ def _joins(node: ir.Node, chosen: set[str], policy: QuantPolicy) -> bool:
         )
     if node.op_type == "Pad" and not _pads_a_number(node):
         return False
+    if policy.unshared(node) is not None:
+        return False
     return not any(value.is_graph_output() for value in node.outputs)
 
 
@@ -275,6 +277,9 @@ def _neighbour_reason(node: ir.Node, chosen: set[str], policy: QuantPolicy) -> s
         return _absorption_refusal(node)
     if node.op_type == "Pad" and not _pads_a_number(node):
         return "what it pads with is not a finite constant"
+    unshared = policy.unshared(node)
+    if unshared is not None:
+        return unshared
     if any(value.is_graph_output() for value in node.outputs):
         return "it writes an output of the graph, which is float"
     if len(activations(node)) != len(node.inputs) and node.op_type in ("Add", "Mul", "Concat"):

@@ -47,6 +47,9 @@ def insert_qdq(
     writer = _Writer(model.graph, rounded)
     nodes = list(model.graph)
     for node in nodes:
+        if node.name in integer and node.op_type == "AveragePool":
+            node.attributes.pop("dilations", None)  # of ones: the integer operator has no such
+    for node in nodes:
         if node.name in integer and node.op_type in policy.weighted:
             writer.weights(node, activation[activations(node)[0].name or ""], policy)
     values = {value.name or "": value for value in model.graph.inputs}

@@ -154,13 +154,19 @@ class _Judge:
             (node, indices)
             for node, indices in uses.items()
             if not (node.name in self._integer and node.op_type in self._policy.passthrough)
-            and not any(a.type in _BODIES for a in node.attributes.values())
-            and node.outputs[0].name
+            and self._can_judge(node)
         ]
         for node, indices in judged:
             self._measure(name, *self._consumer(node, indices, restored))
         if not judged:
             self._measure(name, name, restored)
+
+    def _can_judge(self, node: ir.Node) -> bool:
+        """Whether a copy of a reader tells an error: Shape, ArgMax and bodies do not."""
+        value = node.outputs[0]
+        has_body = any(a.type in _BODIES for a in node.attributes.values())
+        inside = self._values_of.get(value.name or "") is value
+        return bool(value.name) and inside and not has_body and value.dtype == ir.DataType.FLOAT
 
     def _consumer(
         self, node: ir.Node, indices: Sequence[int], restored: ir.Value

@@ -16,6 +16,7 @@ from calibration.stats import CalibrationStats
 from compressor.errors import DataError, RecipeError
 from compressor.graph.fingerprint import fingerprint
 from compressor.graph.invariants import check
+from compressor.quantization.apart import keep_apart
 from compressor.quantization.auto import AUTO, Selected, by_method, select
 from compressor.quantization.bias import add_corrections
 from compressor.quantization.graph import constant
@@ -242,6 +243,7 @@ def quantize_static(
     params = activation_params(clone, integer, values, ranges, policy)
     add_corrections(clone, bias)
     insert_qdq(clone, set(integer), params, policy, rounded)
+    keep_apart(clone.graph, policy)
     check(clone, "quantize")
     return clone
 

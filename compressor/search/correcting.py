@@ -48,6 +48,7 @@ def corrections(
             data,
             batch=options.batch,
             memory=options.memory,
+            integers=not policy.inputs_only,
             expired=expired,
             advance=advance,
         )

@@ -28,6 +28,9 @@ class QuantPolicy:
             are not weighted have no other integer form.
         slow: Why the integer kernel of a weighted node loses to the float one; None when it does
             not.
+        unshared: Why the integer kernel of a node that is not weighted is refused, or computes
+            something else than the float one, for its attributes; None where it does not. Tests
+            hold it against the runtime, operator by operator.
         inputs_only: Whether Q/DQ stands only on what integer nodes read, and the runtime fuses
             what lies between by itself; else integer nodes form regions, whose inner values all
             pass Q/DQ.
@@ -43,6 +46,7 @@ class QuantPolicy:
     float_output: frozenset[str]
     dynamic: frozenset[str] = frozenset()
     slow: Callable[[ir.Node], str | None] = lambda node: None
+    unshared: Callable[[ir.Node], str | None] = lambda node: None
     inputs_only: bool = False
 
     @property

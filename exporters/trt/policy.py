@@ -35,6 +35,7 @@ def trt_policy() -> QuantPolicy:
         absorbed=frozenset(),
         float_output=layers,
         slow=slow,
+        unshared=unshared,
         inputs_only=True,
     )
 
@@ -52,6 +53,14 @@ def fp8_policy() -> QuantPolicy:
         elementwise=frozenset({"Add"}),
         slow=lambda node: slow(node, "FP8") or without_fp8(node),
     )
+
+
+def unshared(node: ir.Node) -> str | None:
+    """Average pools with dilations, which TensorRT's have not, stay as they are."""
+    is_pool = node.op_type == "AveragePool"
+    if is_pool and any(size != 1 for size in node.attributes.get_ints("dilations", ())):
+        return "average pools with dilations have no kernel of integers"
+    return None
 
 
 def slow_sparse(node: ir.Node) -> str | None:

@@ -467,3 +467,31 @@ def test_a_tied_embedding_is_not_stored_twice():
     folded, _ = fold(graph, feeds={"ids": tokens(2)})
     assert set(folded.graph.initializers) == {"table", "up", "b", "down"}
     assert [node.op_type for node in folded.graph].count("Transpose") == 1
+
+
+@pytest.mark.parametrize("size", [8, 2**15])
+def test_weights_are_brought_in_order_whatever_their_size(size: int) -> None:
+    """As the gates of recurrent layers are, by exporters that keep torch's order."""
+    w = np.arange(4 * size, dtype=np.float32).reshape(4, size)
+    graph = model(
+        """g (float[n,1] x) => (float[n,m] y) {
+            zero = Constant<value_ints=[0]>() one = Constant<value_ints=[1]>()
+            two = Constant<value_ints=[2]>() four = Constant<value_ints=[4]>()
+            a = Slice(w, zero, one, zero) b = Slice(w, one, two, zero)
+            c = Slice(w, two, four, zero)
+            d = Concat<axis=0>(c, a, b)
+            e, f = Split<axis=0>(d, s)
+            g = Concat<axis=0>(f, e)
+            h = Unsqueeze(g, zero)
+            i = ReduceSum<keepdims=0>(h, zero)
+            j = Transpose(i)
+            k = ReduceSum<keepdims=1>(j, one)
+            l = Transpose(k)
+            y = MatMul(x, l)
+        }""",
+        w=w,
+        s=np.array([1, 3], np.int64),
+    )
+    folded, _ = fold(graph, {"x": np.ones((2, 1), np.float32)})
+    left = {node.op_type for node in folded.graph}
+    assert not left & {"Slice", "Concat", "Split", "Unsqueeze"}, left

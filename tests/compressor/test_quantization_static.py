@@ -12,6 +12,8 @@ from calibration.scheme import QuantParams, Scheme, dequantize, quantize
 from compressor.errors import RecipeError
 from compressor.graph.files import serialize
 from compressor.graph.invariants import check
+from compressor.graph.names import make_unique
+from compressor.graph.shapes import infer_shapes
 from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
 from compressor.quantization.weights import fit_bias, quantize_bias, weight_params
 from exporters.ort import TARGET
@@ -329,3 +331,86 @@ def test_pad_with_infinity_leaves_ranges_finite():
     assert "finite" in chosen.float_reasons["Pad_1"]
     for expected, found in both(graph, result, feeds):
         assert sqnr(expected, found) > 20
+
+
+def followed_by(tail: str, outputs: str) -> ir.Model:
+    """Two convolutions, and nodes behind them that read what integers are."""
+    made = model(
+        f"""g (float[n,8,8,8] x, float[16,8,3,3] w1, float[16,16,3,3] w2) => ({outputs})
+        <float[n,16,8,8] c, float[n,16,8,8] r, float[n,16,8,8] d>
+        {{
+            c = Conv<pads=[1,1,1,1]>(x, w1)
+            r = Relu(c)
+            d = Conv<pads=[1,1,1,1]>(r, w2)
+            {tail}
+        }}""",
+        w1=[16, 8, 3, 3], w2=[16, 16, 3, 3],
+    )  # fmt: skip
+    make_unique(made)
+    return infer_shapes(made)
+
+
+READERS = {
+    "Shape": ("k = Shape(r) y = Relu(d)", "int64[4] k, float[n,16,8,8] y"),
+    "Size": ("k = Size(d) y = Relu(d)", "int64 k, float[n,16,8,8] y"),
+    "ArgMax": ("k = ArgMax<axis=1>(d) y = Relu(d)", "int64[n,1,8,8] k, float[n,16,8,8] y"),
+    "Cast": ("k = Cast<to=10>(d) y = Relu(d)", "float16[n,16,8,8] k, float[n,16,8,8] y"),
+    "Greater": ("k = Greater(d, r) y = Relu(d)", "bool[n,16,8,8] k, float[n,16,8,8] y"),
+    "NonZero": ("k = NonZero(r) y = Relu(d)", "int64[4,m] k, float[n,16,8,8] y"),
+    "IsNaN": ("k = IsNaN(r) y = Relu(d)", "bool[n,16,8,8] k, float[n,16,8,8] y"),
+    "TopK": (
+        "i = Constant<value_ints=[3]>() v, k = TopK(r, i) y = Relu(d)",
+        "int64[n,16,8,3] k, float[n,16,8,8] y",
+    ),
+    "QuantizeLinear": (
+        "s = Constant<value_float=0.1>() k = QuantizeLinear(r, s) y = Relu(d)",
+        "uint8[n,16,8,8] k, float[n,16,8,8] y",
+    ),
+    "body": (
+        """z = Constant<value_float=0.1>()
+        m = ReduceMean<keepdims=0>(r)
+        b = Greater(m, z)
+        y = If (b) <then_branch = t () => (float[n,16,8,8] u) { u = Neg(r) },
+                    else_branch = e () => (float[n,16,8,8] v) { v = Add(r, d) }>""",
+        "float[n,16,8,8] y",
+    ),
+}
+
+
+@pytest.mark.parametrize("operator", READERS)
+def test_readers_that_write_no_floats_read_what_is_dequantized(operator: str):
+    graph = followed_by(*READERS[operator])
+    samples, feeds = data((16, 8, 8, 8))
+    chosen = calibrate(graph, samples, POLICY, CalibrationOptions(batch=4))
+    assert {"Conv_0", "Conv_2"} <= set(chosen.integer)
+    result = quantize_static(graph, chosen.integer, chosen.ranges, POLICY, weight_bits=7)
+    pairs = both(graph, result, feeds)
+    assert [found.dtype for _, found in pairs] == [expected.dtype for expected, _ in pairs]
+    expected, found = next(pair for pair in pairs if pair[0].dtype == np.float32)
+    assert sqnr(expected, found) > 20
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    ["", ", dilations=[1,1]", ", dilations=[2,2]", ", count_include_pad=1, ceil_mode=1"],
+)
+def test_average_pools_between_integers_run_whatever_their_attributes(attributes: str):
+    pool = f"AveragePool<kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1]{attributes}>"
+    graph = followed_by(f"p = {pool}(d) y = Conv<pads=[1,1,1,1]>(p, w2)", "float[n,16,i,j] y")
+    result, feeds, _ = quantized(graph, (16, 8, 8, 8))
+    integer = TARGET.integer_nodes(result)[0]
+    assert integer["QLinearConv"] == 3
+    shared = "ceil" not in attributes and "2,2" not in attributes
+    assert integer.get("QLinearAveragePool", 0) == int(shared)
+    for expected, found in both(graph, result, feeds):
+        assert sqnr(expected, found) > 20
+
+
+def test_indices_of_a_maximum_are_no_activation():
+    pool = "p, k = MaxPool<kernel_shape=[2,2], strides=[2,2]>(d)"
+    graph = followed_by(f"{pool} y = Conv(p, w2)", "float[n,16,2,2] y, int64[n,16,4,4] k")
+    result, feeds, chosen = quantized(graph, (16, 8, 8, 8))
+    assert "indices" in chosen.float_reasons["MaxPool_3"]
+    assert TARGET.integer_nodes(result)[0]["QLinearConv"] == 3
+    expected, found = both(graph, result, feeds)[0]
+    assert sqnr(expected, found) > 20

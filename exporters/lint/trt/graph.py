@@ -156,10 +156,11 @@ def channels(node: ir.Node) -> tuple[int, int] | None:
 
 def element_type(value: ir.Value | None) -> ir.DataType | None:
     """The type of a value; what DequantizeLinear writes has its scale's, whatever the opset."""
+    while value is not None and (made_by := value.producer()) is not None:
+        if made_by.op_type != DEQUANTIZE:
+            break
+        value = operand(made_by, 1)
     if value is None:
         return None
-    made_by = value.producer()
-    if made_by is not None and made_by.op_type == DEQUANTIZE:
-        return element_type(operand(made_by, 1))
     tensor = known(value)
     return value.dtype if tensor is None else tensor.dtype
