@@ -98,6 +98,7 @@ def _graph_report(decided: Decided, pair: Pair, found: Measurements) -> GraphRep
         latency_reason=found.latency_reason,
         quality=found.quality,
         quality_reason=found.quality_reason,
+        outputs=found.outputs,
         memory=found.memory,
         memory_reason=found.memory_reason,
         baseline_size=before,
@@ -128,11 +129,12 @@ def _notices(run: Finished, graph: GraphReport) -> tuple[str, ...]:
     labelled = data.quality is not None and data.quality.has_labels
     if relative and labelled and metric is None:
         said.append(
-            "the labels were not used: they do not fit the first output as class numbers or as "
-            "values; quality is of the outputs against the original's"
+            "the labels were not used: they do not fit the output that decides as class numbers, "
+            "tokens or values; quality is of the outputs against the original's"
         )
     before = () if run.judging is None else run.judging.notices
-    return tuple(dict.fromkeys([*before, *data.notices, *said]))
+    looked = () if prepared.yardstick is None else prepared.yardstick.notices
+    return tuple(dict.fromkeys([*before, *looked, *run.found.notices, *data.notices, *said]))
 
 
 def _files(directory: Path, artifact: Artifact, plan: Plan) -> dict[str, str]:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from calibration.dataset import CalibrationSet
 from compressor.environment import environment
 from compressor.errors import UsageError
 from compressor.evaluation.profile import Profile, profile_model
+from compressor.evaluation.results import OutputResult, QualityResult
 from compressor.folding import fold
 from compressor.graph.names import make_unique
 from compressor.measure import (
@@ -18,6 +20,7 @@ from compressor.measure import (
     measure_memory,
     measure_quality,
     size,
+    yardstick,
 )
 from compressor.pipeline import available_target
 from compressor.prepare import Prepared, prepare
@@ -149,19 +152,33 @@ def compare(
         pair = Pair(built[0], built[0], built[1], target, first, recipe, progress)
         words = "calibration data" if first.evaluation is None else "evaluation data"
         feeds = pair.feeds(first.fixed_batch or 1)
+        quality, outputs, reason, said = _quality(pair, data, words)
         return Comparison(
             baseline=first.name,
             result=second.name,
             latency=() if unmeasured else measure_latency(pair),
             latency_reason=unmeasured,
-            quality=() if data is None else measure_quality(pair, data, words),
-            quality_reason="no data: pass --eval or --calib" if data is None else None,
+            quality=quality,
+            quality_reason=reason,
+            outputs=outputs,
             memory=None if unseen else measure_memory(pair),
             memory_reason=unseen,
             baseline_size=size(built[0], first.model, feeds),
             result_size=size(built[1], second.model, feeds),
+            notices=said,
             environment=environment(),
         )
+
+
+def _quality(
+    pair: Pair, data: CalibrationSet | None, words: str
+) -> tuple[tuple[QualityResult, ...], tuple[OutputResult, ...], str | None, tuple[str, ...]]:
+    """Quality, every output by itself, why there is none, and what is to be said of it."""
+    if data is None:
+        return (), (), "no data: pass --eval or --calib", ()
+    found = yardstick(pair.prepared, pair.recipe, pair.target, data)
+    quality, outputs = measure_quality(pair, data, words, found)
+    return quality, outputs, found.reason, found.notices
 
 
 def _tidied(prepared: Prepared, recipe: Recipe) -> ir.Model:

@@ -11,18 +11,24 @@ from calibration.dataset import CalibrationSet
 from compressor.evaluation.changed import Changed, changed_decisions, decides, largest_errors
 from compressor.evaluation.latency import compare_latency
 from compressor.evaluation.memory import compare_memory
-from compressor.evaluation.metrics import default_metrics, find_metric
+from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.metrics.base import BASELINE, RESULT, Metric, Scores
+from compressor.evaluation.outputs import require_alike
+from compressor.evaluation.per_output import output_results
 from compressor.evaluation.quality import summarized
 from compressor.evaluation.results import (
     LatencyConfig,
     LatencyResult,
     MemoryResult,
+    OutputResult,
     QualityResult,
     Size,
 )
+from compressor.evaluation.roles import roles_of
+from compressor.evaluation.views import only
+from compressor.evaluation.yardstick import Yardstick, choose
 from compressor.graph.cost import macs, parameters
-from compressor.graph.tensors import Arrays, TensorSpec
+from compressor.graph.tensors import Arrays
 from compressor.prepare import Prepared
 from compressor.progress import Progress
 from compressor.recipe import Recipe
@@ -107,12 +113,36 @@ def measure_memory(pair: Pair) -> MemoryResult:
         )
 
 
-def measure_scores(pair: Pair, data: CalibrationSet) -> tuple[tuple[Metric, Scores], ...]:
-    """The metric asked for, or those that fit the data, on original and result.
+def yardstick(
+    prepared: Prepared, recipe: Recipe, target: Target, data: CalibrationSet
+) -> Yardstick:
+    """What quality is measured in, from the original's outputs on a few samples.
+
+    Raises:
+        DataError: The metric needs labels that the data does not have.
+        UsageError: There is no such metric or output, or the metric fits none.
+    """
+    options = recipe.measure
+    with target.open(prepared.model, threads=0, timed=False) as original:
+        return choose(
+            original,
+            data,
+            prepared.fixed_batch or recipe.quantize.batch,
+            roles=roles_of(prepared.model),
+            metric=None if options.metric is None else find_metric(options.metric),
+            output=options.output,
+        )
+
+
+def measure_scores(
+    pair: Pair, data: CalibrationSet, yardstick: Yardstick
+) -> tuple[tuple[tuple[Metric, Scores], ...], tuple[OutputResult, ...]]:
+    """The metrics of the yardstick on original and result, and every output by itself.
 
     Args:
         pair: The models.
         data: Samples that no decision has seen.
+        yardstick: What is measured.
 
     Raises:
         DataError: The metric needs labels that the data does not have.
@@ -124,8 +154,10 @@ def measure_scores(pair: Pair, data: CalibrationSet) -> tuple[tuple[Metric, Scor
         )
         runners = {BASELINE: original, RESULT: result}
         batch = pair.prepared.fixed_batch or pair.recipe.quantize.batch
-        metrics = metrics_for(pair.recipe, data, original.outputs)
-        return tuple((metric, metric.evaluate(runners, data, batch)) for metric in metrics)
+        scored = tuple(
+            (metric, yardstick.scores(metric, runners, data, batch)) for metric in yardstick.metrics
+        )
+        return scored, output_results(runners, data, batch, yardstick)
 
 
 def scores_of(
@@ -135,6 +167,7 @@ def scores_of(
     target: Target,
     data: CalibrationSet,
     batch: int,
+    yardstick: Yardstick,
 ) -> Scores:
     """Original and candidate on the same samples.
 
@@ -145,48 +178,62 @@ def scores_of(
         target: Runs both.
         data: The samples.
         batch: How many at a time.
+        yardstick: Which outputs the metric looks at.
     """
     with (
         target.open(original, threads=0, timed=False) as one,
         target.open(candidate, threads=0, timed=False) as other,
     ):
-        return metric.evaluate({BASELINE: one, RESULT: other}, data, batch)
+        return yardstick.scores(metric, {BASELINE: one, RESULT: other}, data, batch)
 
 
-def measure_changed(pair: Pair, data: CalibrationSet, metrics: Sequence[Metric]) -> Changed:
+def measure_changed(pair: Pair, data: CalibrationSet, yardstick: Yardstick) -> Changed:
     """Where original and result differ, sample by sample, in a pass of its own over the data.
 
     Args:
         pair: The models.
         data: The samples that quality was measured on.
-        metrics: What it was measured in: they tell whether outputs are decisions.
+        yardstick: What it was measured in: that tells whether outputs are decisions.
     """
+    if yardstick.primary is None or not yardstick.seen[yardstick.primary].floating:
+        return Changed(reason="samples are not told apart by values of one output")
     with pair.progress.stage("compare decisions"), ExitStack() as stack:
         original, result = (
             stack.enter_context(pair.target.open(built.model, threads=0, timed=False))
             for built in (pair.original, pair.result)
         )
-        runners = {BASELINE: original, RESULT: result}
+        runners = only({BASELINE: original, RESULT: result}, [yardstick.primary])
         batch = pair.prepared.fixed_batch or pair.recipe.quantize.batch
-        compared = changed_decisions if decides(metrics, data, original.outputs) else largest_errors
+        compared = changed_decisions if decides(yardstick) else largest_errors
         return compared(runners, data, batch)
 
 
-def measure_quality(pair: Pair, data: CalibrationSet, words: str) -> tuple[QualityResult, ...]:
-    """`measure_scores`, told; `words` say which data it is, for the report."""
+def measure_quality(
+    pair: Pair, data: CalibrationSet, words: str, yardstick: Yardstick
+) -> tuple[tuple[QualityResult, ...], tuple[OutputResult, ...]]:
+    """`measure_scores`, told; `words` say which data it is, for the report.
+
+    Raises:
+        UsageError: The outputs of the two models do not correspond.
+    """
+    with ExitStack() as stack:
+        models = [
+            stack.enter_context(pair.target.open(built.model, threads=0, timed=False)).outputs
+            for built in (pair.original, pair.result)
+        ]
+    require_alike(models, "quality")
+    scored, outputs = measure_scores(pair, data, yardstick)
+    return told(scored, yardstick, words, pair.recipe.seed), outputs
+
+
+def told(
+    scored: Sequence[tuple[Metric, Scores]], yardstick: Yardstick, words: str, seed: int
+) -> tuple[QualityResult, ...]:
+    """Scores of several metrics for the report."""
     return tuple(
-        summarized(metric, scores, data_words=words, seed=pair.recipe.seed)
-        for metric, scores in measure_scores(pair, data)
+        summarized(metric, scores, data_words=words, seed=seed, output=yardstick.output_of(metric))
+        for metric, scores in scored
     )
-
-
-def metrics_for(
-    recipe: Recipe, data: CalibrationSet, outputs: Sequence[TensorSpec]
-) -> tuple[Metric, ...]:
-    """The metric that the recipe names, or those that fit data and outputs; the first decides."""
-    if recipe.measure.metric is None:
-        return default_metrics(data, outputs)
-    return (find_metric(recipe.measure.metric),)
 
 
 def size(built: Artifact, model: ir.Model, feeds: Arrays) -> Size:

@@ -5,15 +5,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from compressor.evaluation.changed import Changed
-from compressor.evaluation.metrics.base import Metric
-from compressor.evaluation.quality import summarized
-from compressor.evaluation.results import LatencyResult, MemoryResult, QualityResult
+from compressor.evaluation.metrics.base import Metric, Scores
+from compressor.evaluation.results import (
+    LatencyResult,
+    MemoryResult,
+    OutputResult,
+    QualityResult,
+)
+from compressor.evaluation.yardstick import chance
 from compressor.measure import (
     Pair,
     measure_changed,
     measure_latency,
     measure_memory,
     measure_scores,
+    told,
 )
 from compressor.records import Effect, StageRecord
 from compressor.report.schema import BudgetResult
@@ -35,6 +41,8 @@ class Measurements:
     latency_reason: str | None = None
     quality: tuple[QualityResult, ...] = ()
     quality_reason: str | None = None
+    outputs: tuple[OutputResult, ...] = ()
+    notices: tuple[str, ...] = ()
     memory: MemoryResult | None = None
     memory_reason: str | None = None
     budget: BudgetResult | None = None
@@ -97,24 +105,31 @@ def _measure(
 ) -> Iterator[Measurements]:
     """What is known after each measurement; `found` is what is known before."""
     clock = _Clock()
-    scored = () if data.quality is None else measure_scores(pair, data.quality)
-    quality = tuple(
-        summarized(metric, scores, data_words=data.words, seed=pair.recipe.seed)
-        for metric, scores in scored
-    )
-    if scored:
+    yardstick = pair.prepared.yardstick
+    scored: tuple[tuple[Metric, Scores], ...] = ()
+    if data.quality is not None and yardstick is not None:
+        scored, outputs = measure_scores(pair, data.quality, yardstick)
+        found = replace(
+            found,
+            quality=told(scored, yardstick, data.words, pair.recipe.seed),
+            quality_reason=None if scored else yardstick.reason,
+            outputs=outputs,
+            notices=tuple(
+                said for metric, scores in scored if (said := chance(yardstick, metric, scores))
+            ),
+        )
         clock.lap("measure quality")
+    else:
+        found = replace(found, quality_reason=data.quality_reason)
     plan = decided.plan
     is_float = plan.ship == "float" and decided.pruned is None and plan.sparse is None
     found = replace(
         found,
-        quality=quality,
-        quality_reason=data.quality_reason if data.quality is None else None,
         budget=None if judging is None else judging.confirmed(*scored[0], is_float=is_float),
         records=tuple(clock.records),
     )
     yield found
-    changed = _changed(pair, data, [metric for metric, _ in scored], is_float, clock)
+    changed = _changed(pair, data, is_float, clock)
     found = replace(found, changed=changed, records=tuple(clock.records))
     yield found
     samples = data.search if data.calibration is None else data.calibration
@@ -143,16 +158,15 @@ def _measure(
     yield found
 
 
-def _changed(
-    pair: Pair, data: DataSplit, metrics: list[Metric], is_float: bool, clock: "_Clock"
-) -> Changed:
-    if data.quality is None:
+def _changed(pair: Pair, data: DataSplit, is_float: bool, clock: "_Clock") -> Changed:
+    yardstick = pair.prepared.yardstick
+    if data.quality is None or yardstick is None:
         return Changed(reason=data.quality_reason)
     if is_float:
         return Changed(reason="float ships, which computes what the original does")
     samples = data.quality
     found = spared(
-        lambda: measure_changed(pair, samples, metrics),
+        lambda: measure_changed(pair, samples, yardstick),
         lambda reason: Changed(reason=clock.missed("compare decisions", reason)),
     )
     if found.total is not None or found.samples:

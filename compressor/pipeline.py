@@ -24,7 +24,7 @@ from compressor.report.schema import GraphReport, Report
 from compressor.search.bench import Bench
 from compressor.search.decided import Decided
 from compressor.search.deciding import decide
-from compressor.search.division import DataSplit, divided_for_budget, split_data
+from compressor.search.division import DataSplit, divided_for_budget, looked_at, split_data
 from compressor.search.sparsifying import require_sparsity
 from compressor.search.starting import replay
 from compressor.search.storing import require_mode
@@ -97,6 +97,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     )
     backend.require_buildable(prepared.model)
     data = split_data(prepared, recipe.seed, stats)
+    prepared = looked_at(prepared, data, recipe, backend, progress)
     data, judging = divided_for_budget(prepared, data, recipe, backend, progress)
     bench = Bench(prepared, recipe, backend, progress)
     if replayed is None:

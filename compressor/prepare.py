@@ -13,6 +13,7 @@ from compressor.capture import capture, parse_input
 from compressor.checkpoint import Source, load_checkpoint, source_of
 from compressor.errors import RecipeError
 from compressor.evaluation.results import Parity
+from compressor.evaluation.yardstick import Yardstick
 from compressor.graph.shapes import input_specs
 from compressor.graph.tensors import Array, TensorSpec
 from compressor.progress import SILENT, Progress
@@ -38,6 +39,7 @@ class Prepared:
         calibration: Bound to the graph's inputs; None without such data.
         evaluation: Likewise.
         source: The torch module where gradients of it are asked for; otherwise it may go.
+        yardstick: What quality is measured in; None before that is known, or without data.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Prepared:
     calibration: CalibrationSet | None
     evaluation: CalibrationSet | None
     source: Source | None = None
+    yardstick: Yardstick | None = None
 
     def feeds(self, batch: int, seed: int) -> dict[str, Array]:
         """Inputs for one inference of `batch` samples: real ones where there are any.

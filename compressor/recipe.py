@@ -127,6 +127,11 @@ class QuantizeOptions(Section):
     keep_slower: bool = Field(
         False, description="Ship INT8, or what was pruned to a goal, even where it is not faster."
     )
+    keep_ruined: bool = Field(
+        False,
+        description="Ship what was quantized even where its outputs no longer follow the "
+        "original's, or where the calibration data does not vary.",
+    )
     batch: Positive = Field(32, description="Samples per calibration step.")
 
 
@@ -224,7 +229,13 @@ class MeasureOptions(Section):
     threads: Annotated[int, Field(ge=0)] = Field(1, description="Deciding threads; 0 is all.")
     metric: str | None = Field(
         None,
-        description="accuracy, top5, f1, perplexity, mse, psnr, cosine, sqnr or file.py:function.",
+        description="accuracy, top5, f1, perplexity, r2, nrmse, mse, psnr, cosine, sqnr, "
+        "agreement, detection or file.py:function; default: what fits outputs and labels.",
+    )
+    output: str | None = Field(
+        None,
+        description="Output that the metric looks at; default: logits or output, else the first "
+        "that is no state, such as a cache.",
     )
     seconds: Annotated[float, Field(gt=0)] = Field(
         4.0, description="Time for the deciding latency measurement; others take half."

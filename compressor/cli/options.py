@@ -54,10 +54,12 @@ PLACES = {
     "granularity": ("quantize", "granularity"),
     "memory": ("quantize", "memory"),
     "keep_slower": ("quantize", "keep_slower"),
+    "keep_ruined": ("quantize", "keep_ruined"),
     "calib_batch": ("quantize", "batch"),
     "batch": ("measure", "batch"),
     "threads": ("measure", "threads"),
     "metric": ("measure", "metric"),
+    "output_metric": ("measure", "output"),
     "measure_seconds": ("measure", "seconds"),
     "max_drop": ("budget", "max_drop"),
     "accept": ("budget", "accept"),
@@ -218,7 +220,13 @@ MEASURING: Decorator[Any] = apply(
     ),
     click.option(
         "--metric", metavar="NAME",
-        help="accuracy, top5, f1, perplexity, mse, psnr, cosine, sqnr, or file.py:function.",
+        help="accuracy, top5, f1, perplexity, r2, nrmse, mse, psnr, cosine, sqnr, agreement, "
+        "detection, or file.py:function. [default: what fits outputs and labels]",
+    ),
+    click.option(
+        "--output-metric", metavar="OUTPUT",
+        help="Output that the metric looks at. [default: logits, output, or the first that is no "
+        "state]",
     ),
     click.option(
         "--measure-seconds", type=click.FloatRange(0, min_open=True), metavar="S",
@@ -355,6 +363,11 @@ RECIPE: Decorator[Any] = apply(
     click.option(
         "--keep-slower", is_flag=True,
         help="Ship INT8, or what was pruned to a goal, even if it is not faster.",
+    ),
+    click.option(
+        "--keep-ruined", is_flag=True,
+        help="Ship what was quantized even if its outputs no longer follow the original's, or the "
+        "calibration data does not vary.",
     ),
 )  # fmt: skip
 

@@ -38,6 +38,7 @@ class Judgement:
         met: Whether the budget is held, by the bound or, if so asked, by the loss itself.
         n: Units that were compared.
         needed: How many would hold the budget if all went as for these; None where none would.
+        noun: What a unit is: a sample, or a batch.
     """
 
     baseline: float
@@ -47,6 +48,7 @@ class Judgement:
     met: bool
     n: int
     needed: int | None
+    noun: str = "sample"
 
 
 def judge(
@@ -70,7 +72,7 @@ def judge(
     sign = 1.0 if metric.higher_is_better else -1.0
     loss = sign * (baseline - result)
     if not math.isfinite(loss):
-        return Judgement(baseline, allowed, None, None, False, len(before), None)
+        return Judgement(baseline, allowed, None, None, False, len(before), None, scores.noun)
     bound = loss_bound(metric, before, after, seed=seed)
     decides = loss if method == "point" else bound
     return Judgement(
@@ -81,6 +83,7 @@ def judge(
         met=decides is not None and decides <= allowed,
         n=len(before),
         needed=_needed(metric, before, after, loss, allowed),
+        noun=scores.noun,
     )
 
 

@@ -4,7 +4,7 @@ One pass over the data; beside one batch it holds the few samples that are to be
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -18,13 +18,16 @@ from compressor.evaluation.classification import (
     predicted,
 )
 from compressor.evaluation.fidelity import FidelityMetric, sums_of, total
-from compressor.evaluation.metrics import default_metrics
 from compressor.evaluation.metrics.agreement import Agreement
-from compressor.evaluation.metrics.base import BASELINE, RESULT, Metric, Outputs, predictions
-from compressor.evaluation.outputs import paired_outputs, primary_spec
+from compressor.evaluation.metrics.base import BASELINE, RESULT, Outputs, predictions
+from compressor.evaluation.metrics.detection import Detection
+from compressor.evaluation.metrics.perplexity import Perplexity
+from compressor.evaluation.outputs import paired_outputs
 from compressor.evaluation.pictures import picture, tokens
 from compressor.evaluation.results import ChangedSample
-from compressor.graph.tensors import Array, TensorSpec
+from compressor.evaluation.spread import SpreadMetric
+from compressor.evaluation.yardstick import Yardstick
+from compressor.graph.tensors import Array
 from compressor.sparing import spared
 from exporters.base import Runner
 
@@ -50,19 +53,19 @@ class Changed:
     reason: str | None = None
 
 
-def decides(metrics: Sequence[Metric], data: CalibrationSet, outputs: Sequence[TensorSpec]) -> bool:
+def decides(yardstick: Yardstick) -> bool:
     """Whether the arg-max of the primary output is what counts.
 
-    A metric of the user's own does not tell; then it is what would have been measured without.
+    A metric of the user's own does not tell; then scores of classes are.
     """
-    told = (ClassificationMetric, FidelityMetric, Agreement)
-    if not any(isinstance(metric, told) for metric in metrics):
-        metrics = default_metrics(data, outputs)
-    spec = primary_spec(outputs)
-    flat = spec is not None and len(spec.shape) == 2
+    told = (ClassificationMetric, FidelityMetric, SpreadMetric, Agreement, Perplexity, Detection)
+    if not any(isinstance(metric, told) for metric in yardstick.metrics):
+        return yardstick.classes is not None
+    scored = yardstick.primary is not None and yardstick.seen[yardstick.primary].floating
+    flat = scored and len(yardstick.seen[yardstick.primary or ""].shape) == 2
     return any(
         isinstance(metric, ClassificationMetric) or (isinstance(metric, Agreement) and flat)
-        for metric in metrics
+        for metric in yardstick.metrics
     )
 
 
@@ -104,7 +107,7 @@ def changed_decisions(runners: Mapping[str, Runner], data: CalibrationSet, batch
 
 
 def largest_errors(runners: Mapping[str, Runner], data: CalibrationSet, batch: int) -> Changed:
-    """Samples with the largest error = sqrt(Σ (r - x)² / Σ r²), over all floating outputs.
+    """Samples with the largest error = sqrt(Σ (r - x)² / Σ r²), of floating outputs.
 
     Args:
         runners: Original and result as `BASELINE` and `RESULT`.

@@ -18,7 +18,7 @@ from compressor.evaluation.metrics.base import (
     predictions,
     stack,
 )
-from compressor.evaluation.outputs import paired_outputs, primary_output
+from compressor.evaluation.outputs import evened, paired_outputs, primary_output
 from compressor.graph.tensors import Array
 from exporters.base import Runner
 
@@ -51,7 +51,8 @@ class Sums:
 class FidelityMetric(Metric):
     """Base of metrics over `Sums`, against the outputs of the original model.
 
-    All floating outputs with a row per sample count, as if concatenated.
+    Where several outputs are given, all floating ones with a row per sample count, as if
+    concatenated.
     """
 
     accepts_targets = False
@@ -72,32 +73,40 @@ class FidelityMetric(Metric):
         reference: Reference = "original"
         for step, outputs in predictions(runners, data, batch):
             original = outputs[BASELINE]
-            target = self._target(step, original, data.description)
+            target = None
+            if self.accepts_targets:
+                target = target_of(self.name, step, original, data.description)
             for name, arrays in outputs.items():
                 if target is not None:
                     reference = "labels"
                     _, own = primary_output(arrays, len(step), self.name)
-                    pairs = [(target, own.reshape(len(step), -1))]
+                    pairs = [evened(target, own.reshape(len(step), -1))]
                 else:
                     pairs = list(paired_outputs(original, arrays, len(step), self.name))
                 rows[name].append(self.units(total([sums_of(r, x) for r, x in pairs])))
         return stack(rows, reference)
 
-    def _target(self, step: Batch, original: Outputs, source: str) -> Array | None:
-        """The labels as (samples, values) where this metric scores against them."""
-        labels = step.labels
-        if not self.accepts_targets or labels is None or labels.dtype.kind not in "iuf":
-            return None
-        name, output = primary_output(original, len(step), self.name)
-        if labels.size == output.size and len(labels) == len(output):
-            return labels.reshape(len(step), -1)
-        if labels.dtype.kind == "f":
-            raise DataError(
-                f"labels of {source}: expected targets of the shape of output {name!r}, "
-                f"{list(output.shape)}, found {list(labels.shape)}",
-                hint="Leave the labels out to compare with the original model.",
-            )
-        return None  # class numbers
+
+def target_of(metric: str, step: Batch, original: Outputs, source: str) -> Array | None:
+    """The labels as (samples, values) where they are targets: as many as the primary output has.
+
+    Raises:
+        DataError: They are floating and have another shape.
+    """
+    labels = step.labels
+    if labels is None or labels.dtype.kind not in "iuf":
+        return None
+    name, output = primary_output(original, len(step), metric)
+    if labels.size == output.size and len(labels) == len(output):
+        return labels.reshape(len(step), -1)
+    if labels.dtype.kind == "f":
+        raise DataError(
+            f"labels of {source}: expected targets of the shape of output {name!r}, "
+            f"{list(output.shape)}, found {list(labels.shape)}",
+            hint="Leave the labels out to compare with the original model, or name the output "
+            "that they are of with --output-metric.",
+        )
+    return None  # class numbers
 
 
 def sums_of(reference: Array, output: Array) -> Sums:

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from compressor.errors import UsageError
-from compressor.graph.tensors import Array, TensorSpec
+from compressor.graph.tensors import Array, Dimension, TensorSpec
 
 PREFERRED = ("logits", "output")
-"""Names that make an output the primary one, in this order; else the first floating one is."""
+"""Names that make an output the primary one, in this order."""
 _LEAST_RANKS = (1, 3, 4)
 """By axis: of an array whose samples may run along it."""
 
@@ -43,7 +43,8 @@ def paired_outputs(
     """Floating outputs of the original beside the other model's, both (samples, values).
 
     They are paired by name, or by position where the two models name them differently. Outputs
-    without a row per sample are left out: they belong to no sample.
+    without a row per sample are left out: they belong to no sample. Where lengths depend on data
+    and differ, what one has and the other lacks counts as zeros.
 
     Raises:
         UsageError: The outputs do not correspond, or none has a row per sample.
@@ -52,14 +53,60 @@ def paired_outputs(
     if not first:
         primary_output(original, samples, metric)
     names = list(first) if first.keys() == second.keys() else list(second)
-    shapes = [a.shape for a in first.values()]
-    if len(first) != len(second) or shapes != [second[b].shape for b in names]:
+    if len(first) != len(second) or any(
+        first[a].ndim != second[b].ndim for a, b in zip(first, names, strict=True)
+    ):
         raise UsageError(
             f"metric {metric}: the outputs of the two models do not correspond: "
             f"{describe(original)} against {describe(other)}"
         )
     for left, name in zip(first.values(), names, strict=True):
-        yield left.reshape(samples, -1), second[name].reshape(samples, -1)
+        one, two = evened(left, second[name])
+        yield one.reshape(samples, -1), two.reshape(samples, -1)
+
+
+def evened(one: Array, other: Array) -> tuple[Array, Array]:
+    """Both arrays at the larger of their sizes along every axis, filled up with zeros."""
+    if one.shape == other.shape:
+        return one, other
+    shape = [max(sizes) for sizes in zip(one.shape, other.shape, strict=True)]
+    first, second = (
+        np.pad(array, [(0, size - own) for size, own in zip(shape, array.shape, strict=True)])
+        for array in (one, other)
+    )
+    return first, second
+
+
+def require_alike(models: Sequence[Sequence[TensorSpec]], metric: str) -> None:
+    """Refuse models whose outputs are declared with other sizes, so that none is the other's.
+
+    Args:
+        models: The outputs of each, which are paired as by `paired_outputs`.
+        metric: Who asks.
+
+    Raises:
+        UsageError: Their number, a rank or a fixed size differs.
+    """
+    first, *others = models
+    by_name = {spec.name: spec for spec in first}
+    for specs in others:
+        if len(specs) == len(first):
+            same = by_name.keys() == {spec.name for spec in specs}
+            own = [by_name[spec.name] for spec in specs] if same else first
+            if all(_may_be(a.shape, b.shape) for a, b in zip(own, specs, strict=True)):
+                continue
+        left, right = (", ".join(map(str, of_one)) for of_one in (first, specs))
+        raise UsageError(
+            f"metric {metric}: the outputs of the two models do not correspond: {left} against "
+            f"{right}",
+            hint="--output-metric NAME compares one of several outputs.",
+        )
+
+
+def _may_be(one: tuple[Dimension, ...], other: tuple[Dimension, ...]) -> bool:
+    pairs = zip(one[1:], other[1:], strict=False)  # a batch may be baked into one of them
+    fixed = all(a == b for a, b in pairs if isinstance(a, int) and isinstance(b, int))
+    return not one or not other or (fixed and len(one) == len(other))
 
 
 def describe(outputs: Mapping[str, Array]) -> str:
@@ -85,18 +132,26 @@ def _per_sample(outputs: Mapping[str, Array], samples: int) -> dict[str, Array]:
     """Floating outputs with a row per sample, on their first axis.
 
     Where none has its samples there, those of recurrent operators, moved: states are (directions,
-    samples, hidden), sequences (steps, directions, samples, hidden).
+    samples, hidden), sequences (steps, directions, samples, hidden). All that a single sample gives
+    is that sample's.
     """
+    if samples == 1:
+        return {
+            name: array if array.ndim and len(array) == 1 else array[np.newaxis]
+            for name, array in outputs.items()
+            if is_floating(array.dtype)
+        }
     axes = {
         name: axis
         for name, array in outputs.items()
-        if is_floating(array.dtype) and (axis := _sample_axis(array, samples)) is not None
+        if is_floating(array.dtype) and (axis := sample_axis(array, samples)) is not None
     }
     wanted = {name: axis for name, axis in axes.items() if axis == 0} or axes
     return {name: np.moveaxis(outputs[name], axis, 0) for name, axis in wanted.items()}
 
 
-def _sample_axis(array: Array, samples: int) -> int | None:
+def sample_axis(array: Array, samples: int) -> int | None:
+    """The axis that samples run along: the first, or the second or third of recurrent outputs."""
     for axis, least in enumerate(_LEAST_RANKS):
         if array.ndim >= least and array.shape[axis] == samples:
             return axis

@@ -5,6 +5,7 @@ import numpy as np
 from calibration.dataset import CalibrationSet
 from compressor.evaluation.intervals import paired_difference, proportion_difference
 from compressor.evaluation.metrics.base import BASELINE, RESULT, FloatArray, Metric, Scores
+from compressor.evaluation.outputs import require_alike
 from compressor.evaluation.results import QualityResult
 from compressor.records import Interval
 from exporters.base import Runner
@@ -39,17 +40,21 @@ def compare_quality(
         DataError: The data lacks labels that the metric needs, or they do not fit.
         UsageError: The metric does not apply to the outputs.
     """
+    require_alike([baseline.outputs, result.outputs], metric.name)
     scores = metric.evaluate({BASELINE: baseline, RESULT: result}, data, batch)
     return summarized(metric, scores, data_words=data_words, seed=seed)
 
 
-def summarized(metric: Metric, scores: Scores, *, data_words: str, seed: int) -> QualityResult:
-    """What `compare_quality` tells, from scores that are there already."""
+def summarized(
+    metric: Metric, scores: Scores, *, data_words: str, seed: int, output: str | None = None
+) -> QualityResult:
+    """What `compare_quality` tells, from scores that are there already; `output` is whose."""
     before, after = (float(metric.aggregate(scores.units[name])) for name in (BASELINE, RESULT))
     comparable = np.isfinite(before) and np.isfinite(after)
     interval = _interval(metric, scores, seed) if comparable else None
     return QualityResult(
         metric=metric.name,
+        output=output,
         unit=metric.unit,
         higher_is_better=metric.higher_is_better,
         reference=scores.reference,
@@ -94,9 +99,15 @@ def _reason(
             f"the original against itself has no error: its {metric.name} is infinite, and there "
             "is no difference to state"
         )
+    if metric.name in ("r2", "nrmse") and np.isinf(after):
+        return (
+            f"the reference does not vary over these samples, and the result's {metric.name} errs"
+        )
     if np.isinf(before) or np.isinf(after):
         who = "the original" if np.isinf(before) else "the result"
         return f"{metric.name} of {who} is infinite"
+    if interval is None and scores.noun == "batch":
+        return f"{metric.name} has no value per sample, and one batch cannot be resampled"
     if interval is None:
         return "one unit cannot be resampled: there is no interval"
     return None

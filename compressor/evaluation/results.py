@@ -70,6 +70,7 @@ class QualityResult(Record):
     Attributes:
         reference: "labels" when scored against the data's labels, "original" when scored
             against the outputs of the original model.
+        output: The output that it is of; None where the metric looks at all of them.
         difference: result - baseline, in the metric's unit.
         interval: Of the difference, paired over samples.
         samples: How many there were.
@@ -87,6 +88,28 @@ class QualityResult(Record):
     interval: Interval | None
     samples: int
     data: str
+    reason: str | None = None
+    output: str | None = None
+
+
+class OutputResult(Record):
+    """One output of the result against the original's, on the samples that judged.
+
+    Attributes:
+        name: The output, as the original calls it.
+        role: "primary" where it decides, "state" where it carries an input on, such as a cache.
+        metric: cosine, r2 where it has few values a sample or hardly varies, agreement where it
+            holds decisions.
+        value: Against the original; 1, or 100 %, is the same. None with `reason`.
+        departs: Whether it is far from the original's.
+    """
+
+    name: str
+    role: Literal["primary", "output", "state"]
+    metric: str | None = None
+    unit: str = ""
+    value: float | None = None
+    departs: bool = False
     reason: str | None = None
 
 

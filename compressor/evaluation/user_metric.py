@@ -27,12 +27,14 @@ MetricFunction = Callable[[Outputs, Array | None], object]
 
 
 class FunctionMetric(Metric):
-    """The mean of what a function says.
+    """The mean of what a function says of all outputs.
 
     Args:
         function: From outputs and labels of a batch to scores (samples,) or one number.
         name: For reports and messages.
     """
+
+    whole = True
 
     def __init__(self, function: MetricFunction, name: str) -> None:
         self.name = name

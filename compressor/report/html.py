@@ -22,7 +22,14 @@ from compressor.report.frontier import Frontier, frontier
 from compressor.report.layers import LayersView, layers_view
 from compressor.report.pruned import SHOWN, PrunedView, goal_tone, goal_words, pruned_view
 from compressor.report.regions import RegionRow, region_rows
-from compressor.report.rows import Row, latency_row, memory_row, quality_rows, size_rows
+from compressor.report.rows import (
+    Row,
+    latency_row,
+    memory_row,
+    output_rows,
+    quality_rows,
+    size_rows,
+)
 from compressor.report.schema import GraphReport, Report
 from compressor.report.stages import waterfall
 from compressor.report.verdict import (
@@ -172,7 +179,7 @@ def _view(index: int, name: str, graph: GraphReport, charts: _Charts) -> GraphVi
         goal=goal_words(graph),
         goal_tone=goal_tone(graph),
         losses=losses(graph),
-        quality=quality_rows(graph),
+        quality=(*quality_rows(graph), *output_rows(graph, all_states=True)),
         sizes=size_rows(graph),
         memory=memory_row(graph),
         ratios=ratios[0],

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from compressor.evaluation.results import LatencyResult, QualityResult
+from compressor.evaluation.results import LatencyResult, OutputResult, QualityResult
 from compressor.report import format as fmt
 from compressor.report.schema import Measured
 from compressor.report.verdict import (
@@ -15,6 +15,7 @@ from compressor.report.verdict import (
     speed_tone,
 )
 
+_MOST_STATES = 2
 _IN_BYTES = ("file size", "peak memory")
 
 
@@ -23,7 +24,7 @@ class Row:
     """One figure before and after; texts are ready to show, `NOTHING` where not measured.
 
     Attributes:
-        kind: Which figure: "latency", "quality", "size" or "memory".
+        kind: Which figure: "latency", "quality", "output", "size" or "memory".
         label: What is compared, such as a configuration or the metric's name.
         change: The size of the change; its sign or words tell the direction.
         interval: Of the change, at `level` ("95 % interval"; empty where there is no interval).
@@ -51,10 +52,11 @@ class Row:
 
 
 def all_rows(measured: Measured) -> tuple[Row, ...]:
-    """Speed, quality, size and memory, in this order."""
+    """Speed, quality, every output, size and memory, in this order."""
     return (
         *latency_rows(measured),
         *quality_rows(measured),
+        *output_rows(measured),
         *size_rows(measured),
         memory_row(measured),
     )
@@ -103,6 +105,34 @@ def quality_row(quality: QualityResult) -> Row:
         lead="result" if is_relative(quality) or quality.difference is None else "change",
         note=f"{fmt.plural(quality.samples, 'sample')}, {quality.data}",
         reason=quality.reason or "",
+    )
+
+
+def output_rows(measured: Measured, *, all_states: bool = False) -> tuple[Row, ...]:
+    """One row for every output beside the one that decides; of several states the worst tells."""
+    others = [one for one in measured.outputs if one.role == "output"]
+    states = [one for one in measured.outputs if one.role == "state"]
+    rows = [_output_row(one, "output") for one in others]
+    if all_states or len(states) <= _MOST_STATES:
+        return (*rows, *(_output_row(one, "state") for one in states))
+    told = [one for one in states if one.value is not None]
+    worst = min(told, key=lambda one: one.value or 0.0) if told else states[0]
+    return (*rows, _output_row(worst, f"worst of {len(states)} states:"))
+
+
+def _output_row(output: OutputResult, kind: str) -> Row:
+    """The closeness of one output to the original's."""
+    text = fmt.NOTHING
+    if output.value is not None:
+        plain = fmt.fixed(output.value, 2) if output.unit else fmt.significant(output.value, 4)
+        text = f"{plain} {output.unit}".rstrip()
+    label = f"{kind} {output.name}"
+    return Row(
+        kind="output",
+        label=f"{label}, {output.metric}" if output.metric else label,
+        after=text,
+        reason=output.reason or "",
+        note="against the original",
     )
 
 

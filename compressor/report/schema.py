@@ -12,6 +12,7 @@ from compressor.evaluation.results import (
     ChangedSample,
     LatencyResult,
     MemoryResult,
+    OutputResult,
     Parity,
     QualityResult,
     Size,
@@ -86,6 +87,7 @@ class Measured(Record):
     Attributes:
         quality: The first is the one asked for; empty with `quality_reason` when not measured.
         latency: The deciding configuration is first; empty with `latency_reason` when not measured.
+        outputs: Every output by itself, in the model's order; empty where quality is not measured.
         memory: None with `memory_reason` when not measured; where only one of the two could not
             be, its own `reason` says why.
     """
@@ -94,6 +96,7 @@ class Measured(Record):
     latency_reason: str | None = None
     quality: tuple[QualityResult, ...] = ()
     quality_reason: str | None = None
+    outputs: tuple[OutputResult, ...] = ()
     memory: MemoryResult | None = None
     memory_reason: str | None = None
     baseline_size: Size

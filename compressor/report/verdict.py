@@ -4,6 +4,7 @@ import math
 from typing import Literal
 
 from compressor.evaluation.results import LatencyResult, QualityResult, Verdict
+from compressor.evaluation.ruin import DEPARTURE
 from compressor.precision import EIGHT_BITS, WORDS
 from compressor.report import format as fmt
 from compressor.report.schema import GraphReport, Measured
@@ -17,8 +18,8 @@ _SPEED_TONES: dict[Verdict, Tone] = {
     "no significant difference": "even",
 }
 
-DEPARTURE = {"cosine": 0.99, "agreement": 95.0}
-"""Scores against the original below which a user should look twice, by metric."""
+
+_MOST_OUTPUTS = 3
 
 
 def shipped_name(graph: GraphReport) -> str:
@@ -185,4 +186,11 @@ def losses(measured: Measured) -> tuple[str, ...]:
         and (found := quality.result) is not None
         and found < DEPARTURE.get(quality.metric, -math.inf)
     ]
-    return (*slower, *lower, *far)
+    others = [
+        f"{'State' if output.role == 'state' else 'Output'} {output.name} departs from the "
+        f"original's: {output.metric} {fmt.significant(output.value, 3)} {output.unit}".rstrip()
+        + "."
+        for output in measured.outputs
+        if output.departs and output.role != "primary" and output.value is not None
+    ]
+    return (*slower, *lower, *far, *others[:_MOST_OUTPUTS])

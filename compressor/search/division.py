@@ -6,6 +6,7 @@ from typing import Literal
 from calibration.dataset import CalibrationSet
 from calibration.stats import CalibrationStats
 from compressor.errors import DataError
+from compressor.measure import yardstick
 from compressor.prepare import Prepared
 from compressor.progress import Progress
 from compressor.recipe import Recipe
@@ -89,6 +90,24 @@ def split_data(prepared: Prepared, seed: int, stats: CalibrationStats | None = N
     used, held_out = calib.split(1 - HOLDOUT, seed)
     words = "calibration samples not used to calibrate"
     return DataSplit(used, held_out, words, used.fingerprint(), share=HOLDOUT)
+
+
+def looked_at(
+    prepared: Prepared, data: DataSplit, recipe: Recipe, target: Target, progress: Progress
+) -> Prepared:
+    """With what quality is measured in, before any work: what does not fit is refused here.
+
+    Raises:
+        DataError: The metric needs labels that the data does not have.
+        UsageError: There is no such metric or output, or the metric fits none.
+    """
+    if data.quality is None:
+        return prepared
+    with progress.stage("look at outputs"):
+        found = yardstick(prepared, recipe, target, data.quality)
+    for notice in found.notices:
+        progress.notice(notice)
+    return replace(prepared, yardstick=found)
 
 
 def divided_for_budget(

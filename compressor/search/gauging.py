@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
-from compressor.evaluation.quality import summarized
 from compressor.evaluation.results import QualityResult
-from compressor.measure import metrics_for, scores_of
+from compressor.measure import scores_of, told
 from compressor.prepare import Prepared
 from compressor.recipe import Recipe
 from exporters.base import Target
@@ -33,17 +32,20 @@ class Gauge:
     data: CalibrationSet
     words: str
 
-    def measured(self, prepared: Prepared, target: Target, candidate: ir.Model) -> QualityResult:
-        """A candidate against the original.
+    def measured(
+        self, prepared: Prepared, target: Target, candidate: ir.Model
+    ) -> QualityResult | None:
+        """A candidate against the original; None where no metric fits.
 
         Raises:
             DataError: The metric needs labels that the data does not have.
         """
-        with target.open(prepared.model, threads=0, timed=False) as original:
-            metric = metrics_for(self.recipe, self.data, original.outputs)[0]
-        batch = prepared.fixed_batch or self.recipe.quantize.batch
-        scores = scores_of(metric, prepared.model, candidate, target, self.data, batch)
-        return summarized(metric, scores, data_words=self.words, seed=self.recipe.seed)
+        yardstick = prepared.yardstick
+        if yardstick is None or not yardstick.metrics:
+            return None
+        metric, batch = yardstick.metrics[0], prepared.fixed_batch or self.recipe.quantize.batch
+        scores = scores_of(metric, prepared.model, candidate, target, self.data, batch, yardstick)
+        return told([(metric, scores)], yardstick, self.words, self.recipe.seed)[0]
 
 
 def gauge(recipe: Recipe, data: CalibrationSet | None, words: str) -> Gauge | None:

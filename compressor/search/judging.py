@@ -12,11 +12,12 @@ import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
 from compressor.budget import Budget
+from compressor.errors import RecipeError
 from compressor.evaluation.acceptance import Judgement, judge, least_samples
 from compressor.evaluation.metrics.base import BASELINE, Metric, Scores
-from compressor.evaluation.quality import summarized
 from compressor.evaluation.results import QualityResult
-from compressor.measure import metrics_for, scores_of
+from compressor.evaluation.yardstick import Yardstick
+from compressor.measure import scores_of, told
 from compressor.prepare import Prepared
 from compressor.recipe import Recipe
 from compressor.report.format import loss_words
@@ -28,6 +29,7 @@ METHODS = {
     "bootstrap elsewhere",
     "point": "the measured loss, taken for the true one (--budget point)",
 }
+_PLURAL = {"sample": "samples", "batch": "batches"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Judging:
         metric: What decides; known once the outputs are (`announced`).
         provable: Whether `confirm` could hold the budget if nothing were lost.
         notices: What was said beforehand.
+        yardstick: Which outputs the metric looks at; known with the metric.
     """
 
     budget: Budget
@@ -55,6 +58,7 @@ class Judging:
     metric: Metric | None = None
     provable: bool = True
     notices: tuple[str, ...] = ()
+    yardstick: Yardstick | None = None
 
     def announced(self, prepared: Prepared, target: Target) -> "Judging":
         """With the metric, and with what is to be said before the search.
@@ -62,14 +66,17 @@ class Judging:
         Raises:
             RecipeError: The budget means nothing in this metric.
         """
+        yardstick = _required(prepared, self.budget)
+        metric, batch = yardstick.metrics[0], prepared.fixed_batch or self.recipe.quantize.batch
         with target.open(prepared.model, threads=0, timed=False) as original:
-            metric = metrics_for(self.recipe, self.search, original.outputs)[0]
-            batch = prepared.fixed_batch or self.recipe.quantize.batch
-            scores = metric.evaluate({BASELINE: original}, self.search, batch)
+            scores = yardstick.scores(metric, {BASELINE: original}, self.search, batch)
         baseline = float(metric.aggregate(scores.units[BASELINE]))
         allowed = self.budget.allowed(baseline, metric.name)
-        chosen = replace(self, metric=metric)
+        said = _beside(yardstick, metric)
+        chosen = replace(self, metric=metric, yardstick=yardstick, notices=said)
         least = least_samples(metric, allowed)
+        if scores.noun == "batch":
+            return chosen._in_batches(metric, batch, least)
         if self.recipe.budget.accept == "point" or len(self.confirm) >= least:
             return chosen
         notice = (
@@ -77,7 +84,22 @@ class Judging:
             f"confirming samples cannot rule out a larger loss even where nothing is lost; that "
             f"takes {least:,}{self.source(least)} (--budget point takes the measured value)"
         )
-        return replace(chosen, provable=False, notices=(notice,))
+        return replace(chosen, provable=False, notices=(*said, notice))
+
+    def _in_batches(self, metric: Metric, batch: int, least: int) -> "Judging":
+        """With what can be proven in a metric that has no value per sample."""
+        there, point = -(-len(self.confirm) // batch), self.recipe.budget.accept == "point"
+        if point or there >= least:
+            proven = "the measured value decides (--budget point)" if point else "batches bound it"
+            notice = f"{metric.name} has no value per sample: {proven}, of {there:,} batches"
+            return replace(self, notices=(*self.notices, notice))
+        notice = (
+            f"the budget of {self.budget.asked} cannot be confirmed: {metric.name} has no value "
+            f"per sample, and the confirming samples are {there:,} batches of {batch}, of which "
+            f"no bound can be had; that takes {least:,}{self.source(least * batch)}, or a smaller "
+            "--calib-batch (--budget point takes the measured value, which proves nothing)"
+        )
+        return replace(self, provable=False, notices=(*self.notices, notice))
 
     def source(self, needed: int) -> str:
         """What so many confirming samples mean for what the user passes."""
@@ -91,9 +113,11 @@ class Judging:
         assert self.metric is not None
         batch = prepared.fixed_batch or self.recipe.quantize.batch
         original = prepared.model
-        scores = scores_of(self.metric, original, candidate, target, self.search, batch)
+        scores = scores_of(
+            self.metric, original, candidate, target, self.search, batch, self._looking
+        )
         words, seed = f"{self.words}, searched on", self.recipe.seed
-        quality = summarized(self.metric, scores, data_words=words, seed=seed)
+        quality = told([(self.metric, scores)], self._looking, words, seed)[0]
         return self._judged(self.metric, scores), quality
 
     def accepts(self, judgement: Judgement) -> bool:
@@ -136,8 +160,15 @@ class Judging:
         assert self.metric is not None
         batch = prepared.fixed_batch or self.recipe.quantize.batch
         original = prepared.model
-        scores = scores_of(self.metric, original, candidate, target, self.confirm, batch)
+        scores = scores_of(
+            self.metric, original, candidate, target, self.confirm, batch, self._looking
+        )
         return self._judged(self.metric, scores)
+
+    @property
+    def _looking(self) -> Yardstick:
+        assert self.yardstick is not None
+        return self.yardstick
 
     def _judged(self, metric: Metric, scores: Scores) -> Judgement:
         accept, seed = self.recipe.budget.accept, self.recipe.seed
@@ -195,7 +226,7 @@ class Judging:
         def words(loss: float) -> str:
             return loss_words(loss, metric.unit)
 
-        allowed, on = words(found.allowed), f"on {found.n:,} confirming samples"
+        allowed, on = words(found.allowed), f"on {found.n:,} confirming {_PLURAL[found.noun]}"
         measured = f"a loss of {words(found.loss)} was measured {on}"
         if self.recipe.budget.accept == "point":
             verdict = "within" if found.met else "above"
@@ -203,9 +234,41 @@ class Judging:
         more = ""
         if found.needed is not None and found.needed > found.n:
             more = f"; at this loss it would take {found.needed:,}{self.source(found.needed)}"
+        if found.noun == "batch" and not found.met:
+            more = f"; {metric.name} has no value per sample, and only batches can be resampled"
         if found.bound is None:
             return f"{measured}, too few to bound it{more}"
         bound = f"{measured}, with 95 % confidence at most {words(found.bound)}"
         if found.met:
             return f"{bound}: within the {allowed} allowed"
         return f"{bound}: more than the {allowed} allowed{more}"
+
+
+def _required(prepared: Prepared, budget: Budget) -> Yardstick:
+    """The yardstick, which a budget cannot do without.
+
+    Raises:
+        RecipeError: No metric fits the outputs.
+    """
+    yardstick = prepared.yardstick
+    assert yardstick is not None, "there is data, and so there is one"
+    if yardstick.metrics:
+        return yardstick
+    raise RecipeError(
+        f"the budget of {budget.asked} cannot be held: no metric fits the outputs: "
+        f"{yardstick.reason}",
+        hint="Name a metric by --metric, or leave --max-drop out: the model is compressed and "
+        "timed, and its quality is not judged.",
+    )
+
+
+def _beside(yardstick: Yardstick, metric: Metric) -> tuple[str, ...]:
+    """That a budget holds one output of several."""
+    others = [name for name in yardstick.answers if name != yardstick.primary]
+    if metric.whole or not others:
+        return ()
+    told = ", ".join(repr(name) for name in others[:4]) + (", …" if len(others) > 4 else "")
+    return (
+        f"the budget holds output {yardstick.primary!r}; {told} "
+        f"{'is' if len(others) == 1 else 'are'} measured beside it (--output-metric chooses)",
+    )

@@ -1,14 +1,17 @@
 """What each region costs in quality, alone in each precision."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
 from calibration.scheme import FloatArray
-from compressor.evaluation.metrics import find_metric
-from compressor.evaluation.metrics.base import BASELINE, RESULT
+from compressor.evaluation.fidelity import sums_of, total
+from compressor.evaluation.metrics.base import BASELINE, RESULT, Outputs, predictions
+from compressor.evaluation.outputs import evened, is_floating, paired_outputs, sample_axis
+from compressor.evaluation.views import only
+from compressor.graph.tensors import Array
 from compressor.plan import GraphPlan
 from compressor.realize import realize
 from compressor.search.bench import Bench
@@ -22,12 +25,54 @@ SAMPLE = 32
 def output_energies(
     bench: Bench, model: ir.Model, original: Runner, plan: GraphPlan, data: CalibrationSet
 ) -> FloatArray:
-    """Energy of the original's outputs and of a plan's error, (samples, 2)."""
+    """Energy of the original's outputs and of a plan's error: of each sample, or of each call.
+
+    The output that decides counts; without one all floating outputs that are no states, and of
+    those whose lengths differ what both have and what one lacks.
+    """
     batch = bench.prepared.fixed_batch or bench.recipe.quantize.batch
     candidate = realize(model, plan, bench.target)
     with bench.target.open(candidate, threads=0, timed=False) as result:
         runners = {BASELINE: original, RESULT: result}
-        return find_metric("sqnr").evaluate(runners, data, batch).units[RESULT]
+        names = _watched(bench, original)
+        rows = [
+            _energies(outputs, len(step))
+            for step, outputs in predictions(only(runners, names), data, batch)
+        ]
+    return np.concatenate(rows)
+
+
+def _watched(bench: Bench, original: Runner) -> list[str]:
+    """Outputs by whose error plans are compared."""
+    yardstick = bench.prepared.yardstick
+    own = [spec.name for spec in original.outputs if is_floating(spec.dtype)]
+    if yardstick is None:
+        return own or [spec.name for spec in original.outputs]
+    if yardstick.primary in own:
+        return [yardstick.primary]
+    return [name for name in own if name in yardstick.answers] or own or list(yardstick.answers)
+
+
+def _energies(outputs: Mapping[str, Outputs], samples: int) -> FloatArray:
+    """Signal and error of one call: (samples, 2), or (1, 2) where outputs belong to no sample."""
+    first, second = outputs[BASELINE], outputs[RESULT]
+    by_sample = samples > 1 and all(
+        sample_axis(array, samples) is not None for array in first.values()
+    )
+    if by_sample:
+        pairs = list(paired_outputs(first, second, samples, "sqnr"))
+    else:
+        evens = (evened(first[name], second[name]) for name in first if name in second)
+        pairs = [(one.reshape(1, -1), other.reshape(1, -1)) for one, other in evens]
+    sums = total([sums_of(*_as_numbers(one, other)) for one, other in pairs])
+    return np.stack([sums.reference, sums.error], axis=1)
+
+
+def _as_numbers(one: Array, other: Array) -> tuple[Array, Array]:
+    """Floats as they are; decisions as ones, and zeros where the other differs."""
+    if is_floating(one.dtype):
+        return one, other
+    return np.ones(one.shape), (one == other).astype(np.float64)
 
 
 def noise(energies: FloatArray) -> float:

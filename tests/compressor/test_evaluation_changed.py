@@ -15,6 +15,8 @@ from compressor.evaluation.changed import MOST, Changed, changed_decisions, deci
 from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.metrics.base import BASELINE, RESULT
 from compressor.evaluation.pictures import LARGEST, picture, tokens
+from compressor.evaluation.roles import Roles
+from compressor.evaluation.yardstick import choose
 from compressor.graph.tensors import TensorSpec
 
 
@@ -119,14 +121,21 @@ def test_largest_errors_are_relative_to_the_original():
     ]
 
 
-def test_what_decides_follows_from_the_metric():
-    plain = open_dataset({"x": np.zeros((4, 2), np.float32)})
-    flat = (TensorSpec("y", np.dtype(np.float32), ("n", 4)),)
-    tokenwise = (TensorSpec("y", np.dtype(np.float32), ("n", 8, 4)),)
-    assert decides([find_metric("accuracy")], plain, flat)
-    assert decides([find_metric("cosine"), find_metric("agreement")], plain, flat)
-    assert not decides([find_metric("agreement")], plain, tokenwise)
-    assert not decides([find_metric("mse")], plain, flat)
+@pytest.mark.parametrize(
+    ("metric", "shape", "expected"),
+    [
+        ("accuracy", (8, 4), True),
+        ("agreement", (8, 4), True),
+        ("agreement", (8, 6, 4), False),
+        ("mse", (8, 4), False),
+        ("r2", (8, 4), False),
+    ],
+)
+def test_what_decides_follows_from_the_metric(metric, shape, expected):
+    data = open_dataset({"x": np.zeros((8, 2), np.float32), "label": np.zeros(8, np.int64)})
+    table = Table(np.zeros((2 * shape[0], *shape[1:]), np.float32))  # it is run twice
+    how = {"roles": Roles(), "metric": find_metric(metric)}
+    assert decides(choose(table, data, 8, **how)) == expected
 
 
 def pixels_of(uri: str) -> np.ndarray:

@@ -6,12 +6,7 @@ from sklearn.metrics import f1_score, top_k_accuracy_score
 
 from calibration.dataset import open_dataset
 from compressor.errors import DataError, UsageError
-from compressor.evaluation.metrics import (
-    default_metric,
-    default_metrics,
-    find_metric,
-    metric_names,
-)
+from compressor.evaluation.metrics import find_metric, metric_names
 from compressor.evaluation.metrics.base import Metric
 from compressor.evaluation.quality import compare_quality
 from compressor.graph.tensors import TensorSpec
@@ -376,29 +371,3 @@ def test_functions_that_do_not_work(tmp_path, body, message):
 def test_a_metric_object_of_the_users_is_taken_as_it_is(tmp_path):
     metric = write(tmp_path, "from compressor.evaluation.metrics.accuracy import METRIC as score\n")
     assert metric is find_metric("accuracy")
-
-
-# Choosing
-
-
-def spec(*shape, name="y"):
-    return (TensorSpec(name, FLOAT, shape),)
-
-
-@pytest.mark.parametrize(
-    ("labels", "outputs", "expected"),
-    [
-        (classes(), spec("n", 10), ["accuracy"]),
-        (classes(), spec("n", None), ["accuracy"]),
-        (classes(), spec("n", 5), ["cosine", "agreement"]),
-        (scores(), spec("n", 10), ["cosine", "agreement"]),
-        (classes(), spec("n", 10, 4), ["cosine"]),
-        (None, spec("n", 10), ["cosine", "agreement"]),
-        (None, spec("n", 1), ["cosine"]),
-        (None, (TensorSpec("i", np.dtype(np.int64), ("n", 4)),), ["cosine"]),
-    ],
-)
-def test_default_metrics(labels, outputs, expected):
-    chosen = default_metrics(data(50, labels), outputs)
-    assert [metric.name for metric in chosen] == expected
-    assert default_metric(data(50, labels), outputs) is chosen[0]

@@ -27,7 +27,9 @@ RECIPE = Recipe(quantize=QuantizeOptions(keep_slower=True, cpu="avx2", batch=4),
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("source") / "net.onnx"
-    save_model(residual(), path)
+    network = residual()
+    network.graph.outputs[0].name = "logits"  # or nothing says that they are scores of classes
+    save_model(network, path)
     return path
 
 

@@ -1,11 +1,14 @@
 """What candidates lose without a budget: on few samples, which are said, and by no decision."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from graphs import residual
 
 from calibration.dataset import open_dataset
 from compressor.graph.shapes import input_specs
+from compressor.measure import yardstick
 from compressor.prepare import Prepared
 from compressor.recipe import MeasureOptions, Recipe
 from compressor.search.gauging import SAMPLES, gauge
@@ -52,6 +55,9 @@ def test_a_candidate_is_scored_against_the_original():
     )  # fmt: skip
     found = gauge(RECIPE, samples(20), WORDS)
     assert found is not None
+    assert found.measured(prepared, find_target("ort"), worse) is None
+    looked = yardstick(prepared, RECIPE, find_target("ort"), samples(20))
+    prepared = replace(prepared, yardstick=looked)
     quality = found.measured(prepared, find_target("ort"), worse)
     assert (quality.metric, quality.samples, quality.data) == ("cosine", 20, WORDS)
     assert 0 < quality.result < 0.99

@@ -1,8 +1,9 @@
-"""Agreement with the original: the share of positions where both have the same largest value.
+"""Agreement with the original: the share of positions where both decide alike.
 
-agreement = 100 · mean(argmax(output) = argmax(original)), in percent, over the last axis of the
-output named `logits` or `output`, else of the first floating one. Outputs with further axes
-(tokens, say) count by their share of agreeing positions in each sample.
+agreement = 100 · mean(argmax(output) = argmax(original)), in percent, over the last axis of a
+floating output. Outputs with further axes (tokens, say) count by their share of agreeing positions
+in each sample. Integers and strings, such as maps of classes, are decisions already: they agree
+where they are equal. Where lengths depend on data, what only one of both has does not agree.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from compressor.evaluation.metrics.base import (
     predictions,
     stack,
 )
-from compressor.evaluation.outputs import primary_output
+from compressor.evaluation.outputs import is_floating, primary_output
 from compressor.graph.tensors import Array
 from exporters.base import Runner
 
@@ -43,11 +44,7 @@ class Agreement(Metric):
             choices = {name: self._choices(arrays, len(step)) for name, arrays in outputs.items()}
             original = choices[BASELINE]
             for name, own in choices.items():
-                if own.shape != original.shape:
-                    raise UsageError(
-                        f"metric {self.name}: the outputs of the two models do not correspond"
-                    )
-                rows[name].append((own == original).mean(axis=1, keepdims=True))
+                rows[name].append(share_alike(original, own))
         return stack(rows, "original")
 
     def aggregate(self, units: FloatArray) -> FloatArray:
@@ -56,6 +53,9 @@ class Agreement(Metric):
 
     def _choices(self, outputs: Mapping[str, Array], samples: int) -> Array:
         """The chosen index at every position, (samples, positions)."""
+        name, array = next(iter(outputs.items()))
+        if len(outputs) == 1 and not is_floating(array.dtype):
+            return self._decisions(name, array, samples)
         name, array = primary_output(outputs, samples, self.name)
         if array.ndim < 2 or array.shape[-1] < 2:
             raise UsageError(
@@ -64,6 +64,27 @@ class Agreement(Metric):
                 hint="Choose --metric cosine, which takes any shape.",
             )
         return predicted(array.astype(np.float64)).reshape(samples, -1)
+
+    def _decisions(self, name: str, array: Array, samples: int) -> Array:
+        """An output that holds decisions, (samples, positions)."""
+        if samples == 1:
+            return array.reshape(1, -1)
+        if array.ndim == 0 or len(array) != samples:
+            raise UsageError(
+                f"metric {self.name}: expected one row for each of the {samples} samples, found "
+                f"{name!r} of shape {list(array.shape)}",
+                hint="Write --metric file.py:function to score outputs of another form.",
+            )
+        return array.reshape(samples, -1)
+
+
+def share_alike(original: Array, own: Array) -> FloatArray:
+    """The share of positions that are equal, of the longer of both, (b, 1)."""
+    shared = min(original.shape[1], own.shape[1])
+    longest = max(original.shape[1], own.shape[1], 1)
+    same = np.count_nonzero(original[:, :shared] == own[:, :shared], axis=1)
+    empty = original.shape[1] == own.shape[1] == 0
+    return np.asarray(np.where(empty, 1.0, same / longest)[:, None])
 
 
 METRIC = Agreement()

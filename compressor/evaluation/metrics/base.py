@@ -42,6 +42,11 @@ class Scores:
     reference: Reference
     samples: int
 
+    @property
+    def noun(self) -> str:
+        """What a unit is: a sample, or a batch where the metric has no value per sample."""
+        return "sample" if len(next(iter(self.units.values()))) == self.samples else "batch"
+
 
 class Metric(ABC):
     """A figure of merit that is an aggregate over units.
@@ -50,6 +55,7 @@ class Metric(ABC):
         name: As the user calls it.
         unit: Of the aggregate: "%", "dB" or none.
         higher_is_better: Direction.
+        whole: Whether it looks at all outputs of a model together, and not at the primary one.
         proportion: The aggregate is 100 · mean of one column that holds zeros and ones, so that
             a score interval applies where the column really holds nothing else.
     """
@@ -57,6 +63,7 @@ class Metric(ABC):
     name: str
     unit: str = ""
     higher_is_better: bool = True
+    whole: ClassVar[bool] = False
     proportion: ClassVar[bool] = False
 
     @abstractmethod

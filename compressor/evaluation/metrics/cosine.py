@@ -1,7 +1,7 @@
 """Cosine similarity to the original's outputs, the mean over samples.
 
-cosine = mean(Σ r·x / sqrt(Σ r² · Σ x²)), all floating outputs of a sample taken as one vector.
-Two zero vectors have 1, a zero and another vector 0.
+cosine = mean(Σ r·x / sqrt(Σ r² · Σ x²)), the output of a sample taken as one vector. Two zero
+vectors have 1, a zero and another vector 0. Of one element it is the sign alone: see `r2`.
 """
 
 import numpy as np

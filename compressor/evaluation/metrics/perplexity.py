@@ -2,7 +2,9 @@
 
 perplexity = exp(Σ -log softmax(logits)[label] / number of labels), over all labelled positions of
 all sequences. Logits are (samples, positions, vocabulary), a label is the token that each position
-has to predict, (samples, positions); negative ones, such as -100, do not count.
+has to predict, (samples, positions); negative ones, such as -100, do not count. Labels that are the
+input's own tokens, as Hugging Face's models take them, are shifted by one position: each has to
+predict the next.
 """
 
 from collections.abc import Mapping
@@ -75,6 +77,8 @@ def _labels(step: Batch, shape: tuple[int, ...], source: str) -> npt.NDArray[np.
             f"metric perplexity needs labels; {source} has none",
             hint="Give an array `label` with the next token at every position, by --eval.",
         )
+    if positions == 1 and labels.shape == (samples,):
+        labels = labels[:, None]
     if labels.shape != (samples, positions) or labels.dtype.kind not in "iu":
         raise DataError(
             f"labels of {source}: expected a token number at every position, integers of shape "
@@ -84,7 +88,33 @@ def _labels(step: Batch, shape: tuple[int, ...], source: str) -> npt.NDArray[np.
         raise DataError(
             f"labels of {source}: expected tokens 0 to {vocabulary - 1}, found {labels.max()}"
         )
-    return labels.astype(np.int64)
+    return shifted(step, labels.astype(np.int64))
+
+
+def shifted(step: Batch, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The labels, moved by one position where they are the tokens of an input."""
+    if not is_unshifted(step):
+        return labels
+    moved = np.full_like(labels, -100)
+    moved[:, :-1] = labels[:, 1:]
+    return moved
+
+
+def is_unshifted(step: Batch) -> bool:
+    """Whether labels are the tokens of an input at the same positions, more than one of them."""
+    if step.labels is None or step.labels.ndim != 2 or step.labels.shape[1] < 2:
+        return False
+    if step.labels.dtype.kind not in "iu":
+        return False
+    labels = step.labels.astype(np.int64)
+    counted = labels >= 0
+    return any(
+        array.shape == labels.shape
+        and array.dtype.kind in "iu"
+        and bool(counted.any())
+        and bool((array[counted] == labels[counted]).all())
+        for array in step.inputs.values()
+    )
 
 
 METRIC = Perplexity()

@@ -1,6 +1,6 @@
 """Signal-to-quantization-noise ratio of the outputs against the original's, in decibels.
 
-sqnr = 10·log10(Σ r² / Σ (r - x)²), over all samples and floating outputs. Infinite without error.
+sqnr = 10·log10(Σ r² / Σ (r - x)²), over all samples. Infinite without error.
 """
 
 import numpy as np

@@ -1,0 +1,110 @@
+"""A figure for every output by itself, so that none hides behind another."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from calibration.dataset import CalibrationSet
+from compressor.evaluation.fidelity import sums_of
+from compressor.evaluation.metrics.agreement import share_alike
+from compressor.evaluation.metrics.base import BASELINE, RESULT, FloatArray, predictions
+from compressor.evaluation.metrics.cosine import METRIC as COSINE
+from compressor.evaluation.outputs import paired_outputs
+from compressor.evaluation.results import OutputResult
+from compressor.evaluation.ruin import departs
+from compressor.evaluation.seen import SeenOutput
+from compressor.evaluation.views import only
+from compressor.evaluation.yardstick import Yardstick, relative_metric
+from compressor.graph.tensors import Array
+from exporters.base import Runner
+
+_UNITS = {"agreement": "%"}
+
+
+def output_results(
+    runners: Mapping[str, Runner], data: CalibrationSet, batch: int, yardstick: Yardstick
+) -> tuple[OutputResult, ...]:
+    """Every output of the result against the original's, in one pass.
+
+    Args:
+        runners: Original and result as `BASELINE` and `RESULT`.
+        data: Samples that judge.
+        batch: Samples per inference.
+        yardstick: What is known of the outputs.
+    """
+    names = [one.name for one in yardstick.seen.outputs]
+    sums = {
+        one.name: _Sums(one, relative_metric(one) if one.floating else "agreement")
+        for one in yardstick.seen.outputs
+        if one.misfit is None
+    }
+    for step, outputs in predictions(only(runners, names), data, batch):
+        for name, own in sums.items():
+            if name in outputs[RESULT]:
+                own.add(outputs[BASELINE][name], outputs[RESULT][name], len(step))
+    return tuple(_told(one, sums.get(one.name), yardstick) for one in yardstick.seen.outputs)
+
+
+def _told(output: SeenOutput, sums: "_Sums | None", yardstick: Yardstick) -> OutputResult:
+    is_primary = output.name == yardstick.primary
+    role = "primary" if is_primary else "state" if output.name in yardstick.roles.states else None
+    found = OutputResult(name=output.name, role=role or "output", reason=output.misfit)
+    if sums is None:
+        return found
+    value, metric = sums.value(), sums.metric
+    finite = value is not None and np.isfinite(value)
+    reason = None if finite else f"{metric} has no finite value: the outputs hold NaN or infinity"
+    if not finite and metric == "r2":
+        reason = "the original's output does not vary over these samples, and the result's errs"
+    return found.model_copy(
+        update={
+            "metric": metric,
+            "unit": _UNITS.get(metric, ""),
+            "value": value if finite else None,
+            "departs": finite and departs(metric, value or 0.0),
+            "reason": reason,
+        }
+    )
+
+
+@dataclass
+class _Sums:
+    """What one output's figure is made of, added up batch by batch."""
+
+    output: SeenOutput
+    metric: str
+    scores: list[FloatArray] = field(default_factory=list)
+    error: float = 0.0
+    count: int = 0
+    first: FloatArray | float = 0.0
+    second: FloatArray | float = 0.0
+
+    def add(self, original: Array, result: Array, samples: int) -> None:
+        """One batch."""
+        if not self.output.floating:
+            pair = [array.reshape(samples, -1) for array in (original, result)]
+            self.scores.append(share_alike(pair[0], pair[1])[:, 0])
+            return
+        for left, right in paired_outputs({"y": original}, {"y": result}, samples, self.metric):
+            found = sums_of(left, right)
+            if self.metric == "cosine":
+                self.scores.append(COSINE.units(found)[:, 0])
+                continue
+            self.error += float(found.error.sum())
+            self.count += samples
+            exact = np.where(np.isfinite(left), left, 0).astype(np.float64)
+            self.first = self.first + exact.sum(axis=0)
+            self.second = self.second + (exact**2).sum(axis=0)
+
+    def value(self) -> float | None:
+        """The figure of all batches; None where there was none."""
+        if self.metric != "r2":
+            scale = 100 if self.metric == "agreement" else 1
+            return scale * float(np.concatenate(self.scores).mean()) if self.scores else None
+        if not self.count:
+            return None
+        spread = float(np.sum(self.second - np.square(self.first) / self.count))
+        if spread > 1e-12 * float(np.sum(self.second)):
+            return 1 - self.error / spread
+        return 1.0 if self.error == 0 else -np.inf

@@ -1,0 +1,148 @@
+"""What a model's outputs look like on a few samples: rows, sizes, and what cosine would hide."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from calibration.dataset import Batch, CalibrationSet
+from compressor.evaluation.detections import Evidence, looks_like_detections
+from compressor.evaluation.metrics.base import BASELINE, predictions
+from compressor.evaluation.outputs import is_floating, sample_axis
+from compressor.graph.tensors import Array, TensorSpec
+from exporters.base import Runner
+
+SAMPLES = 64
+"""Samples that are looked at, at most."""
+LEAST = 8
+"""Samples from which the mean over them says something of each."""
+_LARGEST = 2**22
+"""Values of an output that are held to compare samples with their mean."""
+
+
+@dataclass(frozen=True)
+class SeenOutput:
+    """One output.
+
+    Attributes:
+        spec: As the runtime declares it.
+        shape: What came out of the first call.
+        rows: Whether each sample has its own part of it.
+        loose: Whether how many rows there are depends on the data, as with boxes.
+        elements: Values a sample; None where that differs.
+        constancy: Mean cosine of the samples with their common mean, which is what an answer that
+            never changes would have; None where that was not to be told.
+    """
+
+    spec: TensorSpec
+    shape: tuple[int, ...]
+    rows: bool
+    loose: bool = False
+    elements: int | None = None
+    constancy: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the output."""
+        return self.spec.name
+
+    @property
+    def floating(self) -> bool:
+        """Whether it holds numbers, and not decisions."""
+        return is_floating(self.spec.dtype)
+
+    @property
+    def misfit(self) -> str | None:
+        """Why no metric fits it; None where one does."""
+        if self.loose:
+            return f"how many rows output {self.name!r} has depends on the data"
+        return None if self.rows else f"output {self.name!r} has no row for each sample"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All outputs on a few samples.
+
+    Attributes:
+        outputs: In the order of the model.
+        boxes: What speaks for boxes and scores, in every call.
+        calls: The calls.
+    """
+
+    outputs: tuple[SeenOutput, ...]
+    boxes: Evidence
+    calls: tuple[Batch, ...]
+
+    @property
+    def labels(self) -> tuple[Array, ...]:
+        """The labels of each call, if there are any."""
+        return tuple(call.labels for call in self.calls if call.labels is not None)
+
+    def __getitem__(self, name: str) -> SeenOutput:
+        return next(one for one in self.outputs if one.name == name)
+
+
+def look(runner: Runner, data: CalibrationSet, batch: int) -> Seen:
+    """Run the model on the first `SAMPLES` samples and describe what comes out.
+
+    Args:
+        runner: The original.
+        data: Samples.
+        batch: Samples per inference, as quality is measured.
+    """
+    collected = {spec.name: _Collected(spec) for spec in runner.outputs}
+    boxes, calls = Evidence.CERTAIN, list[Batch]()
+    for step, found in predictions({BASELINE: runner}, data.take(SAMPLES), batch):
+        outputs = found[BASELINE]
+        calls.append(step)
+        boxes = min(boxes, looks_like_detections(outputs, len(step)))
+        for name, array in outputs.items():
+            collected[name].see(array, len(step))
+    alone = len(collected) == 1
+    return Seen(tuple(one.told(alone=alone) for one in collected.values()), boxes, tuple(calls))
+
+
+@dataclass
+class _Collected:
+    spec: TensorSpec
+    rows: bool = True
+    loose: bool = False
+    shape: tuple[int, ...] | None = None
+    elements: set[int] = field(default_factory=set)
+    held: list[Array] = field(default_factory=list)
+    size: int = 0
+
+    def see(self, array: Array, samples: int) -> None:
+        self.shape = array.shape if self.shape is None else self.shape
+        axis = sample_axis(array, samples)
+        if axis is None and samples > 1:
+            self.rows = False
+            return
+        declared = self.spec.shape[0] if self.spec.shape else 1
+        if axis is None and array.ndim and not isinstance(declared, int):
+            self.loose = True
+        moved = array if axis is None else np.moveaxis(array, axis, 0)
+        self.elements.add(array.size // samples)
+        self.size += array.size
+        if is_floating(array.dtype) and self.size <= _LARGEST:
+            self.held.append(moved.reshape(samples, -1))
+
+    def told(self, *, alone: bool) -> SeenOutput:
+        """What came together; a single output along time is a signal, however long."""
+        loose = self.loose and not (alone and len(self.spec.shape) == 1 and bool(self.held))
+        elements = next(iter(self.elements)) if len(self.elements) == 1 else None
+        constancy = None
+        if self.rows and elements and self.held and self.size <= _LARGEST:
+            constancy = _constancy(np.concatenate(self.held))
+        return SeenOutput(self.spec, self.shape or (), self.rows, loose, elements, constancy)
+
+
+def _constancy(rows: Array) -> float | None:
+    """Mean cosine of rows with their mean."""
+    exact = rows.astype(np.float64)
+    exact[~np.isfinite(exact)] = 0
+    if len(exact) < LEAST:
+        return None
+    mean = exact.mean(axis=0)
+    norms = np.linalg.norm(exact, axis=1) * np.linalg.norm(mean)
+    cosines = np.divide(exact @ mean, norms, out=np.zeros(len(exact)), where=norms > 0)
+    return float(cosines.mean())

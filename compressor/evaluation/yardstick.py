@@ -1,0 +1,279 @@
+"""What quality is measured in: which output decides, by which metric, and what stands beside it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from calibration.dataset import CalibrationSet
+from compressor.errors import UsageError
+from compressor.evaluation.detections import Evidence
+from compressor.evaluation.metrics import find_metric
+from compressor.evaluation.metrics.base import BASELINE, Metric, Scores
+from compressor.evaluation.outputs import PREFERRED
+from compressor.evaluation.roles import Roles, names_classes, words
+from compressor.evaluation.seen import SAMPLES, Seen, SeenOutput, look
+from compressor.evaluation.views import only
+from compressor.graph.tensors import Array
+from exporters.base import Runner
+
+FEW = 8
+"""Values a sample up to which cosine says little: of one it is the sign."""
+_TELLING = 20
+"""Samples from which an accuracy says something."""
+CONSTANT = 0.9
+"""Cosine of an answer that never changes, from which cosine cannot tell a ruined result."""
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What quality is measured in; made by `choose`.
+
+    Attributes:
+        metrics: The first decides; empty where none fits.
+        primary: The output that decides; None where a metric looks at all of them, or none fits.
+        seen: The outputs as they were seen.
+        roles: Which of them are states.
+        classes: How many the primary output scores; None where it scores none.
+        reason: Why no metric fits.
+        notices: What the user should know.
+    """
+
+    metrics: tuple[Metric, ...]
+    primary: str | None
+    seen: Seen
+    roles: Roles
+    classes: int | None = None
+    reason: str | None = None
+    notices: tuple[str, ...] = ()
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Outputs that are no states."""
+        return tuple(one.name for one in self.seen.outputs if one.name not in self.roles.states)
+
+    def scores(
+        self, metric: Metric, runners: Mapping[str, Runner], data: CalibrationSet, batch: int
+    ) -> Scores:
+        """The metric on what it looks at: the primary output, or all of them.
+
+        Raises:
+            DataError: The data lacks labels that the metric needs, or they do not fit.
+            UsageError: The metric does not apply to the outputs.
+        """
+        if not metric.whole and self.primary is not None:
+            runners = only(runners, [self.primary])
+        return metric.evaluate(runners, data, batch)
+
+    def output_of(self, metric: Metric) -> str | None:
+        """What a metric looks at; None where that is all outputs."""
+        return None if metric.whole else self.primary
+
+
+def choose(
+    original: Runner,
+    data: CalibrationSet,
+    batch: int,
+    *,
+    roles: Roles,
+    metric: Metric | None = None,
+    output: str | None = None,
+) -> Yardstick:
+    """Look at the original's outputs on a few samples, and choose what quality is measured in.
+
+    The primary output is the one asked for, else `logits` or `output`, else one called so in part,
+    else the first that is no state and that a metric fits. Its metric is the one asked for, else:
+    detections matched, where the outputs are boxes and scores; agreement of decisions; accuracy
+    where labels are classes; perplexity where they are tokens; error relative to the spread where
+    there are few values a sample, or where an answer that never changes would have a high cosine;
+    else cosine. Scores of classes have agreement beside it: those that labels, a softmax or their
+    name say to be such.
+
+    Args:
+        original: What is compared with.
+        data: Samples that judge.
+        batch: Samples per inference.
+        roles: Of the original's outputs.
+        metric: What the user asked for.
+        output: The output that the user asked for.
+
+    Raises:
+        UsageError: There is no such output, or the metric fits none.
+        DataError: The metric needs labels that the data does not have.
+    """
+    seen = look(original, data, batch)
+    if output is not None and output not in [one.name for one in seen.outputs]:
+        raise UsageError(
+            f"--output-metric {output}: the model has no such output",
+            hint=f"It has {', '.join(one.name for one in seen.outputs)}.",
+        )
+    primary = _primary(seen, roles, output)
+    found = Yardstick((), None if primary is None else primary.name, seen, roles)
+    if metric is not None:
+        return _asked(found, primary, metric, original, data, batch)
+    if seen.boxes is Evidence.CERTAIN and output is None:
+        return replace(found, metrics=(find_metric("detection"),))
+    if primary is None or primary.misfit is not None:
+        return replace(found, primary=None, reason=_why_none(seen, primary))
+    metrics, classes = _fitting(primary, seen, roles, data)
+    notices = _hidden(seen, metrics[0], primary.name) if seen.boxes else ()
+    return replace(found, metrics=metrics, classes=classes, notices=notices)
+
+
+def relative_metric(output: SeenOutput) -> str:
+    """The name of the metric of closeness that fits a floating output."""
+    few = output.elements is not None and output.elements <= FEW
+    constant = output.constancy is not None and output.constancy >= CONSTANT
+    return "r2" if few or constant else "cosine"
+
+
+def _primary(seen: Seen, roles: Roles, asked: str | None) -> SeenOutput | None:
+    if asked is not None:
+        return seen[asked]
+    answers = [one for one in seen.outputs if one.name not in roles.states]
+    fitting = [one for one in answers if one.misfit is None]
+    floating = [one for one in fitting if one.floating]
+    by_name = [one for name in PREFERRED for one in floating if one.name == name]
+    in_part = [one for one in floating if "logits" in words(one.name)]
+    return next(iter([*by_name, *in_part, *floating, *fitting]), None)
+
+
+def _asked(
+    found: Yardstick,
+    primary: SeenOutput | None,
+    metric: Metric,
+    original: Runner,
+    data: CalibrationSet,
+    batch: int,
+) -> Yardstick:
+    """The user's metric, tried on a few samples, so that what does not fit fails early."""
+    if not metric.whole and (primary is None or primary.misfit is not None):
+        raise UsageError(
+            f"metric {metric.name} fits no output: {_why_none(found.seen, primary)}",
+            hint="--metric detection matches boxes with scores; file.py:function scores outputs of "
+            "any form.",
+        )
+    found = replace(found, metrics=(metric,), classes=_classes(primary))
+    scores = found.scores(metric, {BASELINE: original}, data.take(SAMPLES), batch)
+    notices = _hidden(found.seen, metric, found.primary) if found.seen.boxes else ()
+    if scores.noun == "batch":
+        notices = (*notices, without_samples(metric, batch))
+    return replace(found, notices=notices)
+
+
+def without_samples(metric: Metric, batch: int) -> str:
+    """That a metric has no value per sample, and what that means."""
+    return (
+        f"{metric.name} gives one number for a batch of {batch} samples and none per sample: its "
+        "value is the mean over batches, which for a distance between distributions depends on "
+        "their size (--calib-batch), and only batches can be resampled to prove a loss"
+    )
+
+
+def _hidden(seen: Seen, metric: Metric, output: str | None) -> tuple[str, ...]:
+    """That a figure over all boxes says little of what is detected."""
+    if metric.whole:
+        return ()
+    return (
+        f"the outputs look like boxes and scores: {metric.name} of {output!r} takes all boxes "
+        "alike and hides what is detected; --metric detection matches detections by overlap",
+    )
+
+
+def _why_none(seen: Seen, asked: SeenOutput | None) -> str:
+    """Why no metric fits."""
+    if asked is not None and asked.misfit is not None:
+        return f"{asked.misfit}, so that none fits it; {_REMEDY}"
+    told = "; ".join(one.misfit or "" for one in seen.outputs if one.misfit)
+    return f"{told or 'the model has no output that is no state'}; {_REMEDY}"
+
+
+_REMEDY = "--metric detection matches boxes with scores, file.py:function scores any outputs"
+
+
+def _fitting(
+    output: SeenOutput, seen: Seen, roles: Roles, data: CalibrationSet
+) -> tuple[tuple[Metric, ...], int | None]:
+    """What fits the primary output, and how many classes it scores."""
+    if not output.floating:
+        return (find_metric("agreement"),), None
+    classes, agreement = _classes(output), find_metric("agreement")
+    if classes is not None and are_classes(seen.labels, classes):
+        return (find_metric("accuracy"),), classes
+    if _are_tokens(seen.labels, output):
+        return (find_metric("perplexity"), agreement), output.shape[2]
+    scoring = names_classes(output.name) or roles.ends.get(output.name) == "softmax"
+    beside = (agreement,) if scoring and _has_choices(output) else ()
+    return (find_metric(relative_metric(output)), *beside), classes if scoring else None
+
+
+def _classes(output: SeenOutput | None) -> int | None:
+    """How many classes a floating output (samples, classes) would score; also of one pixel."""
+    if output is None or not output.floating or len(output.shape) < 2:
+        return None
+    classes = output.shape[1]
+    return classes if classes >= 2 and set(output.shape[2:]) <= {1} else None
+
+
+def _has_choices(output: SeenOutput) -> bool:
+    """Whether the last axis can be one of classes: of samples or of their positions."""
+    return len(output.shape) in (2, 3) and output.shape[-1] > 1
+
+
+def are_classes(labels: Sequence[Array], classes: int) -> bool:
+    """Whether labels are one class number a sample."""
+    for part in labels:
+        flat = part.reshape(-1) if part.shape[1:] == (1,) else part
+        if flat.ndim != 1 or flat.dtype.kind not in "iub":
+            return False
+        numbers = flat.astype(np.int64)
+        if numbers.min(initial=0) < 0 or numbers.max(initial=0) >= classes:
+            return False
+    return bool(labels)
+
+
+def _are_tokens(labels: Sequence[Array], output: SeenOutput) -> bool:
+    """Whether labels are one token a position of the output (samples, positions, vocabulary)."""
+    if not labels or len(output.shape) != 3 or output.shape[2] < 2:
+        return False
+    if any(part.dtype.kind not in "iu" for part in labels):
+        return False
+    first = labels[0].reshape(len(labels[0]), -1)
+    largest = max(int(part.astype(np.int64).max(initial=0)) for part in labels)
+    return first.shape == output.shape[:2] and largest < output.shape[2]
+
+
+def chance(yardstick: Yardstick, metric: Metric, scores: Scores) -> str | None:
+    """That the original is no better on the labels than what knows nothing; None where it is.
+
+    Accuracy: 1 / classes lies in the 95 % interval of the original's (Wilson 1927), or above it.
+    r2: the mean of the labels would do as well. Perplexity: all tokens were as likely.
+    """
+    if scores.reference != "labels" or BASELINE not in scores.units:
+        return None
+    units = scores.units[BASELINE]
+    value, n, classes = float(metric.aggregate(units)), len(units), yardstick.classes or 0
+    if metric.name == "accuracy" and classes and n >= _TELLING:
+        guessed = _lower_bound(value / 100, n) <= 1 / classes
+        told = f"{value:.1f} %: {classes} classes guessed"
+    elif metric.name == "r2":
+        guessed, told = value <= 0, f"{value:.3g}: the mean of the labels"
+    elif metric.name == "perplexity" and classes:
+        guessed, told = value >= classes, f"{value:.4g}: {classes} tokens guessed"
+    else:
+        return None
+    if not guessed:
+        return None
+    return (
+        f"{metric.name} of the original is at chance, {told} would do as well: look whether labels "
+        "are in the model's order and inputs preprocessed as in training (--mean, --std, --scale, "
+        "--layout)"
+    )
+
+
+def _lower_bound(share: float, n: int) -> float:
+    """The lower end of Wilson's 95 % interval of a proportion."""
+    z = 1.96
+    root = math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return (share + z * z / (2 * n) - z * root) / (1 + z * z / n)
