@@ -38,7 +38,7 @@ def cifar_job(
         factory=str(Path(__file__).with_name(factory)),
         calibration=str(folder / "calib.npz"),
         evaluation=str(folder / "test.npz"),
-        preprocess={"layout": "nhwc->nchw", "scale": 1 / 255, "mean": MEAN, "std": STD},
+        preprocess={"layout": "nhwc-to-nchw", "scale": 1 / 255, "mean": MEAN, "std": STD},
         many=str(folder / "train.npz") if many else None,
     )
 

@@ -219,14 +219,26 @@ def _shape_hint(expected: TensorSpec, found: TensorSpec, preprocess: Preprocess)
         return "the first dimension counts samples: stack them into batches"
     if len(want) != 3 or len(have) != 3:
         return None
-    permutations = {"nhwc->nchw": (have[2], *have[:2]), "nchw->nhwc": (*have[1:], have[0])}
+    permutations = {"nhwc-to-nchw": (have[2], *have[:2]), "nchw-to-nhwc": (*have[1:], have[0])}
     for layout, permuted in permutations.items():
         if _fits(want, permuted):
             undo = preprocess.layout not in ("keep", layout)
-            return "leave layout out" if undo else f"lay the images out with --layout '{layout}'"
+            return "leave layout out" if undo else f"lay the images out with --layout {layout}"
     if want[0] == have[0]:
         return "images of a folder are resized with --image-size HxW; resize stored ones beforehand"
     return None
+
+
+def conversion_hint(expected: TensorSpec, found: TensorSpec) -> str | None:
+    """The flags that make of stored samples what a model takes, as a sentence; None without any."""
+    field = BoundField(found.name, found, True)
+    hints: list[str | None] = []
+    if not is_convertible(found.dtype, expected.dtype):
+        hints.append(_dtype_hint(field, expected, Preprocess()))
+    if not _shape_fits(expected, found, {}):
+        hints.append(_shape_hint(expected, found, Preprocess()))
+    said = ", and ".join(hint for hint in hints if hint)
+    return f"{said[0].upper()}{said[1:]}." if said else None
 
 
 def _fits(want: Sequence[object], have: Sequence[object]) -> bool:

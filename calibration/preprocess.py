@@ -1,6 +1,7 @@
 """From stored arrays or images to model inputs: layout, scale, mean, standard deviation."""
 
 import math
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Annotated, Literal, Self
@@ -14,7 +15,7 @@ from compressor.graph.tensors import Array, TensorSpec
 
 Positive = Annotated[int, Field(gt=0)]
 
-_AXES = {"nhwc->nchw": (0, 3, 1, 2), "nchw->nhwc": (0, 2, 3, 1)}
+_AXES = {"nhwc-to-nchw": (0, 3, 1, 2), "nchw-to-nhwc": (0, 2, 3, 1)}
 
 
 def _fraction(value: object) -> object:
@@ -25,6 +26,18 @@ def _fraction(value: object) -> object:
         except (ValueError, ZeroDivisionError):
             return value  # pydantic says that it is no number
     return value
+
+
+_ORDERS = re.compile(r"(nhwc|nchw)(?:-to-|_to_|2|->|[-_:/])(nhwc|nchw)", re.IGNORECASE)
+
+
+def layout_name(value: object) -> object:
+    """A layout in the spelling that is used here; also of `nhwc->nchw` and `nhwc2nchw`.
+
+    In a shell `>` would have to be quoted, or a file gets the other half of the name.
+    """
+    found = _ORDERS.fullmatch(value.strip()) if isinstance(value, str) else None
+    return value if found is None else f"{found[1]}-to-{found[2]}".lower()
 
 
 class Preprocess(BaseModel):
@@ -38,14 +51,18 @@ class Preprocess(BaseModel):
     `mean` and `std` hold one number for all channels or one per channel. The channels are the
     axis that `layout` says, or else axis 1, or the last axis where only that has as many entries.
 
-    Images of a folder become float32 NCHW unless `layout` is nchw->nhwc, and `scale` is 1/255
+    Images of a folder become float32 NCHW unless `layout` is nchw-to-nhwc, and `scale` is 1/255
     unless given.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    layout: Literal["keep", "nhwc->nchw", "nchw->nhwc"] = Field(
-        "keep", description="Axis order of the stored data and of the model's input."
+    layout: Annotated[
+        Literal["keep", "nhwc-to-nchw", "nchw-to-nhwc"], BeforeValidator(layout_name)
+    ] = Field(
+        "keep",
+        description="Axis order of the stored data and of the model's input: keep, nhwc-to-nchw or "
+        "nchw-to-nhwc.",
     )
     scale: Annotated[float | None, BeforeValidator(_fraction)] = Field(
         None, description="Factor on stored values: a number, or a fraction such as 1/255."
@@ -94,7 +111,7 @@ class Preprocess(BaseModel):
         """The same for decoded images, uint8 NHWC: float32 NCHW and 1/255 unless said otherwise."""
         return self.model_copy(
             update={
-                "layout": "keep" if self.layout == "nchw->nhwc" else "nhwc->nchw",
+                "layout": "keep" if self.layout == "nchw-to-nhwc" else "nhwc-to-nchw",
                 "scale": 1 / 255 if self.scale is None else self.scale,
             }
         )
@@ -130,7 +147,7 @@ def check_size(spec: TensorSpec, preprocess: Preprocess, what: str) -> None:
     """
     if preprocess.size is None or len(spec.shape) != 4:
         return
-    places = {"nhwc->nchw": ((1, 3),), "nchw->nhwc": ((2, 4),)}
+    places = {"nhwc-to-nchw": ((1, 3),), "nchw-to-nhwc": ((2, 4),)}
     candidates = places.get(preprocess.layout, ((1, 3), (2, 4)))
     if all(spec.shape[first:last] != preprocess.size for first, last in candidates):
         raise DataError(
@@ -202,7 +219,7 @@ def _channel_axis(shape: tuple[int, ...], preprocess: Preprocess, where: str) ->
     channels = preprocess.channels
     if channels == 1:
         return 0  # one number for all channels broadcasts
-    known = {"nhwc->nchw": (1,), "nchw->nhwc": (3,)}
+    known = {"nhwc-to-nchw": (1,), "nchw-to-nhwc": (3,)}
     candidates = known.get(preprocess.layout, (1, len(shape) - 1))
     for axis in candidates:
         if 0 < axis < len(shape) and shape[axis] == channels:

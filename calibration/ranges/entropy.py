@@ -65,7 +65,7 @@ def _clip(bins: Bins, low: float, high: float, levels: int) -> float:
         beyond = below[-1] - float(np.interp(high, xs, ys, left=0.0, right=below[-1]))
         candidates = np.arange(levels, FINE_BINS + 1, STRIDE)
         candidates = candidates[fine[candidates] > 0]
-        if not candidates.size:
+        if not candidates.size or mass.sum() + beyond <= 0:  # bins too narrow for a number
             break
         divergence = _divergences(mass, beyond, candidates, levels)
         best = len(candidates) - 1 - int(np.argmin(divergence[::-1]))

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from calibration.binding import conversion_hint
 from calibration.sources.base import positional_names
 from calibration.values import is_convertible
 from compressor.capture.inputs import BATCH, Inputs, named, sized
@@ -171,6 +172,6 @@ def _fitted(spec: TensorSpec, array: Array, what: str) -> Array:
         found = TensorSpec(spec.name, array.dtype, array.shape)
         raise CaptureError(
             f"{what} takes {spec}; the calibration data has {found}",
-            hint="Preprocess the data to what the model takes.",
+            hint=conversion_hint(spec, found) or "Preprocess the data to what the model takes.",
         )
     return array.astype(spec.dtype, copy=False)

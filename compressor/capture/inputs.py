@@ -108,7 +108,7 @@ class Inputs:
         if any(spec.dtype == np.uint8 for spec in self.specs):
             return (
                 "Stored bytes become floats by --scale 1/255 (with --mean and --std as in "
-                "training); --layout 'nhwc->nchw' moves the channels."
+                "training); --layout nhwc-to-nchw moves the channels."
             )
         return (
             "Give the data as the model takes it; --scale, --mean, --std and --layout convert it."

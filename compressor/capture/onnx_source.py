@@ -144,7 +144,9 @@ def _evaluator(model: ir.Model, what: str) -> Evaluate:
             line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise CaptureError(
                 f"{what} fails in ONNX Runtime on the inputs {at.described()}: {line}",
-                hint="Give calibration data, or name sizes that the model takes with --input "
+                hint=at.advice()
+                if at.real
+                else "Give calibration data, or name sizes that the model takes with --input "
                 "'name:float32[1,3,224,224]'.",
             ) from error
 

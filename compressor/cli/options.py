@@ -127,6 +127,22 @@ def image_size(context: click.Context, parameter: click.Parameter, text: str | N
     return int(parts[0]), int(parts[-1])
 
 
+def layout(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
+    """An order of axes; what a shell makes of an unquoted `>` is told."""
+    del context
+    if text is None:
+        return None
+    from calibration.preprocess import layout_name  # noqa: PLC0415 - keeps --help quick
+
+    named = layout_name(text)
+    if named in ("keep", "nhwc-to-nchw", "nchw-to-nhwc"):
+        return named
+    more = ""
+    if text.lower() in ("nhwc-", "nchw-"):
+        more = "; the shell took > for the name of a file, which it has made"
+    raise click.BadParameter(f"expected nhwc-to-nchw, nchw-to-nhwc or keep, found {text!r}{more}")
+
+
 def factory_arguments(
     context: click.Context, parameter: click.Parameter, items: tuple[str, ...]
 ) -> Any:
@@ -198,8 +214,8 @@ DATA: Decorator[Any] = apply(
     click.option("--eval", metavar="DATA", help="Labelled data that judges: the same forms."),
     click.option("--samples", type=click.IntRange(1), help="Use at most N calibration samples."),
     click.option(
-        "--layout", type=click.Choice(["keep", "nhwc->nchw", "nchw->nhwc"]),
-        help="Axis order of stored data and of the input.",
+        "--layout", callback=layout, metavar="ORDER",
+        help="Axis order of stored data and of the input: nhwc-to-nchw or nchw-to-nhwc.",
     ),
     click.option("--scale", callback=number, metavar="X", help="Factor on stored values: 1/255."),
     click.option("--mean", callback=numbers, metavar="X,Y,Z", help="Subtracted per channel."),

@@ -84,8 +84,8 @@ def test_arrays_without_names_bind_by_position():
         (np.float32, "x:int64[batch,3,8,8]", "found input:float32", "store 'input' as int64"),
         (np.float32, "x:float32[batch,8,3,9]", r"found input:float32\[batch,3,8,8\]", None),
         (np.float32, "x:float32[batch,3,9,9]", r"float32\[batch,3,9,9\]", "--image-size HxW"),
-        (np.float32, "x:float32[batch,8,8,3]", "found input", "--layout 'nchw->nhwc'"),
-        (np.float32, "x:float32[batch,h,h,3]", "found input", "--layout 'nchw->nhwc'"),
+        (np.float32, "x:float32[batch,8,8,3]", "found input", "--layout nchw-to-nhwc"),
+        (np.float32, "x:float32[batch,h,h,3]", "found input", "--layout nchw-to-nhwc"),
         (np.float32, "x:float32[batch,3,8]", r"\[batch,3,8\], found", None),
         (np.float32, "x:float32[batch,9,3,8,8]", "found", "stack them into batches"),
     ],
@@ -100,12 +100,12 @@ def test_misfits_say_expected_found_and_what_to_do(stored, wanted, message, hint
 def test_nhwc_bytes_for_a_float_nchw_model_get_both_hints():
     with pytest.raises(DataError) as error:
         open_dataset(np.ones((2, 8, 8, 3), np.uint8)).bind([spec("x:float32[batch,3,8,8]")])
-    assert "--scale 1/255" in error.value.hint and "--layout 'nhwc->nchw'" in error.value.hint
+    assert "--scale 1/255" in error.value.hint and "--layout nhwc-to-nchw" in error.value.hint
     assert "calibration data" in error.value.message
 
 
 def test_a_layout_that_should_not_be_there_is_named():
-    data = open_dataset(np.ones((2, 3, 8, 8)), preprocess=Preprocess(layout="nchw->nhwc"))
+    data = open_dataset(np.ones((2, 3, 8, 8)), preprocess=Preprocess(layout="nchw-to-nhwc"))
     with pytest.raises(DataError) as error:
         data.bind([spec("x:float32[batch,3,8,8]")])
     assert error.value.hint == "leave layout out"

@@ -273,7 +273,7 @@ def test_memory_does_not_grow_with_the_number_of_samples(tmp_path):
         np.savez_compressed(
             tmp_path / f"{n}.npz", image=generator.integers(0, 99, (n, 32, 32, 3), np.uint8)
         )
-    preprocess = Preprocess(layout="nhwc->nchw", scale=1 / 255)
+    preprocess = Preprocess(layout="nhwc-to-nchw", scale=1 / 255)
     spec = TensorSpec("x", np.dtype(np.float32), ("batch", 3, 32, 32))
     process = psutil.Process()
 

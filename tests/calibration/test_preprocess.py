@@ -15,7 +15,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (4, 5, 6, 3), np.uint8)
 
 def test_uint8_nhwc_becomes_normalized_float_nchw():
     mean, std = (0.4, 0.5, 0.6), (0.1, 0.2, 0.3)
-    preprocess = Preprocess(layout="nhwc->nchw", scale=1 / 255, mean=mean, std=std)
+    preprocess = Preprocess(layout="nhwc-to-nchw", scale=1 / 255, mean=mean, std=std)
     found = apply_preprocess(PIXELS, preprocess, "data")
     expected = ((PIXELS.astype(np.float64) / 255 - mean) / std).transpose(0, 3, 1, 2)
     assert found.dtype == np.float32 and found.flags.c_contiguous
@@ -26,7 +26,7 @@ def test_uint8_nhwc_becomes_normalized_float_nchw():
     scale=st.none() | st.floats(0.01, 10),
     mean=st.none() | st.tuples(st.floats(-5, 5)) | st.tuples(*[st.floats(-5, 5)] * 3),
     std=st.none() | st.tuples(st.floats(0.1, 5)) | st.tuples(*[st.floats(0.1, 5)] * 3),
-    layout=st.sampled_from(["keep", "nhwc->nchw"]),
+    layout=st.sampled_from(["keep", "nhwc-to-nchw"]),
 )
 def test_formula(scale, mean, std, layout):
     preprocess = Preprocess(layout=layout, scale=scale, mean=mean, std=std)
@@ -40,11 +40,11 @@ def test_formula(scale, mean, std, layout):
 
 
 def test_layouts_are_inverse_and_keep_the_type():
-    there = apply_preprocess(PIXELS, Preprocess(layout="nhwc->nchw"), "data")
+    there = apply_preprocess(PIXELS, Preprocess(layout="nhwc-to-nchw"), "data")
     assert there.dtype == np.uint8 and there.shape == (4, 3, 5, 6)
-    back = apply_preprocess(there, Preprocess(layout="nchw->nhwc"), "data")
+    back = apply_preprocess(there, Preprocess(layout="nchw-to-nhwc"), "data")
     np.testing.assert_array_equal(back, PIXELS)
-    shifted = apply_preprocess(there, Preprocess(layout="nchw->nhwc", mean=(1, 2, 3)), "data")
+    shifted = apply_preprocess(there, Preprocess(layout="nchw-to-nhwc", mean=(1, 2, 3)), "data")
     np.testing.assert_array_equal(shifted, PIXELS - np.float32([1, 2, 3]))
 
 
@@ -94,8 +94,10 @@ def test_one_entry_goes_with_three():
 
 
 def test_layout_needs_four_dimensions():
-    with pytest.raises(DataError, match=r"layout nhwc->nchw expects four dimensions, found \[7\]"):
-        open_dataset(np.zeros((3, 7)), preprocess=Preprocess(layout="nhwc->nchw"))
+    with pytest.raises(
+        DataError, match=r"layout nhwc-to-nchw expects four dimensions, found \[7\]"
+    ):
+        open_dataset(np.zeros((3, 7)), preprocess=Preprocess(layout="nhwc-to-nchw"))
 
 
 def test_mean_must_have_a_channel_axis():
@@ -103,7 +105,8 @@ def test_mean_must_have_a_channel_axis():
         open_dataset(PIXELS, preprocess=Preprocess(mean=(1, 2)))
     with pytest.raises(DataError, match="no channel axis"):  # the layout says which axis it is
         open_dataset(
-            PIXELS.transpose(0, 3, 1, 2), preprocess=Preprocess(layout="nhwc->nchw", mean=(1, 2, 3))
+            PIXELS.transpose(0, 3, 1, 2),
+            preprocess=Preprocess(layout="nhwc-to-nchw", mean=(1, 2, 3)),
         )
 
 
@@ -119,7 +122,7 @@ def test_several_inputs_preprocess_only_images():
         "input_ids": np.ones((4, 9), np.int64),
         "weights": np.ones((4, 9), np.float32),
     }
-    data = open_dataset(arrays, preprocess=Preprocess(scale=2.0, layout="nhwc->nchw"))
+    data = open_dataset(arrays, preprocess=Preprocess(scale=2.0, layout="nhwc-to-nchw"))
     assert [str(f) for f in data.fields] == [
         "pixels:float32[batch,3,5,6]",
         "input_ids:int64[batch,9]",
@@ -140,10 +143,20 @@ def test_a_single_input_is_preprocessed_whatever_it_is():
     scale=st.none() | st.floats(0.01, 10),
     mean=st.none() | st.tuples(st.floats(-5, 5)) | st.tuples(*[st.floats(-5, 5)] * 3),
     std=st.none() | st.tuples(st.floats(0.1, 5)) | st.tuples(*[st.floats(0.1, 5)] * 3),
-    layout=st.sampled_from(["keep", "nhwc->nchw"]),
+    layout=st.sampled_from(["keep", "nhwc-to-nchw"]),
 )
 def test_normalization_can_be_undone(scale, mean, std, layout):
     preprocess = Preprocess(layout=layout, scale=scale, mean=mean, std=std)
     found = undo_normalization(apply_preprocess(PIXELS, preprocess, "data"), preprocess, "data")
     stored = PIXELS if layout == "keep" else PIXELS.transpose(0, 3, 1, 2)
     np.testing.assert_allclose(found, stored, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("spelled", ["nhwc->nchw", "NHWC-nchw", "nhwc2nchw", "nhwc_to_nchw"])
+def test_layouts_may_be_spelled_as_elsewhere(spelled):
+    assert Preprocess(layout=spelled).layout == "nhwc-to-nchw"
+
+
+def test_layouts_that_mean_nothing_are_refused():
+    with pytest.raises(ValueError, match="nhwc-to-nchw"):
+        Preprocess(layout="hwc")

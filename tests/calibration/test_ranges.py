@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -34,6 +34,7 @@ def test_methods_are_found_by_their_file_names():
     assert method_names() == ["entropy", "minmax", "mse", "percentile", "samples"]
 
 
+@example(np.array([1, -1e-45], np.float32))
 @given(hnp.arrays(np.float32, st.integers(1, 50), elements=finite))
 def test_no_method_leaves_what_was_seen(values: np.ndarray):
     seen = Observed.of(values)

@@ -56,7 +56,7 @@ def test_images_become_float_nchw_by_default(tmp_path):
     assert str(data.fields[0]) == "image:float32[batch,3,8,9]"
     expected = pixels.astype(np.float32).transpose(2, 0, 1) / 255
     np.testing.assert_allclose(data.head(1).inputs["image"][0], expected, rtol=1e-6)
-    nhwc = open_dataset(tmp_path, preprocess=Preprocess(layout="nchw->nhwc", scale=1))
+    nhwc = open_dataset(tmp_path, preprocess=Preprocess(layout="nchw-to-nhwc", scale=1))
     np.testing.assert_array_equal(nhwc.head(1).inputs["image"][0], pixels)
     normalized = open_dataset(tmp_path, preprocess=Preprocess(mean=(0.1, 0.2, 0.3), std=(2.0,)))
     np.testing.assert_allclose(

@@ -143,3 +143,19 @@ def test_a_broken_model_is_bad_input_and_said_in_one_line():
     with pytest.raises(CaptureError, match=r"onnx_ir\.Model agraph: .*Nonesuch") as info:
         _capture(_model(unknown))
     assert "\n" not in info.value.message
+
+
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [
+        (np.zeros((4, 8, 8, 3), np.uint8), ["--scale 1/255", "--layout nhwc-to-nchw"]),
+        (np.zeros((4, 8, 8, 3), np.float32), ["--layout nhwc-to-nchw"]),
+        (np.zeros((4, 3, 8, 8), np.uint8), ["--scale 1/255"]),
+        (np.zeros((4, 3, 4, 4), np.float32), ["--image-size"]),
+    ],
+)
+def test_data_that_does_not_fit_names_the_flag_that_helps(stored, said):
+    graph = "net (float[{batch},3,8,8] x) => (float[{batch},3,8,8] y) {{ y = Relu(x) }}"
+    with pytest.raises(CaptureError) as info:
+        _capture(_model(graph), examples={"x": stored})
+    assert all(flag in info.value.hint for flag in said)

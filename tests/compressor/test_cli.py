@@ -267,3 +267,11 @@ def test_arrays_in_memory_and_files_agree(tiny_model: Path, tiny_data: Path):
         tiny_model, calibration=tiny_data, recipe=quick, output=tiny_model.parent / "b"
     )
     assert one.data[0].fingerprint == other.data[0].fingerprint
+
+
+def test_half_of_a_layout_tells_of_the_shell():
+    found = CliRunner().invoke(cli, ["recipe", "--layout", "nhwc-"])
+    assert found.exit_code == 2
+    assert "the shell took >" in " ".join(found.output.split())
+    found = CliRunner().invoke(cli, ["recipe", "--layout", "nhwc->nchw"])
+    assert 'layout = "nhwc-to-nchw"' in found.output

@@ -147,7 +147,7 @@ def pixels_of(uri: str) -> np.ndarray:
 def test_images_are_shown_as_they_were_stored():
     stored = np.random.default_rng(0).integers(0, 256, (3, 9, 12, 3), np.uint8)
     preprocess = Preprocess(
-        layout="nhwc->nchw", scale=1 / 255, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.1)
+        layout="nhwc-to-nchw", scale=1 / 255, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.1)
     )
     found = compared(
         changed_decisions, logits([0, 1, 2]), logits([0, 3, 2]), x=stored, preprocess=preprocess
