@@ -114,7 +114,7 @@ def project(tmp_path: Path, tiny_model: Path, tiny_data: Path) -> Path:
     """A user's project: models/net.onnx, data, a recipe, and our makefile copied beside them."""
     (tmp_path / "models").mkdir()
     (tmp_path / "data").mkdir()
-    shutil.copy(tiny_model, tmp_path / "models" / "net.onnx")
+    tiny_model.rename(tmp_path / "models" / "net.onnx")
     shutil.copy(tiny_data, tmp_path / "data" / "calib.npz")
     (tmp_path / "recipe.toml").write_text("[measure]\nseconds = 0.05\n")
     shutil.copy(ROOT / "samples" / "Makefile.deploy", tmp_path)
@@ -136,14 +136,40 @@ def make(project: Path, *arguments: str) -> str:
 
 
 def test_deployment_makefile_rebuilds_only_what_changed(project: Path) -> None:
-    make(project, "FLAGS=--quiet")
+    (project / "net.py").touch()
+    flags = "FLAGS=--quiet --model net.py:build"
+    make(project, flags)
     written = project / "models" / "net-ort" / "manifest.json"
     assert written.is_file()
-    assert "Nothing to be done" in make(project)
-    for changed in ("models/net.onnx", "data/calib.npz", "recipe.toml"):
+    assert "Nothing to be done" in make(project, flags)
+    (project / "models" / "net.onnx.data").touch()
+    beside = ("data/calib.npz", "recipe.toml", "net.py", "models/net.onnx.data")
+    for changed in ("models/net.onnx", *beside):
         os.utime(project / changed, (time.time() + 9, time.time() + 9))
-        assert "compressor models/net.onnx" in make(project, "-n"), changed
+        assert "compressor models/net.onnx" in make(project, "-n", flags), changed
         os.utime(project / changed, (0, 0))
+    assert "compressor models/net.onnx" in make(project, "-n", "FLAGS=--quiet")
+    (project / "newer").write_text("#!/bin/sh\necho compress, version 99\n")
+    (project / "newer").chmod(0o755)
+    assert "./newer models/net.onnx" in make(project, "-n", flags, "COMPRESS=./newer")
+    assert "Nothing to be done" in make(project, flags)
+
+
+def test_deployment_makefile_needs_none_of_what_it_looks_for(project: Path) -> None:
+    for path in ("data/calib.npz", "recipe.toml"):
+        (project / path).unlink()
+    hub = project / "models" / "hub-2.5"
+    hub.mkdir()
+    (hub / "config.json").touch()
+    said = make(project, "-n")
+    assert "compressor models/net.onnx --target ort" in said
+    assert "compressor models/hub-2.5 --target ort" in said
+    assert "-o models/hub-2.5-ort" in said
+    (project / "models" / "net.onnx").unlink()
+    (hub / "config.json").unlink()
+    command = ["make", "-f", "Makefile.deploy"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert "No models here" in done.stderr
 
 
 def test_deployment_makefile_follows_folders_and_functions(project: Path) -> None:
@@ -152,20 +178,24 @@ def test_deployment_makefile_follows_folders_and_functions(project: Path) -> Non
     (folder / "1.jpg").touch()
     (project / "data.py").touch()
     written = project / "models" / "net-ort" / "manifest.json"
-    written.parent.mkdir()
-    written.touch()
+    maker = project / "compress"
+    maker.write_text("#!/bin/sh\nmkdir -p models/net-ort\ntouch models/net-ort/manifest.json\n")
+    maker.chmod(0o755)
     late = time.time() + 9
     for calib, file in (("photos", folder / "1.jpg"), ("data.py:batches", project / "data.py")):
+        make(project, f"CALIB={calib}", "COMPRESS=./compress")
         os.utime(written, (late, late))
-        assert "Nothing to be done" in make(project, f"CALIB={calib}"), calib
+        with_calib = (f"CALIB={calib}", "COMPRESS=./compress")
+        assert "Nothing to be done" in make(project, *with_calib), calib
         os.utime(file, (late + 9, late + 9))
-        assert f"--calib {calib}" in make(project, "-n", f"CALIB={calib}")
+        assert f"--calib {calib}" in make(project, "-n", *with_calib)
 
 
 def test_deployment_makefile_tries_a_refused_result_again(project: Path) -> None:
     failing = project / "compress"
     failing.write_text(
-        "#!/bin/sh\nmkdir -p models/net-ort\ntouch models/net-ort/manifest.json\nexit 3\n"
+        "#!/bin/sh\n[ $1 = --version ] && exit\n"
+        "mkdir -p models/net-ort\ntouch models/net-ort/manifest.json\nexit 3\n"
     )
     failing.chmod(0o755)
     command = ["make", "-f", "Makefile.deploy", "EVAL=", "COMPRESS=./compress"]
@@ -193,7 +223,7 @@ def heard(number: signal.Signals) -> Iterator[None]:
 def test_deployment_makefile_keeps_what_an_interrupted_run_wrote(project: Path) -> None:
     slow = project / "compress"
     slow.write_text(
-        "#!/bin/sh\nmkdir -p models/net-ort\n"
+        "#!/bin/sh\n[ $1 = --version ] && exit\nmkdir -p models/net-ort\n"
         "trap 'touch models/net-ort/manifest.json; exit 130' INT\n"
         "touch started\nwhile :; do sleep 0.05; done\n"
     )
