@@ -15,6 +15,7 @@ from compressor.quantization.statistics import statistics
 from compressor.realize import policy_of
 from compressor.recipe import Recipe
 from compressor.records import Record
+from compressor.writable import why_not_writable
 
 
 class Collected(Record):
@@ -123,6 +124,9 @@ def _writable(path: Path) -> Path:
     """Refuse before the work what would fail after it."""
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise OutputError(f"{path} cannot be written: it is a folder, or its folder does not exist")
+    reason = why_not_writable(path.parent)
+    if reason is not None:
+        raise OutputError(f"{path} cannot be written: {reason}")
     return path
 
 

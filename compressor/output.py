@@ -22,6 +22,7 @@ from typing import Any
 import psutil
 
 from compressor.errors import OutputError
+from compressor.writable import why_not_writable
 
 MANIFEST = "manifest.json"
 MANIFEST_FORMAT = "compressor/1"
@@ -35,7 +36,7 @@ def beside(directory: Path, suffix: str) -> Path:
     return directory.with_name(f".{directory.name}.compress-{suffix}")
 
 
-def prepare(directory: Path, *, force: bool, inputs: Iterable[Path] = ()) -> None:
+def prepare(directory: Path, *, force: bool, inputs: Iterable[Path] = (), room: int = 0) -> None:
     """Repair an interrupted swap and make sure that the folder is ours to replace.
 
     Called before any work is done, so that an hour is not spent on a result nobody can write.
@@ -44,6 +45,7 @@ def prepare(directory: Path, *, force: bool, inputs: Iterable[Path] = ()) -> Non
         directory: The output folder.
         force: Replace it even if it holds what this tool did not write.
         inputs: Files that the run reads: replacing their folder would destroy them.
+        room: Bytes that the result takes at least.
 
     Raises:
         OutputError: The working directory, the home folder or an input lies within; something
@@ -66,8 +68,12 @@ def prepare(directory: Path, *, force: bool, inputs: Iterable[Path] = ()) -> Non
         directory.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{directory.parent} cannot be made: {error.strerror}") from error
-    if not os.access(directory.parent, os.W_OK):
-        raise OutputError(f"{directory.parent} cannot be written", hint="Choose another with -o.")
+    reason = why_not_writable(directory.parent, room)
+    if reason is not None:
+        raise OutputError(
+            f"the output folder {directory} cannot be written: {reason}",
+            hint="Choose another with -o.",
+        )
 
 
 def put_back(directory: Path) -> None:

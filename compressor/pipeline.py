@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import onnx_ir as ir
@@ -9,7 +10,6 @@ import onnx_ir as ir
 from calibration.stats import CalibrationStats
 from compressor.accounting import GRAPH, PLAN, Finished, account, write_account
 from compressor.errors import RecipeError, TargetError
-from compressor.evaluation.metrics import find_metric
 from compressor.inputs import read_by
 from compressor.measure import Pair
 from compressor.outcome import measured
@@ -18,18 +18,16 @@ from compressor.output import written_aside
 from compressor.plan import Plan
 from compressor.prepare import Prepared, prepare
 from compressor.progress import SILENT, Progress
-from compressor.realize import policy_of
 from compressor.recipe import Recipe
 from compressor.report.schema import GraphReport, Report
+from compressor.requirements import require_data, require_loadable, require_sense
 from compressor.search.bench import Bench
 from compressor.search.decided import Decided
 from compressor.search.deciding import decide
 from compressor.search.division import DataSplit, divided_for_budget, looked_at, split_data
-from compressor.search.sparsifying import require_sparsity
 from compressor.search.starting import replay
-from compressor.search.storing import require_mode
+from compressor.writable import bytes_of
 from exporters.base import Artifact, Samples, Target, find_target
-from exporters.trt.options import TrtOptions
 
 
 def compress(  # noqa: PLR0913 - the front door: all but the model is optional and named
@@ -83,9 +81,10 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     backend = available_target(recipe)
     replayed = _replayed(plan, backend)
     directory = _directory(model, recipe, output)
-    _check(recipe, backend)
+    require_sense(recipe, backend)
     named = (model, calibration, evaluation, recipe_file, _other(plan, directory))
-    prepare_output(directory, force=force, inputs=read_by(recipe, *named))
+    prepare_output(directory, force=force, inputs=read_by(recipe, *named), room=_room(model))
+    require_loadable(model, recipe)
     stats = None if recipe.data.stats is None else CalibrationStats.load(recipe.data.stats)
     prepared = prepare(
         model,
@@ -93,6 +92,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         recipe=recipe,
         calibration=calibration,
         evaluation=evaluation,
+        require=None if replayed else partial(require_data, recipe),
         progress=progress,
     )
     backend.require_buildable(prepared.model)
@@ -139,60 +139,6 @@ def _interrupted(directory: Path, graph: GraphReport) -> str:
         return f"interrupted: the best so far was written to {directory}, not confirmed"
     verdict = "confirmed" if budget.met else "which the budget refused"
     return f"interrupted: the result was written to {directory}, {verdict}; not all was measured"
-
-
-def _check(recipe: Recipe, target: Target) -> None:
-    """Refuse at once what could only be found out after the work.
-
-    Raises:
-        RecipeError: How to accept or how long to search is given without a budget.
-        UsageError: There is no such metric.
-        TargetError: The target has no kernels for the precision.
-    """
-    require_mode(recipe.quantize, target)
-    _check_target(recipe, target)
-    if recipe.measure.metric is not None:
-        find_metric(recipe.measure.metric)
-    budget = recipe.budget
-    if budget.max_drop is None and (budget.time is not None or budget.accept != "bound"):
-        raise RecipeError(
-            "--budget and --time-budget belong to a quality budget, and there is none",
-            hint="Add one, such as --max-drop 1%.",
-        )
-
-
-def _check_target(recipe: Recipe, target: Target) -> None:
-    """Refuse what this target cannot do as asked.
-
-    Raises:
-        RecipeError: A speed is asked for where none is measured, or schemes that it misreads.
-    """
-    if recipe.target != "trt" and recipe.trt != TrtOptions():
-        raise RecipeError(
-            f"--precision and the other options of [trt] are not for the target {recipe.target!r}",
-            hint="Pass --target trt with them.",
-        )
-    if recipe.target == "trt" and recipe.trt.precision == "fp8" and recipe.quantize.mode == "none":
-        raise RecipeError(
-            "--precision fp8 and --quantize none contradict each other: the first quantizes",
-            hint="Leave one out; --precision fp16 quantizes nothing.",
-        )
-    require_sparsity(recipe, target)
-    goal, reason = recipe.prune.goal, target.unmeasurable()
-    if goal is not None and goal.timed and reason is not None:
-        raise RecipeError(
-            f"{goal.flag} cannot be reached for the target {target.name!r}: {reason}",
-            hint="Prune by --prune, --params or --size, or run where it can be measured.",
-        )
-    policy = policy_of(target, recipe.quantize)
-    refusal = target.refusal(policy)
-    if refusal is not None:
-        raise RecipeError(refusal, hint="Leave --activation, --symmetric and --weight-bits to it.")
-    if recipe.quantize.mode == "int8-dynamic" and not policy.dynamic:
-        raise RecipeError(
-            f"the target {target.name!r} does not quantize activations while it runs",
-            hint="Pass --calib DATA, and leave --quantize at int8.",
-        )
 
 
 def available_target(recipe: Recipe) -> Target:
@@ -276,6 +222,11 @@ def _built(decided: Decided, artifact: Artifact, bench: Bench, scratch: Path) ->
     return Pair(
         original, baseline, artifact, bench.target, bench.prepared, bench.recipe, bench.progress
     )
+
+
+def _room(model: object) -> int:
+    """Bytes that a result takes at least: the smallest that weights are stored in is 4 bits."""
+    return bytes_of(Path(model)) // 8 if isinstance(model, str | Path) else 0
 
 
 def _other(plan: object, directory: Path) -> Path | None:

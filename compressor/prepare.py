@@ -1,7 +1,7 @@
 """From what the user names to a captured graph with data bound to its inputs."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,10 @@ from exporters.base import Target
 
 EXAMPLES = 8
 """Real samples used to trace and to check parity."""
+
+
+Require = Callable[[CalibrationSet | None, CalibrationSet | None], None]
+"""Takes calibration and evaluation data; raises where they cannot do what is asked."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ def prepare(
     recipe: Recipe,
     calibration: object = None,
     evaluation: object = None,
+    require: Require | None = None,
     progress: Progress = SILENT,
 ) -> Prepared:
     """Load, open the data, capture, and bind the data to the graph.
@@ -93,6 +98,7 @@ def prepare(
         recipe: What is asked for.
         calibration: Data, or None for what the recipe names.
         evaluation: Likewise.
+        require: Refuses data, once it is open, that does not do for what is asked.
         progress: Where progress is shown.
 
     Raises:
@@ -101,6 +107,12 @@ def prepare(
         CaptureError: No exporter makes an equivalent graph.
         RecipeError: Gradients are asked for, and the model has none.
     """
+    calib = _open(_given(calibration, recipe.data.calib), recipe, "calibration")
+    if calib is not None and recipe.data.samples is not None:
+        calib = calib.take(recipe.data.samples)
+    evaluate = _open(_given(evaluation, recipe.data.eval), recipe, "evaluation")
+    if require is not None:
+        require(calib, evaluate)
     source = _source(model, recipe)
     differentiated = recipe.prune.method == "taylor"
     if differentiated and source.kind != "module":
@@ -109,10 +121,6 @@ def prepare(
             f"{source.kind!r}",
             hint="Give the checkpoint and --model, or choose obs.",
         )
-    calib = _open(_given(calibration, recipe.data.calib), recipe, "calibration")
-    if calib is not None and recipe.data.samples is not None:
-        calib = calib.take(recipe.data.samples)
-    evaluate = _open(_given(evaluation, recipe.data.eval), recipe, "evaluation")
     with progress.stage("capture"):
         captured = capture(
             source,

@@ -35,6 +35,9 @@ from compressor.userfile import load_object, user_errors
 
 logger = logging.getLogger(__name__)
 
+_STATES: set[FileKind] = {"safetensors", "torch archive", "legacy torch"}
+"""Kinds that may hold weights without an architecture."""
+
 _TRUSTED = "the file's pickle was trusted: code in it has run"
 
 
@@ -70,6 +73,19 @@ def load_checkpoint(path: Path, options: ModelOptions) -> Source:
     if kind == "safetensors":
         return _from_state(path, _stored(path), options, ())
     return _from_pickle(path, kind, options)
+
+
+def require_model(path: Path, options: ModelOptions) -> None:
+    """Refuse what the names and beginnings of files tell to be no model, and a wrong factory.
+
+    Raises:
+        CheckpointError: As for `load_checkpoint`; nothing of the weights is read.
+    """
+    weights = find_weights(path)
+    kinds = {find_kind(file) for file in ((path,) if weights is None else weights.files)}
+    if options.factory is not None and kinds & _STATES:
+        require("torch", path)
+        load_object(options.factory, "model factory", error=CheckpointError)
 
 
 def source_of(model: object) -> Source:
@@ -110,8 +126,7 @@ def _from_weights(path: Path, weights: Weights, options: ModelOptions) -> Source
     """What a folder of Hugging Face, an index or shards hold, by its own architecture or ours."""
     kinds = {file: find_kind(file) for file in weights.files}
     single = weights.files[0]
-    complete = kinds[single] not in ("safetensors", "torch archive", "legacy torch")
-    if len(weights.files) == 1 and complete:
+    if len(weights.files) == 1 and kinds[single] not in _STATES:
         return load_checkpoint(single, options)
     if options.factory is None and weights.folder is not None:
         torch: Any = require("torch", path)
@@ -246,4 +261,4 @@ def _unused_key(options: ModelOptions) -> tuple[str, ...]:
     return (f"--state-key {options.state_key} was not used: no state dict was chosen here",)
 
 
-__all__ = ["Source", "build_module", "load_checkpoint", "source_of"]
+__all__ = ["Source", "build_module", "load_checkpoint", "require_model", "source_of"]

@@ -8,6 +8,7 @@ from compressor.errors import RecipeError
 from compressor.goal import Goal
 from compressor.hardware import half_for_blas
 from compressor.precision import EIGHT_BITS, WORDS
+from compressor.recipe import Recipe
 from compressor.records import Decision, StageRecord
 from compressor.search.affording import afford
 from compressor.search.attempts import Attempts
@@ -55,7 +56,7 @@ def decide(
     started = time.perf_counter()
     goal, samples = bench.recipe.prune.goal, data.calibration
     unseen = samples is None or stats is not None
-    if goal is not None and unseen and not _is_for_bits(bench, goal):
+    if goal is not None and unseen and not is_for_bits(bench.recipe, goal):
         raise RecipeError(
             f"{goal.flag} needs calibration data to choose and repair what stays",
             hint="Pass --calib DATA, without --stats: statistics are of the whole graph.",
@@ -66,7 +67,7 @@ def decide(
         return whole if goal is None else _by_bits(bench, goal, whole, UNSEEN)
     groups = grouped(bench, start.baseline, len(samples))
     if goal is not None and not groups.can_shrink(bench, _least_multiple(bench)):
-        if not _is_for_bits(bench, goal):
+        if not is_for_bits(bench.recipe, goal):
             raise RecipeError(f"{NOTHING}, which {goal.flag} asks for", hint=WHY_NOTHING)
         return _by_bits(bench, goal, _precise(bench, start, data, None, judging), NOTHING)
     whole = _precise(bench, start, data, None, judging)
@@ -92,9 +93,9 @@ def decide(
         return replace(whole, interrupted=True, reason=reason)
 
 
-def _is_for_bits(bench: Bench, goal: Goal) -> bool:
+def is_for_bits(recipe: Recipe, goal: Goal) -> bool:
     """Whether weights that are only stored smaller may reach a goal without pruning."""
-    return goal.kind == "size" and bench.recipe.quantize.mode in STORED
+    return goal.kind == "size" and recipe.quantize.mode in STORED
 
 
 def _by_bits(bench: Bench, goal: Goal, whole: Decided, why: str) -> Decided:

@@ -131,7 +131,8 @@ def divided_for_budget(
             f"the budget of {budget.asked} needs samples to judge on",
             hint="Pass --eval with labels, or --calib: a fifth of it is held out then.",
         )
-    _require_two(prepared, data, budget.asked)
+    own = None if prepared.evaluation is not None else prepared.calibration
+    require_two(len(data.quality), None if own is None else len(own), budget.asked)
     search, confirm = data.quality.split(0.5, recipe.seed)
     judging = Judging(budget, recipe, search, confirm, data.words, data.share / 2)
     with progress.stage("measure the original"):
@@ -141,25 +142,28 @@ def divided_for_budget(
     return replace(data, quality=confirm, search=search), judging
 
 
-def _require_two(prepared: Prepared, data: DataSplit, asked: str) -> None:
+def require_two(found: int, of: int | None, asked: str) -> None:
     """One sample to compare candidates on, and another to confirm the chosen one.
 
+    Args:
+        found: How many judge.
+        of: Of how many calibration samples they are the held-out part; None for evaluation data.
+        asked: The budget.
+
     Raises:
-        DataError: There is one only.
+        DataError: There are too few.
     """
-    assert data.quality is not None
-    if len(data.quality) >= 2:
+    if found >= 2:
         return
     needs = f"the budget of {asked} needs at least two samples to judge on"
-    if prepared.evaluation is not None or prepared.calibration is None:
+    if of is None:
         raise DataError(
             f"{needs}, found one: candidates are compared on half of them, and the chosen one is "
             "confirmed on the other",
             hint="Add samples to --eval.",
         )
-    total, enough = len(prepared.calibration), round(2 / HOLDOUT)
+    enough = round(2 / HOLDOUT)
     raise DataError(
-        f"{needs}: only the held-out fifth of the calibration samples judges, which is one of "
-        f"{total}",
+        f"{needs}: only the held-out fifth of the calibration samples judges, which is one of {of}",
         hint=f"Pass --eval, or --calib with {enough} samples or more.",
     )
