@@ -24,7 +24,13 @@ from compressor.requirements import require_data, require_loadable, require_sens
 from compressor.search.bench import Bench
 from compressor.search.decided import Decided
 from compressor.search.deciding import decide
-from compressor.search.division import DataSplit, divided_for_budget, looked_at, split_data
+from compressor.search.division import (
+    DataSplit,
+    divided_for_budget,
+    examined,
+    looked_at,
+    split_data,
+)
 from compressor.search.starting import replay
 from compressor.writable import bytes_of
 from exporters.base import Artifact, Samples, Target, find_target
@@ -96,7 +102,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         progress=progress,
     )
     backend.require_buildable(prepared.model)
-    data = split_data(prepared, recipe.seed, stats)
+    data = examined(prepared, split_data(prepared, recipe.seed, stats), progress)
     prepared = looked_at(prepared, data, recipe, backend, progress)
     data, judging = divided_for_budget(prepared, data, recipe, backend, progress)
     bench = Bench(prepared, recipe, backend, progress)

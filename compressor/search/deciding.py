@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 
+from calibration.dataset import CalibrationSet
 from calibration.stats import CalibrationStats
 from compressor.errors import RecipeError
 from compressor.goal import Goal
@@ -19,6 +20,7 @@ from compressor.search.gauging import gauge
 from compressor.search.judging import Judging
 from compressor.search.quantizing import with_precision
 from compressor.search.reaching import cost_of, reach
+from compressor.search.reverting import unless_ruined
 from compressor.search.shipping import Why, ships_whole
 from compressor.search.shrinking import grouped
 from compressor.search.sparsifying import with_sparsity
@@ -53,6 +55,19 @@ def decide(
         DataError: The statistics are of another graph.
         KeyboardInterrupt: Before there was a best so far.
     """
+    start = undecided(bench, stats)
+    found = _decided(bench, start, data, stats, judging)
+    return found if judging is not None else unless_ruined(bench, start, found, data)
+
+
+def _decided(
+    bench: Bench,
+    start: Decided,
+    data: DataSplit,
+    stats: CalibrationStats | None,
+    judging: Judging | None,
+) -> Decided:
+    """What pays, and keeps the budget if there is one."""
     started = time.perf_counter()
     goal, samples = bench.recipe.prune.goal, data.calibration
     unseen = samples is None or stats is not None
@@ -61,7 +76,6 @@ def decide(
             f"{goal.flag} needs calibration data to choose and repair what stays",
             hint="Pass --calib DATA, without --stats: statistics are of the whole graph.",
         )
-    start = undecided(bench, stats)
     if samples is None or unseen or not _is_wanted(bench, judging):
         whole = _precise(bench, start, data, stats, judging)
         return whole if goal is None else _by_bits(bench, goal, whole, UNSEEN)
@@ -119,7 +133,11 @@ def _precise(
     Where no quantized graph keeps the budget with zeros in it, one without may: INT8 gains more for
     certain than zeros do.
     """
-    started, samples = time.perf_counter(), data.calibration
+    started, samples = time.perf_counter(), _telling(bench, data, judging)
+    lacking = samples is None and stats is None and data.degenerate is not None
+    if lacking and bench.recipe.quantize.mode == "int8":
+        reason = f"nothing was quantized, as {data.degenerate}: ranges of it fit nothing else"
+        return replace(start, reason=f"{reason}; pass real samples, or --keep-ruined for integers")
     sparse = with_sparsity(bench, start, None if stats is not None else samples, judging)
     found = with_precision(bench, sparse, samples, stats, judging)
     if sparse.plan.sparse is None:
@@ -140,6 +158,17 @@ def _precise(
         candidates=(*found.candidates, *dense.candidates),
     )
     return _after(sparse, told)
+
+
+def _telling(bench: Bench, data: DataSplit, judging: Judging | None) -> CalibrationSet | None:
+    """Calibration samples, unless they do not vary and nothing but they would judge the result.
+
+    A budget on evaluation data rules itself.
+    """
+    judged = judging is not None and bench.prepared.evaluation is not None
+    if data.degenerate is None or judged or bench.recipe.quantize.keep_ruined:
+        return data.calibration
+    return None
 
 
 def _after(sparse: Decided, found: Decided) -> Decided:

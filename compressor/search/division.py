@@ -6,6 +6,8 @@ from typing import Literal
 from calibration.dataset import CalibrationSet
 from calibration.stats import CalibrationStats
 from compressor.errors import DataError
+from compressor.evaluation.grounds import shared_samples, why_degenerate
+from compressor.evaluation.trained_on import unlike_training
 from compressor.measure import yardstick
 from compressor.prepare import Prepared
 from compressor.progress import Progress
@@ -31,6 +33,7 @@ class DataSplit:
         quality_reason: Why nothing judges, when nothing does.
         share: What part of the samples that the user passed `quality` is.
         search: With a budget, what candidates are compared on; no part of `quality`.
+        degenerate: Why ranges of the calibration data fit nothing else; None where they may.
     """
 
     calibration: CalibrationSet | None
@@ -41,6 +44,7 @@ class DataSplit:
     quality_reason: str = "no data to measure on: pass --eval or --calib"
     share: float = 1.0
     search: CalibrationSet | None = None
+    degenerate: str | None = None
 
     @property
     def uses(self) -> tuple[DataUse, ...]:
@@ -90,6 +94,37 @@ def split_data(prepared: Prepared, seed: int, stats: CalibrationStats | None = N
     used, held_out = calib.split(1 - HOLDOUT, seed)
     words = "calibration samples not used to calibrate"
     return DataSplit(used, held_out, words, used.fingerprint(), share=HOLDOUT)
+
+
+def examined(prepared: Prepared, data: DataSplit, progress: Progress) -> DataSplit:
+    """With what the figures rest on: what does not vary, was seen twice, or looks unlike training.
+
+    Nothing is refused here; each finding is a notice.
+    """
+    said, degenerate = list[str](), None
+    with progress.stage("look at data"):
+        if data.calibration is not None:
+            degenerate, odd = why_degenerate(data.calibration)
+            said += odd if degenerate is None else (degenerate,)
+        if data.calibration is not None and data.quality is not None and degenerate is None:
+            said += _shared(data.calibration, data.quality, data.words)
+        samples = data.calibration or data.quality
+        if samples is not None and degenerate is None:
+            unlike = unlike_training(prepared.model, samples, prepared.fixed_batch)
+            said += () if unlike is None else (unlike,)
+    for notice in said:
+        progress.notice(notice)
+    return replace(data, notices=(*data.notices, *said), degenerate=degenerate)
+
+
+def _shared(calibration: CalibrationSet, judging: CalibrationSet, words: str) -> tuple[str, ...]:
+    same, of = shared_samples(calibration, judging)
+    if not same:
+        return ()
+    return (
+        f"{same:,} of {of:,} samples that judge ({words}) are calibrated on, too: what is seen "
+        "twice looks better than it is; keep --calib and --eval apart, and copies out of both",
+    )
 
 
 def looked_at(

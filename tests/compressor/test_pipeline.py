@@ -333,3 +333,38 @@ def test_unknown_target_lists_the_known(source: Path):
     with pytest.raises(UsageError, match="tflite") as error:
         compress(source, target="tflite")
     assert "ort" in str(error.value)
+
+
+def quick_recipe(**quantize: object) -> Recipe:
+    how = QuantizeOptions(keep_slower=True, cpu="avx2", batch=4, **quantize)
+    return Recipe(quantize=how, measure=QUICK)
+
+
+@pytest.mark.parametrize("consent", [False, True])
+def test_integers_of_data_that_does_not_vary_need_consent(
+    source: Path, tmp_path: Path, consent: bool
+):
+    black = {"x": np.zeros((24, 32, 8, 8), np.float32)}
+    asked = quick_recipe(keep_ruined=consent)
+    report = compress(source, calibration=black, recipe=asked, output=tmp_path / "out")
+    graph = report.graphs["model"]
+    assert graph.shipped == ("int8" if consent else "float")
+    assert any("does not vary" in notice for notice in report.notices)
+    assert ("--keep-ruined" in graph.shipped_reason) != consent
+
+
+def test_a_ruined_result_does_not_ship_for_speed_alone(source: Path, tmp_path: Path):
+    report = compress(
+        source,
+        calibration={"x": 0.01 * images()},  # other data saturates
+        evaluation={"x": 1 + 5 * images(seed=4)},
+        recipe=quick_recipe(ranges="minmax"),
+        output=tmp_path / "out",
+    )
+    graph = report.graphs["model"]
+    assert graph.shipped == "float"
+    assert "its outputs are ruined" in graph.shipped_reason
+    assert "--keep-ruined" in graph.shipped_reason
+    assert graph.quality[0].result == pytest.approx(1, abs=1e-5)
+    assert [candidate.shipped for candidate in graph.candidates] == [False]
+    assert graph.candidates[0].quality.result < 0.8

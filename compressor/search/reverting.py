@@ -1,0 +1,112 @@
+"""Takes back what was quantized for speed or size where its outputs are ruined.
+
+Who gives no budget wants a faster or smaller model that still does what it did. Where the result is
+below the floors of `compressor.evaluation.ruin`, float ships, and the report says how to get the
+other. A budget rules itself, and pruning to a goal is what was asked for in so many words: it
+stays, and what was quantized on top of it goes.
+"""
+
+import time
+from dataclasses import replace
+
+from compressor.evaluation.metrics.base import BASELINE, RESULT
+from compressor.evaluation.per_output import output_results
+from compressor.evaluation.results import QualityResult
+from compressor.evaluation.ruin import why_ruined
+from compressor.measure import told
+from compressor.precision import WORDS
+from compressor.records import Decision, StageRecord
+from compressor.report.schema import Candidate
+from compressor.search.bench import Bench
+from compressor.search.decided import Decided
+from compressor.search.division import DataSplit
+from compressor.search.gauging import gauge
+from compressor.search.halving import with_half
+
+HOW = "--keep-ruined ships it all the same, --max-drop LOSS searches for what keeps its quality"
+
+
+def unless_ruined(bench: Bench, start: Decided, found: Decided, data: DataSplit) -> Decided:
+    """What was decided, or its float graph where the quantized one is ruined.
+
+    Args:
+        bench: How to run.
+        start: The float graph, before anything was decided.
+        found: What would ship.
+        data: Samples that judge; without any nothing is taken back.
+    """
+    if bench.recipe.quantize.keep_ruined or not _is_quantized(found):
+        return found
+    started = time.perf_counter()
+    quality, why = _judged(bench, found, data)
+    if quality is None:
+        return found
+    found = replace(found, candidates=tuple(_with_quality(c, quality) for c in found.candidates))
+    if why is None:
+        return found
+    words = WORDS[found.plan.ship]
+    reason = f"{words} was reverted: its outputs are ruined: {why}; {HOW}"
+    decision = Decision(subject=words, verdict="reverted", reason=reason)
+    record = StageRecord(
+        name="look for ruin",
+        seconds=time.perf_counter() - started,
+        decisions=(decision,),
+        notices=(f"{words} does not ship: its outputs are ruined ({why}); {HOW}",),
+    )
+    bench.progress.notice(record.notices[0])
+    return _as_float(bench, start, replace(found, records=(*found.records, record)), data, reason)
+
+
+def _is_quantized(found: Decided) -> bool:
+    return bool(found.plan.quantized) or found.plan.stored is not None
+
+
+def _judged(
+    bench: Bench, found: Decided, data: DataSplit
+) -> tuple[QualityResult | None, str | None]:
+    """The metric that decides, and why the result is ruined, if it is."""
+    yardstick, few = bench.prepared.yardstick, gauge(bench.recipe, data.quality, data.words)
+    if yardstick is None or not yardstick.metrics or few is None:
+        return None, None
+    metric, batch = yardstick.metrics[0], bench.prepared.fixed_batch or bench.recipe.quantize.batch
+    with (
+        bench.progress.stage("measure quality"),
+        bench.target.open(found.captured, threads=0, timed=False) as original,
+        bench.target.open(found.shipped, threads=0, timed=False) as result,
+    ):
+        runners = {BASELINE: original, RESULT: result}
+        scores = yardstick.scores(metric, runners, few.data, batch)
+        several = len(yardstick.answers) > 1
+        outputs = output_results(runners, few.data, batch, yardstick) if several else ()
+    quality = told([(metric, scores)], yardstick, few.words, bench.recipe.seed)
+    return quality[0], why_ruined(quality, outputs)
+
+
+def _with_quality(candidate: Candidate, quality: QualityResult) -> Candidate:
+    if not candidate.shipped or candidate.quality is not None:
+        return candidate
+    return candidate.model_copy(update={"quality": quality})
+
+
+def _as_float(
+    bench: Bench, start: Decided, found: Decided, data: DataSplit, reason: str
+) -> Decided:
+    """The same without integers: pruned and sparse as it was."""
+    plan = start.plan.model_copy(update={"prune": found.plan.prune, "sparse": found.plan.sparse})
+    plain = replace(
+        found,
+        shipped=found.plain,
+        plan=plan,
+        smoothed=None,
+        reason=reason,
+        regions=(),
+        candidates=tuple(_reverted(one, reason) for one in found.candidates),
+    )
+    return replace(with_half(bench, plain, data.calibration), smoothed=found.smoothed)
+
+
+def _reverted(candidate: Candidate, reason: str) -> Candidate:
+    if not candidate.shipped:
+        return candidate
+    told = f"{candidate.reason}; then {reason}"
+    return candidate.model_copy(update={"shipped": False, "reason": told})
