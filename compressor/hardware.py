@@ -1,8 +1,6 @@
 """Which CPU this is, and what a deployment CPU can do with 8-bit products."""
 
-import os
 import platform
-from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 
@@ -54,16 +52,3 @@ def has_int8_dot(cpu: str) -> bool:
     if platform.machine().lower() in ("arm64", "aarch64"):
         return True
     return any("vnni" in flag or flag == "amx_int8" for flag in host_flags())
-
-
-def half_for_blas() -> AbstractContextManager[object]:
-    """Leave BLAS half of the cores, where its threads and the runtime's work in turn.
-
-    Each would wait for its next turn by spinning, on the other's cores.
-    """
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - heavy: only jobs that solve
-
-    limits: AbstractContextManager[object] = threadpool_limits(
-        max(1, (os.cpu_count() or 1) // 2), user_api="blas"
-    )
-    return limits

@@ -28,10 +28,12 @@ from compressor.evaluation.roles import roles_of
 from compressor.evaluation.views import only
 from compressor.evaluation.yardstick import Yardstick, choose
 from compressor.graph.cost import macs, parameters
+from compressor.graph.files import initializer_bytes
 from compressor.graph.tensors import Arrays
 from compressor.prepare import Prepared
 from compressor.progress import Progress
 from compressor.recipe import Recipe
+from compressor.report.format import size as size_words
 from compressor.report.schema import NodePlacement
 from exporters.base import Artifact, Target
 
@@ -69,6 +71,22 @@ def configurations(recipe: Recipe, fixed_batch: int | None) -> list[LatencyConfi
     batches = [fixed_batch] if fixed_batch else [1, recipe.quantize.batch]
     grid = [deciding, *((batch, threads) for batch in batches for threads in (1, cores))]
     return [LatencyConfig(batch=b, threads=t) for b, t in dict.fromkeys(grid)]
+
+
+def beyond_memory(recipe: Recipe, *models: ir.Model) -> str | None:
+    """Why models are not timed side by side: they would take more than `--memory` was given.
+
+    Each has its weights once as they are stored, and as the kernels want them once more. Without
+    --memory only what calibration takes is limited.
+    """
+    memory = recipe.quantize.memory
+    sizes = [initializer_bytes(model) for model in models]
+    if memory is None or 2 * sum(sizes) <= memory + max(sizes):
+        return None
+    return (
+        f"timed side by side the models take about {size_words(2 * sum(sizes))}, and --memory "
+        f"allows {size_words(memory)} beside the model: give more, or leave it out"
+    )
 
 
 def measure_latency(pair: Pair) -> tuple[LatencyResult, ...]:

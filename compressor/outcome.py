@@ -15,6 +15,7 @@ from compressor.evaluation.results import (
 from compressor.evaluation.yardstick import chance
 from compressor.measure import (
     Pair,
+    beyond_memory,
     measure_changed,
     measure_latency,
     measure_memory,
@@ -141,6 +142,15 @@ def _measure(
         clock.lap("measure layers")
     found = replace(found, explained=explained, records=tuple(clock.records))
     yield found
+    beyond = beyond_memory(pair.recipe, decided.baseline, decided.shipped)
+    if beyond is not None:
+        found = replace(
+            found,
+            latency_reason=beyond if _is_timed(pair) else found.latency_reason,
+            memory_reason=beyond if _unchanged(pair) is None else found.memory_reason,
+        )
+        yield found
+        return
     if _is_timed(pair):
         latency = measure_latency(pair)
         clock.lap("measure latency", _speed(latency[0]))

@@ -32,6 +32,7 @@ from compressor.search.division import (
     split_data,
 )
 from compressor.search.starting import replay
+from compressor.solving import own_threads
 from compressor.writable import bytes_of
 from exporters.base import Artifact, Samples, Target, find_target
 
@@ -107,7 +108,8 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     data, judging = divided_for_budget(prepared, data, recipe, backend, progress)
     bench = Bench(prepared, recipe, backend, progress)
     if replayed is None:
-        decided = decide(bench, data, stats, judging)
+        with own_threads():
+            decided = decide(bench, data, stats, judging)
     else:
         decided = replay(bench, replayed.graphs[GRAPH])
     with (

@@ -3,7 +3,7 @@
 Search proposes plans, `realize` carries them out, and nothing else changes a model.
 """
 
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -188,13 +188,13 @@ class Plan(Record):
             path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
             return (path,)
         beside = path.with_suffix(".safetensors")
-        content = safetensors.numpy.save(weights)
-        beside.write_bytes(content)
+        safetensors.numpy.save_file(weights, beside)
         graphs = {
             name: plan.model_copy(update={"rounded_for": plan.rounded_digest})
             for name, plan in self.graphs.items()
         }
-        digest = sha256(content).hexdigest()
+        with beside.open("rb") as file:
+            digest = file_digest(file, "sha256").hexdigest()
         sealed = self.model_copy(update={"graphs": graphs, "digest": digest})
         path.write_text(sealed.model_dump_json(indent=1) + "\n", encoding="utf-8")
         return path, beside

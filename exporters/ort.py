@@ -17,8 +17,8 @@ import onnx_ir as ir
 
 from calibration.scheme import Scheme
 from compressor.errors import DataError
-from compressor.graph.files import save_model
-from compressor.graph.session import open_session
+from compressor.graph.files import initializer_bytes, save_model
+from compressor.graph.session import LARGE, open_session
 from compressor.graph.tensors import Array, Arrays, TensorSpec
 from compressor.hardware import has_int8_dot
 from compressor.progress import SILENT, Progress
@@ -42,7 +42,9 @@ class OrtRunner:
     def __init__(
         self, model: ir.Model | Path, threads: int, spin: bool, *, integers: bool = True
     ) -> None:
-        self._session = open_session(model, threads=threads, spin=spin, integers=integers)
+        self._session = open_session(
+            model, threads=threads, spin=spin, integers=integers, timed=spin
+        )
         self.inputs = tuple(_spec(argument) for argument in self._session.get_inputs())
         self.outputs = tuple(_spec(argument) for argument in self._session.get_outputs())
 
@@ -170,6 +172,12 @@ class OrtTarget(Target):
         del samples, progress
         path = directory / "model.onnx"
         save_model(model, path)
+        return Artifact(path, tuple(sorted(directory.iterdir())))
+
+    def draft(self, model: ir.Model, directory: Path) -> Artifact:
+        """The same with large weights beside it, which the runtime maps: they are not copied."""
+        path = directory / "model.onnx"
+        save_model(model, path, apart=initializer_bytes(model) >= LARGE)
         return Artifact(path, tuple(sorted(directory.iterdir())))
 
     def open(self, model: ir.Model | Path, *, threads: int = 1, timed: bool = True) -> OrtRunner:

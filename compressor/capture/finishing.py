@@ -8,9 +8,9 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass, InlinePass, Out
 
 from compressor.errors import CaptureError
 from compressor.graph.chatter import silenced
-from compressor.graph.files import in_memory
 from compressor.graph.invariants import check
 from compressor.graph.names import make_unique
+from compressor.graph.pieces import in_memory
 from compressor.graph.tensors import Array, TensorSpec
 
 OLDEST_OPSET = 13

@@ -127,6 +127,7 @@ def _executed(
             threads=threads,
             profile_prefix=folder / "profile",
             optimized_model=folder / "optimized.onnx",
+            timed=True,
         )
         for _ in range(WARM_UP + runs):
             session.run(None, dict(feeds))

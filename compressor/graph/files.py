@@ -6,14 +6,16 @@ a large model costs address space rather than memory.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import onnx
 import onnx_ir as ir
 
 from compressor.errors import CheckpointError, OutputError
 from compressor.graph.chatter import silenced
+from compressor.graph.pieces import LEAST, in_memory, pieces
 from compressor.graph.soundness import make_sound
 
 PROTOBUF_LIMIT = 2**31 - 2**24
@@ -62,8 +64,13 @@ def load_model(path: Path) -> ir.Model:
     return model
 
 
-def save_model(model: ir.Model, path: Path) -> None:
+def save_model(model: ir.Model, path: Path, *, apart: bool = False) -> None:
     """Write a model: one file, or above 2 GB with its weights in `<stem>.onnx.data` beside it.
+
+    Args:
+        model: What to write.
+        path: The `.onnx` file.
+        apart: Whether the weights lie beside it, whatever their size.
 
     The same model gives the same bytes. Files are written under other names in the same folder
     and renamed when complete; the model in memory stays as it is and stays valid.
@@ -75,8 +82,9 @@ def save_model(model: ir.Model, path: Path) -> None:
     try:
         with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as aside:
             written = Path(aside) / path.name
-            if initializer_bytes(model) < PROTOBUF_LIMIT:
-                written.write_bytes(serialize(model))
+            if initializer_bytes(model) < PROTOBUF_LIMIT and not apart:
+                with written.open("wb") as file:
+                    _write(file, pieces(model))
             else:
                 _keep_mapped(model, data)
                 with silenced():
@@ -96,6 +104,11 @@ def save_model(model: ir.Model, path: Path) -> None:
         ) from error
 
 
+def _write(file: BinaryIO, found: Iterable[bytes]) -> None:
+    for piece in found:
+        file.write(piece)
+
+
 def serialize(model: ir.Model) -> bytes:
     """The bytes of a model with every weight inside.
 
@@ -111,6 +124,31 @@ def serialize(model: ir.Model) -> bytes:
                 if isinstance(value.const_value, ir.ExternalTensor):
                     value.const_value = in_memory(value.const_value)
     data: bytes = ir.to_proto(model).SerializeToString(deterministic=True)
+    return data
+
+
+def folder_of_weights(model: ir.Model) -> str | None:
+    """The one folder that all large weights lie in, in files; None where some do not."""
+    found = set()
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            tensor = value.const_value
+            if isinstance(tensor, ir.ExternalTensor):
+                found.add(str(tensor.base_dir))
+            elif tensor is not None and tensor.nbytes >= LEAST:
+                return None
+    return found.pop() if len(found) == 1 else None
+
+
+def without_weights(model: ir.Model) -> bytes:
+    """The bytes of a model that refers to weights in files, of which small ones go inside."""
+    copy = model.clone()
+    for graph in copy.graphs():
+        for value in graph.initializers.values():
+            tensor = value.const_value
+            if isinstance(tensor, ir.ExternalTensor) and tensor.nbytes < _INLINE:
+                value.const_value = in_memory(tensor)
+    data: bytes = ir.to_proto(copy).SerializeToString(deterministic=True)
     return data
 
 
@@ -133,13 +171,6 @@ def tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
                 yield attribute.as_tensor()
             elif attribute.type == ir.AttributeType.TENSORS:
                 yield from attribute.as_tensors()
-
-
-def in_memory(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
-    """A tensor over the same (possibly mapped) data that is serialized with its data inside."""
-    return ir.Tensor(
-        tensor.numpy(), dtype=tensor.dtype, name=tensor.name, doc_string=tensor.doc_string
-    )
 
 
 def _parse(path: Path) -> onnx.ModelProto:

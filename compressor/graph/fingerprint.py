@@ -4,14 +4,11 @@ import hashlib
 import json
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
-_BLOCK = 2**24
-"""Bytes read at a time, so that memory does not grow with the weights."""
+from compressor.graph.tensor_bytes import each_block
 
 
 def fingerprint(model: ir.Model) -> str:
@@ -31,31 +28,9 @@ def fingerprint(model: ir.Model) -> str:
 def tensor_digest(tensor: ir.TensorProtocol) -> str:
     """SHA-256, in hexadecimal, of a tensor's element type, shape and content."""
     digest = hashlib.sha256(f"{tensor.dtype.name}{list(tensor.shape.numpy())}".encode())
-    for block in _blocks(tensor):
+    for block in each_block(tensor):
         digest.update(block)
     return digest.hexdigest()
-
-
-def _blocks(tensor: ir.TensorProtocol) -> Iterator[bytes]:
-    if isinstance(tensor, ir.ExternalTensor):
-        left = tensor.nbytes
-        with Path(tensor.path).open("rb") as file:
-            file.seek(tensor.offset or 0)
-            while left > 0 and (block := file.read(min(_BLOCK, left))):
-                left -= len(block)
-                yield block
-    elif tensor.dtype.is_string():
-        for text in tensor.numpy().reshape(-1):
-            data = text if isinstance(text, bytes) else str(text).encode()
-            yield len(data).to_bytes(8, "little") + data
-    elif tensor.dtype.itemsize < 1:
-        yield tensor.tobytes()  # packed: two or four elements in a byte
-    else:
-        array = np.asarray(tensor.numpy())
-        rows = array.reshape(1) if array.ndim == 0 else array
-        step = max(1, _BLOCK * len(rows) // max(1, array.nbytes))
-        for start in range(0, len(rows), step):
-            yield rows[start : start + step].tobytes()
 
 
 def _model_parts(model: ir.Model) -> Iterator[Any]:

@@ -1,7 +1,8 @@
 """ONNX Runtime sessions over `onnx_ir` models: the reference executor of every stage.
 
-A model above protobuf's 2 GB limit cannot be handed over as bytes; it goes through a temporary
-file with external data, which lives as long as the session is being created.
+A large model is not handed over as bytes, of which protobuf and the runtime make copies: weights
+are mapped from the files where they lie. Those that lie in memory, or in several folders, go
+through a temporary file, which lives as long as the session is being created.
 
 The runtime's optimizer is native code, which nothing can interrupt: a session is created in a
 thread of its own, so that one that never ends does not hold up the run, and Ctrl-C works.
@@ -17,10 +18,22 @@ from typing import Any
 import onnx_ir as ir
 
 from compressor.errors import GraphError
-from compressor.graph.files import PROTOBUF_LIMIT, initializer_bytes, save_model, serialize
+from compressor.graph.files import (
+    folder_of_weights,
+    initializer_bytes,
+    save_model,
+    serialize,
+    tensors,
+    without_weights,
+)
+from compressor.graph.lean import can_run_unpacked, without_turned_weights
+from compressor.graph.tensor_bytes import forget_pages
 
+LARGE = 2**26
+"""Bytes of weights from which they are mapped from files."""
 SECONDS = 300.0
 """What creating a session may take; gigabytes of weights take some ten seconds."""
+_WEIGHTS_IN = "session.model_external_initializers_file_folder_path"
 INTEGER_REWRITES = ("ReluQuantRewrite", "ClipQuantRewrite")
 """Optimizers that drop what is in front of QuantizeLinear, by the least integer."""
 
@@ -34,6 +47,7 @@ def open_session(
     optimize: bool = True,
     spin: bool = True,
     integers: bool = True,
+    timed: bool = False,
 ) -> Any:
     """Open an `onnxruntime.InferenceSession` on the CPU.
 
@@ -51,6 +65,8 @@ def open_session(
             without it. A graph in memory with 8-bit floats always is: ONNX Runtime 1.31 takes
             their Q/DQ for that of integers. It drops a Relu in front of it, as if 0 were the least
             of them, and around MatMul and Reshape makes a graph that it then refuses.
+        timed: Whether the runtime may copy large weights into the order of its kernels, as it will
+            where the model is deployed.
 
     Raises:
         GraphError: The runtime refuses the model; the message carries the runtime's own words. Or
@@ -63,7 +79,7 @@ def open_session(
         options.profile_file_prefix = str(profile_prefix)
     if optimized_model is not None:
         options.optimized_model_filepath = str(optimized_model)
-    with _loadable(model) as source:
+    with _loadable(model, options, timed=timed) as source:
         disabled = () if integers else INTEGER_REWRITES
         return _create(source, options, disabled, or_as_it_stands=optimize and not integers)
 
@@ -88,17 +104,27 @@ def _has_float8(model: ir.Model) -> bool:
 
 
 @contextmanager
-def _loadable(model: ir.Model | Path) -> Iterator[str | bytes]:
-    """What a session can be created from: a path, or bytes where protobuf holds them."""
+def _loadable(model: ir.Model | Path, options: Any, *, timed: bool) -> Iterator[str | bytes]:
+    """What a session can be created from: a path, or bytes, of large models without the weights."""
     if isinstance(model, Path):
         yield str(model)
-    elif initializer_bytes(model) < PROTOBUF_LIMIT:
+        return
+    if initializer_bytes(model) < LARGE:
         yield serialize(model)
-    else:
-        with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
-            path = Path(folder) / "model.onnx"
-            save_model(model, path)
-            yield str(path)
+        return
+    forget_pages(tensors(model))
+    if not timed and can_run_unpacked(model):
+        model = without_turned_weights(model)
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    folder = folder_of_weights(model)
+    if folder is not None:
+        options.add_session_config_entry(_WEIGHTS_IN, folder)
+        yield without_weights(model)
+        return
+    with tempfile.TemporaryDirectory(prefix="compressor-") as scratch:
+        path = Path(scratch) / "model.onnx"
+        save_model(model, path, apart=True)
+        yield str(path)
 
 
 def _create(

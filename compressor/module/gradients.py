@@ -29,6 +29,7 @@ from compressor.pruning import Grouping
 from compressor.pruning.importance import Scores
 from compressor.pruning.labels import Ints
 from compressor.pruning.patches import Doubles
+from compressor.solving import threads
 from compressor.userfile import load_object, user_errors
 
 
@@ -96,6 +97,17 @@ def cross_entropy(outputs: Any, batch: LossBatch) -> torch.Tensor:
     return functional.cross_entropy(logits, labels.long())
 
 
+@contextmanager
+def _few_threads() -> Iterator[None]:
+    """As few threads of torch as solves get: those that wait spin, too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def first_order(
     module: torch.nn.Module,
     grouping: Grouping,
@@ -121,7 +133,7 @@ def first_order(
     names = [spec.name for spec in data.fields]
     binding = bind(module, names)
     total: dict[str, Doubles] = {}
-    with borrowed(module, names) as own, _differentiable(own) as parameters:
+    with borrowed(module, names) as own, _differentiable(own) as parameters, _few_threads():
         members = _members(grouping, parameters)
         run = flat_module(own, binding)
         steps = -(-len(data) // batch)

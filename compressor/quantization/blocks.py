@@ -114,16 +114,23 @@ def grid_of(matrix: Matrix, form: BlockFormat, weights: Doubles | None = None) -
             input. None counts all alike.
     """
     padded = _padded(matrix.astype(np.float64), form)
-    importance = np.ones(matrix.shape[1]) if weights is None else weights
-    counted = _padded(importance[None], form)
+    counted = None if weights is None else _padded(weights[None], form)
+    lost = np.empty_like(padded)
     low = np.minimum(padded.min(2, keepdims=True), 0.0)
     high = np.maximum(padded.max(2, keepdims=True), 0.0)
     best: Grid | None = None
     least = np.full(low.shape, np.inf)
     for share in SHRINK:
         scale, zero = _grid(share * low, share * high, form)
-        found = np.clip(np.rint(padded / scale) + zero, 0, form.levels)
-        error = (counted * ((found - zero) * scale - padded) ** 2).sum(2, keepdims=True)
+        np.divide(padded, scale, out=lost)
+        np.rint(lost, out=lost)
+        np.clip(lost, -zero, form.levels - zero, out=lost)
+        lost *= scale
+        lost -= padded
+        lost *= lost
+        if counted is not None:
+            lost *= counted
+        error = lost.sum(2, keepdims=True)
         better = error < least
         if best is None:
             best = Grid(scale[..., 0].astype(np.float32), zero[..., 0].astype(np.uint8))

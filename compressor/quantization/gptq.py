@@ -11,6 +11,7 @@ authors' code; scales and zero points are chosen before, from W, so that blocks 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +27,36 @@ DAMPING = 0.01
 """What is added to H's diagonal, relative to its mean."""
 
 
+@dataclass(frozen=True)
+class Ordered:
+    """What rounding takes of second moments, the same for all rows.
+
+    Attributes:
+        columns: By falling H_jj, (k,).
+        factor: U of H in that order, (k, k).
+    """
+
+    columns: npt.NDArray[np.intp]
+    factor: Doubles
+
+
+def ordered(hessian: Doubles) -> Ordered:
+    """Columns in the order in which they are rounded, and the factor.
+
+    Raises:
+        LinAlgError: The moments are not finite, or have no factor for all the damping.
+    """
+    columns = np.argsort(-np.diag(hessian), kind="stable")
+    return Ordered(columns, _factor(hessian[np.ix_(columns, columns)]))
+
+
 def rounded(
-    matrix: Matrix, hessian: Doubles, nearest: Nearest, *, zeros: bool = False
+    matrix: Matrix,
+    hessian: Doubles,
+    nearest: Nearest,
+    *,
+    zeros: bool = False,
+    known: "Ordered | None" = None,
 ) -> npt.NDArray[np.int16]:
     """The integers of a matrix (n, k) on a grid, for inputs with the second moments `hessian`.
 
@@ -36,11 +65,15 @@ def rounded(
         hessian: X·Xᵀ, (k, k); a factor does not matter.
         nearest: Rounds to the grid, on which 0 is 0.
         zeros: Whether weights that are zero stay zero, for a pattern that kernels rely on.
+        known: `ordered(hessian)`, for a matrix of which some rows are rounded at a time.
+
+    Raises:
+        LinAlgError: The moments are not finite, or have no factor for all the damping.
     """
-    order = np.argsort(-np.diag(hessian), kind="stable")
+    how = ordered(hessian) if known is None else known
+    order, factor = how.columns, how.factor
     left = matrix.astype(np.float64)[:, order]
     free = (left != 0) | (not zeros)
-    factor = _factor(hessian[np.ix_(order, order)])
     found = np.empty(matrix.shape, np.int16)
     inputs = matrix.shape[1]
     for start in range(0, inputs, LAZY):

@@ -7,11 +7,15 @@ are one matrix with several readers, so that they stay stored once.
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+import numpy as np
 import onnx_ir as ir
 
+from compressor.graph.tensor_bytes import forget_pages
 from compressor.quantization.blocks import Matrix
 from compressor.quantization.graph import constant
 
+ROWS = 2**19
+"""Bytes of a matrix that are looked at together: what is computed on the way fits into a cache."""
 READERS = frozenset({"MatMul", "Gemm", "Gather"})
 
 
@@ -74,6 +78,19 @@ class ConstantMatrix:
         assert self.value.const_value is not None
         array = self.value.const_value.numpy()
         return array.T if self.stored_transposed else array
+
+    def rows(self, start: int, stop: int) -> Matrix:
+        """Some rows of it, (stop - start, k), as an array of their own; memory is that of these."""
+        assert self.value.const_value is not None
+        found = np.ascontiguousarray(self.matrix()[start:stop])
+        forget_pages([self.value.const_value])
+        return found
+
+    def parts(self, size: int = ROWS) -> list[slice]:
+        """All rows in parts of about so many bytes of float32."""
+        count, width = self.shape
+        step = max(1, size // (4 * max(width, 1)))
+        return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
 def find_matrices(

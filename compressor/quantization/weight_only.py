@@ -9,8 +9,10 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -19,21 +21,24 @@ from calibration.dataset import CalibrationSet
 from compressor.quantization.blocks import (
     BlockFormat,
     Bytes,
-    Doubles,
     Grid,
+    Matrix,
     Packed,
     dequantized,
     grid_of,
     nearest,
     packed,
 )
-from compressor.quantization.gptq import output_error, rounded
+from compressor.quantization.gptq import ordered, output_error, rounded
 from compressor.quantization.grams import Gram, each_gram
-from compressor.quantization.matrices import ConstantMatrix, find_matrices
+from compressor.quantization.matrices import ROWS, ConstantMatrix, find_matrices
 from compressor.quantization.storing import bias_of
 from compressor.records import Decision, StageRecord
+from compressor.solving import cores, own_threads
 
 GPTQ, NEAREST = "GPTQ", "nearest"
+SOLVED = 2**25
+"""Bytes of the rows that GPTQ rounds together: each of its steps is one column of them."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +178,7 @@ def _unsuited(matrix: ConstantMatrix, form: BlockFormat, options: StoringOptions
         return f"rows of {inputs} are not whole blocks of {form.block}"
     if form.bytes(outputs, inputs) >= 4 * outputs * inputs:
         return f"a matrix of {outputs} × {inputs} is no smaller in blocks of {form.block}"
-    if not np.isfinite(matrix.matrix()).all():
+    if not all(np.isfinite(matrix.rows(p.start, p.stop)).all() for p in matrix.parts()):
         return f"weights of {matrix.name!r} are not finite"
     whys = (bias_of(node, outputs) for node in matrix.products)
     return next((why for why in whys if isinstance(why, str)), None)
@@ -198,34 +203,102 @@ class _Choosing:
     errors: dict[str, float] = field(default_factory=dict)
     methods: dict[str, str] = field(default_factory=dict)
     compared: dict[str, float] = field(default_factory=dict)
+    unsolved: dict[str, str] = field(default_factory=dict)
 
     def round(self, matrix: ConstantMatrix, gram: Gram | None) -> None:
-        """Nearest integers; with second moments those of GPTQ where they are better."""
-        form, values = self.options.form(matrix), matrix.matrix()
-        grid = grid_of(values, form, None if gram is None else np.diag(gram.seen))
-        found = nearest(values, grid, form)
-        moments = np.eye(values.shape[1]) if gram is None else gram.held
-        signal = output_error(values.astype(np.float64), moments)
+        """Nearest integers; with second moments those of GPTQ where they are better.
 
-        def error(integers: Bytes) -> float:
-            return _relative(_lost(values, integers, grid, form, moments), signal)
-
-        name, lost = matrix.name, error(found)
-        self.methods[name] = NEAREST
+        Some rows at a time, which do not depend on each other once the moments are factored.
+        """
+        form, order = self.options.form(matrix), None
         if gram is not None:
-            better = rounded(values, gram.seen, partial(grid.nearest, form=form)).astype(np.uint8)
-            self.compared[name] = lost
-            if error(better) < lost:
-                found, lost = better, error(better)
-                self.methods[name] = GPTQ
-        self.forms[name], self.errors[name] = form, lost
-        self.packed[name] = packed(found, grid, form)
+            try:
+                with own_threads():
+                    order = ordered(gram.seen)
+            except np.linalg.LinAlgError as error:
+                self.unsolved[matrix.name] = str(error)
+        near, better = _Rows(matrix, form), _Rows(matrix, form)
+
+        def of(part: slice) -> tuple[slice, _Lossy, _Lossy | None]:
+            values = matrix.rows(part.start, part.stop)
+            grid = grid_of(values, form, None if gram is None else np.diag(gram.seen))
+            first = _lossy(values, nearest(values, grid, form), grid, form, gram)
+            if gram is None or order is None:
+                return part, first, None
+            to_grid = partial(grid.nearest, form=form)
+            found = rounded(values, gram.seen, to_grid, known=order).astype(np.uint8)
+            return part, first, _lossy(values, found, grid, form, gram)
+
+        with own_threads(), ThreadPoolExecutor(cores() if gram is None else 1) as pool:
+            for part, first, second in pool.map(of, matrix.parts(ROWS if gram is None else SOLVED)):
+                near.add(part, first)
+                if second is not None:
+                    better.add(part, second)
+        name = matrix.name
+        self.methods[name], chosen = NEAREST, near
+        if order is not None:
+            self.compared[name] = near.error
+            if better.error < near.error:
+                self.methods[name], chosen = GPTQ, better
+        self.forms[name], self.errors[name] = form, chosen.error
+        self.packed[name] = chosen.packed
 
 
-def _lost(
-    values: np.ndarray, integers: Bytes, grid: Grid, form: BlockFormat, moments: Doubles
-) -> float:
-    return output_error(values - dequantized(integers, grid, form), moments)
+class _Lossy(NamedTuple):
+    """Some rows as they are stored, and the energy of their output, or weights, and its error."""
+
+    packed: Packed
+    signal: float
+    lost: float
+
+
+def _lossy(
+    values: Matrix, integers: Bytes, grid: Grid, form: BlockFormat, gram: Gram | None
+) -> _Lossy:
+    exact, difference = values.astype(np.float64), values - dequantized(integers, grid, form)
+    signal, lost = (
+        float(np.vdot(one, one)) if gram is None else output_error(one, gram.held)
+        for one in (exact, difference)
+    )
+    return _Lossy(packed(integers, grid, form), signal, lost)
+
+
+class _Rows:
+    """The rows of one matrix as they are stored, and what was lost of them."""
+
+    def __init__(self, matrix: ConstantMatrix, form: BlockFormat) -> None:
+        self._form, self._shape = form, matrix.shape
+        self._packed: Packed | None = None
+        self._signal = self._lost = 0.0
+
+    def add(self, part: slice, rows: "_Lossy") -> None:
+        """Some rows."""
+        self._put(part, rows.packed)
+        self._signal += rows.signal
+        self._lost += rows.lost
+
+    @property
+    def error(self) -> float:
+        """Energy of the error relative to that of the output, or of the weights."""
+        return _relative(self._lost, self._signal)
+
+    @property
+    def packed(self) -> Packed:
+        """All rows."""
+        assert self._packed is not None, "a matrix has rows"
+        return self._packed
+
+    def _put(self, part: slice, rows: Packed) -> None:
+        if self._packed is None:
+            whole = [
+                None if one is None else np.empty((self._shape[0], *one.shape[1:]), one.dtype)
+                for one in (rows.codes, rows.scales, rows.zeros)
+            ]
+            self._packed = Packed(*whole)  # type: ignore[arg-type]
+        for name in ("codes", "scales", "zeros"):
+            one = getattr(rows, name)
+            if one is not None:
+                getattr(self._packed, name)[part] = one
 
 
 def _relative(error: float, signal: float) -> float:
@@ -280,6 +353,8 @@ def _decision(matrix: ConstantMatrix, chosen: _Choosing) -> Decision:
     kind = f"{form.bits} bits in blocks of {form.block}, {zeros}"
     if name not in chosen.compared:
         why = "rows are looked up in it" if matrix.is_table else "there are no samples of its input"
+        if name in chosen.unsolved:
+            why = f"the second moments of its input cannot be solved with: {chosen.unsolved[name]}"
         said = f"{decibels(chosen.errors[name])} in the weights; {why}"
     elif method == GPTQ:
         nearest_error = decibels(chosen.compared[name])

@@ -7,7 +7,6 @@ from calibration.dataset import CalibrationSet
 from calibration.stats import CalibrationStats
 from compressor.errors import RecipeError
 from compressor.goal import Goal
-from compressor.hardware import half_for_blas
 from compressor.precision import EIGHT_BITS, WORDS
 from compressor.recipe import Recipe
 from compressor.records import Decision, StageRecord
@@ -26,6 +25,7 @@ from compressor.search.shrinking import grouped
 from compressor.search.sparsifying import with_sparsity
 from compressor.search.starting import undecided
 from compressor.search.storing import STORED
+from compressor.solving import own_threads
 
 NOTHING = "nothing can be removed from this graph"
 UNSEEN = "without calibration data (--calib DATA, and no --stats) nothing is pruned"
@@ -98,7 +98,7 @@ def _decided(
     if whole.interrupted:
         return whole
     try:
-        with half_for_blas():
+        with own_threads():
             return _pruned(attempts, goal, judging, started)
     except KeyboardInterrupt:
         if judging is None or whole.plan.ship == "float":

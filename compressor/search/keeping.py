@@ -3,6 +3,8 @@
 import time
 from dataclasses import replace
 
+import onnx_ir as ir
+
 from compressor.evaluation.results import LatencyResult
 from compressor.graph.effects import weight_effect
 from compressor.plan import GraphPlan
@@ -28,7 +30,9 @@ def without_budget(
     with bench.progress.stage("decide"):
         race = bench.race(decided.plain, quantized, seconds=bench.recipe.measure.seconds)
     words = WORDS[plan.ship]
-    kept, reason = _decision(race, bench, words, favoured=decided.favours_integer)
+    kept, reason = _decision(
+        race, bench, words, decided.plain, quantized, favoured=decided.favours_integer
+    )
     record = _record(plan, chosen, race, kept, reason, time.perf_counter() - started)
     effects = (weight_effect(graph, quantized), *speed_effects(race))
     record = record.model_copy(update={"effects": effects})
@@ -88,7 +92,7 @@ def within_budget(
     except KeyboardInterrupt:
         reason = f"{best.name}: interrupted before its speed was compared"
         return replace(chosen, reason=reason, interrupted=True)
-    kept, reason = _decision(race, bench, WORDS[best.plan.ship])
+    kept, reason = _decision(race, bench, WORDS[best.plan.ship], undecided.plain, quantized)
     raced = replace(
         chosen if kept else decided,
         reason=reason,
@@ -120,11 +124,15 @@ def _with_race(
 
 
 def _decision(
-    race: LatencyResult | None, bench: Bench, words: str, *, favoured: bool = False
+    race: LatencyResult | None,
+    bench: Bench,
+    words: str,
+    *models: ir.Model,
+    favoured: bool = False,
 ) -> tuple[bool, str]:
     """Whether 8 bits ship, and why; where nothing can be timed they do."""
     if race is None:
-        return True, f"{words} as asked for, speed unproven: {bench.target.unmeasurable()}"
+        return True, f"{words} as asked for, speed unproven: {bench.unmeasurable(*models)}"
     keep_slower = bench.recipe.quantize.keep_slower
     return _verdict(race, words, keep_slower=keep_slower, favoured=favoured)
 

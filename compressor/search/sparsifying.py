@@ -13,7 +13,6 @@ import onnx_ir as ir
 from calibration.dataset import CalibrationSet
 from compressor.errors import RecipeError
 from compressor.graph.effects import weight_effect
-from compressor.hardware import half_for_blas
 from compressor.plan import SparsePlan
 from compressor.pruning.groups import Grouping
 from compressor.pruning.layers import Layer, layers_of
@@ -28,6 +27,7 @@ from compressor.search.bench import Bench
 from compressor.search.decided import Decided
 from compressor.search.judging import Judging
 from compressor.search.storing import STORED
+from compressor.solving import own_threads
 from exporters.base import Target
 
 STAGE = "2:4 sparsity"
@@ -200,7 +200,7 @@ def _attempt(
     memory = int(bench.recipe.quantize.memory or MEMORY)
     how = Repair(memory=memory, rounds=0, sparse=frozenset(layers), stage=STAGE, until=until)
     whole, used = Grouping((), (), ()), data.take(SAMPLES)
-    with half_for_blas():
+    with own_threads():
         fitted, record = repair(model, model, whole, {}, used, how, bench.progress)
     weights = patch_of(model, fitted)
     made = patched(model, weights)

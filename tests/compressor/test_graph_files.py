@@ -218,10 +218,10 @@ class TestSaving:
         save_model(ir.from_proto(proto()), path)
         before = path.read_bytes()
 
-        def full(self: Path, data: bytes) -> int:
+        def full(file: object, found: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(Path, "write_bytes", full)
+        monkeypatch.setattr(files, "_write", full)
         with pytest.raises(OutputError, match=r"a\.onnx: .* No space left on device"):
             save_model(ir.from_proto(proto()), path)
         assert path.read_bytes() == before

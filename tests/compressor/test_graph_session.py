@@ -33,8 +33,8 @@ def test_above_the_limit_weights_go_through_a_file(monkeypatch: pytest.MonkeyPat
         "{ y = MatMul(x, w) }",
         initializers=[ir.tensor(weight, name="w")],
     )
-    for module in (files, session):
-        monkeypatch.setattr(module, "PROTOBUF_LIMIT", 1000)
+    monkeypatch.setattr(files, "PROTOBUF_LIMIT", 1000)
+    monkeypatch.setattr(session, "LARGE", 1000)
     opened = open_session(model)
     x = np.ones((1, 64), np.float32)
     np.testing.assert_allclose(opened.run(None, {"x": x})[0], x @ weight, atol=1e-4)
