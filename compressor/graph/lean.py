@@ -28,6 +28,9 @@ def without_turned_weights(model: ir.Model) -> ir.Model:
             turned = node.attributes.get_int("transB", 0)
             node.replace_input_with(1, weight)
             node.attributes["transB"] = ir.AttrInt64("transB", 1 - turned)
+    for node in [node for node in copy.graph if _turned(node.outputs[0]) is not None]:
+        if not node.outputs[0].uses() and not node.outputs[0].is_graph_output():
+            copy.graph.remove(node, safe=True)  # the runtime would compute it all the same
     return copy
 
 
