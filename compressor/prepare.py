@@ -10,12 +10,13 @@ import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet, open_dataset
 from compressor.capture import capture, parse_input
+from compressor.capture.inputs import Inputs, named, sized
 from compressor.checkpoint import Source, load_checkpoint, source_of
 from compressor.errors import RecipeError
 from compressor.evaluation.results import Parity
 from compressor.evaluation.yardstick import Yardstick
 from compressor.graph.shapes import input_specs
-from compressor.graph.tensors import Array, TensorSpec
+from compressor.graph.tensors import Array
 from compressor.progress import SILENT, Progress
 from compressor.recipe import Recipe
 from compressor.records import StageRecord
@@ -44,6 +45,7 @@ class Prepared:
         evaluation: Likewise.
         source: The torch module where gradients of it are asked for; otherwise it may go.
         yardstick: What quality is measured in; None before that is known, or without data.
+        captured_at: What the graph's inputs look like, and sizes that it runs at.
     """
 
     name: str
@@ -56,16 +58,22 @@ class Prepared:
     evaluation: CalibrationSet | None
     source: Source | None = None
     yardstick: Yardstick | None = None
+    captured_at: Inputs | None = None
+
+    @property
+    def sizes(self) -> Inputs:
+        """The inputs at sizes that the graph runs at."""
+        return self.captured_at or sized(tuple(map(named, input_specs(self.model))), {})
 
     def feeds(self, batch: int, seed: int) -> dict[str, Array]:
         """Inputs for one inference of `batch` samples: real ones where there are any.
 
-        Timing does not need meaning, so without data seeded numbers of the declared shapes serve;
-        `feeds_are_real` tells which.
+        Timing does not need meaning, so without data seeded numbers serve, of the sizes that the
+        model was captured at; `feeds_are_real` tells which.
         """
         data = self.evaluation if self.calibration is None else self.calibration
         if data is None:
-            return random_feeds(input_specs(self.model), batch, seed)
+            return self.sizes.of(batch).shifted(seed).arrays()
         return tiled(data.head(batch).inputs, batch)
 
     @property
@@ -76,6 +84,8 @@ class Prepared:
     @property
     def fixed_batch(self) -> int | None:
         """The batch size that is baked into the graph, if one is."""
+        if self.sizes.batch_symbol is not None:
+            return None
         return next((s.fixed_batch for s in input_specs(self.model) if s.fixed_batch), None)
 
 
@@ -140,27 +150,8 @@ def prepare(
         calibration=None if calib is None else calib.bind(specs),
         evaluation=None if evaluate is None else evaluate.bind(specs),
         source=source if differentiated else None,
+        captured_at=captured.inputs,
     )
-
-
-def random_feeds(specs: tuple[TensorSpec, ...], batch: int, seed: int) -> dict[str, Array]:
-    """Seeded inputs of the declared shapes.
-
-    The first dimension is the batch where it is open, other open dimensions are 16; integers are
-    0 or 1, which every vocabulary has.
-    """
-    rng = np.random.default_rng(seed)
-    feeds: dict[str, Array] = {}
-    for spec in specs:
-        shape = tuple(
-            d if isinstance(d, int) else batch if axis == 0 else 16
-            for axis, d in enumerate(spec.shape)
-        )
-        if np.issubdtype(spec.dtype, np.integer) or spec.dtype == np.bool_:
-            feeds[spec.name] = rng.integers(0, 2, shape).astype(spec.dtype)
-        else:
-            feeds[spec.name] = rng.standard_normal(shape).astype(spec.dtype)
-    return feeds
 
 
 def tiled(inputs: Mapping[str, Array], batch: int) -> dict[str, Array]:

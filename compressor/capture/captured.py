@@ -21,11 +21,13 @@ class Captured:
         model: The graph, unfolded, with unique names.
         parity: Against the source, an entry for each output and batch size.
         record: What was tried, and notices.
+        inputs: What the inputs look like, and sizes that work.
     """
 
     model: ir.Model
     parity: tuple[Parity, ...]
     record: StageRecord
+    inputs: Inputs
 
 
 @dataclass
@@ -65,4 +67,4 @@ class Log:
             notices=tuple(dict.fromkeys((*self.source.notices, *self.notices))),
             effects=effects(None, model),
         )
-        return Captured(model, tuple(parity), record)
+        return Captured(model, tuple(parity), record, inputs)

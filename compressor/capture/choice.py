@@ -1,6 +1,6 @@
 """Which inputs a source is captured with: of samples, of its own, or as declared by `--input`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +10,7 @@ from calibration.sources.base import positional_names
 from calibration.values import is_convertible
 from compressor.capture.inputs import BATCH, Inputs, named, sized
 from compressor.errors import CaptureError
+from compressor.graph.sizes import solve
 from compressor.graph.tensors import Array, TensorSpec
 
 
@@ -27,6 +28,7 @@ def choose_inputs(
 
     Raises:
         CaptureError: What is declared contradicts the samples.
+        DataError: Sizes of equal names differ.
     """
     if not examples:
         return _from_declared(tuple(declared)) if declared else None
@@ -40,9 +42,7 @@ def choose_inputs(
         shape = (leading, *array.shape[1:]) if shared else array.shape
         spec = TensorSpec(name, array.dtype, shape)
         specs.append(_refined(spec, matched[name]) if name in matched else spec)
-    inputs = sized(tuple(specs), arrays)
-    _check_equal_names(inputs)
-    return inputs
+    return sized(tuple(specs), arrays)
 
 
 def _matched(declared: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> dict[str, TensorSpec]:
@@ -69,17 +69,6 @@ def _refined(found: TensorSpec, declared: TensorSpec) -> TensorSpec:
             raise contradiction
     declared = named(replace(declared, name=found.name))
     return replace(found, shape=(*found.shape[:1], *declared.shape[1:]))
-
-
-def _check_equal_names(inputs: Inputs) -> None:
-    sizes = dict[str, int]()
-    for spec in inputs.specs:
-        for symbol, size in zip(spec.shape, inputs.samples[spec.name].shape, strict=True):
-            if isinstance(symbol, str) and sizes.setdefault(symbol, size) != size:
-                raise CaptureError(
-                    f"input {spec.name}: dimension {symbol!r} is {size} here and {sizes[symbol]} "
-                    "elsewhere in the calibration data"
-                )
 
 
 def _from_declared(declared: tuple[TensorSpec, ...]) -> Inputs:
@@ -114,6 +103,50 @@ def check_declared(
                 hint="Leave --input out, or correct it: this model has inputs of its own.",
             )
     return tuple(declared)
+
+
+def declared_relations(
+    own: Sequence[TensorSpec], declared: Sequence[TensorSpec]
+) -> Iterator[TensorSpec]:
+    """A source's inputs with the names and expressions that `--input` has for open sizes.
+
+    A size that is declared stays open in the source: see `asked`.
+    """
+    given = {spec.name: spec for spec in declared}
+    names = dict[str, str]()
+    for spec in own:
+        for ours, theirs in zip(spec.shape, given.get(spec.name, spec).shape, strict=True):
+            if isinstance(ours, str) and isinstance(theirs, str):
+                names.setdefault(ours, theirs)
+    for spec in own:
+        yield replace(
+            spec, shape=tuple(names.get(d, d) if isinstance(d, str) else d for d in spec.shape)
+        )
+
+
+def asked(inputs: Inputs, declared: Sequence[TensorSpec]) -> Inputs:
+    """The inputs with the sizes that `--input` gives, for a source with inputs of its own.
+
+    Raises:
+        DataError: They contradict each other.
+    """
+    given = {spec.name: spec for spec in declared}
+    specs = [spec for spec in inputs.specs if spec.name in given]
+    equations = [
+        replace(s, shape=tuple(
+            ours if isinstance(theirs, int) else None
+            for ours, theirs in zip(s.shape, given[s.name].shape, strict=True)
+        ))
+        for s in specs
+    ]  # fmt: skip
+    numbers = {
+        s.name: np.broadcast_to(
+            np.int8(0), [d if isinstance(d, int) else 0 for d in given[s.name].shape]
+        )
+        for s in specs
+    }
+    sizes = solve(equations, numbers, "--input")
+    return replace(inputs.resized(sizes), asked=frozenset(sizes))
 
 
 def _agree(one: TensorSpec, other: TensorSpec) -> bool:

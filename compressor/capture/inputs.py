@@ -4,12 +4,13 @@ Real samples decide where there are any. Otherwise seeded numbers stand in, for 
 comparing the graph with its source only; nothing is ever calibrated on them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from compressor.graph.tensors import Array, TensorSpec
+from compressor.graph.sizes import names_in, parse_size, shape_at, solve
+from compressor.graph.tensors import Array, Dimension, TensorSpec
 
 BATCH = "batch"
 """The name of the leading dimension."""
@@ -34,23 +35,31 @@ class Inputs:
         sizes: A size that works for each dynamic dimension.
         offset: Which samples: the first, or later ones. Numbers that stand in for samples are
             seeded by it.
+        asked: Names whose size the user gave.
     """
 
     specs: tuple[TensorSpec, ...]
     samples: Mapping[str, Array] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     offset: int = 0
+    asked: frozenset[str] = frozenset()
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """The dynamic dimensions, in order of appearance."""
-        return tuple(dict.fromkeys(d for s in self.specs for d in s.shape if isinstance(d, str)))
+        """The names of open sizes, in order of appearance."""
+        return names_in(self.specs)
 
     @property
     def batch_symbol(self) -> str | None:
-        """The name of the leading dimension of the first input; None when it is fixed."""
-        first = self.specs[0].shape[0] if self.specs and self.specs[0].shape else None
-        return first if isinstance(first, str) else None
+        """The name that leads most inputs, of several the first; None where sizes lead them."""
+        leading = [spec.shape[0] for spec in self.specs if spec.shape]
+        names = [name for name in leading if isinstance(name, str) and name in self.symbols]
+        return max(names, key=names.count, default=None)
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The open sizes but for the batch."""
+        return tuple(symbol for symbol in self.symbols if symbol != self.batch_symbol)
 
     @property
     def batch(self) -> int:
@@ -68,6 +77,10 @@ class Inputs:
         """The same inputs with other sizes for some dynamic dimensions."""
         return replace(self, sizes={**self.sizes, **sizes})
 
+    def of(self, batch: int) -> "Inputs":
+        """The same inputs for so many samples, where that is open."""
+        return self if self.batch_symbol is None else self.resized({self.batch_symbol: batch})
+
     def shifted(self, samples: int) -> "Inputs":
         """The same inputs with other samples.
 
@@ -78,13 +91,24 @@ class Inputs:
 
     def fixed(self) -> "Inputs":
         """The same inputs with every dynamic size baked in at its current value."""
-        return replace(
-            self, specs=tuple(replace(spec, shape=self.shape(spec)) for spec in self.specs)
+        return self.baked(self.symbols)
+
+    def baked(self, symbols: Iterable[str]) -> "Inputs":
+        """The same inputs with some dynamic sizes baked in at their current values."""
+        values = {symbol: self.sizes[symbol] for symbol in symbols}
+        return replace(self, specs=tuple(_substituted(spec, values) for spec in self.specs))
+
+    def related(self, symbol: str, expression: str) -> "Inputs":
+        """The same inputs with an expression over other sizes in the place of one."""
+        specs = tuple(
+            replace(s, shape=tuple(expression if d == symbol else d for d in s.shape))
+            for s in self.specs
         )
+        return replace(self, specs=specs)
 
     def shape(self, spec: TensorSpec) -> tuple[int, ...]:
         """The shape that an input has with the current sizes."""
-        return tuple(self.sizes[d] if isinstance(d, str) else d or 1 for d in spec.shape)
+        return shape_at(spec, self.sizes)
 
     def arrays(self) -> dict[str, Array]:
         """One array an input, of the current sizes: cut from the samples, or seeded.
@@ -95,11 +119,16 @@ class Inputs:
         return {
             spec.name: (
                 _cut(self.samples[spec.name], self.shape(spec), self.offset)
-                if spec.name in self.samples
+                if self._has(spec)
                 else _seeded(spec.dtype, self.shape(spec), rng)
             )
             for spec in self.specs
         }
+
+    def _has(self, spec: TensorSpec) -> bool:
+        """Whether there are samples to cut or repeat: an empty cache cannot be made longer."""
+        array = self.samples.get(spec.name)
+        return array is not None and (array.size > 0 or array.shape[1:] == self.shape(spec)[1:])
 
     def advice(self) -> str:
         """What to do where a source fails on the arrays."""
@@ -119,7 +148,21 @@ class Inputs:
         return ", ".join(str(spec) for spec in self.fixed().specs)
 
 
+def _substituted(spec: TensorSpec, values: Mapping[str, int]) -> TensorSpec:
+    def substituted(dim: Dimension) -> Dimension:
+        if not isinstance(dim, str):
+            return dim
+        size = parse_size(dim)
+        if not values.keys() & set(size.names):
+            return dim
+        rest = size.substitute(values)
+        return str(rest) if rest.constant is None else rest.constant
+
+    return replace(spec, shape=tuple(map(substituted, spec.shape)))
+
+
 def _cut(array: Array, shape: tuple[int, ...], offset: int) -> Array:
+    """An array of another shape: parts of it, repeated where it is too small."""
     for axis, size in enumerate(shape):
         first = 0 if axis else offset
         if array.shape[axis] != size or first:
@@ -148,12 +191,19 @@ def sized(
 ) -> Inputs:
     """Inputs whose dynamic sizes are those of the samples, or the first that is tried."""
     inputs = Inputs(specs, samples)
-    sizes = {
-        dim: samples[spec.name].shape[axis] if spec.name in samples else SYMBOL_SIZES[0]
-        for spec in reversed(specs)  # of equal names the first input's counts
-        for axis, dim in enumerate(spec.shape)
-        if isinstance(dim, str)
-    }
+    found = solve([_by_sample(spec) for spec in specs], samples, "the calibration data")
+    sizes = dict.fromkeys(inputs.symbols, SYMBOL_SIZES[0]) | found
     if inputs.batch_symbol is not None:
-        sizes[inputs.batch_symbol] = batch
+        count = found.get(inputs.batch_symbol)
+        leading = {spec.shape[0] for spec in specs if spec.shape}
+        counted = [s for s in inputs.symbols if s in leading and found.get(s, -1) == count]
+        sizes |= dict.fromkeys([*counted, inputs.batch_symbol], batch)
     return replace(inputs, sizes=sizes)
+
+
+def _by_sample(spec: TensorSpec) -> TensorSpec:
+    """The specification of any number of samples, where the source has a number baked in."""
+    open_or_none = [
+        d if axis or not isinstance(d, int) else None for axis, d in enumerate(spec.shape)
+    ]
+    return replace(spec, shape=tuple(open_or_none))

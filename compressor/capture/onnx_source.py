@@ -6,15 +6,17 @@ computed in half: then it is compared with the model as it was.
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import onnx_ir as ir
 
 from compressor.capture.captured import Captured, Log
-from compressor.capture.choice import bind_samples, check_declared
+from compressor.capture.choice import asked, bind_samples, check_declared, declared_relations
 from compressor.capture.finishing import raise_opset
 from compressor.capture.inputs import TRACED_BATCH, Inputs, named, sized
 from compressor.capture.parity import run
-from compressor.capture.verify import Evaluate, Expected, expectations, settle, verify
+from compressor.capture.relations import Evaluate
+from compressor.capture.verify import Expected, expectations, settle, verify
 from compressor.capture.widening import NOTICE, widen
 from compressor.errors import CaptureError, GraphError
 from compressor.graph.hints import fit_outputs, settle_hints
@@ -58,18 +60,40 @@ def capture_onnx(
         )
         for at in expected:
             log.notices += fit_outputs(model, [array.shape for array in at.outputs.values()])
-        if inputs.batch_symbol is not None and len(expected) == 1:
-            inputs = inputs.fixed()
-            model = with_input_shapes(model, inputs.specs)
+        if inputs.batch_symbol is not None and len({e.inputs.batch for e in expected}) == 1:
             log.notices.append(
                 f"the model declares a dynamic batch, and runs only at {inputs.batch}"
             )
+            inputs = inputs.baked([inputs.batch_symbol])
+            model = with_input_shapes(model, inputs.specs)
+        elif (related := _related(model, inputs)) is not None:
+            log.notices.append(
+                f"open sizes: {', '.join(map(str, inputs.specs))}, as its names and runs say"
+            )
+            model = with_input_shapes(model, related)
         log.notices += _notices(model, inputs)
         parity: tuple[Parity, ...] = ()
         if model.opset_imports.get("", 0) < least_opset:
             model, parity = _raised(model, expected, opset, least_opset, log)
         model, parity = _widened(model, expected, log) or (model, parity)
     return log.captured(model, inputs, parity, "none: the model is ONNX")
+
+
+def _related(model: ir.Model, inputs: Inputs) -> list[TensorSpec] | None:
+    """The inputs with sums in the place of names that say nothing of them; None without such."""
+    before = {spec.name: spec for spec in input_specs(model)}
+    sums = {
+        ours: theirs
+        for spec in inputs.specs
+        for ours, theirs in zip(before[spec.name].shape, spec.shape, strict=True)
+        if isinstance(ours, str) and isinstance(theirs, str) and "+" in theirs and ours != theirs
+    }
+    if not sums:
+        return None
+    return [
+        replace(spec, shape=tuple(sums.get(d, d) if isinstance(d, str) else d for d in spec.shape))
+        for spec in before.values()
+    ]
 
 
 def _notices(model: ir.Model, inputs: Inputs) -> Iterator[str]:
@@ -117,16 +141,10 @@ def _inputs(
     if any(spec.dtype.kind == "O" for spec in specs):
         raise CaptureError(f"{what} takes text: {', '.join(map(str, specs))}")
     declared = check_declared(specs, declared, what)
+    specs = tuple(declared_relations(specs, declared))
     if examples:
         return sized(specs, bind_samples(specs, examples, what))
-    inputs = sized(specs, {})
-    own = {spec.name: spec for spec in specs}
-    for spec in declared:
-        pairs = zip(own[spec.name].shape, spec.shape, strict=True)
-        inputs = inputs.resized(
-            {ours: size for ours, size in pairs if isinstance(ours, str) and isinstance(size, int)}
-        )
-    return inputs
+    return asked(sized(specs, {}), declared)
 
 
 def _evaluator(model: ir.Model, what: str) -> Evaluate:

@@ -1,19 +1,17 @@
 """What the source computes at two sets of sizes, and whether a graph computes the same."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from compressor.capture.inputs import OTHER_BATCHES, SYMBOL_SIZES, Inputs
 from compressor.capture.parity import Comparison, compare_outputs, run
+from compressor.capture.relations import Evaluate, alone, other_size, related, runs, single
 from compressor.errors import CaptureError
 from compressor.graph.session import open_session
 from compressor.graph.tensors import Array
 from compressor.records import Parity
-
-Evaluate = Callable[[Inputs], Mapping[str, Array]]
-"""Runs the source on the arrays of some inputs; a CaptureError when it fails."""
 
 
 @dataclass(frozen=True)
@@ -25,31 +23,32 @@ class Expected:
 
 
 def settle(evaluate: Evaluate, inputs: Inputs) -> Inputs:
-    """Sizes of dynamic dimensions at which the source runs, where no samples tell them.
+    """Sizes of dynamic dimensions at which the source runs, and what they have to do with others.
 
     Raises:
         CaptureError: It runs at none; the message is that of the first.
     """
-    others = [symbol for symbol in inputs.symbols if symbol != inputs.batch_symbol]
-    if inputs.real or not others:
-        return inputs
     failure: CaptureError | None = None
-    larger = [inputs.resized(dict.fromkeys(others, size)) for size in SYMBOL_SIZES]
-    for candidate in (inputs, *larger):
+    for candidate in _sizes_to_try(inputs):
         try:
             evaluate(candidate)
         except CaptureError as error:
             failure = failure or error
         else:
-            return candidate
+            return related(evaluate, candidate) if candidate.others else candidate
     assert failure is not None
+    for search in (single, related, alone):
+        found = search(evaluate, inputs) if inputs.others else inputs
+        if found != inputs and runs(evaluate, found):
+            return found
     raise failure
 
 
 def expectations(evaluate: Evaluate, inputs: Inputs, computed_in: str) -> tuple[Expected, ...]:
     """The source's outputs at the traced sizes and, if any is dynamic, at others.
 
-    On other samples than the first, which are those that are traced.
+    On other samples than the first, which are those that are traced. All sizes change together,
+    once to one, as broadcasting hides what was baked in at one.
 
     Raises:
         CaptureError: The source fails at the traced sizes, or two runs of it differ.
@@ -66,12 +65,15 @@ def expectations(evaluate: Evaluate, inputs: Inputs, computed_in: str) -> tuple[
             hint="Remove random operations from forward, such as sampling, or dropout with "
             "training=True.",
         )
-    for other in _other_sizes(inputs.shifted(inputs.batch)):
-        try:
-            return (first, Expected(other, evaluate(other)))
-        except CaptureError:  # the source itself does not run at these sizes
-            continue
-    return (first,)
+    found = [first]
+    for way in _other_sizes(inputs.shifted(inputs.batch)):
+        for other in way:
+            try:
+                found.append(Expected(other, evaluate(other)))
+                break
+            except CaptureError:  # the source itself does not run at these sizes
+                continue
+    return tuple(found)
 
 
 def verify(model: ir.Model, expected: Sequence[Expected], computed_in: str) -> Comparison:
@@ -89,7 +91,7 @@ def verify(model: ir.Model, expected: Sequence[Expected], computed_in: str) -> C
             found = run(session, at.inputs.arrays(), list(at.outputs))
         except Exception as error:  # the runtime raises its own classes, unrelated to each other
             lines = str(error).strip().splitlines() or [type(error).__name__]
-            failures.append(f"ONNX Runtime fails at batch {at.inputs.batch}: {lines[0]}")
+            failures.append(f"ONNX Runtime fails on {at.inputs.described()}: {lines[0]}")
             continue
         compared = compare_outputs(
             at.outputs, found, batch=at.inputs.batch, computed_in=computed_in
@@ -100,18 +102,41 @@ def verify(model: ir.Model, expected: Sequence[Expected], computed_in: str) -> C
     return Comparison(tuple(parity), tuple(failures), tuple(notices))
 
 
-def _other_sizes(inputs: Inputs) -> Iterator[Inputs]:
-    """Other batch sizes, with other dynamic sizes halved first and then as they are."""
-    halved = {
-        symbol: size // 2
-        for symbol, size in inputs.sizes.items()
-        if symbol in inputs.symbols and symbol != inputs.batch_symbol and size > 1
-    }
-    if inputs.batch_symbol is None:
-        if halved:
-            yield inputs.resized(halved)
-        return
-    for batch in OTHER_BATCHES:
-        if halved:
-            yield inputs.resized({inputs.batch_symbol: batch, **halved})
-        yield inputs.resized({inputs.batch_symbol: batch})
+def _sizes_to_try(inputs: Inputs) -> Iterator[Inputs]:
+    yield inputs
+    others = [symbol for symbol in inputs.others if symbol not in inputs.asked]
+    if not inputs.real and others:
+        for size in SYMBOL_SIZES:
+            yield inputs.resized(dict.fromkeys(others, size))
+
+
+def _other_sizes(inputs: Inputs) -> Iterator[Iterator[Inputs]]:
+    """Ways to change the sizes: of each, the first that the source takes is enough.
+
+    All together; then all but the batch to one; then each of those by itself, where it leads.
+    """
+    batch, others = inputs.batch_symbol, inputs.others
+    batches = () if batch is None else OTHER_BATCHES
+    changed = {symbol: other_size(inputs.sizes[symbol]) for symbol in others}
+    least = dict.fromkeys(others, 1)
+
+    def with_batches(sizes: Mapping[str, int], among: Sequence[int]) -> Iterator[Inputs]:
+        for size in among:
+            yield inputs.resized({**sizes, **({} if batch is None else {batch: size})})
+        if batch is None and sizes:
+            yield inputs.resized(sizes)
+
+    def first_way() -> Iterator[Inputs]:
+        for size in batches:
+            yield from with_batches(changed, (size,))
+            yield from with_batches({}, (size,))
+        if batch is None and changed:
+            yield inputs.resized(changed)
+
+    if batch is not None or others:
+        yield first_way()
+    if others:
+        yield with_batches(least, tuple(reversed(batches)))
+    for symbol in others if len(others) > 1 else ():
+        yield with_batches({symbol: 1}, batches[:1])
+        yield with_batches({symbol: changed[symbol]}, batches[:1])

@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from compressor.errors import CheckpointError, OutputError
 from compressor.graph.chatter import silenced
+from compressor.graph.notes import without_notes
 from compressor.graph.pieces import LEAST, in_memory, pieces
 from compressor.graph.soundness import make_sound
 
@@ -73,12 +74,14 @@ def save_model(model: ir.Model, path: Path, *, apart: bool = False) -> None:
         apart: Whether the weights lie beside it, whatever their size.
 
     The same model gives the same bytes. Files are written under other names in the same folder
-    and renamed when complete; the model in memory stays as it is and stays valid.
+    and renamed when complete; the model in memory stays as it is and stays valid. Notes of
+    exporters, which name paths of the machine that they ran on, are left out.
 
     Raises:
         OutputError: The folder cannot be written, or the disk is full.
     """
     data = path.with_name(f"{path.stem}.onnx.data")
+    model = without_notes(model)
     try:
         with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as aside:
             written = Path(aside) / path.name

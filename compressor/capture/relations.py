@@ -1,0 +1,157 @@
+"""What open sizes have to do with each other, found by running the source.
+
+A file that Optimum wrote says `attention_mask[batch, total_sequence_length]`, and means the sum of
+`past_sequence_length` and `sequence_length`; a denoiser's `timestep[steps]` is one or the batch.
+Names suggest, runs decide: a size is led by others where the source runs at no other size than
+theirs.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import combinations
+
+from compressor.capture.inputs import SYMBOL_SIZES, Inputs
+from compressor.errors import CaptureError
+from compressor.graph.sizes import parse_size
+from compressor.graph.tensors import Array
+
+Evaluate = Callable[[Inputs], Mapping[str, Array]]
+"""Runs the source on the arrays of some inputs; a CaptureError when it fails."""
+
+_MOST_RUNS = 160
+"""Runs of the source that a search for relations may take."""
+
+
+def runs(evaluate: Evaluate, inputs: Inputs) -> bool:
+    """Whether the source runs at these sizes."""
+    try:
+        evaluate(inputs)
+    except CaptureError:
+        return False
+    return True
+
+
+def other_size(size: int) -> int:
+    """Another size of the same kind: half of a large one, as strides divide it, else a larger."""
+    return size // 2 if size >= 8 and size % 2 == 0 else size + 2
+
+
+def free(evaluate: Evaluate, inputs: Inputs, symbol: str) -> bool:
+    """Whether the source runs with another size for one name alone."""
+    size = inputs.sizes[symbol]
+    return any(
+        runs(evaluate, inputs.resized({symbol: other}))
+        for other in dict.fromkeys((other_size(size), 2 * size or 4))
+    )
+
+
+def related(evaluate: Evaluate, inputs: Inputs) -> Inputs:
+    """The same inputs with expressions for sizes that others lead.
+
+    Args:
+        evaluate: Runs the source.
+        inputs: At sizes where the source runs, or at some.
+
+    Returns:
+        Inputs at which the source runs, where there are such; as they were where nothing leads.
+    """
+    budget = _Budget(evaluate)
+    works = runs(evaluate, inputs)
+    for candidates in (_sums, _equals):  # with an empty cache a total equals its part
+        for symbol in _suspects(inputs):
+            if symbol not in inputs.symbols or (works and free(budget.evaluate, inputs, symbol)):
+                continue
+            for expression in candidates(inputs, symbol):
+                found = _with(inputs, symbol, expression, works)
+                found = None if found is None else _holding(budget.evaluate, found, expression)
+                if found is not None:
+                    inputs, works = found, True
+                    break
+    return inputs
+
+
+def single(evaluate: Evaluate, inputs: Inputs) -> Inputs:
+    """Sizes of one for names that are all there is of an input, where the source runs at those.
+
+    `timestep[steps]` broadcasts: its size is one, or that of the batch, which its name hides.
+    """
+    scalars = [s for s in inputs.others if any(spec.shape == (s,) for spec in inputs.specs)]
+    return _at_one(evaluate, inputs, scalars)
+
+
+def alone(evaluate: Evaluate, inputs: Inputs) -> Inputs:
+    """Sizes of one for names that no other input has, where the source runs at those."""
+    counts = [name for spec in inputs.specs for name in _names(spec.shape)]
+    return _at_one(evaluate, inputs, [s for s in inputs.others if counts.count(s) == 1])
+
+
+def _at_one(evaluate: Evaluate, inputs: Inputs, names: list[str]) -> Inputs:
+    names = [name for name in names if name not in inputs.asked]
+    candidate = inputs.resized(dict.fromkeys(names, 1))
+    return candidate if names and runs(evaluate, candidate) else inputs
+
+
+class _Budget:
+    """Counts runs: a source that fails at everything is not tried for ever."""
+
+    def __init__(self, evaluate: Evaluate) -> None:
+        self._evaluate = evaluate
+        self._left = _MOST_RUNS
+
+    def evaluate(self, inputs: Inputs) -> Mapping[str, Array]:
+        if self._left <= 0:
+            raise CaptureError("the search for what sizes have to do with each other has ended")
+        self._left -= 1
+        return self._evaluate(inputs)
+
+
+def _suspects(inputs: Inputs) -> list[str]:
+    """Names that may be led by others: totals first, else those that come last."""
+    others = inputs.others[::-1]
+    return sorted(others, key=lambda name: "total" not in name.casefold())
+
+
+def _sums(inputs: Inputs, symbol: str) -> Iterator[str]:
+    pairs = combinations([name for name in inputs.others if name != symbol], 2)
+
+    def likely(pair: tuple[str, str]) -> int:
+        said = " ".join(pair).casefold()
+        return -(("past" in said or "cache" in said) + ("seq" in said) - ("encoder" in said))
+
+    yield from ("+".join(pair) for pair in sorted(pairs, key=likely))
+
+
+def _equals(inputs: Inputs, symbol: str) -> Iterator[str]:
+    others = [name for name in inputs.symbols if name != symbol]
+    yield from others
+    if inputs.batch_symbol is not None:
+        yield from (f"{inputs.batch_symbol}*{n}" for n in others if n != inputs.batch_symbol)
+
+
+def _with(inputs: Inputs, symbol: str, expression: str, works: bool) -> Inputs | None:
+    """The relation written in, where it holds at the sizes at which the source runs."""
+    value = parse_size(expression).evaluate(inputs.sizes)
+    known = works or inputs.real
+    if known and value != inputs.sizes[symbol]:
+        return None
+    written = str(parse_size(expression))
+    return inputs.related(symbol, written)
+
+
+def _holding(evaluate: Evaluate, inputs: Inputs, expression: str) -> Inputs | None:
+    """The inputs at sizes where the source runs as related, also where leading sizes change."""
+    for candidate in _sizes_to_try(inputs):
+        if runs(evaluate, candidate):
+            names = parse_size(expression).names
+            return candidate if all(free(evaluate, candidate, n) for n in names) else None
+    return None
+
+
+def _sizes_to_try(inputs: Inputs) -> Iterator[Inputs]:
+    yield inputs
+    for size in () if inputs.real else SYMBOL_SIZES:
+        sizes = {name: size + 2 * i for i, name in enumerate(inputs.others)}
+        yield inputs.resized({n: s for n, s in sizes.items() if n not in inputs.asked})
+
+
+def _names(shape: tuple[object, ...]) -> list[str]:
+    return [name for dim in shape if isinstance(dim, str) for name in parse_size(dim).names]
