@@ -17,7 +17,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from compressor.errors import GraphError
+from compressor.errors import CompressorError, GraphError, PruningError
 from compressor.graph.files import (
     folder_of_weights,
     initializer_bytes,
@@ -82,6 +82,18 @@ def open_session(
     with _loadable(model, options, timed=timed) as source:
         disabled = () if integers else INTEGER_REWRITES
         return _create(source, options, disabled, or_as_it_stands=optimize and not integers)
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether the runtime refused a graph or failed in it, or a graph broke a rule of ours."""
+    from_runtime = type(error).__module__.startswith("onnxruntime")
+    return from_runtime or isinstance(error, GraphError | PruningError)
+
+
+def words(error: Exception) -> str:
+    """The first line of what was said."""
+    said = error.message if isinstance(error, CompressorError) else str(error)
+    return (said.strip().splitlines() or [type(error).__name__])[0]
 
 
 def _options(threads: int, optimize: bool, spin: bool, integers: bool) -> Any:

@@ -16,6 +16,7 @@ from calibration.stats import CalibrationStats
 from compressor.errors import DataError, RecipeError
 from compressor.graph.fingerprint import fingerprint
 from compressor.graph.invariants import check
+from compressor.graph.session import is_refusal, words
 from compressor.quantization.apart import keep_apart
 from compressor.quantization.auto import AUTO, Selected, by_method, select
 from compressor.quantization.bias import add_corrections
@@ -119,9 +120,10 @@ def calibrate(
     if names:
         stats = _stats(model, names, data, method, options, advance)
         if method == AUTO and data is not None:
-            seed, memory = options.seed, options.memory
-            integer = placement.integer
-            selected = select(model, integer, values, stats, data, policy, seed=seed, memory=memory)
+            selected, said = _selected(
+                model, placement.integer, values, stats, data, policy, options
+            )
+            notices = (*notices, *said)
         else:
             selected = by_method(stats, names, policy.activation, method)
     operators = {node.name: node.op_type for node in model.graph}
@@ -140,6 +142,28 @@ def calibrate(
     )
     integer, ranges = placement.integer, selected.ranges
     return StaticChoice(integer, ranges, float_reasons, record, selected, stats, recurrent)
+
+
+def _selected(
+    model: ir.Model,
+    integer: tuple[str, ...],
+    values: list[ir.Value],
+    stats: CalibrationStats,
+    data: CalibrationSet,
+    policy: QuantPolicy,
+    options: CalibrationOptions,
+) -> tuple[Selected, tuple[str, ...]]:
+    """Each value's method by its consumers; by its own error where the runtime cannot tell."""
+    seed, memory = options.seed, options.memory
+    try:
+        found = select(model, integer, values, stats, data, policy, seed=seed, memory=memory)
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        notice = f"samples were not replayed, {WITHOUT_DATA} was used: {words(error)}"
+        names = [value.name or "" for value in values]
+        return by_method(stats, names, policy.activation, WITHOUT_DATA), (notice,)
+    return found, ()
 
 
 def _left_float(reasons: Mapping[str, str]) -> tuple[Decision, ...]:

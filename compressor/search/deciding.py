@@ -25,6 +25,7 @@ from compressor.search.shrinking import grouped
 from compressor.search.sparsifying import with_sparsity
 from compressor.search.starting import undecided
 from compressor.search.storing import STORED
+from compressor.search.undoing import or_undone
 from compressor.solving import own_threads
 
 NOTHING = "nothing can be removed from this graph"
@@ -99,12 +100,23 @@ def _decided(
         return whole
     try:
         with own_threads():
-            return _pruned(attempts, goal, judging, started)
+            return or_undone(
+                bench,
+                "pruning",
+                lambda: _pruned(attempts, goal, judging, started),
+                lambda record: _unpruned(attempts, goal, record),
+            )
     except KeyboardInterrupt:
         if judging is None or whole.plan.ship == "float":
             raise
         reason = f"{whole.reason}; interrupted before it was known how far it can be pruned"
         return replace(whole, interrupted=True, reason=reason)
+
+
+def _unpruned(attempts: Attempts, goal: Goal | None, record: StageRecord) -> Decided:
+    """The whole graph, as the runtime refuses what became of it."""
+    asked = "as far as the budget allows" if goal is None else goal.flag
+    return ships_whole(attempts, Why(asked, pruning=record.notices[0], notices=record.notices))
 
 
 def is_for_bits(recipe: Recipe, goal: Goal) -> bool:

@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import onnx_ir as ir
+
 from calibration.dataset import CalibrationSet
 from calibration.scheme import FloatArray
 from calibration.stats import CalibrationStats
@@ -25,7 +27,9 @@ from compressor.search.judging import Judging
 from compressor.search.keeping import within_budget, without_budget
 from compressor.search.placing import Placed, placed_by_time
 from compressor.search.refining import (
+    EQUALIZING,
     SMOOTHING,
+    Ways,
     with_norms_apart,
     with_small_tables,
     with_spread_moved,
@@ -33,6 +37,7 @@ from compressor.search.refining import (
 from compressor.search.stepping import Stepping
 from compressor.search.steps import STEPS
 from compressor.search.storing import STORED, with_stored_weights
+from compressor.search.undoing import or_undone, runnable
 from compressor.sparing import spared, unfinished
 from exporters.base import QuantPolicy
 
@@ -58,6 +63,26 @@ def with_precision(
         DataError: The statistics are of another graph.
         KeyboardInterrupt: Before there was a best so far.
     """
+    return or_undone(
+        bench,
+        "quantization",
+        lambda: _with_precision(bench, start, data, stats, judging),
+        lambda record: replace(
+            start,
+            reason=f"float ships: {record.notices[0]}",
+            records=(*start.records, record),
+        ),
+    )
+
+
+def _with_precision(
+    bench: Bench,
+    start: Decided,
+    data: CalibrationSet | None,
+    stats: CalibrationStats | None,
+    judging: Judging | None,
+) -> Decided:
+    """The same, where the runtime takes what is made; see `with_precision`."""
     mode = bench.recipe.quantize.mode
     start = with_half(bench, start, data)
     if mode == "none":
@@ -68,7 +93,7 @@ def with_precision(
         return with_stored_weights(bench, start, data, judging)
     if mode == "int8-dynamic":
         if data is not None:
-            start = with_spread_moved(bench, start, data, (SMOOTHING,))
+            start = _spread_moved(bench, start, data, (SMOOTHING,))
         found = _quantize_dynamically(bench, start, data, judging)
     elif data is None and stats is None:
         words = WORDS[policy_of(bench.target, bench.recipe.quantize).precision]
@@ -76,7 +101,7 @@ def with_precision(
         return replace(start, reason=reason)
     else:
         if stats is None and data is not None:
-            start = with_spread_moved(bench, start, data)
+            start = _spread_moved(bench, start, data)
         found = _quantize(bench, start, data, stats, judging)
     if found.plan.ship not in EIGHT_BITS:
         update = {"smooth": {}, "plain_norms": False}
@@ -152,6 +177,15 @@ def _decided(
     """What becomes of a plan: searched within the budget, or raced where there is none."""
     if data is None and judging is not None:
         data = judging.search
+    runs = runnable(bench, decided.graph, plan)
+    plan = runs.plan
+    decided = replace(
+        decided,
+        float_reasons=decided.float_reasons | dict(runs.float_reasons),
+        records=(*decided.records, *runs.records),
+    )
+    if not plan.quantized:
+        return replace(decided, reason=f"float ships: {runs.records[0].notices[0]}")
     plan, records = with_norms_apart(bench, decided.graph, plan)
     placed = placed_by_time(bench, decided.graph, plan, data)
     plan = placed.plan
@@ -162,7 +196,7 @@ def _decided(
     )
     if judging is None:
         if data is not None:
-            plan, records = improved(bench, decided.graph, plan, data)
+            plan, records = _improved(bench, decided.graph, plan, data)
             decided = replace(decided, records=(*decided.records, *records))
         found = without_budget(bench, decided, plan, chosen)
         found = with_small_tables(bench, found, None)
@@ -194,6 +228,28 @@ def _with_regions(found: Decided, placed: Placed, damage: FloatArray | None) -> 
         return replace(found, records=(*found.records, record))
 
     return spared(lambda: replace(found, regions=placed.results(found.plan, damage)), missing)
+
+
+def _improved(
+    bench: Bench, graph: ir.Model, plan: GraphPlan, data: CalibrationSet
+) -> tuple[GraphPlan, tuple[StageRecord, ...]]:
+    return or_undone(
+        bench,
+        "rounding and bias correction",
+        lambda: improved(bench, graph, plan, data),
+        lambda record: (plan, (record,)),
+    )
+
+
+def _spread_moved(
+    bench: Bench, start: Decided, data: CalibrationSet, ways: Ways = (EQUALIZING, SMOOTHING)
+) -> Decided:
+    return or_undone(
+        bench,
+        "moving the spread of channels",
+        lambda: with_spread_moved(bench, start, data, ways),
+        lambda record: replace(start, records=(*start.records, record)),
+    )
 
 
 def _calibrated(

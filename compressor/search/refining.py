@@ -33,6 +33,7 @@ LEAST = 1 << 16
 """Numbers of an embedding from which its size matters."""
 
 Chooser = Callable[..., tuple[dict[str, FloatArray], StageRecord]]
+Ways = tuple[tuple[str, Chooser], ...]
 SMOOTHING: Final[tuple[str, Chooser]] = ("smooth activations", choose_divisors)
 EQUALIZING: Final[tuple[str, Chooser]] = ("equalize layers", choose_equalization)
 
@@ -41,7 +42,7 @@ def with_spread_moved(
     bench: Bench,
     start: Decided,
     data: CalibrationSet,
-    ways: tuple[tuple[str, Chooser], ...] = (EQUALIZING, SMOOTHING),
+    ways: Ways = (EQUALIZING, SMOOTHING),
 ) -> Decided:
     """With the spread of channels in weights where that lowers the error.
 

@@ -36,6 +36,7 @@ from compressor.search.judging import Judging
 from compressor.search.leaving import unmatched
 from compressor.search.stepping import Step, Stepping
 from compressor.search.steps import all_float, as_is
+from compressor.search.undoing import storable
 from compressor.storage import StoragePlan, StoredMatrix, arrays_of
 from exporters.base import QuantPolicy, Target
 
@@ -105,6 +106,13 @@ def with_stored_weights(
         reason = f"no weight of this graph can be stored as {WORDS[mode]}"
         return replace(decided, reason=reason)
     plan = start.plan.model_copy(update={"ship": mode, "stored": proposal.stored})
+    runs = storable(bench, start.graph, plan)
+    plan = runs.plan
+    assert plan.stored is not None, "a plan that stores weights"
+    proposal = replace(proposal, stored=plan.stored)
+    decided = replace(decided, records=(*decided.records, *runs.records))
+    if not (plan.stored.matrices or plan.stored.halved):
+        return replace(decided, reason=f"float ships: {runs.records[0].notices[0]}")
     if judging is None:
         return _kept_if_smaller(bench, decided, plan, WORDS[mode])
     samples = judging.search if data is None else data
