@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from compressor.capture.inputs import Inputs
+from compressor.capture.peculiar import peculiarities
 from compressor.graph.effects import effects
 from compressor.graph.shapes import input_specs, output_specs
 from compressor.records import Decision, Parity, StageRecord
@@ -64,7 +65,9 @@ class Log:
                 "samples": "real" if inputs.real else "seeded random numbers",
             },
             decisions=tuple(self.decisions),
-            notices=tuple(dict.fromkeys((*self.source.notices, *self.notices))),
+            notices=tuple(
+                dict.fromkeys((*self.source.notices, *self.notices, *peculiarities(model)))
+            ),
             effects=effects(None, model),
         )
         return Captured(model, tuple(parity), record, inputs)

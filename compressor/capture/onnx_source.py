@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from compressor.capture.captured import Captured, Log
 from compressor.capture.choice import asked, bind_samples, check_declared, declared_relations
+from compressor.capture.defaults import take_weights_in
 from compressor.capture.finishing import raise_opset
 from compressor.capture.inputs import TRACED_BATCH, Inputs, named, sized
 from compressor.capture.parity import run
@@ -47,6 +48,8 @@ def capture_onnx(
         make_unique(model)
         import_domains(model)
         _check(model, source.description)
+        given = {*(examples or {}), *(spec.name for spec in declared)}
+        log.notices += take_weights_in(model, given)
         log.notices += settle_hints(model)
         inputs = _inputs(model, declared, examples, source.description)
         inputs, expected = _run(_evaluator(model, source.description), inputs)
@@ -106,9 +109,8 @@ def _notices(model: ir.Model, inputs: Inputs) -> Iterator[str]:
     overridable = sum(value.is_graph_input() for value in weights)
     if overridable:
         yield (
-            f"{overridable} of {len(weights)} weights are listed as inputs: callers may override "
-            "them, so that they are neither pruned nor quantized; export with "
-            "keep_initializers_as_inputs=False to have them as constants"
+            f"{overridable} of {len(weights)} constants are inputs with a default: callers may "
+            "override them, so that nothing is folded, pruned or quantized with them"
         )
     if not inputs.real:
         yield "no calibration data: the model was run on seeded random inputs"

@@ -50,11 +50,60 @@ def test_a_baked_batch_and_missing_data_are_notices():
     assert "seeded random" in random
 
 
-def test_weights_that_callers_may_override_are_a_notice():
+SCALED = """agraph (float[{batch}, 3] x) => (float[{batch}, 2] y)
+<float[3, 2] w = {{1, 2, 3, 4, 5, 6}}, float[2] b = {{0, 1}}, float[2] c = {{0, 1}},
+ float s = {{2}}>
+{{ h = MatMul(x, w) i = Add(h, b) j = Add(i, c) y = Mul(j, s) }}"""
+
+
+def _listed(*names, graph=LINEAR):
+    model = _model(graph)
+    model.graph.inputs.extend(model.graph.initializers[name] for name in names)
+    return model
+
+
+def test_weights_that_are_listed_as_inputs_are_constants():
+    captured = _capture(_listed("w"), examples={"x": np.ones((4, 3), np.float32)})
+    assert [value.name for value in captured.model.graph.inputs] == ["x"]
+    (notice,) = captured.record.notices
+    assert notice.startswith("1 of 1 weights were listed as inputs")
+
+
+def test_a_default_that_may_be_given_stays_an_input():
+    samples = {"x": np.ones((4, 3), np.float32)}
+    captured = _capture(_listed("w", "s", graph=SCALED), examples=samples)
+    assert [value.name for value in captured.model.graph.inputs] == ["x", "s"]
+    assert captured.record.notices[0].startswith("1 of 4 weights were listed as inputs")
+    assert captured.record.notices[1].startswith("1 of 4 constants are inputs with a default")
+
+
+def test_weights_that_are_not_finite_are_a_notice():
     model = _model()
-    model.graph.inputs.append(model.graph.initializers["w"])
-    (notice,) = _capture(model, examples={"x": np.ones((4, 3), np.float32)}).record.notices
-    assert notice.startswith("1 of 1 weights are listed as inputs")
+    weight = np.ones((3, 2), np.float32)
+    weight[1, 1] = np.nan
+    model.graph.initializers["w"].const_value = ir.tensor(weight, name="w")
+    notices = _capture(model, examples={"x": np.ones((4, 3), np.float32)}).record.notices
+    assert notices[-1].startswith("weights are not finite: 'w' holds 1 NaN")
+
+
+def test_a_mask_of_infinities_is_none():
+    model = _model(MASKED)
+    notices = _capture(model, examples={"x": np.ones((4, 3), np.float32)}).record.notices
+    assert not any("not finite" in notice for notice in notices)
+
+
+MASKED = """agraph (float[{batch}, 3] x) => (float[{batch}, 3] y)
+<float[3] m = {{0, 0, -inf}}> {{ h = Add(x, m) y = Softmax(h) }}"""
+
+QUANTIZED = """agraph (float[{batch}, 3] x) => (float[{batch}, 3] y) <float s = {{0.1}}>
+{{ q = QuantizeLinear(x, s) d = DequantizeLinear(q, s) y = Neg(d) }}"""
+
+
+def test_a_quantized_model_is_said_to_be_one():
+    notices = _capture(
+        _model(QUANTIZED), examples={"x": np.ones((4, 3), np.float32)}
+    ).record.notices
+    assert "quantized already (1 QuantizeLinear, 1 DequantizeLinear)" in notices[-1]
 
 
 RESHAPED = """agraph (float[{batch}, 4] x) => (float[{batch}, 4] y)
