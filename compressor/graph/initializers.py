@@ -20,10 +20,18 @@ def add_initializer(graph: ir.Graph, name: str, array: Array) -> ir.Value:
 
 def free_name(graph: ir.Graph, name: str) -> str:
     """The name, or with the first number from 2 on, that no value of the graph bears."""
-    taken = {*graph.initializers, *(v.name for v in graph.inputs)}
-    taken |= {v.name for node in graph for v in node.outputs}
+    taken = taken_names(graph)
     free, count = name, 1
     while free in taken:
         count += 1
         free = f"{name}_{count}"
     return free
+
+
+def taken_names(graph: ir.Graph) -> set[str | None]:
+    """The names of all values of a graph, those in bodies of its nodes too."""
+    taken: set[str | None] = set()
+    for one in (graph, *graph.subgraphs()):
+        taken |= {*one.initializers, *(value.name for value in one.inputs)}
+        taken |= {value.name for node in one for value in node.outputs}
+    return taken

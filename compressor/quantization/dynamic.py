@@ -24,36 +24,22 @@ from compressor.errors import RecipeError
 from compressor.graph.initializers import add_initializer, free_name
 from compressor.graph.invariants import check
 from compressor.quantization.auto import Selected
+from compressor.quantization.dynamic_placement import dynamic_refusal, place_dynamic
 from compressor.quantization.graph import constant
-from compressor.quantization.placement import Placement, weighted_refusal
-from compressor.quantization.recurrent import is_recurrent, make_dynamic, recurrent_refusal
+from compressor.quantization.recurrent import is_recurrent, make_dynamic
 from compressor.quantization.static import StaticChoice
 from compressor.quantization.weights import channel_axis, weight_integers, weight_params
 from compressor.records import Decision, StageRecord
 from exporters.base import QuantPolicy
 
-
-def place_dynamic(model: ir.Model, policy: QuantPolicy) -> Placement:
-    """The nodes of the main graph that can run as dynamic INT8."""
-    chosen: list[str] = []
-    reasons: dict[str, str] = {}
-    for node in model.graph:
-        weighted = node.op_type in policy.weighted and node.domain == ""
-        if not weighted and not is_recurrent(node):
-            continue
-        refusal = _refusal(node, policy)
-        if refusal is None:
-            chosen.append(node.name or "")
-        else:
-            reasons[node.name or ""] = refusal
-    return Placement(tuple(chosen), reasons)
+__all__ = ["choose_dynamic", "insert_dynamic", "place_dynamic"]
 
 
 def choose_dynamic(model: ir.Model, policy: QuantPolicy) -> StaticChoice:
     """The same as what `calibrate` decides, with every range found at run time."""
     started = time.perf_counter()
     placement = place_dynamic(model, policy)
-    operators = {node.name: node.op_type for node in model.graph}
+    operators = {node.name: node.op_type for node in model.graph.all_nodes()}
     record = StageRecord(
         name="place dynamic INT8",
         seconds=time.perf_counter() - started,
@@ -86,15 +72,15 @@ def insert_dynamic(
     Raises:
         RecipeError: A name is none of a node that can run so.
     """
-    known = {node.name: node for node in model.graph}
-    strange = [n for n in nodes if n not in known or _refusal(known[n], policy) is not None]
+    known = {node.name: node for node in model.graph.all_nodes()}
+    strange = [n for n in nodes if n not in known or dynamic_refusal(known[n], policy) is not None]
     if strange:
         raise RecipeError(
             f"the plan does not fit the graph: {strange[0]!r} cannot run as dynamic INT8",
             hint="Replay a plan with the model and the options that it was made with.",
         )
     writer, chosen = _Writer(model.graph, policy, rounded), set(nodes)
-    for node in list(model.graph):
+    for node in list(model.graph.all_nodes()):
         if node.name in chosen and is_recurrent(node):
             make_dynamic(model, node, policy)
         elif node.name in chosen:
@@ -108,19 +94,16 @@ def _drop_unread(graph: ir.Graph) -> None:
     for name, value in list(graph.initializers.items()):
         if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
             del graph.initializers[name]
-    for node in list(graph):
+    for node in list(graph.all_nodes()):
         made = node.outputs[0]
         if node.op_type == "Constant" and not made.uses() and not made.is_graph_output():
-            graph.remove(node)
+            _graph_of(node).remove(node)
 
 
-def _refusal(node: ir.Node, policy: QuantPolicy) -> str | None:
-    """Why a weighted operator cannot be dynamic; None when it can."""
-    if is_recurrent(node):
-        return recurrent_refusal(node, policy)
-    if node.op_type not in policy.dynamic or node.domain != "":
-        return f"{node.op_type} has no kernel with a range found at run time that pays"
-    return weighted_refusal(node)
+def _graph_of(node: ir.Node) -> ir.Graph:
+    """The graph, or the body, that a node is in."""
+    assert isinstance(node.graph, ir.Graph), "a node of a model is in a graph"
+    return node.graph
 
 
 @dataclass
@@ -130,7 +113,9 @@ class _Writer:
     graph: ir.Graph
     policy: QuantPolicy
     rounded: Mapping[str, Codes]
-    _activations: dict[ir.Value, tuple[ir.Value, ...]] = field(default_factory=dict)
+    _activations: dict[tuple[ir.Value, ir.Graph], tuple[ir.Value, ...]] = field(
+        default_factory=dict
+    )
     _weights: dict[tuple[ir.Value, int], tuple[ir.Value, ir.Value]] = field(default_factory=dict)
 
     def replace(self, node: ir.Node) -> None:
@@ -149,20 +134,25 @@ class _Writer:
         if bias is not None:
             result = self._node("Add", name, [result, self._flat(bias)])
         result.shape, result.type = output.shape, output.type
-        ir.convenience.replace_nodes_and_values(self.graph, node, [node], [], [output], [result])
+        ir.convenience.replace_nodes_and_values(
+            _graph_of(node), node, [node], [], [output], [result]
+        )
         made = result.producer()
         if made is not None:
             made.name = name
 
     def _quantized(self, source: ir.Value) -> tuple[ir.Value, ...]:
-        if source not in self._activations:
+        where = _graph_of(self._before)  # a body does not see what another one quantized
+        if (source, where) not in self._activations:
             name = f"{source.name}/DynamicQuantizeLinear"
+            if where is not self.graph:
+                name = f"{where.name}/{name}"
             made = ir.node("DynamicQuantizeLinear", [source], num_outputs=3, name=name)
             for value, suffix in zip(made.outputs, ("q", "scale", "zero_point"), strict=True):
                 value.name = free_name(self.graph, f"{source.name}_dynamic_{suffix}")
-            self.graph.insert_before(self._before, made)
-            self._activations[source] = tuple(made.outputs)
-        return self._activations[source]
+            where.insert_before(self._before, made)
+            self._activations[source, where] = tuple(made.outputs)
+        return self._activations[source, where]
 
     def _weight(self, node: ir.Node, weight: ir.Value) -> tuple[ir.Value, ir.Value]:
         """Integers [inputs, outputs] and the scale of each output, or of all."""
@@ -200,5 +190,5 @@ class _Writer:
         made = ir.node(op_type, list(inputs), attributes)
         made.outputs[0].name = free_name(self.graph, f"{name}_{op_type}")
         made.name = made.outputs[0].name
-        self.graph.insert_before(self._before, made)
+        _graph_of(self._before).insert_before(self._before, made)
         return made.outputs[0]

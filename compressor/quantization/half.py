@@ -23,7 +23,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.errors import RecipeError
-from compressor.graph.initializers import add_initializer
+from compressor.graph.initializers import add_initializer, taken_names
 from compressor.graph.invariants import check
 from compressor.graph.tensors import Array
 from compressor.quantization.graph import constant
@@ -94,7 +94,7 @@ def choose(
     )
     return Halving(
         tuple(value.name or "" for value in kept),
-        tuple(node.name or "" for node in model.graph if node in reading),
+        tuple(node.name or "" for node in model.graph.all_nodes() if node in reading),
         reasons,
         record,
     )
@@ -108,8 +108,7 @@ def halve(model: ir.Model, weights: Iterable[str], kind: Kind) -> ir.Model:
     """
     clone = model.clone()
     graph = clone.graph
-    taken = {value.name for node in graph for value in node.outputs}
-    taken |= set(graph.initializers) | {value.name for value in graph.inputs}
+    taken = taken_names(graph)
     for name in weights:
         value = graph.initializers.get(name)
         tensor = None if value is None else constant(value)
@@ -137,8 +136,6 @@ def _unsuited(
     """Why a weight cannot be stored so."""
     if value.is_graph_output():
         return "its weight is an output of the graph"
-    if any(node.graph is not value.graph for node in value.consumers()):
-        return "its weight is read in a subgraph"
     if any(fnmatchcase(name, pattern) for name in names for pattern in leave):
         return "it was left in float as asked"
     exact = array.astype(np.float64)

@@ -121,7 +121,7 @@ def find_matrices(
 def _weights(model: ir.Model) -> list[ir.Value]:
     """The float matrices that products and look-ups read, in the order of first use."""
     seen: dict[ir.Value, None] = {}
-    for node in model.graph:
+    for node in model.graph.all_nodes():
         for index, value in enumerate(node.inputs):
             source = _source(value)
             if source is None or node.op_type not in READERS:
@@ -184,8 +184,6 @@ def _matrix(value: ir.Value, leave: tuple[str, ...]) -> ConstantMatrix | str:
 def _way(node: ir.Node, value: ir.Value) -> bool | str:
     """Whether a node reads the value as (inputs, outputs), or why it cannot be replaced."""
     where = [index for index, one in enumerate(node.inputs) if one is value]
-    if node.graph is not value.graph:
-        return "its weight is read in a subgraph"
     if node.op_type == "Gather" and where == [0]:
         if node.attributes.get_int("axis", 0) != 0:
             return "it does not look up rows"

@@ -20,6 +20,7 @@ from compressor.graph.session import is_refusal, words
 from compressor.quantization.apart import keep_apart
 from compressor.quantization.auto import AUTO, Selected, by_method, select
 from compressor.quantization.bias import add_corrections
+from compressor.quantization.dynamic_placement import place_in_bodies
 from compressor.quantization.graph import constant
 from compressor.quantization.placement import place, quantized_values
 from compressor.quantization.qdq import insert_qdq
@@ -113,7 +114,9 @@ def calibrate(
     method, notices = _method(options.method, data)
     placement = place(model, policy)
     recurrent, refused = place_recurrent(model, policy)
-    float_reasons = placement.float_reasons | refused
+    inside = place_in_bodies(model, policy)
+    run_time = (*recurrent, *inside.integer)
+    float_reasons = placement.float_reasons | refused | inside.float_reasons
     values = quantized_values(model, placement.integer, policy)
     names = [value.name or "" for value in values]
     selected, stats = Selected({}, {}, {}), None
@@ -126,7 +129,7 @@ def calibrate(
             notices = (*notices, *said)
         else:
             selected = by_method(stats, names, policy.activation, method)
-    operators = {node.name: node.op_type for node in model.graph}
+    operators = {node.name: node.op_type for node in model.graph.all_nodes()}
     record = StageRecord(
         name="calibrate",
         seconds=time.perf_counter() - started,
@@ -136,12 +139,12 @@ def calibrate(
             "tensors": len(names),
             "chosen": selected.counts(),
         },
-        changed=dict(Counter(operators[name] for name in (*placement.integer, *recurrent))),
+        changed=dict(Counter(operators[name] for name in (*placement.integer, *run_time))),
         decisions=(*_left_float(float_reasons), *range_decisions(selected)),
         notices=(*options.notices, *notices),
     )
     integer, ranges = placement.integer, selected.ranges
-    return StaticChoice(integer, ranges, float_reasons, record, selected, stats, recurrent)
+    return StaticChoice(integer, ranges, float_reasons, record, selected, stats, run_time)
 
 
 def _selected(

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from compressor.graph.initializers import add_initializer
+from compressor.graph.initializers import add_initializer, taken_names
 from compressor.graph.invariants import check
 from compressor.graph.tensors import Array
 from compressor.quantization.blocks import BlockFormat, Packed
@@ -88,9 +88,7 @@ class _Storing:
     ) -> None:
         self._graph, self._matrix, self._form = graph, matrix, form
         self._accuracy_level = accuracy_level
-        self._taken = {value.name for node in graph for value in node.outputs}
-        self._taken |= {node.name for node in graph}
-        self._taken |= set(graph.initializers) | {value.name for value in graph.inputs}
+        self._taken = taken_names(graph) | {node.name for node in graph.all_nodes()}
         self._codes = self._constant("codes", stored.codes)
         self._scales = self._constant("scales", stored.scales)
         self._zeros = None if stored.zeros is None else self._constant("zeros", stored.zeros)
@@ -102,8 +100,10 @@ class _Storing:
             node = reader.node
             made = self._look_up(node) if reader.looks_up else self._product(node)
             old = node.outputs[0]
+            where = node.graph
+            assert isinstance(where, ir.Graph), "a reader is in the graph or in a body"
             ir.convenience.replace_nodes_and_values(
-                self._graph, node, [node], [made], [old], [made.outputs[0]]
+                where, node, [node], [made], [old], [made.outputs[0]]
             )
             made.name = node.name
 

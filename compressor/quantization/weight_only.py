@@ -121,7 +121,7 @@ def choose(
     chosen = _Choosing(options)
     inputs: dict[str, list[ConstantMatrix]] = {}
     for matrix in matrices:
-        value = _input(matrix)
+        value = _input(matrix, model.graph)
         if data is None or value is None:
             chosen.round(matrix, None)
         else:
@@ -143,7 +143,7 @@ def choose(
         forms={m.name: chosen.forms[m.name] for m in matrices if m.name in names},
         packed=chosen.packed,
         errors=chosen.errors,
-        nodes=tuple(node.name or "" for node in model.graph if node.name in readers),
+        nodes=tuple(n.name or "" for n in model.graph.all_nodes() if n.name in readers),
         float_reasons=reasons,
         record=record,
     )
@@ -184,13 +184,21 @@ def _unsuited(matrix: ConstantMatrix, form: BlockFormat, options: StoringOptions
     return next((why for why in whys if isinstance(why, str)), None)
 
 
-def _input(matrix: ConstantMatrix) -> str | None:
-    """What the first product reads; None for tables, whose rows are read as they are."""
-    if matrix.is_table or not matrix.products:
-        return None
-    value = matrix.products[0].inputs[0]
-    is_seen = value is not None and not value.is_initializer()
-    return value.name if is_seen and value is not None else None
+def _input(matrix: ConstantMatrix, graph: ir.Graph) -> str | None:
+    """What the first product outside of bodies reads, where samples of it can be seen.
+
+    None for tables, whose rows are read as they are.
+    """
+    for node in () if matrix.is_table else matrix.products:
+        value = node.inputs[0]
+        if value is not None and not value.is_initializer() and _is_outside(value, graph):
+            return value.name
+    return None
+
+
+def _is_outside(value: ir.Value, graph: ir.Graph) -> bool:
+    made_by = value.producer()
+    return value in set(graph.inputs) if made_by is None else made_by.graph is graph
 
 
 @dataclass

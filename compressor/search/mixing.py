@@ -58,6 +58,9 @@ class Mix:
         dynamic = tuple(name for name in self._weighted(chosen, DYNAMIC) if name in self.dynamic)
         # In a region of several nodes, those that have no static form.
         dynamic += tuple(name for name in static if name in self.whole.dynamic)
+        # In bodies of control flow, which are in no region.
+        divided = {name for region in self.regions for name in region.weighted}
+        dynamic += tuple(name for name in self.whole.dynamic if name not in divided)
         bias = {name: stored for name, stored in base.bias.items() if name in set(integer)}
         quantized = {*integer, *dynamic}
         rounded = {name: codes for name, codes in base.rounded.items() if name in quantized}
