@@ -6,6 +6,7 @@ Memory depends neither on the number of samples nor, with several passes over wi
 on the number of tensors.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
+from calibration.gaps import without_gaps
 from calibration.histogram import BINS, Counts, Histogram, count, keys_of
 from calibration.observers import MinMax, Observed
 from calibration.sampling import Sampling, rows_of, sampling_of, strided
@@ -28,13 +30,16 @@ from compressor.graph.session import open_session
 from compressor.graph.shapes import input_specs
 from compressor.graph.tensors import Array
 
+_FAR = float(np.finfo(np.float32).max)
+"""What stands in place of what is no number where a least or, negative, a greatest is sought."""
+
 MEMORY = 10**9
 """Bytes that calibration may take beside the model, unless told otherwise."""
 
 Advance = Callable[[int], None]
 
 
-def collect(
+def collect(  # noqa: PLR0913 - what is observed, and how it is run and told
     model: ir.Model,
     values: Sequence[str],
     data: CalibrationSet,
@@ -44,6 +49,7 @@ def collect(
     memory: int | None = None,
     histograms: bool = True,
     advance: Advance = lambda samples: None,
+    gapped: Callable[[str], None] = lambda value: None,
 ) -> CalibrationStats:
     """Observe `values` of `model` over all of `data`.
 
@@ -57,9 +63,11 @@ def collect(
             passes, and activations that do not fit in smaller batches.
         histograms: Whether to collect more than the extremes.
         advance: Told the number of samples done.
+        gapped: Told the values that are NaN or infinite in places, as behind a mask: what was
+            observed is the rest.
 
     Raises:
-        DataError: The data is empty, or a value is not finite on it.
+        DataError: The data is empty, or a value is nowhere finite on it.
     """
     layout = layout_of(model, values, data)
     batch = layout.fixed or fitting_batch(layout, batch, memory)
@@ -70,7 +78,15 @@ def collect(
     for window in groups:
         tapped = _Window(model, window, layout, histograms=histograms)
         samples = tapped.run(data, batch, threads, progress)
-        observed |= tapped.observed()
+        odd = [name for name in window if name in tapped.gaps]
+        if odd:
+            again = _Window(model, odd, layout, histograms=histograms, gaps=True)
+            again.run(data, batch, threads, lambda samples: None)
+            again.require_seen()
+            for name in odd:
+                gapped(name)
+        seen = tapped.observed()
+        observed |= (seen | again.observed()) if odd else seen
     if samples == 0:
         raise DataError(f"{data.description} holds no samples to calibrate on")
     origin = Origin(fingerprint(model), batch, histograms)
@@ -163,17 +179,22 @@ class _Window:
         *,
         histograms: bool,
         endless: bool = False,
+        gaps: bool = False,
     ) -> None:
         self._values, self._layout, self._endless = values, layout, endless
+        self._looks_past = gaps
+        self.gaps: set[str] = set()
         taps = Taps(model)
         self._fetched: list[str] = []
         for name in values:
             value, rank, how = taps.values[name], layout.ranks.get(name), layout.sampling[name]
             rows = rows_of(taps, value, rank, how)
-            for reduction in ("ReduceMin", "ReduceMax"):
-                extremes = taps.reduced(reduction, rows, 1)
+            for reduction, filler in (("ReduceMin", _FAR), ("ReduceMax", -_FAR)):
+                there = without_gaps(taps, rows, filler) if gaps else rows
+                extremes = taps.reduced(reduction, there, 1)
                 self._fetched.append(taps.output(extremes))
             if histograms:
+                rows = without_gaps(taps, rows) if gaps else rows
                 self._fetched.append(taps.output(strided(taps, rows, how)))
         self._model = taps.finished()
         self._extremes = dict.fromkeys(values, MinMax())
@@ -196,6 +217,16 @@ class _Window:
             advance(len(piece))
         return samples
 
+    def require_seen(self) -> None:
+        """Refuse values that are nowhere finite.
+
+        Raises:
+            DataError: Names one.
+        """
+        for name, seen in self._extremes.items():
+            if seen == MinMax():
+                seen.update(math.nan, math.nan, name=name)
+
     def observed(self) -> dict[str, Observed]:
         """What was seen so far."""
         return {
@@ -208,24 +239,39 @@ class _Window:
 
     def _take(self, arrays: Iterator[Any], samples: int) -> None:
         for name in self._values:
-            how = self._layout.sampling[name]
             lows, highs = (self._real(next(arrays), samples) for _ in range(2))
-            low, high = float(lows.min()), float(highs.max())
-            self._extremes[name] = self._extremes[name].update(
-                low, high, name=name, endless=self._endless
-            )
-            if self._counts:
-                elements = self._real(next(arrays), samples)
-                # What is the same for all of a batch counts as if every sample had brought it.
-                weight = samples if how.per_batch else 1
-                dense = self._counts[name]
-                dense[0] += count(elements) * weight
-                np.add.at(dense[1], keys_of(lows), weight)
-                np.add.at(dense[2], keys_of(highs), weight)
+            elements = self._real(next(arrays), samples) if self._counts else None
+            if self._looks_past:
+                there = np.less_equal(lows, highs)  # a sample with nothing finite has no extremes
+                lows, highs = lows[there], highs[there]
+            elif not self._endless and not _finite(lows, highs, elements):
+                self.gaps.add(name)
+                continue
+            if lows.size:
+                self._see(name, lows, highs, elements, samples)
+
+    def _see(
+        self, name: str, lows: Array, highs: Array, elements: Array | None, samples: int
+    ) -> None:
+        low, high = float(lows.min()), float(highs.max())
+        self._extremes[name] = self._extremes[name].update(
+            low, high, name=name, endless=self._endless
+        )
+        if elements is not None:
+            # What is the same for all of a batch counts as if every sample had brought it.
+            weight = samples if self._layout.sampling[name].per_batch else 1
+            dense = self._counts[name]
+            dense[0] += count(elements) * weight
+            np.add.at(dense[1], keys_of(lows), weight)
+            np.add.at(dense[2], keys_of(highs), weight)
 
     def _real(self, rows: Array, samples: int) -> Array:
         """Without the samples that only fill a fixed batch up."""
         return rows if self._layout.fixed is None else rows[:samples]
+
+
+def _finite(*arrays: Array | None) -> bool:
+    return all(array is None or bool(np.isfinite(array).all()) for array in arrays)
 
 
 class _Progress:

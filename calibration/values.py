@@ -54,12 +54,16 @@ def converted(array: Array, dtype: np.dtype[np.generic], index: Index, what: str
 
 
 def check_finite(array: Array, index: Index, what: str) -> None:
-    """Raise DataError when a floating array holds NaN or Inf, saying where and how many."""
+    """Raise DataError when a floating array holds NaN or Inf, saying where and how many.
+
+    Attention masks hold -inf, which passes: a model that cannot take it shows that when it runs.
+    """
     if not is_float(array.dtype) or array.size == 0:
         return
     with np.errstate(invalid="ignore"):
         # the extremes carry NaN and Inf, and need no array of booleans
-        if np.isfinite(array.min()) and np.isfinite(array.max()):
+        low, high = array.min(), array.max()
+        if (np.isfinite(low) or low == -np.inf) and (np.isfinite(high) or high == -np.inf):
             return
     bad = (~np.isfinite(array)).reshape(len(array), -1)
     rows = np.flatnonzero(bad.any(axis=1))

@@ -21,6 +21,7 @@ import onnx_ir as ir
 
 from calibration.collect import fitting_batch, layout_of
 from calibration.dataset import CalibrationSet
+from calibration.gaps import without_gaps
 from calibration.scheme import FloatArray
 from calibration.taps import Taps, feeds_of
 from compressor.errors import RecipeError
@@ -205,6 +206,7 @@ def _means(
     fixed: int | None,
     *,
     integers: bool = True,
+    gaps: bool = False,
 ) -> dict[str, Means]:
     """The mean of each output channel over the data, reduced in the graph a batch at a time.
 
@@ -215,6 +217,7 @@ def _means(
     fetched = []
     for layer in layers:
         value, axes = nodes[layer.name].outputs[0], layer.axes
+        value = without_gaps(taps, value) if gaps else value
         if axes is None:
             value = taps.node("Reshape", [value, taps.integers(-1, layer.channels)])
             axes = (0,)
@@ -222,13 +225,15 @@ def _means(
         fetched.append(taps.output(mean))
     session = open_session(taps.finished(), threads=0, spin=False, integers=integers)
     known = {value.name for value in session.get_inputs()}
-    totals = [np.zeros(layer.channels) for layer in layers]
+    totals: list[Means] = [np.zeros(layer.channels) for layer in layers]
     samples = 0
     for piece in data.batches(batch):
         feeds = {name: array for name, array in feeds_of(piece, fixed).items() if name in known}
         for total, mean in zip(totals, session.run(fetched, feeds), strict=True):
             total += mean.astype(np.float64) * len(piece)  # noqa: PLW2901 - summed in place
         samples += len(piece)
+    if not gaps and not all(np.isfinite(total).all() for total in totals):
+        return _means(model, layers, data, batch, fixed, integers=integers, gaps=True)
     return {layer.name: total / samples for layer, total in zip(layers, totals, strict=True)}
 
 

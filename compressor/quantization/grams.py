@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from calibration.collect import MEMORY, fitting_batch, layout_of
 from calibration.dataset import CalibrationSet
+from calibration.gaps import without_gaps
 from calibration.taps import Taps, feeds_of
 from calibration.windows import parts
 from compressor.errors import DataError
@@ -72,7 +73,11 @@ def each_gram(
     for window in parts(sizes, room):
         if not window:
             continue
-        found = _summed(model, {n: widths[n] for n in window}, data, size, layout.fixed, advance)
+        chosen = {n: widths[n] for n in window}
+        found = _summed(model, chosen, data, size, layout.fixed, advance)
+        if found is None:
+            found = _summed(model, chosen, data, size, layout.fixed, lambda done: None, gaps=True)
+        assert found is not None, "a second pass ends in sums or in an error"
         for name in window:
             use(name, found.pop(name))
 
@@ -84,11 +89,15 @@ def _summed(
     batch: int,
     fixed: int | None,
     advance: Callable[[int], None],
-) -> dict[str, Gram]:
+    *,
+    gaps: bool = False,
+) -> dict[str, Gram] | None:
+    """The sums; None where a value is no number in places, until `gaps` lets it look past them."""
     taps = Taps(model)
     fetched = []
     for name, width in widths.items():
-        rows = taps.node("Reshape", [taps.values[name], taps.integers(-1, width)])
+        value = without_gaps(taps, taps.values[name]) if gaps else taps.values[name]
+        rows = taps.node("Reshape", [value, taps.integers(-1, width)])
         fetched.append(taps.output(taps.node("Gemm", [rows, rows], transA=1)))
     session = open_session(taps.finished(), threads=0, spin=False)
     wanted = {value.name for value in session.get_inputs()}
@@ -98,6 +107,8 @@ def _summed(
         judges = number % HELD == HELD - 1 or (batches < HELD and number == batches - 1)
         feeds = {n: a for n, a in feeds_of(piece, fixed).items() if n in wanted}
         for name, product in zip(widths, session.run(fetched, feeds), strict=True):
+            if not np.isfinite(product).all() and not gaps:
+                return None
             if not np.isfinite(product).all():
                 raise DataError(
                     f"tensor {name!r} is not finite on the calibration data, or too large to be "

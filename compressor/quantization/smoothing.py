@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from calibration.collect import MEMORY, fitting_batch, layout_of
 from calibration.dataset import CalibrationSet
+from calibration.gaps import without_gaps
 from calibration.scheme import FloatArray, QuantParams, dequantize, params_from_range, quantize
 from calibration.taps import Taps, feeds_of
 from compressor.errors import RecipeError
@@ -226,6 +227,22 @@ def _sqnr(rows: FloatArray, weights: FloatArray, policy: QuantPolicy) -> float:
 def _observed(
     model: ir.Model, values: list[ir.Value], data: CalibrationSet, batch: int, memory: int | None
 ) -> dict[str, _Seen]:
+    """Of each value; what is no number in places is looked past, in a second pass."""
+    found = _passed(model, values, data, batch, memory, gaps=False)
+    if all(np.isfinite(one.most).all() and np.isfinite(one.rows).all() for one in found.values()):
+        return found
+    return _passed(model, values, data, batch, memory, gaps=True)
+
+
+def _passed(
+    model: ir.Model,
+    values: list[ir.Value],
+    data: CalibrationSet,
+    batch: int,
+    memory: int | None,
+    *,
+    gaps: bool,
+) -> dict[str, _Seen]:
     """One pass: extremes are reduced in the graph, and few positions leave it."""
     names = [value.name or "" for value in values]
     layout = layout_of(model, names, data)
@@ -234,7 +251,8 @@ def _observed(
     fetched = []
     for name, value in zip(names, values, strict=True):
         channels = len(_weight(_products(value)[0]))
-        rows = taps.node("Reshape", [taps.values[name], taps.integers(-1, channels)])
+        read = without_gaps(taps, taps.values[name]) if gaps else taps.values[name]
+        rows = taps.node("Reshape", [read, taps.integers(-1, channels)])
         most = taps.reduced("ReduceMax", taps.node("Abs", [rows]), 0)
         step = max(1, (layout.sampling[name].elements or channels) // channels // ROWS)
         bounds = (taps.integers(n) for n in (0, np.iinfo(np.int32).max, 0, step))

@@ -121,7 +121,9 @@ def calibrate(
     names = [value.name or "" for value in values]
     selected, stats = Selected({}, {}, {}), None
     if names:
-        stats = _stats(model, names, data, method, options, advance)
+        gaps: list[str] = []
+        stats = _stats(model, names, data, method, options, advance, gaps.append)
+        notices = (*notices, *_told_gaps(gaps))
         if method == AUTO and data is not None:
             selected, said = _selected(
                 model, placement.integer, values, stats, data, policy, options
@@ -205,6 +207,15 @@ def _method(asked: str, data: CalibrationSet | None) -> tuple[str, tuple[str, ..
     return AUTO, ()
 
 
+def _told_gaps(values: list[str]) -> tuple[str, ...]:
+    if not values:
+        return ()
+    return (
+        f"{len(values)} values are NaN or infinite in places on the calibration data, such as "
+        f"{values[0]!r}, as rows that a mask hides are: their ranges are of the rest",
+    )
+
+
 def _stats(
     model: ir.Model,
     names: list[str],
@@ -212,6 +223,7 @@ def _stats(
     method: str,
     options: CalibrationOptions,
     advance: Callable[[int], None],
+    gapped: Callable[[str], None],
 ) -> CalibrationStats:
     if options.stats is not None:
         stats, path = options.stats
@@ -228,6 +240,7 @@ def _stats(
         histograms=method != "minmax" or options.alternatives,
         cache=options.cache,
         advance=advance,
+        gapped=gapped,
     )
 
 

@@ -18,7 +18,7 @@ from compressor.graph.fingerprint import fingerprint
 log = logging.getLogger("compressor")
 
 
-def statistics(
+def statistics(  # noqa: PLR0913 - as for what collects them
     model: ir.Model,
     values: Sequence[str],
     data: CalibrationSet,
@@ -28,6 +28,7 @@ def statistics(
     histograms: bool = True,
     cache: Path | None = None,
     advance: Callable[[int], None] = lambda samples: None,
+    gapped: Callable[[str], None] = lambda value: None,
 ) -> CalibrationStats:
     """Statistics of the values over the data, from the cache when it has them.
 
@@ -40,6 +41,7 @@ def statistics(
         histograms: Whether more than extremes is needed.
         cache: A folder that keeps statistics by model, data and options.
         advance: Told the number of samples done.
+        gapped: Told the values that are no numbers in places, unless they come from the cache.
 
     Raises:
         DataError: The data is empty or drives a tensor to NaN or infinity, or the cache cannot be
@@ -55,6 +57,7 @@ def statistics(
             memory=memory,
             histograms=histograms or cache is not None,
             advance=advance,
+            gapped=gapped,
         )
         return stats.of_data(data.fingerprint())
 

@@ -126,6 +126,22 @@ def test_extremes_may_be_infinite_and_are_numbers():
     seen = extremes(graph, ["y"], data, batch=1)["y"]
     assert (seen.low, seen.high) == (-np.inf, pytest.approx(1.0))
     with pytest.raises(DataError, match="'y' is not finite"):
-        collect(graph, ["y"], data)
-    with pytest.raises(DataError, match="'y' is not finite"):
         extremes(graph, ["y"], open_dataset({"x": -np.ones((2, 4), np.float32)}))
+
+
+@pytest.mark.parametrize("histograms", [False, True])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_what_is_no_number_in_places_is_looked_past(batch: int, histograms: bool):
+    graph = model("g (float[n,4] x) => (float[n,4] y) { y = Log(x) }")
+    rows = [[1, 0, 1, 1], [1, 1, np.e, 1], [-1, -1, -1, -1], [np.exp(-2), -1, 0, 1]]
+    data, told = open_dataset({"x": np.array(rows, np.float32)}), list[str]()
+    stats = collect(graph, ["y"], data, batch=batch, histograms=histograms, gapped=told.append)
+    assert told == ["y"]
+    seen = stats.observed["y"]
+    assert (seen.low, seen.high) == (pytest.approx(-2.0), pytest.approx(1.0))
+
+
+def test_what_is_nowhere_a_number_has_no_range():
+    graph = model("g (float[n,4] x) => (float[n,4] y) { y = Log(x) }")
+    with pytest.raises(DataError, match="'y' is not finite"):
+        collect(graph, ["y"], open_dataset({"x": -np.ones((2, 4), np.float32)}))

@@ -285,3 +285,9 @@ def test_memory_does_not_grow_with_the_number_of_samples(tmp_path):
 
     growth(512)  # the allocator warms up
     assert growth(4096) - growth(512) < 8
+
+
+def test_masks_of_minus_infinity_pass():
+    mask = np.triu(np.full((3, 4, 4), -np.inf, np.float32), 1)
+    data = open_dataset({"mask": mask})
+    assert len(list(data.batches(2))) == 2
