@@ -23,6 +23,7 @@ from calibration.stats import CalibrationStats, Origin
 from calibration.taps import Taps, feeds_of
 from calibration.windows import parts
 from compressor.errors import DataError
+from compressor.graph.batch import fixed_batch
 from compressor.graph.concrete import concrete_shapes
 from compressor.graph.fingerprint import fingerprint
 from compressor.graph.footprint import peak_bytes
@@ -135,11 +136,10 @@ class Layout:
 
 def layout_of(model: ir.Model, values: Sequence[str], data: CalibrationSet) -> Layout:
     """Compare the shapes for one sample with those for two."""
-    fixed = next((s.fixed_batch for s in input_specs(model) if s.fixed_batch), None)
-    head = data.head(fixed or 2).inputs
-    feeds = {name: array[np.arange(fixed or 2) % len(array)] for name, array in head.items()}
-    one = concrete_shapes(model, feeds, fixed or 1)
-    two = one if fixed else concrete_shapes(model, feeds, 2)
+    fixed = fixed_batch(input_specs(model))
+    head = data.head(fixed or 2)
+    one = concrete_shapes(model, head.filled(fixed or 1), fixed or 1)
+    two = one if fixed else concrete_shapes(model, head.filled(2), 2)
     sampling = {name: sampling_of(name, one.shapes, two.shapes, fixed) for name in values}
     ranks = {name: len(one.shapes[name]) for name in values if name in one.shapes}
     return Layout(sampling, ranks, fixed, peak_bytes(one.model, one.shapes) // (fixed or 1))

@@ -2,33 +2,59 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from calibration.binding import Binding, bound, is_class_label, unbound
-from calibration.chunks import Chunk, numbered, rebatched
+from calibration.binding import (
+    Binding,
+    BoundField,
+    Signature,
+    Stored,
+    bound,
+    is_class_label,
+    unbound,
+)
+from calibration.chunks import CallShape, Chunk, numbered, rebatched
 from calibration.preprocess import Preprocess, apply_preprocess, undo_normalization
-from calibration.selection import ClassPart, Part, Selection, Shard, Take, apportioned
+from calibration.selection import ClassPart, OfShape, Part, Selection, Shard, Take, apportioned
 from calibration.sources import find_source
-from calibration.sources.base import Source, rows_per_chunk
+from calibration.sources.base import Source
 from calibration.values import check_finite, converted
 from compressor.errors import DataError
+from compressor.graph.batch import BatchAxis, Rows, rows_of
 from compressor.graph.tensors import Array, TensorSpec
+
+SEED = 0
+"""Of draws, unless told otherwise."""
+
+READ = 64
+"""Samples in memory during a pass that only looks at them."""
+
+ENDLESS = 4096
+"""Samples of a stream that may be endless whose shapes are looked at."""
+
+KEPT_BYTES = 2**25
+"""Drawn samples that are kept in memory, at most."""
+
+WINDOW = 64
+"""Samples of a stream that may be endless from which one is drawn: times the number to draw."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples as the model sees them: preprocessed, contiguous, along the first dimension.
+    """One call as the model takes it: preprocessed, contiguous, its samples of one shape.
 
     Attributes:
         inputs: Input name → array.
-        labels: One entry per sample, as stored; integers of shape [n, 1] become [n].
+        labels: One entry per sample along the first dimension, as stored.
         start: Index of the first sample in its set.
         index: Place of each sample in the source, of which the set may be a part.
         text: What each sample says, where the data has an array `text` of strings.
+        axes: Input name → where its samples lie; None for what belongs to the whole call. Inputs
+            that it does not name have them along the first dimension.
     """
 
     inputs: dict[str, Array]
@@ -36,9 +62,25 @@ class Batch:
     start: int
     index: npt.NDArray[np.int64]
     text: Array | None = None
+    axes: Mapping[str, BatchAxis | None] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(next(iter(self.inputs.values())))
+        return len(self.index)
+
+    @property
+    def sample_axes(self) -> dict[str, BatchAxis | None]:
+        """Where the samples of each input lie."""
+        return {name: self.axes.get(name, BatchAxis(0)) for name in self.inputs}
+
+    def rows(self, which: Rows) -> dict[str, Array]:
+        """The inputs of some of the samples, each cut along its own axis."""
+        return rows_of(self.inputs, self.sample_axes, which, len(self))
+
+    def filled(self, size: int) -> dict[str, Array]:
+        """The inputs of `size` samples: these, repeated or cut."""
+        if size == len(self):
+            return self.inputs
+        return self.rows(np.arange(size) % len(self))
 
 
 class CalibrationSet:
@@ -55,21 +97,35 @@ class CalibrationSet:
         role: str,
         binding: Binding | None = None,
         selections: tuple[Selection, ...] = (),
+        seed: int = SEED,
     ) -> None:
         self._source = source
         self._preprocess = preprocess
         self._role = role
         self._where = f"{role} data {source.description}"
-        self._binding = binding or unbound(source.specs, preprocess, self._where)
+        self._stored = Stored(source.specs, source.calls, source.survey, self._where)
+        self._binding = binding or unbound(self._stored, preprocess)
         self._selections = selections
+        self._seed = seed
+        self._shapes: Counter[CallShape] | None = None
+        self._calls: dict[int, int] = {}
+        self._samples: dict[int, Batch] = {}
+        self._taken: dict[int, CalibrationSet] = {}
+        self._kept: list[Chunk] | None = None
+        self._keeps = False
         self._count: int | None = None
         self._classes: Counter[int] | None = None
         self._fingerprint: str | None = None
 
     @property
     def fields(self) -> tuple[TensorSpec, ...]:
-        """The inputs as the model will see them; shape[0] is "batch"."""
+        """The inputs as the model will see them; the size that counts samples is "batch"."""
         return tuple(field.spec for field in self._binding.inputs)
+
+    @property
+    def fixed(self) -> int | None:
+        """How many samples a call has, where the model that it is bound to has it baked in."""
+        return self._binding.fixed
 
     @property
     def has_labels(self) -> bool:
@@ -84,7 +140,7 @@ class CalibrationSet:
     def __len__(self) -> int:
         """The number of samples, by one pass where the source cannot say."""
         if self._count is None:
-            count = self._source.count
+            count = self._source_count()
             for selection in self._selections:
                 count = selection.count(count)
             self._count = sum(map(len, self._selected())) if count is None else count
@@ -95,7 +151,10 @@ class CalibrationSet:
         return True
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """Yield every sample once; every batch has `size` samples but the last.
+        """Yield every sample once, in calls of `size` samples of one shape.
+
+        A batch is smaller where no more samples of its shape come, or none with the same values of
+        an input that a call has one of.
 
         Raises:
             DataError: A value is NaN or Inf or does not fit the model's integer type, the data is
@@ -105,10 +164,10 @@ class CalibrationSet:
             raise ValueError(f"a batch holds at least one sample, not {size}")
         digest = None if self._fingerprint else _Fingerprint()
         start = 0
-        for chunk in rebatched(self._selected(), size):
+        for chunk in rebatched(self._selected(), size, self._each):
             batch = self._prepare(chunk, start)
             if digest is not None:
-                digest.update(batch)
+                digest.update(batch, chunk.alike)
             yield batch
             start += len(batch)
         self._count = start
@@ -116,8 +175,31 @@ class CalibrationSet:
             self._fingerprint = digest.hexdigest()
 
     def head(self, n: int) -> Batch:
-        """The first `n` samples, or all when there are fewer."""
-        return next(self.take(n).batches(n))
+        """The first call of `n` samples, or of fewer where there are no more of one shape.
+
+        For what the shapes tell: values come from `sample`.
+        """
+        return next(self.batches(n))
+
+    def calls(self, size: int) -> int:
+        """How many batches of `size` there are: more than all by `size` where shapes differ."""
+        if not self._source.calls and not self._binding.each:
+            return -(-len(self) // size)
+        if size not in self._calls:
+            self._calls[size] = sum(1 for _ in rebatched(self._selected(), size, self._each))
+        return self._calls[size]
+
+    @property
+    def _each(self) -> tuple[str, ...]:
+        return self._binding.each
+
+    def sample(self, n: int) -> Batch:
+        """A call of `n` samples drawn by seed among those of the shape that most have, or fewer."""
+        if n not in self._samples:
+            shape = self._commonest()
+            data = self if shape is None else self._view(OfShape(shape))
+            self._samples = {n: data.take(n).head(n)}  # the same is asked for again and again
+        return self._samples[n]
 
     def unnormalized(self, name: str, sample: Array) -> Array | None:
         """One sample of an input in the values that its source stores, in the model's layout.
@@ -138,7 +220,7 @@ class CalibrationSet:
         computes it on the way; without one, this is one.
         """
         if self._fingerprint is None:
-            for _ in self.batches(rows_per_chunk(self.fields)):
+            for _ in self.batches(READ):
                 pass
         assert self._fingerprint is not None
         return self._fingerprint
@@ -153,18 +235,35 @@ class CalibrationSet:
             DataError: Names, types or shapes do not fit; the message says what was expected and
                 found, and which option would change it.
         """
-        binding = bound(self._source.specs, inputs, self._preprocess, self._where)
-        return self._view(binding, self._selections, self._count)
+        binding = bound(self._stored, inputs, self._preprocess)
+        return self._bound_by(binding)
+
+    def told(self, signature: Signature) -> "CalibrationSet":
+        """The same samples, the labels told from the inputs by what a model takes.
+
+        Raises:
+            DataError: There are several arrays of labels.
+        """
+        return self._bound_by(unbound(self._stored, self._preprocess, signature))
 
     def take(self, n: int) -> "CalibrationSet":
-        """The first `n` samples, or all when there are fewer.
+        """`n` samples drawn by the seed of the set, in their order; all when there are fewer.
+
+        Data is often sorted, and its first samples like no others. Of a stream that may be endless
+        they are drawn among the first `WINDOW` · n.
 
         Raises:
             DataError: `n` is less than one.
         """
         if n < 1:
             raise DataError(f"{self._where}: expected to use one sample or more, found {n}")
-        return self._view(self._binding, (*self._selections, Take(n)), None)
+        if n not in self._taken:
+            total, view = self._countable(WINDOW * n)
+            if total > n:
+                view = view._view(Part(total, n, self._seed, complement=False))
+                view._keeps = True
+            self._taken[n] = view
+        return self._taken[n]
 
     def shard(self, index: int, of: int, block: int) -> "CalibrationSet":
         """Shard `index` of `of`, counted from 1: every `of`-th block of `block` samples.
@@ -178,7 +277,7 @@ class CalibrationSet:
             raise DataError(
                 f"{self._where}: expected a shard from 1/{of} to {of}/{of}, found {index}/{of}"
             )
-        return self._view(self._binding, (*self._selections, Shard(index - 1, of, block)), None)
+        return self._view(Shard(index - 1, of, block))
 
     def split(self, share: float, seed: int) -> tuple["CalibrationSet", "CalibrationSet"]:
         """Divide the samples at random into (used, held out).
@@ -207,10 +306,7 @@ class CalibrationSet:
             parts = (ClassPart(self._binding.label, strata, seed, side) for side in (False, True))
         else:
             parts = (Part(total, chosen, seed, side) for side in (False, True))
-        used, held_out = (
-            self._view(self._binding, (*self._selections, part), part.count(total))
-            for part in parts
-        )
+        used, held_out = (self._view(part) for part in parts)
         return used, held_out
 
     def _counted_classes(self) -> Counter[int]:
@@ -222,7 +318,7 @@ class CalibrationSet:
             if name is None or spec is None or not is_class_label(spec):
                 return self._classes
             known = self._source.labels
-            chunks = numbered(self._source.chunks() if known is None else iter([{name: known}]))
+            chunks = self._chunks() if known is None else numbered([{name: known}])
             for selection in self._selections:
                 chunks = selection(chunks)
             for chunk in chunks:
@@ -230,31 +326,94 @@ class CalibrationSet:
             self._count = self._classes.total()
         return self._classes
 
-    def _view(
-        self, binding: Binding, selections: tuple[Selection, ...], count: int | None
-    ) -> "CalibrationSet":
-        view = CalibrationSet(self._source, self._preprocess, self._role, binding, selections)
-        view._count = count
+    def _view(self, selection: Selection) -> "CalibrationSet":
+        """Some of the samples."""
+        view = self._bound_by(self._binding)
+        view._selections = (*self._selections, selection)
+        view._count = None
         return view
 
+    def _bound_by(self, binding: Binding) -> "CalibrationSet":
+        view = CalibrationSet(
+            self._source, self._preprocess, self._role, binding, self._selections, self._seed
+        )
+        if binding.axes == self._binding.axes:
+            view._count = self._count
+        return view
+
+    def _source_count(self) -> int | None:
+        binding = self._binding
+        length = self._source.count(binding.stored_axes)
+        first = next((f.lies for f in binding.inputs if f.lies.stored is not None), None)
+        return length if length is None or first is None else length // first.stored_multiple
+
+    def _countable(self, most: int) -> tuple[int, "CalibrationSet"]:
+        """How many samples there are, and these; of what may be endless the first `most`."""
+        if self._count is not None or not self._source.endless or self._selections:
+            return len(self), self
+        count = 0
+        for chunk in self._selected():
+            count += len(chunk)
+            if count > most:
+                return most, self._view(Take(most))
+        self._count = count
+        return count, self
+
+    def _commonest(self) -> CallShape | None:
+        """The shape that most samples have; None where they can only have one."""
+        if not self._source.calls:
+            return None
+        if self._shapes is None:
+            self._shapes = Counter()
+            for chunk in self._selected():
+                self._shapes[chunk.shape] += len(chunk)
+                if self._source.endless and self._shapes.total() > ENDLESS:
+                    break
+        (most, _), *others = self._shapes.most_common()
+        return most if others else None
+
+    def _chunks(self) -> Iterator[Chunk]:
+        binding = self._binding
+        return numbered(self._source.chunks(binding.stored_axes), binding.axes, self._where)
+
     def _selected(self) -> Iterator[Chunk]:
-        chunks = numbered(self._source.chunks())
+        if self._kept is not None:
+            return iter(self._kept)
+        chunks = self._chunks()
         for selection in self._selections:
             chunks = selection(chunks)
-        return chunks
+        return self._keeping(chunks) if self._keeps else chunks
+
+    def _keeping(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """The same; few samples of many are kept, so that the many are read once."""
+        kept: list[Chunk] | None = []
+        size = 0
+        for chunk in chunks:
+            size += chunk.nbytes
+            kept = None if kept is None or size > KEPT_BYTES else [*kept, chunk]
+            yield chunk
+        self._kept = kept
 
     def _prepare(self, chunk: Chunk, start: int) -> Batch:
-        inputs = {}
-        for field in self._binding.inputs:
-            what = f"{self._where}, {field.stored!r}"
-            array = chunk.fields[field.stored]
-            if field.preprocessed:
-                array = apply_preprocess(array, self._preprocess, what)
-            array = np.ascontiguousarray(converted(array, field.spec.dtype, chunk.index, what))
-            check_finite(array, chunk.index, what)
-            inputs[field.spec.name] = array
+        inputs = {f.spec.name: self._input(f, chunk) for f in self._binding.inputs}
         text = None if self._binding.text is None else chunk.fields[self._binding.text]
-        return Batch(inputs, self._labels(chunk), start, chunk.index, text)
+        axes = {f.spec.name: f.lies.taken for f in self._binding.inputs}
+        return Batch(inputs, self._labels(chunk), start, chunk.index, text, axes)
+
+    def _input(self, field: BoundField, chunk: Chunk) -> Array:
+        """One input of a call, as the model takes it."""
+        what = f"{self._where}, {field.stored!r}"
+        apart = field.stored in chunk.fields
+        array = chunk.fields[field.stored] if apart else chunk.shared[field.stored]
+        if field.preprocessed:
+            array = apply_preprocess(array, self._preprocess, what)
+        index = chunk.index if apart else chunk.index[:1]
+        rows = array if apart else array[np.newaxis]
+        rows = converted(rows, field.spec.dtype, index, what)
+        check_finite(rows, index, what)
+        taken = field.lies.call(rows if apart else rows[0], len(field.spec.shape))
+        _check_call(taken, field, index, what)
+        return taken
 
     def _labels(self, chunk: Chunk) -> Array | None:
         name = self._binding.label
@@ -262,13 +421,32 @@ class CalibrationSet:
             return None
         labels = np.ascontiguousarray(chunk.fields[name])
         check_finite(labels, chunk.index, f"{self._where}, {name!r}")
-        if labels.dtype.kind in "iu" and labels.shape[1:] == (1,):
-            return labels.reshape(-1)
         return labels
 
 
+def _check_call(array: Array, field: BoundField, index: npt.NDArray[np.int64], what: str) -> None:
+    """Raise DataError where a call has a size that the model has baked in otherwise."""
+    wanted = None if field.wanted is None else field.wanted.shape
+    if wanted is None:
+        return
+    at = None if field.lies.taken is None else field.lies.taken.axis
+    fits = len(wanted) == array.ndim and all(
+        axis == at or not isinstance(want, int) or want == have
+        for axis, (want, have) in enumerate(zip(wanted, array.shape, strict=True))
+    )
+    if not fits:
+        raise DataError(
+            f"{what}: expected {field.wanted}, found {list(array.shape)} in the call of sample "
+            f"{index[0]}"
+        )
+
+
 def open_dataset(
-    source: object, *, preprocess: Preprocess | None = None, role: str = "calibration"
+    source: object,
+    *,
+    preprocess: Preprocess | None = None,
+    role: str = "calibration",
+    seed: int = SEED,
 ) -> CalibrationSet:
     """Open calibration or evaluation data.
 
@@ -280,6 +458,7 @@ def open_dataset(
             CalibrationSet, which is returned as it is.
         preprocess: How stored values become inputs; by default they are.
         role: "calibration" or "evaluation", for messages.
+        seed: Of what is drawn from it.
 
     Raises:
         DataError: It cannot be read, is empty, or its arrays do not belong together.
@@ -287,9 +466,10 @@ def open_dataset(
     if isinstance(source, CalibrationSet):
         return source
     found, effective = find_source(source, preprocess or Preprocess(), role)
-    if found.count == 0:
+    made = CalibrationSet(found, effective, role, seed=seed)
+    if not found.calls and len(made) == 0:
         raise DataError(f"{role} data {found.description}: expected samples, the set is empty")
-    return CalibrationSet(found, effective, role)
+    return made
 
 
 class _Fingerprint:
@@ -299,18 +479,33 @@ class _Fingerprint:
         self._digests: dict[str, hashlib._Hash] = {}
         self._samples = 0
 
-    def update(self, batch: Batch) -> None:
+    def update(self, batch: Batch, alike: str) -> None:
+        """Take in a batch; `alike` is a digest of what belongs to the whole call."""
         self._samples += len(batch)
-        arrays = {f"input {name}": array for name, array in batch.inputs.items()}
+        arrays = {
+            f"input {name}": rows
+            for name, array in batch.inputs.items()
+            if (rows := _samples_first(array, batch.axes.get(name, BatchAxis(0)))) is not None
+        }
         if batch.labels is not None:
             arrays["labels"] = batch.labels
         for name, array in sorted(arrays.items()):
-            key = f"{name} {array.dtype.name} {array.shape[1:]}"
+            key = f"{name} {array.dtype.name} {array.shape[1:]}{alike}"
             digest = self._digests.setdefault(key, hashlib.sha256())
-            digest.update(array.reshape(-1).view(np.uint8).data)
+            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        if alike:
+            self._digests.setdefault(f"calls {alike}", hashlib.sha256()).update(b"." * len(batch))
 
     def hexdigest(self) -> str:
         whole = hashlib.sha256(f"{self._samples} samples".encode())
         for key, digest in self._digests.items():
             whole.update(f"{key} {digest.hexdigest()}".encode())
         return whole.hexdigest()
+
+
+def _samples_first(array: Array, lies: BatchAxis | None) -> Array | None:
+    """The array with its samples along the first dimension; None where it has none."""
+    if lies is None:
+        return None
+    rows = np.moveaxis(array, lies.axis, 0)
+    return rows if lies.multiple == 1 else rows.reshape(-1, lies.multiple, *rows.shape[1:])

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from calibration.chunks import Chunk
+from calibration.chunks import CallShape, Chunk
 from compressor.errors import DataError
 
 
@@ -46,6 +46,24 @@ class Take:
 
     def __str__(self) -> str:
         return f"first {self.limit}"
+
+
+@dataclass(frozen=True)
+class OfShape:
+    """The samples of one shape."""
+
+    shape: CallShape
+
+    def __call__(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """Filter a stream."""
+        return (chunk for chunk in chunks if chunk.shape == self.shape)
+
+    def count(self, available: int | None) -> int | None:
+        """Not known without a pass."""
+        return None
+
+    def __str__(self) -> str:
+        return "those of one shape"
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,4 @@ class Taps:
 
 def feeds_of(piece: Batch, fixed: int | None) -> Mapping[str, Array]:
     """The batch, filled up by repeating samples where the graph wants an exact size."""
-    if fixed is None or len(piece) == fixed:
-        return piece.inputs
-    index = np.arange(fixed) % len(piece)
-    return {name: array[index] for name, array in piece.inputs.items()}
+    return piece.inputs if fixed is None else piece.filled(fixed)

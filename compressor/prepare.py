@@ -1,20 +1,21 @@
 """From what the user names to a captured graph with data bound to its inputs."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 
-from calibration.dataset import CalibrationSet, open_dataset
+from calibration.dataset import Batch, CalibrationSet, open_dataset
 from compressor.capture import capture, parse_input
 from compressor.capture.inputs import Inputs, named, sized
+from compressor.capture.signature import taken, told
 from compressor.checkpoint import Source, load_checkpoint, source_of
 from compressor.errors import RecipeError
 from compressor.evaluation.results import Parity
 from compressor.evaluation.yardstick import Yardstick
+from compressor.graph.batch import fixed_batch
 from compressor.graph.shapes import input_specs
 from compressor.graph.tensors import Array
 from compressor.progress import SILENT, Progress
@@ -74,7 +75,7 @@ class Prepared:
         data = self.evaluation if self.calibration is None else self.calibration
         if data is None:
             return self.sizes.of(batch).shifted(seed).arrays()
-        return tiled(data.head(batch).inputs, batch)
+        return data.sample(batch).filled(batch)
 
     @property
     def feeds_are_real(self) -> bool:
@@ -84,9 +85,7 @@ class Prepared:
     @property
     def fixed_batch(self) -> int | None:
         """The batch size that is baked into the graph, if one is."""
-        if self.sizes.batch_symbol is not None:
-            return None
-        return next((s.fixed_batch for s in input_specs(self.model) if s.fixed_batch), None)
+        return fixed_batch(self.sizes.specs)
 
 
 def prepare(
@@ -118,11 +117,9 @@ def prepare(
         RecipeError: Gradients are asked for, and the model has none.
     """
     calib = _open(_given(calibration, recipe.data.calib), recipe, "calibration")
-    if calib is not None and recipe.data.samples is not None:
-        calib = calib.take(recipe.data.samples)
     evaluate = _open(_given(evaluation, recipe.data.eval), recipe, "evaluation")
     if require is not None:
-        require(calib, evaluate)
+        require(_part(calib, recipe), evaluate)
     source = _source(model, recipe)
     differentiated = recipe.prune.method == "taylor"
     if differentiated and source.kind != "module":
@@ -131,15 +128,21 @@ def prepare(
             f"{source.kind!r}",
             hint="Give the checkpoint and --model, or choose obs.",
         )
+    declared = [parse_input(text) for text in recipe.model.inputs]
+    known = taken(source, declared)
+    calib, evaluate = (None if d is None else told(d, known) for d in (calib, evaluate))
+    example = _example(evaluate if calib is None else calib)
     with progress.stage("capture"):
         captured = capture(
             source,
-            inputs=[parse_input(text) for text in recipe.model.inputs] or None,
-            examples=_examples(evaluate if calib is None else calib),
+            inputs=declared or None,
+            examples=None if example is None else example.inputs,
+            axes=None if example is None else example.sample_axes,
             opset=target.opset,
             least_opset=target.least_opset,
         )
     specs = input_specs(captured.model)
+    calib, evaluate = (None if d is None else d.bind(specs) for d in (calib, evaluate))
     return Prepared(
         name=source.description,
         path=source.path,
@@ -147,19 +150,11 @@ def prepare(
         is_onnx=source.kind == "onnx",
         parity=captured.parity,
         records=(captured.record,),
-        calibration=None if calib is None else calib.bind(specs),
-        evaluation=None if evaluate is None else evaluate.bind(specs),
+        calibration=_part(calib, recipe),
+        evaluation=evaluate,
         source=source if differentiated else None,
         captured_at=captured.inputs,
     )
-
-
-def tiled(inputs: Mapping[str, Array], batch: int) -> dict[str, Array]:
-    """`batch` samples: the first ones, repeated where there are fewer."""
-    return {
-        name: array if len(array) == batch else array[np.arange(batch) % len(array)]
-        for name, array in inputs.items()
-    }
 
 
 def _source(model: object, recipe: Recipe) -> Source:
@@ -176,8 +171,14 @@ def _given(data: object, named: str | None) -> object:
 def _open(data: object, recipe: Recipe, role: str) -> CalibrationSet | None:
     if data is None:
         return None
-    return open_dataset(data, preprocess=recipe.data.preprocess, role=role)
+    return open_dataset(data, preprocess=recipe.data.preprocess, role=role, seed=recipe.seed)
 
 
-def _examples(data: CalibrationSet | None) -> Mapping[str, Array] | None:
-    return None if data is None else data.head(EXAMPLES).inputs
+def _part(data: CalibrationSet | None, recipe: Recipe) -> CalibrationSet | None:
+    """As many of the calibration samples as are asked for."""
+    wanted = recipe.data.samples
+    return data if data is None or wanted is None else data.take(wanted)
+
+
+def _example(data: CalibrationSet | None) -> Batch | None:
+    return None if data is None else data.sample(EXAMPLES)

@@ -60,7 +60,7 @@ class DataOptions(Section):
 
     calib: str | None = Field(None, description="Calibration data: a path or file.py:function.")
     eval: str | None = Field(None, description="Evaluation data, with labels: likewise.")
-    samples: Positive | None = Field(None, description="Use at most so many calibration samples.")
+    samples: Positive | None = Field(None, description="Draw so many calibration samples.")
     stats: Path | None = Field(
         None, description="Calibration statistics that `compress calibrate` wrote."
     )

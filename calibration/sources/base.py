@@ -20,7 +20,10 @@ TEXT_TYPE = np.dtype("<U200")
 """Longer texts are cut; one width for all keeps the parts of a data set alike."""
 
 Fields = dict[str, Array]
-"""Named arrays of the same leading size: samples, as they are stored."""
+"""Named arrays that belong together, as they are stored."""
+
+Axes = Mapping[str, int | None]
+"""Name of a wanted array → the axis along which its samples lie; None for one value for all."""
 
 
 class Source(Protocol):
@@ -28,19 +31,32 @@ class Source(Protocol):
 
     Attributes:
         description: The path, or what it is.
-        specs: Name, stored dtype and shape of every field; shape[0] is "batch".
-        count: Samples, or None when only a pass can tell.
+        specs: Name, stored dtype and shape of every field: of all samples, or of the first call.
+        calls: Whether it comes in calls of the user's, each with shapes of its own.
+        endless: Whether it may go on for ever, for all that can be known.
         labels: The array of labels where it is known without reading samples, which may be dear;
             else None.
     """
 
     description: str
     specs: tuple[TensorSpec, ...]
-    count: int | None
+    calls: bool
+    endless: bool
     labels: Array | None
 
-    def chunks(self) -> Iterator[Fields]:
-        """Yield the samples in order, in chunks of any size."""
+    def count(self, axes: Axes) -> int | None:
+        """The length along the samples' axes, or None when only a pass can tell."""
+        ...
+
+    def chunks(self, axes: Axes | None = None) -> Iterator[Fields]:
+        """Yield the wanted arrays in order, cut along their axes where they are not calls.
+
+        Without `axes` all of them, along the first.
+        """
+        ...
+
+    def survey(self) -> Iterator[Mapping[str, tuple[int, ...]]]:
+        """The shapes of the fields, of each call or of all samples together."""
         ...
 
 
@@ -51,18 +67,48 @@ def positional_names(count: int) -> tuple[str, ...]:
 
 def specs_of(fields: Fields) -> tuple[TensorSpec, ...]:
     """Describe the fields of one chunk."""
-    return tuple(
-        TensorSpec(name, array.dtype, ("batch", *array.shape[1:])) for name, array in fields.items()
-    )
+    return tuple(TensorSpec(name, array.dtype, array.shape) for name, array in fields.items())
 
 
-def rows_per_chunk(specs: Sequence[TensorSpec]) -> int:
+def samples_of(fields: Fields) -> int:
+    """How many samples a call seems to have: the length of its first array with a dimension."""
+    return next((len(array) for array in fields.values() if array.ndim), 1)
+
+
+def shapes_of(specs: Sequence[TensorSpec]) -> dict[str, tuple[int, ...]]:
+    """Name → shape, of what has numbers for sizes."""
+    return {s.name: tuple(d for d in s.shape if isinstance(d, int)) for s in specs}
+
+
+def first_axes(specs: Sequence[TensorSpec]) -> dict[str, int | None]:
+    """All arrays, with samples along the first dimension where there is one."""
+    return {spec.name: 0 if spec.shape else None for spec in specs}
+
+
+def length_along(specs: Sequence[TensorSpec], axes: Axes) -> int:
+    """How long arrays are along the axes of their samples; 1 where none has such an axis."""
+    shapes = shapes_of(specs)
+    lengths = (shapes[name][axis] for name, axis in axes.items() if axis is not None)
+    return next(lengths, 1)
+
+
+def rows_per_chunk(specs: Sequence[TensorSpec], axes: Axes | None = None) -> int:
     """How many samples of these fields make a chunk."""
+    axes = first_axes(specs) if axes is None else axes
     row = sum(
-        spec.dtype.itemsize * math.prod(size for size in spec.shape[1:] if isinstance(size, int))
+        spec.dtype.itemsize
+        * math.prod(d for at, d in enumerate(spec.shape) if isinstance(d, int) and at != axis)
         for spec in specs
+        if (axis := axes.get(spec.name)) is not None
     )
     return max(1, CHUNK_BYTES // max(row, 1))
+
+
+def sliced(array: Array, axis: int | None, start: int, rows: int) -> Array:
+    """Some entries along an axis: a view; the whole array where it has no such axis."""
+    if axis is None:
+        return array
+    return array[(*[slice(None)] * axis, slice(start, start + rows))]
 
 
 def checked_dtype(dtype: np.dtype[Any], what: str, *, text: bool = False) -> np.dtype[Any]:
@@ -89,12 +135,12 @@ def checked_dtype(dtype: np.dtype[Any], what: str, *, text: bool = False) -> np.
 
 
 def as_array(value: object, what: str, *, text: bool = False) -> Array:
-    """A numpy array of numbers with a leading dimension, from an array, tensor or list.
+    """A numpy array of numbers from an array, tensor, number or list.
 
     Tensors are recognised by their methods, so that torch need not be imported.
 
     Raises:
-        DataError: It holds no numbers, or has no dimension.
+        DataError: It holds no numbers.
     """
     try:
         array = np.asarray(_tensor_to_numpy(value))
@@ -106,12 +152,7 @@ def as_array(value: object, what: str, *, text: bool = False) -> Array:
             f"{what}: expected an array or tensor, found {type(value).__name__}",
             hint="turn samples into arrays and stack them into batches",
         )
-    array = array.astype(checked_dtype(array.dtype, what, text=text), copy=False)
-    if array.ndim == 0:
-        raise DataError(
-            f"{what}: expected samples along the first dimension, found a single number"
-        )
-    return array
+    return array.astype(checked_dtype(array.dtype, what, text=text), copy=False)
 
 
 def as_fields(item: object, what: str) -> Fields:
@@ -121,7 +162,7 @@ def as_fields(item: object, what: str) -> Fields:
     (mapping, array) is taken for named inputs and their labels.
 
     Raises:
-        DataError: It is none of these, or the arrays differ in their number of samples.
+        DataError: It is none of these.
     """
     if isinstance(item, Mapping):
         fields = {
@@ -138,8 +179,10 @@ def as_fields(item: object, what: str) -> Fields:
         }
     if not fields:
         raise DataError(f"{what}: expected arrays, found none")
-    sizes = {name: array.shape[0] for name, array in fields.items()}
-    check_even(sizes, what)
+    if not isinstance(item, Mapping) and all(array.ndim == 0 for array in fields.values()):
+        raise DataError(
+            f"{what}: expected samples along the first dimension, found a single number"
+        )
     return fields
 
 
@@ -149,22 +192,30 @@ def check_even(sizes: Mapping[str, int], what: str) -> None:
         counts = ", ".join(f"{name} {size}" for name, size in sizes.items())
         raise DataError(
             f"{what}: arrays differ in their number of samples: {counts}",
-            hint="the first dimension of every array counts samples",
+            hint="the first dimension of every array counts samples; --input "
+            "'name:float32[2,batch,8]' says where another one does",
         )
 
 
 def check_same(expected: Sequence[TensorSpec], found: Sequence[TensorSpec], what: str) -> None:
-    """Raise DataError unless a later part of the data has the fields of the first."""
-    if set(expected) == set(found):
+    """Raise DataError unless a later part of the data has the fields of the first.
+
+    Sizes may differ; names, types and the numbers of axes may not.
+    """
+    if {_form(spec) for spec in expected} == {_form(spec) for spec in found}:
         return
     hint = None
     if {spec.name for spec in expected} == {spec.name for spec in found}:
-        hint = "pad or crop every sample to one shape, and keep one dtype per array"
+        hint = "keep one dtype and one number of dimensions per array"
     raise DataError(
         f"{what}: expected {', '.join(map(str, expected))} as in the first part, "
         f"found {', '.join(map(str, found))}",
         hint=hint,
     )
+
+
+def _form(spec: TensorSpec) -> tuple[str, np.dtype[np.generic], int]:
+    return spec.name, spec.dtype, len(spec.shape)
 
 
 def _tensor_to_numpy(value: Any) -> Any:

@@ -1,16 +1,21 @@
 """A folder of `.npz` files: shards of one data set, in natural order of their names."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from calibration.sources.base import Fields, check_same
+from calibration.sources.base import Axes, Fields, check_same
 from calibration.sources.npz import NpzSource
 from compressor.graph.tensors import Array, TensorSpec
 
 
 class NpzFolderSource:
-    """The files one after the other: part-2 before part-10, the same arrays in each."""
+    """The files one after the other: part-2 before part-10, the same arrays in each.
+
+    Their sizes may differ, as those of calls do.
+    """
+
+    endless = False
 
     def __init__(self, folder: Path, where: str) -> None:
         self.description = str(folder)
@@ -20,13 +25,22 @@ class NpzFolderSource:
         for path, shard in zip(paths, self._shards, strict=True):
             check_same(first.specs, shard.specs, f"{where}, {path.name}")
         self.specs: tuple[TensorSpec, ...] = first.specs
-        self.count: int | None = sum(shard.count or 0 for shard in self._shards)
+        self.calls = len(self._shards) > 1
         self.labels: Array | None = None
 
-    def chunks(self) -> Iterator[Fields]:
+    def count(self, axes: Axes) -> int | None:
+        """The lengths of all files together."""
+        return sum(shard.count(axes) or 0 for shard in self._shards)
+
+    def chunks(self, axes: Axes | None = None) -> Iterator[Fields]:
         """Read file after file."""
         for shard in self._shards:
-            yield from shard.chunks()
+            yield from shard.chunks(axes)
+
+    def survey(self) -> Iterator[Mapping[str, tuple[int, ...]]]:
+        """The shapes in each file."""
+        for shard in self._shards:
+            yield from shard.survey()
 
 
 def natural_order(name: str) -> list[tuple[int, int, str]]:

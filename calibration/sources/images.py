@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from calibration.preprocess import Preprocess
-from calibration.sources.base import Fields, rows_per_chunk
+from calibration.sources.base import Axes, Fields, rows_per_chunk, shapes_of
 from calibration.sources.folder import natural_order
 from compressor.errors import DataError
 from compressor.graph.tensors import Array, TensorSpec
@@ -40,6 +40,9 @@ class ImageFolderSource:
     images must already be of one size.
     """
 
+    calls = False
+    endless = False
+
     def __init__(self, folder: Path, preprocess: Preprocess, where: str) -> None:
         self.description = str(folder)
         self._where = where
@@ -59,16 +62,23 @@ class ImageFolderSource:
             )
         gray = preprocess.channels == 1 and all(self._is_gray(path) for path in self._paths)
         self._mode = "L" if gray else "RGB"
-        self.count: int | None = len(self._paths)
         first = self._decode(self._paths[0])
         self._shape = first.shape
-        specs = [TensorSpec("image", first.dtype, ("batch", *first.shape))]
+        specs = [TensorSpec("image", first.dtype, (len(self._paths), *first.shape))]
         if self.labels is not None:
-            specs.append(TensorSpec("label", self.labels.dtype, ("batch",)))
+            specs.append(TensorSpec("label", self.labels.dtype, (len(self._paths),)))
         self.specs: tuple[TensorSpec, ...] = tuple(specs)
 
-    def chunks(self) -> Iterator[Fields]:
-        """Decode the images in order."""
+    def count(self, axes: Axes) -> int | None:
+        """The number of images."""
+        return len(self._paths)
+
+    def survey(self) -> Iterator[Mapping[str, tuple[int, ...]]]:
+        """One shape: that of all images together."""
+        yield shapes_of(self.specs)
+
+    def chunks(self, axes: Axes | None = None) -> Iterator[Fields]:
+        """Decode the images in order; they are counted along the first dimension."""
         rows = rows_per_chunk(self.specs)
         for start in range(0, len(self._paths), rows):
             paths = self._paths[start : start + rows]
@@ -76,7 +86,7 @@ class ImageFolderSource:
             for row, path in enumerate(paths):
                 images[row] = self._fitting(path)
             fields: Fields = {"image": images}
-            if self.labels is not None:
+            if self.labels is not None and (axes is None or "label" in axes):
                 fields["label"] = self.labels[start : start + rows].copy()
             yield fields
 

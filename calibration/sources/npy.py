@@ -1,19 +1,24 @@
-"""`.npy` files, and the reading of any `.npy` stream in chunks, without memory for the whole."""
+"""`.npy` files, and the reading of any `.npy` data in chunks, without memory for the whole."""
 
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
 from calibration.sources.base import (
+    Axes,
     Fields,
     checked_dtype,
+    first_axes,
+    length_along,
     positional_names,
     rows_per_chunk,
+    shapes_of,
+    sliced,
 )
 from compressor.errors import DataError
 from compressor.graph.tensors import Array, TensorSpec
@@ -22,6 +27,10 @@ from compressor.graph.tensors import Array, TensorSpec
 
 DAMAGE = (OSError, EOFError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile)
 """What numpy and zipfile raise on damaged, truncated or encrypted files."""
+
+
+INTERLEAVED = 32
+"""Chunks in one where samples do not lie one after the other: each reads all over the file."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +43,20 @@ class NpyHeader:
 
     def spec(self, name: str, what: str) -> TensorSpec:
         """Describe the array as it will be yielded, in native byte order."""
-        return TensorSpec(
-            name, checked_dtype(self.dtype, what, text=True), ("batch", *self.shape[1:])
-        )
+        return TensorSpec(name, checked_dtype(self.dtype, what, text=True), self.shape)
+
+    def interleaved(self, axis: int | None) -> bool:
+        """Whether the samples along an axis do not lie one after the other."""
+        if axis is None or len(self.shape) < 2:
+            return False
+        return axis != (len(self.shape) - 1 if self.fortran else 0)
 
 
 def read_header(stream: IO[bytes], what: str, *, text: bool = False) -> NpyHeader:
     """Read and check the header of a `.npy` stream, which is then at its first value.
 
     Raises:
-        DataError: It is no `.npy` data, holds objects, or an array without dimensions.
+        DataError: It is no `.npy` data, or holds objects.
     """
     try:
         version = np.lib.format.read_magic(stream)
@@ -54,34 +67,55 @@ def read_header(stream: IO[bytes], what: str, *, text: bool = False) -> NpyHeade
     except DAMAGE as error:
         raise DataError(f"{what}: no readable array: {error}") from error
     checked_dtype(dtype, what, text=text)
-    if not shape:
-        raise DataError(
-            f"{what}: expected samples along the first dimension, found a single number",
-            hint="store only arrays whose first dimension counts samples",
-        )
     return NpyHeader(dtype, shape, fortran)
 
 
 def read_chunks(stream: IO[bytes], header: NpyHeader, rows: int, what: str) -> Iterator[Array]:
     """Yield `rows` samples at a time from a stream that is at its first value.
 
-    An array in Fortran order has its samples interleaved: it is read whole.
+    They lie one after the other: along the first dimension, in Fortran order along the last.
 
     Raises:
         DataError: The stream is damaged or ends early.
     """
-    total, row_shape = header.shape[0], header.shape[1:]
+    shape = header.shape[::-1] if header.fortran else header.shape
     native = checked_dtype(header.dtype, what, text=True)  # refused by `read_header` if at all
-    if header.fortran:
-        flat = _read(stream, (int(np.prod(header.shape)),), header.dtype, what)
-        whole = flat.reshape(header.shape[::-1]).T
-        for start in range(0, total, rows):
-            part = whole[start : start + rows]
-            yield np.ascontiguousarray(part).astype(native, copy=False)
-        return
-    for start in range(0, total, rows):
-        shape = (min(rows, total - start), *row_shape)
-        yield _read(stream, shape, header.dtype, what).astype(native, copy=False)
+    for start in range(0, shape[0], rows):
+        part = (min(rows, shape[0] - start), *shape[1:])
+        array = _read(stream, part, header.dtype, what).astype(native, copy=False)
+        yield np.ascontiguousarray(array.T) if header.fortran else array
+
+
+def read_whole(stream: IO[bytes], header: NpyHeader, what: str) -> Array:
+    """The whole array, from a stream that is at its first value.
+
+    Raises:
+        DataError: The stream is damaged or ends early.
+    """
+    shape = header.shape[::-1] if header.fortran else header.shape
+    array = _read(stream, shape, header.dtype, what)
+    array = array.astype(checked_dtype(header.dtype, what, text=True), copy=False)
+    return np.ascontiguousarray(array.T) if header.fortran else array
+
+
+def mapped_chunks(
+    file: IO[bytes], offset: int, header: NpyHeader, axis: int, rows: int, what: str
+) -> Iterator[Array]:
+    """Yield `rows` samples at a time along any axis of an array in a file.
+
+    The file is mapped anew for every chunk, so that what was read before leaves memory.
+
+    Raises:
+        DataError: The file ends early.
+    """
+    native = checked_dtype(header.dtype, what, text=True)
+    order: Literal["F", "C"] = "F" if header.fortran else "C"
+    for start in range(0, header.shape[axis], rows):
+        try:
+            array = np.memmap(file, header.dtype, "r", offset, header.shape, order)
+        except DAMAGE as error:
+            raise DataError(f"{what}: ends early: {error}") from error
+        yield np.array(sliced(array, axis, start, rows), native, order="C")
 
 
 def _read(stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], what: str) -> Array:
@@ -106,6 +140,9 @@ def _read(stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], what:
 class NpySource:
     """One array, without a name and without labels."""
 
+    calls = False
+    endless = False
+
     def __init__(self, path: Path, where: str) -> None:
         self.description = str(path)
         self._path = path
@@ -113,15 +150,31 @@ class NpySource:
         with path.open("rb") as stream:
             self._header = read_header(stream, where)
         self.specs: tuple[TensorSpec, ...] = (self._header.spec(_NAME, where),)
-        self.count: int | None = self._header.shape[0]
         self.labels: Array | None = None
 
-    def chunks(self) -> Iterator[Fields]:
+    def count(self, axes: Axes) -> int | None:
+        """The length of the array."""
+        return length_along(self.specs, axes)
+
+    def survey(self) -> Iterator[Mapping[str, tuple[int, ...]]]:
+        """The shape of the array."""
+        yield shapes_of(self.specs)
+
+    def chunks(self, axes: Axes | None = None) -> Iterator[Fields]:
         """Read the file in pieces."""
+        axes = first_axes(self.specs) if axes is None else axes
+        axis = axes[_NAME]
         with self._path.open("rb") as stream:
             header = read_header(stream, self._where)
             if header != self._header:
                 raise DataError(f"{self._where}: the file changed while it was in use")
-            rows = rows_per_chunk(self.specs)
-            for array in read_chunks(stream, header, rows, self._where):
+            rows = rows_per_chunk(self.specs, axes)
+            if axis is None:
+                arrays: Iterator[Array] = iter([read_whole(stream, header, self._where)])
+            elif header.interleaved(axis):
+                more, offset = rows * INTERLEAVED, stream.tell()
+                arrays = mapped_chunks(stream, offset, header, axis, more, self._where)
+            else:
+                arrays = read_chunks(stream, header, rows, self._where)
+            for array in arrays:
                 yield {_NAME: array}

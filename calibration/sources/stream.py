@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from calibration.sources.base import Fields, as_fields, check_same, specs_of
+from calibration.sources.base import Axes, Fields, as_fields, check_same, samples_of, specs_of
 from compressor.errors import DataError
 from compressor.graph.tensors import Array, TensorSpec
 from compressor.userfile import user_errors
@@ -29,13 +29,19 @@ class StreamSource:
         reopen: Returns the batches of one pass.
         where: Names the data, to begin messages with.
         description: What it is.
+        endless: Whether it may go on for ever, for all that can be known.
     """
 
-    def __init__(self, reopen: Callable[[], object], where: str, description: str) -> None:
+    calls = True
+
+    def __init__(
+        self, reopen: Callable[[], object], where: str, description: str, *, endless: bool = True
+    ) -> None:
         self.description = description
+        self.endless = endless
         self._reopen = reopen
         self._where = where
-        self.count: int | None = None
+        self._calls: int | None = None
         self.labels: Array | None = None
         first = next(self._batches(), None)
         if first is None:
@@ -43,7 +49,16 @@ class StreamSource:
         self.specs: tuple[TensorSpec, ...] = specs_of(first)
         self._digest = _digest(first)
 
-    def chunks(self) -> Iterator[Fields]:
+    def count(self, axes: Axes) -> int | None:
+        """Not known without a pass."""
+        return None
+
+    def survey(self) -> Iterator[Mapping[str, tuple[int, ...]]]:
+        """The shapes of each call, by a pass."""
+        for fields in self.chunks():
+            yield {name: array.shape for name, array in fields.items()}
+
+    def chunks(self, axes: Axes | None = None) -> Iterator[Fields]:
         """Make the batches again."""
         total = 0
         for number, fields in enumerate(self._batches()):
@@ -54,14 +69,14 @@ class StreamSource:
                     "no random augmentation, or a seed set inside the function",
                 )
             check_same(self.specs, specs_of(fields), f"{self._where}, batch {number}")
-            total += len(next(iter(fields.values())))
-            yield fields
-        if self.count not in (None, total):
+            total += samples_of(fields)
+            yield {name: a for name, a in fields.items() if axes is None or name in axes}
+        if self._calls not in (None, total):
             raise DataError(
-                f"{self._where}: one pass had {self.count} samples and a later one {total}",
+                f"{self._where}: one pass had {self._calls} samples and a later one {total}",
                 hint="yield the same samples in the same order every time",
             )
-        self.count = total
+        self._calls = total
 
     def _batches(self) -> Iterator[Fields]:
         """Batches of at least one sample, copied: producers like to reuse their buffers."""
@@ -75,7 +90,7 @@ class StreamSource:
                 return
             fields = as_fields(item, f"{self._where}, batch {number}")
             number += 1
-            if len(next(iter(fields.values()))):
+            if samples_of(fields):
                 yield {name: array.copy() for name, array in fields.items()}
 
 
@@ -140,7 +155,8 @@ def iterable_source(items: Iterable[object], where: str, description: str) -> St
     """The batches of a list, a DataLoader or a one-shot iterator."""
     if isinstance(items, Iterator):
         items = Spool(items, where)
-    return StreamSource(lambda: items, where, description)
+    endless = isinstance(items, Spool) or not hasattr(items, "__len__")
+    return StreamSource(lambda: items, where, description, endless=endless)
 
 
 def _as_iterable(made: Any, where: str) -> Iterable[object]:

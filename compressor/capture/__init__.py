@@ -6,6 +6,7 @@ from compressor.capture.captured import Captured
 from compressor.capture.finishing import OLDEST_OPSET
 from compressor.capture.notation import parse_input
 from compressor.capture.onnx_source import capture_onnx
+from compressor.graph.batch import BatchAxis
 from compressor.graph.tensors import Array, TensorSpec
 from compressor.source import Source
 
@@ -15,6 +16,7 @@ def capture(
     *,
     inputs: Sequence[TensorSpec] | None,
     examples: Mapping[str, Array] | None,
+    axes: Mapping[str, BatchAxis | None] | None = None,
     opset: int,
     least_opset: int = OLDEST_OPSET,
 ) -> Captured:
@@ -29,7 +31,9 @@ def capture(
         source: Of `load_checkpoint` or `source_of`. Live objects are not changed.
         inputs: As declared by `--input`; names in shapes are dynamic sizes, equal names equal
             sizes. With `examples`, only what they say of dynamic sizes counts.
-        examples: Real samples, name → array with samples along the first dimension.
+        examples: Real samples, name → array.
+        axes: Along which axis they lie in each; along the first, and in none that has another
+            length there, where it is not said.
         opset: The graph gets at least this opset where a converter brings it there; ONNX sources
             keep theirs from `least_opset` on.
         least_opset: The lowest that an ONNX source may keep, where a converter can raise it.
@@ -45,7 +49,7 @@ def capture(
     # Only here, so that a job from ONNX never imports torch.
     from compressor.capture.torch_source import capture_torch  # noqa: PLC0415
 
-    return capture_torch(source, declared, examples, opset)
+    return capture_torch(source, declared, examples, axes, opset)
 
 
 __all__ = ["Captured", "capture", "parse_input"]

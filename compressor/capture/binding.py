@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from calibration.binding import Signature
 from calibration.sources.base import positional_names
 from compressor.errors import CaptureError
 
@@ -29,12 +30,13 @@ class Binding:
         return (*self.positional, *self.keyword.values())
 
 
-def without_labels(module: Any, names: Sequence[str]) -> tuple[str, ...]:
-    """The arrays of nameless data that are inputs: one more than `forward` needs is the labels."""
-    nameless = len(names) > 1 and tuple(names) == positional_names(len(names))
-    if nameless and len(names) == len(_required(_parameters(module))) + 1:
-        return tuple(names[:-1])
-    return tuple(names)
+def signature(module: Any) -> Signature:
+    """What the `forward` of a module takes, by its own account."""
+    parameters = _parameters(module)
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    names = tuple(p.name for p in parameters if p.kind not in variadic)
+    any_more = any(p.kind in variadic for p in parameters)
+    return Signature(names, len(_required(parameters)), any_more=any_more)
 
 
 def without_strangers(module: Any, names: Sequence[str]) -> tuple[str, ...]:

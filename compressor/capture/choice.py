@@ -10,12 +10,15 @@ from calibration.sources.base import positional_names
 from calibration.values import is_convertible
 from compressor.capture.inputs import BATCH, Inputs, named, sized
 from compressor.errors import CaptureError
+from compressor.graph.batch import BatchAxis
 from compressor.graph.sizes import solve
-from compressor.graph.tensors import Array, TensorSpec
+from compressor.graph.tensors import Array, Dimension, TensorSpec
 
 
 def choose_inputs(
-    declared: Sequence[TensorSpec], examples: Mapping[str, Array] | None
+    declared: Sequence[TensorSpec],
+    examples: Mapping[str, Array] | None,
+    axes: Mapping[str, BatchAxis | None] | None = None,
 ) -> Inputs | None:
     """Inputs from calibration samples where there are any, else as declared by `--input`.
 
@@ -35,14 +38,35 @@ def choose_inputs(
     arrays = {name: np.asarray(array) for name, array in examples.items()}
     matched = _matched(declared, arrays)
     lengths = [array.shape[0] for array in arrays.values() if array.ndim]
-    leading = next((spec.shape[0] for spec in matched.values() if spec.shape), None) or BATCH
+    leading = next(_counting(matched, axes or {}), None) or BATCH
     specs = []
     for name, array in arrays.items():
         shared = array.ndim > 0 and array.shape[0] == lengths[0]
-        shape = (leading, *array.shape[1:]) if shared else array.shape
-        spec = TensorSpec(name, array.dtype, shape)
+        lies = (BatchAxis(0) if shared else None) if axes is None else axes.get(name)
+        spec = TensorSpec(name, array.dtype, _open(array.shape, lies, leading))
         specs.append(_refined(spec, matched[name]) if name in matched else spec)
     return sized(tuple(specs), arrays)
+
+
+def _counting(
+    declared: Mapping[str, TensorSpec], axes: Mapping[str, BatchAxis | None]
+) -> Iterator[Dimension]:
+    """What is declared for the size that counts samples."""
+    for name, spec in declared.items():
+        lies = axes.get(name, BatchAxis(0))
+        if lies is not None and lies.multiple == 1 and lies.axis < len(spec.shape):
+            yield spec.shape[lies.axis]
+
+
+def _open(
+    shape: tuple[int, ...], lies: BatchAxis | None, symbol: Dimension
+) -> tuple[Dimension, ...]:
+    """The shape with the size that counts samples open, or as it is declared."""
+    if lies is None:
+        return shape
+    multiple = f"{lies.multiple}*{symbol}" if isinstance(symbol, str) else symbol
+    counted = symbol if lies.multiple == 1 else multiple
+    return (*shape[: lies.axis], counted, *shape[lies.axis + 1 :])
 
 
 def _matched(declared: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> dict[str, TensorSpec]:

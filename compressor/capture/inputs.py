@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from compressor.graph.batch import BatchAxis, batch_axes, batch_symbol, fixed_batch
 from compressor.graph.sizes import names_in, parse_size, shape_at, solve
 from compressor.graph.tensors import Array, Dimension, TensorSpec
 
@@ -51,10 +52,9 @@ class Inputs:
 
     @property
     def batch_symbol(self) -> str | None:
-        """The name that leads most inputs, of several the first; None where sizes lead them."""
-        leading = [spec.shape[0] for spec in self.specs if spec.shape]
-        names = [name for name in leading if isinstance(name, str) and name in self.symbols]
-        return max(names, key=names.count, default=None)
+        """The name of the size that counts samples; None where no input leaves it open."""
+        found = batch_symbol(self.specs)
+        return found if found in self.symbols else None
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -66,7 +66,7 @@ class Inputs:
         """How many samples `sizes` stands for; 1 for a model without a leading dimension."""
         if self.batch_symbol is not None:
             return self.sizes[self.batch_symbol]
-        return next((spec.fixed_batch for spec in self.specs if spec.fixed_batch), 1)
+        return fixed_batch(self.specs) or 1
 
     @property
     def real(self) -> bool:
@@ -116,9 +116,10 @@ class Inputs:
         Where there are fewer samples than asked for, they repeat.
         """
         rng = np.random.default_rng(self.offset)
+        axes = batch_axes(self.specs)
         return {
             spec.name: (
-                _cut(self.samples[spec.name], self.shape(spec), self.offset)
+                _cut(self.samples[spec.name], self.shape(spec), self.offset, axes[spec.name])
                 if self._has(spec)
                 else _seeded(spec.dtype, self.shape(spec), rng)
             )
@@ -161,13 +162,13 @@ def _substituted(spec: TensorSpec, values: Mapping[str, int]) -> TensorSpec:
     return replace(spec, shape=tuple(map(substituted, spec.shape)))
 
 
-def _cut(array: Array, shape: tuple[int, ...], offset: int) -> Array:
+def _cut(array: Array, shape: tuple[int, ...], offset: int, lies: BatchAxis | None) -> Array:
     """An array of another shape: parts of it, repeated where it is too small."""
     for axis, size in enumerate(shape):
-        first = 0 if axis else offset
+        first = offset * lies.multiple if lies is not None and lies.axis == axis else 0
         if array.shape[axis] != size or first:
             array = np.take(array, np.arange(first, first + size) % array.shape[axis], axis=axis)
-    return np.ascontiguousarray(array)
+    return np.asarray(array, order="C")
 
 
 def _seeded(dtype: np.dtype[np.generic], shape: tuple[int, ...], rng: np.random.Generator) -> Array:

@@ -72,6 +72,11 @@ def program_inputs(
     return ProgramInputs(sized(specs, samples, batch), symbols)
 
 
+def own_specs(program: Any) -> tuple[TensorSpec, ...]:
+    """What a program takes, by its own account."""
+    return _own_specs(program)[0]
+
+
 def _own_specs(program: Any) -> tuple[tuple[TensorSpec, ...], dict[str, str]]:
     nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
     symbols = dict[str, str]()

@@ -21,7 +21,7 @@ import onnx_ir as ir
 import torch
 
 from calibration.values import is_float
-from compressor.capture.binding import bind, without_labels, without_strangers
+from compressor.capture.binding import bind, without_strangers
 from compressor.capture.captured import Captured, Log
 from compressor.capture.choice import choose_inputs
 from compressor.capture.exporting import INPUT, export_module, export_program, export_torchscript
@@ -33,6 +33,7 @@ from compressor.capture.reference import FlatModule, coarsest_float, flat_module
 from compressor.capture.verify import Expected, expectations, settle, verify
 from compressor.capture.widening import NOTICE, widen
 from compressor.errors import CaptureError, CompressorError
+from compressor.graph.batch import BatchAxis
 from compressor.graph.tensors import Array, TensorSpec
 from compressor.relay import relayed, relayed_output
 from compressor.source import Source
@@ -98,6 +99,7 @@ def capture_torch(
     source: Source,
     declared: Sequence[TensorSpec],
     examples: Mapping[str, Array] | None,
+    axes: Mapping[str, BatchAxis | None] | None,
     opset: int,
 ) -> Captured:
     """Capture what is not ONNX yet; see `compressor.capture.capture`."""
@@ -107,7 +109,7 @@ def capture_torch(
             found = program_inputs(source.program, declared, examples)
             flat = flat_program(source.program, [spec.name for spec in found.inputs.specs])
             return _capture(Subject(source, flat, found.inputs, found.symbols), opset, log)
-        inputs = choose_inputs(declared, _examples(source.module, examples, log))
+        inputs = choose_inputs(declared, _examples(source.module, examples, log), axes)
         if inputs is None:
             raise CaptureError(
                 f"{source.description}: names, types and shapes of the inputs are not known",
@@ -126,7 +128,7 @@ def _examples(
     """What `forward` asks for, in the floating-point type of a module of another precision."""
     if not examples:
         return None
-    inputs = without_labels(module, list(examples))
+    inputs = tuple(examples)
     asked = without_strangers(module, inputs)
     if len(asked) < len(inputs):
         strangers = [name for name in inputs if name not in asked]

@@ -212,7 +212,7 @@ DATA: Decorator[Any] = apply(
         help=".npz, .npy, folder of .npz, image folder, or file.py:function.",
     ),
     click.option("--eval", metavar="DATA", help="Labelled data that judges: the same forms."),
-    click.option("--samples", type=click.IntRange(1), help="Use at most N calibration samples."),
+    click.option("--samples", type=click.IntRange(1), help="Draw N calibration samples."),
     click.option(
         "--layout", callback=layout, metavar="ORDER",
         help="Axis order of stored data and of the input: nhwc-to-nchw or nchw-to-nhwc.",

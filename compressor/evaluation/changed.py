@@ -143,6 +143,12 @@ def _classes(step: Batch) -> Classes | None:
     return labels.reshape(-1).astype(np.int64)
 
 
+def _of_sample(array: Array, step: Batch, name: str) -> Array:
+    """What a batch of one holds of an input, without the axis of samples."""
+    lies = step.sample_axes[name]
+    return array.copy() if lies is None or lies.multiple > 1 else array.squeeze(lies.axis)
+
+
 @dataclass
 class _Largest:
     """The `MOST` samples with the largest keys, and their inputs; the earlier goes first."""
@@ -154,7 +160,10 @@ class _Largest:
         order = (key, -sample.index)
         if len(self._heap) == MOST and order <= self._heap[0][:2]:
             return
-        inputs = {name: array[row].copy() for name, array in step.inputs.items()}
+        inputs = {
+            name: _of_sample(array, step, name)
+            for name, array in step.rows(slice(row, row + 1)).items()
+        }
         if step.text is not None:
             # Half a surrogate pair is a character to numpy, and none to JSON.
             text = str(step.text[row]).encode("utf-8", "replace").decode("utf-8")

@@ -1,12 +1,17 @@
 """Feeding samples to a runner: names that differ, and batch sizes that are baked in."""
 
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from compressor.errors import DataError
+from compressor.graph.batch import BatchAxis, fixed_batch, rows_of
 from compressor.graph.tensors import Array, Arrays, TensorSpec
 from exporters.base import Runner
+
+_LEAST_RANKS = (1, 3, 4)
+"""By axis: of an output whose samples may run along it."""
 
 
 class HasInputs(Protocol):
@@ -38,36 +43,59 @@ def feeds_for(runner: HasInputs, arrays: Arrays) -> dict[str, Array]:
     return {name: arrays[name] for name in wanted}
 
 
-def predict(runner: Runner, inputs: Arrays, samples: int) -> dict[str, Array]:
+def predict(
+    runner: Runner,
+    inputs: Arrays,
+    samples: int,
+    axes: Mapping[str, BatchAxis | None] | None = None,
+) -> dict[str, Array]:
     """The outputs for `samples` samples, also from a model whose batch size is baked in.
 
-    Such a model sees pieces of its own size; the last one is filled up by repeating its last
-    sample, and what comes out for the repetitions is dropped.
+    Such a model sees pieces of its own size, each input cut along its own axis; the last one is
+    filled up by repeating its samples, and what comes out for the repetitions is dropped.
+
+    Args:
+        runner: The model.
+        inputs: Input name → array.
+        samples: How many it holds.
+        axes: Input name → where they lie; along the first axis where it is not said.
     """
     feeds = feeds_for(runner, inputs)
-    size = _baked_batch(runner)
-    if size is None or size == samples:
+    size = fixed_batch(runner.inputs)
+    if size is None or size == samples or not samples:
         return runner.run(feeds)
-    pieces = [
-        runner.run({name: _piece(array, start, size) for name, array in feeds.items()})
-        for start in range(0, samples, size)
-    ]
-    return {
-        name: np.concatenate([piece[name] for piece in pieces])[:samples]
-        if array.ndim and len(array) == size
-        else array
-        for name, array in pieces[-1].items()
-    }
+    lies = _axes_for(feeds, inputs, axes or {})
+    index = np.arange(-(-samples // size) * size)
+    index[samples:] %= samples
+    pieces = [runner.run(rows_of(feeds, lies, rows, samples)) for rows in index.reshape(-1, size)]
+    return {name: _whole([piece[name] for piece in pieces], size, samples) for name in pieces[0]}
 
 
-def _baked_batch(runner: HasInputs) -> int | None:
-    sizes = {spec.fixed_batch for spec in runner.inputs if spec.shape}
-    size = sizes.pop() if len(sizes) == 1 else None
-    return size if size else None
+def _axes_for(
+    feeds: Arrays, inputs: Arrays, axes: Mapping[str, BatchAxis | None]
+) -> dict[str, BatchAxis | None]:
+    """Where samples lie, under the names of the runner's inputs."""
+    if len(feeds) == len(inputs) == 1:
+        return dict.fromkeys(feeds, next(iter(axes.values()), BatchAxis(0)))
+    return {name: axes.get(name, BatchAxis(0)) for name in feeds}
 
 
-def _piece(array: Array, start: int, size: int) -> Array:
-    piece = array[start : start + size]
-    if len(piece) == size:
-        return piece
-    return np.concatenate([piece, np.repeat(piece[-1:], size - len(piece), axis=0)])
+def _whole(pieces: Sequence[Array], size: int, samples: int) -> Array:
+    """Pieces of `size` samples as one array of all; what has no axis of samples as it came last."""
+    axis = sample_axis(pieces[0].shape, size)
+    if axis is None:
+        return pieces[-1]
+    joined = np.concatenate(pieces, axis)
+    return np.take(joined, np.arange(samples), axis)
+
+
+def sample_axis(shape: Sequence[int], samples: int) -> int | None:
+    """Where the samples of an output lie, by its shape; None where no axis has so many.
+
+    The first, or where recurrent operators have them: states are (directions, samples, hidden),
+    sequences (steps, directions, samples, hidden).
+    """
+    for axis, least in enumerate(_LEAST_RANKS):
+        if len(shape) >= least and shape[axis] == samples:
+            return axis
+    return None

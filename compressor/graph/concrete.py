@@ -13,6 +13,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
 from compressor.errors import CompressorError
+from compressor.graph.batch import BatchAxis, batch_axes, batch_symbol, rows_of
 from compressor.graph.chatter import silenced
 from compressor.graph.names import make_unique
 from compressor.graph.session import open_session
@@ -69,11 +70,11 @@ def concrete_shapes(model: ir.Model, inputs: Inputs = None, batch: int = 1) -> C
 def _arrays(inputs: Inputs, specs: Mapping[str, TensorSpec], batch: int) -> dict[str, Array] | None:
     if not isinstance(inputs, Mapping):
         return None
-    cut = {}
-    for name, array in inputs.items():
-        free = name in specs and specs[name].shape and specs[name].fixed_batch is None
-        cut[name] = np.ascontiguousarray(array[:batch]) if free else array
-    return cut
+    wanted = list(specs.values())
+    axes = batch_axes(wanted) if batch_symbol(wanted) else {}
+    counts = (inputs[n].shape[a.axis] // a.multiple for n, a in axes.items() if a and n in inputs)
+    samples = next(counts, batch)
+    return dict(inputs) if samples == batch else rows_of(inputs, axes, slice(batch), samples)
 
 
 def _given(
@@ -85,13 +86,17 @@ def _given(
     if feeds is not None:
         return [TensorSpec(n, a.dtype, tuple(a.shape)) for n, a in feeds.items() if n in specs]
     given = {s.name: s for s in inputs or () if isinstance(s, TensorSpec)}
-    return [_with_batch(given.get(name, spec), batch) for name, spec in specs.items()]
+    wanted = [given.get(name, spec) for name, spec in specs.items()]
+    axes = batch_axes(wanted) if batch_symbol(wanted) else {}
+    return [_with_batch(spec, axes.get(spec.name), batch) for spec in wanted]
 
 
-def _with_batch(spec: TensorSpec, batch: int) -> TensorSpec:
-    if not spec.shape or isinstance(spec.shape[0], int):
+def _with_batch(spec: TensorSpec, lies: BatchAxis | None, batch: int) -> TensorSpec:
+    if lies is None:
         return spec
-    return TensorSpec(spec.name, spec.dtype, (batch, *spec.shape[1:]))
+    shape = list(spec.shape)
+    shape[lies.axis] = lies.multiple * batch
+    return TensorSpec(spec.name, spec.dtype, tuple(shape))
 
 
 def _values(graph: ir.Graph) -> Iterable[ir.Value]:

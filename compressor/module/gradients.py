@@ -69,7 +69,7 @@ def find_loss(named: str | None, data: CalibrationSet) -> Loss:
             )
         return _users(found, named)
     labels = data.head(1).labels
-    if labels is None or labels.ndim != 1 or labels.dtype.kind not in "iu":
+    if labels is None or labels.shape[1:] not in ((), (1,)) or labels.dtype.kind not in "iu":
         raise RecipeError(
             "importance by 'taylor' needs a loss: the calibration data has no class labels",
             hint="Name one with --prune-loss file.py:function, or choose obs.",
@@ -94,7 +94,7 @@ def cross_entropy(outputs: Any, batch: LossBatch) -> torch.Tensor:
             f"{int(labels.max())} does not fit outputs of shape {shapes}",
             hint="Name one with --prune-loss file.py:function, or choose obs.",
         )
-    return functional.cross_entropy(logits, labels.long())
+    return functional.cross_entropy(logits, labels.reshape(-1).long())
 
 
 @contextmanager
@@ -136,7 +136,7 @@ def first_order(
     with borrowed(module, names) as own, _differentiable(own) as parameters, _few_threads():
         members = _members(grouping, parameters)
         run = flat_module(own, binding)
-        steps = -(-len(data) // batch)
+        steps = data.calls(batch)
         with progress.stage("differentiate", total=steps) as advance, torch.enable_grad():
             for part in data.batches(batch):
                 tensors = {name: to_torch(array) for name, array in part.inputs.items()}

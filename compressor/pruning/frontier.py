@@ -6,7 +6,6 @@ for all samples where it fits, and later runs start from there.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from math import ceil
 from typing import Any
 
 import numpy.typing as npt
@@ -16,6 +15,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from calibration.dataset import CalibrationSet
 from calibration.taps import feeds_of
 from compressor.errors import GraphError
+from compressor.graph.batch import fixed_batch
 from compressor.graph.invariants import subgraphs
 from compressor.graph.session import open_session
 from compressor.graph.shapes import input_specs
@@ -43,14 +43,14 @@ class Frontier:
             threads: Threads of the runtime; 0 is all.
         """
         self._model, self._data = model, data
-        self._fixed = next((s.fixed_batch for s in input_specs(model) if s.fixed_batch), None)
+        self._fixed = fixed_batch(input_specs(model))
         self._batch, self._room, self._threads = self._fixed or batch, room, threads
         self._kept: list[Mapping[str, Values]] | None = None
         self._known = [spec.name for spec in input_specs(model)]
 
     def __len__(self) -> int:
         """Batches."""
-        return ceil(len(self._data) / self._batch)
+        return self._data.calls(self._batch)
 
     def batches(
         self, names: Sequence[str], pick: Callable[[int], bool] = lambda batch: True

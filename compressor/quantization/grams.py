@@ -102,7 +102,7 @@ def _summed(
     session = open_session(taps.finished(), threads=0, spin=False)
     wanted = {value.name for value in session.get_inputs()}
     sums = {name: [np.zeros((k, k)), np.zeros((k, k))] for name, k in widths.items()}
-    batches = -(-len(data) // batch)
+    batches = data.calls(batch)
     for number, piece in enumerate(data.batches(batch)):
         judges = number % HELD == HELD - 1 or (batches < HELD and number == batches - 1)
         feeds = {n: a for n, a in feeds_of(piece, fixed).items() if n in wanted}

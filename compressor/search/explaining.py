@@ -9,7 +9,6 @@ from calibration.dataset import CalibrationSet
 from calibration.observers import Observed
 from calibration.scheme import QuantParams
 from compressor.measure import Pair
-from compressor.quantization.auto import drawn
 from compressor.quantization.noise import Noise, layer_noise
 from compressor.quantization.placement import quantized_values
 from compressor.quantization.ranges import activation_params, sharing
@@ -23,8 +22,6 @@ from exporters.base import QuantPolicy
 
 SAMPLES = 32
 """Samples that are run, at most."""
-AMONG = 1024
-"""Samples that they are drawn among: the first of the data, so that large sets are not read."""
 TENSORS = 8
 """Tensors that are shown."""
 
@@ -59,7 +56,7 @@ def explain(decided: Decided, pair: Pair, data: CalibrationSet | None) -> Explan
     if data is None:
         return Explanation(reason="there are no samples to run: pass --calib beside --stats")
     with pair.progress.stage("measure layers"):
-        sample = drawn(data.take(AMONG), pair.recipe.seed, SAMPLES)
+        sample = data.take(SAMPLES)
         return _Explaining(decided, quantized, sample, pair).explanation()
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from compressor.capture.binding import Binding, bind, without_labels, without_strangers
+from calibration.binding import Signature
+from compressor.capture.binding import Binding, bind, signature, without_strangers
 from compressor.errors import CaptureError
 
 
@@ -58,14 +59,16 @@ def test_missing_inputs_are_named():
         _bind(lambda a, b, c: 0, "a", "c")
 
 
-def test_arrays_without_names_bind_by_position_and_one_more_is_the_labels():
+def test_arrays_without_names_bind_by_position():
     assert _bind(lambda a, b: 0, "input_0", "input_1") == Binding(("input_0", "input_1"), {})
-    module = Module(lambda a, mask=None: 0)
-    assert without_labels(module, ["input_0", "input_1"]) == ("input_0",)
-    assert without_labels(module, ["a", "mask"]) == ("a", "mask")
-    assert without_labels(Module(lambda a, b: 0), ["input_0", "input_1"]) == ("input_0", "input_1")
     with pytest.raises(CaptureError, match="does not fit"):
         _bind(lambda a: 0, "input_0", "input_1", "input_2")
+
+
+def test_the_signature_is_what_forward_says():
+    assert signature(Module(lambda z, y: 0)) == Signature(("z", "y"), 2)
+    assert signature(Module(lambda a, mask=None: 0)) == Signature(("a", "mask"), 1)
+    assert signature(Module(lambda a, **rest: 0)) == Signature(("a",), 1, any_more=True)
 
 
 def test_arrays_that_nothing_asks_for_are_left_out_once_every_parameter_has_one():

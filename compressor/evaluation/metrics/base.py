@@ -84,7 +84,13 @@ def predictions(
         The batch, and by runner the outputs by name.
     """
     for step in data.batches(batch):
-        yield step, {name: predict(r, step.inputs, len(step)) for name, r in runners.items()}
+        yield (
+            step,
+            {
+                name: predict(r, step.inputs, len(step), step.sample_axes)
+                for name, r in runners.items()
+            },
+        )
 
 
 def stack(rows: Mapping[str, list[FloatArray]], reference: Reference) -> Scores:
