@@ -159,7 +159,8 @@ def test_the_report_says_fp8(done: Path):
     assert graph["shipped_reason"].startswith("FP8 as asked for, speed unproven")
     assert graph["candidates"][0]["name"] == "FP8"
     assert graph["engine"]["precision"] == "fp8"
-    assert graph["quality"][0]["result"] > 0.999
+    assert graph["quality"][0]["metric"] == "r2"
+    assert graph["quality"][0]["result"] > 0.9
     assert graph["layers"]
     text = (done / "report.md").read_text() + (done / "report.html").read_text()
     assert "FP8 ships, speed unproven" in text
