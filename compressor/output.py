@@ -64,10 +64,6 @@ def prepare(directory: Path, *, force: bool, inputs: Iterable[Path] = (), room: 
             f"{foreign} exists and was not written by this tool: it is left alone",
             hint="Choose another folder with -o, or replace all of it with --force.",
         )
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{directory.parent} cannot be made: {error.strerror}") from error
     reason = why_not_writable(directory.parent, room)
     if reason is not None:
         raise OutputError(

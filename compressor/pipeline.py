@@ -194,6 +194,7 @@ def _directory(model: object, recipe: Recipe, output: str | Path | None) -> Path
         return Path(chosen)
     if isinstance(model, str | Path):
         path = Path(model)
+        path = path if path.name not in ("", "..") else path.resolve()  # `.` has no name
         return path.with_name(f"{path.stem}-{recipe.target}")
     return Path(f"{type(model).__name__.lower()}-{recipe.target}")
 

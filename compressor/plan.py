@@ -211,7 +211,9 @@ class Plan(Record):
             return cls.model_validate_json(path.read_text(encoding="utf-8"))._with_weights(path)
         except OSError as error:
             raise RecipeError(
-                f"plan {path} cannot be read: {error.strerror}", hint=did_you_mean(path)
+                f"plan {path} cannot be read: {error.strerror}",
+                hint=did_you_mean(path)
+                or "Pass the plan.json that an earlier run wrote into its output folder.",
             ) from error
         except (ValidationError, UnicodeDecodeError) as error:
             raise RecipeError(

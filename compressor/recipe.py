@@ -316,7 +316,9 @@ def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:
             document = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise RecipeError(
-                f"recipe {path} cannot be read: {error.strerror}", hint=did_you_mean(path)
+                f"recipe {path} cannot be read: {error.strerror}",
+                hint=did_you_mean(path)
+                or "`compress recipe > recipe.toml` writes one with every option explained.",
             ) from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise RecipeError(f"recipe {path} is not TOML: {error}") from error

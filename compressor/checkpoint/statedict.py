@@ -40,6 +40,12 @@ class Mismatch:
             )
             if entries
         ]
+        if any(entry.partition(" ")[0].endswith("_mask") for entry in self.unexpected):
+            return CheckpointError(
+                "\n".join([f"{what}: the state dict does not fit the model", *lines]),
+                hint="It was pruned by torch.nn.utils.prune: call prune.remove(module, 'weight') "
+                "on its layers before it is saved.",
+            )
         return CheckpointError(
             "\n".join([f"{what}: the state dict does not fit the model", *lines]),
             hint="Check that --model names the architecture that was trained, and --model-args "
