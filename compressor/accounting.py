@@ -7,7 +7,7 @@ from pathlib import Path
 
 from compressor.contract import goal_result
 from compressor.environment import environment
-from compressor.measure import Pair, placement, size
+from compressor.measure import Pair, placement, size, surplus_threads
 from compressor.outcome import Measurements
 from compressor.output import write_manifest
 from compressor.plan import Plan
@@ -125,6 +125,8 @@ def _notices(run: Finished, graph: GraphReport) -> tuple[str, ...]:
     said = [notice for stage in stages for notice in stage.notices]
     if graph.latency and not prepared.feeds_are_real:
         said.append("no data was given: latency is of random inputs")
+    if graph.latency:
+        said.extend(surplus_threads(run.pair.recipe))
     relative = bool(graph.quality) and graph.quality[0].reference == "original"
     labelled = data.quality is not None and data.quality.has_labels
     if relative and labelled and metric is None:

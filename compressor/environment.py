@@ -1,10 +1,10 @@
 """Where figures were measured: machine, flags, versions."""
 
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from compressor.hardware import host_flags, processor
+from compressor.processors import available_processors
 from compressor.report.schema import Environment
 
 PACKAGES = ("compressor", "onnxruntime", "onnx", "onnx_ir", "onnxscript", "numpy", "scipy", "torch")
@@ -16,7 +16,7 @@ def environment() -> Environment:
         platform=platform.platform(terse=True),
         processor=processor(),
         cpu_flags=host_flags(),
-        cores=os.cpu_count() or 1,
+        cores=available_processors(),
         python=platform.python_version(),
         packages={name: found for name in PACKAGES if (found := _version(name))},
     )

@@ -20,6 +20,7 @@ from compressor.measure import (
     measure_memory,
     measure_quality,
     size,
+    surplus_threads,
     yardstick,
 )
 from compressor.pipeline import available_target
@@ -62,6 +63,8 @@ def profile(
         model, target=target, recipe=recipe, calibration=calibration, progress=progress
     )
     config = configurations(recipe, prepared.fixed_batch)[0]
+    for notice in surplus_threads(recipe):
+        progress.notice(notice)
     with progress.stage("profile"):
         return profile_model(
             _tidied(prepared, recipe),
@@ -165,7 +168,7 @@ def compare(
             memory_reason=unseen,
             baseline_size=size(built[0], first.model, feeds),
             result_size=size(built[1], second.model, feeds),
-            notices=said,
+            notices=(*said, *surplus_threads(recipe)),
             environment=environment(),
         )
 

@@ -1,6 +1,5 @@
 """Measures a built result against the original: speed, quality, memory, size."""
 
-import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -31,8 +30,10 @@ from compressor.graph.cost import macs, parameters
 from compressor.graph.files import initializer_bytes
 from compressor.graph.tensors import Arrays
 from compressor.prepare import Prepared
+from compressor.processors import available_processors
 from compressor.progress import Progress
 from compressor.recipe import Recipe
+from compressor.report.format import plural, threads
 from compressor.report.format import size as size_words
 from compressor.report.schema import NodePlacement
 from exporters.base import Artifact, Target
@@ -64,12 +65,13 @@ class Pair:
 def configurations(recipe: Recipe, fixed_batch: int | None) -> list[LatencyConfig]:
     """The deciding configuration, then batch 1 and the calibration batch on one and all threads.
 
-    Threads are counted out (0 becomes the number of cores), so that none is measured twice.
+    Threads are counted out (0 becomes the number of processors that may be used), so that none is
+    measured twice, and more than that are never timed: they would wait for each other.
     """
-    cores = os.cpu_count() or 1
-    deciding = (fixed_batch or recipe.measure.batch, recipe.measure.threads or cores)
+    cores = available_processors()
+    deciding = (fixed_batch or recipe.measure.batch, min(recipe.measure.threads or cores, cores))
     batches = [fixed_batch] if fixed_batch else [1, recipe.quantize.batch]
-    grid = [deciding, *((batch, threads) for batch in batches for threads in (1, cores))]
+    grid = [deciding, *((batch, count) for batch in batches for count in (1, cores))]
     return [LatencyConfig(batch=b, threads=t) for b, t in dict.fromkeys(grid)]
 
 
@@ -86,6 +88,18 @@ def beyond_memory(recipe: Recipe, *models: ir.Model) -> str | None:
     return (
         f"timed side by side the models take about {size_words(2 * sum(sizes))}, and --memory "
         f"allows {size_words(memory)} beside the model: give more, or leave it out"
+    )
+
+
+def surplus_threads(recipe: Recipe) -> tuple[str, ...]:
+    """A notice where more threads are asked for than there are processors for."""
+    asked, there = recipe.measure.threads, available_processors()
+    if asked <= there:
+        return ()
+    return (
+        f"{asked} threads were asked for and are not timed: affinity and quota leave this process "
+        f"{plural(there, 'processor')}, so that {threads(there)} decide"
+        + ("s" if there == 1 else ""),
     )
 
 

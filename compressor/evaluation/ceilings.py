@@ -4,7 +4,6 @@ Each figure is the best of the repetitions that fit into a fraction of a second:
 was reached once, and disturbance only takes away from it.
 """
 
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from compressor.evaluation.executed import node_times
 from compressor.evaluation.results import Ceilings
 from compressor.graph.session import open_session
 from compressor.graph.tensors import Array
+from compressor.processors import available_processors
 
 SECONDS = 0.2
 """Time for each figure, unless one inference takes longer."""
@@ -40,7 +40,7 @@ def measure_ceilings(threads: int) -> Ceilings:
     """
     operations = 2 * _SIDE**3
     overhead, profiler = measure_overheads(threads)
-    share = _CACHED * (threads or os.cpu_count() or 1)
+    share = _CACHED * (threads or available_processors())
     cached = max(_per_node(share, 2, 34, threads) - overhead, 1e-9)
     uncached = _best(_bound(_relu_chain(3), _ones(_UNCACHED), threads)) / 3
     return Ceilings(

@@ -28,6 +28,7 @@ from compressor.graph.files import (
 )
 from compressor.graph.lean import can_run_unpacked, without_turned_weights
 from compressor.graph.tensor_bytes import forget_pages
+from compressor.processors import are_restricted, available_processors
 
 LARGE = 2**26
 """Bytes of weights from which they are mapped from files."""
@@ -53,7 +54,7 @@ def open_session(
 
     Args:
         model: A model in memory, or the path of an ONNX file.
-        threads: Intra-operator threads; 0 lets the runtime take every core.
+        threads: Intra-operator threads; 0 lets the runtime take every core that it may use.
         profile_prefix: Write the runtime's own profile to files that start so.
         optimized_model: Write the graph that is really executed to this path.
         optimize: Whether the runtime may optimize the graph.
@@ -100,7 +101,9 @@ def _options(threads: int, optimize: bool, spin: bool, integers: bool) -> Any:
     import onnxruntime  # noqa: PLC0415 - heavy: only jobs that execute pay for it
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    # The runtime counts affinity itself, but no quota; left to itself it takes physical cores.
+    whole = threads == 0 and are_restricted()
+    options.intra_op_num_threads = available_processors() if whole else threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     level = onnxruntime.GraphOptimizationLevel
