@@ -83,9 +83,7 @@ def measured(hidden: int, batch: int) -> Case:
     decibels = {bits: signal_to_noise(graph, integer(graph, bits), feeds) for bits in (7, 8)}
     config = LatencyConfig(batch=batch, threads=1)
     with TARGET.open(graph) as original, TARGET.open(integer(graph)) as result:
-        race = compare_latency(
-            original, result, feeds, config, deciding=True, seconds=SECONDS, seed=0
-        )
+        race = compare_latency(original, result, feeds, config, deciding=True, seconds=SECONDS)
     return Case(hidden, batch, race, decibels)
 
 
@@ -99,9 +97,9 @@ def main() -> int:
         for batch in BATCHES:
             case = measured(hidden, batch)
             race, decibels = case.race, case.decibels
-            speed = f"{race.ratio:.2f} ({race.interval.low:.2f} to {race.interval.high:.2f})"
+            speed = f"{race.speed:.2f} ({race.ends.low:.2f} to {race.ends.high:.2f})"
             print(
-                f"{hidden:6} {batch:5} {race.baseline.median_ms:8.2f} {speed:>18}"
+                f"{hidden:6} {batch:5} {race.milliseconds[0]:8.2f} {speed:>18}"
                 f" {decibels[7]:7.1f} {decibels[8]:7.1f}",
                 flush=True,
             )

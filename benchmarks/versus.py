@@ -220,9 +220,7 @@ def faster_than(other: Runner, ours: Runner, job: Job, batch: int) -> float:
 def latency_ratio(baseline: Runner, result: Runner, feeds: Arrays, batch: int) -> float:
     """median(baseline) / median(result), timed in turn; both were opened with one thread."""
     config = LatencyConfig(batch=batch, threads=1)
-    return compare_latency(
-        baseline, result, feeds, config, deciding=True, seconds=SECONDS, seed=0
-    ).ratio
+    return compare_latency(baseline, result, feeds, config, deciding=True, seconds=SECONDS).speed
 
 
 def bound(job: Job, runner: Runner, source: str) -> CalibrationSet:

@@ -80,8 +80,8 @@ def _graph_report(decided: Decided, pair: Pair, found: Measurements) -> GraphRep
     )
     goal = pair.recipe.prune.goal
     pruning = decided.pruning
-    if pruning is not None and found.latency:
-        measured_ms = found.latency[0].result.median_ms
+    if pruning is not None and found.latency and found.latency[0].is_known:
+        measured_ms = found.latency[0].milliseconds[1]
         pruning = pruning.model_copy(update={"measured_ms": measured_ms})
     return GraphReport(
         shipped=decided.plan.ship,

@@ -52,7 +52,7 @@ def goal_result(
         measured=measured,
         met=met,
         held_back=held_back,
-        reason=_reason(goal, wanted, measured) + _why_less(decided, met=met),
+        reason=_reason(goal, wanted, measured, latency) + _why_less(decided, met=met),
     )
 
 
@@ -99,9 +99,9 @@ def _measured(
         return 1 - after.macs / max(before.macs, 1)
     if goal.kind == "speedup" and decided.shipped is decided.baseline:
         return 1.0
-    if not latency:
+    if not latency or not latency[0].is_known:
         return None
-    return latency[0].ratio if goal.kind == "speedup" else latency[0].result.median_ms
+    return latency[0].speed if goal.kind == "speedup" else latency[0].milliseconds[1]
 
 
 def _is_reverted(decided: Decided) -> bool:
@@ -134,7 +134,11 @@ def _is_twice(goal: Goal, wanted: float, measured: float | None) -> bool:
     return is_share and measured is not None and measured >= TWICE * wanted
 
 
-def _reason(goal: Goal, wanted: float, measured: float | None) -> str:
+def _reason(
+    goal: Goal, wanted: float, measured: float | None, latency: tuple[LatencyResult, ...]
+) -> str:
+    if measured is None and latency and latency[0].reason is not None:
+        return latency[0].reason
     if measured is None:
         return "the run was interrupted before it was measured"
     if goal.kind in _COUNTED:

@@ -5,7 +5,6 @@ from functools import cache
 from pathlib import Path
 
 
-
 @cache
 def host_flags() -> tuple[str, ...]:
     """The vector extensions of this machine that matter to integer and float kernels.

@@ -8,13 +8,13 @@ import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
 from compressor.evaluation.changed import Changed, changed_decisions, decides, largest_errors
-from compressor.evaluation.latency import compare_latency
 from compressor.evaluation.memory import compare_memory
 from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.metrics.base import BASELINE, RESULT, Metric, Scores
 from compressor.evaluation.outputs import require_alike
 from compressor.evaluation.per_output import output_results
 from compressor.evaluation.quality import summarized
+from compressor.evaluation.racing import race
 from compressor.evaluation.results import (
     LatencyConfig,
     LatencyResult,
@@ -103,33 +103,36 @@ def surplus_threads(recipe: Recipe) -> tuple[str, ...]:
     )
 
 
-def measure_latency(pair: Pair) -> tuple[LatencyResult, ...]:
-    """Baseline and result in turn, in every configuration; the deciding one gets twice the time."""
+def measure_latency(pair: Pair, known: LatencyResult | None = None) -> tuple[LatencyResult, ...]:
+    """Baseline and result in turn, in every configuration; the deciding one gets twice the time.
+
+    Args:
+        pair: The models.
+        known: What decided, where it raced these very two: a configuration has one speed-up.
+    """
     configs = configurations(pair.recipe, pair.prepared.fixed_batch)
     results = []
     with pair.progress.stage("measure latency", total=len(configs)) as advance:
         for index, config in enumerate(configs):
-            results.append(_latency(pair, config, deciding=index == 0))
+            if known is not None and known.config == config:
+                results.append(known.model_copy(update={"deciding": index == 0}))
+            else:
+                results.append(_latency(pair, config, deciding=index == 0))
             advance(1)
     return tuple(results)
 
 
 def _latency(pair: Pair, config: LatencyConfig, *, deciding: bool) -> LatencyResult:
     seconds = pair.recipe.measure.seconds
-    with ExitStack() as stack:
-        baseline, result = (
-            stack.enter_context(pair.target.open(built.model, threads=config.threads))
-            for built in (pair.baseline, pair.result)
-        )
-        return compare_latency(
-            baseline,
-            result,
-            pair.feeds(config.batch),
-            config,
-            deciding=deciding,
-            seconds=seconds if deciding else seconds / 2,
-            seed=pair.recipe.seed,
-        )
+    return race(
+        lambda: pair.target.open(pair.baseline.model, threads=config.threads),
+        lambda: pair.target.open(pair.result.model, threads=config.threads),
+        pair.feeds(config.batch),
+        config,
+        deciding=deciding,
+        seconds=seconds if deciding else seconds / 2,
+        again=1 if deciding else 0,
+    )
 
 
 def measure_memory(pair: Pair) -> MemoryResult:

@@ -24,7 +24,7 @@ from compressor.measure import (
 )
 from compressor.records import Effect, StageRecord
 from compressor.report.schema import BudgetResult
-from compressor.search.decided import Decided
+from compressor.search.decided import Decided, speed_effects
 from compressor.search.division import DataSplit
 from compressor.search.explaining import Explanation, explain
 from compressor.search.judging import Judging
@@ -152,8 +152,8 @@ def _measure(
         yield found
         return
     if _is_timed(pair):
-        latency = measure_latency(pair)
-        clock.lap("measure latency", _speed(latency[0]))
+        latency = measure_latency(pair, _known(decided, pair))
+        clock.lap("measure latency", speed_effects(latency[0]))
         records = tuple(clock.records)
         found = replace(found, latency=latency, latency_reason=None, records=records)
         yield found
@@ -184,9 +184,9 @@ def _changed(pair: Pair, data: DataSplit, is_float: bool, clock: "_Clock") -> Ch
     return found
 
 
-def _speed(latency: LatencyResult) -> tuple[Effect, ...]:
-    before, after = latency.baseline.median_ms, latency.result.median_ms
-    return (Effect(amount="latency_ms", before=before, after=after),)
+def _known(decided: Decided, pair: Pair) -> LatencyResult | None:
+    """The race that decided, of the graphs that ship; an engine is built anew, and may differ."""
+    return None if pair.result.engine is not None else decided.known_race
 
 
 class _Clock:

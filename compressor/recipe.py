@@ -238,7 +238,7 @@ class MeasureOptions(Section):
         "that is no state, such as a cache.",
     )
     seconds: Annotated[float, Field(gt=0)] = Field(
-        4.0, description="Time for the deciding latency measurement; others take half."
+        4.0, description="Most time for the deciding latency measurement; others take half."
     )
 
 

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.linalg
 
+from compressor.processors import available_processors
+
 Doubles = npt.NDArray[np.float64]
 
 WIDEST = 4608
@@ -69,5 +71,4 @@ def threads() -> int:
 
 def cores() -> int:
     """Those that this process may use; threads that do not wait for each other may be as many."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return usable or 1
+    return available_processors()

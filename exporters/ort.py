@@ -45,6 +45,7 @@ class OrtRunner:
         self._session = open_session(
             model, threads=threads, spin=spin, integers=integers, timed=spin
         )
+        self.on_caller = threads == 1  # with one the runtime makes no thread of its own
         self.inputs = tuple(_spec(argument) for argument in self._session.get_inputs())
         self.outputs = tuple(_spec(argument) for argument in self._session.get_outputs())
 

@@ -1,4 +1,4 @@
-"""Confidence intervals of the comparisons: ratios of medians, paired differences.
+"""Confidence intervals of paired differences in quality; those of speed are in `pairing`.
 
 All are 95 % and two-sided. Resampling is seeded: the same measurements give the same interval.
 """
@@ -28,46 +28,6 @@ def significant(interval: Interval | None, null: float = 0.0) -> bool:
     What has no interval is not significant.
     """
     return interval is not None and null not in interval
-
-
-def median_ratio(baseline: FloatArray, result: FloatArray, *, seed: int) -> Interval:
-    """Bootstrap interval of median(baseline) / median(result) over rounds.
-
-    Rounds are resampled as pairs, and in blocks of n^(1/3) neighbours that wrap around at the
-    end (circular block bootstrap, Politis and Romano 1992): on a machine that others use too,
-    neighbouring rounds are slow together, and resampling them one by one would call that
-    independent evidence. The rate n^(1/3) is that of Hall, Horowitz and Jing 1995.
-
-    Args:
-        baseline: Times of shape (n,), or (n, s) with s samples in each of n rounds.
-        result: Likewise, of the same rounds.
-        seed: Of the resampling.
-    """
-    n = len(baseline)
-    baseline, result = baseline.reshape(n, -1), result.reshape(n, -1)
-    block = max(1, round(n ** (1 / 3)))
-    rng = np.random.default_rng(seed)
-    ratios = []
-    for count in _chunks(baseline.size):
-        starts = rng.integers(n, size=(count, -(-n // block)))
-        picked = (starts[..., None] + np.arange(block)) % n
-        picked = picked.reshape(count, -1)[:, :n]
-        above = np.median(baseline[picked].reshape(count, -1), axis=1)
-        ratios.append(above / np.median(result[picked].reshape(count, -1), axis=1))
-    return _percentiles(np.concatenate(ratios), n / block)
-
-
-def widened(interval: Interval, estimate: float, share: float) -> Interval:
-    """An interval of a ratio with an independent relative error of ±`share` added.
-
-    Independent errors add in quadrature, of logarithms for a ratio: the distance from `estimate`
-    to each end becomes sqrt(distance² + log(1 + share)²).
-    """
-    extra = math.log1p(share)
-    below = math.hypot(max(math.log(estimate / interval.low), 0.0), extra)
-    above = math.hypot(max(math.log(interval.high / estimate), 0.0), extra)
-    low, high = estimate * math.exp(-below), estimate * math.exp(above)
-    return Interval(low=low, high=high, level=interval.level)
 
 
 def paired_difference(

@@ -77,7 +77,7 @@ def profile_model(
     with find_target(target).open(graph, threads=threads) as runner:
         arrays = feeds_for(runner, feeds)
         runner.run(arrays)  # a misfit of the feeds is reported here, in words
-        latency = time_runner(runner, arrays, seconds=seconds)
+        latency = time_runner(runner, arrays, threads=threads, seconds=seconds)
     times, work, runs = _executed(graph, arrays, threads, latency, seconds)
     ceilings = ceilings or measure_ceilings(threads)
     nodes = _nodes(times, work, ceilings)

@@ -7,7 +7,10 @@ from pydantic import Field
 from compressor.records import Interval, Record
 from compressor.records import Parity as Parity  # noqa: PLC0414 - capture, beside this package, makes it
 
-Verdict = Literal["faster", "slower", "no significant difference"]
+Verdict = Literal["faster", "slower", "no significant difference", "undecided"]
+
+Method = Literal["wall time", "cpu time"]
+"""What passes, or what the calling thread was on a processor."""
 
 
 class LatencyConfig(Record):
@@ -21,28 +24,89 @@ class Timing(Record):
     """Latency of one inference of a batch, in milliseconds.
 
     `trace` holds at most 200 evenly picked single latencies, in order, for the distribution plot.
+
+    Attributes:
+        median_ms: The median of samples that nothing disturbed; of CPU time, where there were too
+            few of them, the 25th percentile.
+        p95_ms: The 95th percentile of the same samples.
+        method: What it is of: CPU time where the machine was too busy for any other.
     """
 
     median_ms: float
     p95_ms: float
     trace: tuple[float, ...] = ()
+    method: Method = "wall time"
+
+
+class Conditions(Record):
+    """What else the machine did while a latency was measured.
+
+    Attributes:
+        busy: Whether others disturbed most of what was measured.
+        foreign: The share of the available processors that others took, 0 to 1; None where the
+            system does not tell.
+        clean: The share of samples that kept the processor, of the model that kept it less; where
+            wall time counts, of rounds in which others took less than a tenth.
+        stolen: The share that the host of a virtual machine took; None where unknown.
+        throttled_seconds: How long a quota held this process back; None where there is none.
+    """
+
+    busy: bool
+    foreign: float | None = None
+    clean: float | None = None
+    stolen: float | None = None
+    throttled_seconds: float | None = None
 
 
 class LatencyResult(Record):
     """Baseline and result, timed in turn in one process.
 
-    `ratio` is median(baseline) / median(result): above 1 the result is faster. `interval` is
-    its 95 % bootstrap interval over rounds; `verdict` follows from whether it holds 1.
+    `ratio` is the median over rounds of baseline / result: above 1 the result is faster.
+    `interval` is its 95 % interval (`pairing`); `verdict` follows from whether it holds 1, and how
+    far it reaches. Where the machine was too busy they are None, with the `reason`.
+
+    Attributes:
+        sessions: How many fresh pairs of sessions the rounds were taken of.
+        method: What the ratio is of.
+        conditions: What else the machine did; None in reports that do not tell.
     """
 
     config: LatencyConfig
     deciding: bool
     rounds: int
-    baseline: Timing
-    result: Timing
-    ratio: float
-    interval: Interval
+    baseline: Timing | None
+    result: Timing | None
+    ratio: float | None
+    interval: Interval | None
     verdict: Verdict
+    sessions: int = 1
+    method: Method = "wall time"
+    conditions: Conditions | None = None
+    reason: str | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a ratio."""
+        return self.ratio is not None
+
+    @property
+    def speed(self) -> float:
+        """The ratio, of one that is known."""
+        assert self.ratio is not None, "decisions rest on known ratios"
+        return self.ratio
+
+    @property
+    def ends(self) -> Interval:
+        """Its interval, likewise."""
+        assert self.interval is not None, "decisions rest on known ratios"
+        return self.interval
+
+    @property
+    def milliseconds(self) -> tuple[float, float]:
+        """Of baseline and result, likewise."""
+        assert self.baseline is not None, "decisions rest on known ratios"
+        assert self.result is not None, "decisions rest on known ratios"
+        return self.baseline.median_ms, self.result.median_ms
 
 
 class MemoryResult(Record):

@@ -90,11 +90,13 @@ def drawable(candidates: Sequence[Candidate]) -> tuple[tuple[Point, ...], bool]:
         for number, candidate in enumerate(candidates, start=1)
         if candidate.quality is not None and candidate.quality.difference is not None
     ]
-    timed = all(candidate.latency is not None for _, candidate, _ in judged)
+    timed = all(
+        candidate.latency is not None and candidate.latency.is_known for _, candidate, _ in judged
+    )
     points = []
     for label, candidate, quality in judged:
         latency = candidate.latency if timed else None
-        x = candidate.integer_nodes if latency is None else latency.ratio
+        x = candidate.integer_nodes if latency is None else latency.speed
         if x is not None:
             ends = None if latency is None else latency.interval
             loss, loss_ends = _loss(quality)

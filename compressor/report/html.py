@@ -18,6 +18,7 @@ from compressor.evaluation.results import LatencyResult
 from compressor.report import format as fmt
 from compressor.report import plots
 from compressor.report.changed import change_words, decision, error_words
+from compressor.report.conditions import busy_words
 from compressor.report.frontier import Frontier, frontier
 from compressor.report.layers import LayersView, layers_view
 from compressor.report.pruned import SHOWN, PrunedView, goal_tone, goal_words, pruned_view
@@ -84,6 +85,12 @@ class GraphView:
     pruned: PrunedView | None
 
     @property
+    def level(self) -> str:
+        """Of the speed-ups' intervals."""
+        ends = (latency.interval for latency in self.graph.latency)
+        return next((fmt.level(one) for one in ends if one is not None), "Interval")
+
+    @property
     def speed(self) -> Row | None:
         """The deciding configuration, the first of the report."""
         return latency_row(self.graph.latency[0]) if self.graph.latency else None
@@ -129,6 +136,7 @@ def _environment() -> Environment:
     environment.globals["fmt"] = fmt
     environment.globals["speed_tone"] = speed_tone
     environment.globals["latency_row"] = latency_row
+    environment.globals["busy_words"] = busy_words
     environment.globals["change_words"] = change_words
     environment.globals["decision"] = decision
     environment.globals["error_words"] = error_words

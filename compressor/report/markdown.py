@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from compressor.report import format as fmt
 from compressor.report.changed import change_words
+from compressor.report.conditions import busy_words
 from compressor.report.pruned import goal_words, removal_words
 from compressor.report.rows import Row, all_rows
 from compressor.report.schema import GraphReport, Report
@@ -58,6 +59,9 @@ def _graph(graph: GraphReport, name: str | None) -> Iterator[str]:
     if told:
         yield from (*(f"- **{escaped(loss)}**" for loss in told), "")
     yield from _table(all_rows(graph))
+    words = busy_words(graph)
+    if words:
+        yield from (*(escaped(text) for text in words), "")
     yield from _listed("Decided", tuple(_decided(graph)))
 
 

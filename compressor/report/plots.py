@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup, escape
 
-from compressor.evaluation.results import LatencyResult
+from compressor.evaluation.results import LatencyResult, Timing
 from compressor.report import format as fmt
 from compressor.report.schema import TensorRange
 from compressor.report.verdict import speed_tone
@@ -59,12 +59,13 @@ def latency_distribution(latency: LatencyResult, key: str) -> Markup | None:
     Returns:
         The picture, None where there are no traces.
     """
-    if not latency.baseline.trace or not latency.result.trace:
+    timings = _timings(latency)
+    if not all(one.trace for one in timings) or not timings:
         return None
     words = (
         f"Distribution of latencies at {fmt.configuration(latency.config)}: baseline median "
-        f"{fmt.milliseconds(latency.baseline.median_ms)}, result median "
-        f"{fmt.milliseconds(latency.result.median_ms)}"
+        f"{fmt.milliseconds(timings[0].median_ms)}, result median "
+        f"{fmt.milliseconds(timings[1].median_ms)}"
     )
     with _style(key):
         figure, axes = _figure(height=2.1)
@@ -74,9 +75,10 @@ def latency_distribution(latency: LatencyResult, key: str) -> Markup | None:
 
 def _draw_distribution(axes: Any, latency: LatencyResult) -> None:
     high = axis_end(latency)
-    low = min(*latency.baseline.trace, *latency.result.trace)
+    timings = _timings(latency)
+    low = min(value for one in timings for value in one.trace)
     edges = np.linspace(low - 0.04 * (high - low), high, _BINS + 1)
-    series = ((latency.baseline, _BEFORE), (latency.result, _AFTER))
+    series = tuple(zip(timings, (_BEFORE, _AFTER), strict=True))
     for timing, colour in series:
         shares = np.histogram(timing.trace, bins=edges)[0] / len(timing.trace)
         axes.stairs(shares, edges, fill=True, color=colour, alpha=0.3, linewidth=0)
@@ -90,9 +92,10 @@ def _draw_distribution(axes: Any, latency: LatencyResult) -> None:
 
 def axis_end(latency: LatencyResult) -> float:
     """A little beyond the larger 95th percentile, or the largest latency where that is less."""
-    traces = (*latency.baseline.trace, *latency.result.trace)
+    timings = _timings(latency)
+    traces = [value for one in timings for value in one.trace]
     low, top = min(traces), max(traces)
-    high = max(latency.baseline.p95_ms, latency.result.p95_ms)
+    high = max(one.p95_ms for one in timings)
     high += 0.15 * (high - low)
     high = min(high, top)
     return high if high > low else low * 1.05 + 1e-6
@@ -101,16 +104,24 @@ def axis_end(latency: LatencyResult) -> float:
 def beyond_axis(latency: LatencyResult) -> int:
     """How many latencies `latency_distribution` leaves out on the right."""
     high = axis_end(latency)
-    return sum(value > high for value in (*latency.baseline.trace, *latency.result.trace))
+    return sum(value > high for one in _timings(latency) for value in one.trace)
+
+
+def _timings(latency: LatencyResult) -> tuple[Timing, ...]:
+    """Of baseline and result; none where the machine was too busy."""
+    if latency.baseline is None or latency.result is None:
+        return ()
+    return latency.baseline, latency.result
 
 
 def speed_ratios(latencies: Sequence[LatencyResult], key: str) -> Markup | None:
     """The speed-up of every configuration with its interval, around the line of no change."""
+    latencies = _known(latencies)
     if not latencies:
         return None
     labels = [fmt.configuration(latency.config) for latency in latencies]
     words = "; ".join(
-        f"{label} {fmt.ratio(latency.ratio)}"
+        f"{label} {fmt.ratio(latency.speed)}"
         for label, latency in zip(labels, latencies, strict=True)
     )
     with _style(key):
@@ -124,13 +135,13 @@ def _draw_ratios(axes: Any, latencies: Sequence[LatencyResult], labels: Sequence
     left, right = ratio_span(latencies)
     for row, latency in enumerate(latencies):
         colour = {"better": _AFTER, "worse": _WORSE}.get(speed_tone(latency), _BEFORE)
-        low, high = max(latency.interval.low, left), min(latency.interval.high, right)
+        low, high = max(latency.ends.low, left), min(latency.ends.high, right)
         axes.hlines(row, low, high, color=colour, linewidth=7, alpha=0.35)
-        if low > latency.interval.low:
+        if low > latency.ends.low:
             axes.plot([low], [row], "<", color=colour, markersize=7)
-        if high < latency.interval.high:
+        if high < latency.ends.high:
             axes.plot([high], [row], ">", color=colour, markersize=7)
-        axes.plot([latency.ratio], [row], "o", color=colour, markersize=5)
+        axes.plot([latency.speed], [row], "o", color=colour, markersize=5)
     axes.set_yticks(range(len(labels)), labels, color=_INK)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.set_xlabel("times as fast as the baseline", color=_QUIET, fontsize=_FONT_POINTS)
@@ -143,20 +154,25 @@ def ratio_span(latencies: Sequence[LatencyResult]) -> tuple[float, float]:
     All of them, unless one reaches further beyond all speed-ups and 1 than those are apart: what
     was hard to time must not squeeze the rest.
     """
-    shown = [1.0, *(latency.ratio for latency in latencies)]
+    latencies = _known(latencies)
+    shown = [1.0, *(latency.speed for latency in latencies)]
     low, high = min(shown), max(shown)
     beyond = max(high - low, _LEAST_SPAN)
-    ends = [latency.interval for latency in latencies]
+    ends = [latency.ends for latency in latencies]
     return (
-        max(min(low, *(e.low for e in ends)), low - beyond),
-        min(max(high, *(e.high for e in ends)), high + beyond),
+        max(min([low, *(e.low for e in ends)]), low - beyond),
+        min(max([high, *(e.high for e in ends)]), high + beyond),
     )
 
 
 def cuts_ratios(latencies: Sequence[LatencyResult]) -> bool:
     """Whether `speed_ratios` cuts an interval off."""
-    low, high = ratio_span(latencies) if latencies else (0.0, 0.0)
-    return any(one.interval.low < low or one.interval.high > high for one in latencies)
+    low, high = ratio_span(latencies)
+    return any(one.ends.low < low or one.ends.high > high for one in _known(latencies))
+
+
+def _known(latencies: Sequence[LatencyResult]) -> list[LatencyResult]:
+    return [latency for latency in latencies if latency.is_known]
 
 
 def range_histogram(tensor: TensorRange, key: str) -> Markup:

@@ -4,7 +4,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from compressor.evaluation.results import LatencyResult, OutputResult, QualityResult
+from compressor.records import Interval
 from compressor.report import format as fmt
+from compressor.report.conditions import time_words
 from compressor.report.schema import Measured
 from compressor.report.verdict import (
     Tone,
@@ -70,15 +72,19 @@ def latency_rows(measured: Measured) -> tuple[Row, ...]:
 
 
 def latency_row(latency: LatencyResult) -> Row:
-    """Median latencies of one configuration."""
+    """Latencies of one configuration; the reason where the machine was too busy for them."""
+    label = time_words(latency)
+    if not latency.is_known:
+        return Row("latency", label, reason=latency.reason or "not measured")
+    before, after = latency.milliseconds
     return Row(
         kind="latency",
-        label=fmt.configuration(latency.config),
-        before=fmt.milliseconds(latency.baseline.median_ms),
-        after=fmt.milliseconds(latency.result.median_ms),
-        change=fmt.ratio(latency.ratio),
-        interval=fmt.ratio_interval(latency.interval),
-        level=fmt.level(latency.interval),
+        label=label,
+        before=fmt.milliseconds(before),
+        after=fmt.milliseconds(after),
+        change=fmt.ratio(latency.speed),
+        interval=fmt.ratio_interval(latency.ends),
+        level=fmt.level(latency.ends),
         tone=speed_tone(latency),
         note="decides" if latency.deciding else "",
     )
@@ -160,14 +166,21 @@ def memory_row(measured: Measured) -> Row:
     row = _amount_row("memory", "peak memory", before, after, ("less", "more"), memory.reason)
     if memory.interval is None:
         return replace(row, note="one process each, run once")
-    even = memory.interval.low <= 1 <= memory.interval.high
+    even = 1 in memory.interval
     return replace(
         row,
-        interval=fmt.ratio_interval(memory.interval),
+        interval=fmt.ratio_interval(_as_shown(memory.interval, before, after)),
         level=fmt.level(memory.interval),
         tone="even" if even else row.tone,
         note=f"{memory.processes} processes each, in turn",
     )
+
+
+def _as_shown(interval: Interval, before: int | None, after: int | None) -> Interval:
+    """Of before / after, turned where the change is told as after / before: `1.07× more`."""
+    if before is None or after is None or before >= after:
+        return interval
+    return Interval(low=1 / interval.high, high=1 / interval.low, level=interval.level)
 
 
 def _amount_row(

@@ -1,7 +1,8 @@
 """The versioned schema of `report.json`, documented for its readers in `docs/report.md`.
 
-Version 1 grows by optional fields only: what a reader of version 1 finds keeps its meaning. A
-change that would break a reader gets the next version.
+Version 1 grows by optional fields, and by null with a reason where a figure cannot be told: what a
+reader of version 1 finds keeps its meaning. A change that would break a reader gets the next
+version.
 """
 
 from typing import Final, Literal

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from compressor.report import format as fmt
+from compressor.report.conditions import busy_words
 from compressor.report.layers import worst_layer
 from compressor.report.pruned import goal_tone, goal_words, removal_words
 from compressor.report.rows import Row, all_rows
@@ -34,7 +35,7 @@ _SPEED_WORDS: dict[Tone, str] = {
     "better": "faster",
     "worse": "slower",
     "even": "insignificant",
-    "unknown": "",
+    "unknown": "undecided",
 }
 _MOST_NOTICES = 5
 
@@ -99,6 +100,8 @@ def _figures(measured: Measured, speak: Speak, names: tuple[str, str]) -> Iterab
     for row in rows:
         if row.reason:
             yield Text(speak(f"- {row.label}: {row.reason}"), style="dim")
+    for words in busy_words(measured):
+        yield Text(speak(f"* {words}"), style="yellow")
     for loss in losses(measured):
         yield Text(speak(f"! {loss}"), style="bold red")
 

@@ -16,6 +16,7 @@ _SPEED_TONES: dict[Verdict, Tone] = {
     "faster": "better",
     "slower": "worse",
     "no significant difference": "even",
+    "undecided": "unknown",
 }
 
 
@@ -88,13 +89,17 @@ def summary(measured: Measured) -> str:
 
 def speed_words(latency: LatencyResult) -> str:
     """The speed of one configuration with its interval."""
-    interval = f"{fmt.level(latency.interval)} {fmt.ratio_interval(latency.interval)}"
     where = f"at {fmt.configuration(latency.config)}"
-    factor = fmt.ratio(latency.ratio)
+    if not latency.is_known:
+        return f"speed not known {where}, as the machine was too busy"
+    interval = f"{fmt.level(latency.ends)} {fmt.ratio_interval(latency.ends)}"
+    factor = fmt.ratio(latency.speed)
     if latency.verdict == "faster":
         return f"{factor} faster ({interval}) {where}"
     if latency.verdict == "slower":
         return f"slower, {factor} the speed ({interval}) {where}"
+    if latency.verdict == "undecided":
+        return f"speed undecided ({factor}, {interval}) {where}"
     return f"no significant difference in speed ({factor}, {interval}) {where}"
 
 
@@ -164,8 +169,8 @@ def quality_tone(quality: QualityResult) -> Tone:
 def losses(measured: Measured) -> tuple[str, ...]:
     """Every significant loss, each in words that stand alone."""
     slower = [
-        f"Slower at {fmt.configuration(latency.config)}: {fmt.ratio(latency.ratio)} the speed "
-        f"({fmt.level(latency.interval)} {fmt.ratio_interval(latency.interval)})."
+        f"Slower at {fmt.configuration(latency.config)}: {fmt.ratio(latency.speed)} the speed "
+        f"({fmt.level(latency.ends)} {fmt.ratio_interval(latency.ends)})."
         for latency in measured.latency
         if latency.verdict == "slower"
     ]

@@ -77,7 +77,7 @@ def _bisect(attempts: Attempts, judging: Judging, started: float) -> bool:
 
 
 def _is_faster(attempts: Attempts, one: Attempt) -> bool:
-    return attempts.race is not None and one.speed > attempts.race.ratio
+    return attempts.race is not None and one.speed > attempts.race.speed
 
 
 def _confirmed(

@@ -16,7 +16,7 @@ from compressor.realize import policy_of
 from compressor.report.format import percent, ratio
 from compressor.report.schema import Candidate
 from compressor.search.bench import Bench
-from compressor.search.decided import Decided
+from compressor.search.decided import Decided, Raced
 from compressor.search.gauging import Gauge
 from compressor.search.judging import Judging
 from compressor.search.kernel_times import KernelTimes
@@ -60,7 +60,7 @@ class Attempt:
     @property
     def speed(self) -> float:
         """In times the float baseline's; 1 where nothing can be timed."""
-        return 1.0 if self.race is None else self.race.ratio
+        return 1.0 if self.race is None else self.race.speed
 
     @property
     def name(self) -> str:
@@ -145,8 +145,8 @@ class Attempts:
 
     @cached_property
     def race(self) -> LatencyResult | None:
-        """The whole graph against the float baseline."""
-        return self.raced(self.whole.shipped)
+        """The whole graph against the float baseline: as it was decided, where that was timed."""
+        return self.whole.known_race or self.raced(self.whole.shipped)
 
     @cached_property
     def full(self) -> float:
@@ -193,6 +193,8 @@ class Attempts:
         pruning = removed(pruned, self._cost, share)
         decided = replace(decided, records=records, pruning=pruning)
         race = self.raced(decided.shipped)
+        if race is not None:
+            decided = replace(decided, raced=Raced(decided.baseline, decided.shipped, race))
         attempt = self._judged(Attempt(share, decided, race))
         self.made.append(attempt)
         return attempt

@@ -4,13 +4,17 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from compressor.evaluation.latency import compare_latency
+from compressor.evaluation.racing import on_one_thread, race
 from compressor.evaluation.results import LatencyConfig, LatencyResult
 from compressor.measure import beyond_memory, configurations
 from compressor.prepare import Prepared
 from compressor.progress import Progress
 from compressor.recipe import Recipe
+from compressor.report.format import threads
 from exporters.base import Target
+
+AGAIN = 2
+"""How often a decision is raced again where its interval is too wide to decide anything."""
 
 
 @dataclass(frozen=True)
@@ -31,24 +35,52 @@ class Bench:
         """Why the speed of these models side by side is not measured; None where it is."""
         return self.target.unmeasurable() or beyond_memory(self.recipe, *models)
 
+    def untimed(self, *models: ir.Model) -> str:
+        """Why a race of these models came to nothing."""
+        return self.unmeasurable(*models) or "the machine was too busy to time it"
+
     def race(
-        self, baseline: ir.Model, challenger: ir.Model, *, seconds: float
+        self, baseline: ir.Model, challenger: ir.Model, *, seconds: float, again: int = AGAIN
     ) -> LatencyResult | None:
-        """Both models in turn, in the deciding configuration; None where nothing can be timed."""
+        """Both models in turn, in the deciding configuration.
+
+        On a machine too busy for several threads, on one: that can always be timed.
+
+        Args:
+            baseline: What is compared with.
+            challenger: What may be faster.
+            seconds: How long to measure at most, unless it has to be raced again.
+            again: How often to race again where the interval decides nothing.
+
+        Returns:
+            A race whose ratio is known; None where nothing can be timed.
+        """
         if self.unmeasurable(baseline, challenger) is not None:
             return None
-        feeds = self.prepared.feeds(self.deciding.batch, self.recipe.seed)
-        threads = self.deciding.threads
-        with (
-            self.target.open(baseline, threads=threads) as slow,
-            self.target.open(challenger, threads=threads) as quick,
-        ):
-            return compare_latency(
-                slow,
-                quick,
-                feeds,
-                self.deciding,
-                deciding=True,
-                seconds=seconds,
-                seed=self.recipe.seed,
+        found = self._raced(baseline, challenger, self.deciding, seconds, again)
+        if not found.is_known and self.deciding.threads != 1:
+            self.progress.notice(
+                f"{threads(self.deciding.threads)} could not be timed, as others use the machine: "
+                "it is decided on one thread"
             )
+            one = on_one_thread(self.deciding)
+            found = self._raced(baseline, challenger, one, seconds, again)
+        return found if found.is_known else None
+
+    def _raced(
+        self,
+        baseline: ir.Model,
+        challenger: ir.Model,
+        config: LatencyConfig,
+        seconds: float,
+        again: int,
+    ) -> LatencyResult:
+        return race(
+            lambda: self.target.open(baseline, threads=config.threads),
+            lambda: self.target.open(challenger, threads=config.threads),
+            self.prepared.feeds(config.batch, self.recipe.seed),
+            config,
+            deciding=True,
+            seconds=seconds,
+            again=again,
+        )

@@ -32,6 +32,15 @@ class Quantized:
 
 
 @dataclass(frozen=True)
+class Raced:
+    """Two graphs and what a race of them said."""
+
+    baseline: ir.Model
+    result: ir.Model
+    race: LatencyResult
+
+
+@dataclass(frozen=True)
 class Decided:
     """The graphs of one run, the plan that made them, and the stages that led there.
 
@@ -57,6 +66,7 @@ class Decided:
             was.
         regions: What was chosen for each region and from which figures; empty where neither times
             nor damages were measured.
+        raced: The last race that something was kept by; None where there was none.
     """
 
     captured: ir.Model
@@ -76,6 +86,15 @@ class Decided:
     held_back: str | None = None
     smoothed: ir.Model | None = None
     regions: tuple[RegionResult, ...] = ()
+    raced: Raced | None = None
+
+    @property
+    def known_race(self) -> LatencyResult | None:
+        """The race of the very graphs that speed is reported of, if there was one."""
+        raced = self.raced
+        if raced is None or raced.baseline is not self.baseline or raced.result is not self.shipped:
+            return None
+        return raced.race
 
     @property
     def plain(self) -> ir.Model:
@@ -92,7 +111,7 @@ class Decided:
 
 def speed_effects(race: LatencyResult | None) -> tuple[Effect, ...]:
     """What a stage did to the latency, if it was measured."""
-    if race is None:
+    if race is None or not race.is_known:
         return ()
-    before, after = race.baseline.median_ms, race.result.median_ms
+    before, after = race.milliseconds
     return (Effect(amount="latency_ms", before=before, after=after),)

@@ -15,7 +15,7 @@ from compressor.records import Decision, StageRecord
 from compressor.report.format import configuration, ratio, ratio_interval
 from compressor.report.schema import Candidate
 from compressor.search.bench import Bench
-from compressor.search.decided import Decided, Quantized, speed_effects
+from compressor.search.decided import Decided, Quantized, Raced, speed_effects
 from compressor.search.stepping import Stepping, Trial
 
 
@@ -52,7 +52,14 @@ def without_budget(
             with_integers(graph, plan, bench.target), plan, chosen, decided.float_reasons
         ),
     )
-    return replace(decided, shipped=quantized, plan=plan) if kept else decided
+    if not kept:
+        return decided
+    return replace(
+        decided,
+        shipped=quantized,
+        plan=plan,
+        raced=None if race is None else Raced(decided.plain, quantized, race),
+    )
 
 
 def within_budget(
@@ -93,10 +100,12 @@ def within_budget(
         reason = f"{best.name}: interrupted before its speed was compared"
         return replace(chosen, reason=reason, interrupted=True)
     kept, reason = _decision(race, bench, WORDS[best.plan.ship], undecided.plain, quantized)
+    known = None if race is None or not kept else Raced(undecided.plain, quantized, race)
     raced = replace(
         chosen if kept else decided,
         reason=reason,
         candidates=_with_race(search.trials, best, race, kept, reason),
+        raced=known,
     )
     decision = Decision(subject=best.name, verdict="kept" if kept else "reverted", reason=reason)
     compared = StageRecord(
@@ -132,7 +141,7 @@ def _decision(
 ) -> tuple[bool, str]:
     """Whether 8 bits ship, and why; where nothing can be timed they do."""
     if race is None:
-        return True, f"{words} as asked for, speed unproven: {bench.unmeasurable(*models)}"
+        return True, f"{words} as asked for, speed unproven: {bench.untimed(*models)}"
     keep_slower = bench.recipe.quantize.keep_slower
     return _verdict(race, words, keep_slower=keep_slower, favoured=favoured)
 
@@ -141,20 +150,23 @@ def _verdict(
     race: LatencyResult, words: str = "INT8", *, keep_slower: bool, favoured: bool = False
 ) -> tuple[bool, str]:
     measured = (
-        f"{words} ran at {ratio(race.ratio)} the speed of float "
-        f"({ratio_interval(race.interval)}) at {configuration(race.config)}"
+        f"{words} ran at {ratio(race.speed)} the speed of float "
+        f"({ratio_interval(race.ends)}) at {configuration(race.config)}"
+    )
+    found = (
+        "no decision, as the interval is too wide" if race.verdict == "undecided" else race.verdict
     )
     if race.verdict == "faster":
         return True, f"{measured}: it pays"
     if favoured and race.verdict != "slower":
-        return True, f"{measured}: {race.verdict}, kept as it was faster on the whole graph"
+        return True, f"{measured}: {found}, kept as it was faster on the whole graph"
     if keep_slower:
-        return True, f"{measured}: {race.verdict}, kept because of --keep-slower"
-    return False, f"{measured}: {race.verdict}, so it was reverted (--keep-slower keeps it)"
+        return True, f"{measured}: {found}, kept because of --keep-slower"
+    return False, f"{measured}: {found}, so it was reverted (--keep-slower keeps it)"
 
 
 def _speed(race: LatencyResult | None) -> dict[str, float]:
-    return {} if race is None else {"ratio": race.ratio, "rounds": race.rounds}
+    return {} if race is None else {"ratio": race.speed, "rounds": race.rounds}
 
 
 def _record(

@@ -123,14 +123,20 @@ class _Placing:
         with self.bench.progress.stage("race placements"):
             seconds = min(RACE, self.bench.recipe.measure.seconds)
             race = self.bench.race(*pair, seconds=seconds)
-        assert race is not None, "a target whose kernels can be profiled can be timed"
+        if race is None:
+            return self.whole, Decision(
+                subject="placement", verdict="whole", reason=self.bench.untimed(*pair)
+            )
         # Where the whole is about as fast, the other was chosen for its outputs.
-        kept = race.ratio > (1 / WORTH if self.whole in near else 1)
+        enough = race.speed > (1 / WORTH if self.whole in near else 1)
+        kept = enough and race.verdict != "undecided"
         gain = self.times.predicted(self.whole) / self.times.predicted(best)
         told = (
-            f"with {self._counts(best)} it ran at {ratio(race.ratio)} the speed of "
-            f"{self._counts(self.whole)} ({ratio_interval(race.interval)}), {ratio(gain)} predicted"
+            f"with {self._counts(best)} it ran at {ratio(race.speed)} the speed of "
+            f"{self._counts(self.whole)} ({ratio_interval(race.ends)}), {ratio(gain)} predicted"
         )
+        if race.verdict == "undecided":
+            told = f"{told}: no decision, as the interval is too wide"
         if len(near) > 1:
             told = f"{told}; {self._compared(loud)}"
         verdict = "whole"

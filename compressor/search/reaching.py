@@ -37,11 +37,11 @@ def cost_of(goal: Goal) -> CostKind:
 def reach(attempts: Attempts, goal: Goal) -> Decided:
     """The attempt that reaches the goal, as far as the budget allows; else the whole graph."""
     way = _Way(attempts, goal)
-    target = way.first()
-    if target >= attempts.full:
-        done = f"{goal.flag} is reached without pruning"
-        return ships_whole(attempts, Why(goal.flag, done))
     try:
+        target = way.first()
+        if target >= attempts.full:
+            done = f"{goal.flag} is reached without pruning"
+            return ships_whole(attempts, Why(goal.flag, done))
         best = attempts.at(way.approached(target) if goal.measured else target)
         if not best.refused:
             return _kept(attempts, goal, best)
@@ -127,10 +127,12 @@ class _Way:
         """How far from the goal something is: below 1 it has to become smaller by that factor."""
         if self._goal.kind == "size":
             return self._goal.amount / self._bytes(shipped)
-        assert race is not None, "goals of speed are refused where nothing can be timed"
+        if race is None:
+            why = self._attempts.bench.untimed(shipped)
+            raise PruningError(f"{self._goal.flag} cannot be held: {why}")
         if self._goal.kind == "speedup":
-            return race.ratio / self._goal.amount
-        return self._goal.amount / (race.result.median_ms / 1e3)
+            return race.speed / self._goal.amount
+        return self._goal.amount / (race.milliseconds[1] / 1e3)
 
     def _bytes(self, model: ir.Model) -> int:
         with tempfile.TemporaryDirectory(prefix="compressor-") as folder:

@@ -78,7 +78,8 @@ def with_norms_apart(
     """The plan without the runtime's fusion of additions with norms, where that is faster.
 
     Both compute the same and take the same room, so that the measured ratio decides, proven or
-    not. It comes before what regions take is measured, as it changes what there is to gain.
+    not, unless its interval is too wide to mean anything. It comes before what regions take is
+    measured, as it changes what there is to gain.
 
     Args:
         bench: The deciding configuration.
@@ -95,12 +96,12 @@ def with_norms_apart(
         race = bench.race(fused, candidate, seconds=bench.recipe.measure.seconds / 2)
     if race is None:
         return plan, ()
-    faster = race.ratio > 1
+    faster = race.speed > 1 and race.verdict != "undecided"
     decision = Decision(
         subject="additions before norms",
         verdict="kept apart" if faster else "fused",
-        reason=f"{ratio(race.ratio)} the speed where they are not fused "
-        f"({ratio_interval(race.interval)}) at {configuration(race.config)}",
+        reason=f"{ratio(race.speed)} the speed where they are not fused "
+        f"({ratio_interval(race.ends)}) at {configuration(race.config)}",
     )
     record = StageRecord(
         name="compare fusions",
@@ -137,7 +138,7 @@ def with_small_tables(bench: Bench, found: Decided, judging: Judging | None) -> 
         refusal = _refusal(bench, candidate, judging)
     if race is None:
         return found
-    kept = race.verdict != "slower" and refusal is None
+    kept = race.verdict in ("faster", "no significant difference") and refusal is None
     effects = (weight_effect(found.shipped, candidate), *speed_effects(race)) if kept else ()
     record = StageRecord(
         name="store embeddings",
@@ -155,8 +156,8 @@ def with_small_tables(bench: Bench, found: Decided, judging: Judging | None) -> 
 
 def _of_tables(names: str, race: LatencyResult, refusal: str | None, *, kept: bool) -> Decision:
     reason = (
-        f"{ratio(race.ratio)} the speed with embeddings of 8 bits "
-        f"({ratio_interval(race.interval)}) at {configuration(race.config)}"
+        f"{ratio(race.speed)} the speed with embeddings of 8 bits "
+        f"({ratio_interval(race.ends)}) at {configuration(race.config)}"
     )
     return Decision(
         subject=names,

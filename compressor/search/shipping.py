@@ -65,8 +65,9 @@ def speed_words(race: LatencyResult | None, alone: str) -> str:
     if race is None:
         return "speed unproven: nothing can be timed here"
     return (
-        f"pruned it ran at {ratio(race.ratio)} the speed of {alone} alone "
-        f"({ratio_interval(race.interval)} at {configuration(race.config)})"
+        f"pruned it ran at {ratio(race.speed)} the speed of {alone} alone "
+        f"({ratio_interval(race.ends)} at {configuration(race.config)}"
+        + (": no decision, as the interval is too wide)" if race.verdict == "undecided" else ")")
     )
 
 

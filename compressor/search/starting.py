@@ -124,8 +124,8 @@ def _faster_float(
     decision = Decision(
         subject="float graph",
         verdict=kind,
-        reason=f"folded runs at {ratio(race.ratio)} the speed of captured "
-        f"({ratio_interval(race.interval)})",
+        reason=f"folded runs at {ratio(race.speed)} the speed of captured "
+        f"({ratio_interval(race.ends)})",
     )
     record = StageRecord(
         name="choose the baseline",

@@ -160,7 +160,8 @@ class Stepping:
         if self._time_is_over():
             return trial
         seconds = min(RACE, self.bench.recipe.measure.seconds)
-        timed = replace(trial, latency=self.bench.race(self.baseline, candidate, seconds=seconds))
+        race = self.bench.race(self.baseline, candidate, seconds=seconds, again=0)
+        timed = replace(trial, latency=race)
         self.trials[-1] = timed
         if self.best is trial:
             self.best = timed

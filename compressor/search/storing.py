@@ -31,7 +31,7 @@ from compressor.records import Decision, StageRecord
 from compressor.report.format import configuration, percent, ratio, ratio_interval
 from compressor.report.schema import Candidate
 from compressor.search.bench import Bench
-from compressor.search.decided import Decided, Quantized, speed_effects
+from compressor.search.decided import Decided, Quantized, Raced, speed_effects
 from compressor.search.judging import Judging
 from compressor.search.leaving import unmatched
 from compressor.search.stepping import Step, Stepping
@@ -299,7 +299,7 @@ def _kept_if_smaller(bench: Bench, decided: Decided, plan: GraphPlan, name: str)
     record = StageRecord(
         name="compare size and speed",
         seconds=time.perf_counter() - started,
-        parameters={} if race is None else {"ratio": race.ratio, "rounds": race.rounds},
+        parameters={} if race is None else {"ratio": race.speed, "rounds": race.rounds},
         decisions=(decision,),
         effects=(weight_effect(graph, made), *speed_effects(race)),
     )
@@ -311,7 +311,10 @@ def _kept_if_smaller(bench: Bench, decided: Decided, plan: GraphPlan, name: str)
         candidates=(*decided.candidates, candidate),
         quantized=Quantized(made, plan, None, decided.float_reasons),
     )
-    return replace(decided, shipped=made, plan=plan) if kept else decided
+    if not kept:
+        return decided
+    known = None if race is None else Raced(graph, made, race)
+    return replace(decided, shipped=made, plan=plan, raced=known)
 
 
 def _size(bench: Bench, model: ir.Model) -> Size:
@@ -326,10 +329,11 @@ def _verdict(name: str, race: LatencyResult | None, share: float, kept: bool) ->
         told = "speed unproven" if kept else "no smaller, so it was reverted"
         return f"{name}: the file is {percent(share)} of float's: {told}"
     speed = (
-        f"{ratio(race.ratio)} the speed of float ({ratio_interval(race.interval)}) at "
+        f"{ratio(race.speed)} the speed of float ({ratio_interval(race.ends)}) at "
         f"{configuration(race.config)}"
     )
     if kept:
-        told = f"{race.verdict}, kept for its size" if race.verdict != "faster" else "faster, too"
+        found = "speed undecided" if race.verdict == "undecided" else race.verdict
+        told = f"{found}, kept for its size" if race.verdict != "faster" else "faster, too"
         return f"{name}: the file is {percent(share)} of float's; it ran at {speed}: {told}"
     return f"{name}: the file is no smaller than float's, so it was reverted; it ran at {speed}"

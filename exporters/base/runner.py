@@ -20,6 +20,13 @@ class Runner(Protocol):
     def outputs(self) -> tuple[TensorSpec, ...]:
         """The tensors that come out, in the graph's order."""
 
+    @property
+    def on_caller(self) -> bool:
+        """Whether the thread that calls does all the work, so that its CPU time is what it takes.
+
+        Not where other threads or a device work, or it sleeps.
+        """
+
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *raised: object) -> None: ...

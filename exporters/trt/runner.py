@@ -32,6 +32,9 @@ class EngineRunner:
         TargetError: The runtime refuses the engine, or lacks the memory for it.
     """
 
+    on_caller = False
+    """The GPU works."""
+
     def __init__(self, engine: Path, trt: Any, cuda: Cuda) -> None:
         self._trt, self._cuda = trt, cuda
         self._buffers: dict[str, tuple[int, int]] = {}

@@ -45,6 +45,9 @@ class TimedRunner:
         opener: Opens the engine.
     """
 
+    on_caller = False
+    """The GPU works."""
+
     def __init__(
         self,
         model: ir.Model | Path,

@@ -62,14 +62,14 @@ def raced(ratio: float) -> LatencyResult:
 def _by_size(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Speed goes by size."""
 
-    def race(self: Bench, slow: ir.Model, quick: ir.Model, *, seconds: float) -> LatencyResult:
+    def race(self: Bench, slow: ir.Model, quick: ir.Model, **how: Any) -> LatencyResult:
         return raced(initializer_bytes(slow) / initializer_bytes(quick))
 
     monkeypatch.setattr(Bench, "race", race)
     monkeypatch.setattr(
         "compressor.search.attempts.KernelTimes", lambda *_, **__: SimpleNamespace(cost=Macs)
     )
-    monkeypatch.setattr("compressor.outcome.measure_latency", lambda pair: (raced(2.0),))
+    monkeypatch.setattr("compressor.outcome.measure_latency", lambda pair, known: (raced(2.0),))
 
 
 def judged(met: bool) -> Judgement:
@@ -224,8 +224,10 @@ def test_what_is_no_faster_than_the_whole_graph_does_not_ship(tmp_path, monkeypa
 
 
 def test_a_race_at_length_has_the_last_word(tmp_path, monkeypatch):
-    def race(self: Bench, slow: ir.Model, quick: ir.Model, *, seconds: float) -> LatencyResult:
-        return raced(1.5 if seconds < self.recipe.measure.seconds and slow is not quick else 1.0)
+    def race(self: Bench, slow: ir.Model, quick: ir.Model, **how: Any) -> LatencyResult:
+        return raced(
+            1.5 if how["seconds"] < self.recipe.measure.seconds and slow is not quick else 1.0
+        )
 
     monkeypatch.setattr(Bench, "race", race)
     monkeypatch.setattr("compressor.search.quantizing.Bench.race", race)

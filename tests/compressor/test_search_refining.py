@@ -54,7 +54,7 @@ def source(tmp_path: Path, quick: None) -> Path:
 def races_are(monkeypatch: pytest.MonkeyPatch, verdict: str, found: float = 1.0) -> None:
     """All comparisons of speed end so."""
 
-    def race(self: Bench, *models: object, seconds: float) -> LatencyResult:
+    def race(self: Bench, *models: object, seconds: float, again: int = 0) -> LatencyResult:
         update = {"verdict": verdict, "ratio": found}
         return real(self, *models, seconds=seconds).model_copy(update=update)
 

@@ -1,0 +1,231 @@
+"""Rounds of two runners in turn, or of one alone: what was taken in each, and when it is enough."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from compressor.evaluation.clocks import Clocks
+from compressor.evaluation.load import Load
+from compressor.evaluation.pairing import Estimate, FloatArray, estimate
+
+LOOKS = (0.25, 0.5, 1.0, 2.0)
+"""Seconds at which it is asked whether the rounds are enough; the last time is when time is over.
+The interval is made for no more looks than that (`pairing.ALPHA`)."""
+MAX_ROUNDS = 4000
+WANTED_ROUNDS = 10
+"""Taken even where `seconds` are over, by up to as much again."""
+MIN_ROUNDS = 6
+"""Taken even then: fewer say nothing about spread."""
+PATIENCE = 15
+"""Times `seconds`, after which even `MIN_ROUNDS` are not waited for."""
+QUIET = 0.10
+"""Share of the machine that others may take in a round on several threads."""
+AROUND = 200_000_000
+"""Nanoseconds before and behind a round that count, too."""
+KEPT = 0.01
+"""Of the CPU time of a sample: what more of wall time means that the processor was taken away."""
+LEAST_GAP = 5_000
+"""Nanoseconds below which that is never said."""
+
+_MS = 1_000_000
+_SPIN = 50 * _MS
+"""Nanoseconds that a runner works untimed while the other one's threads spin out."""
+_SHORTEST = 200_000
+"""Nanoseconds of a sample. Reading both clocks costs about 500: a four-hundredth of this."""
+_BURST = 20 * _MS
+"""Nanoseconds of samples taken once the other one's threads are at rest."""
+_MOST_IN_BURST = 20
+_WINDOW = 5
+_STABLE = 0.05
+_LEAST_BLOCKED = 3
+
+Inference = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A turn: the runner works untimed for `wait` nanoseconds, then for so many `samples`."""
+
+    wait: float
+    samples: int
+
+
+def plan_of(slower: float, *, threaded: bool) -> Plan:
+    """For inferences of so many nanoseconds. Long ones do not wait: on them little weighs."""
+    if not threaded:
+        return Plan(wait=1 if slower < 10 * _MS else 0, samples=1)  # one inference warms caches
+    burst = min(_MOST_IN_BURST, math.ceil(_BURST / max(slower, _SHORTEST)))
+    return Plan(wait=_SPIN if slower < 1000 * _MS else 0, samples=burst)
+
+
+def repeats_of(nanoseconds: float) -> int:
+    """Inferences of one sample."""
+    return max(1, math.ceil(_SHORTEST / max(nanoseconds, 1.0)))
+
+
+@dataclass(frozen=True)
+class Warm:
+    """A runner whose times are stable.
+
+    Attributes:
+        nanoseconds: Of one inference, near enough to choose the length of a sample.
+        blocks: Whether it waits in an inference: for a device, or asleep.
+    """
+
+    nanoseconds: float
+    blocks: bool
+
+
+def warm_up(run: Inference, limit: float, clocks: Clocks) -> Warm:
+    """Run until the median of five inferences is within 5 % of that of the five before.
+
+    Args:
+        run: One inference.
+        limit: Seconds after which it has to do.
+        clocks: What to time with.
+    """
+    deadline = clocks.wall() + limit * 1e9
+    times: list[float] = []
+    blocked: list[int] = []
+    while True:
+        before = clocks.blocked() if clocks.blocked else 0
+        times.append(_sample(run, 1, clocks)[0])
+        blocked.append((clocks.blocked() if clocks.blocked else 0) - before)
+        if clocks.wall() >= deadline or _is_stable(times):
+            break
+    often = len(blocked) >= _LEAST_BLOCKED and float(np.median(blocked)) >= 1
+    return Warm(float(np.median(times[-_WINDOW:])), often)
+
+
+def _is_stable(times: Sequence[float]) -> bool:
+    if len(times) < 2 * _WINDOW:
+        return False
+    before, now = np.median(times[-2 * _WINDOW : -_WINDOW]), np.median(times[-_WINDOW:])
+    return bool(abs(now - before) <= _STABLE * before)
+
+
+@dataclass
+class Course:
+    """Rounds as they are taken.
+
+    Attributes:
+        clocks: What to time with.
+        load: Watches the machine.
+        seconds: How long to measure, unless less is enough.
+        on_thread: Whether CPU time of the calling thread is what an inference takes.
+        wall: Nanoseconds of every round: of each runner, its samples.
+        cpu: Likewise, of the thread.
+        spans: When each round began and ended.
+    """
+
+    clocks: Clocks
+    load: Load
+    seconds: float
+    on_thread: bool
+    wall: list[list[list[float]]] = field(default_factory=list)
+    cpu: list[list[list[float]]] = field(default_factory=list)
+    spans: list[tuple[int, int]] = field(default_factory=list)
+    _looked: int = 0
+
+    def take(self, runs: Sequence[Inference], repeats: Sequence[int], plan: Plan) -> None:
+        """Give every runner a turn per round, in alternating order, until it is enough."""
+        order = list(range(len(runs)))
+        started = self.clocks.wall()
+        while not self._is_over((self.clocks.wall() - started) / 1e9):
+            begun = self.clocks.wall()
+            turns: list[list[tuple[float, float]]] = [[] for _ in runs]
+            for index in order:
+                _work_untimed(runs[index], plan.wait, self.clocks)
+                taken = (_sample(runs[index], repeats[index], self.clocks) for _ in _of(plan))
+                turns[index] = list(taken)
+                self.load.look()
+            self.wall.append([[wall for wall, _ in turn] for turn in turns])
+            self.cpu.append([[cpu for _, cpu in turn] for turn in turns])
+            self.spans.append((begun, self.clocks.wall()))
+            order.reverse()
+        self.load.look(at_once=True)
+
+    def walls(self) -> FloatArray:
+        """Nanoseconds, of shape (runners, rounds, samples)."""
+        return np.asarray(self.wall).swapaxes(0, 1)
+
+    def cpus(self) -> FloatArray:
+        """Likewise of the thread's time."""
+        return np.asarray(self.cpu).swapaxes(0, 1)
+
+    def kept_core(self) -> FloatArray:
+        """Which samples kept the processor: 1 where wall - CPU < max(5 µs, 1 % of CPU)."""
+        cpu = self.cpus()
+        kept = self.walls() - cpu < np.maximum(LEAST_GAP, KEPT * cpu)
+        return np.asarray(kept, np.float64)
+
+    def quiet(self) -> FloatArray:
+        """Which rounds others took little of; 1 for all where that is unknown."""
+        shares = (self.load.foreign(a - AROUND, b + AROUND) for a, b in self.spans)
+        return np.array([float(share is None or share < QUIET) for share in shares])
+
+    def logs(self) -> FloatArray:
+        """log(baseline / result) of each round."""
+        times = np.median(self.cpus() if self.on_thread else self.walls(), axis=2)
+        logs: FloatArray = np.log(np.maximum(times[0], 1.0) / np.maximum(times[1], 1.0))
+        return logs
+
+    def _is_over(self, elapsed: float) -> bool:
+        rounds = len(self.spans)
+        if rounds < 2:
+            return False
+        if elapsed >= PATIENCE * self.seconds or rounds >= MAX_ROUNDS:
+            return True
+        if rounds < MIN_ROUNDS:
+            return False
+        if rounds < WANTED_ROUNDS:
+            return elapsed >= 2 * self.seconds
+        if elapsed >= self.seconds:
+            return self.on_thread or self._has_waited(elapsed)
+        return self._is_look(elapsed) and self._estimate().is_enough
+
+    def _is_look(self, elapsed: float) -> bool:
+        """Whether a time to look was passed since it was asked last."""
+        if len(self.wall[0]) < 2 or not self.on_thread:
+            return False
+        passed = sum(look <= elapsed for look in LOOKS if look < self.seconds)
+        due, self._looked = passed > self._looked, passed
+        return due
+
+    def _has_waited(self, elapsed: float) -> bool:
+        """Whether there are quiet rounds enough, or no hope of them within twice the time."""
+        quiet = int(self.quiet().sum())
+        return quiet >= WANTED_ROUNDS or quiet < WANTED_ROUNDS // 4 or (elapsed >= 2 * self.seconds)
+
+    def _estimate(self) -> Estimate:
+        return estimate(self.logs(), self.load.foreign() or 0.0)
+
+
+def _of(plan: Plan) -> range:
+    return range(plan.samples)
+
+
+def _work_untimed(run: Inference, wait: float, clocks: Clocks) -> None:
+    """At least one inference, unless there is nothing to wait for."""
+    if not wait:
+        return
+    begun = clocks.wall()
+    run()
+    while clocks.wall() - begun < wait:
+        run()
+
+
+def _sample(run: Inference, repeats: int, clocks: Clocks) -> tuple[float, float]:
+    """Mean nanoseconds of `repeats` inferences in a row: that pass, and of the thread.
+
+    The clock of the thread is read outermost: a thread is likely to lose its processor there.
+    """
+    thread = clocks.thread or clocks.wall
+    on = thread()
+    start = clocks.wall()
+    for _ in range(repeats):
+        run()
+    end = clocks.wall()
+    return (end - start) / repeats, (thread() - on) / repeats

@@ -1,0 +1,50 @@
+"""What else the machine did while speed was measured, in words; nothing where that did no harm."""
+
+from collections.abc import Sequence
+
+from compressor.evaluation.results import LatencyResult
+from compressor.report import format as fmt
+from compressor.report.schema import Measured
+
+STOLEN = 0.02
+"""Share of the host from which it is told."""
+
+
+def busy_words(measured: Measured) -> tuple[str, ...]:
+    """One sentence on the machine, and what the figures are of; empty where it was quiet."""
+    busy = [one for one in measured.latency if one.conditions is not None and one.conditions.busy]
+    if not busy:
+        return ()
+    where = "; ".join(fmt.configuration(one.config) for one in busy)
+    told = f"The machine was busy while speed was measured at {where}{_shares(busy)}"
+    thread = [one for one in busy if one.method == "cpu time" and one.is_known]
+    if thread:
+        told += (
+            "; speed-ups on one thread are of CPU time, which that does not change, with wider "
+            "intervals"
+        )
+    if any(one.baseline is not None and one.baseline.method == "cpu time" for one in thread):
+        told += ", and so are their times, where too few inferences kept the processor"
+    return (f"{told}.",)
+
+
+def time_words(latency: LatencyResult) -> str:
+    """The configuration, and what its times are of where that is not the time that passes."""
+    told = fmt.configuration(latency.config)
+    timing = latency.baseline
+    busy = timing is not None and timing.method == "cpu time"
+    return f"{told} (CPU time, machine busy)" if busy else told
+
+
+def _shares(busy: Sequence[LatencyResult]) -> str:
+    """How much others took, the host and the quota."""
+    known = [one.conditions for one in busy if one.conditions is not None]
+    foreign = max((one.foreign for one in known if one.foreign is not None), default=0.0)
+    stolen = max((one.stolen for one in known if one.stolen is not None), default=0.0)
+    throttled = sum(one.throttled_seconds or 0.0 for one in known)
+    told = [f"others took {fmt.percent(foreign)} of it"] if foreign else []
+    if stolen >= STOLEN:
+        told.append(f"the host kept {fmt.percent(stolen)} for itself")
+    if throttled:
+        told.append(f"a quota held this process back for {fmt.seconds(throttled)}")
+    return f": {', '.join(told)}" if told else ""
