@@ -35,6 +35,11 @@ class View:
             if spec.name in self.shown
         )
 
+    @property
+    def on_caller(self) -> bool:
+        """As the runner's."""
+        return self.runner.on_caller
+
     def __enter__(self) -> Self:
         return self
 
