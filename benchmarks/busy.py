@@ -6,8 +6,8 @@ A ResNet-18-like network at 96 pixels, a ResNet-20 and the sample's network, eac
 float and as float against itself, at batch 1 and 4. They are raced as a run of `compress` races
 them, on two cores: idle, with three burners, and with three that burn in bursts. The truth is the
 median of the idle races; the last column tells how much others took, so that it shows whether idle
-was idle. Where it was not, one thread still has a truth, of CPU time. Weights are random where no file is given: speed does
-not depend on them.
+was idle. Where it was not, one thread still has a truth, of CPU time. Weights are random where no
+file is given: speed does not depend on them.
 
 What is required: on one thread every busy ratio within 10 % of the idle one, on two within 15 % or
 none with its reason, and 1.0 in 19 of 20 intervals of a model against itself. Ends with 1 where one
@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,7 @@ def resnet18() -> nn.Module:
     stem = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
     widths = (64, 64, 128, 256, 512)
     blocks: list[nn.Module] = [*stem, nn.MaxPool2d(3, 2, 1)]
-    for number, (before, width) in enumerate(zip(widths, widths[1:], strict=False)):
+    for number, (before, width) in enumerate(pairwise(widths)):
         blocks += [Basic(before, width, 1 if number == 0 else 2), Basic(width, width, 1)]
     return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10))
 
