@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from calibration.taps import Taps
 
+_END = 2**62
 ELEMENTS = 4096
 """Elements of a sample that are counted, at most."""
 
@@ -25,11 +26,14 @@ class Sampling:
         elements: Elements of one sample, or of the whole tensor without an axis; None when that
             is not known.
         per_batch: Whether the tensor is the same for every sample of a batch.
+        alone: Whether the axis counts samples one by one, so that the length of what lies beside it
+            may depend on the data.
     """
 
     axis: int | None
     elements: int | None
     per_batch: bool = False
+    alone: bool = False
 
     @property
     def stride(self) -> int:
@@ -70,14 +74,18 @@ def sampling_of(
     shape, size = one[name], math.prod(one[name])
     if fixed is not None:
         whole = bool(shape) and shape[0] % fixed == 0
-        return Sampling(0, size // fixed) if whole else Sampling(None, size, per_batch=True)
+        return (
+            Sampling(0, size // fixed, alone=shape[0] == fixed)
+            if whole
+            else Sampling(None, size, per_batch=True)
+        )
     growing = [
         axis for axis, pair in enumerate(zip(shape, two[name], strict=False)) if pair[0] != pair[1]
     ]
     if not growing and len(shape) == len(two[name]):
         return Sampling(None, size, per_batch=True)
     if len(growing) == 1 and two[name][growing[0]] == 2 * shape[growing[0]]:
-        return Sampling(growing[0], size)
+        return Sampling(growing[0], size, alone=shape[growing[0]] == 1)
     return Sampling(None, None)
 
 
@@ -88,6 +96,8 @@ def rows_of(taps: Taps, value: ir.Value, rank: int | None, how: Sampling) -> ir.
     if how.axis and rank is not None:
         order = [how.axis, *(axis for axis in range(rank) if axis != how.axis)]
         value = taps.node("Transpose", [value], perm=order)
+    if how.alone:
+        return taps.node("Flatten", [value], axis=1)
     shape = (1, -1) if how.elements is None else (-1, max(how.elements, 1))
     return taps.node("Reshape", [value, taps.integers(*shape)])
 
@@ -96,5 +106,5 @@ def strided(taps: Taps, rows: ir.Value, how: Sampling) -> ir.Value:
     """The counted elements of rows of samples, picked in the graph."""
     if how.elements is None or how.stride == 1:
         return rows
-    where = [taps.integers(number) for number in (0, how.elements, 1, how.stride)]
+    where = [taps.integers(number) for number in (0, _END, 1, how.stride)]
     return taps.node("Slice", [rows, *where])

@@ -1,11 +1,12 @@
 """What a model's outputs look like on a few samples: rows, sizes, and what cosine would hide."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from calibration.dataset import Batch, CalibrationSet
 from compressor.evaluation.detections import Evidence, looks_like_detections
+from compressor.evaluation.feeding import predict
 from compressor.evaluation.metrics.base import BASELINE, predictions
 from compressor.evaluation.outputs import is_floating, sample_axis
 from compressor.graph.tensors import Array, TensorSpec
@@ -29,6 +30,7 @@ class SeenOutput:
         rows: Whether each sample has its own part of it.
         loose: Whether how many rows there are depends on the data, as with boxes.
         elements: Values a sample; None where that differs.
+        noisy: Whether it differed when the same samples were run again: the model draws numbers.
         constancy: Mean cosine of the samples with their common mean, which is what an answer that
             never changes would have; None where that was not to be told.
     """
@@ -39,6 +41,7 @@ class SeenOutput:
     loose: bool = False
     elements: int | None = None
     constancy: float | None = None
+    noisy: bool = False
 
     @property
     def name(self) -> str:
@@ -90,15 +93,30 @@ def look(runner: Runner, data: CalibrationSet, batch: int) -> Seen:
         batch: Samples per inference, as quality is measured.
     """
     collected = {spec.name: _Collected(spec) for spec in runner.outputs}
-    boxes, calls = Evidence.CERTAIN, list[Batch]()
+    boxes, calls, noisy = Evidence.CERTAIN, list[Batch](), set[str]()
     for step, found in predictions({BASELINE: runner}, data.take(SAMPLES), batch):
         outputs = found[BASELINE]
         calls.append(step)
         boxes = min(boxes, looks_like_detections(outputs, len(step)))
+        if len(calls) == 1:
+            again = predict(runner, step.inputs, len(step))
+            noisy = {name for name, array in outputs.items() if _differs(array, again[name])}
         for name, array in outputs.items():
             collected[name].see(array, len(step))
     alone = len(collected) == 1
-    return Seen(tuple(one.told(alone=alone) for one in collected.values()), boxes, tuple(calls))
+    told = (replace(one.told(alone=alone), noisy=name in noisy) for name, one in collected.items())
+    return Seen(tuple(told), boxes, tuple(calls))
+
+
+def _differs(one: Array, other: Array) -> bool:
+    """Whether two runs of the same samples gave other values, beyond rounding."""
+    if one.shape != other.shape:
+        return True
+    if not is_floating(one.dtype):
+        return bool((one != other).any())
+    first, second = one.astype(np.float64), other.astype(np.float64)
+    scale = np.abs(first).max(initial=0, where=np.isfinite(first))
+    return not np.allclose(first, second, rtol=0, atol=1e-4 * scale, equal_nan=True)
 
 
 @dataclass

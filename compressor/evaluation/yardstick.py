@@ -103,6 +103,27 @@ def choose(
         DataError: The metric needs labels that the data does not have.
     """
     seen = look(original, data, batch)
+    noisy = [repr(one.name) for one in seen.outputs if one.noisy]
+    if noisy:
+        found = _chosen(seen, original, data, batch, roles=roles, metric=metric, output=output)
+        said = (
+            f"the model draws random numbers: {', '.join(noisy)} differed when the same samples "
+            "were run again, and closeness to the original is limited by that noise",
+        )
+        return replace(found, notices=(*found.notices, *said))
+    return _chosen(seen, original, data, batch, roles=roles, metric=metric, output=output)
+
+
+def _chosen(
+    seen: Seen,
+    original: Runner,
+    data: CalibrationSet,
+    batch: int,
+    *,
+    roles: Roles,
+    metric: Metric | None,
+    output: str | None,
+) -> Yardstick:
     if output is not None and output not in [one.name for one in seen.outputs]:
         raise UsageError(
             f"--output-metric {output}: the model has no such output",

@@ -68,6 +68,8 @@ def _judged(
     yardstick, few = bench.prepared.yardstick, gauge(bench.recipe, data.quality, data.words)
     if yardstick is None or not yardstick.metrics or few is None:
         return None, None
+    if any(one.noisy for one in yardstick.seen.outputs):
+        return None, None  # what differs from itself is not ruined by differing
     metric, batch = yardstick.metrics[0], bench.prepared.fixed_batch or bench.recipe.quantize.batch
     with (
         bench.progress.stage("measure quality"),

@@ -50,6 +50,24 @@ def test_graphs_of_older_opsets_are_observed_alike(opset: int):
     assert collect(older, VALUES, open_dataset({"x": WHOLE}), batch=8).observed == seen(8)
 
 
+def test_values_may_be_as_long_as_the_data_says():
+    cut = model(
+        """g (float[n,32] x, int64[n,1] k) => (float[n,m] y)
+        <int64[1] zero = {0}, int64[1] one = {1}>
+        {
+            longest = ReduceMax<keepdims=0>(k)
+            end = Unsqueeze(longest, zero)
+            y = Slice(x, zero, end, one)
+        }"""
+    )
+    x, k = WHOLE.reshape(21, -1)[:, :32], np.arange(21)[:, None] + 5
+    data = open_dataset({"x": x, "k": k})
+    found = collect(cut, ("y",), data, batch=1).observed["y"]
+    kept = np.concatenate([row[:end] for row, (end,) in zip(x, k, strict=True)])
+    assert (found.extremes.low, found.extremes.high) == (kept.min(), kept.max())
+    assert found.histogram.total == kept.size
+
+
 @settings(max_examples=8, deadline=None)
 @given(st.integers(1, 22), st.sampled_from([None, 1_500_000]))
 def test_neither_batches_nor_windows_matter(batch: int, memory: int | None):

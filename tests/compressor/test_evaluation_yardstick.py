@@ -310,6 +310,13 @@ def test_lengths_that_differ_count_against_the_result():
     assert judged(before, silent, batch=1)[2] is not None
 
 
+def test_noise_of_the_models_own_is_told():
+    found = chosen(Table(wave=lambda i: normal(len(i), 1, 60)))
+    assert found.seen["wave"].noisy
+    assert "the model draws random numbers: 'wave'" in found.notices[0]
+    assert not chosen(Table(wave=normal(N, 60))).seen["wave"].noisy
+
+
 def test_every_output_has_its_own_figure():
     before = Table(logits=normal(N, 64), value=normal(N, 1), mask=RNG.integers(2, size=(N, 5)))
     after = Table(**{**before.table, "value": -before.table["value"]})
