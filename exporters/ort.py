@@ -236,7 +236,9 @@ def unshared(node: ir.Node) -> str | None:
     attributes = node.attributes
     if any(size != 1 for size in attributes.get_ints("dilations", ())):
         return "the integer kernel of AveragePool knows no dilations"
-    if attributes.get_int("ceil_mode", 0) and attributes.get_int("count_include_pad", 0):
+    steps = any(stride != 1 for stride in attributes.get_ints("strides", ()))
+    counts = attributes.get_int("ceil_mode", 0) and attributes.get_int("count_include_pad", 0)
+    if steps and counts:
         return "the integer kernel of AveragePool counts the padding of `ceil_mode` otherwise"
     return None
 

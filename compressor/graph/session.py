@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
+from numpy.linalg import LinAlgError
 
 from compressor.errors import CompressorError, GraphError, PruningError
 from compressor.graph.files import (
@@ -86,9 +87,9 @@ def open_session(
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether the runtime refused a graph or failed in it, or a graph broke a rule of ours."""
+    """Whether the runtime refused a graph or failed in it, a graph broke a rule, or a solver did."""
     from_runtime = type(error).__module__.startswith("onnxruntime")
-    return from_runtime or isinstance(error, GraphError | PruningError)
+    return from_runtime or isinstance(error, GraphError | PruningError | LinAlgError)
 
 
 def words(error: Exception) -> str:
