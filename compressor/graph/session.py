@@ -87,7 +87,7 @@ def open_session(
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether the runtime refused a graph or failed in it, a graph broke a rule, or a solver did."""
+    """Whether the runtime refused a graph or failed in it, or one broke a rule, or a solver did."""
     from_runtime = type(error).__module__.startswith("onnxruntime")
     return from_runtime or isinstance(error, GraphError | PruningError | LinAlgError)
 
