@@ -13,6 +13,7 @@ from compressor.output import write_manifest
 from compressor.plan import Plan
 from compressor.recipe import Recipe
 from compressor.rendering import pages
+from compressor.report.format import configuration, ratio
 from compressor.report.schema import GraphReport, Report
 from compressor.search.decided import Decided
 from compressor.search.division import DataSplit
@@ -127,6 +128,7 @@ def _notices(run: Finished, graph: GraphReport) -> tuple[str, ...]:
         said.append("no data was given: latency is of random inputs")
     if graph.latency:
         said.extend(surplus_threads(run.pair.recipe))
+        said.extend(measured_again(graph))
     relative = bool(graph.quality) and graph.quality[0].reference == "original"
     labelled = data.quality is not None and data.quality.has_labels
     if relative and labelled and metric is None:
@@ -137,6 +139,21 @@ def _notices(run: Finished, graph: GraphReport) -> tuple[str, ...]:
     before = () if run.judging is None else run.judging.notices
     looked = () if prepared.yardstick is None else prepared.yardstick.notices
     return tuple(dict.fromkeys([*before, *looked, *run.found.notices, *data.notices, *said]))
+
+
+def measured_again(graph: GraphReport) -> tuple[str, ...]:
+    """Why the speed-up of what ships is not the figure that decided, where they differ."""
+    final = graph.latency[0]
+    raced = [one.latency for one in graph.candidates if one.shipped and one.latency is not None]
+    if not raced or not raced[-1].is_known or raced[-1].ratio == final.ratio:
+        return ()
+    told = f"{ratio(raced[-1].speed)} at {configuration(raced[-1].config)}"
+    if raced[-1].config != final.config:
+        return (f"the race that decided, {told}, was on one thread, as others used the machine",)
+    return (
+        f"the race that decided, {told}, was of a graph, or against one, that is not quite what "
+        "the report compares: that pair was timed again when it was finished",
+    )
 
 
 def _files(directory: Path, artifact: Artifact, plan: Plan) -> dict[str, str]:

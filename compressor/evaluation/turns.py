@@ -3,20 +3,22 @@
 Two profiles that are taken one after the other compare the minutes in which they ran. Here all
 sessions stay open and work in turn, a few inferences each, so that drift falls on all alike, and
 each model has a second session without a profiler: as profiled nodes take longer than the whole
-inference does, only their shares of the time without it are used.
+inference does, only their shares of the time without it are used. On one thread that is the
+thread's own time, which does not pass while others have the processor.
 """
 
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, thread_time
 
 import numpy as np
 import onnx_ir as ir
 
 from compressor.evaluation.attribution import owner_of, owners
 from compressor.evaluation.ceilings import measure_overheads
+from compressor.evaluation.clocks import fine_thread_clock
 from compressor.evaluation.executed import NodeTime, node_times
 from compressor.evaluation.feeding import feeds_for
 from compressor.graph.session import open_session
@@ -77,6 +79,8 @@ class _Session:
         self._feeds = dict(feeds_for(runner, feeds))
         self._plain = runner.bind(self._feeds)
         self._seconds: list[float] = []
+        fine = fine_thread_clock() if threads == 1 else None
+        self._clock = perf_counter if fine is None else thread_time
         self._session = open_session(
             model,
             threads=threads,
@@ -90,9 +94,9 @@ class _Session:
         for _ in range(BURST):
             self._session.run(None, self._feeds)
         for _ in range(BURST):
-            started = perf_counter()
+            started = self._clock()
             self._plain()
-            self._seconds.append(perf_counter() - started)
+            self._seconds.append(self._clock() - started)
 
     def owned(self, names: Mapping[str, str], overhead: float, profiler: float) -> dict[str, float]:
         """Float node → seconds."""
