@@ -10,6 +10,7 @@ from compressor.capture.inputs import Inputs
 from compressor.capture.peculiar import peculiarities
 from compressor.graph.effects import effects
 from compressor.graph.shapes import input_specs, output_specs
+from compressor.graph.tensors import TensorSpec
 from compressor.records import Decision, Parity, StageRecord
 from compressor.source import Source
 
@@ -39,6 +40,7 @@ class Log:
     started: float = field(default_factory=time.perf_counter)
     decisions: list[Decision] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    also_runs_at: TensorSpec | None = None
 
     def tried(self, subject: str, failure: str | None) -> None:
         """Note one attempt, failed for a reason or not."""
@@ -63,6 +65,7 @@ class Log:
                 "inputs": [str(spec) for spec in specs],
                 "outputs": [str(spec) for spec in output_specs(model)],
                 "samples": "real" if inputs.real else "seeded random numbers",
+                **({} if self.also_runs_at is None else {"other sizes": str(self.also_runs_at)}),
             },
             decisions=tuple(self.decisions),
             notices=tuple(

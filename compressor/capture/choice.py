@@ -173,6 +173,17 @@ def asked(inputs: Inputs, declared: Sequence[TensorSpec]) -> Inputs:
     return replace(inputs.resized(sizes), asked=frozenset(sizes))
 
 
+def given_sizes(declared: Sequence[TensorSpec], inputs: Inputs) -> frozenset[tuple[str, int]]:
+    """The inputs and axes whose sizes `--input` gives."""
+    one = len(declared) == len(inputs.specs) == 1
+    return frozenset(
+        (inputs.specs[0].name if one else spec.name, axis)
+        for spec in declared
+        for axis, dim in enumerate(spec.shape)
+        if isinstance(dim, int)
+    )
+
+
 def _agree(one: TensorSpec, other: TensorSpec) -> bool:
     if one.dtype != other.dtype or len(one.shape) != len(other.shape):
         return False

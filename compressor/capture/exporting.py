@@ -40,7 +40,10 @@ def export_module(
         outputs: How many there are.
         opset: The opset wanted; the result may have another.
     """
-    symbols = {symbol: torch.export.Dim(symbol) for symbol in inputs.symbols}
+    # Named sizes must be free of each other, which sums are not: those are left to the exporter.
+    plain = len(inputs.symbols) == 1
+    symbols = {name: torch.export.Dim(name) if plain else torch.export.Dim.AUTO
+               for axes in _dynamic_axes(order, inputs) for name in axes.values()}  # fmt: skip
     shapes = _dynamic_axes(order, inputs)
     dynamic = tuple({axis: symbols[name] for axis, name in axes.items()} for axes in shapes)
     program: Any = torch.onnx.export(

@@ -6,7 +6,8 @@ two batch sizes, is taken:
 1. an exported program is translated as it is,
 2. the torch.export-based exporter with dynamic sizes,
 3. the TorchScript-based exporter with dynamic sizes,
-4. either with every size baked in.
+4. either with those sizes dynamic that were asked for, the batch among them,
+5. either with every size baked in, where that was asked for.
 
 Neither exporter alone suffices: reshapes with unpacked sizes fail in the first, operators without
 a symbolic function in the second. TorchScript archives are for the second only.
@@ -23,17 +24,20 @@ import torch
 from calibration.values import is_float
 from compressor.capture.binding import bind, without_strangers
 from compressor.capture.captured import Captured, Log
-from compressor.capture.choice import choose_inputs
+from compressor.capture.choice import choose_inputs, given_sizes
 from compressor.capture.exporting import INPUT, export_module, export_program, export_torchscript
 from compressor.capture.finishing import finish, rename_dimensions
 from compressor.capture.inputs import Inputs
 from compressor.capture.module_state import borrowed
+from compressor.capture.opening import Axis, opened, other_pictures, traceable
 from compressor.capture.program import flat_program, program_inputs
 from compressor.capture.reference import FlatModule, coarsest_float, flat_module, to_numpy
 from compressor.capture.verify import Expected, expectations, settle, verify
 from compressor.capture.widening import NOTICE, widen
 from compressor.errors import CaptureError, CompressorError
 from compressor.graph.batch import BatchAxis
+from compressor.graph.shapes import shape_of
+from compressor.graph.sizes import parse_size
 from compressor.graph.tensors import Array, TensorSpec
 from compressor.relay import relayed, relayed_output
 from compressor.source import Source
@@ -65,12 +69,14 @@ class Subject:
         flat: The source, ready to run.
         inputs: With dynamic sizes, and arrays of them.
         symbols: An exported program's own names of dynamic sizes → ours.
+        fixed: Axes whose sizes the user gave; None where the source has sizes of its own.
     """
 
     source: Source
     flat: FlatModule
     inputs: Inputs
     symbols: Mapping[str, str] = field(default_factory=dict)
+    fixed: frozenset[Axis] | None = None
 
     @property
     def computed_in(self) -> str:
@@ -119,7 +125,8 @@ def capture_torch(
         names = [spec.name for spec in inputs.specs]
         binding = bind(source.module, names)
         with borrowed(source.module, names) as module:
-            return _capture(Subject(source, flat_module(module, binding), inputs), opset, log)
+            flat, fixed = flat_module(module, binding), given_sizes(declared, inputs)
+            return _capture(Subject(source, flat, inputs, fixed=fixed), opset, log)
 
 
 def _examples(
@@ -152,25 +159,72 @@ def _capture(subject: Subject, opset: int, log: Log) -> Captured:
         log.notices += notices
         return outputs
 
+    asked = subject.inputs.symbols
     inputs = settle(run_source, subject.inputs)
+    if subject.fixed is not None:
+        if inputs.real:
+            inputs = opened(run_source, inputs, subject.fixed)
+            log.also_runs_at = other_pictures(run_source, inputs, subject.fixed)
+        inputs = traceable(run_source, inputs)
     computed_in = subject.computed_in
     expected = expectations(run_source, inputs, computed_in)
-    for attempt in _attempts(inputs, subject.source.kind):
-        targets = expected if attempt.inputs.symbols else expected[:1]
+    if subject.source.kind == "module":
+        inputs = _without_batch(subject, inputs, expected)
+    for attempt in _attempts(inputs, asked, subject.source.kind):
+        targets = [e for e in expected if _of(attempt.inputs, e)]
         captured = _try(subject, attempt, targets, computed_in, opset, log)
         if captured is not None:
+            lost = [symbol for symbol in inputs.symbols if symbol not in attempt.inputs.symbols]
+            _check_lost(inputs, lost, log)
             return captured
     raise _failed(log, computed_in)
 
 
-def _attempts(inputs: Inputs, kind: str) -> Iterator[Attempt]:
+def _without_batch(subject: Subject, inputs: Inputs, expected: Sequence[Expected]) -> Inputs:
+    """The inputs as they are, or with the batch fixed where the module itself takes no other."""
+    batch = inputs.batch_symbol
+    others = {e.inputs.batch for e in expected}
+    return inputs if batch is None or len(others) > 1 else inputs.baked([batch])
+
+
+def _of(inputs: Inputs, expected: Expected) -> bool:
+    """Whether a graph with these open sizes takes the arrays of an expectation."""
+    baked = set(expected.inputs.symbols) - set(inputs.symbols)
+    return all(expected.inputs.sizes[s] == inputs.sizes[s] for s in baked)
+
+
+def _attempts(inputs: Inputs, asked: Sequence[str], kind: str) -> Iterator[Attempt]:
+    """Every size open, then those that were asked for, then none: each with every exporter."""
     if kind == "exported program":
         yield Attempt(TRANSLATION, inputs)
-    if inputs.symbols:
+    found = [symbol for symbol in inputs.symbols if symbol not in asked]
+    ways = [inputs, inputs.baked(found), inputs.baked(inputs.others), inputs.fixed()]
+    for way in dict.fromkeys(tuple(map(str, way.specs)) for way in ways):
         for exporter in _EXPORTERS[kind]:
-            yield Attempt(exporter, inputs)
-    for exporter in _EXPORTERS[kind]:
-        yield Attempt(exporter, inputs.fixed())
+            yield Attempt(exporter, next(w for w in ways if tuple(map(str, w.specs)) == way))
+
+
+def _check_lost(inputs: Inputs, lost: Sequence[str], log: Log) -> None:
+    """Refuse a graph that takes less than its source.
+
+    Raises:
+        CaptureError: No exporter keeps the batch or a length open.
+    """
+    places = [
+        f"axis {axis} of {spec.name!r} at {inputs.shape(spec)[axis]}"
+        for spec in inputs.specs
+        for axis, dim in enumerate(spec.shape)
+        if isinstance(dim, str) and set(parse_size(dim).names) & set(lost)
+    ]
+    if not places:
+        return
+    shapes = " ".join(f"--input '{spec}'" for spec in inputs.baked(lost).specs)
+    tried = "; ".join(f"{d.subject}: {d.reason}" for d in log.decisions if d.verdict == "failed")
+    raise CaptureError(
+        f"{log.source.description} takes other sizes than those it is traced at, and no exporter "
+        f"keeps them open, so that they would be fixed: {', '.join(places)} ({tried})",
+        hint=f"Ask for these sizes with {shapes}; or export the model to ONNX yourself.",
+    )
 
 
 def _try(
@@ -213,6 +267,7 @@ def _export(
     elif attempt.exporter == TORCH_EXPORT:
         model = export_module(flat, order, inputs, len(outputs), opset)
         found = list(model.graph.inputs)
+        rename_dimensions(model, _exporters_names(model, [_spec(inputs, name) for name in order]))
     else:
         # A failure prints the whole graph, whatever is asked for (torch 2.13).
         with relayed_output(logger):
@@ -231,6 +286,20 @@ def _export(
     )
 
 
+def _spec(inputs: Inputs, name: str) -> TensorSpec:
+    return next(spec for spec in inputs.specs if spec.name == name)
+
+
+def _exporters_names(model: ir.Model, specs: Sequence[TensorSpec]) -> dict[str, str]:
+    """The exporter's names of open sizes → ours."""
+    names = dict[str, str]()
+    for value, spec in zip(model.graph.inputs, specs, strict=True):
+        for theirs, ours in zip(shape_of(value) or (), spec.shape, strict=False):
+            if isinstance(theirs, str) and isinstance(ours, str) and ours.isidentifier():
+                names.setdefault(theirs, ours)
+    return {theirs: ours for theirs, ours in names.items() if theirs.isidentifier()}
+
+
 def _notices(subject: Subject, inputs: Inputs) -> list[str]:
     notices = []
     if not inputs.real:
@@ -239,7 +308,7 @@ def _notices(subject: Subject, inputs: Inputs) -> list[str]:
             "random inputs"
         )
     if inputs.batch_symbol is None:
-        why = "no exporter keeps it dynamic"
+        why = "the module runs with no other"
         if subject.inputs.batch_symbol is None:
             program = subject.source.kind == "exported program"
             why = "the program was exported so" if program else "as --input says"

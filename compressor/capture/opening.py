@@ -1,0 +1,189 @@
+"""Which sizes of a module's inputs are open, found by running it at others than those of the data.
+
+Samples that are all padded to 64 tokens say nothing of the model: one that runs at other lengths
+takes them as an artifact too. Sizes that only move together are one size: ids and their mask. A
+size that moves with two others is their sum: a mask over a cache and what comes behind it.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from compressor.capture.inputs import Inputs, sized
+from compressor.capture.relations import Evaluate, other_size, runs
+from compressor.graph.tensors import Dimension, TensorSpec
+
+Axis = tuple[str, int]
+"""An input and one of its axes."""
+
+_MOST_RUNS = 120
+_SECONDS = 40.0
+"""What the search may take of runs and of time; what it has not tried then stays fixed."""
+
+_LEAST_TRACED = 2
+
+
+def opened(evaluate: Evaluate, inputs: Inputs, fixed: frozenset[Axis]) -> Inputs:
+    """The same inputs with names for the lengths on which the source does not insist.
+
+    Sizes of pictures stay those of the samples: see `other_pictures`.
+
+    Args:
+        evaluate: Runs the source.
+        inputs: With samples, at whose sizes it runs.
+        fixed: Axes whose size the user gave.
+    """
+    axes = {
+        (spec.name, axis): size
+        for spec in inputs.specs
+        for axis, size in enumerate(spec.shape)
+        if axis and isinstance(size, int) and (spec.name, axis) not in fixed
+    }
+    search = _Search(evaluate, inputs, axes)
+    return sized(search.named(), inputs.samples) if search.moves() else inputs
+
+
+def other_pictures(evaluate: Evaluate, inputs: Inputs, fixed: frozenset[Axis]) -> TensorSpec | None:
+    """An input of pictures with names for its sizes, where the source runs at others as well."""
+    for spec in inputs.specs:
+        sizes = [d for d in spec.shape[2:] if isinstance(d, int)]
+        given = any((spec.name, axis) in fixed for axis in range(2, len(spec.shape)))
+        if not _is_picture(spec) or given or len(sizes) < len(spec.shape) - 2:
+            continue
+        larger = replace(spec, shape=(*spec.shape[:2], *(2 * size for size in sizes)))
+        specs = tuple(larger if other is spec else other for other in inputs.specs)
+        if runs(evaluate, replace(inputs, specs=specs)):
+            names = ("h", "w") if len(sizes) == 2 else tuple(f"d{i}" for i in range(len(sizes)))
+            return replace(spec, shape=(*spec.shape[:2], *names))
+    return None
+
+
+def _is_picture(spec: TensorSpec) -> bool:
+    return len(spec.shape) > 3 and spec.dtype.kind not in "iub"
+
+
+def traceable(evaluate: Evaluate, inputs: Inputs) -> Inputs:
+    """The same inputs with other sizes for those that exporters take for constants: 0 and 1."""
+    small = [symbol for symbol in inputs.others if inputs.sizes[symbol] < _LEAST_TRACED]
+    found = inputs.resized({symbol: other_size(inputs.sizes[symbol]) for symbol in small})
+    return found if small and runs(evaluate, found) else inputs
+
+
+class _Search:
+    def __init__(self, evaluate: Evaluate, inputs: Inputs, axes: Mapping[Axis, int]) -> None:
+        self._evaluate, self._inputs, self._axes = evaluate, inputs, axes
+        self._left = _MOST_RUNS
+        self._until = time.perf_counter() + _SECONDS
+        self._found = list[tuple[Axis, ...]]()
+        self._pictures = {spec.name for spec in inputs.specs if _is_picture(spec)}
+        self._has_tokens = any(spec.dtype.kind in "iu" for spec in inputs.specs)
+
+    def moves(self) -> list[tuple[Axis, ...]]:
+        """Sets of axes at other sizes of which the source runs; all of them at once, too."""
+        for axis in self._axes:
+            if axis[0] not in self._pictures:
+                self._try((axis,))
+        for group in self._groups():
+            rest = tuple(
+                axis for axis in group if not self._in_one(axis) and axis[0] not in self._pictures
+            )
+            if len(rest) > 1:
+                self._try(rest)
+        alone = {axes[0] for axes in self._found if len(axes) == 1}
+        for group in self._groups(by_place=True):
+            if len(group) > 1 and self._has_tokens and not self._in_one(group[0]):
+                self._try(group)  # a cache without a mask over it
+            for axis in self._axes:
+                if self._in_one(group[0]):
+                    break
+                if axis not in group and axis not in alone and axis[0] not in self._pictures:
+                    self._try((*group, axis))
+        while self._found and not self._runs([axis for axes in self._found for axis in axes]):
+            self._found.pop()
+        return self._found
+
+    def named(self) -> tuple[TensorSpec, ...]:
+        """The specifications with names for what moves."""
+        names = dict[tuple[Axis, ...], str]()
+        for axes in self._found:
+            names[axes] = self._name(axes, set(names.values()))
+
+        def dim(axis: Axis, size: Dimension) -> Dimension:
+            own = [axes for axes in self._found if axis in axes]
+            rest = (size if isinstance(size, int) else 0) - sum(self._size(axes) for axes in own)
+            if not own:
+                return size
+            if len(own) == 1:
+                return names[own[0]] if self._sole(own[0], axis) else _sum([names[own[0]]], rest)
+            return _sum([names[axes] for axes in own], rest)
+
+        return tuple(
+            replace(spec, shape=tuple(dim((spec.name, a), d) for a, d in enumerate(spec.shape)))
+            for spec in self._inputs.specs
+        )
+
+    def _sole(self, axes: tuple[Axis, ...], axis: Axis) -> bool:
+        return self._axes[axis] == self._size(axes)
+
+    def _size(self, axes: tuple[Axis, ...]) -> int:
+        return self._axes[axes[0]]
+
+    def _name(self, axes: tuple[Axis, ...], taken: set[str]) -> str:
+        integers = {spec.name for spec in self._inputs.specs if spec.dtype.kind in "iu"}
+        tokens = any(name in integers and axis == 1 for name, axis in axes)
+        name, axis = axes[0]
+        return "sequence" if tokens and "sequence" not in taken else f"{name}_dim{axis}"
+
+    def _groups(self, by_place: bool = False) -> Iterator[tuple[Axis, ...]]:
+        """Axes of equal sizes: of every input, or of the same place in inputs of the same rank."""
+        ranks = {spec.name: len(spec.shape) for spec in self._inputs.specs}
+        groups = defaultdict[object, list[Axis]](list)
+        for axis, size in self._axes.items():
+            if by_place:
+                groups[ranks[axis[0]], axis[1], size].append(axis)
+            else:
+                groups[size].append(axis)
+        for group in groups.values():
+            if by_place:
+                yield from ((axis,) for axis in group if len(group) > 1 and ranks[axis[0]] == 2)
+            yield tuple(group)
+
+    def _in_one(self, axis: Axis) -> bool:
+        return any(axis in axes for axes in self._found)
+
+    def _try(self, axes: tuple[Axis, ...]) -> None:
+        if axes not in self._found and self._runs(axes):
+            self._found.append(axes)
+
+    def _runs(self, axes: tuple[Axis, ...] | list[Axis]) -> bool:
+        """Whether the source runs with each of the sizes changed by as much, smaller or larger."""
+        sizes = [self._axes[axis] for axis in axes]
+        for change in dict.fromkeys((other_size(min(sizes)) - min(sizes), max(2, min(sizes)))):
+            if self._left <= 0 or time.perf_counter() > self._until:
+                return False
+            self._left -= 1
+            if runs(self._evaluate, self._moved(axes, change)):
+                return True
+        return False
+
+    def _moved(self, axes: tuple[Axis, ...] | list[Axis], change: int) -> Inputs:
+        """Twice in a list is changed twice, as a sum is by both of its parts."""
+        return replace(
+            self._inputs,
+            specs=tuple(
+                replace(
+                    spec,
+                    shape=tuple(
+                        d + change * axes.count((spec.name, a)) if isinstance(d, int) else d
+                        for a, d in enumerate(spec.shape)
+                    ),
+                )
+                for spec in self._inputs.specs
+            ),
+        )
+
+
+def _sum(names: list[str], rest: int) -> str:
+    constant = [] if not rest else [f"+{rest}" if rest > 0 else str(rest)]
+    return "+".join(names) + "".join(constant)
