@@ -1,5 +1,7 @@
 """Carries out a plan: the only place where decisions become a model."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 
@@ -90,12 +92,19 @@ def with_tables(model: ir.Model, tables: StoragePlan) -> ir.Model:
 
 def policy_of(target: Target, options: QuantizeOptions) -> QuantPolicy:
     """The target's policy for the deployment CPU, with the schemes that were asked for."""
-    return target.policy(options.cpu).with_schemes(
+    policy = target.policy(options.cpu).with_schemes(
         activation=options.activation,
         symmetric=options.symmetric,
         weight_bits=options.weight_bits,
         granularity=options.granularity,
     )
+    return as_asked(policy, options)
+
+
+def as_asked(policy: QuantPolicy, options: QuantizeOptions) -> QuantPolicy:
+    """Without ranges that are found at run time where `int8-static` forbids those."""
+    is_static = options.mode == "int8-static"
+    return replace(policy, dynamic=frozenset()) if is_static else policy
 
 
 def stored_graph(

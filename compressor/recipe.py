@@ -75,9 +75,12 @@ class DataOptions(Section):
 class QuantizeOptions(Section):
     """Quantization."""
 
-    mode: Literal["int8", "int8-dynamic", "int8-weights", "int4", "fp16", "bf16", "none"] = Field(
+    mode: Literal[
+        "int8", "int8-static", "int8-dynamic", "int8-weights", "int4", "fp16", "bf16", "none"
+    ] = Field(
         "int8",
-        description="int8; int8-dynamic: ranges are found at run time, without calibration data; "
+        description="int8; int8-static: all ranges are fixed by calibration, none found at run "
+        "time; int8-dynamic: ranges are found at run time, without calibration data; "
         "int8-weights or int4: matrices in blocks of integers; fp16 or bf16: weights in half of "
         "the bits; none: fold only.",
     )

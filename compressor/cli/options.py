@@ -363,9 +363,10 @@ RECIPE: Decorator[Any] = apply(
     click.option(
         "--quantize",
         type=click.Choice(
-            ["int8", "int8-dynamic", "int8-weights", "int4", "fp16", "bf16", "none"]
+            ["int8", "int8-static", "int8-dynamic", "int8-weights", "int4", "fp16", "bf16", "none"]
         ),
-        help="int8 for speed; int8-dynamic needs no --calib; int8-weights, int4, fp16, bf16 store "
+        help="int8 for speed; int8-static finds no range at run time, int8-dynamic all, without "
+        "--calib; int8-weights, int4, fp16, bf16 store "
         "weights, for size; none stays in float. [default: int8]"
     ),
     click.option(

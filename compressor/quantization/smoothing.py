@@ -4,9 +4,11 @@
 
 (Xiao et al. 2022, arXiv 2211.10438, equation 4). A channel with outliers takes all integers of a
 tensor; divided it leaves some to the others, while weights have a scale for each output. The float
-graph computes the same. Where a LayerNormalization writes x for such products alone, the divisor
-goes into its factor and shift; elsewhere, as behind Gelu or before a residual, x is multiplied by
-1 / s, one pass over it that has to pay by the error.
+graph computes the same. Where x is read by such products alone, the divisor goes into constants
+that scale its channels, wherever they are (`routes`): of a norm however it is written, of the
+branch of SwiGLU that has no activation, of the projection of values before attention. Elsewhere, as
+behind Gelu or before a residual, x is multiplied by 1 / s, one pass over it that has to pay by the
+error.
 """
 
 import time
@@ -29,6 +31,7 @@ from compressor.quantization.auto import drawn
 from compressor.quantization.graph import constant, consumers
 from compressor.quantization.pairs import find_pairs, rescale
 from compressor.quantization.placement import weighted_refusal
+from compressor.quantization.routes import Route, route_of
 from compressor.records import Decision, StageRecord
 from exporters.base import QuantPolicy
 
@@ -82,7 +85,8 @@ def choose_divisors(
         name = value.name or ""
         weights = np.concatenate([_weight(node) for node in readers], axis=1)
         plain = _sqnr(seen[name].rows, weights, policy)
-        tried = {a: _divisor(seen[name].most, weights, a) for a in ALPHAS}
+        route = _route(value, readers)
+        tried = {a: _divisor(seen[name].most, weights, a, route) for a in ALPHAS}
         scores = {
             a: _sqnr(seen[name].rows / s, weights * s[:, None], policy) for a, s in tried.items()
         }
@@ -91,6 +95,7 @@ def choose_divisors(
         told = f"{plain:.1f} dB of signal to noise at its products, {scores[best]:.1f} smoothed"
         if gain >= GAIN:
             found[name] = tried[best]
+            told += "" if route is None else f", by constants of {_makers(route)}"
         verdict = f"exponent {best}" if gain >= GAIN else "left alone"
         decisions.append(Decision(subject=name, verdict=verdict, reason=told))
     record = StageRecord(
@@ -126,7 +131,12 @@ def smoothed(model: ir.Model, divisors: Mapping[str, FloatArray]) -> ir.Model:
                 f"the plan does not fit the graph: it smooths {name!r}",
                 hint="Replay a plan with the model and the options that it was made with.",
             )
-        divided = _divided(clone.graph, value, divisor, readers)
+        route = _route(value, readers)
+        if route is None:
+            divided = _divided(clone.graph, value, divisor)
+        else:
+            route.apply(clone.graph, divisor)
+            divided = value
         for node in readers:
             weight = node.inputs[1]
             stored = (_weight(node) * divisor[:, None]).astype(np.float32)
@@ -141,23 +151,12 @@ def smoothed(model: ir.Model, divisors: Mapping[str, FloatArray]) -> ir.Model:
     return clone
 
 
-def _divided(
-    graph: ir.Graph, value: ir.Value, divisor: FloatArray, readers: list[ir.Node]
-) -> ir.Value:
-    """The value over its divisor: from the norm itself where nobody else reads it."""
+def _divided(graph: ir.Graph, value: ir.Value, divisor: FloatArray) -> ir.Value:
+    """The value over its divisor, by a multiplication of its own."""
     made_by = value.producer()
     factor = (1.0 / divisor.astype(np.float64)).astype(np.float32)
     if made_by is None:
         raise AssertionError(f"{value.name} is not computed")
-    alone = set(consumers(value)) == set(readers) and not value.is_graph_output()
-    terms = [constant(v) for v in made_by.inputs[1:] if v is not None]
-    if made_by.op_type == "LayerNormalization" and alone and all(t is not None for t in terms):
-        for index, tensor in enumerate(terms, start=1):
-            if tensor is not None:
-                array = (tensor.numpy() * factor).astype(np.float32)
-                name = free_name(graph, f"{value.name}_smoothed_{index}")
-                made_by.replace_input_with(index, add_initializer(graph, name, array))
-        return value
     stored = add_initializer(graph, free_name(graph, f"{value.name}_smoothing"), factor)
     node = ir.node("Mul", [value, stored], name=f"{value.name}/smooth")
     result = node.outputs[0]
@@ -167,15 +166,32 @@ def _divided(
     return result
 
 
+def _route(value: ir.Value, readers: list[ir.Node]) -> Route | None:
+    """The way to divide a value by constants; None where others read it, or there is none."""
+    if set(consumers(value)) != set(readers):
+        return None
+    return route_of(value, len(_weight(readers[0])))
+
+
+def _makers(route: Route) -> str:
+    return ", ".join(dict.fromkeys(edit.node.name or edit.node.op_type for edit in route.edits))
+
+
 def _places(model: ir.Model, policy: QuantPolicy) -> dict[ir.Value, list[ir.Node]]:
-    """Values that float nodes write for products with a constant weight, and those products."""
+    """Values that products with a constant weight read, and those products.
+
+    Where a divisor would be a node of its own, only those that float nodes write: between integer
+    kernels it would part them.
+    """
     kernels = policy.weighted | policy.elementwise | policy.passthrough | policy.absorbed
     found: dict[ir.Value, list[ir.Node]] = {}
     if "MatMul" not in policy.weighted:
         return found
     for node in model.graph:
         value = node.outputs[0]
-        if node.op_type not in kernels | {"Constant"} and (readers := _products(value)):
+        readers = _products(value)
+        is_float = node.op_type not in kernels | {"Constant"}
+        if readers and (is_float or _route(value, readers) is not None):
             found[value] = readers
     return found
 
@@ -199,12 +215,17 @@ def _weight(node: ir.Node) -> FloatArray:
     return array
 
 
-def _divisor(most: FloatArray, weights: FloatArray, alpha: float) -> FloatArray:
-    """s_j over its median, at least 1.
+def _divisor(
+    most: FloatArray, weights: FloatArray, alpha: float, route: Route | None = None
+) -> FloatArray:
+    """s_j over its median, at least 1; the same for channels that have to share it.
 
     Channels are made smaller, none larger: what is quiet on calibration data may be loud later.
     """
-    x, w = np.maximum(most, LEAST), np.maximum(np.abs(weights).max(axis=1), LEAST)
+    largest = np.abs(weights).max(axis=1)
+    if route is not None:
+        most, largest = route.shared(most), route.shared(largest)
+    x, w = np.maximum(most, LEAST), np.maximum(largest, LEAST)
     logs = alpha * np.log(x) - (1 - alpha) * np.log(w)
     divisor: FloatArray = np.exp(np.maximum(logs - np.median(logs), 0.0)).astype(np.float32)
     return divisor

@@ -147,7 +147,7 @@ def _precise(
     """
     started, samples = time.perf_counter(), _telling(bench, data, judging)
     lacking = samples is None and stats is None and data.degenerate is not None
-    if lacking and bench.recipe.quantize.mode == "int8":
+    if lacking and bench.recipe.quantize.mode in ("int8", "int8-static"):
         reason = f"nothing was quantized, as {data.degenerate}: ranges of it fit nothing else"
         return replace(start, reason=f"{reason}; pass real samples, or --keep-ruined for integers")
     sparse = with_sparsity(bench, start, None if stats is not None else samples, judging)

@@ -15,7 +15,7 @@ from calibration.dataset import CalibrationSet
 from calibration.scheme import FloatArray
 from compressor.plan import GraphPlan
 from compressor.quantization.mixed import Costs, solve
-from compressor.realize import planned_policy, realize
+from compressor.realize import as_asked, planned_policy, realize
 from compressor.records import Decision, StageRecord
 from compressor.report.format import ratio, ratio_interval
 from compressor.report.schema_regions import RegionResult
@@ -77,7 +77,8 @@ def placed_by_time(
             plan is kept unless another should be faster.
     """
     started = time.perf_counter()
-    mix = mixed(model, plan, planned_policy(plan, bench.target))
+    policy = as_asked(planned_policy(plan, bench.target), bench.recipe.quantize)
+    mix = mixed(model, plan, policy)
     unmeasurable = bench.target.unmeasurable() is not None
     if unmeasurable or bench.recipe.quantize.keep_slower or len(mix.regions) < 2:
         return Placed(plan, mix)

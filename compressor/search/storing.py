@@ -45,6 +45,8 @@ STORED: Final[tuple[Mode, ...]] = ("int4", "int8-weights", "fp16", "bf16")
 
 SMALLER = 0.99
 """Size of the file, relative to float's, below which it counts as smaller."""
+FLOAT32: Final = 1
+"""Accuracy level of MatMulNBits at which it multiplies in float32."""
 SAMPLES = 32
 """Samples on which the layers of half weights are compared with float."""
 
@@ -117,7 +119,7 @@ def with_stored_weights(
         return _kept_if_smaller(bench, decided, plan, WORDS[mode])
     samples = judging.search if data is None else data
     search = Stepping(bench, judging, start.graph, plan, samples, None, named=WORDS[mode])
-    record = search.run((as_is, _relaxing(bench, proposal, data), all_float))
+    record = search.run((as_is, _float_activations, _relaxing(bench, proposal, data), all_float))
     return _within_budget(search, replace(decided, records=(*decided.records, record)))
 
 
@@ -168,7 +170,7 @@ def _in_blocks(
         chosen = weight_only.choose(graph, data, how, advance=advance)
     stored = StoragePlan(
         matrices={name: StoredMatrix.of(form) for name, form in chosen.forms.items()},
-        accuracy_level=4 if options.compute == "int8" else 1,
+        accuracy_level=4 if options.compute == "int8" else FLOAT32,
         nodes=chosen.nodes,
         arrays=arrays_of(chosen.packed),
     )
@@ -213,30 +215,64 @@ def without_absorbed(policy: QuantPolicy) -> QuantPolicy:
     return replace(policy, absorbed=frozenset())
 
 
+def _float_activations(search: Stepping) -> bool:
+    """The same integers multiplied in float32: slower, and no activation is rounded."""
+    stored = search.whole.stored
+    if stored is None or not _rounds(search.bench, stored) or search.out_of_time():
+        return False
+    plan = search.whole.model_copy(update={"stored": _in_float32(stored)})
+    return search.attempt(f"{search.named}, activations in float", plan).accepted
+
+
+def _rounds(bench: Bench, stored: StoragePlan) -> bool:
+    """Whether products round what they read."""
+    kernels = bench.target.blocks_as == "kernels"
+    return kernels and bool(stored.matrices) and stored.accuracy_level != FLOAT32
+
+
+def _in_float32(stored: StoragePlan) -> StoragePlan:
+    return stored.model_copy(update={"accuracy_level": FLOAT32})
+
+
 def _relaxing(bench: Bench, proposal: Proposal, data: CalibrationSet | None) -> Step:
-    """As few of the worst matrices as it takes in 8 bits, or of 8 bits in float, by bisection."""
+    """As few of the worst matrices as it takes in 8 bits, then of those in float, by bisection.
+
+    Activations are float by then, as that alone did not do.
+    """
 
     def step(search: Stepping) -> bool:
-        ranked = sorted(proposal.errors, key=lambda name: -proposal.errors[name])
-        if len(ranked) < 2 or search.out_of_time():
-            return False
-        fine = None
+        stored = _in_float32(proposal.stored) if proposal.stored.matrices else proposal.stored
         if _mode(bench) == "int4" and bench.target.blocks_as == "kernels":
-            fine = _in_blocks(bench, search.baseline, data, 8).stored
-        fails, holds = 0, len(ranked) + 1
-        while holds - fails > 1 and not search.out_of_time():
-            middle = (fails + holds) // 2
-            stored = _relaxed(proposal.stored, set(ranked[:middle]), fine)
-            where = "in float" if fine is None else "in 8 bits"
-            name = f"{search.named}, worst {middle} of {len(ranked)} matrices {where}"
-            plan = search.whole.model_copy(update={"stored": stored})
-            if middle <= len(ranked) and stored.matrices and search.attempt(name, plan).accepted:
-                holds = middle
-            else:
-                fails = middle
-        return search.best is not None
+            finer = _in_blocks(bench, search.baseline, data, 8)
+            if _bisected(search, stored, proposal.errors, finer.stored):
+                return True
+            return _bisected(search, _in_float32(finer.stored), finer.errors, None)
+        return _bisected(search, stored, proposal.errors, None)
 
     return step
+
+
+def _bisected(
+    search: Stepping, stored: StoragePlan, errors: Mapping[str, float], fine: StoragePlan | None
+) -> bool:
+    """Whether it does to have some of the worst matrices as in `fine`, or in float."""
+    ranked = sorted(errors, key=lambda name: -errors[name])
+    if len(ranked) < 2 or search.out_of_time():
+        return False
+    bits = {matrix.bits for matrix in stored.matrices.values()}
+    base = f"{search.named}, 8 bits" if fine is None and bits == {8} else search.named
+    where = "in float" if fine is None else "in 8 bits"
+    fails, holds, found = 0, len(ranked) + 1, False
+    while holds - fails > 1 and not search.out_of_time():
+        middle = (fails + holds) // 2
+        relaxed = _relaxed(stored, set(ranked[:middle]), fine)
+        name = f"{base}, worst {middle} of {len(ranked)} matrices {where}"
+        plan = search.whole.model_copy(update={"stored": relaxed})
+        if middle <= len(ranked) and relaxed.matrices and search.attempt(name, plan).accepted:
+            holds, found = middle, True
+        else:
+            fails = middle
+    return found
 
 
 def _relaxed(stored: StoragePlan, names: set[str], fine: StoragePlan | None) -> StoragePlan:

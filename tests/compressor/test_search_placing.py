@@ -16,6 +16,7 @@ from compressor.progress import SILENT
 from compressor.quantization.mixed import Costs
 from compressor.quantization.placement import place
 from compressor.quantization.static import CalibrationOptions, calibrate
+from compressor.realize import policy_of
 from compressor.recipe import MeasureOptions, QuantizeOptions, Recipe
 from compressor.search import placing
 from compressor.search.bench import Bench
@@ -43,7 +44,7 @@ def placed(
     time: list[list[float]],
     ratio: float,
     ranges: dict[str, tuple[float, float]] = RANGES,
-    **options: bool,
+    **options: Any,
 ) -> tuple[GraphPlan, placing.Placed]:
     """The whole plan, and what is placed where the regions take those times."""
     model = residual()
@@ -58,7 +59,7 @@ def placed_in(
     x: np.ndarray,
     time: list[list[float]],
     ratio: float,
-    **options: bool,
+    **options: Any,
 ) -> placing.Placed:
 
     def measured(bench: Bench, model: object, mix: Mix) -> RegionTimes:
@@ -100,6 +101,16 @@ def test_a_product_gets_ranges_at_run_time_where_that_is_faster(monkeypatch: pyt
     assert set(found.plan.integer) < set(whole.integer)
     assert found.float_reasons == {}
     assert found.records[0].decisions[0].verdict == "integer, mixed"
+
+
+def test_no_range_is_found_at_run_time_where_that_is_forbidden(monkeypatch: pytest.MonkeyPatch):
+    time = [*SLOW_LAST[:2], [30e-6, 20e-6, 1e-6]]
+    whole, found = placed(monkeypatch, time, ratio=1.2, mode="int8-static")
+    assert not found.mix.possible[:, DYNAMIC].any()
+    assert found.plan.integer == whole.integer
+    assert not found.plan.dynamic
+    options = QuantizeOptions(mode="int8-static")
+    assert policy_of(TARGET, options).dynamic == frozenset()
 
 
 @pytest.mark.parametrize(("seconds", "choice"), [(90e-6, FLOAT), (20e-6, DYNAMIC)])

@@ -121,6 +121,8 @@ def test_a_budget_gives_the_worst_matrices_more_bits(source: Path, tmp_path: Pat
     assert {matrix.bits for matrix in stored.matrices.values()} == {4, 8}
     (shipped,) = [one for one in graph.candidates if one.shipped]
     assert "in 8 bits" in shipped.name
+    assert stored.accuracy_level == 1  # activations in float alone did not do
+    assert any("activations in float" in one.name for one in graph.candidates)
 
 
 def test_a_budget_that_nothing_keeps_ships_float(source: Path, tmp_path: Path):
