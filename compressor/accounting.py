@@ -7,10 +7,12 @@ from pathlib import Path
 
 from compressor.contract import goal_result
 from compressor.environment import environment
+from compressor.graph.tensors import Arrays
 from compressor.measure import Pair, placement, size, surplus_threads
 from compressor.outcome import Measurements
 from compressor.output import write_manifest
 from compressor.plan import Plan
+from compressor.realize import planned_policy
 from compressor.recipe import Recipe
 from compressor.rendering import pages
 from compressor.report.format import configuration, ratio
@@ -18,6 +20,7 @@ from compressor.report.schema import GraphReport, Report
 from compressor.search.decided import Decided
 from compressor.search.division import DataSplit
 from compressor.search.judging import Judging
+from compressor.search.unquantized import Unquantized, unquantized
 from compressor.sparing import spared
 from exporters.base import Artifact
 
@@ -79,6 +82,9 @@ def _graph_report(decided: Decided, pair: Pair, found: Measurements) -> GraphRep
         size(built, model, feeds)
         for built, model in ((pair.original, decided.captured), (pair.result, decided.shipped))
     )
+    floats = spared(
+        lambda: _floats(decided, pair, feeds), lambda _: Unquantized(decided.float_reasons, {})
+    )
     goal = pair.recipe.prune.goal
     pruning = decided.pruning
     if pruning is not None and found.latency and found.latency[0].is_known:
@@ -106,7 +112,8 @@ def _graph_report(decided: Decided, pair: Pair, found: Measurements) -> GraphRep
         result_size=after,
         placement=spared(lambda: placement(pair.target, pair.result), lambda _: ()),
         engine=pair.result.engine,
-        float_reasons=decided.float_reasons,
+        float_reasons=floats.reasons,
+        float_work=floats.work,
         layers_precision=None if decided.quantized is None else decided.quantized.plan.ship,
         regions=decided.regions,
         layers=found.explained.layers,
@@ -116,6 +123,17 @@ def _graph_report(decided: Decided, pair: Pair, found: Measurements) -> GraphRep
         changed_total=found.changed.total,
         changed_reason=found.changed.reason,
     )
+
+
+def _floats(decided: Decided, pair: Pair, feeds: Arrays) -> Unquantized:
+    """What stays float of what was quantized, or could have been."""
+    mode, seen = pair.recipe.quantize.mode, pair.prepared.calibration is not None
+    tried = decided.quantized
+    if tried is None and not (seen and mode in ("int8", "int8-static")):
+        return Unquantized(decided.float_reasons, {})
+    plan = decided.plan if tried is None or decided.plan.ship != "float" else tried.plan
+    policy = planned_policy(plan, pair.target)
+    return unquantized(decided.graph, plan, policy, decided.float_reasons, feeds)
 
 
 def _notices(run: Finished, graph: GraphReport) -> tuple[str, ...]:

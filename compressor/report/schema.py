@@ -211,7 +211,8 @@ class GraphReport(Measured):
         placement: By operator, in the graph as the runtime executes it, or that its engine is built
             from.
         engine: The compiled engine beside the model; None for targets without.
-        float_reasons: Node name → why it stayed float.
+        float_reasons: Node name → why it stayed float, those with most work first.
+        float_work: Node name → its share of the multiply-accumulates, of those that have any.
         regions: What was chosen for each region, and from which times and damages; empty where
             neither was measured.
         layers_precision: What the layers below are of; None where there are none.
@@ -235,6 +236,7 @@ class GraphReport(Measured):
     placement: tuple[NodePlacement, ...] = ()
     engine: EngineBuild | None = None
     float_reasons: dict[str, str] = Field(default_factory=dict)
+    float_work: dict[str, float] = Field(default_factory=dict)
     regions: tuple[RegionResult, ...] = ()
     layers_precision: Precision | None = None
     layers: tuple[LayerError, ...] = ()

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from compressor.report import format as fmt
 from compressor.report.conditions import busy_words
+from compressor.report.floats import float_words
 from compressor.report.layers import worst_layer
 from compressor.report.pruned import goal_tone, goal_words, removal_words
 from compressor.report.rows import Row, all_rows
@@ -79,6 +80,9 @@ def _graph(graph: GraphReport, speak: Speak, name: str | None) -> Iterable[Rende
     if graph.pruning is not None:
         yield Text(speak(removal_words(graph)))
     yield from _figures(graph, speak, ("before", "after"))
+    floats = float_words(graph)
+    if floats:
+        yield Text(speak(f"- {floats}"), style="dim")
     worst = worst_layer(graph)
     if worst:
         yield Text(speak(f"- {worst}"), style="dim")

@@ -18,6 +18,7 @@ from compressor.realize import planned_policy
 from compressor.report.schema import LayerError, TensorRange
 from compressor.search.decided import Decided, Quantized
 from compressor.search.storing import without_absorbed
+from compressor.search.unquantized import why_float
 from exporters.base import QuantPolicy
 
 SAMPLES = 32
@@ -146,7 +147,7 @@ def _layer(noise: Noise, reasons: dict[str, str], policy: QuantPolicy) -> LayerE
     point = noise.point
     why = None
     if not point.integer:
-        why = reasons.get(point.node) or _unexplained(point.operator, policy)
+        why = reasons.get(point.node) or why_float(point.operator, policy)
     return LayerError(
         node=point.node,
         operator=point.operator,
@@ -156,14 +157,6 @@ def _layer(noise: Noise, reasons: dict[str, str], policy: QuantPolicy) -> LayerE
         sqnr_db=noise.sqnr,
         own_sqnr_db=noise.own,
     )
-
-
-def _unexplained(operator: str, policy: QuantPolicy) -> str:
-    """Why a node is float that was never a candidate, or left with its neighbours."""
-    if policy.inputs_only and operator not in policy.weighted:
-        return "it has no Q/DQ of its own; the runtime fuses it where it can"
-    known = policy.weighted | policy.elementwise | policy.passthrough | policy.absorbed
-    return "its neighbours are float" if operator in known else f"{operator} has no integer kernel"
 
 
 def _tensor(
