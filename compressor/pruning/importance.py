@@ -126,9 +126,15 @@ def magnitude(model: ir.Model, group: Group, power: int = 2) -> Doubles:
 
 
 def _share(values: Doubles) -> Doubles:
-    total = values.sum()
-    return values / total if total > 0 else values
+    """Of the sum; what is not finite has to stay, and is worth more than all."""
+    finite = np.isfinite(values)
+    total = values[finite].sum()
+    shares = values / total if 0 < total < np.inf else values
+    found: Doubles = np.where(finite, shares, _PRICELESS)
+    return found
 
+
+_PRICELESS = 1e30
 
 _Read = Mapping[str, Sequence[Reading]]
 
@@ -159,8 +165,17 @@ def _scored(
         for name, some in window.items():
             read = [reading for reading in some if reading.layer.name in seen]
             if read:
-                total[name] += _METHODS[how.method](read, seen, units[name], how.least)
-    return total
+                total[name] += _of(how, read, seen, units[name])
+    # Where moments tell nothing, magnitudes do.
+    return {name: found for name, found in total.items() if np.isfinite(found).all()}
+
+
+def _of(how: Scoring, read: Sequence[Reading], seen: Mapping[str, Activity], units: int) -> Doubles:
+    """NaN where the moments cannot be solved with."""
+    try:
+        return _METHODS[how.method](read, seen, units, how.least)
+    except np.linalg.LinAlgError:
+        return np.full(units, np.nan)
 
 
 def _obs(

@@ -12,6 +12,9 @@ import scipy.linalg
 
 from compressor.pruning.patches import Doubles, Floats
 
+LARGEST = 1e15
+"""Magnitude of float32 up to which sums of squares are taken in it."""
+
 Solution = tuple[Doubles, Doubles]
 """W (groups, m, k) and b (groups, m)."""
 
@@ -56,11 +59,13 @@ class Moments:
         """See rows (groups, n, k) and targets (groups, n, m)."""
         x = rows - self.x0[:, None].astype(rows.dtype)
         y = targets - self.y0[:, None].astype(targets.dtype)
+        x, y = _squarable(x), _squarable(y)
         self.count += x.shape[1]
         self.x += x.sum(1, dtype=np.float64)
         self.y += y.sum(1, dtype=np.float64)
-        self.xx += x.swapaxes(1, 2) @ x
-        self.yx += y.swapaxes(1, 2) @ x
+        with np.errstate(over="ignore", invalid="ignore"):  # `solve` refuses what is not finite
+            self.xx += x.swapaxes(1, 2) @ x
+            self.yx += y.swapaxes(1, 2) @ x
 
     def add_mean(self, rows: Floats) -> None:
         """See rows for their mean only."""
@@ -102,11 +107,18 @@ def solve(
 
     Returns:
         W (groups, m, k) and b (groups, m).
+
+    Raises:
+        LinAlgError: The moments are not finite, or G is not positive definite for all λ.
     """
+    if not all(np.isfinite(one).all() for one in (moments.xx, moments.yx)):
+        raise np.linalg.LinAlgError("they are not finite")
     gram, cross = moments.centred() if affine else moments.raw()
     if prior is not None:
         cross -= prior @ gram
     matrix = np.empty_like(cross) if prior is None else prior.copy()
+    if not (np.isfinite(gram).all() and np.isfinite(cross).all()):
+        raise np.linalg.LinAlgError("they are not finite")
     for group, (g, c) in enumerate(zip(gram, cross, strict=True)):
         factor = scipy.linalg.cho_factor(
             damped(g, ridge), lower=True, overwrite_a=True, check_finite=False
@@ -118,6 +130,13 @@ def solve(
         x, y = moments.mean()
         bias = y - np.einsum("gmk,gk->gm", matrix, x)
     return matrix, bias
+
+
+def _squarable(array: Floats) -> Floats | Doubles:
+    """In float64 where the squares of float32 could overflow."""
+    if array.size and not np.abs(array).max() < LARGEST:
+        return array.astype(np.float64)
+    return array
 
 
 def damped(gram: Doubles, ridge: float) -> Doubles:

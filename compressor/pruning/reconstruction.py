@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
+import numpy as np
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
@@ -34,6 +35,7 @@ BATCH = 16
 MEMORY = 10**9
 """Bytes that repair may take beside the models, unless told otherwise."""
 
+UNSOLVABLE = "the second moments of its input cannot be solved with"
 NOTHING = "nothing to repair"
 FOLLOWED = "repaired together with the layer behind it"
 SPARSE = "2:4 sparse"
@@ -191,6 +193,17 @@ class _Walk:
             return reason
         self._then.advance(layer.name)
         self._now.advance(layer.name)
+        try:
+            return self._fitted(layer, layers, later)
+        except np.linalg.LinAlgError as error:
+            return f"{UNSOLVABLE}: {error}"
+
+    def _fitted(self, layer: Layer, layers: Mapping[str, Layer], later: Set[str]) -> Fit | str:
+        """The fit of a layer, and of the one behind it together with it.
+
+        Raises:
+            LinAlgError: The layer's moments cannot be solved with.
+        """
         own = self._problem(layer, later)
         if layer.name in self._how.sparse:
             fitted = sparse_fit(own, self._how.options)
@@ -204,10 +217,15 @@ class _Walk:
             problem = self._problem(second, later - {second.name})
             if is_exact(problem):
                 return found
-            pair = Pair(layer, second, problem, self._write)
-            self._done[second.name], self.steps[layer.name] = pair.improve(
-                self._how.options, self._how.rounds
-            )
+            pair, both = Pair(layer, second, problem, self._write), (layer, second)
+            before = [(one.matrix(), one.bias()) for one in both]
+            try:
+                self._done[second.name], self.steps[layer.name] = pair.improve(
+                    self._how.options, self._how.rounds
+                )
+            except np.linalg.LinAlgError:  # each alone is what it was
+                for one, solution in zip(both, before, strict=True):
+                    self._write(one, solution)
         return found
 
     def _write(self, layer: Layer, solution: Solution) -> None:

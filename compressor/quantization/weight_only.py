@@ -219,6 +219,9 @@ class _Choosing:
         Some rows at a time, which do not depend on each other once the moments are factored.
         """
         form, order = self.options.form(matrix), None
+        if gram is not None and not all(np.isfinite(one).all() for one in (gram.seen, gram.held)):
+            self.unsolved[matrix.name] = "they are too large for float32"
+            gram = None
         if gram is not None:
             try:
                 with own_threads():

@@ -7,8 +7,9 @@ from graphs import model, residual
 
 from calibration.dataset import open_dataset
 from compressor.errors import RecipeError
-from compressor.pruning import find_groups
+from compressor.pruning import find_groups, importance
 from compressor.pruning.importance import METHODS, Scoring, scores
+from compressor.pruning.moments import Moments, solve
 
 X = np.random.default_rng(0).standard_normal((16, 32, 8, 8)).astype(np.float32)
 DATA = open_dataset({"x": X})
@@ -100,3 +101,35 @@ def test_an_unknown_method_and_missing_data_are_refused():
         scores(made, grouping, DATA, Scoring("best"))
     with pytest.raises(RecipeError, match="needs calibration data"):
         scores(made, grouping, None, Scoring(METHODS[0]))
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_moments_that_are_not_finite_have_no_solution(value: float):
+    moments = Moments.about(np.zeros((1, 3)), np.zeros((1, 2)))
+    moments.add(np.ones((1, 4, 3)), np.ones((1, 4, 2)))
+    moments.xx[0, 1, 1] = value
+    with pytest.raises(np.linalg.LinAlgError):
+        solve(moments, 1e-3)
+
+
+def test_rows_that_float32_cannot_square_are_summed_in_float64():
+    rows = np.random.default_rng(0).standard_normal((1, 64, 3)).astype(np.float32) * 1e23
+    moments = Moments.about(np.zeros((1, 3)), np.zeros((1, 1)))
+    moments.add(rows, rows[..., :1])
+    matrix, _ = solve(moments, 1e-9)
+    np.testing.assert_allclose(matrix[0, 0], [1, 0, 0], atol=1e-6)
+
+
+def test_what_moments_cannot_score_magnitudes_do(monkeypatch: pytest.MonkeyPatch):
+    def singular(*_: object) -> np.ndarray:
+        raise np.linalg.LinAlgError("singular")
+
+    monkeypatch.setattr(importance, "_METHODS", {"obs": singular})
+    model, feeds = residual(), np.zeros((8, 32, 8, 8), np.float32)
+    grouping = find_groups(model, {"x": feeds[:2]})
+    data = open_dataset({"x": feeds})
+    found = scores(model, grouping, data, Scoring("obs"))
+    expected = scores(model, grouping, None, Scoring("l2"))
+    assert found.keys() == expected.keys()
+    for name in found:
+        np.testing.assert_array_equal(found[name], expected[name])
