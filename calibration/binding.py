@@ -126,6 +126,8 @@ def unbound(stored: Stored, preprocess: Preprocess, signature: Signature | None 
     """
     where = stored.where
     arrays, label = _without_label(stored.specs, signature, where=where)
+    if signature is None and label is not None and not _counts_alike(arrays, label, stored):
+        arrays, label = [spec for spec in stored.specs if spec.dtype.kind != "U"], None
     fields = _preprocessed(arrays, preprocess, where)
     shapes = {field.stored: _sizes(field.spec) for field in fields}
     axes = _declared_axes(fields, shapes, signature, stored) or likely_axes(shapes)
@@ -154,11 +156,7 @@ def bound(stored: Stored, inputs: Sequence[TensorSpec], preprocess: Preprocess) 
     _check(fields, inputs, preprocess, where, fits=layout is not None)
     assert layout is not None  # `_check` has said why not
     placed = tuple(
-        replace(
-            _placed(field, lies, wanted.dtype),
-            spec=replace(_placed(field, lies, wanted.dtype).spec, name=wanted.name),
-            wanted=wanted,
-        )
+        _named_as(_placed(field, lies, wanted.dtype), wanted)
         for field, wanted, lies in zip(fields, inputs, layout.axes, strict=True)
     )
     return _with_labels(Binding(placed, label, _text(stored.specs), layout.fixed), stored)
@@ -178,6 +176,15 @@ def _layout(
         if len(sizes - {None}) > 1:
             return layout_of(inputs, shapes, calls=True, guess=False)
     return layout
+
+
+def _counts_alike(arrays: Sequence[TensorSpec], label: str, stored: Stored) -> bool:
+    """Whether what is called as labels has an entry a sample; else a model may take it."""
+    shapes = {spec.name: _sizes(spec) for spec in stored.specs}
+    axes = likely_axes({spec.name: shapes[spec.name] for spec in arrays})
+    counts = (lies.samples(shapes[name]) for name, lies in axes.items())
+    samples = next((count for count in counts if count is not None), 1)
+    return samples == 1 or shapes[label][:1] == (samples,)
 
 
 def _declared_axes(
@@ -213,6 +220,13 @@ def _placed(field: BoundField, lies: SampleAxis, dtype: np.dtype[np.generic]) ->
         counted = BATCH if lies.multiple == 1 else f"{BATCH}*{lies.multiple}"
         shape.insert(lies.taken.axis, counted)
     return replace(field, spec=replace(field.spec, dtype=dtype, shape=tuple(shape)), lies=lies)
+
+
+def _named_as(field: BoundField, wanted: TensorSpec) -> BoundField:
+    """The field under the name of an input, with as many axes."""
+    shape, rank = field.spec.shape, len(wanted.shape)
+    shape = (1,) * (rank - len(shape)) + shape[max(0, len(shape) - rank) :]
+    return replace(field, spec=replace(field.spec, name=wanted.name, shape=shape), wanted=wanted)
 
 
 def _with_labels(binding: Binding, stored: Stored) -> Binding:

@@ -169,6 +169,18 @@ def test_a_file_of_several_calls_must_keep_what_is_baked_in(tmp_path):
         list(open_dataset(tmp_path).bind([spec("x:float32[batch,3]")]).batches(8))
 
 
+def test_a_value_for_all_has_the_axes_that_the_model_takes():
+    inputs = [spec("x:float32[batch,1]"), spec("t:int64[steps]"), spec("u:int64[1]")]
+    calls = [{"x": np.ones((3, 1)), "t": np.int64(t), "u": np.int64(t)} for t in (4, 8)]
+    for batch in open_dataset(calls).bind(inputs).batches(5):
+        assert batch.inputs["t"].shape == batch.inputs["u"].shape == (1,)
+    each = {"x": np.ones((4, 1)), "t": np.int64(1), "u": np.array([1, 1, 2, 2])}
+    assert [b.inputs["u"].tolist() for b in open_dataset(each).bind(inputs).batches(5)] == [
+        [1],
+        [2],
+    ]
+
+
 def test_an_input_called_as_labels_often_are_is_an_input():
     arrays = {"z": np.ones((4, 3)), "y": np.arange(4)}
     known = Signature(("z", "y"), 2)

@@ -14,6 +14,7 @@ from calibration.sources.folder import natural_order
 from calibration.sources.npy import NpySource
 from calibration.sources.npz import NpzSource
 from compressor.errors import DataError
+from compressor.graph.tensors import TensorSpec
 
 GENERATOR = np.random.default_rng(0)
 IMAGES = GENERATOR.integers(0, 256, (50, 4, 5, 3), np.uint8)
@@ -95,8 +96,9 @@ def test_the_kind_is_found_from_the_content(tmp_path):
 
 def test_uneven_arrays_are_all_named(tmp_path):
     np.savez(tmp_path / "data.npz", image=IMAGES, label=LABELS[:49])
+    image = TensorSpec("image", np.dtype(np.uint8), ("batch", 4, 5, 3))
     with pytest.raises(DataError, match=r"number of samples: image 50, label 49"):
-        open_dataset(tmp_path / "data.npz")
+        open_dataset(tmp_path / "data.npz").bind([image])
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,6 @@ def test_a_name_in_a_file_may_be_an_array_or_a_list(tmp_path):
         ("def f():\n    yield np.ones((0, 3))", "the set is empty"),
         ("def f():\n    yield {}", "batch 0: expected arrays, found none"),
         ("def f():\n    yield {'x': 'a'}", "batch 0, 'x': expected an array or tensor, found str"),
-        ("def f():\n    yield {'x': np.ones(2), 'label': np.ones(3)}", "samples: x 2, label 3"),
         ("def f():\n    yield 3.5", "single number"),
         ("def f():\n    yield np.ones((2, 3))\n    yield np.ones((2, 4, 1))", "batch 1: expected"),
         ("def g():\n    pass", "has no 'f'"),
