@@ -2,8 +2,8 @@
 
     python benchmarks/data_memory.py [GIGABYTES]
 
-A small network is compressed with calibration data of 20 MB, then of the size that is told (1.5 GB),
-as `.npz` and as `.npy`, each in a process of its own; peak resident memory is printed for each.
+A small network is compressed with calibration data of 20 MB, then of the size that is told (1.5
+GB), as `.npz` and as `.npy`, each in a process of its own; peak resident memory is printed for each.
 """
 
 import resource

@@ -12,7 +12,8 @@ from compressor.capture import capture, parse_input
 from compressor.capture.inputs import Inputs, named, sized
 from compressor.capture.signature import taken, told
 from compressor.checkpoint import Source, load_checkpoint, source_of
-from compressor.errors import RecipeError
+from compressor.errors import DataError, RecipeError
+from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.results import Parity
 from compressor.evaluation.yardstick import Yardstick
 from compressor.graph.batch import fixed_batch
@@ -131,6 +132,8 @@ def prepare(
     declared = [parse_input(text) for text in recipe.model.inputs]
     known = taken(source, declared)
     calib, evaluate = (None if d is None else told(d, known) for d in (calib, evaluate))
+    if require is not None:
+        _require_labels(recipe, calib, evaluate)
     example = _example(evaluate if calib is None else calib)
     with progress.stage("capture"):
         captured = capture(
@@ -172,6 +175,31 @@ def _open(data: object, recipe: Recipe, role: str) -> CalibrationSet | None:
     if data is None:
         return None
     return open_dataset(data, preprocess=recipe.data.preprocess, role=role, seed=recipe.seed)
+
+
+def _require_labels(
+    recipe: Recipe, calibration: CalibrationSet | None, evaluation: CalibrationSet | None
+) -> None:
+    """Refuse a metric that needs labels where what judges has none, before the model is captured.
+
+    Args:
+        recipe: Which metric.
+        calibration: Told from the labels by what the model takes.
+        evaluation: Likewise.
+
+    Raises:
+        DataError: There are none.
+    """
+    judging = calibration if evaluation is None else evaluation
+    name = recipe.measure.metric
+    if name is None or judging is None or judging.has_labels:
+        return
+    if find_metric(name).needs_labels:
+        raise DataError(
+            f"metric {name} needs labels; {judging.description} has none",
+            hint="Give evaluation data with an array `label` by --eval, or choose --metric cosine, "
+            "which compares with the original and needs none.",
+        )
 
 
 def _part(data: CalibrationSet | None, recipe: Recipe) -> CalibrationSet | None:

@@ -30,6 +30,8 @@ class ClassificationMetric(Metric):
     order within a sample matters, so that logits and probabilities do alike.
     """
 
+    needs_labels = True
+
     @abstractmethod
     def units(self, scores: FloatArray, labels: Classes) -> FloatArray:
         """From scores (b, classes) and labels (b,) to statistics (b, k)."""

@@ -61,6 +61,24 @@ def test_refused_before_the_model_is_loaded(refused, document, samples, said):
     assert re.search(said, refused(document, samples), re.DOTALL)
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "top5", "perplexity"])
+def test_labels_that_a_metric_needs_are_missed_before_the_model_is_captured(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: str
+):
+    def too_late(*given: object, **named: object) -> None:
+        raise AssertionError("the model was captured")
+
+    monkeypatch.setattr("compressor.prepare.capture", too_late)
+    with pytest.raises(CompressorError, match=f"metric {metric} needs labels") as info:
+        compress(
+            tiny_model,
+            recipe=load_recipe(None, {"measure": {"metric": metric}}),
+            calibration={"x": np.ones((9, 16), np.float32)},
+            output=tmp_path / "out",
+        )
+    assert info.value.exit_code == 2
+
+
 def test_a_model_that_is_none_is_refused_before_data_is_read(refused, tmp_path):
     (tmp_path / "data.py").write_text("raise AssertionError('data was read')\n")
     (tmp_path / "notes.pt").write_text("hello\n")

@@ -58,6 +58,7 @@ class Metric(ABC):
         whole: Whether it looks at all outputs of a model together, and not at the primary one.
         proportion: The aggregate is 100 · mean of one column that holds zeros and ones, so that
             a score interval applies where the column really holds nothing else.
+        needs_labels: Whether it says nothing without labels.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Metric(ABC):
     higher_is_better: bool = True
     whole: ClassVar[bool] = False
     proportion: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = False
 
     @abstractmethod
     def evaluate(self, runners: Mapping[str, Runner], data: CalibrationSet, batch: int) -> Scores:

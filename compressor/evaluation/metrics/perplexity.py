@@ -25,6 +25,7 @@ class Perplexity(Metric):
 
     name = "perplexity"
     higher_is_better = False
+    needs_labels = True
 
     def evaluate(self, runners: Mapping[str, Runner], data: CalibrationSet, batch: int) -> Scores:
         """Cross-entropy and positions per sequence, (n, 2).
