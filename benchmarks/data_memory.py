@@ -3,7 +3,8 @@
     python benchmarks/data_memory.py [GIGABYTES]
 
 A small network is compressed with calibration data of 20 MB, then of the size that is told (1.5
-GB), as `.npz` and as `.npy`, each in a process of its own; peak resident memory is printed for each.
+GB), as `.npz` and as `.npy`, each in a process of its own; the peak resident memory of each is
+printed.
 """
 
 import resource
