@@ -57,7 +57,8 @@ def _energies(outputs: Mapping[str, Outputs], samples: int) -> FloatArray:
     """Signal and error of one call: (samples, 2), or (1, 2) where outputs belong to no sample."""
     first, second = outputs[BASELINE], outputs[RESULT]
     by_sample = samples > 1 and all(
-        sample_axis(array, samples) is not None for array in first.values()
+        is_floating(array.dtype) and sample_axis(array, samples) is not None
+        for array in first.values()
     )
     if by_sample:
         pairs = list(paired_outputs(first, second, samples, "sqnr"))
