@@ -37,6 +37,9 @@ _FAR = float(np.finfo(np.float32).max)
 MEMORY = 10**9
 """Bytes that calibration may take beside the model, unless told otherwise."""
 
+AT_ONCE = 512
+"""Values of which one graph takes the extremes: loading it takes the square of their number."""
+
 Advance = Callable[[int], None]
 
 
@@ -112,9 +115,13 @@ def extremes(
     """
     layout = layout_of(model, values, data)
     batch = layout.fixed or fitting_batch(layout, batch, memory)
-    tapped = _Window(model, values, layout, histograms=False, endless=True)
-    tapped.run(data, batch, 0, advance)
-    return tapped.observed()
+    groups = [values[start : start + AT_ONCE] for start in range(0, len(values), AT_ONCE)]
+    progress, observed = _Progress(advance, max(1, len(groups))), dict[str, Observed]()
+    for window in groups:
+        tapped = _Window(model, window, layout, histograms=False, endless=True)
+        tapped.run(data, batch, 0, progress)
+        observed |= tapped.observed()
+    return observed
 
 
 @dataclass(frozen=True)

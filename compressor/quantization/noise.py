@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from calibration.collect import MEMORY, Layout, fitting_batch, layout_of
+from calibration.collect import AT_ONCE, MEMORY, Layout, fitting_batch, layout_of
 from calibration.dataset import CalibrationSet
 from calibration.sampling import rows_of
 from calibration.taps import PREFIX, Taps, feeds_of
@@ -98,7 +98,12 @@ def layer_noise(
     batch = layout.fixed or fitting_batch(layout, BATCH, room)
     sizes = {name: _COPIES * 4 * batch * (layout.sampling[name].elements or 0) for name in points}
     found: list[Noise] = []
-    for window in parts(sizes, room):
+    windows = (
+        part[start : start + AT_ONCE]
+        for part in parts(sizes, room)
+        for start in range(0, len(part), AT_ONCE)
+    )
+    for window in windows:
         compared = _Comparison(model, quantized, set(integer), policy, layout)
         found += compared.run([points[name] for name in window], data, batch)
     return tuple(found)
