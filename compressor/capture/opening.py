@@ -81,8 +81,9 @@ class _Search:
 
     def moves(self) -> list[tuple[Axis, ...]]:
         """Sets of axes at other sizes of which the source runs; all of them at once, too."""
+        self._try_masks()
         for axis in self._axes:
-            if axis[0] not in self._pictures:
+            if axis[0] not in self._pictures and not self._in_one(axis):
                 self._try((axis,))
         for group in self._groups():
             rest = tuple(
@@ -102,6 +103,29 @@ class _Search:
         while self._found and not self._runs([axis for axes in self._found for axis in axes]):
             self._found.pop()
         return self._found
+
+    def _try_masks(self) -> None:
+        """Tokens with what counts them, first: modules cut a mask that is longer than it should."""
+        tokens = [axis for axis in self._axes if self._is_tokens(axis)]
+        for size in dict.fromkeys(self._axes[axis] for axis in tokens):
+            group = tuple(axis for axis in tokens if self._axes[axis] == size)
+            if len(group) > 1:
+                self._try(group)
+        caches = [g for g in self._groups(by_place=True) if len(g) > 1 and g[0] not in tokens]
+        for cache in caches:
+            for mask in tokens:
+                part = self._axes[mask] - self._size(cache)
+                parts = [axis for axis in tokens if axis != mask and self._axes[axis] == part]
+                if not parts or not self._runs((*cache, mask)):
+                    continue
+                if self._in_one(mask) or self._runs((*parts, mask)):
+                    self._found.append((*cache, mask))
+                    self._try((*parts, mask))
+                    return
+
+    def _is_tokens(self, axis: Axis) -> bool:
+        spec = next(spec for spec in self._inputs.specs if spec.name == axis[0])
+        return spec.dtype.kind in "iub" and axis[1] == 1 and len(spec.shape) == 2
 
     def named(self) -> tuple[TensorSpec, ...]:
         """The specifications with names for what moves."""
@@ -130,10 +154,12 @@ class _Search:
         return self._axes[axes[0]]
 
     def _name(self, axes: tuple[Axis, ...], taken: set[str]) -> str:
-        integers = {spec.name for spec in self._inputs.specs if spec.dtype.kind in "iu"}
-        tokens = any(name in integers and axis == 1 for name, axis in axes)
+        tokens = [self._is_tokens(axis) for axis in axes]
+        ranks = {spec.name: len(spec.shape) for spec in self._inputs.specs}
+        cached = any(ranks[name] > 2 for name, _ in axes)
+        said = "" if not any(tokens) else "past" if cached else "sequence"
         name, axis = axes[0]
-        return "sequence" if tokens and "sequence" not in taken else f"{name}_dim{axis}"
+        return said if said and said not in taken else f"{name}_dim{axis}"
 
     def _groups(self, by_place: bool = False) -> Iterator[tuple[Axis, ...]]:
         """Axes of equal sizes: of every input, or of the same place in inputs of the same rank."""
@@ -153,7 +179,7 @@ class _Search:
         return any(axis in axes for axes in self._found)
 
     def _try(self, axes: tuple[Axis, ...]) -> None:
-        if axes not in self._found and self._runs(axes):
+        if set(axes) not in map(set, self._found) and self._runs(axes):
             self._found.append(axes)
 
     def _runs(self, axes: tuple[Axis, ...] | list[Axis]) -> bool:

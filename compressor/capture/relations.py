@@ -58,7 +58,10 @@ def related(evaluate: Evaluate, inputs: Inputs) -> Inputs:
     works = runs(evaluate, inputs)
     for candidates in (_sums, _equals):  # with an empty cache a total equals its part
         for symbol in _suspects(inputs):
-            if symbol not in inputs.symbols or (works and free(budget.evaluate, inputs, symbol)):
+            if symbol not in inputs.symbols:
+                continue
+            counts = candidates is _sums and _counts_others(inputs, symbol)
+            if works and not counts and free(budget.evaluate, inputs, symbol):
                 continue
             for expression in candidates(inputs, symbol):
                 found = _with(inputs, symbol, expression, works)
@@ -102,6 +105,12 @@ class _Budget:
             raise CaptureError("the search for what sizes have to do with each other has ended")
         self._left -= 1
         return self._evaluate(inputs)
+
+
+def _counts_others(inputs: Inputs, symbol: str) -> bool:
+    """Whether a size is likely a total, though the source runs at others, as masks are cut."""
+    masks = [s for s in inputs.specs if s.shape[1:] == (symbol,) and s.dtype.kind in "iub"]
+    return bool(masks) or "total" in symbol.casefold()
 
 
 def _suspects(inputs: Inputs) -> list[str]:

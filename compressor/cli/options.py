@@ -202,7 +202,7 @@ LOADING: Decorator[Any] = apply(
     click.option(
         "--input", "inputs", multiple=True, metavar="NAME:DTYPE[DIMS]",
         help="Input like image:float32[batch,3,224,224] (repeatable), where neither data nor the "
-        "model tells. Names are dynamic sizes, also of data.",
+        "model tells. Names are dynamic sizes, also of data; mask:int64[batch,past+seq] is a sum.",
     ),
 )  # fmt: skip
 
