@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
+from compressor.capture.inputs import Inputs
+from compressor.errors import DataError
 from compressor.evaluation.changed import Changed, changed_decisions, decides, largest_errors
 from compressor.evaluation.memory import compare_memory
 from compressor.evaluation.metrics import find_metric
@@ -28,6 +30,7 @@ from compressor.evaluation.views import only
 from compressor.evaluation.yardstick import Yardstick, choose
 from compressor.graph.cost import macs, parameters
 from compressor.graph.files import initializer_bytes
+from compressor.graph.sizes import solve
 from compressor.graph.tensors import Arrays
 from compressor.prepare import Prepared
 from compressor.processors import available_processors
@@ -103,6 +106,15 @@ def surplus_threads(recipe: Recipe) -> tuple[str, ...]:
     )
 
 
+def size_names(inputs: Inputs, feeds: Arrays) -> str:
+    """Open sizes but for the batch as they are in some feeds: `sequence 64, past 0`."""
+    try:
+        sizes = solve(inputs.specs, feeds, "what is timed")
+    except DataError:  # a scalar that is one for all calls, where the relation says the batch
+        return ""
+    return ", ".join(f"{name} {sizes[name]}" for name in inputs.others if name in sizes)
+
+
 def measure_latency(pair: Pair, known: LatencyResult | None = None) -> tuple[LatencyResult, ...]:
     """Baseline and result in turn, in every configuration; the deciding one gets twice the time.
 
@@ -119,7 +131,14 @@ def measure_latency(pair: Pair, known: LatencyResult | None = None) -> tuple[Lat
             else:
                 results.append(_latency(pair, config, deciding=index == 0))
             advance(1)
-    return tuple(results)
+    return tuple(_at_sizes(pair, result) for result in results)
+
+
+def _at_sizes(pair: Pair, result: LatencyResult) -> LatencyResult:
+    """The result with the lengths that were timed, where the model leaves such open."""
+    words = size_names(pair.prepared.sizes, pair.feeds(result.config.batch))
+    config = result.config.model_copy(update={"sizes": words})
+    return result.model_copy(update={"config": config})
 
 
 def _latency(pair: Pair, config: LatencyConfig, *, deciding: bool) -> LatencyResult:

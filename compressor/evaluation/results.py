@@ -14,10 +14,14 @@ Method = Literal["wall time", "cpu time"]
 
 
 class LatencyConfig(Record):
-    """How a latency is taken: `batch` samples per inference on `threads` threads (0: all)."""
+    """How a latency is taken: `batch` samples per inference on `threads` threads (0: all).
+
+    `sizes` are the other sizes that the model leaves open, as `sequence 64, past 0`.
+    """
 
     batch: int
     threads: int
+    sizes: str = ""
 
 
 class Timing(Record):

@@ -125,8 +125,9 @@ def threads(number: int) -> str:
 
 
 def configuration(config: LatencyConfig) -> str:
-    """`batch 1, one thread`."""
-    return f"batch {config.batch}, {threads(config.threads)}"
+    """`batch 1, one thread`; `batch 1, sequence 64, one thread` where lengths are open."""
+    sizes = f"{config.sizes}, " if config.sizes else ""
+    return f"batch {config.batch}, {sizes}{threads(config.threads)}"
 
 
 def moment(text: str) -> str:

@@ -9,6 +9,9 @@ from compressor.capture.inputs import Inputs, sized
 from compressor.capture.relations import related
 from compressor.capture.verify import expectations, settle
 from compressor.errors import CaptureError
+from compressor.evaluation.results import LatencyConfig
+from compressor.measure import size_names
+from compressor.report.format import configuration
 
 Sizes = dict[str, tuple[int, ...]]
 
@@ -86,3 +89,12 @@ def test_expectations_leave_out_sizes_that_the_source_does_not_take() -> None:
     only_even = source(lambda f: f["x"][1] % 4 == 0)
     given = settle(only_even, inputs("x:float32[b,h]"))
     assert {e.inputs.sizes["h"] % 4 for e in expectations(only_even, given, "float32")} == {0}
+
+
+def test_what_is_timed_is_named_by_its_open_sizes() -> None:
+    given = settle(source(decoder), inputs(*DECODER))
+    feeds = {"ids": (1, 1), "mask": (1, 48), "k": (1, 2, 47, 4)}
+    arrays = {name: np.ones(shape, np.float32) for name, shape in feeds.items()}
+    assert size_names(given, arrays) == "s 1, p 47"
+    config = LatencyConfig(batch=1, threads=1, sizes=size_names(given, arrays))
+    assert configuration(config) == "batch 1, s 1, p 47, one thread"
