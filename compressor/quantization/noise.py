@@ -7,6 +7,7 @@ layer that reads the float graph's values, and so has no error but its own.
 """
 
 import math
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,6 +69,7 @@ def layer_noise(
     policy: QuantPolicy,
     *,
     memory: int | None = None,
+    seconds: float = math.inf,
 ) -> tuple[Noise, ...]:
     """The signal-to-noise ratio at the output of every layer, over all samples together.
 
@@ -81,6 +83,7 @@ def layer_noise(
         policy: The target's policy.
         memory: Bytes to take beside the models (1 GB): layers that do not fit are compared in
             further passes.
+        seconds: What a pass may take; it ends early then, after one batch at least.
 
     Returns:
         In graph order. Nodes that only move values have the error of what they read and are left
@@ -105,7 +108,7 @@ def layer_noise(
     )
     for window in windows:
         compared = _Comparison(model, quantized, set(integer), policy, layout)
-        found += compared.run([points[name] for name in window], data, batch)
+        found += compared.run([points[name] for name in window], data, batch, seconds)
     return tuple(found)
 
 
@@ -144,7 +147,9 @@ class _Comparison:
         self._names = {node: name for name, node in self._quantized.items()}
         self._stored = _storing(self._quantized.values())
 
-    def run(self, points: Sequence[Point], data: CalibrationSet, batch: int) -> list[Noise]:
+    def run(
+        self, points: Sequence[Point], data: CalibrationSet, batch: int, seconds: float
+    ) -> list[Noise]:
         """Compare at some of the points, over all of the data."""
         fetched: list[str] = []
         for point in points:
@@ -153,7 +158,10 @@ class _Comparison:
         session = open_session(graph, threads=0, spin=False, integers=integers)
         wanted = {value.name for value in session.get_inputs()}
         totals = np.zeros(len(fetched))
+        begun = time.perf_counter()
         for piece in data.batches(batch):
+            if totals.any() and time.perf_counter() - begun > seconds:
+                break  # signal and noise are of the same samples, however many
             feeds = {n: a for n, a in feeds_of(piece, self._layout.fixed).items() if n in wanted}
             for index, sums in enumerate(_run(session, fetched, feeds)):
                 # What only fills a fixed batch up does not count.

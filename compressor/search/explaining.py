@@ -23,6 +23,8 @@ from exporters.base import QuantPolicy
 
 SAMPLES = 32
 """Samples that are run, at most."""
+SECONDS = 10.0
+"""What a pass over them may take: nothing is decided here."""
 TENSORS = 8
 """Tensors that are shown."""
 
@@ -84,6 +86,7 @@ class _Explaining:
             self._sample,
             self._policy,
             memory=self._memory,
+            seconds=SECONDS,
         )
         layers = [_layer(one, self._quantized.float_reasons, self._policy) for one in noise]
         layers.sort(key=lambda layer: _badness(layer.sqnr_db))

@@ -236,3 +236,15 @@ def test_decibels_have_ends():
     assert decibels(1e300, 1e-300) == CEILING
     assert math.isnan(decibels(math.inf, math.inf))
     assert math.isnan(decibels(1.0, math.nan))
+
+
+def test_a_pass_that_takes_too_long_ends_after_a_batch():
+    graph, values = residual(), images(40)
+    made, chosen = int8(graph, values)
+    data = open_dataset({"x": values})
+    found = layer_noise(graph, made, chosen.integer, data, POLICY, seconds=0.0)
+    whole = layer_noise(graph, made, chosen.integer, data, POLICY)
+    assert [one.point for one in found] == [one.point for one in whole]
+    assert all(
+        one.sqnr == pytest.approx(two.sqnr, abs=3) for one, two in zip(found, whole, strict=True)
+    )
