@@ -1,0 +1,150 @@
+"""Whether artifacts take what their models took: run at other sizes than those of the data.
+
+    python benchmarks/open_sizes.py [--quantize int4]
+
+Each network is compressed with data of one shape; artifact and network then run at four other sets
+of sizes, at batches and lengths of one among them. A row passes where shapes are equal and the
+relative error is below that of the bound for the precision.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import nn
+from transformers import BertConfig, BertModel
+
+import compressor
+
+Feeds = dict[str, np.ndarray]
+BOUNDS = {"none": 1e-4, "int8-weights": 0.05, "int4": 0.5}
+
+
+class Bert(nn.Module):
+    """Encoder of tokens under a mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = BertModel(BertConfig(
+            vocab_size=64, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+            num_attention_heads=4, attn_implementation="eager",
+        ))  # fmt: skip
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Hidden states of the last layer."""
+        return self.net(input_ids, attention_mask).last_hidden_state
+
+
+class Decoder(nn.Module):
+    """One layer of attention over a cache, with the mask over cache and tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.qkv = nn.Embedding(64, 64), nn.Linear(64, 192)
+        self.head = nn.Linear(64, 64)
+
+    def forward(
+        self, ids: torch.Tensor, mask: torch.Tensor, past: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores of the next token, and keys and values with those of the cache."""
+        q, k, v = self.qkv(self.embed(ids)).split(64, -1)
+        state = torch.cat([past, torch.cat([k, v], -1)], 1)
+        keys, values = state.split(64, -1)
+        scores = q @ keys.transpose(-1, -2) / 8 + (mask[:, None].float() - 1) * 1e4
+        return self.head(scores.softmax(-1) @ values), state
+
+
+class Denoiser(nn.Module):
+    """Convolutions with an embedding of the time step, one for a sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.into, self.out, self.time = (
+            nn.Conv2d(4, 32, 3, padding=1), nn.Conv2d(32, 4, 3, padding=1), nn.Linear(1, 32),
+        )  # fmt: skip
+
+    def forward(self, sample: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        """The noise in a sample."""
+        time = self.time(timestep.float()[:, None] / 1000)[:, :, None, None]
+        return self.out(torch.relu(self.into(sample) + time))
+
+
+def bert(batch: int, length: int, _: int) -> Feeds:
+    """Tokens and their mask."""
+    ids = np.random.default_rng(length).integers(0, 64, (batch, length))
+    return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+
+
+def decoder(batch: int, length: int, past: int) -> Feeds:
+    """Tokens behind a cache."""
+    rng = np.random.default_rng(length)
+    return {
+        "ids": rng.integers(0, 64, (batch, length)),
+        "mask": np.ones((batch, length + past), np.int64),
+        "past": rng.standard_normal((batch, past, 128)).astype(np.float32),
+    }
+
+
+def denoiser(batch: int, _: int, __: int) -> Feeds:
+    """Noisy pictures and time steps."""
+    rng = np.random.default_rng(batch)
+    sample = rng.standard_normal((batch, 4, 16, 16)).astype(np.float32)
+    return {"sample": sample, "timestep": rng.integers(0, 1000, batch)}
+
+
+CASES: tuple[tuple[str, Callable[[], nn.Module], Callable[..., Feeds], tuple[int, int]], ...] = (
+    ("bert, padded to 16", Bert, bert, (16, 0)),
+    ("decoder, prefill", Decoder, decoder, (16, 0)),
+    ("decoder, decode", Decoder, decoder, (1, 15)),
+    ("denoiser", Denoiser, denoiser, (0, 0)),
+)
+SIZES = ((1, 1, 7), (3, 9, 0), (2, 1, 30), (5, 24, 3))
+
+
+def rows(precision: str) -> Iterator[tuple[str, tuple[int, int, int], float]]:
+    """Each network at each other set of sizes: the relative error of its worst output."""
+    for name, build, feeds, (length, past) in CASES:
+        torch.manual_seed(0)
+        network = build().eval()
+        with tempfile.TemporaryDirectory() as folder:
+            compressor.compress(
+                network,
+                calibration=feeds(32, length, past),
+                output=Path(folder) / "out",
+                recipe=_recipe(precision),
+            )
+            session = onnxruntime.InferenceSession(Path(folder) / "out" / "model.onnx")
+            for sizes in SIZES:
+                yield name, sizes, _error(network, session, feeds(*sizes))
+
+
+def _recipe(precision: str) -> compressor.Recipe:
+    return compressor.Recipe.model_validate(
+        {"quantize": {"mode": precision}, "measure": {"seconds": 0.2}}
+    )
+
+
+def _error(network: nn.Module, session: onnxruntime.InferenceSession, feeds: Feeds) -> float:
+    with torch.no_grad():
+        wanted = network(**{name: torch.from_numpy(array) for name, array in feeds.items()})
+    wanted = wanted if isinstance(wanted, tuple) else (wanted,)
+    pairs = zip(session.run(None, feeds), (tensor.numpy() for tensor in wanted), strict=True)
+    return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs)
+
+
+def main() -> None:
+    """Print a row for each network and set of sizes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quantize", choices=BOUNDS, default="int8-weights")
+    precision = parser.parse_args().quantize
+    for name, sizes, error in rows(precision):
+        said = "pass" if error <= BOUNDS[precision] else "FAIL"
+        print(f"{said}  {name:20}  batch, length, cache {sizes}  error {error:.2g}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
