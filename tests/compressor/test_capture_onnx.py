@@ -208,3 +208,15 @@ def test_data_that_does_not_fit_names_the_flag_that_helps(stored, said):
     with pytest.raises(CaptureError) as info:
         _capture(_model(graph), examples={"x": stored})
     assert all(flag in info.value.hint for flag in said)
+
+
+def test_noise_is_named_and_not_taken_for_a_fixed_batch_or_a_changed_opset():
+    text = """<ir_version: 8, opset_import: ["": 11]>
+        g (float[n,4] x) => (float[n,4] y) { z = RandomNormalLike(x) y = Add(x, z) }"""
+    captured = capture(
+        source_of(ir.from_onnx_text(text)), inputs=None, examples=None, opset=21, least_opset=19
+    )
+    assert input_specs(captured.model)[0].shape == ("n", 4)
+    assert captured.model.opset_imports[""] >= 19
+    assert "draws random numbers (RandomNormalLike)" in " ".join(captured.record.notices)
+    assert "runs only at" not in " ".join(captured.record.notices)

@@ -1,0 +1,30 @@
+"""Whether a graph draws random numbers: two runs of it on the same inputs then differ."""
+
+import onnx_ir as ir
+
+_DRAWS = frozenset(
+    {
+        *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
+        *("Multinomial", "Bernoulli"),
+    }
+)
+_TRAINING = 2
+"""The input of Dropout that says whether it drops."""
+
+
+def drawing_nodes(model: ir.Model) -> tuple[str, ...]:
+    """The operators that draw, in bodies and functions too; empty for what is deterministic."""
+    nodes = [*model.graph.all_nodes()]
+    for function in model.functions.values():
+        nodes += function.all_nodes()
+    return tuple(dict.fromkeys(node.op_type for node in nodes if _draws(node)))
+
+
+def _draws(node: ir.Node) -> bool:
+    if node.domain != "":
+        return False
+    if node.op_type != "Dropout" or len(node.inputs) <= _TRAINING:
+        return node.op_type in _DRAWS
+    training = node.inputs[_TRAINING]
+    tensor = None if training is None else training.const_value
+    return training is not None and (tensor is None or bool(tensor.numpy().any()))
