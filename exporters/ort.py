@@ -71,7 +71,8 @@ class OrtRunner:
 
         binding = self._session.io_binding()
         for spec in self.inputs:
-            value = onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(feeds[spec.name]))
+            array = np.asarray(feeds[spec.name], order="C")  # a scalar stays one
+            value = onnxruntime.OrtValue.ortvalue_from_numpy(array)
             binding.bind_ortvalue_input(spec.name, value)
         for spec in self.outputs:
             binding.bind_output(spec.name)

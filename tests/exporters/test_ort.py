@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from graphs import residual
+from graphs import model, residual
 
 from compressor import hardware
 from compressor.errors import DataError, UsageError
@@ -40,6 +40,16 @@ def test_surplus_feeds_are_ignored_and_a_bound_call_runs():
         given = {**feeds(), "label": np.zeros(3)}
         assert runner.run(given)["y"].shape == (3, 10)
         runner.bind(given)()
+
+
+def test_a_bound_scalar_stays_one():
+    graph = model(
+        "g (float step, float[1,2] w) => (float[1,2] y) "
+        "<int64[2] axes = {0,1}> { row = Unsqueeze(step, axes)  y = Gemm(row, w) }",
+        w=[1, 2],
+    )
+    with TARGET.open(graph) as runner:
+        runner.bind({"step": np.array(3, np.float32)})()
 
 
 def test_wrong_shape_is_a_data_error_that_shows_it():
