@@ -19,7 +19,8 @@ from compressor.errors import DataError
 from compressor.graph.batch import BATCH, BatchAxis, batch_axes
 from compressor.graph.tensors import Dimension, TensorSpec
 
-LABEL_NAMES = ("label", "labels", "y", "target", "targets")
+LABEL_NAMES = ("label", "labels", "target", "targets", "y")
+"""What labels are called, the likeliest first."""
 """Names, in any case, of the array that is taken for the labels unless an input has that name."""
 
 
@@ -290,6 +291,8 @@ def _without_label(
         for spec in arrays
         if spec.name.casefold() in LABEL_NAMES and spec.name not in wanted
     ]
+    if signature is None:  # the model will tell: until then the likelier name is the labels
+        labels = sorted(labels, key=lambda name: LABEL_NAMES.index(name.casefold()))[:1]
     if len(labels) > 1:
         raise DataError(
             f"{where}: expected one array of labels, found {' and '.join(labels)}",

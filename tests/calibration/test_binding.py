@@ -60,8 +60,17 @@ def test_names_of_labels(name):
 
 def test_labels_alone_are_an_input_and_two_are_an_error():
     assert not open_dataset({"y": np.ones((2, 3))}).has_labels
+    data = open_dataset({"x": np.ones((2, 3)), "y": np.ones(2), "label": np.ones(2)})
     with pytest.raises(DataError, match="expected one array of labels, found y and label"):
-        open_dataset({"x": np.ones(2), "y": np.ones(2), "label": np.ones(2)})
+        data.bind([spec("x:float32[batch,3]")])
+
+
+def test_an_input_called_as_labels_often_are_stands_beside_labels():
+    arrays = {"y": np.arange(2), "x": np.ones((2, 3)), "label": np.arange(2) + 5}
+    bound = open_dataset(arrays).bind([spec("x:float32[batch,3]"), spec("y:int64[batch]")])
+    batch = bound.head(2)
+    np.testing.assert_array_equal(batch.inputs["y"], [0, 1])
+    np.testing.assert_array_equal(batch.labels, [5, 6])
 
 
 def test_arrays_without_names_bind_by_position():
