@@ -64,7 +64,7 @@ def activity(
                     moments[layer.name].add(rows, np.zeros((*rows.shape[:2], 0), rows.dtype))
                 else:
                     moments[layer.name].add_mean(rows)
-            spreads[layer.name].add(found[fed[layer.name]], layer.output_axis)
+            spreads[layer.name].add(found[fed[layer.name]], layer.output_axis, layer.channels)
     return {name: Activity(seen, spreads[name].total()) for name, seen in moments.items()}
 
 
@@ -91,8 +91,11 @@ class _Spread:
         self._sum: Doubles = np.zeros(1)
         self._squares = 0.0
 
-    def add(self, array: Floats, axis: int) -> None:
-        """See a batch."""
+    def add(self, array: Floats, axis: int, channels: int) -> None:
+        """See a batch, whose channels lie elsewhere where the stream turned or reshaped them."""
+        if array.shape[axis] != channels:
+            behind = [at for at in range(1, array.ndim) if array.shape[at] == channels]
+            array, axis = (array, behind[0]) if behind else (array.reshape(-1, 1), 1)
         rows = np.moveaxis(array, axis, -1).reshape(-1, array.shape[axis]).astype(np.float64)
         self._count += len(rows)
         self._sum = self._sum + rows.sum(0)

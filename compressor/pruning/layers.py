@@ -76,6 +76,16 @@ class Layer:
         return 1 if self.kind.startswith("Conv") else -1
 
     @property
+    def channels(self) -> int:
+        """How many entries the output has along that axis."""
+        shape = self.weight.shape
+        if self.kind == "Conv":
+            return int(shape[0])
+        if self.kind == "ConvTranspose":
+            return int(shape[1] * self.groups)
+        return int(shape[0 if self._flag("transB") else 1])
+
+    @property
     def contracted_axis(self) -> int:
         """The axis of the weight that meets the input's channels, those of one group for Conv."""
         if self.kind == "Conv":

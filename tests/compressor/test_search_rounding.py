@@ -8,7 +8,7 @@ from graphs import model
 from calibration.dataset import open_dataset
 from calibration.scheme import Scheme, dequantize, quantize
 from compressor.graph.session import open_session
-from compressor.graph.shapes import infer_shapes
+from compressor.graph.shapes import infer_shapes, input_specs
 from compressor.plan import GraphPlan
 from compressor.pruning.activity import activity
 from compressor.pruning.layers import Layer, layers_of
@@ -146,3 +146,25 @@ def test_weights_that_something_else_reads_stay_the_nearest():
         graph="", baseline="captured", ship="int8", dynamic=("Gemm_0", "Gemm_2", "Gemm_3")
     )
     assert [layer.name for layer in own_layers(graph, plan)] == ["Gemm_3"]
+
+
+def test_a_layer_that_feeds_a_stream_through_a_reshape_takes_images_of_any_size():
+    """As the time embedding of a denoiser does, whose images differ in size."""
+    graph = infer_shapes(
+        model(
+            "g (float[n,8,h,s] x, float[n,6] t, float[6,8] w) => (float[n,8,h,s] y) "
+            "<int64[2] axes = {2,3}> { e = MatMul(t, w)  b = Unsqueeze(e, axes)  y = Add(x, b) }",
+            w=[6, 8],
+        )
+    )
+    rng = np.random.default_rng(0)
+    layer = next(iter(layers_of(graph).values()))
+    images = [rng.standard_normal((2, 8, s, s)).astype(np.float32) for s in (5, 9, 5)]
+    times = rng.standard_normal((3, 2, 6)).astype(np.float32)
+    data = open_dataset([{"x": x, "t": t} for x, t in zip(images, times, strict=True)])
+    data = data.bind(input_specs(graph))
+    seen = activity(graph, [layer], data, batch=2, memory=10**8)[layer.name]
+    weight = layer.weight
+    sums = [x + (t @ weight)[:, :, None, None] for x, t in zip(images, times, strict=True)]
+    rows = np.concatenate([np.moveaxis(a, 1, -1).reshape(-1, 8) for a in sums])
+    np.testing.assert_allclose(seen.spread, np.square(rows - rows.mean(0)).sum(), rtol=1e-5)
