@@ -18,7 +18,9 @@ FAR = 0.5
 """Divergence, in nats, of the median channel that is told."""
 
 
-def unlike_training(model: ir.Model, data: CalibrationSet, fixed: int | None) -> str | None:
+def unlike_training(
+    model: ir.Model, data: CalibrationSet, fixed: int | None, words: str = "the data"
+) -> str | None:
     """A notice where the data does not look like the training data; None where it may.
 
     The divergence of a channel is that of two normal distributions (Kullback and Leibler 1951),
@@ -29,6 +31,7 @@ def unlike_training(model: ir.Model, data: CalibrationSet, fixed: int | None) ->
         model: The captured graph.
         data: Samples, bound to its inputs.
         fixed: The batch that is baked in.
+        words: What the data is.
     """
     node = _first_norm(model)
     if node is None or node.inputs[0] is None:
@@ -47,7 +50,7 @@ def unlike_training(model: ir.Model, data: CalibrationSet, fixed: int | None) ->
     if divergence <= FAR:
         return None
     return (
-        "the data does not look like what the model was trained on: in front of "
+        f"{words} does not look like what the model was trained on: in front of "
         f"{node.name!r}, its first BatchNormalization, values are {np.median(np.sqrt(ratio)):.2g} "
         f"times as wide as in training and {np.median(np.sqrt(shift)):.2g} standard deviations "
         "away (median of the channels); look at --mean, --std, --scale and --layout"

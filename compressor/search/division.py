@@ -90,7 +90,7 @@ def split_data(prepared: Prepared, seed: int, stats: CalibrationStats | None = N
         return DataSplit(calib, evaluation, "evaluation data", calib.fingerprint())
     if len(calib) < 2:
         notice = ("one calibration sample cannot both calibrate and judge; pass --eval",)
-        return DataSplit(calib, None, "", calib.fingerprint(), notice)
+        return DataSplit(calib, None, "", calib.fingerprint(), notice, notice[0])
     used, held_out = calib.split(1 - HOLDOUT, seed)
     words = "calibration samples not used to calibrate"
     return DataSplit(used, held_out, words, used.fingerprint(), share=HOLDOUT)
@@ -108,13 +108,31 @@ def examined(prepared: Prepared, data: DataSplit, progress: Progress) -> DataSpl
             said += odd if degenerate is None else (degenerate,)
         if data.calibration is not None and data.quality is not None and degenerate is None:
             said += _shared(data.calibration, data.quality, data.words)
-        samples = data.calibration or data.quality
-        if samples is not None and degenerate is None:
-            unlike = unlike_training(prepared.model, samples, prepared.fixed_batch)
-            said += () if unlike is None else (unlike,)
+        said += _unlike(prepared, None if degenerate else data.calibration, data.quality)
     for notice in said:
         progress.notice(notice)
     return replace(data, notices=(*data.notices, *said), degenerate=degenerate)
+
+
+def _unlike(
+    prepared: Prepared, calibration: CalibrationSet | None, judging: CalibrationSet | None
+) -> tuple[str, ...]:
+    """What looks unlike the training data; evaluation data is looked at by itself.
+
+    It may come prepared in another way than what is calibrated on. What was held out of the
+    calibration data may not.
+    """
+    sets = {"the calibration data": calibration}
+    if prepared.evaluation is not None:
+        sets["the evaluation data"] = judging
+    elif calibration is None:
+        sets = {"the data": judging}
+    found = (
+        unlike_training(prepared.model, samples, prepared.fixed_batch, words)
+        for words, samples in sets.items()
+        if samples is not None
+    )
+    return tuple(one for one in found if one is not None)
 
 
 def _shared(calibration: CalibrationSet, judging: CalibrationSet, words: str) -> tuple[str, ...]:
