@@ -84,6 +84,9 @@ def find_states(loaded: object, where: str) -> list[State]:
 def find_state(loaded: object, key: str, where: str) -> State:
     """The state dict under a dotted key, or all tensors whose names begin with it.
 
+    Where there is none at the key itself, the only one below it is meant: `ema` of an average that
+    keeps its weights as `module` beside a decay.
+
     Raises:
         CheckpointError: There is nothing of that name, or no state dict; the message lists what
             there is.
@@ -93,8 +96,11 @@ def find_state(loaded: object, key: str, where: str) -> State:
         if found is None:
             start = key + "."
             found = {k[len(start) :]: v for k, v in loaded.items() if str(k).startswith(start)}
-        if isinstance(found, Mapping) and _tensors(found):
-            return _state(key, found)
+        if isinstance(found, Mapping):
+            below = [(at, inner) for at, inner in mappings(found) if _tensors(inner)]
+            if len(below) == 1 or (below and not below[0][0]):
+                at, inner = below[0]
+                return _state(f"{key}.{at}".removesuffix("."), inner)
         if found is not None and not isinstance(found, Mapping):
             raise CheckpointError(
                 f"--state-key {key}: {where} has a {type(found).__name__} there, no state dict",

@@ -103,7 +103,9 @@ def target_of(metric: str, step: Batch, original: Outputs, source: str) -> Array
         raise DataError(
             f"labels of {source}: expected targets of the shape of output {name!r}, "
             f"{list(output.shape)}, found {list(labels.shape)}",
-            hint="Leave the labels out to compare with the original model, or name the output "
+            hint="Class numbers become labels as integers: astype(np.int64)."
+            if labels.size == len(labels) and not (labels % 1).any()
+            else "Leave the labels out to compare with the original model, or name the output "
             "that they are of with --output-metric.",
         )
     return None  # class numbers

@@ -100,7 +100,7 @@ def choose(
 
     Raises:
         UsageError: There is no such output, or the metric fits none.
-        DataError: The metric needs labels that the data does not have.
+        DataError: The metric needs labels that the data does not have, or they do not fit it.
     """
     seen = look(original, data, batch)
     noisy = [repr(one.name) for one in seen.outputs if one.noisy]
@@ -139,7 +139,35 @@ def _chosen(
         return replace(found, primary=None, reason=_why_none(seen, primary))
     metrics, classes = _fitting(primary, seen, roles, data)
     notices = _hidden(seen, metrics[0], primary.name) if seen.boxes else ()
-    return replace(found, metrics=metrics, classes=classes, notices=notices)
+    found = replace(found, metrics=metrics, classes=classes, notices=notices)
+    if seen.labels:
+        scores = found.scores(metrics[0], {BASELINE: original}, data.take(SAMPLES), batch)
+        if scores.reference == "original":
+            found = replace(found, notices=(*notices, _unused(seen.labels, primary, metrics[0])))
+    return found
+
+
+def _unused(labels: Sequence[Array], output: SeenOutput, metric: Metric) -> str:
+    """That the labels judge nothing, and why."""
+    numbers = np.concatenate([part.reshape(-1) for part in labels])
+    classes = _classes(output)
+    per_sample = all(part.size == len(part) for part in labels)
+    if classes is not None and per_sample and not (numbers % 1).any():
+        why = (
+            f"they run from {int(numbers.min())} to {int(numbers.max())}, and {output.name!r} "
+            f"scores {classes} classes, from 0 to {classes - 1}"
+            if numbers.dtype.kind in "iub"
+            else f"class numbers are integers, and these are {numbers.dtype}"
+        )
+    else:
+        why = (
+            f"of {list(labels[0].shape[1:])} a sample they are neither class numbers nor targets "
+            f"for {output.name!r} of {list(output.shape[1:])}"
+        )
+    return (
+        f"labels are not used: {why}; {metric.name} compares with the original (--metric "
+        "file.py:function may use them)"
+    )
 
 
 def relative_metric(output: SeenOutput) -> str:

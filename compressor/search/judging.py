@@ -20,7 +20,7 @@ from compressor.evaluation.yardstick import Yardstick
 from compressor.measure import scores_of, told
 from compressor.prepare import Prepared
 from compressor.recipe import Recipe
-from compressor.report.format import loss_words
+from compressor.report.format import loss_words, plural
 from compressor.report.schema import BudgetResult
 from exporters.base import Target
 
@@ -80,22 +80,24 @@ class Judging:
         if self.recipe.budget.accept == "point" or len(self.confirm) >= least:
             return chosen
         notice = (
-            f"the budget of {self.budget.asked} cannot be confirmed: {len(self.confirm):,} "
-            f"confirming samples cannot rule out a larger loss even where nothing is lost; that "
-            f"takes {least:,}{self.source(least)} (--budget point takes the measured value)"
+            f"the budget of {self.budget.asked} cannot be confirmed: "
+            f"{plural(len(self.confirm), 'confirming sample')} cannot rule out a larger loss even "
+            f"where nothing is lost; that takes {least:,}{self.source(least)} "
+            "(--budget point takes the measured value)"
         )
         return replace(chosen, provable=False, notices=(*said, notice))
 
     def _in_batches(self, metric: Metric, batch: int, least: int) -> "Judging":
         """With what can be proven in a metric that has no value per sample."""
         there, point = -(-len(self.confirm) // batch), self.recipe.budget.accept == "point"
+        batches = "one batch" if there == 1 else f"{there:,} batches"
         if point or there >= least:
             proven = "the measured value decides (--budget point)" if point else "batches bound it"
-            notice = f"{metric.name} has no value per sample: {proven}, of {there:,} batches"
+            notice = f"{metric.name} has no value per sample: {proven}, of {batches}"
             return replace(self, notices=(*self.notices, notice))
         notice = (
             f"the budget of {self.budget.asked} cannot be confirmed: {metric.name} has no value "
-            f"per sample, and the confirming samples are {there:,} batches of {batch}, of which "
+            f"per sample, and the confirming samples are {batches} of {batch}, of which "
             f"no bound can be had; that takes {least:,}{self.source(least * batch)}, or a smaller "
             "--calib-batch (--budget point takes the measured value, which proves nothing)"
         )

@@ -69,6 +69,7 @@ def test_of_several_the_first_that_fits_is_taken_and_said(loaded, taken):
     [
         ("ema", {"model": OTHER, "ema": STATE}),
         ("ema.shadow", {"model": OTHER, "ema": {"decay": 0.9, "shadow": STATE}}),
+        ("model_ema", {"model": OTHER, "model_ema": {"module": STATE, "decay": 0.9}}),
         ("a.b", {"a.b": STATE, "a": {"c": 1}}),
         ("generator", {f"generator.{key}": value for key, value in STATE.items()}),
         ("model.generator", {f"model.generator.{key}": value for key, value in STATE.items()}),

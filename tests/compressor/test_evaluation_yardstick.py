@@ -5,7 +5,7 @@ import onnx_ir as ir
 import pytest
 
 from calibration.dataset import open_dataset
-from compressor.errors import UsageError
+from compressor.errors import DataError, UsageError
 from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.metrics.base import BASELINE, RESULT
 from compressor.evaluation.per_output import output_results
@@ -352,6 +352,37 @@ def test_targets_of_regressors():
     quality, _, _ = judged(table, table, labels=targets)
     assert (quality[0].metric, quality[0].reference) == ("r2", "labels")
     assert quality[0].baseline == pytest.approx(1 - 0.01 / targets.var(), rel=1e-4)
+
+
+def test_floating_labels_that_fit_no_regressor_are_refused_before_any_work():
+    with pytest.raises(DataError, match="expected targets of the shape") as refused:
+        chosen(Table(y=normal(N, 5)), RNG.integers(5, size=N).astype(np.float32))
+    assert "astype(np.int64)" in (refused.value.hint or "")
+    with pytest.raises(DataError) as refused:
+        chosen(Table(y=normal(N, 5)), normal(N))
+    assert "--output-metric" in (refused.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (RNG.integers(10, size=N).astype(np.float32), "class numbers are integers"),
+        (RNG.integers(2, size=(N, 7)), "neither class numbers nor targets"),
+        (RNG.integers(10, size=N), None),
+    ],
+)
+def test_labels_that_judge_nothing_are_told(labels, said):
+    notices = chosen(Table(y=normal(N, 10)), labels).notices
+    assert [said in notice for notice in notices] == ([True] if said else [])
+
+
+@pytest.mark.parametrize("beyond", [-1, 10])
+def test_class_numbers_beyond_the_classes_are_told(beyond):
+    labels = np.append(RNG.integers(10, size=N - 1), beyond)
+    (notice,) = chosen(Table(y=normal(N, 10)), labels[::-1].copy()).notices
+    assert "labels are not used" in notice
+    assert "10 classes" in notice
+    assert str(beyond) in notice
 
 
 def test_r2_does_not_depend_on_how_much_is_held(monkeypatch):
