@@ -1,10 +1,13 @@
 """Files of torch: `torch.save` archives, old and new, safetensors, and TorchScript.
 
 Pickles are read with `weights_only=True`, which builds tensors and plain containers and runs no
-code from the file. Only `trust_pickle` allows more.
+code from the file; `_containers` adds what trainers put beside their weights and runs none either.
+Only `trust_pickle` allows more.
 """
 
+import argparse
 import logging
+import pathlib
 import pickle
 import re
 import sys
@@ -12,8 +15,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
+
+import numpy as np
+from numpy._core.multiarray import _reconstruct, scalar
 
 from compressor.errors import CheckpointError
 from compressor.relay import relayed
@@ -62,6 +68,7 @@ def unpickle(path: Path, *, trust: bool, legacy: bool) -> tuple[object, bool]:
             misnamed = path.suffix == ".safetensors"
             file = stack.enter_context(path.open("rb")) if misnamed else path
             mapped = not (legacy or misnamed)
+            stack.enter_context(torch.serialization.safe_globals(_containers()))
             return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped), False
     except pickle.UnpicklingError as error:
         if not trust:
@@ -69,6 +76,21 @@ def unpickle(path: Path, *, trust: bool, legacy: bool) -> tuple[object, bool]:
     except Exception as error:  # the reader raises RuntimeError, EOFError, KeyError and others
         raise _damaged(path, error) from error
     return _unpickle_whole(torch, path), True
+
+
+def _containers() -> list[Any]:
+    """What holds values and does nothing: arguments, numbers and arrays of numpy, paths.
+
+    Numpy's rebuilding functions go by their names of before and after its second version.
+    """
+    rebuilt = [
+        (function, f"numpy.{core}.multiarray.{function.__name__}")
+        for function in (_reconstruct, scalar)
+        for core in ("core", "_core")
+    ]
+    kinds = [kind for kind in vars(np.dtypes).values() if isinstance(kind, type)]
+    paths = [pathlib.PosixPath, pathlib.PurePosixPath]
+    return [argparse.Namespace, SimpleNamespace, np.ndarray, np.dtype, *kinds, *rebuilt, *paths]
 
 
 def load_safetensors(path: Path) -> Mapping[str, Any]:

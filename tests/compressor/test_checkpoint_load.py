@@ -1,5 +1,6 @@
 """Every kind of file, loaded; and what is unsafe or incomplete, refused."""
 
+import argparse
 import logging
 import re
 import sys
@@ -174,6 +175,21 @@ def test_pickled_modules_need_trust(tmp_path, monkeypatch, legacy, wrapper):
 def test_pickled_modules_are_called_so(tmp_path):
     with pytest.raises(CheckpointError, match=r"a pickled nn.Module \(.*Linear"):
         _load(_save(nn.Sequential(nn.Linear(3, 2)), tmp_path))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_what_trainers_write_beside_weights_needs_no_trust(tmp_path, factory, state, legacy):
+    beside = {
+        "args": argparse.Namespace(lr=0.1, output=Path("runs/1"), device=torch.device("cpu")),
+        "best": np.float64(0.9),
+        "epoch": np.int64(3),
+        "means": np.arange(3.0),
+        "names": np.array(["cat", None], object),
+    }
+    content = {"state_dict": state, **beside}
+    path = _save(content, tmp_path, _use_new_zipfile_serialization=not legacy)
+    source = _load(path, factory=f"{factory}:make")
+    assert torch.equal(source.module.line.weight, state["line.weight"])
 
 
 def test_code_in_a_checkpoint_does_not_run(tmp_path, factory, state):
