@@ -52,6 +52,7 @@ def capture_onnx(
         given = {*(examples or {}), *(spec.name for spec in declared)}
         log.notices += take_weights_in(model, given)
         log.notices += settle_hints(model)
+        _require_tensors(model, source.description)
         inputs = _inputs(model, declared, examples, source.description)
         noise = drawing_nodes(model)
         inputs, expected = _run(_evaluator(model, source.description), inputs, noisy=bool(noise))
@@ -132,6 +133,17 @@ def _check(model: ir.Model, what: str) -> None:
         raise CaptureError(
             f"{what}: {line}", hint="Export the model again; ONNX's own checker refuses it too."
         ) from error
+
+
+def _require_tensors(model: ir.Model, what: str) -> None:
+    """Refuse outputs that are sequences or maps before any work: nothing here compares such."""
+    for value in model.graph.outputs:
+        if value.type is not None and not isinstance(value.type, ir.TensorType):
+            raise CaptureError(
+                f"{what}: its output {value.name!r} is no tensor but {value.type}",
+                hint="Export it with tensors as outputs: join a sequence (torch.cat, "
+                "ConcatFromSequence), and give skl2onnx options={'zipmap': False}.",
+            )
 
 
 def _inputs(

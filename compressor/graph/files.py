@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import onnx
 import onnx_ir as ir
+from onnx import numpy_helper
 
 from compressor.errors import CheckpointError, OutputError
 from compressor.graph.chatter import silenced
@@ -188,10 +190,28 @@ def _parse(path: Path) -> onnx.ModelProto:
         ) from error
     if not proto.HasField("graph") or not proto.opset_import:
         raise CheckpointError(f"{path}: expected an ONNX model, found no graph in it")
-    if proto.graph.sparse_initializer:
-        name = proto.graph.sparse_initializer[0].values.name
-        raise CheckpointError(f"{path}: the sparse initializer {name!r} is not supported")
+    for sparse in proto.graph.sparse_initializer:
+        proto.graph.initializer.append(_dense(sparse, path))
+    del proto.graph.sparse_initializer[:]
     return proto
+
+
+def _dense(sparse: onnx.SparseTensorProto, path: Path) -> onnx.TensorProto:
+    """A sparse initializer with its zeros, as the runtime unpacks it when it loads the model.
+
+    Its indices are of elements `[nnz]`, or of axes `[nnz, rank]`.
+    """
+    name = sparse.values.name
+    try:
+        values, indices = (numpy_helper.to_array(one) for one in (sparse.values, sparse.indices))
+        dense = np.zeros(tuple(sparse.dims), values.dtype)
+        at = tuple(indices.T) if indices.ndim == 2 else np.unravel_index(indices, dense.shape)
+        dense[at] = values
+    except (IndexError, MemoryError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: the sparse initializer {name!r} is broken: {error}"
+        ) from error
+    return numpy_helper.from_array(dense, name)
 
 
 def _check_external(tensor: ir.ExternalTensor, path: Path, folder: Path) -> None:

@@ -156,6 +156,18 @@ def test_a_model_that_does_not_run_is_refused():
         _capture(_model(gather), examples={"i": np.full(4, 9)})
 
 
+def test_outputs_that_are_no_tensors_are_refused_with_what_to_export():
+    model = _model("agraph (float[{batch}, 3] x) => (float[{batch}, 3] y) {{ y = Relu(x) }}")
+    (y,) = model.graph.outputs
+    parts = ir.node("SequenceConstruct", [y])
+    model.graph.append(parts)
+    parts.outputs[0].name, parts.outputs[0].type = "parts", ir.SequenceType(y.type)
+    model.graph.outputs[0] = parts.outputs[0]
+    with pytest.raises(CaptureError, match="output 'parts' is no tensor but Sequence") as error:
+        _capture(model)
+    assert "ConcatFromSequence" in str(error.value)
+
+
 def test_a_model_of_text_or_without_inputs_is_refused():
     text = "agraph (string[{batch}] x) => (string[{batch}] y) {{ y = Identity(x) }}"
     with pytest.raises(CaptureError, match="takes text"):

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from compressor.errors import CheckpointError, OutputError
 from compressor.graph import files
@@ -73,13 +73,34 @@ class TestRefused:
         with pytest.raises(CheckpointError, match=r"tensor 'w' should hold FLOAT of shape"):
             load_model(path)
 
-    def test_sparse_weights(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("by_axis", [False, True])
+    def test_sparse_weights_become_dense(self, tmp_path: Path, by_axis: bool) -> None:
         m = proto()
-        sparse = m.graph.sparse_initializer.add()
-        sparse.values.name = "s"
+        dense = numpy_helper.to_array(m.graph.initializer[0]).copy()
+        dense[dense < np.median(dense)] = 0
+        del m.graph.initializer[:]
+        there = np.argwhere(dense) if by_axis else np.flatnonzero(dense)
+        m.graph.sparse_initializer.add().CopyFrom(
+            onnx.helper.make_sparse_tensor(
+                numpy_helper.from_array(dense[dense != 0], "w"),
+                numpy_helper.from_array(there.astype(np.int64), "at"),
+                dense.shape,
+            )
+        )
         path = tmp_path / "m.onnx"
         path.write_bytes(m.SerializeToString())
-        with pytest.raises(CheckpointError, match="sparse initializer 's'"):
+        found = load_model(path).graph.initializers["w"].const_value
+        assert found is not None
+        np.testing.assert_array_equal(found.numpy(), dense)
+
+    def test_a_broken_sparse_weight(self, tmp_path: Path) -> None:
+        m = proto()
+        values = numpy_helper.from_array(np.ones(1, np.float32), "s")
+        at = numpy_helper.from_array(np.array([9]), "at")
+        m.graph.sparse_initializer.add().CopyFrom(onnx.helper.make_sparse_tensor(values, at, [4]))
+        path = tmp_path / "m.onnx"
+        path.write_bytes(m.SerializeToString())
+        with pytest.raises(CheckpointError, match="sparse initializer 's' is broken"):
             load_model(path)
 
 
