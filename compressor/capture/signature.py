@@ -7,6 +7,7 @@ from calibration.binding import Signature
 from calibration.dataset import CalibrationSet
 from compressor.capture.inputs import named
 from compressor.errors import GraphError
+from compressor.graph.hints import opened
 from compressor.graph.shapes import input_specs
 from compressor.graph.tensors import Dimension, TensorSpec
 from compressor.source import Source
@@ -20,9 +21,10 @@ def taken(source: Source, declared: Sequence[TensorSpec]) -> Signature | None:
     if source.kind == "onnx":
         assert source.model is not None
         try:
-            own = input_specs(source.model)
+            noted = input_specs(source.model)
         except GraphError:  # capture will say what is wrong
             return None
+        own = [replace(spec, shape=opened(spec.shape)) for spec in noted]
         return _complete(own, declared)
     # Only here, so that a job from ONNX never imports torch.
     if source.kind == "exported program":

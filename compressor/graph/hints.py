@@ -4,13 +4,14 @@ Editors and exporters leave notes that contradict the graph, write unknown sizes
 everywhere, and leave out what ONNX cannot infer, such as the types of contrib operators.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import onnx_ir as ir
 
 from compressor.errors import CompressorError
 from compressor.graph.session import open_session
 from compressor.graph.shapes import infer_shapes, shape_of
+from compressor.graph.tensors import Dimension
 
 _UNKNOWN = frozenset({"", "?", "-1", "None", "none", "unknown"})
 """Names of sizes that say no more than that a size is open: equal ones are no relation."""
@@ -83,9 +84,13 @@ def _open_sizes(model: ir.Model) -> None:
         if value.shape is None:
             continue
         sizes = shape_of(value) or ()
-        opened = [None if _is_open(size) else size for size in sizes]
-        if list(sizes) != opened:
-            value.shape = ir.Shape(opened)
+        if sizes != opened(sizes):
+            value.shape = ir.Shape(opened(sizes))
+
+
+def opened(sizes: Iterable[Dimension]) -> tuple[Dimension, ...]:
+    """Sizes with those below zero, or with a name that says no more than that, as open ones."""
+    return tuple(None if _is_open(size) else size for size in sizes)
 
 
 def _is_open(size: int | str | None) -> bool:

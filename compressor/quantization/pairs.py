@@ -63,7 +63,7 @@ def pair_of(value: ir.Value) -> Pair | None:
         and _scalable(made_by)
         and not value.is_graph_output()
         and bool(readers)
-        and all(_scalable(reader) for reader in readers)
+        and all(reader.graph is made_by.graph and _scalable(reader) for reader in readers)
         and all(use.idx == 0 for use in value.uses())
     )
     return Pair(value, made_by, activation, tuple(readers)) if fits and made_by else None

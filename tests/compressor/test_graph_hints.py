@@ -3,6 +3,8 @@
 import numpy as np
 import onnx_ir as ir
 
+from compressor.capture.signature import taken
+from compressor.checkpoint import source_of
 from compressor.graph.hints import fit_outputs, settle_hints
 from compressor.graph.invariants import check, import_domains
 from compressor.graph.shapes import input_specs, shape_of
@@ -40,6 +42,15 @@ def test_sizes_without_a_meaning_are_open_sizes_of_their_own() -> None:
     graph.graph.inputs[0].shape = ir.Shape([-1, 3, "?", "?"])
     settle_hints(graph)
     assert input_specs(graph)[0].shape == (None, 3, None, None)
+
+
+def test_data_is_told_from_labels_by_inputs_whose_negative_sizes_are_open() -> None:
+    graph = model("g (float[n,3] x) => (float[n,3] y) { y = Relu(x) }")
+    graph.graph.inputs[0].shape = ir.Shape([-1, 3, -1])
+    known = taken(source_of(graph), [])
+    assert known is not None
+    assert [type(size) for size in known.specs[0].shape] == [str, int, str]
+    assert "-1" not in known.specs[0].shape
 
 
 def test_types_that_onnx_does_not_know_are_those_of_the_runtime() -> None:

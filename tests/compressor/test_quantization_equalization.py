@@ -139,6 +139,17 @@ def test_pairs_are_those_whose_readers_are_all_convolutions():
     assert set(find_pairs(shown)) == {"h"}
 
 
+def test_a_reader_in_the_branch_of_an_if_is_in_no_pair():
+    graph = ir.from_onnx_text("""<ir_version: 8, opset_import: ["": 17]>
+    g (float[n,3,4,4] x, bool flag) => (float[n,2,4,4] y)
+    <float[2,3,1,1] w = {1, 2, 3, 4, 5, 6}, float[2,2,1,1] v = {1, 2, 3, 4}> {
+        h = Conv(x, w)
+        y = If(flag) <then_branch = a () => (float[n,2,4,4] s) { s = Conv(h, v) },
+                      else_branch = b () => (float[n,2,4,4] t) { t = Conv(h, v) }>
+    }""")
+    assert not find_pairs(graph)
+
+
 def test_a_clip_is_told_of():
     data = open_dataset({"x": X})
     found, record = choose_equalization(inverted("Clip"), data, POLICY, batch=8, memory=None)
