@@ -20,8 +20,10 @@ from compressor.graph.batch import BATCH, BatchAxis, batch_axes
 from compressor.graph.tensors import Dimension, TensorSpec
 
 LABEL_NAMES = ("label", "labels", "target", "targets", "y")
-"""What labels are called, the likeliest first."""
-"""Names, in any case, of the array that is taken for the labels unless an input has that name."""
+"""Names, in any case, of the array that is taken for the labels unless an input has that name.
+
+The likeliest comes first.
+"""
 
 
 @dataclass(frozen=True)
