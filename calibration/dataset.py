@@ -359,6 +359,18 @@ class CalibrationSet:
         self._count = count
         return count, self
 
+    @property
+    def varied(self) -> frozenset[str]:
+        """The inputs whose sizes, but for the number of samples, differ from call to call."""
+        if self._commonest() is None:
+            return frozenset()
+        shapes = [dict(shape) for shape in self._shapes or ()]
+        return frozenset(
+            field.spec.name
+            for field in self._binding.inputs
+            if len({shape.get(field.stored) for shape in shapes}) > 1
+        )
+
     def _commonest(self) -> CallShape | None:
         """The shape that most samples have; None where they can only have one."""
         if not self._source.calls:

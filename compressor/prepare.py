@@ -134,13 +134,15 @@ def prepare(
     calib, evaluate = (None if d is None else told(d, known) for d in (calib, evaluate))
     if require is not None:
         _require_labels(recipe, calib, evaluate)
-    example = _example(evaluate if calib is None else calib)
+    given = [data for data in (calib, evaluate) if data is not None]
+    example = _example(given[0] if given else None)
     with progress.stage("capture"):
         captured = capture(
             source,
             inputs=declared or None,
             examples=None if example is None else example.inputs,
             axes=None if example is None else example.sample_axes,
+            varied=frozenset[str]().union(*(data.varied for data in given)),
             opset=target.opset,
             least_opset=target.least_opset,
         )

@@ -17,6 +17,7 @@ def capture(
     inputs: Sequence[TensorSpec] | None,
     examples: Mapping[str, Array] | None,
     axes: Mapping[str, BatchAxis | None] | None = None,
+    varied: frozenset[str] = frozenset(),
     opset: int,
     least_opset: int = OLDEST_OPSET,
 ) -> Captured:
@@ -34,6 +35,7 @@ def capture(
         examples: Real samples, name → array.
         axes: Along which axis they lie in each; along the first, and in none that has another
             length there, where it is not said.
+        varied: Those of which the data has other sizes as well.
         opset: The graph gets at least this opset where a converter brings it there; ONNX sources
             keep theirs from `least_opset` on.
         least_opset: The lowest that an ONNX source may keep, where a converter can raise it.
@@ -49,7 +51,7 @@ def capture(
     # Only here, so that a job from ONNX never imports torch.
     from compressor.capture.torch_source import capture_torch  # noqa: PLC0415
 
-    return capture_torch(source, declared, examples, axes, opset)
+    return capture_torch(source, declared, examples, axes, varied, opset)
 
 
 __all__ = ["Captured", "capture", "parse_input"]

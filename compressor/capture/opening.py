@@ -24,15 +24,21 @@ _SECONDS = 40.0
 _LEAST_TRACED = 2
 
 
-def opened(evaluate: Evaluate, inputs: Inputs, fixed: frozenset[Axis]) -> Inputs:
+def opened(
+    evaluate: Evaluate,
+    inputs: Inputs,
+    fixed: frozenset[Axis],
+    varied: frozenset[str] = frozenset(),
+) -> Inputs:
     """The same inputs with names for the lengths on which the source does not insist.
 
-    Sizes of pictures stay those of the samples: see `other_pictures`.
+    Sizes of pictures stay those of the samples, unless those differ: see `other_pictures`.
 
     Args:
         evaluate: Runs the source.
         inputs: With samples, at whose sizes it runs.
         fixed: Axes whose size the user gave.
+        varied: Inputs that the data has in several sizes.
     """
     axes = {
         (spec.name, axis): size
@@ -40,7 +46,7 @@ def opened(evaluate: Evaluate, inputs: Inputs, fixed: frozenset[Axis]) -> Inputs
         for axis, size in enumerate(spec.shape)
         if axis and isinstance(size, int) and (spec.name, axis) not in fixed
     }
-    search = _Search(evaluate, inputs, axes)
+    search = _Search(evaluate, inputs, axes, varied)
     return sized(search.named(), inputs.samples) if search.moves() else inputs
 
 
@@ -71,12 +77,19 @@ def traceable(evaluate: Evaluate, inputs: Inputs) -> Inputs:
 
 
 class _Search:
-    def __init__(self, evaluate: Evaluate, inputs: Inputs, axes: Mapping[Axis, int]) -> None:
+    def __init__(
+        self,
+        evaluate: Evaluate,
+        inputs: Inputs,
+        axes: Mapping[Axis, int],
+        varied: frozenset[str],
+    ) -> None:
         self._evaluate, self._inputs, self._axes = evaluate, inputs, axes
         self._left = _MOST_RUNS
         self._until = time.perf_counter() + _SECONDS
         self._found = list[tuple[Axis, ...]]()
-        self._pictures = {spec.name for spec in inputs.specs if _is_picture(spec)}
+        pictures = {spec.name for spec in inputs.specs if _is_picture(spec)}
+        self._pictures = pictures - varied
         self._has_tokens = any(spec.dtype.kind in "iu" for spec in inputs.specs)
 
     def moves(self) -> list[tuple[Axis, ...]]:

@@ -70,6 +70,7 @@ class Subject:
         inputs: With dynamic sizes, and arrays of them.
         symbols: An exported program's own names of dynamic sizes → ours.
         fixed: Axes whose sizes the user gave; None where the source has sizes of its own.
+        varied: Inputs that the data has in several sizes.
     """
 
     source: Source
@@ -77,6 +78,7 @@ class Subject:
     inputs: Inputs
     symbols: Mapping[str, str] = field(default_factory=dict)
     fixed: frozenset[Axis] | None = None
+    varied: frozenset[str] = frozenset()
 
     @property
     def computed_in(self) -> str:
@@ -106,6 +108,7 @@ def capture_torch(
     declared: Sequence[TensorSpec],
     examples: Mapping[str, Array] | None,
     axes: Mapping[str, BatchAxis | None] | None,
+    varied: frozenset[str],
     opset: int,
 ) -> Captured:
     """Capture what is not ONNX yet; see `compressor.capture.capture`."""
@@ -126,7 +129,7 @@ def capture_torch(
         binding = bind(source.module, names)
         with borrowed(source.module, names) as module:
             flat, fixed = flat_module(module, binding), given_sizes(declared, inputs)
-            return _capture(Subject(source, flat, inputs, fixed=fixed), opset, log)
+            return _capture(Subject(source, flat, inputs, fixed=fixed, varied=varied), opset, log)
 
 
 def _examples(
@@ -163,7 +166,7 @@ def _capture(subject: Subject, opset: int, log: Log) -> Captured:
     inputs = settle(run_source, subject.inputs)
     if subject.fixed is not None:
         if inputs.real:
-            inputs = opened(run_source, inputs, subject.fixed)
+            inputs = opened(run_source, inputs, subject.fixed, subject.varied)
             log.also_runs_at = other_pictures(run_source, inputs, subject.fixed)
         inputs = traceable(run_source, inputs)
     computed_in = subject.computed_in

@@ -39,6 +39,13 @@ def test_calls_of_other_lengths_are_grouped_by_shape():
     assert len(data) == 10 and data.calls(4) == 4
 
 
+def test_inputs_whose_sizes_differ_from_call_to_call_are_known():
+    calls = [{**call, "k": np.ones((len(call["x"]), 2))} for call in lengths((2, 5), (3, 7))]
+    assert open_dataset(calls).varied == {"x"}
+    assert open_dataset(lengths((2, 5), (3, 5))).varied == frozenset()
+    assert open_dataset({"x": np.ones((4, 5))}).varied == frozenset()
+
+
 def test_the_fingerprint_does_not_depend_on_the_batch():
     calls = lengths((2, 5), (2, 7), (3, 5), (1, 7))
     prints = set()

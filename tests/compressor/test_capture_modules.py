@@ -319,6 +319,24 @@ def test_lengths_of_the_data_stay_open_and_a_mask_is_their_sum(past):
             np.testing.assert_allclose(found, wanted.numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize(("varied", "wanted"), [((), {8}), (("x",), {"x_dim2", "x_dim3"})])
+def test_sizes_of_pictures_are_open_where_the_data_has_several(varied, wanted):
+    module = nn.Conv2d(3, 4, 3, padding=1)
+    captured = capture(
+        source_of(module.eval()),
+        inputs=None,
+        examples={"x": _images()},
+        varied=frozenset(varied),
+        opset=OPSET,
+    )
+    assert set(input_specs(captured.model)[0].shape[2:]) == wanted
+    if varied:
+        x = np.ones((3, 3, 5, 12), np.float32)
+        (found,) = open_session(captured.model).run(None, {"x": x})
+        expected = module(torch.from_numpy(x)).detach().numpy()
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_a_declared_batch_size_is_baked_in():
     captured = _capture(
         _scripted(Convolutional()), declared=["x:float32[1,3,8,8]"], examples={"image": _images()}
