@@ -26,6 +26,7 @@ from compressor.graph.names import make_unique
 from compressor.graph.noise import drawing_nodes
 from compressor.graph.session import open_session
 from compressor.graph.shapes import input_specs, with_input_shapes
+from compressor.graph.sizes import names_in, parse_size
 from compressor.graph.tensors import Array, TensorSpec
 from compressor.records import Decision, Parity
 from compressor.relay import relayed
@@ -91,20 +92,26 @@ def capture_onnx(
 
 
 def _related(model: ir.Model, inputs: Inputs) -> list[TensorSpec] | None:
-    """The inputs with sums in the place of names that say nothing of them; None without such."""
+    """The inputs with sums, and multiples of the batch, for names that say nothing; else None."""
     before = {spec.name: spec for spec in input_specs(model)}
-    sums = {
+    batch = inputs.batch_symbol if inputs.batch_symbol in names_in(before.values()) else None
+    told = {
         ours: theirs
         for spec in inputs.specs
         for ours, theirs in zip(before[spec.name].shape, spec.shape, strict=True)
-        if isinstance(ours, str) and isinstance(theirs, str) and "+" in theirs and ours != theirs
+        if isinstance(ours, str) and isinstance(theirs, str) and ours != theirs
+        if "+" in theirs or _is_multiple(theirs, batch)
     }
-    if not sums:
+    if not told:
         return None
     return [
-        replace(spec, shape=tuple(sums.get(d, d) if isinstance(d, str) else d for d in spec.shape))
+        replace(spec, shape=tuple(told.get(d, d) if isinstance(d, str) else d for d in spec.shape))
         for spec in before.values()
     ]
+
+
+def _is_multiple(size: str, batch: str | None) -> bool:
+    return size != batch and [names for names, _ in parse_size(size).terms] == [(batch,)]
 
 
 def _notices(model: ir.Model, inputs: Inputs) -> Iterator[str]:

@@ -20,6 +20,9 @@ Evaluate = Callable[[Inputs], Mapping[str, Array]]
 _MOST_RUNS = 160
 """Runs of the source that a search for relations may take."""
 
+_MOST_TIMES = 16
+"""Up to so many entries a sample are looked for where no data tells."""
+
 
 def runs(evaluate: Evaluate, inputs: Inputs) -> bool:
     """Whether the source runs at these sizes."""
@@ -85,6 +88,40 @@ def alone(evaluate: Evaluate, inputs: Inputs) -> Inputs:
     """Sizes of one for names that no other input has, where the source runs at those."""
     counts = [name for spec in inputs.specs for name in _names(spec.shape)]
     return _at_one(evaluate, inputs, [s for s in inputs.others if counts.count(s) == 1])
+
+
+def multiples(evaluate: Evaluate, inputs: Inputs) -> Inputs:
+    """The same inputs with a leading size as so many times the batch, where the source runs so.
+
+    Candidates to rank, `items[m, 64]` beside `x[n, 64]`, come several a sample: as many as the data
+    has, else as many as the source takes at two batch sizes.
+    """
+    batch = inputs.batch_symbol
+    if batch is None or batch in inputs.asked:
+        return inputs
+    leading = [s.shape[0] for s in inputs.specs if s.shape and s.shape[0] in inputs.others]
+    budget = _Budget(evaluate)
+    for symbol in dict.fromkeys(map(str, leading)):
+        for factor in _factors(inputs, symbol, batch):
+            found = inputs.related(symbol, f"{factor}*{batch}")
+            if all(runs(budget.evaluate, found.of(inputs.batch + more)) for more in (0, 1)):
+                return found
+    return inputs
+
+
+def _factors(inputs: Inputs, symbol: str, batch: str) -> Iterator[int]:
+    """How many times the batch a leading size may be."""
+    if not inputs.real:
+        yield from range(2, _MOST_TIMES + 1)
+        return
+    lengths = {
+        spec.shape[0]: len(inputs.samples[spec.name])
+        for spec in inputs.specs
+        if spec.shape and spec.name in inputs.samples and inputs.samples[spec.name].ndim
+    }
+    whole, samples = lengths.get(symbol, 0), lengths.get(batch, 0)
+    if samples and whole > samples and whole % samples == 0:
+        yield whole // samples
 
 
 def _at_one(evaluate: Evaluate, inputs: Inputs, names: list[str]) -> Inputs:

@@ -7,7 +7,15 @@ import onnx_ir as ir
 
 from compressor.capture.inputs import OTHER_BATCHES, SYMBOL_SIZES, Inputs
 from compressor.capture.parity import Comparison, compare_outputs, run
-from compressor.capture.relations import Evaluate, alone, other_size, related, runs, single
+from compressor.capture.relations import (
+    Evaluate,
+    alone,
+    multiples,
+    other_size,
+    related,
+    runs,
+    single,
+)
 from compressor.errors import CaptureError
 from compressor.graph.session import open_session
 from compressor.graph.tensors import Array
@@ -37,7 +45,7 @@ def settle(evaluate: Evaluate, inputs: Inputs) -> Inputs:
         else:
             return related(evaluate, candidate) if candidate.others else candidate
     assert failure is not None
-    for search in (single, related, alone):
+    for search in (single, related, multiples, alone):
         found = search(evaluate, inputs) if inputs.others else inputs
         if found != inputs and runs(evaluate, found):
             return found

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 
 from compressor.capture import parse_input
 from compressor.capture.inputs import Inputs, sized
@@ -98,3 +99,19 @@ def test_what_is_timed_is_named_by_its_open_sizes() -> None:
     assert size_names(given, arrays) == "s 1, p 47"
     config = LatencyConfig(batch=1, threads=1, sizes=size_names(given, arrays))
     assert configuration(config) == "batch 1, s 1, p 47, one thread"
+
+
+def test_several_entries_a_sample_are_so_many_times_the_batch() -> None:
+    ranking = source(lambda found: found["items"][0] == 4 * found["x"][0])
+    texts = ("x:float32[n,8]", "items:float32[m,8]")
+    for given in (inputs(*texts), inputs(*texts, x=(8, 8), items=(32, 8))):
+        found = settle(ranking, given)
+        assert str(found.specs[1]) == "items:float32[4*n,8]"
+        assert len(found.of(1).arrays()["items"]) == 4
+
+
+def test_entries_that_are_no_whole_number_a_sample_are_not() -> None:
+    ranking = source(lambda found: found["items"][0] == 4 * found["x"][0])
+    given = inputs("x:float32[n,8]", "items:float32[m,8]", x=(8, 8), items=(31, 8))
+    with pytest.raises(CaptureError):
+        settle(ranking, given)
