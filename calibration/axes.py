@@ -69,14 +69,18 @@ class SampleAxis:
             return rows.reshape(-1, self.multiple, *rows.shape[1:])
         return rows
 
+    def spread(self, array: Array, samples: int) -> Array:
+        """One stored value for so many samples, along the first dimension: a view."""
+        assert self.taken is not None
+        one = np.moveaxis(array, self.taken.axis, 0) if array.ndim else array.reshape(1)
+        return np.broadcast_to(one, (samples, *one.shape[1:]))
+
     def call(self, rows: Array, rank: int) -> Array:
         """What the model takes, of `rank` axes, from samples along the first dimension."""
         if self.taken is None:
             value = rows if self.stored is None else rows[0]
             return np.asarray(_of_rank(value, rank), order="C")
         axis = self.taken.axis
-        if self.stored is None:  # one value for all samples, where the model wants one for each
-            return np.ascontiguousarray(rows)
         if rows.ndim == rank:
             return np.ascontiguousarray(np.moveaxis(rows, 0, axis))
         apart = np.moveaxis(rows, (0, 1), (axis, axis + 1))
@@ -207,8 +211,13 @@ class _Matcher:
             kept = (*have[1 : 1 + at], *have[2 + at :])
             if self._fits(rest, kept):
                 return SampleAxis(axis, 0, kept=True)
-        if len(want) == 1 and axis.multiple == 1 and tuple(have) in ((), (1,)):
+        if axis.multiple > 1:
+            return None
+        if len(want) == 1 and not have:
             return SPREAD
+        once = n > 1 and len(have) == len(want) and have[at] == 1 and not isinstance(want[at], int)
+        if once and self._fits(rest, (*have[:at], *have[at + 1 :])):
+            return SampleAxis(axis, None)  # a state to begin with, the same for all
         return None
 
     def _side(self, want: Shape, have: Sequence[int]) -> SampleAxis | None:

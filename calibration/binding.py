@@ -218,8 +218,8 @@ def _placed(field: BoundField, lies: SampleAxis, dtype: np.dtype[np.generic]) ->
     if lies.taken is not None:
         if lies.kept:
             del shape[lies.taken.axis]
-        if lies.stored is None:
-            shape = []
+        if lies.stored is None and shape:
+            del shape[lies.taken.axis]
         counted = BATCH if lies.multiple == 1 else f"{BATCH}*{lies.multiple}"
         shape.insert(lies.taken.axis, counted)
     return replace(field, spec=replace(field.spec, dtype=dtype, shape=tuple(shape)), lies=lies)

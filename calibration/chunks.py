@@ -92,7 +92,7 @@ def _laid_out(stored: Fields, axes: Mapping[str, SampleAxis], start: int, where:
         if lies[name].stored is not None or lies[name] == ONE:
             fields[name] = lies[name].rows(array)
         elif lies[name].taken is not None:
-            fields[name] = np.broadcast_to(array.reshape(1), (samples,))
+            fields[name] = lies[name].spread(array, samples)
         else:
             shared[name] = array
     alike = _digest(shared.values()) if shared else ""

@@ -35,6 +35,8 @@ X = "x:float32[batch,8]"
         ([X, "t:int64[1]"], [(64, 8), (64, 1)], [FIRST, EACH]),
         ([X, "t:int64[1]"], [(4, 8), ()], [FIRST, WHOLE]),
         ([X, "t:int64[batch]"], [(4, 8), ()], [FIRST, SPREAD]),
+        ([X, "t:int64[batch]"], [(4, 8), (1,)], [FIRST, SPREAD]),
+        ([X, "h:float32[2,batch,3]"], [(4, 8), (2, 1, 3)], [FIRST, SampleAxis(BatchAxis(1), None)]),
         ([X, "t:int64[steps]"], [(64, 8), (64,)], [FIRST, FIRST]),
         ([X, "t:int64[steps]"], [(64, 8), (1,)], [FIRST, WHOLE]),
         ([X, "t:int64[steps]"], [(64, 8), (256,)], [FIRST, SampleAxis(BatchAxis(0, 4), 0)]),

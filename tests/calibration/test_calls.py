@@ -46,6 +46,15 @@ def test_inputs_whose_sizes_differ_from_call_to_call_are_known():
     assert open_dataset({"x": np.ones((4, 5))}).varied == frozenset()
 
 
+def test_a_state_that_is_stored_once_is_that_of_every_sample():
+    state = np.arange(6, dtype=np.float32).reshape(2, 1, 3)
+    data = open_dataset({"x": np.ones((5, 4), np.float32), "h": state})
+    bound = data.bind([spec("x:float32[batch,4]"), spec("h:float32[2,batch,3]")])
+    for batch in bound.batches(2):
+        expected = np.repeat(state, len(batch), axis=1)
+        np.testing.assert_array_equal(batch.inputs["h"], expected)
+
+
 def test_the_fingerprint_does_not_depend_on_the_batch():
     calls = lengths((2, 5), (2, 7), (3, 5), (1, 7))
     prints = set()
