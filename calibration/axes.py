@@ -235,7 +235,7 @@ class _Matcher:
             return None
         if len(have) == len(want) + 1 and have[0] == n and self._fits(want, have[1:]):
             return EACH
-        if len(want) == 1 and want[0] == 1 and len(have) == 2 and have == (n, 1):
+        if tuple(want) in ((), (1,)) and tuple(have) == (n, 1):
             return EACH
         longer, shorter = (want, have) if len(want) > len(have) else (have, want)
         extra = len(longer) - len(shorter)
@@ -281,12 +281,13 @@ def likely_axes(shapes: Mapping[str, Sequence[int]]) -> dict[str, SampleAxis]:
     """Where samples lie where no model tells: along the leading size that most arrays share.
 
     An array of three or more axes may have it on the second, as states of recurrent layers do.
-    What has it nowhere belongs to no sample.
+    What has it nowhere belongs to no sample. A vector of one is a value, and counts nothing.
     """
     ranked = [shape for shape in shapes.values() if len(shape)]
     if not ranked:
         return dict.fromkeys(shapes, WHOLE)
-    candidates = sorted(ranked, key=len, reverse=True)
+    counting = [shape for shape in ranked if tuple(shape) != (1,)] or ranked
+    candidates = sorted(counting, key=len, reverse=True)
     score = {
         shape[0]: sum(_axis_of(other, shape[0]) is not None for other in ranked)
         for shape in candidates

@@ -36,6 +36,7 @@ X = "x:float32[batch,8]"
         ([X, "t:int64[1]"], [(4, 8), ()], [FIRST, WHOLE]),
         ([X, "t:int64[batch]"], [(4, 8), ()], [FIRST, SPREAD]),
         ([X, "t:int64[batch]"], [(4, 8), (1,)], [FIRST, SPREAD]),
+        ([X, "gain:float32[]"], [(4, 8), (4, 1)], [FIRST, EACH]),
         ([X, "h:float32[2,batch,3]"], [(4, 8), (2, 1, 3)], [FIRST, SampleAxis(BatchAxis(1), None)]),
         ([X, "t:int64[steps]"], [(64, 8), (64,)], [FIRST, FIRST]),
         ([X, "t:int64[steps]"], [(64, 8), (1,)], [FIRST, WHOLE]),
@@ -126,3 +127,10 @@ def test_the_size_that_counts_samples(inputs, symbol, fixed):
 def test_without_a_model_the_leading_size_that_most_arrays_share_counts_samples():
     axes = likely_axes({"state": (2, 64, 9), "x": (64, 8), "scales": (3,), "t": ()})
     assert axes == {"state": SECOND, "x": FIRST, "scales": WHOLE, "t": WHOLE}
+
+
+def test_a_value_beside_sounds_of_one_channel_counts_no_samples():
+    axes = likely_axes({"wave": (40, 1, 400), "rate": (1,), "gain": ()})
+    assert axes == {"wave": FIRST, "rate": WHOLE, "gain": WHOLE}
+    state = likely_axes({"h": (2, 1, 128), "x": (1, 20, 40)})
+    assert state == {"h": SECOND, "x": FIRST}
