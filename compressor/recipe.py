@@ -232,7 +232,7 @@ class MeasureOptions(Section):
     threads: Annotated[int, Field(ge=0)] = Field(1, description="Deciding threads; 0 is all.")
     metric: str | None = Field(
         None,
-        description="accuracy, top5, f1, perplexity, r2, nrmse, mse, psnr, cosine, sqnr, "
+        description="accuracy, top5, f1, perplexity, r2, nrmse, residual, mse, psnr, cosine, sqnr, "
         "agreement, detection or file.py:function; default: what fits outputs and labels.",
     )
     output: str | None = Field(

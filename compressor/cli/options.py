@@ -236,8 +236,8 @@ MEASURING: Decorator[Any] = apply(
     ),
     click.option(
         "--metric", metavar="NAME",
-        help="accuracy, top5, f1, perplexity, r2, nrmse, mse, psnr, cosine, sqnr, agreement, "
-        "detection, or file.py:function. [default: what fits outputs and labels]",
+        help="accuracy, top5, f1, perplexity, r2, nrmse, residual, mse, psnr, cosine, sqnr, "
+        "agreement, detection, or file.py:function. [default: what fits outputs and labels]",
     ),
     click.option(
         "--output-metric", metavar="OUTPUT",

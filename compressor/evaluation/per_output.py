@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from calibration.dataset import CalibrationSet
+from calibration.dataset import Batch, CalibrationSet
 from compressor.evaluation.fidelity import sums_of
 from compressor.evaluation.metrics.agreement import share_alike
 from compressor.evaluation.metrics.base import BASELINE, RESULT, FloatArray, predictions
 from compressor.evaluation.metrics.cosine import METRIC as COSINE
+from compressor.evaluation.metrics.residual import METRIC as RESIDUAL
+from compressor.evaluation.metrics.residual import error_and_change, nearest_input
 from compressor.evaluation.outputs import paired_outputs
 from compressor.evaluation.results import OutputResult
 from compressor.evaluation.ruin import departs
@@ -35,14 +37,14 @@ def output_results(
     """
     names = [one.name for one in yardstick.seen.outputs]
     sums = {
-        one.name: _Sums(one, relative_metric(one) if one.floating else "agreement")
+        one.name: _Sums(one, relative_metric(one, yardstick.roles) if one.floating else "agreement")
         for one in yardstick.seen.outputs
         if one.misfit is None
     }
     for step, outputs in predictions(only(runners, names), data, batch):
         for name, own in sums.items():
             if name in outputs[RESULT]:
-                own.add(outputs[BASELINE][name], outputs[RESULT][name], len(step))
+                own.add(step, outputs[BASELINE][name], outputs[RESULT][name])
     return tuple(_told(one, sums.get(one.name), yardstick) for one in yardstick.seen.outputs)
 
 
@@ -80,11 +82,17 @@ class _Sums:
     first: FloatArray | float = 0.0
     second: FloatArray | float = 0.0
 
-    def add(self, original: Array, result: Array, samples: int) -> None:
+    def add(self, step: Batch, original: Array, result: Array) -> None:
         """One batch."""
+        samples = len(step)
         if not self.output.floating:
             pair = [array.reshape(samples, -1) for array in (original, result)]
             self.scores.append(share_alike(pair[0], pair[1])[:, 0])
+            return
+        if self.metric == "residual":
+            before = nearest_input(step.inputs, original)
+            if before is not None:
+                self.scores.append(error_and_change(original, result, before))
             return
         for left, right in paired_outputs({"y": original}, {"y": result}, samples, self.metric):
             found = sums_of(left, right)
@@ -99,6 +107,8 @@ class _Sums:
 
     def value(self) -> float | None:
         """The figure of all batches; None where there was none."""
+        if self.metric == "residual":
+            return float(RESIDUAL.aggregate(np.concatenate(self.scores))) if self.scores else None
         if self.metric != "r2":
             scale = 100 if self.metric == "agreement" else 1
             return scale * float(np.concatenate(self.scores).mean()) if self.scores else None

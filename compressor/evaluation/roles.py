@@ -15,6 +15,7 @@ _MOVING = frozenset(
     | {"Expand", "Dropout", "Gather", "ScatterND", "ScatterElements"}
 )
 """Operators whose first input comes out, moved or partly replaced; Concat has many such."""
+_KEEPING = frozenset({"Identity", "Cast", "Transpose", "Reshape", "Clip", "Squeeze", "Unsqueeze"})
 _INITIAL_STATES = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}
 _SCORING = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid"}
 
@@ -89,10 +90,12 @@ class Roles:
     Attributes:
         states: Output → the input that it carries on.
         ends: Output → "softmax" or "sigmoid", where the graph ends in one.
+        added: Output → the input that the graph ends in adding to.
     """
 
     states: dict[str, str] = field(default_factory=dict)
     ends: dict[str, str] = field(default_factory=dict)
+    added: dict[str, str] = field(default_factory=dict)
 
 
 def roles_of(model: ir.Model) -> Roles:
@@ -113,7 +116,8 @@ def roles_of(model: ir.Model) -> Roles:
     if len(states) == len(outputs):
         states = {}
     ends = {value.name or "": end for value in outputs if (end := _end(value)) is not None}
-    return Roles(states, ends)
+    added = {value.name or "": source for value in outputs if (source := _added_to(value))}
+    return Roles(states, ends, added)
 
 
 def words(name: str) -> tuple[str, ...]:
@@ -180,6 +184,24 @@ def _is_like(one: ir.Value, other: ir.Value) -> bool:
     pairs = list(zip(one.shape, other.shape, strict=False))
     fixed = all(a == b for a, b in pairs if isinstance(a, int) and isinstance(b, int))
     return fixed and len(one.shape) == len(other.shape)
+
+
+def _added_to(output: ir.Value) -> str | None:
+    """The graph input that the last operator adds to, behind what moves or clips its values."""
+    node = _behind(output).producer()
+    if node is None or node.op_type not in ("Add", "Sub"):
+        return None
+    sources = [_behind(value) for value in node.inputs if value is not None]
+    return next((value.name for value in sources if value.is_graph_input()), None)
+
+
+def _behind(value: ir.Value) -> ir.Value:
+    """Where what is only moved as a whole, or clipped, comes from."""
+    while (node := value.producer()) is not None and node.op_type in _KEEPING:
+        if node.inputs[0] is None:
+            break
+        value = node.inputs[0]
+    return value
 
 
 def _end(output: ir.Value) -> str | None:

@@ -9,9 +9,22 @@ from typing import Final
 
 from compressor.evaluation.results import OutputResult, QualityResult
 
-DEPARTURE: Final = {"cosine": 0.99, "r2": 0.95, "agreement": 95.0, "detection": 90.0}
+DEPARTURE: Final = {
+    "cosine": 0.99,
+    "r2": 0.95,
+    "residual": 0.95,
+    "agreement": 95.0,
+    "detection": 90.0,
+}
 """Scores against the original below which a user should look twice, by metric."""
-FLOORS: Final = {"cosine": 0.8, "r2": 0.5, "sqnr": 3.0, "agreement": 50.0, "detection": 50.0}
+FLOORS: Final = {
+    "cosine": 0.8,
+    "r2": 0.5,
+    "residual": 0.5,
+    "sqnr": 3.0,
+    "agreement": 50.0,
+    "detection": 50.0,
+}
 """Scores against the original below which the result is ruined."""
 KEPT: Final = 0.75
 """Share of the original's score on labels, where more is better, below which it is ruined."""

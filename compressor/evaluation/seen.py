@@ -7,7 +7,10 @@ import numpy as np
 from calibration.dataset import Batch, CalibrationSet
 from compressor.evaluation.detections import Evidence, looks_like_detections
 from compressor.evaluation.feeding import predict
-from compressor.evaluation.metrics.base import BASELINE, predictions
+from compressor.evaluation.fidelity import sums_of
+from compressor.evaluation.metrics.base import BASELINE, FloatArray, predictions
+from compressor.evaluation.metrics.cosine import METRIC as COSINE
+from compressor.evaluation.metrics.residual import nearest_input
 from compressor.evaluation.outputs import is_floating, sample_axis
 from compressor.graph.tensors import Array, TensorSpec
 from exporters.base import Runner
@@ -33,6 +36,8 @@ class SeenOutput:
         noisy: Whether it differed when the same samples were run again: the model draws numbers.
         constancy: Mean cosine of the samples with their common mean, which is what an answer that
             never changes would have; None where that was not to be told.
+        passing: Mean cosine with the input of its shape, which is what handing that back would
+            have.
     """
 
     spec: TensorSpec
@@ -41,6 +46,7 @@ class SeenOutput:
     loose: bool = False
     elements: int | None = None
     constancy: float | None = None
+    passing: float | None = None
     noisy: bool = False
 
     @property
@@ -102,7 +108,7 @@ def look(runner: Runner, data: CalibrationSet, batch: int) -> Seen:
             again = predict(runner, step.inputs, len(step))
             noisy = {name for name, array in outputs.items() if _differs(array, again[name])}
         for name, array in outputs.items():
-            collected[name].see(array, len(step))
+            collected[name].see(array, len(step), nearest_input(step.inputs, array))
     alone = len(collected) == 1
     told = (replace(one.told(alone=alone), noisy=name in noisy) for name, one in collected.items())
     return Seen(tuple(told), boxes, tuple(calls))
@@ -128,8 +134,9 @@ class _Collected:
     elements: set[int] = field(default_factory=set)
     held: list[Array] = field(default_factory=list)
     size: int = 0
+    passing: list[FloatArray] = field(default_factory=list)
 
-    def see(self, array: Array, samples: int) -> None:
+    def see(self, array: Array, samples: int, before: Array | None) -> None:
         self.shape = array.shape if self.shape is None else self.shape
         axis = sample_axis(array, samples)
         if axis is None and samples > 1:
@@ -143,6 +150,9 @@ class _Collected:
         self.size += array.size
         if is_floating(array.dtype) and self.size <= _LARGEST:
             self.held.append(moved.reshape(samples, -1))
+        if before is not None and is_floating(array.dtype) and len(array) == samples:
+            sums = sums_of(array.reshape(samples, -1), before.reshape(samples, -1))
+            self.passing.append(COSINE.units(sums)[:, 0])
 
     def told(self, *, alone: bool) -> SeenOutput:
         """What came together; a single output along time is a signal, however long."""
@@ -151,7 +161,10 @@ class _Collected:
         constancy = None
         if self.rows and elements and self.held and self.size <= _LARGEST:
             constancy = _constancy(np.concatenate(self.held))
-        return SeenOutput(self.spec, self.shape or (), self.rows, loose, elements, constancy)
+        passing = float(np.concatenate(self.passing).mean()) if self.passing else None
+        return SeenOutput(
+            self.spec, self.shape or (), self.rows, loose, elements, constancy, passing
+        )
 
 
 def _constancy(rows: Array) -> float | None:

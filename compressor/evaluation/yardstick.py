@@ -87,7 +87,8 @@ def choose(
     detections matched, where the outputs are boxes and scores; agreement of decisions; accuracy
     where labels are classes; perplexity where they are tokens; error relative to the spread where
     there are few values a sample, or where an answer that never changes would have a high cosine;
-    else cosine. Scores of classes have agreement beside it: those that labels, a softmax or their
+    error relative to the change where the graph adds to an input that is most of the output; else
+    cosine. Scores of classes have agreement beside it: those that labels, a softmax or their
     name say to be such.
 
     Args:
@@ -170,8 +171,10 @@ def _unused(labels: Sequence[Array], output: SeenOutput, metric: Metric) -> str:
     )
 
 
-def relative_metric(output: SeenOutput) -> str:
+def relative_metric(output: SeenOutput, roles: Roles) -> str:
     """The name of the metric of closeness that fits a floating output."""
+    if output.name in roles.added and (output.passing or 0) >= CONSTANT:
+        return "residual"
     few = output.elements is not None and output.elements <= FEW
     constant = output.constancy is not None and output.constancy >= CONSTANT
     return "r2" if few or constant else "cosine"
@@ -254,7 +257,7 @@ def _fitting(
         return (find_metric("perplexity"), agreement), output.shape[2]
     scoring = names_classes(output.name) or roles.ends.get(output.name) == "softmax"
     beside = (agreement,) if scoring and _has_choices(output) else ()
-    return (find_metric(relative_metric(output)), *beside), classes if scoring else None
+    return (find_metric(relative_metric(output, roles)), *beside), classes if scoring else None
 
 
 def _classes(output: SeenOutput | None) -> int | None:

@@ -103,6 +103,43 @@ def test_outputs_that_hardly_vary_are_held_against_their_spread():
     assert names(chosen(Table(y=landmarks))) == ["r2"]
 
 
+def test_a_denoiser_is_judged_by_what_it_changes():
+    image = normal(N, 3, 8, 8)
+    noise = 0.2 * normal(N, 3, 8, 8)
+    before, roles = Table(y=image - noise), Roles(added={"y": "image"})
+    good, ruined = Table(y=image - 1.05 * noise), Table(y=image + 0 * noise)
+    quality, outputs, why = judged(before, good, roles=roles, image=image)
+    assert (quality[0].metric, quality[0].baseline) == ("residual", 1)
+    assert quality[0].result == pytest.approx(1 - 0.05**2, abs=1e-4)
+    assert outputs[0].value == pytest.approx(quality[0].result)
+    assert why is None
+    quality, outputs, why = judged(before, ruined, roles=roles, image=image)
+    assert quality[0].result == pytest.approx(0, abs=1e-6)
+    assert outputs[0].departs
+    assert why is not None
+    assert names(chosen(before, image=image)) == ["cosine"], "the graph does not end in adding"
+    assert names(chosen(before, roles=roles, image=noise)) == ["cosine"], (
+        "the input is little of it"
+    )
+    with pytest.raises(UsageError, match="no floating input has the shape of output 'y'"):
+        chosen(Table(y=normal(N, 9)), metric="residual", image=image)
+
+
+def test_what_a_graph_ends_in_adding_to_is_told():
+    text = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    net (float[b,8] x, float[8] w) => (float[b,8] y, float[b,8] z, float[b,8] u) {
+        n = Tanh (x)
+        s = Sub (x, n)
+        y = Clip (s)
+        z = Add (n, w)
+        u = Add (n, s)
+    }
+    """
+    assert roles_of(ir.from_onnx_text(text)).added["y"] == "x"
+    assert "u" not in roles_of(ir.from_onnx_text(text)).added
+
+
 def test_decisions_are_compared_by_agreement():
     table = Table(mask=RNG.integers(5, size=(N, 6, 6)), count=RNG.integers(5, size=N))
     found = chosen(table)
