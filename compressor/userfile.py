@@ -180,7 +180,9 @@ def _is_installed(filename: str) -> bool:
 
 
 def _public(owner: object) -> list[str]:
-    return [name for name in dir(owner) if not name.startswith("_")]
+    """Names that a file defines or takes from others; what it imports whole is none of them."""
+    names = [name for name in dir(owner) if not name.startswith("_")]
+    return [name for name in names if not isinstance(getattr(owner, name, None), ModuleType)]
 
 
 def _suggest(wanted: str, known: list[str]) -> str | None:

@@ -36,6 +36,7 @@ class SeenOutput:
         noisy: Whether it differed when the same samples were run again: the model draws numbers.
         constancy: Mean cosine of the samples with their common mean, which is what an answer that
             never changes would have; None where that was not to be told.
+        flat: Whether it is the same for all samples, of `LEAST` or more.
         passing: Mean cosine with the input of its shape, which is what handing that back would
             have.
     """
@@ -48,6 +49,7 @@ class SeenOutput:
     constancy: float | None = None
     passing: float | None = None
     noisy: bool = False
+    flat: bool = False
 
     @property
     def name(self) -> str:
@@ -158,13 +160,28 @@ class _Collected:
         """What came together; a single output along time is a signal, however long."""
         loose = self.loose and not (alone and len(self.spec.shape) == 1 and bool(self.held))
         elements = next(iter(self.elements)) if len(self.elements) == 1 else None
-        constancy = None
+        constancy, flat = None, False
         if self.rows and elements and self.held and self.size <= _LARGEST:
-            constancy = _constancy(np.concatenate(self.held))
+            together = np.concatenate(self.held).astype(np.float64)
+            constancy, flat = _constancy(together), _is_flat(together)
         passing = float(np.concatenate(self.passing).mean()) if self.passing else None
         return SeenOutput(
-            self.spec, self.shape or (), self.rows, loose, elements, constancy, passing
+            self.spec,
+            self.shape or (),
+            self.rows,
+            loose=loose,
+            elements=elements,
+            constancy=constancy,
+            passing=passing,
+            flat=flat,
         )
+
+
+def _is_flat(rows: Array) -> bool:
+    """Whether rows are one, but for rounding."""
+    if len(rows) < LEAST or not np.isfinite(rows).all():
+        return False
+    return bool(np.abs(rows - rows[0]).max(initial=0) <= 1e-6 * np.abs(rows).max(initial=0))
 
 
 def _constancy(rows: Array) -> float | None:

@@ -140,12 +140,23 @@ def _chosen(
         return replace(found, primary=None, reason=_why_none(seen, primary))
     metrics, classes = _fitting(primary, seen, roles, data)
     notices = _hidden(seen, metrics[0], primary.name) if seen.boxes else ()
+    notices = (*notices, *_same(primary))
     found = replace(found, metrics=metrics, classes=classes, notices=notices)
     if seen.labels:
         scores = found.scores(metrics[0], {BASELINE: original}, data.take(SAMPLES), batch)
         if scores.reference == "original":
             found = replace(found, notices=(*notices, _unused(seen.labels, primary, metrics[0])))
     return found
+
+
+def _same(output: SeenOutput) -> tuple[str, ...]:
+    """That the original's answer tells samples not apart."""
+    if not output.flat:
+        return ()
+    return (
+        f"output {output.name!r} is the same for all samples seen: a result that answers nothing "
+        "else looks as good; give samples with other answers",
+    )
 
 
 def _unused(labels: Sequence[Array], output: SeenOutput, metric: Metric) -> str:
@@ -160,6 +171,8 @@ def _unused(labels: Sequence[Array], output: SeenOutput, metric: Metric) -> str:
             if numbers.dtype.kind in "iub"
             else f"class numbers are integers, and these are {numbers.dtype}"
         )
+    elif output.elements is not None and numbers.size == output.elements * sum(map(len, labels)):
+        why = "they are targets of the output's size, which r2, nrmse, mse and psnr take"
     else:
         why = (
             f"of {list(labels[0].shape[1:])} a sample they are neither class numbers nor targets "

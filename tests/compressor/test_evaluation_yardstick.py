@@ -140,6 +140,12 @@ def test_what_a_graph_ends_in_adding_to_is_told():
     assert "u" not in roles_of(ir.from_onnx_text(text)).added
 
 
+@pytest.mark.parametrize("value", [0.0, 0.02])
+def test_an_answer_that_never_changes_is_told(value):
+    (notice,) = chosen(Table(y=np.full((N, 1), value, np.float32))).notices
+    assert "is the same for all samples" in notice
+
+
 def test_decisions_are_compared_by_agreement():
     table = Table(mask=RNG.integers(5, size=(N, 6, 6)), count=RNG.integers(5, size=N))
     found = chosen(table)
@@ -404,6 +410,7 @@ def test_floating_labels_that_fit_no_regressor_are_refused_before_any_work():
     ("labels", "said"),
     [
         (RNG.integers(10, size=N).astype(np.float32), "class numbers are integers"),
+        (RNG.integers(2, size=(N, 10)), "which r2, nrmse, mse and psnr take"),
         (RNG.integers(2, size=(N, 7)), "neither class numbers nor targets"),
         (RNG.integers(10, size=N), None),
     ],
