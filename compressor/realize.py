@@ -103,8 +103,9 @@ def policy_of(target: Target, options: QuantizeOptions) -> QuantPolicy:
 
 def as_asked(policy: QuantPolicy, options: QuantizeOptions) -> QuantPolicy:
     """Without ranges that are found at run time where `int8-static` forbids those."""
-    is_static = options.mode == "int8-static"
-    return replace(policy, dynamic=frozenset()) if is_static else policy
+    if options.mode != "int8-static":
+        return policy
+    return replace(policy, dynamic=frozenset(), barred=policy.dynamic)
 
 
 def stored_graph(

@@ -36,7 +36,7 @@ def is_recurrent(node: ir.Node) -> bool:
 def recurrent_refusal(node: ir.Node, policy: QuantPolicy) -> str | None:
     """Why a recurrent operator cannot be dynamic; None when it can."""
     if node.op_type not in policy.dynamic:
-        return f"{node.op_type} has no integer kernel"
+        return policy.without_kernel(node.op_type)
     if node.attributes.get_int("layout", 0):
         return "the integer kernel takes steps before samples only (layout=0)"
     source = node.inputs[0]

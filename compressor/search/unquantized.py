@@ -67,7 +67,7 @@ def why_float(operator: str, policy: QuantPolicy) -> str:
     if policy.inputs_only and operator not in policy.weighted:
         return "it has no Q/DQ of its own; the runtime fuses it where it can"
     known = policy.weighted | policy.elementwise | policy.passthrough | policy.absorbed
-    return "its neighbours are float" if operator in known else f"{operator} has no integer kernel"
+    return "its neighbours are float" if operator in known else policy.without_kernel(operator)
 
 
 def _why(node: ir.Node, policy: QuantPolicy, *, is_stored: bool) -> str:

@@ -26,6 +26,7 @@ class QuantPolicy:
         float_output: Weighted operators whose output may stay float without losing the kernel.
         dynamic: Operators that gain from activations that are quantized at run time; those that
             are not weighted have no other integer form.
+        barred: Operators that would be dynamic, were ranges found at run time not forbidden.
         slow: Why the integer kernel of a weighted node loses to the float one; None when it does
             not.
         unshared: Why the integer kernel of a node that is not weighted is refused, or computes
@@ -45,6 +46,7 @@ class QuantPolicy:
     absorbed: frozenset[str]
     float_output: frozenset[str]
     dynamic: frozenset[str] = frozenset()
+    barred: frozenset[str] = frozenset()
     slow: Callable[[ir.Node], str | None] = lambda node: None
     unshared: Callable[[ir.Node], str | None] = lambda node: None
     inputs_only: bool = False
@@ -53,6 +55,15 @@ class QuantPolicy:
     def precision(self) -> EightBits:
         """What its layers compute in."""
         return "fp8" if self.activation.is_float else "int8"
+
+    def without_kernel(self, operator: str) -> str:
+        """Why an operator that is not among its operators is never integer."""
+        if operator in self.barred:
+            return (
+                f"{operator} is integer only with ranges found at run time, which "
+                "--quantize int8-static forbids"
+            )
+        return f"{operator} has no integer kernel"
 
     def with_schemes(
         self,

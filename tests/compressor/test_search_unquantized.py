@@ -4,9 +4,11 @@ import numpy as np
 from graphs import model
 
 from compressor.plan import GraphPlan
+from compressor.realize import as_asked
+from compressor.recipe import QuantizeOptions
 from compressor.report.floats import float_words
 from compressor.report.schema import GraphReport
-from compressor.search.unquantized import unquantized
+from compressor.search.unquantized import unquantized, why_float
 from exporters.ort import TARGET
 
 FEEDS = {"x": np.zeros((1, 4, 8, 8), np.float32)}
@@ -46,6 +48,15 @@ def test_bodies_are_named_and_what_decisions_said_stays():
     found = unquantized(made, plan, TARGET.policy("avx2"), known, FEEDS)
     assert found.reasons["Conv_0"] == "it was slower"
     assert "body of If" in found.reasons["inner"]
+
+
+def test_what_is_integer_only_with_ranges_of_run_time_is_told_so_where_those_are_forbidden():
+    policy = TARGET.policy("avx2")
+    static = as_asked(policy, QuantizeOptions(mode="int8-static"))
+    assert "int8-static forbids" in why_float("LSTM", static)
+    assert why_float("GRU", static) == "GRU has no integer kernel"
+    assert why_float("MatMul", static) == "its neighbours are float"
+    assert as_asked(policy, QuantizeOptions()) is policy
 
 
 def test_little_work_is_not_worth_a_line():
