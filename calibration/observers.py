@@ -33,7 +33,8 @@ class MinMax:
             raise DataError(
                 f"tensor {name!r} is not finite on the calibration data: "
                 f"its range came out as [{low}, {high}]",
-                hint="Check the preprocessing of the data, or the model's numerical range.",
+                hint="Check the preprocessing of the data, and the model: NaN in its weights, or "
+                "numbers beyond its range.",
             )
         return self.merge(type(self)(low, high))
 
