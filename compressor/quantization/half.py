@@ -13,7 +13,7 @@ calibration data.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -34,6 +34,8 @@ Kind = Literal["fp16", "bf16"]
 
 TYPES = {"fp16": np.dtype(np.float16), "bf16": np.dtype(ml_dtypes.bfloat16)}
 LARGEST = {"fp16": 65504.0, "bf16": 3.3895314e38}
+PART = 1 << 22
+"""Elements that are looked at together: 32 MB as float64."""
 SMALLEST = 64
 """Elements from which a weight is worth its Cast."""
 TOLERATED = {"fp16": 1e-6, "bf16": 1e-5}
@@ -138,17 +140,27 @@ def _unsuited(
         return "its weight is an output of the graph"
     if any(fnmatchcase(name, pattern) for name in names for pattern in leave):
         return "it was left in float as asked"
-    exact = array.astype(np.float64)
-    largest = float(np.abs(exact).max())
     limit = LARGEST[kind]
-    if not largest <= limit:
-        return f"its weights reach {largest:.3g}, {TYPES[kind].name} ends at {limit:.3g}"
-    energy = float(np.vdot(exact, exact))
-    lost = exact - _rounded(array, kind).astype(np.float64)
-    share = float(np.vdot(lost, lost)) / energy if energy > 0 else 0.0
+    energy = lost = 0.0
+    for part in _parts(array):
+        exact = part.astype(np.float64)
+        largest = float(np.abs(exact).max())
+        if not largest <= limit:
+            return f"its weights reach {largest:.3g}, {TYPES[kind].name} ends at {limit:.3g}"
+        energy += float(np.vdot(exact, exact))
+        exact -= _rounded(part, kind).astype(np.float64)
+        lost += float(np.vdot(exact, exact))
+    share = lost / energy if energy > 0 else 0.0
     if share > TOLERATED[kind]:
         return f"{TYPES[kind].name} loses {share:.1g} of the energy of its weights, which are small"
     return None
+
+
+def _parts(array: Array) -> Iterator[Array]:
+    """The elements in a row, so many at a time that a large weight takes no copy of itself."""
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, PART):
+        yield flat[start : start + PART]
 
 
 def _rounded(array: Array, kind: Kind) -> Array:

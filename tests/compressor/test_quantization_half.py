@@ -12,6 +12,7 @@ from compressor.graph.cost import parameters
 from compressor.graph.effects import weight_bytes
 from compressor.graph.files import serialize
 from compressor.graph.session import open_session
+from compressor.quantization import half
 from compressor.quantization.half import choose, halve
 
 
@@ -77,6 +78,15 @@ def test_what_the_range_does_not_hold_stays_float_with_a_reason(scale, kind, why
     assert chosen.nodes == ()
     (reason,) = chosen.float_reasons.values()
     assert why in reason
+
+
+def test_a_large_weight_is_looked_at_in_parts(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(half, "PART", 48)
+    array = np.ones((16, 8))
+    assert choose(with_weight(array), "fp16").weights == ("w",)
+    array[-1, -1] = 1e5  # the part that is not whole
+    (reason,) = choose(with_weight(array), "fp16").float_reasons.values()
+    assert "reach 1e+05" in reason
 
 
 def test_what_is_left_or_was_refused_by_data_stays():
