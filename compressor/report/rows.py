@@ -10,6 +10,7 @@ from compressor.report.conditions import time_words
 from compressor.report.schema import Measured
 from compressor.report.verdict import (
     Tone,
+    engine_of,
     factor_words,
     is_relative,
     quality_name,
@@ -18,7 +19,7 @@ from compressor.report.verdict import (
 )
 
 _MOST_STATES = 2
-_IN_BYTES = ("file size", "peak memory")
+_IN_BYTES = ("file size", "ONNX file size", "engine size", "peak memory")
 
 
 @dataclass(frozen=True)
@@ -143,12 +144,21 @@ def _output_row(output: OutputResult, kind: str) -> Row:
 
 
 def size_rows(measured: Measured) -> tuple[Row, ...]:
-    """File size, parameters and MACs; these are exact and have no interval."""
+    """File size, parameters and MACs; these are exact and have no interval.
+
+    Where the target compiles engines, the files compared are the ONNX graphs, as no engine is built
+    of the original; the engine has a row of its own.
+    """
     before, after = measured.baseline_size, measured.result_size
     macs_reason = before.macs_reason or after.macs_reason or ""
+    engine = engine_of(measured)
+    label = "file size" if engine is None else "ONNX file size"
     return (
-        _amount_row(
-            "size", "file size", before.file_bytes, after.file_bytes, ("smaller", "larger")
+        _amount_row("size", label, before.file_bytes, after.file_bytes, ("smaller", "larger")),
+        *(
+            ()
+            if engine is None or engine.file_bytes is None
+            else (_amount_row("size", "engine size", None, engine.file_bytes, ("", "")),)
         ),
         _amount_row("size", "parameters", before.parameters, after.parameters, ("fewer", "more")),
         _amount_row(

@@ -8,6 +8,7 @@ from compressor.evaluation.ruin import DEPARTURE
 from compressor.precision import EIGHT_BITS, WORDS
 from compressor.report import format as fmt
 from compressor.report.schema import GraphReport, Measured
+from exporters.base.engine import EngineBuild
 
 Tone = Literal["better", "worse", "even", "unknown"]
 """Whether a change is a gain, a loss, neither for certain, or not known."""
@@ -133,9 +134,18 @@ def is_relative(quality: QualityResult) -> bool:
 
 
 def size_words(measured: Measured) -> str:
-    """`3.8× smaller`; empty where the file is about as large as before."""
+    """`3.8× smaller`; empty where the file is about as large as before.
+
+    Where the target compiles engines, the files compared are the ONNX graphs, and it says so.
+    """
     before, after = measured.baseline_size.file_bytes, measured.result_size.file_bytes
-    return factor_words(before, after, ("smaller", "larger"))
+    words = factor_words(before, after, ("smaller", "larger"))
+    return f"{words} as ONNX" if words and engine_of(measured) is not None else words
+
+
+def engine_of(measured: Measured) -> EngineBuild | None:
+    """The compiled engine beside the model, where the target has one."""
+    return measured.engine if isinstance(measured, GraphReport) else None
 
 
 def factor_words(before: int, after: int, words: tuple[str, str]) -> str:

@@ -5,6 +5,7 @@ from rich.console import Console
 
 from compressor.evaluation.results import QualityResult, Size
 from compressor.records import Interval
+from compressor.report import format as fmt
 from compressor.report.html import render_html
 from compressor.report.rows import all_rows, quality_row
 from compressor.report.schema import BudgetResult, GraphReport, Report
@@ -17,6 +18,7 @@ from compressor.report.verdict import (
     quality_tone,
     summary,
 )
+from exporters.base.engine import EngineBuild
 
 
 def graph_of(report: Report) -> GraphReport:
@@ -184,6 +186,18 @@ def test_a_larger_file_is_told_as_larger(int8_report: Report) -> None:
         "3.81× larger",
         "worse",
     )
+
+
+def test_sizes_beside_an_engine_say_what_they_are_of(int8_report: Report) -> None:
+    engine = EngineBuild(status="built, not run", precision="int8", file_bytes=1_500_000)
+    graph = graph_of(int8_report).model_copy(update={"engine": engine})
+    rows = {row.label: row for row in all_rows(graph)}
+    assert "file size" not in rows
+    assert rows["ONNX file size"].change == "3.81× smaller"
+    assert (rows["engine size"].before, rows["engine size"].after) == (fmt.NOTHING, "1.50 MB")
+    assert summary(graph).endswith("3.81× smaller as ONNX")
+    script = graph.model_copy(update={"engine": engine.model_copy(update={"file_bytes": None})})
+    assert "engine size" not in {row.label for row in all_rows(script)}
 
 
 def test_a_row_leads_with_what_tells_most(int8_report: Report, agreement_report: Report) -> None:
