@@ -6,9 +6,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from hypothesis import settings
 from onnx import TensorProto, helper, numpy_helper
 
 from compressor import measure
+
+# On a busy machine an example takes as long as it takes: no test is about time.
+settings.register_profile("compressor", deadline=None)
+settings.load_profile("compressor")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,11 +3,14 @@
 Who gives no budget wants a faster or smaller model that still does what it did. Where the result is
 below the floors of `compressor.evaluation.ruin`, float ships, and the report says how to get the
 other. A budget rules itself, and pruning to a goal is what was asked for in so many words: it
-stays, and what was quantized on top of it goes.
+stays, and what was quantized on top of it goes. Where the pruned graph is as ruined in float, both
+stay: to take back the integers would cost what they gain and mend nothing.
 """
 
 import time
 from dataclasses import replace
+
+import onnx_ir as ir
 
 from compressor.evaluation.metrics.base import BASELINE, RESULT
 from compressor.evaluation.per_output import output_results
@@ -38,11 +41,11 @@ def unless_ruined(bench: Bench, start: Decided, found: Decided, data: DataSplit)
     if bench.recipe.quantize.keep_ruined or not _is_quantized(found):
         return found
     started = time.perf_counter()
-    quality, why = _judged(bench, found, data)
+    quality, why = _judged(bench, found, found.shipped, data)
     if quality is None:
         return found
     found = replace(found, candidates=tuple(_with_quality(c, quality) for c in found.candidates))
-    if why is None:
+    if why is None or _is_ruined_in_float(bench, found, data):
         return found
     words = WORDS[found.plan.ship]
     reason = f"{words} was reverted: its outputs are ruined: {why}; {HOW}"
@@ -61,10 +64,17 @@ def _is_quantized(found: Decided) -> bool:
     return bool(found.plan.quantized) or found.plan.stored is not None
 
 
+def _is_ruined_in_float(bench: Bench, found: Decided, data: DataSplit) -> bool:
+    """Whether what was removed ruined the outputs, whatever the integers did to them."""
+    if found.plan.prune is None and found.plan.sparse is None:
+        return False
+    return _judged(bench, found, found.plain, data)[1] is not None
+
+
 def _judged(
-    bench: Bench, found: Decided, data: DataSplit
+    bench: Bench, found: Decided, model: ir.Model, data: DataSplit
 ) -> tuple[QualityResult | None, str | None]:
-    """The metric that decides, and why the result is ruined, if it is."""
+    """The metric that decides, and why a model is ruined, if it is."""
     yardstick, few = bench.prepared.yardstick, gauge(bench.recipe, data.quality, data.words)
     if yardstick is None or not yardstick.metrics or few is None:
         return None, None
@@ -74,7 +84,7 @@ def _judged(
     with (
         bench.progress.stage("measure quality"),
         bench.target.open(found.captured, threads=0, timed=False) as original,
-        bench.target.open(found.shipped, threads=0, timed=False) as result,
+        bench.target.open(model, threads=0, timed=False) as result,
     ):
         runners = {BASELINE: original, RESULT: result}
         scores = yardstick.scores(metric, runners, few.data, batch)

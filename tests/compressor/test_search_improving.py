@@ -29,7 +29,7 @@ def run(folder: Path, ranges: str):
     source = folder / "net.onnx"
     save_model(residual(), source)
     recipe = Recipe(
-        quantize=QuantizeOptions(keep_slower=True, cpu="avx2", ranges=ranges),
+        quantize=QuantizeOptions(keep_slower=True, keep_ruined=True, cpu="avx2", ranges=ranges),
         measure=MeasureOptions(seconds=0.05),
     )
     report = compress(source, calibration={"x": images()}, recipe=recipe, output=folder / "out")

@@ -265,7 +265,8 @@ def test_a_model_in_half_becomes_int8_and_keeps_its_interface(tmp_path: Path):
     weight = np.random.default_rng(0).standard_normal((32, 32)).astype(np.float16)
     half.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
     onnx.save(half, tmp_path / "net.onnx")
-    np.savez(tmp_path / "data.npz", x=np.ones((8, 32), np.float16))
+    x = np.random.default_rng(1).standard_normal((8, 32)).astype(np.float16)
+    np.savez(tmp_path / "data.npz", x=x)
     result = run(tmp_path, tmp_path / "out", trt_backend="script")
     assert result.exit_code == 0, result.output
     made = onnx.load(tmp_path / "out" / "model.onnx").graph
@@ -276,16 +277,16 @@ def test_a_model_in_half_becomes_int8_and_keeps_its_interface(tmp_path: Path):
 
 
 def test_where_nothing_becomes_integer_it_is_told_why(tmp_path: Path):
-    listed = onnx.parser.parse_model(
-        '<ir_version: 10, opset_import: ["" : 20]> g (float[n,32] x, float[32] b) => '
-        "(float[n,32] y) { y = Gemm(x, w, b) }"
+    computed = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 20]> g (float[n,32] x) => (float[n,32] y) '
+        "{ axes = Constant<value_ints=[0]>() b = ReduceMean<keepdims=0>(x, axes) "
+        "y = Gemm(x, w, b) }"
     )
     rng = np.random.default_rng(0)
-    for name, shape in (("w", (32, 32)), ("b", (32,))):
-        array = rng.standard_normal(shape).astype(np.float32)
-        listed.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
-    onnx.save(listed, tmp_path / "net.onnx")
-    np.savez(tmp_path / "data.npz", x=np.ones((8, 32), np.float32))
+    weight = rng.standard_normal((32, 32)).astype(np.float32)
+    computed.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
+    onnx.save(computed, tmp_path / "net.onnx")
+    np.savez(tmp_path / "data.npz", x=rng.standard_normal((8, 32)).astype(np.float32))
     result = run(tmp_path, tmp_path / "out", trt_backend="script")
     assert result.exit_code == 0, result.output
     assert "1 of 1 layer: its bias is not a constant" in (tmp_path / "out/report.md").read_text()
