@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 
@@ -102,9 +103,7 @@ def resnet18() -> nn.Module:
 def digits() -> nn.Module:
     """The sample's own network."""
     sys.path.insert(0, str(DIGITS))
-    from model import build  # noqa: PLC0415 - beside the sample, not beside this file
-
-    made: nn.Module = build()
+    made: nn.Module = import_module("model").build()  # beside the sample, not beside this file
     return made
 
 

@@ -9,6 +9,7 @@ in one batch, which has to hold the very arrays and give the very outputs.
 
 import sys
 from collections import Counter
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -20,6 +21,7 @@ from compressor.errors import CompressorError
 from compressor.evaluation.feeding import predict
 from compressor.graph.session import open_session
 from compressor.graph.shapes import input_specs
+from exporters.base import Runner
 
 
 class Plain:
@@ -36,7 +38,7 @@ class Plain:
         return dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
 
 
-def outcome(model: onnx.ModelProto, arrays: list[object]) -> str:
+def outcome(model: onnx.ModelProto, arrays: list[Any]) -> str:
     """What becomes of one test."""
     if not arrays or not all(isinstance(a, np.ndarray) and a.dtype.kind in "fiub" for a in arrays):
         return "not numbers"
@@ -59,7 +61,7 @@ def outcome(model: onnx.ModelProto, arrays: list[object]) -> str:
     same = all(np.array_equal(batch.inputs[name], a) for name, a in feeds.items())
     if not same or any(batch.inputs[name].shape != a.shape for name, a in feeds.items()):
         return "other arrays"
-    found = predict(runner, batch.inputs, len(batch), batch.sample_axes)
+    found = predict(cast(Runner, runner), batch.inputs, len(batch), batch.sample_axes)
     alike = all(
         np.array_equal(found[n], a, equal_nan=a.dtype.kind == "f") for n, a in expected.items()
     )

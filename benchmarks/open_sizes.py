@@ -29,14 +29,17 @@ class Bert(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = BertModel(BertConfig(
+        config = BertConfig(
             vocab_size=64, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
-            num_attention_heads=4, attn_implementation="eager",
-        ))  # fmt: skip
+            num_attention_heads=4,
+        )  # fmt: skip
+        config._attn_implementation = "eager"
+        self.net = BertModel(config)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Hidden states of the last layer."""
-        return self.net(input_ids, attention_mask).last_hidden_state
+        hidden: torch.Tensor = self.net(input_ids, attention_mask).last_hidden_state
+        return hidden
 
 
 class Decoder(nn.Module):
@@ -53,7 +56,7 @@ class Decoder(nn.Module):
         """Scores of the next token, and keys and values with those of the cache."""
         q, k, v = self.qkv(self.embed(ids)).split(64, -1)
         state = torch.cat([past, torch.cat([k, v], -1)], 1)
-        keys, values = state.split(64, -1)
+        keys, values = state[..., :64], state[..., 64:]
         scores = q @ keys.transpose(-1, -2) / 8 + (mask[:, None].float() - 1) * 1e4
         return self.head(scores.softmax(-1) @ values), state
 
@@ -70,7 +73,8 @@ class Denoiser(nn.Module):
     def forward(self, sample: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
         """The noise in a sample."""
         time = self.time(timestep.float()[:, None] / 1000)[:, :, None, None]
-        return self.out(torch.relu(self.into(sample) + time))
+        noise: torch.Tensor = self.out(torch.relu(self.into(sample) + time))
+        return noise
 
 
 def bert(batch: int, length: int, _: int) -> Feeds:

@@ -17,7 +17,6 @@ from rich.table import Table
 
 from calibration.preprocess import Preprocess
 from cifar_data import cifar_job, options_of
-from compressor.evaluation.results import Timing
 from compressor.prepare import prepare
 from compressor.progress import SILENT
 from compressor.quantization.static import CalibrationOptions, calibrate
@@ -67,11 +66,6 @@ def choices(regions: int) -> list[tuple[int, ...]]:
     return found
 
 
-def quartile(timing: Timing) -> float:
-    """Lower quartile of the samples, in milliseconds."""
-    return float(np.percentile(timing.trace, 25))
-
-
 def errors(bench: Bench) -> list[tuple[int, float, float]]:
     """Integer regions, predicted and measured speed-up of each choice."""
     start = undecided(bench)
@@ -94,8 +88,7 @@ def errors(bench: Bench) -> list[tuple[int, float, float]]:
         model = realize(start.graph, mix.plan(chosen), bench.target)
         race = bench.race(start.graph, model, seconds=SECONDS)
         assert race is not None
-        measured = quartile(race.baseline) / quartile(race.result)
-        found.append((sum(chosen), base / times.predicted(chosen), measured))
+        found.append((sum(chosen), base / times.predicted(chosen), race.speed))
     return found
 
 
