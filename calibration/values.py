@@ -54,7 +54,7 @@ def converted(array: Array, dtype: np.dtype[np.generic], index: Index, what: str
 
 
 def check_finite(array: Array, index: Index, what: str) -> None:
-    """Raise DataError when a floating array holds NaN or Inf, saying where and how many.
+    """Raise DataError when a floating array holds NaN or +Inf, saying where and how many.
 
     Attention masks hold -inf, which passes: a model that cannot take it shows that when it runs.
     """
@@ -65,7 +65,7 @@ def check_finite(array: Array, index: Index, what: str) -> None:
         low, high = array.min(), array.max()
         if (np.isfinite(low) or low == -np.inf) and (np.isfinite(high) or high == -np.inf):
             return
-    bad = (~np.isfinite(array)).reshape(len(array), -1)
+    bad = (~np.isfinite(array) & (array != -np.inf)).reshape(len(array), -1)
     rows = np.flatnonzero(bad.any(axis=1))
     raise DataError(
         f"{what}: expected finite values, found {int(bad.sum())} NaN or Inf "
