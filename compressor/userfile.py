@@ -80,7 +80,7 @@ def user_errors(what: str, *, error: type[UsageError] = UsageError) -> Iterator[
     except (CompressorError, MemoryError):
         raise
     except (Exception, SystemExit) as failure:
-        raise error(f"{what}: {blame(failure)}") from failure
+        raise error(f"{what}: {blame(failure)}", hint=_advice(failure)) from failure
 
 
 def blame(failure: BaseException) -> str:
@@ -95,6 +95,26 @@ def blame(failure: BaseException) -> str:
     ]
     theirs = [frame for frame in frames if not _is_installed(frame.filename)] or frames
     return f"{theirs[-1].filename}:{theirs[-1].lineno}: {said}" if theirs else said
+
+
+def _advice(failure: BaseException) -> str | None:
+    """What helps where something cannot be imported."""
+    if isinstance(failure, ModuleNotFoundError) and failure.name:
+        package = failure.name.partition(".")[0]
+        return (
+            f"Install {package!r} for {sys.executable}, or put the folder that holds it on "
+            "PYTHONPATH."
+        )
+    if isinstance(failure, ImportError) and "relative import" in str(failure):
+        return (
+            "A file of a package is named by its package: package.module:name, from the folder "
+            "that holds the package."
+        )
+    if isinstance(failure, ImportError) and failure.name and failure.name in sys.modules:
+        wanted = re.search(r"cannot import name '(\w+)'", str(failure))
+        if wanted is not None:
+            return _suggest(wanted[1], _public(sys.modules[failure.name]))
+    return None
 
 
 def _load_file(path: Path, what: str, error: type[UsageError]) -> ModuleType:

@@ -16,12 +16,16 @@ from compressor.checkpoint.architectures import FACTORY_HINT, load_pretrained
 from compressor.checkpoint.exported import load_exported
 from compressor.checkpoint.hub import Weights, find_weights
 from compressor.checkpoint.kinds import FileKind, find_kind
+from compressor.checkpoint.numpy_files import load_numpy
 from compressor.checkpoint.statedict import listed, load_into, summary
 from compressor.checkpoint.states import find_module, find_state, find_states, fitting_state
 from compressor.checkpoint.stored import tensors_of
 from compressor.checkpoint.torch_files import (
+    Unpickled,
     load_safetensors,
     load_torchscript,
+    own_classes,
+    refused,
     require,
     unpickle,
 )
@@ -35,7 +39,13 @@ from compressor.userfile import load_object, user_errors
 
 logger = logging.getLogger(__name__)
 
-_STATES: set[FileKind] = {"safetensors", "torch archive", "legacy torch"}
+_STATES: set[FileKind] = {
+    "safetensors",
+    "torch archive",
+    "legacy torch",
+    "plain pickle",
+    "numpy",
+}
 """Kinds that may hold weights without an architecture."""
 
 _TRUSTED = "the file's pickle was trusted: code in it has run"
@@ -45,9 +55,10 @@ def load_checkpoint(path: Path, options: ModelOptions) -> Source:
     """Load a model of any supported kind; the kind is found from the content.
 
     A `torch.export` archive, a TorchScript archive and an ONNX model are complete. A state dict
-    (of `torch.save` or safetensors) needs `options.factory`, unless it lies in a folder of Hugging
-    Face whose `config.json` names a class of `transformers`. A pickled `nn.Module` needs
-    `options.trust_pickle`. Torch is imported for all but ONNX.
+    (of `torch.save`, safetensors, pickle or numpy) needs `options.factory`, unless it lies in a
+    folder of Hugging Face whose `config.json` names a class of `transformers`. A pickled
+    `nn.Module` needs `options.trust_pickle`, or `options.factory` for its weights alone. Torch is
+    imported for all but ONNX.
 
     Args:
         path: The file; or a folder of Hugging Face, an index of shards, or one of them.
@@ -72,6 +83,10 @@ def load_checkpoint(path: Path, options: ModelOptions) -> Source:
         return Source(kind, str(path), path, module=module, notices=_idle(kind, options))
     if kind == "safetensors":
         return _from_state(path, _stored(path), options, ())
+    if kind == "numpy":
+        _require_weights(path, options)
+        require("torch", path)
+        return _from_state(path, load_numpy(path), options, ())
     return _from_pickle(path, kind, options)
 
 
@@ -83,6 +98,8 @@ def require_model(path: Path, options: ModelOptions) -> None:
     """
     weights = find_weights(path)
     kinds = {find_kind(file) for file in ((path,) if weights is None else weights.files)}
+    if "numpy" in kinds:
+        _require_weights(path, options)
     if options.factory is not None and kinds & _STATES:
         require("torch", path)
         load_object(options.factory, "model factory", error=CheckpointError)
@@ -155,7 +172,7 @@ def _pickled(path: Path, kind: FileKind) -> dict[str, Any]:
     """One of several pickled files: tensors only."""
 
     def opened() -> Mapping[str, Any]:
-        loaded, _ = unpickle(path, trust=False, legacy=kind == "legacy torch")
+        loaded = unpickle(path, trust=False, kind=kind).content
         if not isinstance(loaded, Mapping):
             raise CheckpointError(f"{path} holds a {type(loaded).__name__}; expected a state dict")
         return loaded
@@ -164,17 +181,39 @@ def _pickled(path: Path, kind: FileKind) -> dict[str, Any]:
 
 
 def _from_pickle(path: Path, kind: FileKind, options: ModelOptions) -> Source:
-    loaded, trusted = unpickle(path, trust=options.trust_pickle, legacy=kind == "legacy torch")
-    notices = (_TRUSTED,) if trusted else ()
+    loaded = unpickle(path, trust=options.trust_pickle, kind=kind)
     torch: Any = require("torch", path)
-    found = find_module(loaded, torch.nn.Module, options.state_key)
+    found = find_module(loaded.content, torch.nn.Module, options.state_key)
     if found is not None:
         place, module = found
         said = () if options.state_key or not place else (f"the module under {place!r} was taken",)
-        notices = (*notices, *said, *_idle("pickled module", options))
+        notices = (*_said_of_code(loaded), *said, *_idle("pickled module", options))
         module = _unwrapped(module, torch).eval()
         return Source("module", str(path), path, module=module, notices=notices)
-    return _from_state(path, loaded, options, notices)
+    if options.factory is None and loaded.unknown:
+        raise refused(path, loaded.unknown)
+    return _from_state(path, loaded.content, options, _said_of_code(loaded))
+
+
+def _said_of_code(loaded: Unpickled) -> tuple[str, ...]:
+    """What became of the code in a file."""
+    if loaded.trusted:
+        return (_TRUSTED,)
+    theirs = own_classes(loaded.unknown)
+    if not theirs:
+        return ()
+    return (
+        f"only weights were read, and nothing was run of what the file names: {listed(theirs)}",
+    )
+
+
+def _require_weights(path: Path, options: ModelOptions) -> None:
+    """Refuse arrays that nothing says to be weights."""
+    if options.factory is None:
+        raise CheckpointError(
+            f"{path} is a file of NumPy arrays: data, or weights without an architecture",
+            hint="Pass data by --calib or --eval. If these are weights: " + FACTORY_HINT,
+        )
 
 
 def _from_state(

@@ -14,7 +14,14 @@ from compressor.errors import CheckpointError
 from compressor.nearby import did_you_mean
 
 FileKind = Literal[
-    "onnx", "exported program", "torchscript", "torch archive", "legacy torch", "safetensors"
+    "onnx",
+    "exported program",
+    "torchscript",
+    "torch archive",
+    "legacy torch",
+    "safetensors",
+    "plain pickle",
+    "numpy",
 ]
 
 _LEGACY_TORCH = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
@@ -32,7 +39,6 @@ _FOREIGN: tuple[tuple[int, bytes, str, str | None], ...] = (
     (0, b"7z\xbc\xaf\x27\x1c", "compressed by 7-Zip", "Decompress it first."),
     (0, b"\xfd7zXZ\x00", "compressed by xz", "Decompress it first."),
     (0, b"\x28\xb5\x2f\xfd", "compressed by zstd", "Decompress it first."),
-    (0, b"\x93NUMPY", "a NumPy array: data, not a model", "Pass data by --calib or --eval."),
     (0, b"ftrt", "a TensorRT engine, which is already compiled", None),
     (0, b"ptrt", "a TensorRT engine, which is already compiled", None),
     (4, b"TFL3", "a TensorFlow Lite model", None),
@@ -84,14 +90,22 @@ def _of_content(path: Path, file: BinaryIO, size: int) -> FileKind:
             f"{path} is a web page, not a model: the download did not get the file",
             hint="Open it in a text editor to see what the server answered.",
         )
+    if head.startswith(b"\x93NUMPY"):
+        return "numpy"
     if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
-        raise CheckpointError(
-            f"{path} is a plain pickle, not written by torch.save; {_EXPECTED}",
-            hint="Load it where it comes from and save `model.state_dict()` with torch.save.",
-        )
+        return _of_pickle(path, head)
     if _is_onnx(path, file, size):
         return "onnx"
     raise CheckpointError(f"{path} is of an unknown kind; {_EXPECTED}")
+
+
+def _of_pickle(path: Path, head: bytes) -> FileKind:
+    if b"joblib.numpy_pickle" in head:
+        raise CheckpointError(
+            f"{path} was written by joblib, whose arrays lie between its pickles; {_EXPECTED}",
+            hint="Load it with joblib and save the weights with torch.save or numpy.savez.",
+        )
+    return "plain pickle"
 
 
 def _directory(path: Path) -> CheckpointError:
@@ -138,6 +152,8 @@ def _of_members(path: Path, names: set[str]) -> FileKind:
         return "torchscript"
     if "data.pkl" in names:
         return "torch archive"
+    if names and all(name.endswith(".npy") for name in names):
+        return "numpy"
     what = "a zip archive without a model that is known here"
     if any(_within(name, "data/aotinductor") for name in names):
         what = "a package of compiled code (AOTInductor), which holds no graph"
@@ -147,8 +163,6 @@ def _of_members(path: Path, names: set[str]) -> FileKind:
         what = "a Keras model"
     elif any(_within(name, "MAR-INF") or name == "MANIFEST.json" for name in names):
         what = "a TorchServe archive"
-    elif names and all(name.endswith(".npy") for name in names):
-        what = "a NumPy archive: data, not a model"
     raise CheckpointError(f"{path} is {what}; {_EXPECTED}")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from compressor.checkpoint.numpy_files import as_tensor, numbers_in
 from compressor.checkpoint.renaming import is_averaged
 from compressor.checkpoint.statedict import fitted, is_tensor, listed
 from compressor.errors import CheckpointError
@@ -30,8 +31,12 @@ PLAIN = (
 )
 """Keys under which checkpoints keep the weights, those taken first in front."""
 
-_OTHER = ("optim", "sched", "scaler", "discriminator", "criterion", "loss", "rng")
+_OTHER = ("discriminator", "criterion", "loss")
+_BESIDE = ("optim", "sched", "scaler", "rng", "callback", "loops", "random")
+"""What belongs to training and may hold tensors, but no weights."""
 _DEPTH = 4
+_LONG = 64
+"""Lists of more entries hold no state dicts, but losses or parameters one by one."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ def find_states(loaded: object, where: str) -> list[State]:
     Raises:
         CheckpointError: There is none.
     """
+    loaded = _named(loaded)
     if not isinstance(loaded, Mapping):
         raise CheckpointError(
             f"{where} holds a {type(loaded).__name__}; expected a state dict",
@@ -78,6 +84,7 @@ def find_states(loaded: object, where: str) -> list[State]:
             f"{where} holds no state dict; its keys: {keys}",
             hint="Save model.state_dict() with torch.save, alone or under 'state_dict'.",
         )
+    found = [state for state in found if not _is_beside(state.key)] or found
     return sorted(found, key=lambda state: preference(state.key))
 
 
@@ -91,6 +98,7 @@ def find_state(loaded: object, key: str, where: str) -> State:
         CheckpointError: There is nothing of that name, or no state dict; the message lists what
             there is.
     """
+    loaded = _named(loaded)
     if isinstance(loaded, Mapping):
         found = _under(loaded, key.split("."))
         if found is None:
@@ -147,22 +155,25 @@ def find_module(loaded: object, kind: type, key: str | None) -> tuple[str, Any] 
 
 
 def mappings(loaded: Mapping[Any, Any]) -> Iterator[tuple[str, Mapping[Any, Any]]]:
-    """Dotted key and content of every mapping that strings lead to, from the outside in."""
+    """Dotted key and content of every mapping that strings lead to, from the outside in.
+
+    Those in a list or tuple lie under their numbers.
+    """
     level: list[tuple[str, Mapping[Any, Any]]] = [("", loaded)]
     for _ in range(_DEPTH):
         yield from level
         level = [
-            (f"{place}.{key}".removeprefix("."), value)
+            (f"{place}.{key}".removeprefix("."), inner)
             for place, mapping in level
             for key, value in mapping.items()
-            if isinstance(key, str) and isinstance(value, Mapping)
+            if isinstance(key, str) and isinstance(inner := _named(value), Mapping)
         ]
 
 
 def preference(key: str) -> tuple[int, int]:
     """A key to sort by: weights by their usual names, the top, others, running means, the rest."""
     last = key.rpartition(".")[2]
-    if any(part in key.lower() for part in _OTHER):
+    if _is_beside(key) or any(part in key.lower() for part in _OTHER):
         return 4, 0
     if is_averaged(key):
         return 3, 0
@@ -171,12 +182,16 @@ def preference(key: str) -> tuple[int, int]:
     return (1, 0) if key == "" else (2, 0)
 
 
+def _is_beside(key: str) -> bool:
+    return any(part in key.lower() for part in _BESIDE)
+
+
 def _under(mapping: Mapping[Any, Any], parts: list[str]) -> object:
     """What lies under a dotted path, where keys may hold dots themselves."""
     for count in range(len(parts), 0, -1):
         key = ".".join(parts[:count])
         if key in mapping:
-            inner = mapping[key]
+            inner = _named(mapping[key])
             if count == len(parts):
                 return inner
             found = _under(inner, parts[count:]) if isinstance(inner, Mapping) else None
@@ -185,18 +200,28 @@ def _under(mapping: Mapping[Any, Any], parts: list[str]) -> object:
     return None
 
 
+def _named(value: object) -> object:
+    """A list or tuple that holds mappings, by number; anything else as it is."""
+    if not isinstance(value, list | tuple) or len(value) > _LONG:
+        return value
+    within = any(isinstance(inner, Mapping) for inner in value)
+    return {str(index): inner for index, inner in enumerate(value)} if within else value
+
+
 def _state(key: str, mapping: Mapping[Any, Any]) -> State:
-    kept = {
-        name: value
-        for name, value in mapping.items()
-        if isinstance(name, str) and (is_tensor(value) or name.endswith("_extra_state"))
-    }
+    kept = {}
+    for name, value in mapping.items():
+        if isinstance(name, str):
+            tensor = value if is_tensor(value) else as_tensor(value)
+            if tensor is not None or name.endswith("_extra_state"):
+                kept[name] = value if tensor is None else tensor
     left = (str(name) for name, value in mapping.items() if name not in kept)
     return State(key, kept, tuple(left))
 
 
 def _tensors(mapping: Mapping[Any, Any]) -> bool:
-    return any(isinstance(key, str) and is_tensor(value) for key, value in mapping.items())
+    named = (value for key, value in mapping.items() if isinstance(key, str))
+    return any(map(is_tensor, named)) or numbers_in(mapping)
 
 
 def _choices(loaded: object, key: str) -> str | None:

@@ -2,7 +2,8 @@
 
 Pickles are read with `weights_only=True`, which builds tensors and plain containers and runs no
 code from the file; `_containers` adds what trainers put beside their weights and runs none either.
-Only `trust_pickle` allows more.
+Where a file holds more, its weights are read with stand-ins for the rest (`inert`). Only
+`trust_pickle` allows more.
 """
 
 import argparse
@@ -11,8 +12,9 @@ import pathlib
 import pickle
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -21,6 +23,8 @@ from typing import Any
 import numpy as np
 from numpy._core.multiarray import _reconstruct, scalar
 
+from compressor.checkpoint.inert import Reading
+from compressor.checkpoint.statedict import listed
 from compressor.errors import CheckpointError
 from compressor.relay import relayed
 from compressor.userfile import blame
@@ -50,32 +54,69 @@ def require(package: str, path: Path) -> ModuleType:
         ) from error
 
 
-def unpickle(path: Path, *, trust: bool, legacy: bool) -> tuple[object, bool]:
-    """What `torch.save` wrote, on the CPU, and whether the file's code had to be trusted for it.
+@dataclass(frozen=True)
+class Unpickled:
+    """What a pickle held.
+
+    Attributes:
+        content: The object.
+        trusted: Whether the file's code had to be trusted for it, and ran.
+        unknown: Classes and functions for whose objects something inert stands, as `module.name`.
+    """
+
+    content: object
+    trusted: bool = False
+    unknown: tuple[str, ...] = ()
+
+
+def unpickle(path: Path, *, trust: bool, kind: str) -> Unpickled:
+    """What `torch.save` or `pickle.dump` wrote, on the CPU.
 
     Args:
         path: The file.
         trust: Whether to unpickle without restrictions what holds more than tensors.
-        legacy: Whether it is of the form before torch 1.6, which cannot be mapped into memory.
+        kind: "torch archive", "legacy torch", which cannot be mapped into memory, or
+            "plain pickle".
 
     Raises:
-        CheckpointError: The file is damaged, or holds more than tensors and is not trusted.
+        CheckpointError: The file is damaged, or what it holds cannot be rebuilt.
     """
     torch = require("torch", path)
+    if kind != "plain pickle":
+        try:
+            with relayed(logger), ExitStack() as stack:
+                # Torch takes files of this name for safetensors, whatever they hold.
+                misnamed = path.suffix == ".safetensors"
+                file = stack.enter_context(path.open("rb")) if misnamed else path
+                mapped = kind != "legacy torch" and not misnamed
+                stack.enter_context(torch.serialization.safe_globals(_containers()))
+                found = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+                return Unpickled(found)
+        except pickle.UnpicklingError:
+            pass  # it holds more than tensors
+        except Exception as error:  # the reader raises RuntimeError, EOFError, KeyError and others
+            raise _damaged(path, error) from error
+    inert = _inertly(path, kind, torch)
+    if trust and inert.unknown:
+        return Unpickled(_unpickle_whole(torch, path, kind), trusted=True)
+    return inert
+
+
+def _inertly(path: Path, kind: str, torch: Any) -> Unpickled:
+    """The weights, and something inert for all else."""
+    reading = Reading()
     try:
-        with relayed(logger), ExitStack() as stack:
-            # Torch takes files of this name for safetensors, whatever they hold.
-            misnamed = path.suffix == ".safetensors"
-            file = stack.enter_context(path.open("rb")) if misnamed else path
-            mapped = not (legacy or misnamed)
-            stack.enter_context(torch.serialization.safe_globals(_containers()))
-            return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped), False
-    except pickle.UnpicklingError as error:
-        if not trust:
-            raise _refused(path, _globals(torch, path, error)) from error
-    except Exception as error:  # the reader raises RuntimeError, EOFError, KeyError and others
+        with relayed(logger), path.open("rb") as file:
+            if kind == "plain pickle":
+                found = reading.load(file)
+            else:
+                code = reading.pickle_module
+                found = torch.load(file, "cpu", pickle_module=code, weights_only=False)
+    except Exception as error:  # as above, and what a rebuilt class makes of strange arguments
+        if reading.unknown:
+            raise refused(path, reading.unknown) from error
         raise _damaged(path, error) from error
-    return _unpickle_whole(torch, path), True
+    return Unpickled(found, unknown=tuple(reading.unknown))
 
 
 def _containers() -> list[Any]:
@@ -124,38 +165,59 @@ def load_torchscript(path: Path) -> Any:
         raise _damaged(path, error) from error
 
 
-def _refused(path: Path, names: list[str]) -> CheckpointError:
-    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-    module = any(name.startswith("torch.nn.modules.") for name in names)
+def refused(path: Path, unknown: Sequence[str]) -> CheckpointError:
+    """The error for a file of which more is wanted than its weights.
+
+    Args:
+        path: The file.
+        unknown: The classes and functions that it names.
+    """
+    module = any(name.startswith("torch.nn.modules.") for name in unknown)
     what = "a pickled nn.Module" if module else "pickled Python objects beside tensors"
     return CheckpointError(
-        f"{path} holds {what} ({shown or 'of unknown classes'}); unpickling them runs whatever "
-        "code the file contains",
-        hint="Save model.state_dict() and pass --model instead; or, only if you trust where the "
-        "file comes from, pass --trust-pickle.",
+        f"{path} holds {what} ({listed(unknown, _SHOWN)}); unpickling them runs whatever code the "
+        "file contains",
+        hint="Pass --model FILE.py:FACTORY, which builds the module: then the weights are read and "
+        "no code in the file runs. Or, only if you trust where the file comes from, pass "
+        "--trust-pickle.",
     )
 
 
-def _globals(torch: Any, path: Path, error: Exception) -> list[str]:
-    """The classes and functions that a pickle refers to and `weights_only` refuses."""
-    try:
-        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except Exception:  # legacy files are not inspected: the error names the first
-        return re.findall(r"GLOBAL (\S+) was not", str(error))
+def own_classes(unknown: Sequence[str]) -> list[str]:
+    """Those of the names that are neither Python's nor torch's own."""
+    known = {*sys.stdlib_module_names, "__builtin__", "copy_reg", "torch", "numpy"}
+    return [name for name in unknown if name.partition(".")[0] not in known - {"__main__"}]
 
 
-def _unpickle_whole(torch: Any, path: Path) -> object:
+def _unpickle_whole(torch: Any, path: Path, kind: str) -> object:
     try:
         with relayed(logger), _working_directory_importable():
+            if kind == "plain pickle":
+                with path.open("rb") as file:
+                    return pickle.load(file)
             return torch.load(path, map_location="cpu", weights_only=False)
     except (AttributeError, ImportError) as error:
         raise CheckpointError(
-            f"{path}: a class of the pickled module cannot be imported: {blame(error)}",
-            hint="Run where its package can be imported (PYTHONPATH), or save model.state_dict() "
-            "and pass --model.",
+            f"{path}: a class of the pickled module cannot be imported: {_sought(error)}",
+            hint="Pass --model FILE.py:FACTORY, which builds the module, instead of "
+            "--trust-pickle: then only weights are read. Or run where the class can be imported "
+            "as it is named (PYTHONPATH).",
         ) from error
     except Exception as error:  # the code in the file may raise anything
         raise CheckpointError(f"{path} cannot be unpickled: {blame(error)}") from error
+
+
+def _sought(error: Exception) -> str:
+    """Which class is missing, and where it was looked for."""
+    found = re.search(r"attribute '([^']+)' on <module '([^']+)'(?: from '([^']+)')?", str(error))
+    if found is not None:
+        name, module, file = found.groups()
+        if module == "__main__":
+            return f"{name} was defined in the script that saved it (__main__), which is not run"
+        return f"{name} is looked for in the module {module} ({file}), which has none"
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"it is looked for in the module {error.name}, which cannot be found from here"
+    return blame(error)
 
 
 @contextmanager

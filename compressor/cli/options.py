@@ -197,7 +197,8 @@ LOADING: Decorator[Any] = apply(
     ),
     click.option(
         "--trust-pickle", is_flag=True,
-        help="Unpickle a whole module. This runs code from the file: only for files you trust.",
+        help="Unpickle a whole module, which runs code from the file: only of files you trust. "
+        "With --model its weights are read without it.",
     ),
     click.option(
         "--input", "inputs", multiple=True, metavar="NAME:DTYPE[DIMS]",

@@ -35,7 +35,7 @@ def test_what_is_no_tensor_is_left_out_with_a_notice():
     ("loaded", "said"),
     [
         (torch.ones(3), "holds a Tensor"),
-        ([STATE], "holds a list"),
+        ([torch.ones(3)], "holds a list"),
         ({}, "its keys: none"),
         ({"epoch": 1, "state": {0: STATE}}, "its keys: 'epoch', 'state'"),
     ],

@@ -77,7 +77,9 @@ def test_a_users_calibration_file_hides_nothing(here):
         ("no_such_package.sub:f", "there is no module 'no_such_package'"),
         ("a b:f", "'a b' is neither a .py file nor the name of a module"),
         ("broken.py:f", r"broken.py:2: SyntaxError: "),
-        ("missing.py:f", r"missing.py:1: ModuleNotFoundError: No module named 'nothing_of_it'"),
+        ("missing.py:f", r"missing.py:1: ModuleNotFoundError: .*Install 'nothing_of_it' for "),
+        ("misspelt.py:f", r"misspelt.py:1: ImportError: .*did you mean OrderedDict"),
+        ("relative.py:f", r"relative.py:1: ImportError: .*package.module:name"),
         ("missing:f", r"missing.py:1: ModuleNotFoundError"),
         ("leaving.py:f", r"leaving.py:2: SystemExit: 3"),
     ],
@@ -86,6 +88,8 @@ def test_failures_name_the_place(here, spec, message):
     (here / "mine.py").write_text("def batches(): ...\n")
     (here / "broken.py").write_text("x = 1\ndef f(:\n")
     (here / "missing.py").write_text("import nothing_of_it\n")
+    (here / "misspelt.py").write_text("from collections import OrderdDict\n")
+    (here / "relative.py").write_text("from .mine import batches\n")
     (here / "leaving.py").write_text("import sys\nsys.exit(3)\n")
     with pytest.raises(CheckpointError, match="(?s)^model factory.*" + message):
         load_object(spec, "model factory", error=CheckpointError)
