@@ -19,13 +19,30 @@ def add_initializer(graph: ir.Graph, name: str, array: Array) -> ir.Value:
 
 
 def free_name(graph: ir.Graph, name: str) -> str:
-    """The name, or with the first number from 2 on, that no value of the graph bears."""
-    taken = taken_names(graph)
-    free, count = name, 1
-    while free in taken:
-        count += 1
-        free = f"{name}_{count}"
-    return free
+    """The name, or with the first number from 2 on, that no value of the graph bears.
+
+    Each time the whole graph is read: who needs many takes them from `FreeNames`.
+    """
+    return FreeNames(graph).take(name)
+
+
+class FreeNames:
+    """Names that no value of a graph bears, whose own names are read once.
+
+    Values that others add meanwhile have to be called otherwise.
+    """
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self._taken = taken_names(graph)
+
+    def take(self, name: str) -> str:
+        """The name, or with the first number from 2 on, that is free; it is not any more."""
+        free, count = name, 1
+        while free in self._taken:
+            count += 1
+            free = f"{name}_{count}"
+        self._taken.add(free)
+        return free
 
 
 def taken_names(graph: ir.Graph) -> set[str | None]:

@@ -1,5 +1,6 @@
 """What holds of a graph after every stage, checked: a broken graph fails far from its cause."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -178,8 +179,9 @@ def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
 
 
 def _check_interface(kind: str, names: list[str | None]) -> None:
+    counts = Counter(names)
     for name in names:
-        if not name or names.count(name) > 1:
+        if not name or counts[name] > 1:
             raise GraphError(f"the name {name!r} among the {kind} is not unique")
 
 

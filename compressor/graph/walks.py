@@ -4,7 +4,17 @@ from collections.abc import Callable, Iterable
 
 import onnx_ir as ir
 
-__all__ = ["behind", "leads_to"]
+from compressor.graph.invariants import subgraphs
+
+__all__ = ["behind", "leads_to", "reads"]
+
+
+def reads(node: ir.Node) -> list[ir.Value]:
+    """What a node reads, in bodies of control flow too; of these also what they make themselves."""
+    bodies = list(subgraphs(node))
+    inner = [v for body in bodies for one in body.all_nodes() for v in one.inputs]
+    inner += [value for body in bodies for value in body.outputs]
+    return [value for value in (*node.inputs, *inner) if value is not None]
 
 
 def behind(values: Iterable[ir.Value], enters: Callable[[ir.Node], bool]) -> list[ir.Node]:

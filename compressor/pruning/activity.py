@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
-from compressor.pruning.frontier import Frontier
+from calibration.frontier import Frontier
 from compressor.pruning.layers import Layer
 from compressor.pruning.moments import Moments
 from compressor.pruning.patches import Doubles, Floats

@@ -7,22 +7,24 @@ what came out behind, and compare by that.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import reduce
+from operator import and_, or_
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from calibration.dataset import CalibrationSet
+from calibration.frontier import Frontier
 from compressor.graph.concrete import concrete_shapes
 from compressor.graph.invariants import check
 from compressor.graph.shapes import infer_shapes
 from compressor.graph.tensors import Arrays
 from compressor.progress import SILENT, Progress
-from compressor.pruning.frontier import Frontier
 from compressor.pruning.groups import Grouping
 from compressor.pruning.layers import layers_of
 from compressor.pruning.reconstruction import Repair, repair
-from compressor.pruning.streams import ancestors
+from compressor.pruning.streams import Ancestry
 
 _PASSING = frozenset({"Relu", "Identity"})
 
@@ -77,18 +79,20 @@ def find_blocks(model: ir.Model, feeds: Arrays | None = None) -> tuple[Block, ..
         feeds: Inputs that tell all shapes, where the declared ones do not.
     """
     shapes = concrete_shapes(model, feeds, 1).shapes
-    found = []
+    found, ancestry = [], Ancestry(model.graph)
     for node in model.graph:
         if node.op_type != "Add" or node.outputs[0].is_graph_output():
             continue
         for skip, branch in (tuple(node.inputs), tuple(reversed(node.inputs))):
-            if skip is None or branch is None or not _is_block(skip, branch):
+            if skip is None or branch is None or not _is_block(skip, branch, ancestry):
                 continue
             same = shapes.get(skip.name or "") == shapes.get(node.outputs[0].name or "")
             if same and skip.name in shapes:
-                names = _names({node, *ancestors(branch)} - ancestors(skip))
+                inside = ancestry.of(branch) & ~ancestry.of(skip)
+                names = _names((node, *ancestry.nodes(inside)))
                 add, total = node.name or "", node.outputs[0].name or ""
-                found.append(Block(add, total, skip.name or "", _before(skip, node), names))
+                before = _before(skip, node, ancestry)
+                found.append(Block(add, total, skip.name or "", before, names))
     return tuple(found)
 
 
@@ -219,18 +223,18 @@ def _layers_before(model: ir.Model, block: Block) -> Sequence[str]:
     maker = values[block.before].producer()
     if maker is None or maker.op_type != "Add":
         return [name for name, one in layers.items() if one.output.name == block.before]
-    sides = [(v, ancestors(v)) for v in maker.inputs if v is not None]
-    common = set.intersection(*(nodes for _, nodes in sides))
-    inside = set.union(*(nodes for _, nodes in sides)) - common
-    return [name for name, one in layers.items() if one.node in inside]
+    ancestry = Ancestry(model.graph)
+    sides = [ancestry.of(value) for value in maker.inputs if value is not None]
+    inside = reduce(or_, sides) & ~reduce(and_, sides)
+    return [name for name, one in layers.items() if ancestry.has(inside, one.node)]
 
 
-def _is_block(skip: ir.Value, branch: ir.Value) -> bool:
+def _is_block(skip: ir.Value, branch: ir.Value, ancestry: Ancestry) -> bool:
     """Whether a branch starts from a value, and nothing else that a block needs stays behind."""
     if skip is branch or skip.is_initializer() or branch.is_initializer():
         return False
-    inside = ancestors(branch) - ancestors(skip)
-    return any(skip in node.inputs for node in inside)
+    inside = ancestry.of(branch) & ~ancestry.of(skip)
+    return any(ancestry.has(inside, node) for node in skip.consumers())
 
 
 def _names(nodes: Iterable[ir.Node]) -> frozenset[str]:
@@ -242,11 +246,11 @@ def _names(nodes: Iterable[ir.Node]) -> frozenset[str]:
     return frozenset(names)
 
 
-def _before(skip: ir.Value, add: ir.Node) -> str | None:
+def _before(skip: ir.Value, add: ir.Node, ancestry: Ancestry) -> str | None:
     """The stream in front of the block's activation, when only this block depends on it."""
-    inside = ancestors(add.outputs[0]) | {add}
+    inside = ancestry.of(add.outputs[0])
     value = skip
-    if any(node not in inside for node in value.consumers()) or value.is_graph_output():
+    if any(not ancestry.has(inside, node) for node in value.consumers()) or value.is_graph_output():
         return None
     while (maker := value.producer()) is not None and maker.op_type in _PASSING:
         value = maker.inputs[0] or value

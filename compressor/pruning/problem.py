@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from compressor.pruning.frontier import Frontier, Values
+from calibration.frontier import Frontier, Values
 from compressor.pruning.layers import Layer
 from compressor.pruning.patches import Floats
 from compressor.pruning.restriction import Restriction

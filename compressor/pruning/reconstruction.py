@@ -6,18 +6,18 @@ makes up for what the layers before it lost (the "asymmetric" reconstruction of 
 """
 
 import time
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
+from calibration.frontier import Frontier
 from compressor.graph.shapes import infer_shapes
 from compressor.progress import SILENT, Progress
 from compressor.pruning.affine import Affine, affines_of
 from compressor.pruning.fitting import ROUNDING, Fit, Options, batch_for, fit, is_exact
-from compressor.pruning.frontier import Frontier
 from compressor.pruning.groups import Grouping, Keep
 from compressor.pruning.layers import Layer, layers_of
 from compressor.pruning.moments import Solution
@@ -26,7 +26,7 @@ from compressor.pruning.problem import PIECE, Problem
 from compressor.pruning.rescaling import Rescaled, Rescaling
 from compressor.pruning.restriction import Restriction
 from compressor.pruning.sparsity import sparse_fit
-from compressor.pruning.streams import Stream, ancestors, stream_of
+from compressor.pruning.streams import Ancestry, Stream, stream_of
 from compressor.pruning.writing import write
 from compressor.records import Decision, StageRecord
 
@@ -125,8 +125,9 @@ def repair(
     affines = affines_of(model) if how.only is None else {}
     order = [n for node in model.graph if (n := node.name or "") in chosen or n in affines]
     with progress.stage(how.stage, total=len(order)) as advance:
-        for place, name in enumerate(order):
-            begun, later = time.perf_counter(), set(order[place + 1 :])
+        later = walk.numbered(order)
+        for name in order:
+            begun, later = time.perf_counter(), later & ~walk.numbered([name])
             if how.until is not None and begun >= how.until:
                 found: Fit | Rescaled | str = LATE
             elif name in affines:
@@ -158,6 +159,8 @@ class _Walk:
         self._model, self._restriction, self._how = model, restriction, how
         self._done: dict[str, Fit] = {}
         self.steps: dict[str, int] = {}
+        self._ancestry = Ancestry(model.graph)
+        self._bits = {node.name or "": 1 << i for i, node in enumerate(model.graph)}
         self._known = {v.name for node in original.graph for v in node.outputs}
 
     @property
@@ -178,13 +181,17 @@ class _Walk:
             affine.write(self._model, found.scale, found.shift)
         return found
 
-    def visit(self, layer: Layer, layers: Mapping[str, Layer], later: Set[str]) -> Fit | str:
+    def numbered(self, names: Sequence[str]) -> int:
+        """Some nodes, as `Ancestry` tells them."""
+        return sum(self._bits[name] for name in names)
+
+    def visit(self, layer: Layer, layers: Mapping[str, Layer], later: int) -> Fit | str:
         """Repair one layer; the fit, or why there was none.
 
         Args:
             layer: The layer.
             layers: All that are repaired.
-            later: Names of the nodes that will be visited after it.
+            later: The nodes that will be visited after it, as `numbered` tells them.
         """
         if layer.name in self._done:
             return self._done[layer.name]
@@ -198,7 +205,7 @@ class _Walk:
         except np.linalg.LinAlgError as error:
             return f"{UNSOLVABLE}: {error}"
 
-    def _fitted(self, layer: Layer, layers: Mapping[str, Layer], later: Set[str]) -> Fit | str:
+    def _fitted(self, layer: Layer, layers: Mapping[str, Layer], later: int) -> Fit | str:
         """The fit of a layer, and of the one behind it together with it.
 
         Raises:
@@ -214,7 +221,7 @@ class _Walk:
             write(self._model, layer, found.matrix, found.bias)
         second = second_of(layer, layers) if self._how.rounds else None
         if second is not None and self._refusal(second) is None:
-            problem = self._problem(second, later - {second.name})
+            problem = self._problem(second, later & ~self._bits[second.name])
             if is_exact(problem):
                 return found
             pair, both = Pair(layer, second, problem, self._write), (layer, second)
@@ -231,7 +238,7 @@ class _Walk:
     def _write(self, layer: Layer, solution: Solution) -> None:
         write(self._model, layer, *solution)
 
-    def _problem(self, layer: Layer, later: Set[str]) -> Problem:
+    def _problem(self, layer: Layer, later: int) -> Problem:
         return Problem(
             layer,
             self._stream(layer, later),
@@ -249,12 +256,12 @@ class _Walk:
             return "the original has no such value"
         return None
 
-    def _stream(self, layer: Layer, later: Set[str]) -> Stream | None:
+    def _stream(self, layer: Layer, later: int) -> Stream | None:
         """The stream to aim at: one whose other operand no later repair will change."""
         stream = stream_of(layer)
         if stream is None or self._aim(stream) not in self._known:
             return None
-        if any(node.name in later for node in ancestors(stream.skip)):
+        if self._ancestry.of(stream.skip) & later:
             return None
         o, a = layer.output.name or "", stream.value.name or ""
         found = next(self._now.batches([o, a], lambda batch: batch == 0))

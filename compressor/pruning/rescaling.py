@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calibration.frontier import Frontier
 from compressor.pruning.affine import Affine
 from compressor.pruning.fitting import Pick, divided
-from compressor.pruning.frontier import Frontier
 from compressor.pruning.patches import Doubles, Floats
 from compressor.pruning.restriction import Restriction
 

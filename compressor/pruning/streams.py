@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from math import prod
+from operator import or_
 
 import numpy as np
 import onnx_ir as ir
@@ -146,14 +147,35 @@ def _array(value: ir.Value) -> Floats:
     return array
 
 
-def ancestors(value: ir.Value) -> set[ir.Node]:
-    """Every node that a value depends on."""
-    found: set[ir.Node] = set()
-    open_ = [value.producer()]
-    while open_:
-        node = open_.pop()
-        if node is None or node in found:
-            continue
-        found.add(node)
-        open_ += [v.producer() for v in node.inputs if v is not None]
-    return found
+class Ancestry:
+    """Which nodes of a graph every value depends on, found in one walk.
+
+    Sets are the bits of integers: thousands of sets of thousands of nodes take megabytes.
+    """
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self._nodes = list(graph)
+        self._number = {node: i for i, node in enumerate(self._nodes)}
+        self._behind: dict[ir.Node, int] = {}
+        for node in self._nodes:
+            read = (self.of(value) for value in node.inputs if value is not None)
+            self._behind[node] = reduce(or_, read, 1 << self._number[node])
+
+    def of(self, value: ir.Value) -> int:
+        """Every node that a value depends on."""
+        node = value.producer()
+        return 0 if node is None else self._behind.get(node, 0)
+
+    def has(self, nodes: int, node: ir.Node) -> bool:
+        """Whether a node is among some."""
+        number = self._number.get(node)
+        return number is not None and bool(nodes >> number & 1)
+
+    def nodes(self, nodes: int) -> list[ir.Node]:
+        """The nodes themselves, in the graph's order."""
+        found = []
+        while nodes:
+            lowest = nodes & -nodes
+            found.append(self._nodes[lowest.bit_length() - 1])
+            nodes ^= lowest
+        return found

@@ -11,7 +11,6 @@ Layers are corrected in topological order, so that each is measured behind corre
 Only the sums of the channels are kept, whatever the number of samples.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,18 +20,23 @@ import onnx_ir as ir
 
 from calibration.collect import fitting_batch, layout_of
 from calibration.dataset import CalibrationSet
+from calibration.frontier import Frontier
 from calibration.gaps import without_gaps
 from calibration.scheme import FloatArray
-from calibration.taps import Taps, feeds_of
+from calibration.taps import Taps
 from compressor.errors import RecipeError
-from compressor.graph.initializers import add_initializer, free_name
+from compressor.graph.initializers import FreeNames, add_initializer
 from compressor.graph.session import open_session
+from compressor.graph.shapes import infer_shapes
+from compressor.graph.walks import reads
 from compressor.quantization.graph import constant, consumers
 
 Means = npt.NDArray[np.float64]
 
 _QDQ = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _STORED = np.dtype("<f4")
+MEMORY = 10**9
+"""Bytes that may be taken beside the model, unless told otherwise."""
 
 
 def correct(  # noqa: PLR0913 - what is corrected, and how it may be run
@@ -50,7 +54,8 @@ def correct(  # noqa: PLR0913 - what is corrected, and how it may be run
     """The corrections of the integer layers that have a bias, or can have one.
 
     One pass over the data through the float graph, and one through the quantized graph for each
-    layer in the longest chain of layers, as far as that layer only.
+    run of layers that do not see each other, from what was kept in front of it. Where that does
+    not fit, from what was kept last.
 
     Args:
         model: The float graph; it is not changed.
@@ -77,17 +82,21 @@ def correct(  # noqa: PLR0913 - what is corrected, and how it may be run
     outputs = [node.outputs[0].name or "" for node in model.graph if node.name in layers]
     layout = layout_of(model, outputs, data)
     size = layout.fixed or fitting_batch(layout, batch, memory)
-    wanted = _means(model, list(layers.values()), data, size, layout.fixed)
-    working, found = quantized.clone(), dict[str, FloatArray]()
-    for level in _levels(model, layers):
+    room = (memory or MEMORY) // 4
+    whole = Frontier(model, data, batch=size, room=0)
+    wanted = _means(whole, list(layers.values()))
+    working, found = infer_shapes(quantized.clone()), dict[str, FloatArray]()
+    reached = Frontier(working, data, batch=size, room=room)
+    biases = _Biases(working)
+    for run in _apart(model, layers):
         if expired():
             return None
-        at = [layers[name] for name in level]
-        seen = _means(working, at, data, size, layout.fixed, integers=integers)
-        shifts = {name: (wanted[name] - seen[name]).astype(np.float32) for name in level}
-        add_corrections(working, shifts)
+        reached.advance(run[0])
+        seen = _means(reached, [layers[name] for name in run], integers=integers)
+        shifts = {name: (wanted[name] - seen[name]).astype(np.float32) for name in run}
+        biases.add(shifts)
         found |= shifts
-        advance(len(level))
+        advance(len(run))
     return found
 
 
@@ -100,15 +109,30 @@ def add_corrections(model: ir.Model, corrections: Mapping[str, FloatArray]) -> N
         RecipeError: A node is not in the graph, has no place for a bias, or has another number of
             output channels.
     """
-    nodes = {node.name: node for node in model.graph}
-    for name, correction in corrections.items():
-        layer = _layer(nodes[name]) if name in nodes else None
-        if layer is None or correction.shape != (layer.channels,):
-            raise RecipeError(
-                f"the plan does not fit the graph: it corrects {correction.size} output channels "
-                f"of {name!r}, which has {'none' if layer is None else layer.channels}",
-                hint="Replay a plan with the model and the options that it was made with.",
-            )
+    _Biases(model).add(corrections)
+
+
+class _Biases:
+    """The biases of one graph, whose nodes and names are read once."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self._graph, self._names = model.graph, FreeNames(model.graph)
+        self._nodes = {node.name: node for node in model.graph}
+
+    def add(self, corrections: Mapping[str, FloatArray]) -> None:
+        """See `add_corrections`."""
+        for name, correction in corrections.items():
+            layer = _layer(self._nodes[name]) if name in self._nodes else None
+            if layer is None or correction.shape != (layer.channels,):
+                channels = "none" if layer is None else layer.channels
+                raise RecipeError(
+                    f"the plan does not fit the graph: it corrects {correction.size} output "
+                    f"channels of {name!r}, which has {channels}",
+                    hint="Replay a plan with the model and the options that it was made with.",
+                )
+            self._add(layer, correction)
+
+    def _add(self, layer: "_Layer", correction: FloatArray) -> None:
         reader, index = layer.place
         if len(reader.inputs) <= index:
             reader.resize_inputs(index + 1)
@@ -117,7 +141,9 @@ def add_corrections(model: ir.Model, corrections: Mapping[str, FloatArray]) -> N
         bias = np.zeros(layer.channels, np.float32) if tensor is None else tensor.numpy()
         if reader.op_type == "Gemm":
             bias = bias.reshape(-1)
-        reader.replace_input_with(index, _stored(model.graph, name, bias + correction))
+        made, name = np.asarray(bias + correction, np.float32), f"{layer.name}/bias"
+        value = add_initializer(self._graph, self._names.take(name), made)
+        reader.replace_input_with(index, value)
 
 
 def stored(corrections: Mapping[str, FloatArray]) -> dict[str, bytes]:
@@ -143,12 +169,14 @@ class _Layer:
 
     Attributes:
         name: Of the node.
+        output: Of its first output.
         channels: Output channels.
         axes: All axes of its output but that of the channels; None where the channels are last.
         place: The node and the index of its input that the bias is, or would be.
     """
 
     name: str
+    output: str
     channels: int
     axes: tuple[int, ...] | None
     place: tuple[ir.Node, int]
@@ -159,14 +187,14 @@ def _layer(node: ir.Node) -> _Layer | None:
     weight = node.inputs[1].shape if len(node.inputs) > 1 and node.inputs[1] is not None else None
     if weight is None or not weight.is_static():
         return None
-    sizes, name = weight.numpy(), node.name or ""
+    sizes, name, output = weight.numpy(), node.name or "", node.outputs[0].name or ""
     if node.op_type == "Conv":
-        return _Layer(name, sizes[0], (0, *range(2, len(sizes))), (node, 2))
+        return _Layer(name, output, sizes[0], (0, *range(2, len(sizes))), (node, 2))
     if node.op_type == "Gemm":
         channels = sizes[0 if node.attributes.get_int("transB", 0) else 1]
-        return _Layer(name, channels, (0,), (node, 2))
+        return _Layer(name, output, channels, (0,), (node, 2))
     place = _bias_behind(node) if node.op_type == "MatMul" else None
-    return None if place is None else _Layer(name, sizes[-1], None, place)
+    return None if place is None else _Layer(name, output, sizes[-1], None, place)
 
 
 def _bias_behind(node: ir.Node) -> tuple[ir.Node, int] | None:
@@ -185,38 +213,33 @@ def _bias_behind(node: ir.Node) -> tuple[ir.Node, int] | None:
     return (readers[0], constants[0]) if constants else None
 
 
-def _levels(model: ir.Model, layers: Mapping[str, _Layer]) -> list[list[str]]:
-    """The layers by the number of layers in front of them: those of one do not see each other."""
-    depth: dict[ir.Value, int] = {}
-    levels: dict[int, list[str]] = defaultdict(list)
+def _apart(model: ir.Model, layers: Mapping[str, _Layer]) -> list[list[str]]:
+    """The layers in the graph's order, in runs of which none sees another of its run."""
+    runs: list[list[str]] = []
+    behind: set[ir.Value] = set()
     for node in model.graph:
-        reached = max((depth.get(v, 0) for v in node.inputs if v is not None), default=0)
+        sees = any(value in behind for value in reads(node))
+        if node.name in layers and (sees or not runs):
+            runs.append([])
+            behind, sees = set(), False
         if node.name in layers:
-            levels[reached].append(node.name or "")
-            reached += 1
-        depth |= dict.fromkeys(node.outputs, reached)
-    return [levels[reached] for reached in sorted(levels)]
+            runs[-1].append(node.name or "")
+        if sees or node.name in layers:
+            behind.update(node.outputs)
+    return runs
 
 
 def _means(
-    model: ir.Model,
-    layers: Sequence[_Layer],
-    data: CalibrationSet,
-    batch: int,
-    fixed: int | None,
-    *,
-    integers: bool = True,
-    gaps: bool = False,
+    at: Frontier, layers: Sequence[_Layer], *, integers: bool = True, gaps: bool = False
 ) -> dict[str, Means]:
     """The mean of each output channel over the data, reduced in the graph a batch at a time.
 
     Samples that fill a fixed batch up count in both graphs alike.
     """
-    taps = Taps(model)
-    nodes = {node.name: node for node in taps.graph}
+    taps = Taps(at.part([layer.output for layer in layers]))
     fetched = []
     for layer in layers:
-        value, axes = nodes[layer.name].outputs[0], layer.axes
+        value, axes = taps.values[layer.output], layer.axes
         value = without_gaps(taps, value) if gaps else value
         if axes is None:
             value = taps.node("Reshape", [value, taps.integers(-1, layer.channels)])
@@ -227,15 +250,11 @@ def _means(
     known = {value.name for value in session.get_inputs()}
     totals: list[Means] = [np.zeros(layer.channels) for layer in layers]
     samples = 0
-    for piece in data.batches(batch):
-        feeds = {name: array for name, array in feeds_of(piece, fixed).items() if name in known}
-        for total, mean in zip(totals, session.run(fetched, feeds), strict=True):
-            total += mean.astype(np.float64) * len(piece)  # noqa: PLW2901 - summed in place
-        samples += len(piece)
+    for feeds, count in zip(at.feeds(), at.counts(), strict=True):
+        given = {name: array for name, array in feeds.items() if name in known}
+        for total, mean in zip(totals, session.run(fetched, given), strict=True):
+            total += mean.astype(np.float64) * count  # noqa: PLW2901 - summed in place
+        samples += count
     if not gaps and not all(np.isfinite(total).all() for total in totals):
-        return _means(model, layers, data, batch, fixed, integers=integers, gaps=True)
+        return _means(at, layers, integers=integers, gaps=True)
     return {layer.name: total / samples for layer, total in zip(layers, totals, strict=True)}
-
-
-def _stored(graph: ir.Graph, node: str, array: FloatArray) -> ir.Value:
-    return add_initializer(graph, free_name(graph, f"{node}/bias"), np.asarray(array, np.float32))

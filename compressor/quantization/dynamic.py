@@ -21,7 +21,7 @@ import onnx_ir as ir
 
 from calibration.scheme import Codes, FloatArray
 from compressor.errors import RecipeError
-from compressor.graph.initializers import add_initializer, free_name
+from compressor.graph.initializers import FreeNames, add_initializer
 from compressor.graph.invariants import check
 from compressor.quantization.auto import Selected
 from compressor.quantization.dynamic_placement import dynamic_refusal, place_dynamic
@@ -79,7 +79,7 @@ def insert_dynamic(
             f"the plan does not fit the graph: {strange[0]!r} cannot run as dynamic INT8",
             hint="Replay a plan with the model and the options that it was made with.",
         )
-    writer, chosen = _Writer(model.graph, policy, rounded), set(nodes)
+    writer, chosen = _Writer(model.graph, policy, rounded, FreeNames(model.graph)), set(nodes)
     for node in list(model.graph.all_nodes()):
         if node.name in chosen and is_recurrent(node):
             make_dynamic(model, node, policy)
@@ -113,6 +113,7 @@ class _Writer:
     graph: ir.Graph
     policy: QuantPolicy
     rounded: Mapping[str, Codes]
+    names: FreeNames
     _activations: dict[tuple[ir.Value, ir.Graph], tuple[ir.Value, ...]] = field(
         default_factory=dict
     )
@@ -149,7 +150,7 @@ class _Writer:
                 name = f"{where.name}/{name}"
             made = ir.node("DynamicQuantizeLinear", [source], num_outputs=3, name=name)
             for value, suffix in zip(made.outputs, ("q", "scale", "zero_point"), strict=True):
-                value.name = free_name(self.graph, f"{source.name}_dynamic_{suffix}")
+                value.name = self.names.take(f"{source.name}_dynamic_{suffix}")
             where.insert_before(self._before, made)
             self._activations[source, where] = tuple(made.outputs)
         return self._activations[source, where]
@@ -182,13 +183,13 @@ class _Writer:
         return self._initializer(f"{bias.name}_flat", tensor.numpy().reshape(-1))
 
     def _initializer(self, name: str, array: np.ndarray) -> ir.Value:
-        return add_initializer(self.graph, free_name(self.graph, name), array)
+        return add_initializer(self.graph, self.names.take(name), array)
 
     def _node(
         self, op_type: str, name: str, inputs: Iterable[ir.Value], **attributes: int
     ) -> ir.Value:
         made = ir.node(op_type, list(inputs), attributes)
-        made.outputs[0].name = free_name(self.graph, f"{name}_{op_type}")
+        made.outputs[0].name = self.names.take(f"{name}_{op_type}")
         made.name = made.outputs[0].name
         _graph_of(self._before).insert_before(self._before, made)
         return made.outputs[0]

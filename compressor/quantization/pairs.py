@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.scheme import FloatArray
-from compressor.graph.initializers import add_initializer, free_name
+from compressor.graph.initializers import FreeNames, add_initializer
 from compressor.quantization.graph import constant, consumers
 from compressor.quantization.placement import weighted_refusal
 
@@ -108,16 +108,19 @@ def rescale(graph: ir.Graph, pairs: Mapping[str, Pair], divisors: Mapping[str, F
         factors[pair.maker] = factors.get(pair.maker, np.float64(1)) * writing(pair.maker, exact)
         for reader in pair.readers:
             factors[reader] = factors.get(reader, np.float64(1)) * reading(reader, exact)
+    names = FreeNames(graph)
     for node, factor in factors.items():
-        _replace(graph, node, 1, weight_of(node) * factor)
+        _replace(names, graph, node, 1, weight_of(node) * factor)
         bias = constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
         if node in written and bias is not None:
-            _replace(graph, node, 2, bias.numpy() * written[node])
+            _replace(names, graph, node, 2, bias.numpy() * written[node])
 
 
-def _replace(graph: ir.Graph, node: ir.Node, index: int, array: FloatArray) -> None:
+def _replace(
+    names: FreeNames, graph: ir.Graph, node: ir.Node, index: int, array: FloatArray
+) -> None:
     old = node.inputs[index]
-    name = free_name(graph, f"{'bias' if old is None else old.name}_equalized")
+    name = names.take(f"{'bias' if old is None else old.name}_equalized")
     node.replace_input_with(index, add_initializer(graph, name, array.astype(np.float32)))
 
 

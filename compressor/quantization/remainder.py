@@ -26,7 +26,7 @@ from calibration.scheme import FLOAT8, FloatArray
 from compressor.graph.casts import cast, cast_output
 from compressor.graph.chatter import silenced
 from compressor.graph.constants import constant
-from compressor.graph.initializers import add_initializer, free_name
+from compressor.graph.initializers import FreeNames, add_initializer, free_name
 from compressor.graph.invariants import check
 from compressor.graph.schemas import schema_of
 from compressor.graph.shapes import infer_shapes
@@ -125,6 +125,7 @@ class _Halving:
     def __init__(self, model: ir.Model, kept: Collection[str]) -> None:
         self._graph, self._kept = model.graph, set(kept)
         self._opset = model.opset_imports.get("", 0)
+        self._names = FreeNames(model.graph)
         self._stored: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
         self._cast: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
 
@@ -183,7 +184,7 @@ class _Halving:
             return value
         key = (value, wanted)
         if key not in self._cast:
-            name = free_name(self._graph, f"{value.name}_{_tag(wanted)}")
+            name = self._names.take(f"{value.name}_{_tag(wanted)}")
             made = cast(value, wanted, name)
             made_by = value.producer()
             if made_by is None:
@@ -202,7 +203,7 @@ class _Halving:
         key = (value, wanted)
         if key not in self._stored:
             round_to = _halves if wanted == ir.DataType.FLOAT16 else _scales
-            name = free_name(self._graph, f"{value.name}_{_tag(wanted)}")
+            name = self._names.take(f"{value.name}_{_tag(wanted)}")
             self._stored[key] = add_initializer(self._graph, name, round_to(tensor.numpy()))
         return self._stored[key]
 
