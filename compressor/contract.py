@@ -2,8 +2,8 @@
 
 from compressor.errors import BudgetError, GoalError, TargetError
 from compressor.evaluation.results import LatencyResult, Size
-from compressor.goal import Goal
-from compressor.pruning.allocation import TWICE
+from compressor.goal import FAR, NEAR, Goal
+from compressor.pruning.allocation import most_of
 from compressor.report.format import milliseconds, percent, ratio
 from compressor.report.format import size as bytes_words
 from compressor.report.schema import GraphReport
@@ -42,8 +42,9 @@ def goal_result(
     if goal.kind == "threshold":
         met = not _is_reverted(decided)
     else:
-        met = measured is not None and goal.is_met(_reached(goal, wanted, measured))
-        met = met and not _is_twice(goal, wanted, measured)
+        counts = _cut_away(goal, decided, measured)
+        met = counts is not None and goal.is_met(_reached(goal, wanted, counts))
+        met = met and not _is_beyond(goal, wanted, measured, FAR)
     held_back = not met and decided.held_back is not None
     return GoalResult(
         asked=goal.flag,
@@ -52,7 +53,10 @@ def goal_result(
         measured=measured,
         met=met,
         held_back=held_back,
-        reason=_reason(goal, wanted, measured, latency) + _why_less(decided, met=met),
+        reason=_reason(goal, wanted, measured, latency)
+        + _repaired(goal, wanted, measured, decided)
+        + _why_more(goal, wanted, measured, decided)
+        + _why_less(decided, met=met),
     )
 
 
@@ -128,10 +132,43 @@ def _why_less(decided: Decided, *, met: bool) -> str:
     return "; what was pruned ran slower (--keep-slower keeps it)" if _is_reverted(decided) else ""
 
 
-def _is_twice(goal: Goal, wanted: float, measured: float | None) -> bool:
-    """Whether a share that can be counted is twice what was asked for."""
-    is_share = goal.kind in ("macs", "params")
-    return is_share and measured is not None and measured >= TWICE * wanted
+def _cut_away(goal: Goal, decided: Decided, measured: float | None) -> float | None:
+    """The share that was cut, where biases that the repair added take some of it back."""
+    pruning = decided.pruning
+    if measured is None or pruning is None or pruning.cost != goal.kind:
+        return measured
+    return measured if pruning.share is None else max(measured, pruning.share)
+
+
+def _repaired(goal: Goal, wanted: float, measured: float | None, decided: Decided) -> str:
+    """How the goal is met although less is gone."""
+    cut = _cut_away(goal, decided, measured)
+    if cut is None or measured is None or goal.kind != "params":
+        return ""
+    if not measured + ROUNDING < wanted <= cut + ROUNDING:
+        return ""
+    return f", {percent(cut, 1)} before the repair added biases"
+
+
+def _is_beyond(goal: Goal, wanted: float, measured: float | None, most: float) -> bool:
+    """Whether a share that can be counted is so many times what was asked for, or more."""
+    if measured is None or goal.kind not in ("macs", "params"):
+        return False
+    return measured - ROUNDING > most_of(wanted, most)
+
+
+def _why_more(goal: Goal, wanted: float, measured: float | None, decided: Decided) -> str:
+    """What made more go than was asked for, where that is much."""
+    if measured is None or not _is_beyond(goal, wanted, measured, NEAR):
+        return ""
+    said = f", {measured / wanted:.2g} times what was asked for"
+    pruning = decided.pruning
+    if pruning is None:
+        return said
+    sizes = sorted({group.units_before for group in pruning.groups})
+    blocks = ["whole blocks"] if pruning.blocks else []
+    units = [f"groups of {_few(sizes)} units"] if sizes else []
+    return f"{said}: no smaller steps lead there with {' and '.join(blocks + units)}"
 
 
 def _reason(
@@ -142,10 +179,14 @@ def _reason(
     if measured is None:
         return "the run was interrupted before it was measured"
     if goal.kind in _COUNTED:
-        twice = ", twice what was asked for" if _is_twice(goal, wanted, measured) else ""
-        return f"{percent(measured, 1)} of the {_COUNTED[goal.kind]} were removed{twice}"
+        return f"{percent(measured, 1)} of the {_COUNTED[goal.kind]} were removed"
     if goal.kind == "speedup":
         return f"it runs at {ratio(measured)} the speed of the float baseline"
     if goal.kind == "latency":
         return f"one inference takes {milliseconds(measured)}"
     return f"the file has {bytes_words(round(measured), round(wanted))}"
+
+
+def _few(sizes: list[int]) -> str:
+    """Some numbers, or from where to where they reach."""
+    return ", ".join(map(str, sizes)) if len(sizes) <= 4 else f"{sizes[0]} to {sizes[-1]}"

@@ -34,6 +34,11 @@ _TIME = re.compile(rf"\s*{_NUMBER}\s*(us|µs|ms|s)\s*", re.IGNORECASE)
 SLACK = 0.1
 """By how much of what was asked a measured time may fall short of a goal, and still meet it."""
 
+NEAR = 1.2
+"""Times the share asked for that may go, where smaller steps would do; then multiples give way."""
+FAR = 1.5
+"""Times the share asked for from which a goal is not met, as far too much went."""
+
 _UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 
 

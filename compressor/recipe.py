@@ -171,7 +171,7 @@ class PruneOptions(Section):
     )
     round: Positive | None = Field(
         None,
-        description="What stays is a multiple of this, unless more than 1.5 times the share "
+        description="What stays is a multiple of this, unless more than 1.2 times the share "
         "asked for would go; default: the target's.",
     )
     least: Annotated[float, Field(gt=0, le=1)] = Field(

@@ -2,6 +2,7 @@
 
 import heapq
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from math import ceil
 
@@ -62,6 +63,7 @@ class Allocation:
         reached: Whether the cost is down to what was asked.
         refused: The cost at which it would have been, with twice as much gone as was asked or
             more; None where no such step was in the way.
+        far: Whether more has gone than may, as no smaller steps lead to the target.
     """
 
     keep: dict[str, npt.NDArray[np.bool_]]
@@ -69,10 +71,18 @@ class Allocation:
     cost: float
     reached: bool
     refused: float | None = None
+    far: bool = False
 
 
 TWICE = 2.0
 """Times the saving asked for that is never taken where it has an upper end."""
+SLACK = 0.02
+"""Share of the whole by which more may always go than asked: to small shares units are large."""
+
+
+def most_of(share: float, most: float) -> float:
+    """The largest share that may go where so much was asked for."""
+    return max(most * share, share + SLACK)
 
 
 def allocate(
@@ -88,7 +98,9 @@ def allocate(
     Where the limits say how much may go at most, a step beyond that is made smaller: the group's
     multiple is halved until one of its levels lies between what was asked and what may go. A group
     without such a level waits until all others are down; then the step that goes least too far is
-    taken, unless twice what was asked would be gone.
+    taken, unless twice what was asked would be gone, and what it makes needless is given back.
+    Where that still takes more than may go, all is done again from smaller multiples on: large
+    steps may have used up the small ones that were needed at the end.
 
     Args:
         grouping: The groups.
@@ -100,18 +112,18 @@ def allocate(
     limits = limits or Limits()
     groups = [g for g in grouping.groups if g.name in scores and not g.is_left(limits.leave)]
     plans = {g.name: _Descent(g.units, scores[g.name], limits) for g in groups}
-    down = _Down(plans, cost, target, limits)
     rounds = max((len(plan.multiples) for plan in plans.values()), default=1)
-    for finer in range(rounds):
-        down.descend(finer)
-    down.last_step(rounds - 1)
-    return Allocation(
-        {name: plan.keep() for name, plan in plans.items() if plan.kept < plan.units},
-        {name: plan.damage for name, plan in plans.items() if plan.kept < plan.units},
-        down.now,
-        down.now <= target,
-        down.refused,
-    )
+    best = _Down(plans, cost, target, limits).all_from(0, rounds)
+    for first in range(1, rounds):
+        if best.reached and not best.far:
+            break
+        best = min(best, _Down(plans, cost, target, limits).all_from(first, rounds), key=_badness)
+    return best
+
+
+def _badness(found: Allocation) -> tuple[bool, float]:
+    """What reaches the target goes before what does not; then what is nearer to it."""
+    return not found.reached, -found.cost if found.reached else found.cost
 
 
 class _Down:
@@ -120,13 +132,35 @@ class _Down:
     def __init__(
         self, plans: dict[str, "_Descent"], cost: Cost, target: float, limits: Limits
     ) -> None:
-        self._plans, self._cost, self._target = plans, cost, target
+        self._plans = {name: copy(plan) for name, plan in plans.items()}
+        self._cost, self._target = cost, target
         self._kept = {name: plan.units for name, plan in plans.items()}
         self.now = cost(self._kept)
         self._full = self.now if limits.whole is None else limits.whole
         self._floor = self._left_of(limits.most)
         self._never = self._left_of(None if limits.most is None else TWICE)
         self.refused: float | None = None
+
+    def all_from(self, first: int, rounds: int) -> Allocation:
+        """Everything, with multiples halved so many times to begin with.
+
+        Args:
+            first: How many times.
+            rounds: How often they can be halved, and once more.
+        """
+        for finer in range(first, rounds):
+            self.descend(finer)
+        self.last_step(rounds - 1)
+        self.give_back(rounds - 1)
+        shrunk = {name: plan for name, plan in self._plans.items() if plan.kept < plan.units}
+        return Allocation(
+            {name: plan.keep() for name, plan in shrunk.items()},
+            {name: plan.damage for name, plan in shrunk.items()},
+            self.now,
+            self.now <= self._target,
+            self.refused,
+            self.now < self._floor,
+        )
 
     def descend(self, finer: int) -> None:
         """Take steps until the target is reached, or none is left that saves and is not too long.
@@ -170,9 +204,24 @@ class _Down:
         else:
             self._take(*best)
 
+    def give_back(self, finer: int) -> None:
+        """Where more has gone than may, units of groups that the target does not need."""
+        while self.now < self._floor:
+            costs = {
+                (name, level): self._after(name, level)
+                for name, plan in self._plans.items()
+                for level in plan.above(finer)
+            }
+            needless = [step for step in costs if self.now < costs[step] <= self._target]
+            if not needless:
+                return
+            self._take(*max(needless, key=lambda step: costs[step]))
+
     def _left_of(self, most: float | None) -> float:
         """The cost at which so many times the saving asked for has gone."""
-        return -np.inf if most is None else self._full - most * (self._full - self._target)
+        if most is None:
+            return -np.inf
+        return self._full * (1 - most_of(1 - self._target / self._full, most))
 
     def _after(self, name: str, level: int) -> float:
         return self._cost({**self._kept, name: level})
@@ -238,6 +287,14 @@ class _Descent:
         for level in _levels(self.units, self._limits, multiple):
             if self._strong <= level < self.kept:
                 yield level
+
+    def above(self, finer: int) -> list[int]:
+        """How many units may stay again, up to all, with the multiple halved so many times."""
+        if self.kept == self.units:
+            return []
+        multiple = self.multiples[min(finer, len(self.multiples) - 1)]
+        between = _levels(self.units, self._limits, multiple)
+        return [self.units, *(level for level in between if level > self.kept)]
 
     def keep(self) -> npt.NDArray[np.bool_]:
         """Which units stay."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from compressor.pruning import find_groups
+from compressor.pruning.allocation import most_of
 from compressor.pruning.blocks import Shortened, output_error, shorten
 from compressor.pruning.costs import Sizes
 from compressor.pruning.selection import HELD_OUT, Weighing
@@ -60,7 +61,11 @@ def _bases(how: Shrinking, whole: Base, cost_of: CostOf, target: float) -> list[
         base = _like_whole(how, whole, short)
         full, left = cost_of(whole.sizes)({}), cost_of(base.sizes)({})
         most = limits(how.bench, how.multiple).most
-        if left >= full or (most is not None and left < full - most * (full - target)):
+
+        def gone(cost: float, full: float = full) -> float:
+            return 1 - cost / full
+
+        if left >= full or (most is not None and gone(left) > most_of(gone(target), most)):
             break
         bases.append(base)
         if left <= target:

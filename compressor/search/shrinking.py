@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
+from compressor.goal import NEAR
 from compressor.graph.tensors import Array
 from compressor.pruning import Grouping, Keep, check, cut, find_groups
 from compressor.pruning.allocation import Limits, can_shrink
@@ -20,9 +21,6 @@ from compressor.search.leaving import unmatched
 
 CHECKED = 2
 """Samples on which a cut graph is compared with the masked original."""
-
-MOST = 1.5
-"""Times the share asked for that may go, rather than that multiples give way."""
 
 CostOf = Callable[[Sizes], Cost]
 """From the sizes of a graph to what keeping its groups costs."""
@@ -109,7 +107,7 @@ def limits(bench: Bench, multiple: int) -> Limits:
         leave=options.leave,
         finer=() if options.round else bench.target.finer_multiples(multiple),
         threshold=threshold,
-        most=MOST if goal is not None and goal.counted else None,
+        most=NEAR if goal is not None and goal.counted else None,
     )
 
 

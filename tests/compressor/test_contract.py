@@ -1,5 +1,6 @@
 """Whether what was asked for was reached, and what the command makes of that."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from compressor.goal import parse_goal
 from compressor.plan import GraphPlan
 from compressor.records import Interval
 from compressor.report.schema import BudgetResult, GraphReport
-from compressor.report.schema_pruning import GoalResult
+from compressor.report.schema_pruning import GoalResult, PrunedGroup, PruningResult
 from compressor.search.decided import Decided
 
 BEFORE = Size(file_bytes=8000, parameters=2000, macs=1_000_000)
@@ -45,7 +46,8 @@ def decided(*, held_back: str | None = None, pruned: bool = True) -> Decided:
     [
         ("macs", "30%", after(macs=700_000), 1.0, 0.3, True),
         ("macs", "30%", after(macs=705_000), 1.0, 0.295, False),
-        ("macs", "30%", after(macs=410_000), 1.0, 0.59, True),
+        ("macs", "30%", after(macs=560_000), 1.0, 0.44, True),
+        ("macs", "30%", after(macs=410_000), 1.0, 0.59, False),
         ("macs", "30%", after(macs=260_000), 1.0, 0.74, False),
         ("params", "10%", after(parameters=1500), 1.0, 0.25, False),
         ("params", "50%", after(parameters=900), 1.0, 0.55, True),
@@ -126,3 +128,32 @@ def test_a_speed_that_the_budget_held_back_is_one():
 def test_the_budget_comes_first():
     with pytest.raises(BudgetError):
         require_kept(graph(result("size"), budget_met=False))
+
+
+@pytest.mark.parametrize(
+    ("macs", "said"),
+    [
+        (650_000, ""),
+        (610_000, ", 1.3 times what was asked for: no smaller steps lead there with groups of 2"),
+        (410_000, ", 2 times what was asked for: no smaller steps lead there with groups of 2"),
+    ],
+)
+def test_what_took_more_than_was_asked_for_says_how_much_and_why(macs, said):
+    group = PrunedGroup(name="heads", units_before=2, units_after=1, weights=())
+    made = replace(decided(), pruning=PruningResult(cost="macs", groups=(group,)))
+    found = goal_result(parse_goal("macs", "30%"), made, latency(1.0), BEFORE, after(macs=macs))
+    gone = f"{100 - macs / 1e4:.1f} % of the multiply-accumulates were removed"
+    assert found.reason == gone + said + (" units" if said else "")
+
+
+def test_biases_that_the_repair_added_do_not_count_against_a_share():
+    cut = PruningResult(cost="params", share=0.52)
+    made = replace(decided(), pruning=cut)
+    goal, size = parse_goal("params", "50%"), after(parameters=1010)
+    found = goal_result(goal, made, latency(1.0), BEFORE, size)
+    assert found.met
+    assert found.reason.endswith(
+        "49.5 % of the parameters were removed, 52.0 % before the repair added biases"
+    )
+    made = replace(decided(), pruning=cut.model_copy(update={"share": 0.48}))
+    assert not goal_result(goal, made, latency(1.0), BEFORE, size).met
