@@ -10,6 +10,7 @@ relative error is below that of the bound for the precision.
 import argparse
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,45 @@ class Denoiser(nn.Module):
         return noise
 
 
+class Pyramid(nn.Module):
+    """Features of three levels, each enlarged and added to the next (FPN, Lin et al. 2017)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (3, 16, 32, 64)
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in pairwise(widths))
+        self.across = nn.ModuleList(nn.Conv2d(width, 16, 1) for width in widths[1:])
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """[n, 3, h, w] → three maps of 16 channels."""
+        levels = []
+        for down in self.down:
+            image = torch.relu(down(image))
+            levels.append(image)
+        maps = [one(level) for one, level in zip(self.across, levels, strict=True)]
+        for lower in (1, 0):
+            size = maps[lower].shape[-2:]
+            maps[lower] = maps[lower] + nn.functional.interpolate(maps[lower + 1], size=size)
+        return tuple(maps)
+
+
+class Voice(nn.Module):
+    """Phonemes to sound: each is held for a number of frames, which a vocoder makes longer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.mix = nn.Embedding(64, 32), nn.Conv1d(32, 32, 5, padding=2)
+        self.long, self.out = nn.Linear(32, 1), nn.ConvTranspose1d(32, 1, 8, 4, 2)
+
+    def forward(self, phonemes: torch.Tensor) -> torch.Tensor:
+        """[1, length] → [1, 1, samples]; how many depends on what the phonemes are."""
+        hidden = torch.relu(self.mix(self.embed(phonemes).mT)).mT
+        frames = 1 + (3 * self.long(hidden).sigmoid()).round().long().reshape(-1)
+        held = torch.repeat_interleave(hidden[0], frames, dim=0)
+        sound: torch.Tensor = self.out(held.T[None]).tanh()
+        return sound
+
+
 def bert(batch: int, length: int, _: int) -> Feeds:
     """Tokens and their mask."""
     ids = np.random.default_rng(length).integers(0, 64, (batch, length))
@@ -100,11 +140,24 @@ def denoiser(batch: int, _: int, __: int) -> Feeds:
     return {"sample": sample, "timestep": rng.integers(0, 1000, batch)}
 
 
+def pyramid(_: int, height: int, width: int) -> Feeds:
+    """One picture, of more than eight pixels a side."""
+    sides = 8 * (height + 1), 8 * (width + 1)
+    return {"image": np.random.default_rng(height).standard_normal((2, 3, *sides), np.float32)}
+
+
+def voice(_: int, length: int, __: int) -> Feeds:
+    """A sentence."""
+    return {"phonemes": np.random.default_rng(length).integers(0, 64, (1, length))}
+
+
 CASES: tuple[tuple[str, Callable[[], nn.Module], Callable[..., Feeds], tuple[int, int]], ...] = (
     ("bert, padded to 16", Bert, bert, (16, 0)),
     ("decoder, prefill", Decoder, decoder, (16, 0)),
     ("decoder, decode", Decoder, decoder, (1, 15)),
     ("denoiser", Denoiser, denoiser, (0, 0)),
+    ("pyramid", Pyramid, pyramid, (7, 7)),
+    ("voice", Voice, voice, (12, 0)),
 )
 SIZES = ((1, 1, 7), (3, 9, 0), (2, 1, 30), (5, 24, 3))
 

@@ -11,6 +11,7 @@ from compressor.environment import environment
 from compressor.errors import UsageError
 from compressor.evaluation.profile import Profile, profile_model
 from compressor.evaluation.results import OutputResult, QualityResult
+from compressor.evaluation.ruin import why_ruined
 from compressor.folding import fold
 from compressor.graph.names import make_unique
 from compressor.measure import (
@@ -181,7 +182,10 @@ def _quality(
         return (), (), "no data: pass --eval or --calib", ()
     found = yardstick(pair.prepared, pair.recipe, pair.target, data)
     quality, outputs = measure_quality(pair, data, words, found)
-    return quality, outputs, found.reason, found.notices
+    noisy = any(one.noisy for one in found.seen.outputs)  # ruins nothing by differing
+    why = None if noisy else why_ruined(quality, outputs)
+    said = () if why is None else (f"the result's outputs are ruined: {why}",)
+    return quality, outputs, found.reason, (*found.notices, *said)
 
 
 def _tidied(prepared: Prepared, recipe: Recipe) -> ir.Model:

@@ -47,7 +47,7 @@ def opened(
         if axis and isinstance(size, int) and (spec.name, axis) not in fixed
     }
     search = _Search(evaluate, inputs, axes, varied)
-    return sized(search.named(), inputs.samples) if search.moves() else inputs
+    return sized(search.named(), inputs.samples, inputs.batch) if search.moves() else inputs
 
 
 def other_pictures(evaluate: Evaluate, inputs: Inputs, fixed: frozenset[Axis]) -> TensorSpec | None:

@@ -90,6 +90,16 @@ def alone(evaluate: Evaluate, inputs: Inputs) -> Inputs:
     return _at_one(evaluate, inputs, [s for s in inputs.others if counts.count(s) == 1])
 
 
+def one_sample(evaluate: Evaluate, inputs: Inputs) -> Inputs:
+    """A batch of one, where the source runs at that and not at two.
+
+    What makes something of the length that the data asks for, such as speech, often does so for
+    one sample.
+    """
+    one = inputs.of(1)
+    return one if runs(evaluate, one) else inputs
+
+
 def multiples(evaluate: Evaluate, inputs: Inputs) -> Inputs:
     """The same inputs with a leading size as so many times the batch, where the source runs so.
 

@@ -11,6 +11,7 @@ from compressor.capture.relations import (
     Evaluate,
     alone,
     multiples,
+    one_sample,
     other_size,
     related,
     runs,
@@ -45,8 +46,8 @@ def settle(evaluate: Evaluate, inputs: Inputs) -> Inputs:
         else:
             return related(evaluate, candidate) if candidate.others else candidate
     assert failure is not None
-    for search in (single, related, multiples, alone):
-        found = search(evaluate, inputs) if inputs.others else inputs
+    for search in (single, related, multiples, alone, one_sample):
+        found = search(evaluate, inputs)
         if found != inputs and runs(evaluate, found):
             return found
     raise failure

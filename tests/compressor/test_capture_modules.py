@@ -241,6 +241,22 @@ def test_falls_back_to_the_torchscript_exporter_and_says_so():
     assert captured.model.opset_imports[""] == OPSET
 
 
+def test_what_takes_one_sample_alone_is_captured_at_one():
+    class First(nn.Module):
+        def forward(self, tokens):
+            return (2 * tokens[0].float()).reshape(tokens.shape)
+
+    tokens = np.random.default_rng(0).integers(0, 9, (6, 12))
+    captured = _capture(First(), examples={"tokens": tokens})
+    (spec,) = input_specs(captured.model)
+    assert (spec.shape[0], isinstance(spec.shape[1], str)) == (1, True), "the length stays open"
+    assert any(
+        "baked in at 1 (the module runs with no other)" in n for n in captured.record.notices
+    )
+    feeds = {"tokens": np.arange(5)[None]}
+    assert open_session(captured.model).run(None, feeds)[0].tolist() == [[0, 2, 4, 6, 8]]
+
+
 def test_inputs_that_nothing_reads_stay_inputs():
     examples = {"x": _images(), "unused": np.ones((4, 2), np.float32)}
     captured = _capture(OnlyTorchScript(), examples=examples)

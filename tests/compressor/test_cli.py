@@ -144,6 +144,22 @@ def test_compare_binds_a_single_input_whatever_its_name(tiny_model: Path, tmp_pa
     assert done.exit_code == 0, done.output
 
 
+def test_compare_says_what_is_ruined(tiny_model: Path, tiny_data: Path, tmp_path: Path):
+    import onnx
+    from onnx import numpy_helper
+
+    other = onnx.load(tiny_model)
+    for weight in other.graph.initializer:
+        weight.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(weight), weight.name))
+    onnx.save(other, tmp_path / "other.onnx")
+    done = run(
+        "compare", tiny_model, tmp_path / "other.onnx", "--calib", tiny_data, "--json",
+        "--measure-seconds", "0.05",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert any("result's outputs are ruined" in said for said in json.loads(done.stdout)["notices"])
+
+
 def test_compare_of_different_signatures_says_so(tiny_model: Path, tmp_path: Path):
     import onnx
 
