@@ -32,6 +32,13 @@ def infer_shapes(model: ir.Model) -> ir.Model:
     return model
 
 
+def known_shapes(model: ir.Model) -> ir.Model:
+    """`infer_shapes` where a value of the main graph lacks its type or shape."""
+    values = [value for node in model.graph for value in node.outputs if value.name]
+    known = all(value.dtype is not None and value.shape is not None for value in values)
+    return model if known else infer_shapes(model)
+
+
 def input_specs(model: ir.Model) -> tuple[TensorSpec, ...]:
     """What a caller has to feed: the inputs, without those that an initializer gives a default.
 

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
 from calibration.frontier import Frontier
-from compressor.graph.shapes import infer_shapes
+from compressor.graph.shapes import known_shapes
 from compressor.progress import SILENT, Progress
 from compressor.pruning.affine import Affine, affines_of
 from compressor.pruning.fitting import ROUNDING, Fit, Options, batch_for, fit, is_exact
@@ -116,8 +116,8 @@ def repair(
     """
     how = how or Repair()
     started = time.perf_counter()
-    model = infer_shapes(pruned.clone())
-    original = infer_shapes(original.clone())
+    model = known_shapes(pruned.clone())
+    original = known_shapes(original.clone())
     layers = layers_of(model)
     walk = _Walk(original, model, Restriction(grouping, keep), data, how)
     reports: dict[str, Report] = {}

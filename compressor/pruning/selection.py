@@ -9,6 +9,7 @@ samples that the repair has not seen.
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 import onnx_ir as ir
@@ -27,6 +28,8 @@ from compressor.pruning.streams import stream_of
 from compressor.pruning.surgery import cut
 from compressor.records import Decision, StageRecord
 
+REPAIRED = 1000
+"""Layers that all weighings together are repaired in, at most, to compare them."""
 HELD_OUT = 0.25
 """Share of the samples that judge."""
 
@@ -129,6 +132,8 @@ def select(
     )
     tried = _candidates(pruned, grouping, found, cost, target, how)
     errors: dict[Weighing, float] = {}
+    found_all = len(tried)
+    tried = dict(islice(tried.items(), max(1, REPAIRED // max(len(layers_of(pruned)), 1))))
     if len(tried) > 1:
         held, used = data.split(HELD_OUT, how.seed)
         with progress.stage("select", total=len(tried)) as advance:
@@ -142,7 +147,15 @@ def select(
         tried[best],
         best,
         errors,
-        _record(grouping, tried[best], best, errors, how, time.perf_counter() - started),
+        _record(
+            grouping,
+            tried[best],
+            best,
+            errors,
+            how,
+            time.perf_counter() - started,
+            left_out=found_all - len(tried),
+        ),
     )
 
 
@@ -231,6 +244,8 @@ def _record(
     errors: Mapping[Weighing, float],
     how: Selecting,
     seconds: float,
+    *,
+    left_out: int,
 ) -> StageRecord:
     units = {group.name: group.units for group in grouping.groups}
     gone = {name: int((~mask).sum()) for name, mask in chosen.keep.items()}
@@ -239,15 +254,21 @@ def _record(
         for name, mask in chosen.keep.items()
         if mask.sum() % how.limits.multiple_of(units[name])
     ]
+    notices = []
+    if given_way:
+        notices.append(
+            f"channel counts of {len(given_way)} group{'s' if len(given_way) > 1 else ''} are no "
+            f"multiple of {how.limits.multiple}: in such steps much more than asked would go"
+        )
+    if left_out:
+        notices.append(
+            f"{left_out} of {left_out + max(len(errors), 1)} ways to weigh what each layer loses "
+            "were not compared: each takes a repair of the whole graph, which has many layers"
+        )
     return StageRecord(
         name="select",
         seconds=seconds,
-        notices=(
-            f"channel counts of {len(given_way)} group{'s' if len(given_way) > 1 else ''} are no "
-            f"multiple of {how.limits.multiple}: in such steps much more than asked would go",
-        )
-        if given_way
-        else (),
+        notices=tuple(notices),
         parameters={
             "method": how.scoring.method,
             "cost": chosen.cost,

@@ -104,8 +104,9 @@ class Packed:
 def grid_of(matrix: Matrix, form: BlockFormat, weights: Doubles | None = None) -> Grid:
     """Per block the scale and zero point with the least Σ h·(w - ŵ)².
 
-    A few shares of the block's range, which includes zero, are tried. A block of zeros gets the
-    scale 1.
+    A few shares of the block's range, which includes zero, are tried, as long as one may win:
+    what is farthest out, at m, comes to lie a step beyond the share t at most, which alone costs
+    (m - t·m - s)². With 8 bits few are. A block of zeros gets the scale 1.
 
     Args:
         matrix: (n, k).
@@ -120,8 +121,12 @@ def grid_of(matrix: Matrix, form: BlockFormat, weights: Doubles | None = None) -
     high = np.maximum(padded.max(2, keepdims=True), 0.0)
     best: Grid | None = None
     least = np.full(low.shape, np.inf)
+    farthest, dearest = np.maximum(-low, high), _counts_of_farthest(padded, counted)
     for share in SHRINK:
         scale, zero = _grid(share * low, share * high, form)
+        beyond = np.maximum((1 - share) * farthest - scale, 0.0)
+        if best is not None and np.all(dearest * beyond**2 >= least):
+            break
         np.divide(padded, scale, out=lost)
         np.rint(lost, out=lost)
         np.clip(lost, -zero, form.levels - zero, out=lost)
@@ -139,6 +144,15 @@ def grid_of(matrix: Matrix, form: BlockFormat, weights: Doubles | None = None) -
         np.minimum(error, least, out=least)
     assert best is not None, "SHRINK is not empty"
     return best
+
+
+def _counts_of_farthest(padded: Doubles, counted: Doubles | None) -> Doubles | float:
+    """H of the value of each block that is farthest from zero, (n, blocks, 1)."""
+    if counted is None:
+        return 1.0
+    where = np.abs(padded).argmax(2, keepdims=True)
+    found: Doubles = np.take_along_axis(np.broadcast_to(counted, padded.shape), where, axis=2)
+    return found
 
 
 def nearest(matrix: Matrix, grid: Grid, form: BlockFormat) -> Bytes:

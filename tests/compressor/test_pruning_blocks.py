@@ -6,8 +6,8 @@ from graphs import model
 
 from calibration.dataset import open_dataset
 from compressor.graph.session import open_session
-from compressor.pruning import find_groups
-from compressor.pruning.blocks import Shortened, find_blocks, shorten, without
+from compressor.pruning import blocks, find_groups
+from compressor.pruning.blocks import Shortened, find_blocks, likeliest, shorten, without
 from compressor.pruning.reconstruction import Repair, repair
 
 WEIGHTS = {
@@ -121,3 +121,18 @@ def test_the_block_that_matters_least_goes_first_and_repair_helps():
         open_session(m).run(None, {"x": X})[0] for m in (made, two.model, repaired)
     )
     assert np.square(after - expected).sum() < 0.5 * np.square(before - expected).sum()
+
+
+def test_of_a_deep_graph_the_blocks_that_change_least_are_tried(monkeypatch):
+    """Of three blocks the middle one adds nothing, and the last next to nothing."""
+    made = net()
+    for name, factor in (("w4", 0.0), ("w6", 1e-3)):
+        value = made.graph.initializers[name]
+        array = value.const_value.numpy() * np.float32(factor)
+        value.const_value = ir.tensor(array, name=name)
+    found, data = find_blocks(made, FEEDS), open_dataset({"x": X})
+    assert likeliest(made, found, data, 4) == list(found), "a shallow graph: all"
+    monkeypatch.setattr(blocks, "WALKED", 0)
+    for most, expected in ((1, ["a2"]), (2, ["a2", "a3"])):
+        monkeypatch.setattr(blocks, "FEWEST", most)
+        assert [block.total for block in likeliest(made, found, data, 4)] == expected

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compressor.quantization import blocks
 from compressor.quantization.blocks import (
     BlockFormat,
+    Grid,
     dequantized,
     grid_of,
     nearest,
@@ -103,3 +105,27 @@ def test_an_input_that_is_always_zero_is_rounded_by_itself():
     grid = grid_of(values, form)
     found = rounded(values, inputs.T @ inputs, partial(grid.nearest, form=form))
     np.testing.assert_array_equal(found[:, 7], nearest(values, grid, form)[:, 7])
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([4, 8]), st.booleans(), st.booleans())
+def test_shares_that_cannot_win_are_left_out_and_nothing_else(seed, bits, symmetric, weighted):
+    """As with every share tried, whatever the weights and what their errors count."""
+    rng = np.random.default_rng(seed)
+    matrix = rng.standard_normal((3, 70)) * np.exp(rng.normal(0, rng.choice([0, 1, 3]), (3, 70)))
+    matrix[rng.random(matrix.shape) < 0.2] = 0
+    counts = np.exp(rng.normal(0, 2, 70)) * (rng.random(70) < 0.9) if weighted else None
+    form = BlockFormat(bits, 16, symmetric)
+    found = grid_of(matrix, form, counts)
+    errors = []
+    for share in blocks.SHRINK:
+        padded = blocks._padded(matrix, form)
+        low, high = np.minimum(padded.min(2), 0), np.maximum(padded.max(2), 0)
+        scales, zeros = blocks._grid(share * low, share * high, form)
+        grid = Grid(scales.astype(np.float32), zeros.astype(np.uint8))
+        lost = (matrix - dequantized(nearest(matrix, grid, form), grid, form)) ** 2
+        lost = lost if counts is None else lost * counts
+        errors.append(blocks._padded(lost, form).sum(2))
+    lost = (matrix - dequantized(nearest(matrix, found, form), found, form)) ** 2
+    least = blocks._padded(lost if counts is None else lost * counts, form).sum(2)
+    np.testing.assert_allclose(least, np.min(errors, axis=0), rtol=1e-6, atol=1e-12)
