@@ -146,6 +146,7 @@ def _notices(run: Finished, graph: GraphReport) -> tuple[str, ...]:
         said.append("no data was given: latency is of random inputs")
     if graph.latency:
         said.extend(surplus_threads(run.pair.recipe))
+        said.extend(prepared.phases.notices)
         said.extend(measured_again(graph))
     relative = bool(graph.quality) and graph.quality[0].reference == "original"
     labelled = data.quality is not None and data.quality.has_labels

@@ -63,13 +63,13 @@ def profile(
     prepared = prepare(
         model, target=target, recipe=recipe, calibration=calibration, progress=progress
     )
-    config = configurations(recipe, prepared.fixed_batch)[0]
+    config = configurations(recipe, prepared)[0]
     for notice in surplus_threads(recipe):
         progress.notice(notice)
     with progress.stage("profile"):
         return profile_model(
             _tidied(prepared, recipe),
-            prepared.feeds(config.batch, recipe.seed),
+            prepared.timed(config, recipe.seed),
             target=target.name,
             threads=config.threads,
             source=prepared.name,
@@ -169,7 +169,7 @@ def compare(
             memory_reason=unseen,
             baseline_size=size(built[0], first.model, feeds),
             result_size=size(built[1], second.model, feeds),
-            notices=(*said, *surplus_threads(recipe)),
+            notices=(*said, *surplus_threads(recipe), *first.phases.notices),
             environment=environment(),
         )
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
-from compressor.capture.inputs import Inputs
-from compressor.errors import DataError
 from compressor.evaluation.changed import Changed, changed_decisions, decides, largest_errors
 from compressor.evaluation.memory import compare_memory
 from compressor.evaluation.metrics import find_metric
@@ -30,7 +28,6 @@ from compressor.evaluation.views import only
 from compressor.evaluation.yardstick import Yardstick, choose
 from compressor.graph.cost import macs, parameters
 from compressor.graph.files import initializer_bytes
-from compressor.graph.sizes import solve
 from compressor.graph.tensors import Arrays
 from compressor.prepare import Prepared
 from compressor.processors import available_processors
@@ -64,18 +61,28 @@ class Pair:
         """Inputs for any of them."""
         return self.prepared.feeds(batch, self.recipe.seed)
 
+    def timed(self, config: LatencyConfig) -> Arrays:
+        """Inputs of a configuration."""
+        return self.prepared.timed(config, self.recipe.seed)
 
-def configurations(recipe: Recipe, fixed_batch: int | None) -> list[LatencyConfig]:
+
+def configurations(recipe: Recipe, prepared: Prepared) -> list[LatencyConfig]:
     """The deciding configuration, then batch 1 and the calibration batch on one and all threads.
 
     Threads are counted out (0 becomes the number of processors that may be used), so that none is
-    measured twice, and more than that are never timed: they would wait for each other.
+    measured twice, and more than that are never timed: they would wait for each other. Of a
+    decoder with a cache both phases are timed at the deciding batch, elsewhere the deciding one.
     """
-    cores = available_processors()
-    deciding = (fixed_batch or recipe.measure.batch, min(recipe.measure.threads or cores, cores))
-    batches = [fixed_batch] if fixed_batch else [1, recipe.quantize.batch]
-    grid = [deciding, *((batch, count) for batch in batches for count in (1, cores))]
-    return [LatencyConfig(batch=b, threads=t) for b, t in dict.fromkeys(grid)]
+    cores, fixed = available_processors(), prepared.fixed_batch
+    deciding = (fixed or recipe.measure.batch, min(recipe.measure.threads or cores, cores))
+    batches = [fixed] if fixed else [1, recipe.quantize.batch]
+    grid = dict.fromkeys([deciding, *((b, count) for b in batches for count in (1, cores))])
+    first, *others = prepared.phases.names
+    return [
+        LatencyConfig(batch=b, threads=t, phase=phase, sizes=prepared.timed_sizes[phase])
+        for b, t in grid
+        for phase in (first, *(others if b == deciding[0] else ()))
+    ]
 
 
 def beyond_memory(recipe: Recipe, *models: ir.Model) -> str | None:
@@ -106,15 +113,6 @@ def surplus_threads(recipe: Recipe) -> tuple[str, ...]:
     )
 
 
-def size_names(inputs: Inputs, feeds: Arrays) -> str:
-    """Open sizes but for the batch as they are in some feeds: `sequence 64, past 0`."""
-    try:
-        sizes = solve(inputs.specs, feeds, "what is timed")
-    except DataError:  # a scalar that is one for all calls, where the relation says the batch
-        return ""
-    return ", ".join(f"{name} {sizes[name]}" for name in inputs.others if name in sizes)
-
-
 def measure_latency(pair: Pair, known: LatencyResult | None = None) -> tuple[LatencyResult, ...]:
     """Baseline and result in turn, in every configuration; the deciding one gets twice the time.
 
@@ -122,7 +120,7 @@ def measure_latency(pair: Pair, known: LatencyResult | None = None) -> tuple[Lat
         pair: The models.
         known: What decided, where it raced these very two: a configuration has one speed-up.
     """
-    configs = configurations(pair.recipe, pair.prepared.fixed_batch)
+    configs = configurations(pair.recipe, pair.prepared)
     results = []
     with pair.progress.stage("measure latency", total=len(configs)) as advance:
         for index, config in enumerate(configs):
@@ -131,14 +129,7 @@ def measure_latency(pair: Pair, known: LatencyResult | None = None) -> tuple[Lat
             else:
                 results.append(_latency(pair, config, deciding=index == 0))
             advance(1)
-    return tuple(_at_sizes(pair, result) for result in results)
-
-
-def _at_sizes(pair: Pair, result: LatencyResult) -> LatencyResult:
-    """The result with the lengths that were timed, where the model leaves such open."""
-    words = size_names(pair.prepared.sizes, pair.feeds(result.config.batch))
-    config = result.config.model_copy(update={"sizes": words})
-    return result.model_copy(update={"config": config})
+    return tuple(results)
 
 
 def _latency(pair: Pair, config: LatencyConfig, *, deciding: bool) -> LatencyResult:
@@ -146,7 +137,7 @@ def _latency(pair: Pair, config: LatencyConfig, *, deciding: bool) -> LatencyRes
     return race(
         lambda: pair.target.open(pair.baseline.model, threads=config.threads),
         lambda: pair.target.open(pair.result.model, threads=config.threads),
-        pair.feeds(config.batch),
+        pair.timed(config),
         config,
         deciding=deciding,
         seconds=seconds if deciding else seconds / 2,
@@ -156,12 +147,12 @@ def _latency(pair: Pair, config: LatencyConfig, *, deciding: bool) -> LatencyRes
 
 def measure_memory(pair: Pair) -> MemoryResult:
     """Peak resident memory of each in a child process of its own."""
-    config = configurations(pair.recipe, pair.prepared.fixed_batch)[0]
+    config = configurations(pair.recipe, pair.prepared)[0]
     with pair.progress.stage("measure memory"):
         return compare_memory(
             pair.baseline.model,
             pair.result.model,
-            pair.feeds(config.batch),
+            pair.timed(config),
             target=pair.target.name,
             threads=config.threads,
         )

@@ -11,7 +11,7 @@ from calibration.stats import CalibrationStats
 from compressor.accounting import GRAPH, PLAN, Finished, account, write_account
 from compressor.errors import RecipeError, TargetError
 from compressor.inputs import read_by
-from compressor.measure import Pair
+from compressor.measure import Pair, configurations
 from compressor.outcome import measured
 from compressor.output import prepare as prepare_output
 from compressor.output import written_aside
@@ -202,8 +202,12 @@ def _directory(model: object, recipe: Recipe, output: str | Path | None) -> Path
 def _samples(prepared: Prepared, recipe: Recipe) -> Samples:
     """What the build may know: batches reach from one sample to the largest that was named."""
     fixed, deciding = prepared.fixed_batch, recipe.measure.batch
+    configs = configurations(recipe, prepared)
+    first = prepared.timed(configs[0], recipe.seed)
+    others = {config.phase: config for config in configs if config.phase != configs[0].phase}
     return Samples(
-        feeds=prepared.feeds(fixed or deciding, recipe.seed),
+        feeds=first,
+        also=tuple(prepared.timed(config, recipe.seed) for config in others.values()),
         batches=(1, fixed or deciding, fixed or max(deciding, recipe.quantize.batch)),
         are_real=prepared.feeds_are_real,
     )

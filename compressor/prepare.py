@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import onnx_ir as ir
@@ -14,11 +15,13 @@ from compressor.capture.signature import taken, told
 from compressor.checkpoint import Source, load_checkpoint, source_of
 from compressor.errors import DataError, RecipeError
 from compressor.evaluation.metrics import find_metric
-from compressor.evaluation.results import Parity
+from compressor.evaluation.results import LatencyConfig, Parity, Phase
 from compressor.evaluation.yardstick import Yardstick
 from compressor.graph.batch import fixed_batch
 from compressor.graph.shapes import input_specs
-from compressor.graph.tensors import Array
+from compressor.graph.sizes import solve
+from compressor.graph.tensors import Array, Arrays
+from compressor.phases import Phases, phases_of
 from compressor.progress import SILENT, Progress
 from compressor.recipe import Recipe
 from compressor.records import StageRecord
@@ -48,6 +51,7 @@ class Prepared:
         source: The torch module where gradients of it are asked for; otherwise it may go.
         yardstick: What quality is measured in; None before that is known, or without data.
         captured_at: What the graph's inputs look like, and sizes that it runs at.
+        phases: What is timed of a decoder.
     """
 
     name: str
@@ -61,6 +65,7 @@ class Prepared:
     source: Source | None = None
     yardstick: Yardstick | None = None
     captured_at: Inputs | None = None
+    phases: Phases = field(default_factory=Phases)
 
     @property
     def sizes(self) -> Inputs:
@@ -78,6 +83,22 @@ class Prepared:
             return self.sizes.of(batch).shifted(seed).arrays()
         return data.sample(batch).filled(batch)
 
+    def timed(self, config: LatencyConfig, seed: int) -> dict[str, Array]:
+        """Inputs for one inference of a configuration: of its phase, where it has one."""
+        feeds = self.feeds(config.batch, seed)
+        if config.phase is None:
+            return feeds
+        samples = feeds if self.feeds_are_real else {}
+        at = replace(self.sizes, samples=samples).of(config.batch).shifted(0 if samples else seed)
+        return self.phases.calls[config.phase].arrays(at)
+
+    @cached_property
+    def timed_sizes(self) -> dict[Phase | None, str]:
+        """Open sizes but for the batch, as each phase is timed at: `sequence 64, past 0`."""
+        batch = self.fixed_batch or 1
+        configs = [LatencyConfig(batch=batch, threads=1, phase=p) for p in self.phases.names]
+        return {one.phase: size_names(self.sizes, self.timed(one, 0)) for one in configs}
+
     @property
     def feeds_are_real(self) -> bool:
         """Whether `feeds` come from data."""
@@ -87,6 +108,15 @@ class Prepared:
     def fixed_batch(self) -> int | None:
         """The batch size that is baked into the graph, if one is."""
         return fixed_batch(self.sizes.specs)
+
+
+def size_names(inputs: Inputs, feeds: Arrays) -> str:
+    """Open sizes but for the batch as they are in some feeds: `sequence 64, past 0`."""
+    try:
+        sizes = solve(inputs.specs, feeds, "what is timed")
+    except DataError:  # a scalar that is one for all calls, where the relation says the batch
+        return ""
+    return ", ".join(f"{name} {sizes[name]}" for name in inputs.others if name in sizes)
 
 
 def prepare(
@@ -148,7 +178,7 @@ def prepare(
         )
     specs = input_specs(captured.model)
     calib, evaluate = (None if d is None else d.bind(specs) for d in (calib, evaluate))
-    return Prepared(
+    prepared = Prepared(
         name=source.description,
         path=source.path,
         model=captured.model,
@@ -160,6 +190,20 @@ def prepare(
         source=source if differentiated else None,
         captured_at=captured.inputs,
     )
+    return replace(prepared, phases=_phases(prepared, recipe))
+
+
+def _phases(prepared: Prepared, recipe: Recipe) -> Phases:
+    """What is timed of a decoder: with the sizes of the data, where there is any."""
+    at, options = prepared.sizes, recipe.measure
+    if prepared.feeds_are_real:
+        samples = prepared.feeds(at.batch, recipe.seed)
+        try:
+            sizes = solve(at.specs, samples, "what is timed")
+        except DataError:  # a scalar that is one for all calls, where the relation says the batch
+            sizes = {}
+        at = replace(at, samples=samples, offset=0).resized(sizes)
+    return phases_of(prepared.model, at, first=options.phase, context=options.context)
 
 
 def _source(model: object, recipe: Recipe) -> Source:

@@ -230,6 +230,16 @@ class MeasureOptions(Section):
 
     batch: Positive = Field(1, description="Deciding batch size.")
     threads: Annotated[int, Field(ge=0)] = Field(1, description="Deciding threads; 0 is all.")
+    phase: Literal["decode", "prefill"] = Field(
+        "decode",
+        description="What decides of a decoder with a cache that grows: decode, one token behind "
+        "the cache, or prefill, a whole prompt; both are timed.",
+    )
+    context: Positive | None = Field(
+        None,
+        description="Tokens of that prompt, and in the cache behind which one token is timed; "
+        "default: as many as cache and input have together in the data, 128 without data.",
+    )
     metric: str | None = Field(
         None,
         description="accuracy, top5, f1, perplexity, r2, nrmse, residual, mse, psnr, cosine, sqnr, "

@@ -121,7 +121,7 @@ class Inputs:
             spec.name: (
                 _cut(self.samples[spec.name], self.shape(spec), self.offset, axes[spec.name])
                 if self._has(spec)
-                else _seeded(spec.dtype, self.shape(spec), rng)
+                else _seeded(spec, self.shape(spec), rng)
             )
             for spec in self.specs
         }
@@ -171,11 +171,18 @@ def _cut(array: Array, shape: tuple[int, ...], offset: int, lies: BatchAxis | No
     return np.asarray(array, order="C")
 
 
-def _seeded(dtype: np.dtype[np.generic], shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+def _seeded(spec: TensorSpec, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     # 0 and 1 are indices of every vocabulary and values of every mask.
-    if dtype.kind in "iub":
-        return rng.integers(0, 2, shape).astype(dtype)
-    return rng.standard_normal(shape).astype(dtype)
+    if spec.dtype.kind in "iub":
+        found = rng.integers(0, 2, shape).astype(spec.dtype)
+        return np.ones_like(found) if _covers_cache(spec) else found
+    return rng.standard_normal(shape).astype(spec.dtype)
+
+
+def _covers_cache(spec: TensorSpec) -> bool:
+    """Whether it is a mask over a cache: kernels count its ones, and want as many as tokens."""
+    last = str(spec.shape[-1]) if spec.shape else ""
+    return "mask" in spec.name.casefold() and ("+" in last or "total" in last.casefold())
 
 
 def named(spec: TensorSpec) -> TensorSpec:

@@ -170,6 +170,8 @@ class _Search:
         tokens = [self._is_tokens(axis) for axis in axes]
         ranks = {spec.name: len(spec.shape) for spec in self._inputs.specs}
         cached = any(ranks[name] > 2 for name, _ in axes)
+        whole = all(self._sole(axes, axis) for axis in axes)  # its mask covers nothing else
+        cached, tokens = cached and not whole, [] if cached and whole else tokens
         said = "" if not any(tokens) else "past" if cached else "sequence"
         name, axis = axes[0]
         return said if said and said not in taken else f"{name}_dim{axis}"

@@ -160,6 +160,13 @@ def _counts_others(inputs: Inputs, symbol: str) -> bool:
     return bool(masks) or "total" in symbol.casefold()
 
 
+def _says_total(inputs: Inputs, symbol: str, expression: str) -> bool:
+    """Whether names alone say that a size is a cache and what comes behind it."""
+    named = "total" in symbol.casefold() and symbol not in inputs.asked
+    said = expression.casefold()
+    return named and ("past" in said or "cache" in said) and "+" in expression
+
+
 def _suspects(inputs: Inputs) -> list[str]:
     """Names that may be led by others: totals first, else those that come last."""
     others = inputs.others[::-1]
@@ -186,7 +193,7 @@ def _equals(inputs: Inputs, symbol: str) -> Iterator[str]:
 def _with(inputs: Inputs, symbol: str, expression: str, works: bool) -> Inputs | None:
     """The relation written in, where it holds at the sizes at which the source runs."""
     value = parse_size(expression).evaluate(inputs.sizes)
-    known = works or inputs.real
+    known = inputs.real or (works and not _says_total(inputs, symbol, expression))
     if known and value != inputs.sizes[symbol]:
         return None
     written = str(parse_size(expression))
@@ -194,11 +201,17 @@ def _with(inputs: Inputs, symbol: str, expression: str, works: bool) -> Inputs |
 
 
 def _holding(evaluate: Evaluate, inputs: Inputs, expression: str) -> Inputs | None:
-    """The inputs at sizes where the source runs as related, also where leading sizes change."""
+    """The inputs at sizes where the source runs as related, also where leading sizes change.
+
+    Also of one sample alone: kernels of attention take a prompt behind a cache so only.
+    """
     for candidate in _sizes_to_try(inputs):
-        if runs(evaluate, candidate):
+        alone = candidate.of(1)
+        found = next((one for one in (candidate, alone) if runs(evaluate, one)), None)
+        if found is not None:
             names = parse_size(expression).names
-            return candidate if all(free(evaluate, candidate, n) for n in names) else None
+            loose = all(free(evaluate, found, n) or free(evaluate, alone, n) for n in names)
+            return found if loose else None
     return None
 
 

@@ -58,6 +58,8 @@ PLACES = {
     "calib_batch": ("quantize", "batch"),
     "batch": ("measure", "batch"),
     "threads": ("measure", "threads"),
+    "phase": ("measure", "phase"),
+    "context": ("measure", "context"),
     "metric": ("measure", "metric"),
     "output_metric": ("measure", "output"),
     "measure_seconds": ("measure", "seconds"),
@@ -234,6 +236,14 @@ MEASURING: Decorator[Any] = apply(
     click.option("--batch", type=click.IntRange(1), help="Deciding batch size. [default: 1]"),
     click.option(
         "--threads", type=click.IntRange(0), help="Deciding threads, 0 for all. [default: 1]"
+    ),
+    click.option(
+        "--phase", type=click.Choice(["decode", "prefill"]),
+        help="What decides of a decoder with a cache: one token, or a prompt. [default: decode]",
+    ),
+    click.option(
+        "--context", type=click.IntRange(1), metavar="TOKENS",
+        help="Its prompt, and its cache when a token is timed. [default: the data's, else 128]",
     ),
     click.option(
         "--metric", metavar="NAME",

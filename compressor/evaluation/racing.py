@@ -77,4 +77,4 @@ def _is_hopeless(sessions: list[Session]) -> bool:
 
 def on_one_thread(config: LatencyConfig) -> LatencyConfig:
     """The configuration that can be timed however busy the machine is."""
-    return LatencyConfig(batch=config.batch, threads=1)
+    return config.model_copy(update={"threads": 1})

@@ -13,15 +13,21 @@ Method = Literal["wall time", "cpu time"]
 """What passes, or what the calling thread was on a processor."""
 
 
+Phase = Literal["decode", "prefill"]
+"""What a decoder with a cache that grows is timed at: one token behind it, or a whole prompt."""
+
+
 class LatencyConfig(Record):
     """How a latency is taken: `batch` samples per inference on `threads` threads (0: all).
 
-    `sizes` are the other sizes that the model leaves open, as `sequence 64, past 0`.
+    `sizes` are the other sizes that the model leaves open, as `sequence 64, past 0`; `phase` is
+    what a decoder with a cache that grows does at them.
     """
 
     batch: int
     threads: int
     sizes: str = ""
+    phase: Phase | None = None
 
 
 class Timing(Record):

@@ -68,18 +68,29 @@ def with_input_shapes(model: ir.Model, specs: Sequence[TensorSpec]) -> ir.Model:
     """A copy of a model whose inputs have the given shapes, with the shapes that follow.
 
     Weights are shared with the original. Shapes recorded inside the graph are dropped first: they
-    may name symbols that the new input shapes give a number.
+    may name symbols that the new input shapes give a number. Where none follows, behind operators
+    that ONNX does not know, the recorded one stays, with what such symbols became.
     """
     copy = model.clone()
     given = {spec.name: spec for spec in specs}
+    recorded = {}
     for graph in copy.graphs():
         for node in graph:
             for value in node.outputs:
+                recorded[value] = shape_of(value)
                 value.shape = None
+    became = dict[str, Dimension]()
     for value in copy.graph.inputs:
         if value.name in given:
-            value.shape = ir.Shape(given[value.name].shape)
-    return infer_shapes(copy)
+            wanted = given[value.name].shape
+            pairs = zip(shape_of(value) or (), wanted, strict=False)
+            became |= {old: new for old, new in pairs if isinstance(old, str)}
+            value.shape = ir.Shape(wanted)
+    infer_shapes(copy)
+    for value, shape in recorded.items():
+        if value.shape is None and shape is not None:
+            value.shape = ir.Shape([became.get(d, d) if isinstance(d, str) else d for d in shape])
+    return copy
 
 
 def _sequences(node: ir.Node) -> Sequence[ir.Value]:

@@ -125,8 +125,12 @@ def threads(number: int) -> str:
 
 
 def configuration(config: LatencyConfig) -> str:
-    """`batch 1, one thread`; `batch 1, sequence 64, one thread` where lengths are open."""
-    sizes = f"{config.sizes}, " if config.sizes else ""
+    """`batch 1, one thread`; `batch 1, sequence 64, one thread` where lengths are open.
+
+    Of a decoder `batch 1, decode (sequence 1, past 64), one thread`.
+    """
+    sizes = f"{config.phase} ({config.sizes})" if config.phase else config.sizes
+    sizes = f"{sizes}, " if sizes else ""
     return f"batch {config.batch}, {sizes}{threads(config.threads)}"
 
 

@@ -83,9 +83,27 @@ def budget_tone(graph: GraphReport) -> Tone:
 def summary(measured: Measured) -> str:
     """Speed, quality and size of a result against its baseline; empty where nothing is known."""
     parts = [speed_words(latency) for latency in measured.latency[:1]]
+    parts += [_beside(latency) for latency in _other_phases(measured)]
     parts += [quality_words(quality) for quality in measured.quality[:1]]
     parts.append(size_words(measured))
     return "; ".join(part for part in parts if part)
+
+
+def _other_phases(measured: Measured) -> list[LatencyResult]:
+    """What a decoder does beside what decides, where all else is as it is there."""
+    first, *others = measured.latency or (None,)
+    if first is None or first.config.phase is None:
+        return []
+    here = (first.config.batch, first.config.threads)
+    return [one for one in others if one and (one.config.batch, one.config.threads) == here]
+
+
+def _beside(latency: LatencyResult) -> str:
+    """`prefill (sequence 64, past 0) 1.25× (1.20–1.30)`."""
+    told = f"{latency.config.phase} ({latency.config.sizes})"
+    if not latency.is_known:
+        return f"{told} not known, as the machine was too busy"
+    return f"{told} {fmt.ratio(latency.speed)} ({fmt.ratio_interval(latency.ends)})"
 
 
 def speed_words(latency: LatencyResult) -> str:

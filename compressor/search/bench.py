@@ -6,6 +6,7 @@ import onnx_ir as ir
 
 from compressor.evaluation.racing import on_one_thread, race
 from compressor.evaluation.results import LatencyConfig, LatencyResult
+from compressor.graph.tensors import Arrays
 from compressor.measure import beyond_memory, configurations
 from compressor.prepare import Prepared
 from compressor.progress import Progress
@@ -29,7 +30,11 @@ class Bench:
     @property
     def deciding(self) -> LatencyConfig:
         """The deciding configuration; a batch that the graph has baked in goes before it."""
-        return configurations(self.recipe, self.prepared.fixed_batch)[0]
+        return configurations(self.recipe, self.prepared)[0]
+
+    def feeds(self) -> Arrays:
+        """One inference of the deciding configuration."""
+        return self.prepared.timed(self.deciding, self.recipe.seed)
 
     def unmeasurable(self, *models: ir.Model) -> str | None:
         """Why the speed of these models side by side is not measured; None where it is."""
@@ -78,7 +83,7 @@ class Bench:
         return race(
             lambda: self.target.open(baseline, threads=config.threads),
             lambda: self.target.open(challenger, threads=config.threads),
-            self.prepared.feeds(config.batch, self.recipe.seed),
+            self.prepared.timed(config, self.recipe.seed),
             config,
             deciding=True,
             seconds=seconds,

@@ -89,7 +89,7 @@ class KernelTimes:
         return node_seconds(
             shipped,
             source,
-            bench.prepared.feeds(bench.deciding.batch, bench.recipe.seed),
+            bench.feeds(),
             threads=bench.deciding.threads,
             seconds=_seconds(bench),
             ceilings=ceilings,
@@ -133,7 +133,7 @@ def _seconds(bench: Bench) -> float:
 
 def _key(bench: Bench, model: ir.Model, levels: Sequence[Keep]) -> dict[str, str]:
     """What the times depend on, but for what is made of a pruned graph."""
-    deciding, feeds = bench.deciding, bench.prepared.feeds(bench.deciding.batch, bench.recipe.seed)
+    deciding, feeds = bench.deciding, bench.feeds()
     return machine("onnxruntime") | {
         "what": "kernels",
         "target": bench.target.name,

@@ -63,7 +63,7 @@ def measured_times(bench: Bench, model: ir.Model, mix: Mix) -> RegionTimes:
         model: The float graph.
         mix: Its regions and how to make a plan of choices.
     """
-    feeds = bench.prepared.feeds(bench.deciding.batch, bench.recipe.seed)
+    feeds = bench.feeds()
     assignments = designs(mix)
     key = {
         **machine("onnxruntime"),

@@ -33,8 +33,10 @@ class Samples:
         feeds: Samples of every input.
         batches: The least, the deciding and the greatest batch.
         are_real: Whether they come from data.
+        also: Inputs of other sizes that it is to run at: of a decoder a prompt and one token.
     """
 
     feeds: Arrays
     batches: tuple[int, int, int]
     are_real: bool = True
+    also: tuple[Arrays, ...] = ()

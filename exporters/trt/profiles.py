@@ -3,7 +3,7 @@
 An engine runs any shape between the least and the greatest of one of its profiles, and is tuned for
 the most likely one. Profiles come from the user, or from the data: the most likely shape is that of
 the deciding batch, batches reach from one sample to the largest that was asked for, and sizes
-other than the batch are those of the samples.
+other than the batch are those of the samples; of a decoder from one token to a whole prompt.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -115,15 +115,18 @@ def open_inputs(inputs: Iterable[ir.Value]) -> list[str]:
 
 
 def _seen(value: ir.Value, samples: Samples) -> Span:
-    """The shapes of one input by the data: only its batch varies."""
+    """The shapes of one input by the data: its batch varies, and what other calls have else."""
     sizes = tuple(samples.feeds[value.name or ""].shape)
+    others = [feeds[value.name or ""].shape for feeds in samples.also]
+    all_sizes = list(zip(sizes, *others, strict=True))
     dims = list(value.shape or ())
     span = []
-    for batch in samples.batches:
+    ends = (tuple(map(min, all_sizes)), sizes, tuple(map(max, all_sizes)))
+    for batch, shape in zip(samples.batches, ends, strict=True):
         span.append(
             tuple(
                 batch if axis == 0 and not isinstance(dims[0], int) else size
-                for axis, size in enumerate(sizes)
+                for axis, size in enumerate(shape)
             )
         )
     unknown = [d for axis, d in enumerate(dims) if axis and not isinstance(d, int)]

@@ -11,7 +11,7 @@ from compressor.capture.relations import related
 from compressor.capture.verify import expectations, settle
 from compressor.errors import CaptureError
 from compressor.evaluation.results import LatencyConfig
-from compressor.measure import size_names
+from compressor.prepare import size_names
 from compressor.report.format import configuration
 
 Sizes = dict[str, tuple[int, ...]]

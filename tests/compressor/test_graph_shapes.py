@@ -75,6 +75,15 @@ def test_given_input_shapes_replace_symbols_that_were_recorded() -> None:
     assert shape_of(m.graph[0].outputs[0]) == ("n", 4)
 
 
+def test_shapes_behind_operators_that_onnx_does_not_know_are_kept() -> None:
+    m = model(
+        """g (float[n,total] x, float[n,past] p) => (float[n,total,2] y)
+        { y = com.microsoft.Mystery(x, p) }"""
+    )
+    spec = TensorSpec("x", np.dtype(np.float32), ("n", "past+seq"))
+    assert shape_of(with_input_shapes(m, [spec]).graph.outputs[0]) == ("n", "past+seq", 2)
+
+
 def test_a_sequence_is_not_called_a_tensor() -> None:
     m = model(
         """g (float[n,4,2] x) => (float[n,2,2] y) {

@@ -122,6 +122,8 @@ def test_intervals_and_levels() -> None:
 def test_configuration() -> None:
     assert fmt.configuration(LatencyConfig(batch=1, threads=1)) == "batch 1, one thread"
     assert fmt.configuration(LatencyConfig(batch=8, threads=0)) == "batch 8, all threads"
+    one = LatencyConfig(batch=1, threads=1, sizes="sequence 1, past 64", phase="decode")
+    assert fmt.configuration(one) == "batch 1, decode (sequence 1, past 64), one thread"
 
 
 def test_percentages_differ_by_points_with_two_places() -> None:

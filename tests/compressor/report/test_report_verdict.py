@@ -67,6 +67,23 @@ def test_headline_of_a_slower_result_does_not_say_faster(int8_report: Report) ->
     assert "faster" not in text
 
 
+def test_headline_of_a_decoder_tells_the_other_phase_where_all_else_is_alike(
+    int8_report: Report,
+) -> None:
+    graph = graph_of(int8_report)
+    first, *others = graph.latency
+    one, prompt = (
+        first.model_copy(update={"config": first.config.model_copy(update=told)})
+        for told in (
+            {"phase": "decode", "sizes": "sequence 1, past 64"},
+            {"phase": "prefill", "sizes": "sequence 64, past 0"},
+        )
+    )
+    text = headline(graph.model_copy(update={"latency": (one, prompt, *others)}))
+    assert "at batch 1, decode (sequence 1, past 64), one thread; prefill (seq" in text
+    assert "past 0) 1.56× (1.52–1.60);" in text
+
+
 def test_headline_without_any_measurement() -> None:
     size = Size(file_bytes=1000, parameters=10, macs=None)
     graph = GraphReport(shipped="float", shipped_reason="r", baseline_size=size, result_size=size)

@@ -468,6 +468,13 @@ def test_profiles_come_from_the_data_or_from_the_user():
     assert profiles_for(fixed, (), None) == ()
 
 
+def test_a_profile_of_a_decoder_reaches_from_one_token_to_a_prompt():
+    graph = model("g (float[n,length] x) => (y) { y = Relu(x) }")
+    one, prompt = ({"x": np.zeros((1, length), np.float32)} for length in (1, 16))
+    span = profiles_for(graph, (), Samples(one, (1, 1, 8), also=(prompt,)))[0]["x"]
+    assert span == ((1, 1), (1, 1), (8, 16))
+
+
 def test_open_sizes_without_data_need_a_profile():
     graph = model("g (float[n,length] x) => (y) { y = Relu(x) }")
     unreal = Samples({"x": np.zeros((1, 16), np.float32)}, (1, 1, 1), are_real=False)
