@@ -8,7 +8,7 @@ on the number of tensors.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -148,6 +148,8 @@ def layout_of(model: ir.Model, values: Sequence[str], data: CalibrationSet) -> L
     one = concrete_shapes(model, head.filled(fixed or 1), fixed or 1)
     two = one if fixed else concrete_shapes(model, head.filled(2), 2)
     sampling = {name: sampling_of(name, one.shapes, two.shapes, fixed) for name in values}
+    if data.has_lengths:
+        sampling = {name: replace(how, varies=True) for name, how in sampling.items()}
     ranks = {name: len(one.shapes[name]) for name in values if name in one.shapes}
     return Layout(sampling, ranks, fixed, peak_bytes(one.model, one.shapes) // (fixed or 1))
 

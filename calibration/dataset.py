@@ -371,6 +371,11 @@ class CalibrationSet:
             if len({shape.get(field.stored) for shape in shapes}) > 1
         )
 
+    @property
+    def has_lengths(self) -> bool:
+        """Whether calls differ in shape beside their number of samples."""
+        return self._commonest() is not None
+
     def _commonest(self) -> CallShape | None:
         """The shape that most samples have; None where they can only have one."""
         if not self._source.calls:

@@ -1,13 +1,21 @@
 """Which elements of a tensor go into its histogram: a fixed stride within every sample.
 
-The choice depends on a sample's own elements only, never on the batch that it came in, so that
-statistics are the same however the data is cut.
+Where samples differ in length there is no stride that suits them all: one that is coprime to one
+length divides another, and counts more of a longer one. There one element is drawn, once for all,
+from each of `ELEMENTS` equal parts of a sample:
+
+    i-th counted of n = floor((i + r_i) / ELEMENTS · n),   r_i uniform in [0, 1)
+
+so that each element is as likely as another, whatever repeats in a sample, and no sample counts
+more. The choice depends on a sample's own elements only, never on the batch that it came in, so
+that statistics are the same however the data is cut.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 
 from calibration.taps import Taps
@@ -15,6 +23,10 @@ from calibration.taps import Taps
 _END = 2**62
 ELEMENTS = 4096
 """Elements of a sample that are counted, at most."""
+DRAWN = (np.arange(ELEMENTS) + np.random.default_rng(0).random(ELEMENTS)) / ELEMENTS
+"""Where they lie in a sample that has more, as shares of its length."""
+EVERY = np.arange(ELEMENTS)
+"""Where they lie in one that has no more."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +38,15 @@ class Sampling:
         elements: Elements of one sample, or of the whole tensor without an axis; None when that
             is not known.
         per_batch: Whether the tensor is the same for every sample of a batch.
-        alone: Whether the axis counts samples one by one, so that the length of what lies beside it
-            may depend on the data.
+        alone: Whether the axis counts samples one by one.
+        varies: Whether calls differ in shape, and `elements` are those of the first.
     """
 
     axis: int | None
     elements: int | None
     per_batch: bool = False
     alone: bool = False
+    varies: bool = False
 
     @property
     def stride(self) -> int:
@@ -51,8 +64,11 @@ class Sampling:
 
     @property
     def counted(self) -> int:
-        """Elements of a sample that are counted."""
-        return ELEMENTS if self.elements is None else math.ceil(self.elements / self.stride)
+        """Elements of a sample that are counted, at most."""
+        unknown = self.elements is None or self.varies
+        return (
+            ELEMENTS if unknown or self.elements is None else math.ceil(self.elements / self.stride)
+        )
 
 
 def sampling_of(
@@ -98,13 +114,28 @@ def rows_of(taps: Taps, value: ir.Value, rank: int | None, how: Sampling) -> ir.
         value = taps.node("Transpose", [value], perm=order)
     if how.alone:
         return taps.node("Flatten", [value], axis=1)
-    shape = (1, -1) if how.elements is None else (-1, max(how.elements, 1))
-    return taps.node("Reshape", [value, taps.integers(*shape)])
+    if how.axis is not None:
+        return taps.node("Reshape", [value, taps.row_a_sample()])
+    return taps.node("Reshape", [value, taps.integers(1, -1)])
 
 
 def strided(taps: Taps, rows: ir.Value, how: Sampling) -> ir.Value:
     """The counted elements of rows of samples, picked in the graph."""
-    if how.elements is None or how.stride == 1:
+    if how.varies or how.elements is None:
+        return _drawn(taps, rows)
+    if how.stride == 1:
         return rows
     where = [taps.integers(number) for number in (0, _END, 1, how.stride)]
     return taps.node("Slice", [rows, *where])
+
+
+def _drawn(taps: Taps, rows: ir.Value) -> ir.Value:
+    """All elements of rows that have few enough, and of longer ones those at `DRAWN`."""
+    length = taps.node("Gather", [taps.node("Shape", [rows]), taps.integers(1)])
+    count = taps.node("Min", [length, taps.integers(ELEMENTS)])
+    shares = taps.node("Slice", [taps.shared(DRAWN), taps.integers(0), count])
+    real = taps.node("Mul", [shares, taps.node("Cast", [length], to=ir.DataType.DOUBLE.value)])
+    drawn = taps.node("Cast", [real], to=ir.DataType.INT64.value)  # which rounds down
+    every = taps.node("Slice", [taps.shared(EVERY), taps.integers(0), count])
+    is_long = taps.node("Greater", [length, taps.integers(ELEMENTS)])
+    return taps.node("Gather", [rows, taps.node("Where", [is_long, drawn, every])], axis=1)

@@ -17,6 +17,9 @@ from compressor.graph.tensors import Array
 PREFIX = "tap/"
 """In front of every name that is added, which no exporter writes."""
 
+SAMPLES = f"{PREFIX}samples"
+"""The input that tells how many samples a run is of."""
+
 AXES_AS_INPUT = 18
 """The first opset in which ReduceMin, ReduceMax, ReduceMean and ReduceSumSquare read their axes;
 an ONNX source keeps its own from 13 on."""
@@ -30,6 +33,8 @@ class Taps:
         self.graph = self._clone.graph
         self._outputs: list[ir.Value] = []
         self._integers: dict[tuple[int, ...], ir.Value] = {}
+        self._shared: dict[int, tuple[Array, ir.Value]] = {}
+        self._rows: ir.Value | None = None
         self._count = 0
         self.values = {value.name or "": value for value in self.graph.inputs}
         self.values |= {v.name or "": v for node in self.graph for v in node.outputs}
@@ -82,6 +87,22 @@ class Taps:
             self._integers[numbers] = self.constant(np.array(numbers, np.int64))
         return self._integers[numbers]
 
+    def shared(self, array: Array) -> ir.Value:
+        """An initializer that is stored once, however often the same array is asked for."""
+        if id(array) not in self._shared:
+            self._shared[id(array)] = array, self.constant(array)
+        return self._shared[id(array)][1]
+
+    def row_a_sample(self) -> ir.Value:
+        """The shape [samples, -1] of one run, whose number of samples `feeds_of` tells."""
+        if self._rows is None:
+            count = ir.Value(
+                name=SAMPLES, shape=ir.Shape([1]), type=ir.TensorType(ir.DataType.INT64)
+            )
+            self.graph.inputs.append(count)
+            self._rows = self.node("Concat", [count, self.integers(-1)], axis=0)
+        return self._rows
+
     def input(self, name: str) -> ir.Value:
         """Add a scalar float input of that name."""
         value = ir.Value(
@@ -109,5 +130,9 @@ class Taps:
 
 
 def feeds_of(piece: Batch, fixed: int | None) -> Mapping[str, Array]:
-    """The batch, filled up by repeating samples where the graph wants an exact size."""
-    return piece.inputs if fixed is None else piece.filled(fixed)
+    """The batch, filled up by repeating samples where the graph wants an exact size.
+
+    With the number of its samples, which what was tapped may want to know.
+    """
+    inputs = piece.inputs if fixed is None else piece.filled(fixed)
+    return {**inputs, SAMPLES: np.array([fixed or len(piece)], np.int64)}

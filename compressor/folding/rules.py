@@ -8,13 +8,14 @@ Reshape (hides the operator), `auto_pad` to explicit pads (forgets dilations) an
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import onnx_ir as ir
 from onnx_ir.passes.common import IdentityEliminationPass, RemoveUnusedNodesPass
 from onnxscript.rewriter import RULE_NAME_TAG, RewriteRule, RewriteRuleSet
+from onnxscript.rewriter._pattern_ir import StringConstantPattern
 from onnxscript.rewriter.rules import common
 
 from compressor.folding import affine_after, affine_before, gemm, no_ops, pooling
@@ -101,12 +102,15 @@ class _Recorded:
         self._rule = rule
         self._label = label
         self._fired = fired
+        self._ends_in = _last_operator(rule)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._rule, name)
 
     def try_rewrite(self, model: ir.Model, graph: Any, node: ir.Node, **options: Any) -> Any:
         """Apply the rule at one node: what to put there, or None."""
+        if self._ends_in not in (None, node.op_type):
+            return None  # what matching would say, which takes a while for each of so many rules
         try:
             delta = self._rule.try_rewrite(model, graph, node, **options)
         except Exception:  # upstream's rules take types and inputs for granted that may be missing
@@ -114,9 +118,10 @@ class _Recorded:
         if delta is None:
             return None
         # Upstream names them after the input: two Clips of one value would share their bounds.
-        taken = set(graph.initializers) if isinstance(graph, ir.Graph) else set()
+        known = graph.initializers if isinstance(graph, ir.Graph) else {}
+        taken = set[str]()
         for value in delta.new_initializers:
-            value.name = _free(value.name or "constant", taken)
+            value.name = _free(value.name or "constant", known, taken)
             taken.add(value.name)
         self._fired[self._label] += 1
         return delta
@@ -133,8 +138,15 @@ def _apply(model: ir.Model, rules: Iterable[tuple[RewriteRule, str]], fired: Cou
     return count
 
 
-def _free(name: str, taken: set[str]) -> str:
-    return next(candidate for candidate in _candidates(name) if candidate not in taken)
+def _last_operator(rule: RewriteRule) -> str | None:
+    """The operator at which a rule's pattern is matched first; None where that is not one name."""
+    ends = rule._target_pattern.output_nodes
+    operator = ends[0].op if ends else None
+    return str(operator) if isinstance(operator, StringConstantPattern) else None
+
+
+def _free(name: str, known: Container[str], taken: Container[str]) -> str:
+    return next(one for one in _candidates(name) if one not in known and one not in taken)
 
 
 def _candidates(name: str) -> Iterator[str]:
