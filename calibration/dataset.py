@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from calibration.binding import (
     unbound,
 )
 from calibration.chunks import CallShape, Chunk, numbered, rebatched
+from calibration.noise import Noise
 from calibration.preprocess import Preprocess, apply_preprocess, undo_normalization
 from calibration.selection import ClassPart, OfShape, Part, Selection, Shard, Take, apportioned
 from calibration.sources import find_source
@@ -107,6 +108,7 @@ class CalibrationSet:
         self._binding = binding or unbound(self._stored, preprocess)
         self._selections = selections
         self._seed = seed
+        self._noise: Noise | None = None
         self._shapes: Counter[CallShape] | None = None
         self._calls: dict[int, int] = {}
         self._samples: dict[int, Batch] = {}
@@ -168,7 +170,7 @@ class CalibrationSet:
             batch = self._prepare(chunk, start)
             if digest is not None:
                 digest.update(batch, chunk.alike)
-            yield batch
+            yield batch if self._noise is None else self._with_noise(batch, self._noise)
             start += len(batch)
         self._count = start
         if digest is not None:
@@ -237,6 +239,20 @@ class CalibrationSet:
         """
         binding = bound(self._stored, inputs, self._preprocess)
         return self._bound_by(binding)
+
+    def drawing(self, noise: Noise) -> "CalibrationSet":
+        """The same samples, each with numbers of its own for what a model draws."""
+        view = self._bound_by(self._binding)
+        view._noise = noise
+        return view
+
+    def _with_noise(self, batch: Batch, noise: Noise) -> Batch:
+        drawn = noise.of(batch.inputs, batch.index, self._seed)
+        return replace(
+            batch,
+            inputs={**batch.inputs, **drawn},
+            axes={**batch.sample_axes, **noise.sample_axes},
+        )
 
     def told(self, signature: Signature) -> "CalibrationSet":
         """The same samples, the labels told from the inputs by what a model takes.
@@ -337,6 +353,7 @@ class CalibrationSet:
         view = CalibrationSet(
             self._source, self._preprocess, self._role, binding, self._selections, self._seed
         )
+        view._noise = self._noise
         if binding.axes == self._binding.axes:
             view._count = self._count
         return view

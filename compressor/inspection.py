@@ -1,6 +1,7 @@
 """`profile`, `compare` and `inspect`: looking at models without changing them."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from compressor.pruning import find_groups
 from compressor.pruning.summary import Inspection, summarize
 from compressor.recipe import Recipe
 from compressor.report.schema import Comparison
-from exporters.base import Target
+from exporters.base import Artifact, Target
 
 
 def profile(
@@ -68,7 +69,7 @@ def profile(
         progress.notice(notice)
     with progress.stage("profile"):
         return profile_model(
-            _tidied(prepared, recipe),
+            prepared.as_shipped(_tidied(prepared, recipe)),
             prepared.timed(config, recipe.seed),
             target=target.name,
             threads=config.threads,
@@ -141,19 +142,18 @@ def compare(
         )
         for model in (a, b)
     )
+    first, second = _same_noise(first, second)
     second = _aligned(first, second)
     _require_same_inputs(first, second, target)
     data = first.calibration if first.evaluation is None else first.evaluation
     unmeasured, unseen = target.unmeasurable(), target.memory_unmeasured()
     with tempfile.TemporaryDirectory(prefix="compressor-") as scratch:
-        folders = [Path(scratch) / name for name in ("a", "b")]
-        for folder in folders:
-            folder.mkdir()
-        built = [
-            target.draft(_tidied(prepared, recipe), folder)
-            for prepared, folder in zip((first, second), folders, strict=True)
-        ]
-        pair = Pair(built[0], built[0], built[1], target, first, recipe, progress)
+        drawn = _drafts([_tidied(p, recipe) for p in (first, second)], target, Path(scratch) / "in")
+        built = drawn
+        if first.noises:
+            shipped = [p.as_shipped(_tidied(p, recipe)) for p in (first, second)]
+            built = _drafts(shipped, target, Path(scratch) / "shipped")
+        pair = Pair(built[0], built[0], built[1], target, first, recipe, progress, drawn)
         words = "calibration data" if first.evaluation is None else "evaluation data"
         feeds = pair.feeds(first.fixed_batch or 1)
         quality, outputs, reason, said = _quality(pair, data, words)
@@ -186,6 +186,23 @@ def _quality(
     why = None if noisy else why_ruined(quality, outputs)
     said = () if why is None else (f"the result's outputs are ruined: {why}",)
     return quality, outputs, found.reason, (*found.notices, *said)
+
+
+def _drafts(models: Sequence[ir.Model], target: Target, folder: Path) -> tuple[Artifact, Artifact]:
+    """Two models as they are measured."""
+    one, other = folder / "a", folder / "b"
+    for place in (one, other):
+        place.mkdir(parents=True)
+    return target.draft(models[0], one), target.draft(models[1], other)
+
+
+def _same_noise(first: Prepared, second: Prepared) -> tuple[Prepared, Prepared]:
+    """Both with what they draw as inputs where these are the same; else both draw inside."""
+    inputs = [{n.spec.name: (str(n.spec), n.draw.kind) for n in p.noises} for p in (first, second)]
+    if inputs[0] == inputs[1]:
+        return first, second
+    drawn = [replace(p, model=p.as_shipped(p.model), noises=()) for p in (first, second)]
+    return drawn[0], drawn[1]
 
 
 def _tidied(prepared: Prepared, recipe: Recipe) -> ir.Model:

@@ -47,6 +47,7 @@ class Pair:
         original: What quality is compared with.
         baseline: What speed is compared with.
         result: What is shipped.
+        drawn: Original and result with what they draw as inputs; None where they draw nothing.
     """
 
     original: Artifact
@@ -56,6 +57,12 @@ class Pair:
     prepared: Prepared
     recipe: Recipe
     progress: Progress
+    drawn: tuple[Artifact, Artifact] | None = None
+
+    @property
+    def compared(self) -> tuple[Artifact, Artifact]:
+        """Original and result as they are compared: on the same random numbers."""
+        return self.drawn or (self.original, self.result)
 
     def feeds(self, batch: int) -> Arrays:
         """Inputs for any of them."""
@@ -195,7 +202,7 @@ def measure_scores(
     with pair.progress.stage("measure quality"), ExitStack() as stack:
         original, result = (
             stack.enter_context(pair.target.open(built.model, threads=0, timed=False))
-            for built in (pair.original, pair.result)
+            for built in pair.compared
         )
         runners = {BASELINE: original, RESULT: result}
         batch = pair.prepared.fixed_batch or pair.recipe.quantize.batch
@@ -245,7 +252,7 @@ def measure_changed(pair: Pair, data: CalibrationSet, yardstick: Yardstick) -> C
     with pair.progress.stage("compare decisions"), ExitStack() as stack:
         original, result = (
             stack.enter_context(pair.target.open(built.model, threads=0, timed=False))
-            for built in (pair.original, pair.result)
+            for built in pair.compared
         )
         runners = only({BASELINE: original, RESULT: result}, [yardstick.primary])
         batch = pair.prepared.fixed_batch or pair.recipe.quantize.batch
@@ -264,7 +271,7 @@ def measure_quality(
     with ExitStack() as stack:
         models = [
             stack.enter_context(pair.target.open(built.model, threads=0, timed=False)).outputs
-            for built in (pair.original, pair.result)
+            for built in pair.compared
         ]
     require_alike(models, "quality")
     scored, outputs = measure_scores(pair, data, yardstick)

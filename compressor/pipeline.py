@@ -117,7 +117,8 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         written_aside(directory) as folder,
     ):
         samples = _samples(prepared, recipe)
-        artifact = backend.build(decided.shipped, folder, samples=samples, progress=progress)
+        shipped = prepared.as_shipped(decided.shipped)
+        artifact = backend.build(shipped, folder, samples=samples, progress=progress)
         pair = _built(decided, artifact, bench, Path(scratch))
         found = measured(decided, pair, data, judging)
         # A replayed plan stays what it is: its ranges are of the data that it was made from.
@@ -223,9 +224,14 @@ def _built(decided: Decided, artifact: Artifact, bench: Bench, scratch: Path) ->
                 return made
         folder = scratch / name
         folder.mkdir()
-        made = bench.target.draft(model, folder)
+        made = bench.target.draft(bench.prepared.as_shipped(model), folder)
         built.append((model, made))
         return made
+
+    def drawn(model: ir.Model, name: str) -> Artifact:
+        folder = scratch / name
+        folder.mkdir()
+        return bench.target.draft(model, folder)
 
     original = build(decided.captured, "original")
     # A float result is compared with what was captured, or it would be compared with itself.
@@ -233,7 +239,16 @@ def _built(decided: Decided, artifact: Artifact, bench: Bench, scratch: Path) ->
         original if decided.shipped is decided.baseline else build(decided.baseline, "baseline")
     )
     return Pair(
-        original, baseline, artifact, bench.target, bench.prepared, bench.recipe, bench.progress
+        original,
+        baseline,
+        artifact,
+        bench.target,
+        bench.prepared,
+        bench.recipe,
+        bench.progress,
+        drawn=(drawn(decided.captured, "original on inputs"), drawn(decided.shipped, "on inputs"))
+        if bench.prepared.noises
+        else None,
     )
 
 

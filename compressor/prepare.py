@@ -9,8 +9,10 @@ from pathlib import Path
 import onnx_ir as ir
 
 from calibration.dataset import Batch, CalibrationSet, open_dataset
-from compressor.capture import capture, parse_input
+from calibration.noise import Noise as DataNoise
+from compressor.capture import Captured, capture, parse_input
 from compressor.capture.inputs import Inputs, named, sized
+from compressor.capture.noise_inputs import listed
 from compressor.capture.signature import taken, told
 from compressor.checkpoint import Source, load_checkpoint, source_of
 from compressor.errors import DataError, RecipeError
@@ -18,6 +20,7 @@ from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.results import LatencyConfig, Parity, Phase
 from compressor.evaluation.yardstick import Yardstick
 from compressor.graph.batch import fixed_batch
+from compressor.graph.lifting import Noise, put_back
 from compressor.graph.shapes import input_specs
 from compressor.graph.sizes import solve
 from compressor.graph.tensors import Array, Arrays
@@ -52,6 +55,7 @@ class Prepared:
         yardstick: What quality is measured in; None before that is known, or without data.
         captured_at: What the graph's inputs look like, and sizes that it runs at.
         phases: What is timed of a decoder.
+        noises: Inputs of the graph that stand for what the source draws. The artifact draws it.
     """
 
     name: str
@@ -66,6 +70,11 @@ class Prepared:
     yardstick: Yardstick | None = None
     captured_at: Inputs | None = None
     phases: Phases = field(default_factory=Phases)
+    noises: tuple[Noise, ...] = ()
+
+    def as_shipped(self, model: ir.Model) -> ir.Model:
+        """A graph of these inputs as it is written and timed: it draws its own noise."""
+        return put_back(model, self.noises)
 
     @property
     def sizes(self) -> Inputs:
@@ -176,19 +185,55 @@ def prepare(
             opset=target.opset,
             least_opset=target.least_opset,
         )
-    specs = input_specs(captured.model)
-    calib, evaluate = (None if d is None else d.bind(specs) for d in (calib, evaluate))
+    calib, evaluate = (None if d is None else _bound(d, captured) for d in (calib, evaluate))
     prepared = Prepared(
         name=source.description,
         path=source.path,
         model=captured.model,
         is_onnx=source.kind == "onnx",
         parity=captured.parity,
-        records=(captured.record,),
+        records=_records(captured, recipe),
         calibration=_part(calib, recipe),
         evaluation=evaluate,
         source=source if differentiated else None,
         captured_at=captured.inputs,
+        noises=captured.noises if recipe.model.noise == "inside" else (),
+    )
+
+
+def _bound(data: CalibrationSet, captured: Captured) -> CalibrationSet:
+    """The data under the names of the graph's inputs, with numbers for what it draws."""
+    drawn = tuple(noise.spec for noise in captured.noises)
+    names = {spec.name for spec in drawn}
+    bound = data.bind([s for s in input_specs(captured.model) if s.name not in names])
+    if not drawn:
+        return bound
+    fed = tuple(spec for spec in captured.inputs.specs if spec.name not in names)
+    draws = {noise.spec.name: noise.draw for noise in captured.noises}
+    return bound.drawing(DataNoise(fed, drawn, draws))
+
+
+def _records(captured: Captured, recipe: Recipe) -> tuple[StageRecord, ...]:
+    """The record of the capture, with what becomes of the noise."""
+    noises, record = captured.noises, captured.record
+    if not noises:
+        return (record,)
+    if recipe.model.noise == "input":
+        specs = [str(spec) for spec in input_specs(captured.model)]
+        kinds = {"normal": "mean 0 and variance 1", "uniform": "uniform from 0 to 1"}
+        told = (f"{n.spec} for {n.words}, {kinds[n.draw.kind]}" for n in noises)
+        said = f"noise is given as inputs (--noise input): {'; '.join(told)}"
+        parameters = {**record.parameters, "inputs": specs}
+    else:
+        said = (
+            f"the artifact draws its own noise ({listed([n.words for n in noises])}): quality is "
+            "of the same numbers on both sides, and --noise input makes them inputs"
+        )
+        if any(noise.operator == "Dropout" for noise in noises):
+            said += " (F.dropout drops in evaluation mode too, unless training=self.training)"
+        parameters = record.parameters
+    return (
+        record.model_copy(update={"parameters": parameters, "notices": (*record.notices, said)}),
     )
     return replace(prepared, phases=_phases(prepared, recipe))
 

@@ -53,6 +53,11 @@ class ModelOptions(Section):
     inputs: tuple[str, ...] = Field(
         (), description="name:dtype[dim,...] per input; names of dimensions are dynamic."
     )
+    noise: Literal["inside", "input"] = Field(
+        "inside",
+        description="Where a model that draws random numbers gets them: inside, as it did, or as "
+        "inputs of the artifact. Either way all that is compared sees the same numbers.",
+    )
 
 
 class DataOptions(Section):

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from compressor.capture.inputs import Inputs
 from compressor.capture.peculiar import peculiarities
 from compressor.graph.effects import effects
+from compressor.graph.lifting import Noise
 from compressor.graph.shapes import input_specs, output_specs
 from compressor.graph.tensors import TensorSpec
 from compressor.records import Decision, Parity, StageRecord
@@ -24,12 +25,14 @@ class Captured:
         parity: Against the source, an entry for each output and batch size.
         record: What was tried, and notices.
         inputs: What the inputs look like, and sizes that work.
+        noises: Inputs of the graph that stand for what the source draws.
     """
 
     model: ir.Model
     parity: tuple[Parity, ...]
     record: StageRecord
     inputs: Inputs
+    noises: tuple[Noise, ...] = ()
 
 
 @dataclass
@@ -49,10 +52,15 @@ class Log:
         self.decisions.append(Decision(subject=subject, verdict=verdict, reason=reason))
 
     def captured(
-        self, model: ir.Model, inputs: Inputs, parity: Sequence[Parity], exporter: str
+        self,
+        model: ir.Model,
+        inputs: Inputs,
+        parity: Sequence[Parity],
+        exporter: str,
+        noises: tuple[Noise, ...] = (),
     ) -> Captured:
         """Close the log."""
-        specs = input_specs(model)
+        specs = input_specs(model)[: len(input_specs(model)) - len(noises)]
         baked = None if inputs.batch_symbol is not None else inputs.batch
         record = StageRecord(
             name="capture",
@@ -73,4 +81,4 @@ class Log:
             ),
             effects=effects(None, model),
         )
-        return Captured(model, tuple(parity), record, inputs)
+        return Captured(model, tuple(parity), record, inputs, noises)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from compressor.graph.batch import BatchAxis, batch_axes, batch_symbol, fixed_batch
+from compressor.graph.draws import Draw
 from compressor.graph.sizes import names_in, parse_size, shape_at, solve
 from compressor.graph.tensors import Array, Dimension, TensorSpec
 
@@ -37,6 +38,7 @@ class Inputs:
         offset: Which samples: the first, or later ones. Numbers that stand in for samples are
             seeded by it.
         asked: Names whose size the user gave.
+        noise: Inputs that stand for what the graph draws → which numbers those are.
     """
 
     specs: tuple[TensorSpec, ...]
@@ -44,6 +46,7 @@ class Inputs:
     sizes: Mapping[str, int] = field(default_factory=dict)
     offset: int = 0
     asked: frozenset[str] = frozenset()
+    noise: Mapping[str, Draw] = field(default_factory=dict)
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -117,14 +120,21 @@ class Inputs:
         """
         rng = np.random.default_rng(self.offset)
         axes = batch_axes(self.specs)
-        return {
+        arrays = {
             spec.name: (
                 _cut(self.samples[spec.name], self.shape(spec), self.offset, axes[spec.name])
                 if self._has(spec)
                 else _seeded(spec, self.shape(spec), rng)
             )
             for spec in self.specs
+            if spec.name not in self.noise
         }
+        drawn = {
+            spec.name: self.noise[spec.name].array(self.shape(spec), spec.dtype, [self.offset])
+            for spec in self.specs
+            if spec.name in self.noise
+        }
+        return arrays | drawn
 
     def _has(self, spec: TensorSpec) -> bool:
         """Whether there are samples to cut or repeat: an empty cache cannot be made longer."""

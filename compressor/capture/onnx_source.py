@@ -15,15 +15,24 @@ from compressor.capture.choice import asked, bind_samples, check_declared, decla
 from compressor.capture.defaults import take_weights_in
 from compressor.capture.finishing import raise_opset
 from compressor.capture.inputs import TRACED_BATCH, Inputs, named, sized
-from compressor.capture.parity import run
+from compressor.capture.noise_inputs import (
+    listed,
+    noise_lifted,
+    noise_notices,
+    runtime_inverts,
+    with_noise,
+)
+from compressor.capture.parity import compare_outputs, run
 from compressor.capture.relations import Evaluate
+from compressor.capture.runtime_dropout import without_dropout
 from compressor.capture.verify import Expected, expectations, settle, verify
 from compressor.capture.widening import NOTICE, widen
 from compressor.errors import CaptureError, GraphError
 from compressor.graph.hints import fit_outputs, settle_hints
 from compressor.graph.invariants import check, import_domains
+from compressor.graph.lifting import Noise, drawing, flat
 from compressor.graph.names import make_unique
-from compressor.graph.noise import drawing_nodes
+from compressor.graph.noise import drawing_nodes, draws
 from compressor.graph.session import open_session
 from compressor.graph.shapes import input_specs, with_input_shapes
 from compressor.graph.sizes import names_in, parse_size
@@ -55,13 +64,7 @@ def capture_onnx(
         log.notices += settle_hints(model)
         _require_tensors(model, source.description)
         inputs = _inputs(model, declared, examples, source.description)
-        noise = drawing_nodes(model)
-        inputs, expected = _run(_evaluator(model, source.description), inputs, noisy=bool(noise))
-        if noise:
-            log.notices.append(
-                f"the model draws random numbers ({', '.join(noise)}): two runs of it differ, so "
-                "that its steps are not checked against each other by their numbers"
-            )
+        model, inputs, expected = _settled(model, inputs, log)
         log.decisions.append(
             Decision(
                 subject="ONNX Runtime",
@@ -75,6 +78,7 @@ def capture_onnx(
         if inputs.batch_symbol is not None and len({e.inputs.batch for e in expected}) == 1:
             log.notices.append(
                 f"the model declares a dynamic batch, and runs only at {inputs.batch}"
+                + _of_one_shape(model, inputs.batch)
             )
             inputs = inputs.baked([inputs.batch_symbol])
             model = with_input_shapes(model, inputs.specs)
@@ -84,11 +88,77 @@ def capture_onnx(
             )
             model = with_input_shapes(model, related)
         log.notices += _notices(model, inputs)
+        model, inputs, expected, noises = _lifted(model, inputs, expected, log)
         parity: tuple[Parity, ...] = ()
         if model.opset_imports.get("", 0) < least_opset:
             model, parity = _raised(model, expected, opset, least_opset, log)
         model, parity = _widened(model, expected, log) or (model, parity)
-    return log.captured(model, inputs, parity, "none: the model is ONNX")
+    return log.captured(model, inputs, parity, "none: the model is ONNX", noises)
+
+
+def _settled(
+    model: ir.Model, inputs: Inputs, log: Log
+) -> tuple[ir.Model, Inputs, tuple[Expected, ...]]:
+    """The model's outputs at sizes that it runs at; without a Dropout that does not run."""
+    what = log.source.description
+    noisy = bool(drawing_nodes(model))
+    evaluate = _evaluator(model, what)
+    inputs, expected = _run(evaluate, inputs, _leading(model) if noisy else (), noisy=noisy)
+    if not noisy:
+        return model, inputs, expected
+    plain, dropouts = without_dropout(flat(model))
+    if dropouts and not drawing_nodes(plain):  # else the rule is all there is
+        found = _evaluator(plain, what)(expected[0].inputs)
+        same = compare_outputs(
+            expected[0].outputs, found, batch=inputs.batch, computed_in="float32"
+        )
+        dropouts = () if same.failures else dropouts
+    if not dropouts:
+        return model, inputs, expected
+    log.notices.append(
+        f"in training mode, and left out all the same, as ONNX Runtime does: {listed(dropouts)}; "
+        "give the torch model to keep what it drops"
+    )
+    return plain, inputs, expected
+
+
+def _lifted(
+    model: ir.Model, inputs: Inputs, expected: tuple[Expected, ...], log: Log
+) -> tuple[ir.Model, Inputs, tuple[Expected, ...], tuple[Noise, ...]]:
+    """The model with its noise as inputs, and what it computes of those."""
+    if not drawing_nodes(model):
+        return model, inputs, expected, ()
+    inverted = any(node.op_type == "Bernoulli" for node, _ in drawing(flat(model)))
+    inverted = inverted and runtime_inverts()
+    lifted = noise_lifted(model, inputs, [e.inputs for e in expected], inverted=inverted)
+    log.notices += noise_notices(lifted)
+    if inverted:
+        log.notices.append(
+            "ONNX Runtime draws Bernoulli with the probability 1 - p, and so does the artifact"
+        )
+    if not lifted.noises:
+        return model, inputs, expected, ()
+    evaluate = _evaluator(lifted.model, log.source.description)
+    drawn = [with_noise(e.inputs, lifted.noises) for e in expected]
+    again = tuple(Expected(at, evaluate(at)) for at in drawn)
+    return lifted.model, with_noise(inputs, lifted.noises), again, lifted.noises
+
+
+def _of_one_shape(model: ir.Model, batch: int) -> str:
+    """Which node draws exactly so many samples."""
+    for node in model.graph.all_nodes():
+        shape = list(node.attributes.get_ints("shape", ())) if draws(node) else []
+        if batch > 1 and shape[:1] == [batch]:
+            return f": {node.op_type} {node.name!r} draws the fixed shape {shape}"
+    return ""
+
+
+def _leading(model: ir.Model) -> tuple[int, ...]:
+    """The leading sizes of what is drawn in a fixed shape: numbers of samples that may run."""
+    shapes = [node.attributes.get_ints("shape", ()) for node in model.graph.all_nodes()
+              if draws(node)]  # fmt: skip
+    sizes = [shape[0] for shape in shapes if len(shape) > 1 and shape[0] > 1]
+    return tuple(dict.fromkeys(sizes))
 
 
 def _related(model: ir.Model, inputs: Inputs) -> list[TensorSpec] | None:
@@ -199,19 +269,29 @@ def _evaluator(model: ir.Model, what: str) -> Evaluate:
     return evaluate
 
 
-def _run(evaluate: Evaluate, inputs: Inputs, *, noisy: bool) -> tuple[Inputs, tuple[Expected, ...]]:
-    """The model's outputs at sizes that it runs at; a dynamic batch may turn out to be 1."""
+def _run(
+    evaluate: Evaluate, inputs: Inputs, batches: Sequence[int], *, noisy: bool
+) -> tuple[Inputs, tuple[Expected, ...]]:
+    """The model's outputs at sizes that it runs at; a dynamic batch may turn out to be fixed.
+
+    Args:
+        evaluate: Runs the model.
+        inputs: At the sizes that are tried first.
+        batches: What a batch may be fixed at, before 1.
+        noisy: Whether the model draws.
+    """
     try:
         settled = settle(evaluate, inputs)
         return settled, expectations(evaluate, settled, "float32", noisy=noisy)
     except CaptureError:
         if inputs.batch_symbol is None or inputs.batch != TRACED_BATCH:
             raise
-        try:
-            settled = settle(evaluate, inputs.resized({inputs.batch_symbol: 1}))
-            return settled, (Expected(settled, evaluate(settled)),)
-        except CaptureError:
-            pass
+        for size in (*batches, 1):
+            try:
+                settled = settle(evaluate, inputs.resized({inputs.batch_symbol: size}))
+                return settled, (Expected(settled, evaluate(settled)),)
+            except CaptureError:
+                pass
         raise
 
 

@@ -15,7 +15,8 @@ a symbolic function in the second. TorchScript archives are for the second only.
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import onnx_ir as ir
@@ -25,11 +26,14 @@ from calibration.values import is_float
 from compressor.capture.binding import bind, without_strangers
 from compressor.capture.captured import Captured, Log
 from compressor.capture.choice import choose_inputs, given_sizes
+from compressor.capture.drawing import drawn_by
 from compressor.capture.exporting import INPUT, export_module, export_program, export_torchscript
 from compressor.capture.finishing import finish, rename_dimensions
 from compressor.capture.inputs import Inputs
 from compressor.capture.module_state import borrowed
+from compressor.capture.noise_inputs import noise_lifted, noise_notices, with_noise
 from compressor.capture.opening import Axis, opened, other_pictures, traceable
+from compressor.capture.parity import compare_outputs
 from compressor.capture.program import flat_program, program_inputs
 from compressor.capture.reference import FlatModule, coarsest_float, flat_module, to_numpy
 from compressor.capture.verify import Expected, expectations, settle, verify
@@ -71,6 +75,7 @@ class Subject:
         symbols: An exported program's own names of dynamic sizes → ours.
         fixed: Axes whose sizes the user gave; None where the source has sizes of its own.
         varied: Inputs that the data has in several sizes.
+        draws: Whether two runs on the same inputs differ: what it draws is given to it then.
     """
 
     source: Source
@@ -79,6 +84,7 @@ class Subject:
     symbols: Mapping[str, str] = field(default_factory=dict)
     fixed: frozenset[Axis] | None = None
     varied: frozenset[str] = frozenset()
+    draws: bool = False
 
     @property
     def computed_in(self) -> str:
@@ -156,9 +162,12 @@ def _examples(
 
 def _capture(subject: Subject, opset: int, log: Log) -> Captured:
     def run_source(at: Inputs) -> Mapping[str, Array]:
-        outputs, notices = subject.flat.evaluate(
-            at.arrays(), f"{subject.source.description} on the inputs {at.described()}", at.advice()
-        )
+        with drawn_by(at.offset) if subject.draws else nullcontext():
+            outputs, notices = subject.flat.evaluate(
+                at.arrays(),
+                f"{subject.source.description} on the inputs {at.described()}",
+                at.advice(),
+            )
         log.notices += notices
         return outputs
 
@@ -170,6 +179,9 @@ def _capture(subject: Subject, opset: int, log: Log) -> Captured:
             log.also_runs_at = other_pictures(run_source, inputs, subject.fixed)
         inputs = traceable(run_source, inputs)
     computed_in = subject.computed_in
+    one, other = run_source(inputs), run_source(inputs)
+    if compare_outputs(one, other, batch=inputs.batch, computed_in=computed_in).failures:
+        subject = replace(subject, draws=True)
     expected = expectations(run_source, inputs, computed_in)
     if subject.source.kind == "module":
         inputs = _without_batch(subject, inputs, expected)
@@ -242,7 +254,14 @@ def _try(
     try:
         model = _export(subject, attempt, expected[0].outputs, opset)
         was_half = widen(model)
-        comparison = verify(model, expected, computed_in)
+        lifted = noise_lifted(model, attempt.inputs, [e.inputs for e in expected])
+        if subject.draws and lifted.inside:
+            node, reason = next(iter(lifted.inside.items()))
+            raise CaptureError(f"it draws in {node!r}, and {reason}: that cannot be compared")
+        drawn = [
+            Expected(with_noise(e.inputs, lifted.noises, alike=True), e.outputs) for e in expected
+        ]
+        comparison = verify(lifted.model, drawn, computed_in)
     except MemoryError:
         raise
     except Exception as error:  # exporters raise anything; the next one may succeed
@@ -254,8 +273,9 @@ def _try(
         return None
     log.tried(attempt.name, None)
     log.notices += [*comparison.notices, *_notices(subject, attempt.inputs)]
-    log.notices += [NOTICE] if was_half else []
-    return log.captured(model, attempt.inputs, comparison.parity, attempt.exporter)
+    log.notices += [*([NOTICE] if was_half else []), *noise_notices(lifted)]
+    inputs = with_noise(attempt.inputs, lifted.noises)
+    return log.captured(lifted.model, inputs, comparison.parity, attempt.exporter, lifted.noises)
 
 
 def _export(

@@ -73,9 +73,9 @@ def expectations(
     if again.failures and not noisy:
         raise CaptureError(
             f"the model is not deterministic: {again.failures[0]} between two runs on the same "
-            "inputs",
-            hint="Remove random operations from forward, such as sampling, or dropout with "
-            "training=True.",
+            "inputs, also where torch draws the same numbers",
+            hint="Draw with torch instead of numpy or random in forward, and keep no state between "
+            "calls.",
         )
     found = [first]
     for way in _other_sizes(inputs.shifted(inputs.batch)):

@@ -19,6 +19,7 @@ PLACES = {
     "model_factory": ("model", "factory"),
     "model_args": ("model", "args"),
     "state_key": ("model", "state_key"),
+    "noise": ("model", "noise"),
     "trust_pickle": ("model", "trust_pickle"),
     "inputs": ("model", "inputs"),
     "calib": ("data", "calib"),
@@ -206,6 +207,10 @@ LOADING: Decorator[Any] = apply(
         "--input", "inputs", multiple=True, metavar="NAME:DTYPE[DIMS]",
         help="Input like image:float32[batch,3,224,224] (repeatable), where neither data nor the "
         "model tells. Names are dynamic sizes, also of data; mask:int64[batch,past+seq] is a sum.",
+    ),
+    click.option(
+        "--noise", type=click.Choice(["inside", "input"]),
+        help="Random numbers that the model draws: inside, or as inputs. [default: inside]",
     ),
 )  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 import onnx_ir as ir
 
+from compressor.graph.constants import constant
+
 _DRAWS = frozenset(
     {
         *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
@@ -17,14 +19,15 @@ def drawing_nodes(model: ir.Model) -> tuple[str, ...]:
     nodes = [*model.graph.all_nodes()]
     for function in model.functions.values():
         nodes += function.all_nodes()
-    return tuple(dict.fromkeys(node.op_type for node in nodes if _draws(node)))
+    return tuple(dict.fromkeys(node.op_type for node in nodes if draws(node)))
 
 
-def _draws(node: ir.Node) -> bool:
+def draws(node: ir.Node) -> bool:
+    """Whether a node draws: by its operator, or as a Dropout that drops."""
     if node.domain != "":
         return False
     if node.op_type != "Dropout" or len(node.inputs) <= _TRAINING:
         return node.op_type in _DRAWS
     training = node.inputs[_TRAINING]
-    tensor = None if training is None else training.const_value
+    tensor = None if training is None else constant(training)
     return training is not None and (tensor is None or bool(tensor.numpy().any()))

@@ -80,9 +80,10 @@ class Bench:
         seconds: float,
         again: int,
     ) -> LatencyResult:
+        before, after = map(self.prepared.as_shipped, (baseline, challenger))
         return race(
-            lambda: self.target.open(baseline, threads=config.threads),
-            lambda: self.target.open(challenger, threads=config.threads),
+            lambda: self.target.open(before, threads=config.threads),
+            lambda: self.target.open(after, threads=config.threads),
             self.prepared.timed(config, self.recipe.seed),
             config,
             deciding=True,

@@ -1,0 +1,306 @@
+"""Noise as an input: what a graph draws inside is drawn outside, and put back at the end.
+
+Two runs of a graph that draws differ, and so do two graphs that should be equal. With the numbers
+as an input both see the same ones, and whatever is compared is compared exactly. What is drawn is
+standard (mean 0 and variance 1, or uniform from 0 to 1), and what makes of it what the operator
+would have drawn becomes part of the graph, where it may be folded.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass, RemoveUnusedNodesPass
+
+from compressor.graph.drawing_forms import Builder, Form, form_of
+from compressor.graph.draws import Draw
+from compressor.graph.initializers import add_initializer, free_name, taken_names
+from compressor.graph.names import make_unique
+from compressor.graph.noise import drawing_nodes, draws
+from compressor.graph.shapes import infer_shapes, shape_of
+from compressor.graph.sizes import Size, names_in, parse_size
+from compressor.graph.tensors import Dimension, TensorSpec
+
+_TURNS = frozenset({"Loop", "Scan"})
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What one node draws, as an input.
+
+    Attributes:
+        spec: The input; names in its shape are sizes of the other inputs.
+        draw: Which numbers it takes.
+        node: The node, as the model called it.
+        operator: Of the node.
+        seed: What it was seeded with, if it was.
+    """
+
+    spec: TensorSpec
+    draw: Draw
+    node: str
+    operator: str
+    seed: float | None = None
+
+    @property
+    def words(self) -> str:
+        """For people: `'noise' stands for RandomNormalLike '/eps'`."""
+        return f"{self.operator} {self.node!r}"
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """A graph whose noise is an input, as far as that can be.
+
+    Attributes:
+        model: The graph; the given one where nothing was lifted.
+        noises: What became inputs.
+        inside: Node that still draws → why.
+    """
+
+    model: ir.Model
+    noises: tuple[Noise, ...]
+    inside: Mapping[str, str]
+
+
+def drawing(model: ir.Model) -> Iterator[tuple[ir.Node, str | None]]:
+    """The nodes of a graph and of its bodies that draw something that is read.
+
+    Yields:
+        Each, and why it cannot be made an input for where it is; None where it can.
+    """
+    waiting: list[tuple[ir.Graph, ir.Node | None]] = [(model.graph, None)]
+    while waiting:
+        graph, turn = waiting.pop()
+        for node in graph:
+            inner = turn or (node if node.op_type in _TURNS else None)
+            waiting += [(body, inner) for body in _bodies(node)]
+            if draws(node) and any(v.uses() or v.is_graph_output() for v in node.outputs):
+                yield node, None if turn is None else _drawn_anew(turn)
+
+
+def flat(model: ir.Model) -> ir.Model:
+    """A model that draws, inlined, without what nothing reads, shapes known; else as it is."""
+    if not drawing_nodes(model):
+        return model
+    copy = model.clone()
+    if any(draws(node) for f in copy.functions.values() for node in f.all_nodes()):
+        copy = InlinePass()(copy).model
+        make_unique(copy)
+    RemoveUnusedNodesPass()(copy)
+    return infer_shapes(copy)
+
+
+def lift(
+    model: ir.Model,
+    specs: Sequence[TensorSpec],
+    shapes: Mapping[str, tuple[Dimension, ...] | None],
+    *,
+    inverted: bool = False,
+) -> Lifted:
+    """Make what nodes draw inputs.
+
+    Args:
+        model: Flat; stays as it is.
+        specs: Of its inputs, with a name for every open size.
+        shapes: Drawing node → what it draws the size of, in the names of `specs`; None where that
+            follows from none of them.
+        inverted: Whether Bernoulli is 1 with the probability 1 - p, see `form_of`.
+    """
+    copy = model.clone()
+    opset = copy.opset_imports.get("", 0)
+    inside, ready = dict[str, str](), list[tuple[ir.Node, Form, tuple[Dimension, ...]]]()
+    for node, reason in drawing(copy):
+        form = reason or form_of(node, opset, inverted=inverted)
+        shape = shapes.get(node.name or "")
+        if isinstance(form, str):
+            inside[node.name or ""] = form
+        elif shape is None or not set(names_in([_spec("", form, shape)])) <= _plain(specs):
+            inside[node.name or ""] = "its size follows from no size of an input"
+        else:
+            ready.append((node, form, shape))
+    if not ready:
+        return Lifted(model, (), inside)
+    noises = []
+    for number, (node, form, shape) in enumerate(ready):
+        name = free_name(copy.graph, "noise" if len(ready) == 1 else f"noise_{number}")
+        spec = _spec(name, form, shape)
+        seed = node.attributes.get("seed")
+        seeded = None if seed is None else float(seed.value)
+        noises.append(Noise(spec, Draw(form.kind, number), node.name or "", node.op_type, seeded))
+        _replace(copy, node, form, spec, opset)
+    RemoveUnusedNodesPass()(copy)
+    make_unique(copy)
+    infer_shapes(copy)
+    return Lifted(copy, tuple(noises), inside)
+
+
+def put_back(model: ir.Model, noises: Sequence[Noise]) -> ir.Model:
+    """The graph that draws its own noise; the model stays as it is.
+
+    A node of the standard distribution takes the place of each input, of the sizes that the other
+    inputs have.
+
+    Args:
+        model: What became of a lifted graph: its inputs have kept their names.
+        noises: What was lifted.
+    """
+    if not noises:
+        return model
+    copy = model.clone()
+    graph = copy.graph
+    by_name = {noise.spec.name: noise for noise in noises}
+    values = [value for value in graph.inputs if value.name in by_name]
+    others = [value for value in graph.inputs if value.name not in by_name]
+    for value in values:
+        graph.inputs.remove(value)
+    shapes = _Sizes(graph, others)
+    first = next(iter(graph), None)
+    for value in values:
+        noise = by_name[value.name or ""]
+        if value.uses() or value.is_graph_output():
+            node = _drawn(noise, shapes)
+            made = node.outputs[0]
+            ir.convenience.replace_all_uses_with(value, made, replace_graph_outputs=True)
+            made.name, made.type, made.shape = value.name, value.type, value.shape
+            shapes.made.append(node)
+    if first is None:
+        graph.extend(shapes.made)
+    else:
+        graph.insert_before(first, shapes.made)
+    return copy
+
+
+def _drawn(noise: Noise, sizes: "_Sizes") -> ir.Node:
+    """The node that draws it."""
+    operator = f"Random{noise.draw.kind.capitalize()}"
+    dtype = int(ir.DataType.from_numpy(noise.spec.dtype))
+    attributes: dict[str, ir.Attr] = {"dtype": ir.AttrInt64("dtype", dtype)}
+    if noise.seed is not None:
+        attributes["seed"] = ir.AttrFloat32("seed", noise.seed)
+    fixed = [d for d in noise.spec.shape if isinstance(d, int)]
+    inputs: list[ir.Value] = []
+    if len(fixed) == len(noise.spec.shape):
+        attributes["shape"] = ir.AttrInt64s("shape", fixed)
+    else:
+        operator += "Like"
+        inputs.append(sizes.like(noise.spec))
+    return ir.Node("", operator, inputs, attributes.values(), name=sizes.name(noise.node))
+
+
+class _Sizes:
+    """Makes values of sizes that are given by those of a graph's inputs."""
+
+    def __init__(self, graph: ir.Graph, inputs: Sequence[ir.Value]) -> None:
+        self.made: list[ir.Node] = []
+        self._graph, self._inputs = graph, inputs
+        self._names = {node.name for node in graph.all_nodes()}
+        self._values = taken_names(graph)
+        self._known: dict[str, ir.Value] = {}
+
+    def name(self, wanted: str) -> str:
+        """A name that no node bears."""
+        free, count = wanted, 1
+        while free in self._names:
+            count += 1
+            free = f"{wanted}_{count}"
+        self._names.add(free)
+        return free
+
+    def like(self, spec: TensorSpec) -> ir.Value:
+        """A value of these sizes: an input where one is so, else zeros."""
+        for value in self._inputs:
+            if shape_of(value) == spec.shape:
+                return value
+        sizes = [self._dimension(dim) for dim in spec.shape]
+        shape = sizes[0] if len(sizes) == 1 else self._op("Concat", *sizes, axis=0)
+        return self._op("ConstantOfShape", shape)
+
+    def _dimension(self, dim: Dimension) -> ir.Value:
+        text = str(dim)
+        if text not in self._known:
+            found = self._axis(text) if isinstance(dim, str) else None
+            self._known[text] = found or self._sum(parse_size(dim or 0))
+        return self._known[text]
+
+    def _axis(self, name: str) -> ir.Value | None:
+        """The size of the first axis that is called so."""
+        for value in self._inputs:
+            for axis, dim in enumerate(shape_of(value) or ()):
+                if _called(dim, axis, value.name or "") == name:
+                    shape = self._op("Shape", value)
+                    return self._op("Gather", shape, self._integer(axis), axis=0)
+        return None
+
+    def _sum(self, size: Size) -> ir.Value:
+        total: ir.Value | None = None
+        for names, factor in size.terms:
+            term = self._integer(factor) if factor != 1 or not names else None
+            for name in names:
+                other = self._dimension(name)
+                term = other if term is None else self._op("Mul", term, other)
+            assert term is not None, "a term has a factor or a name"
+            total = term if total is None else self._op("Add", total, term)
+        return self._integer(0) if total is None else total
+
+    def _integer(self, number: int) -> ir.Value:
+        name = f"noise/size_{number}"
+        if name not in self._known:
+            self._known[name] = add_initializer(
+                self._graph, free_name(self._graph, name), np.asarray([number], np.int64)
+            )
+        return self._known[name]
+
+    def _op(self, op_type: str, *inputs: ir.Value, **attributes: int) -> ir.Value:
+        node = ir.node(op_type, inputs, attributes, name=self.name(f"noise/{op_type}"))
+        output, count = f"{node.name}_output", 1
+        while output in self._values:
+            count += 1
+            output = f"{node.name}_output_{count}"
+        self._values.add(output)
+        node.outputs[0].name = output
+        self.made.append(node)
+        return node.outputs[0]
+
+
+def _called(dim: Dimension, axis: int, name: str) -> Dimension:
+    """What a size without a name is called, as everywhere."""
+    if dim is not None:
+        return dim
+    return f"{name}_dim{axis}" if axis else "batch"
+
+
+def _plain(specs: Sequence[TensorSpec]) -> set[str]:
+    """The names that are the size of some axis as they stand."""
+    return {dim for spec in specs for dim in spec.shape if isinstance(dim, str)}
+
+
+def _spec(name: str, form: Form, shape: tuple[Dimension, ...]) -> TensorSpec:
+    return TensorSpec(name, np.dtype(form.dtype.numpy()), shape)
+
+
+def _bodies(node: ir.Node) -> Iterator[ir.Graph]:
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield attribute.as_graph()
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            yield from attribute.as_graphs()
+
+
+def _drawn_anew(turn: ir.Node) -> str:
+    return f"it is in the body of the {turn.op_type} {turn.name!r}, which draws anew in every turn"
+
+
+def _replace(copy: ir.Model, node: ir.Node, form: Form, spec: TensorSpec, opset: int) -> None:
+    """An input and what makes of it what the node computes, in the place of the node."""
+    drawn = ir.Value(name=spec.name, shape=ir.Shape(spec.shape), type=ir.TensorType(form.dtype))
+    copy.graph.inputs.append(drawn)
+    build = Builder(node, copy.graph, opset)
+    found = form.compute(build, drawn)
+    graph = node.graph
+    assert graph is not None, "the node is in a graph"
+    pairs = [(old, new) for old, new in zip(node.outputs, found, strict=True) if new is not None]
+    ir.convenience.replace_nodes_and_values(
+        graph, node, [node], build.made, [old for old, _ in pairs], [new for _, new in pairs]
+    )
