@@ -1,7 +1,7 @@
 """Dropout in training mode, which ONNX Runtime leaves out all the same.
 
-Its optimizer removes a Dropout whose mask nobody reads, whatever its mode, unless what it makes is
-an output of the graph. What such a file computes where it runs is then what it is compressed to.
+Its optimizer removes a Dropout whose mask nobody reads, whatever its mode, unless it reads an input
+of the graph or makes an output. What such a file computes where it runs, the artifact computes.
 """
 
 import onnx_ir as ir
@@ -20,7 +20,9 @@ def without_dropout(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
             continue
         masks = node.outputs[1:]
         read = any(mask.uses() or mask.is_graph_output() for mask in masks)
-        if not read and not node.outputs[0].is_graph_output():
+        ends = node.inputs[0] is None or node.inputs[0].is_graph_input()
+        ends = ends or node.outputs[0].is_graph_output()
+        if not read and not ends:
             node.replace_input_with(_TRAINING, None)
             names.append(node.name or "")
     return (copy, tuple(names)) if names else (model, ())

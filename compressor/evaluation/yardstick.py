@@ -10,7 +10,7 @@ from calibration.dataset import CalibrationSet
 from compressor.errors import UsageError
 from compressor.evaluation.detections import Evidence
 from compressor.evaluation.metrics import find_metric
-from compressor.evaluation.metrics.base import BASELINE, Metric, Scores
+from compressor.evaluation.metrics.base import BASELINE, RESULT, Metric, Scores
 from compressor.evaluation.outputs import PREFERRED
 from compressor.evaluation.roles import Roles, names_classes, words
 from compressor.evaluation.seen import SAMPLES, Seen, SeenOutput, look
@@ -109,10 +109,32 @@ def choose(
         found = _chosen(seen, original, data, batch, roles=roles, metric=metric, output=output)
         said = (
             f"the model draws random numbers: {', '.join(noisy)} differed when the same samples "
-            "were run again, and closeness to the original is limited by that noise",
+            "were run again, and closeness to the original is limited by that noise"
+            + _to_itself(found, original, data, batch),
         )
         return replace(found, notices=(*found.notices, *said))
     return _chosen(seen, original, data, batch, roles=roles, metric=metric, output=output)
+
+
+def to_itself(
+    yardstick: Yardstick, original: Runner, data: CalibrationSet, batch: int
+) -> Scores | None:
+    """How close the original is to itself in two runs; None where that is not what is measured."""
+    if not yardstick.metrics:
+        return None
+    runners = {BASELINE: original, RESULT: original}
+    scores = yardstick.scores(yardstick.metrics[0], runners, data.take(SAMPLES), batch)
+    return scores if scores.reference == "original" else None
+
+
+def _to_itself(found: Yardstick, original: Runner, data: CalibrationSet, batch: int) -> str:
+    """That closeness in words, as the end of a sentence."""
+    scores = to_itself(found, original, data, batch)
+    if scores is None:
+        return ""
+    metric = found.metrics[0]
+    value = float(metric.aggregate(scores.units[RESULT]))
+    return f": two runs of the original have a {metric.name} of {value:.6g}{metric.unit}"
 
 
 def _chosen(

@@ -12,10 +12,12 @@ from dataclasses import replace
 
 import onnx_ir as ir
 
+from calibration.dataset import CalibrationSet
 from compressor.evaluation.metrics.base import BASELINE, RESULT
 from compressor.evaluation.per_output import output_results
 from compressor.evaluation.results import QualityResult
 from compressor.evaluation.ruin import why_ruined
+from compressor.evaluation.yardstick import Yardstick, to_itself
 from compressor.measure import told
 from compressor.precision import WORDS
 from compressor.records import Decision, StageRecord
@@ -25,6 +27,7 @@ from compressor.search.decided import Decided
 from compressor.search.division import DataSplit
 from compressor.search.gauging import gauge
 from compressor.search.halving import with_half
+from exporters.base import Runner
 
 HOW = "--keep-ruined ships it all the same, --max-drop LOSS searches for what keeps its quality"
 
@@ -78,20 +81,33 @@ def _judged(
     yardstick, few = bench.prepared.yardstick, gauge(bench.recipe, data.quality, data.words)
     if yardstick is None or not yardstick.metrics or few is None:
         return None, None
-    if any(one.noisy for one in yardstick.seen.outputs):
-        return None, None  # what differs from itself is not ruined by differing
     metric, batch = yardstick.metrics[0], bench.prepared.fixed_batch or bench.recipe.quantize.batch
     with (
         bench.progress.stage("measure quality"),
         bench.target.open(found.captured, threads=0, timed=False) as original,
         bench.target.open(model, threads=0, timed=False) as result,
     ):
+        if any(one.noisy for one in yardstick.seen.outputs) and _differs_from_itself(
+            yardstick, original, few.data, batch
+        ):
+            return None, None
         runners = {BASELINE: original, RESULT: result}
         scores = yardstick.scores(metric, runners, few.data, batch)
         several = len(yardstick.answers) > 1
         outputs = output_results(runners, few.data, batch, yardstick) if several else ()
     quality = told([(metric, scores)], yardstick, few.words, bench.recipe.seed)
-    return quality[0], why_ruined(quality, outputs)
+    still = [one for one in outputs if not yardstick.seen[one.name].noisy]
+    return quality[0], why_ruined(quality, still)
+
+
+def _differs_from_itself(
+    yardstick: Yardstick, original: Runner, data: CalibrationSet, batch: int
+) -> bool:
+    """Whether two runs of the original are as far apart as what is ruined."""
+    scores = to_itself(yardstick, original, data, batch)
+    if scores is None:
+        return False
+    return why_ruined(told([(yardstick.metrics[0], scores)], yardstick, "", 0), ()) is not None
 
 
 def _with_quality(candidate: Candidate, quality: QualityResult) -> Candidate:

@@ -203,9 +203,9 @@ class TrtTarget(Target):
             roles["timing.cache"] = directory / "timing.cache"
         engine = self._told(model, profiles, chosen, built, findings)
         engine = engine.model_copy(update={"sparse": sparse})
-        checked = samples is not None and not noisy
-        if built.engine is not None and checked and self.unmeasurable() is None:
-            engine = ran(engine, path, built.engine, profiles, samples)
+        known = None if noisy or self.unmeasurable() is not None else samples
+        if built.engine is not None and known is not None:
+            engine = ran(engine, path, built.engine, profiles, known)
         return Artifact(path, files, roles, engine)
 
     def draft(self, model: ir.Model, directory: Path) -> Artifact:

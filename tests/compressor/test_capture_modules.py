@@ -390,15 +390,6 @@ def test_a_precision_that_the_runtime_lacks_is_named():
     assert "bfloat16: save the model as float32" in info.value.hint
 
 
-def test_random_modules_are_refused_as_such():
-    class Noisy(nn.Module):
-        def forward(self, x):
-            return x + torch.rand_like(x)
-
-    with pytest.raises(CaptureError, match="not deterministic: output 'output'"):
-        _capture(Noisy(), examples={"x": _images()})
-
-
 def test_a_failing_module_is_blamed_on_its_own_line():
     class Failing(nn.Module):
         def forward(self, x):

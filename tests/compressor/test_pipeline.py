@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
 from graphs import residual
@@ -13,8 +14,9 @@ from compressor import Recipe, compress
 from compressor.cli.main import cli
 from compressor.errors import DataError, GraphError, OutputError, RecipeError, UsageError
 from compressor.graph.files import save_model
+from compressor.graph.session import open_session
 from compressor.output import sha256
-from compressor.recipe import MeasureOptions, QuantizeOptions
+from compressor.recipe import MeasureOptions, ModelOptions, QuantizeOptions
 from compressor.report.schema import Report
 from compressor.search.explaining import TENSORS
 
@@ -219,7 +221,7 @@ def test_without_data_nothing_is_quantized_and_it_says_so(source: Path, tmp_path
 
 
 def test_int8_that_is_not_faster_is_reverted(tiny_model: Path, tmp_path: Path):
-    data = np.random.default_rng(0).standard_normal((64, 16)).astype(np.float32)
+    data = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
     report = compress(
         tiny_model, calibration=data, recipe=Recipe(measure=QUICK), output=tmp_path / "out"
     )
@@ -368,3 +370,40 @@ def test_a_ruined_result_does_not_ship_for_speed_alone(source: Path, tmp_path: P
     assert graph.quality[0].result == pytest.approx(1, abs=1e-5)
     assert [candidate.shipped for candidate in graph.candidates] == [False]
     assert graph.candidates[0].quality.result < 0.8
+
+
+NOISY = """<ir_version: 8, opset_import: ["": 17]> g (float[N,64] x) => (float[N,64] y) {
+    h = MatMul(x, a) r = Relu(h) z = RandomNormalLike<scale = 0.5>(r) s = Add(r, z) y = MatMul(s, b)
+}"""
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(0)
+    model = onnx.parser.parse_model(NOISY)
+    for name in "ab":
+        weight = rng.normal(0, 0.1, (64, 64)).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(weight, name))
+    path = tmp_path_factory.mktemp("noisy") / "noisy.onnx"
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("noise", ["inside", "input"])
+def test_what_a_model_draws_is_compared_exactly_and_put_back(noise, noisy: Path, tmp_path: Path):
+    data = np.random.default_rng(1).standard_normal((64, 64)).astype(np.float32)
+    recipe = RECIPE.model_copy(update={"model": ModelOptions(noise=noise)})
+    report = compress(noisy, calibration={"x": data}, recipe=recipe, output=tmp_path / "out")
+    graph = report.graphs["model"]
+    assert graph.shipped == "int8", graph.shipped_reason
+    assert graph.quality[0].result is not None
+    assert graph.quality[0].result > 0.99, "half of it is noise: by chance it would be below 0.8"
+    session = open_session(tmp_path / "out" / "model.onnx")
+    inputs = [value.name for value in session.get_inputs()]
+    said = " ".join(report.notices)
+    feeds = {"x": np.tile(data[:1], (2, 1)), "noise": np.zeros((2, 64), np.float32)}
+    (made,) = session.run(None, {name: feeds[name] for name in inputs})
+    assert inputs == (["x"] if noise == "inside" else ["x", "noise"])
+    assert np.array_equal(made[0], made[1]) == (noise == "input")
+    assert "RandomNormalLike" in said
+    assert ("noise:float32[N,64]" in said) == (noise == "input")
