@@ -199,6 +199,7 @@ def prepare(
         captured_at=captured.inputs,
         noises=captured.noises if recipe.model.noise == "inside" else (),
     )
+    return replace(prepared, phases=_phases(prepared, recipe))
 
 
 def _bound(data: CalibrationSet, captured: Captured) -> CalibrationSet:
@@ -235,7 +236,6 @@ def _records(captured: Captured, recipe: Recipe) -> tuple[StageRecord, ...]:
     return (
         record.model_copy(update={"parameters": parameters, "notices": (*record.notices, said)}),
     )
-    return replace(prepared, phases=_phases(prepared, recipe))
 
 
 def _phases(prepared: Prepared, recipe: Recipe) -> Phases:

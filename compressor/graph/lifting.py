@@ -122,6 +122,7 @@ def lift(
             ready.append((node, form, shape))
     if not ready:
         return Lifted(model, (), inside)
+    _free_names([node for node, _, _ in ready])
     noises = []
     for number, (node, form, shape) in enumerate(ready):
         name = free_name(copy.graph, "noise" if len(ready) == 1 else f"noise_{number}")
@@ -274,6 +275,14 @@ def _called(dim: Dimension, axis: int, name: str) -> Dimension:
 def _plain(specs: Sequence[TensorSpec]) -> set[str]:
     """The names that are the size of some axis as they stand."""
     return {dim for spec in specs for dim in spec.shape if isinstance(dim, str)}
+
+
+def _free_names(nodes: Sequence[ir.Node]) -> None:
+    """Inputs of a graph that noise was put back into are called as they were."""
+    for node in nodes:
+        value = node.outputs[0]
+        if (value.name or "").startswith("noise") and not value.is_graph_output():
+            value.name = f"{node.name}/drawn"
 
 
 def _spec(name: str, form: Form, shape: tuple[Dimension, ...]) -> TensorSpec:
