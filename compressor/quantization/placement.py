@@ -12,7 +12,7 @@ gets slower than float:
 """
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +48,12 @@ class Placement:
 
     integer: tuple[str, ...]
     float_reasons: dict[str, str]
+
+    def without(self, reasons: Mapping[str, str]) -> "Placement":
+        """The same, but for nodes that stay float for reasons of their own."""
+        kept = tuple(name for name in self.integer if name not in reasons)
+        own = {name: reasons[name] for name in self.integer if name in reasons}
+        return Placement(kept, {**self.float_reasons, **own})
 
 
 def place(model: ir.Model, policy: QuantPolicy) -> Placement:

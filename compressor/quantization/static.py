@@ -20,6 +20,7 @@ from compressor.graph.session import is_refusal, words
 from compressor.quantization.apart import keep_apart
 from compressor.quantization.auto import AUTO, Selected, by_method, select
 from compressor.quantization.bias import add_corrections
+from compressor.quantization.branches import Unseen, unseen_branches
 from compressor.quantization.dynamic_placement import place_in_bodies
 from compressor.quantization.graph import constant
 from compressor.quantization.placement import place, quantized_values
@@ -112,7 +113,10 @@ def calibrate(
     """
     started = time.perf_counter()
     method, notices = _method(options.method, data)
-    placement = place(model, policy)
+    placement, unseen = place(model, policy), Unseen({})
+    if data is not None:
+        unseen = unseen_branches(model, data, options.batch)
+        placement = placement.without(unseen.reasons)
     recurrent, refused = place_recurrent(model, policy)
     inside = place_in_bodies(model, policy)
     run_time = (*recurrent, *inside.integer)
@@ -143,7 +147,7 @@ def calibrate(
         },
         changed=dict(Counter(operators[name] for name in (*placement.integer, *run_time))),
         decisions=(*_left_float(float_reasons), *range_decisions(selected)),
-        notices=(*options.notices, *notices),
+        notices=(*options.notices, *unseen.notices, *notices),
     )
     integer, ranges = placement.integer, selected.ranges
     return StaticChoice(integer, ranges, float_reasons, record, selected, stats, run_time)
