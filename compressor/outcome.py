@@ -31,6 +31,8 @@ from compressor.search.judging import Judging
 from compressor.sparing import spared, unfinished
 
 INTERRUPTED = "the run was interrupted"
+TRIED = 16
+"""Samples that an artifact is tried on in a session of a user's own."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,7 @@ def _measure(
         clock.lap("measure quality")
     else:
         found = replace(found, quality_reason=data.quality_reason)
+    found = replace(found, notices=(*found.notices, *_departures(pair, data)))
     plan = decided.plan
     is_float = plan.ship == "float" and decided.pruned is None and plan.sparse is None
     found = replace(
@@ -166,6 +169,18 @@ def _measure(
             clock.lap("measure memory")
         found = replace(found, memory=memory, memory_reason=reason, records=tuple(clock.records))
     yield found
+
+
+def _departures(pair: Pair, data: DataSplit) -> tuple[str, ...]:
+    """Where the artifact computes otherwise in a session of a user's own."""
+    if data.quality is None:
+        return ()
+    samples = pair.prepared.fixed_batch or min(TRIED, len(data.quality))
+    feeds = data.quality.sample(samples).filled(samples)
+    return spared(
+        lambda: pair.target.departures(pair.result.model, feeds),
+        lambda reason: (unfinished("run the artifact in a plain session", reason),),
+    )
 
 
 def _changed(pair: Pair, data: DataSplit, is_float: bool, clock: "_Clock") -> Changed:

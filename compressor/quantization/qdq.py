@@ -18,6 +18,7 @@ from compressor.graph.initializers import add_initializer
 from compressor.quantization.graph import constant
 from compressor.quantization.pad import pad_integers
 from compressor.quantization.placement import activations, quantized_uses
+from compressor.quantization.runtime_rounding import shield_floats
 from compressor.quantization.weights import (
     channel_axis,
     fit_bias,
@@ -57,6 +58,8 @@ def insert_qdq(
     for name, params in activation.items():
         writer.activation(values[name], params, integer, policy)
     pad_integers(model.graph, integer, dict(activation))
+    if not policy.inputs_only:
+        shield_floats(model.graph)
     writer.drop_unused()
 
 
@@ -92,7 +95,10 @@ class _Writer:
             self._become_output(value, restored)
 
     def weights(self, node: ir.Node, input_params: QuantParams, policy: QuantPolicy) -> None:
-        """Replace the weight, and the bias where the policy wants it, by dequantized integers."""
+        """Replace the weight, and the bias where the policy wants it, by dequantized integers.
+
+        A float bias has to fit as well: ONNX Runtime makes it int32 (`runtime_rounding`).
+        """
         weight, bias = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
         tensor = None if weight is None else constant(weight)
         if weight is None or tensor is None:
@@ -100,10 +106,12 @@ class _Writer:
         values = tensor.numpy()
         params = own = weight_params(values, channel_axis(node), policy.weight)
         bias_tensor = None if bias is None else constant(bias)
-        if bias is not None and bias_tensor is not None and policy.bias == "int32":
+        if bias is not None and bias_tensor is not None and not policy.weight.is_float:
             flat = bias_tensor.numpy().reshape(-1)
-            params = fit_bias(params, flat, float(input_params.scale))
-            node.replace_input_with(2, self._bias(node, bias, flat, input_params, params))
+            if params.axis is None or flat.shape == params.scale.shape:
+                params = fit_bias(params, flat, float(input_params.scale))
+            if policy.bias == "int32":
+                node.replace_input_with(2, self._bias(node, bias, flat, input_params, params))
         integers = weight_integers(values, params, own, self._rounded.get(node.name or ""))
         node.replace_input_with(1, self._weight(node, weight, integers, params))
 

@@ -30,6 +30,7 @@ from compressor.graph.initializers import FreeNames, add_initializer, free_name
 from compressor.graph.invariants import check
 from compressor.graph.schemas import schema_of
 from compressor.graph.shapes import infer_shapes
+from compressor.quantization.runtime_rounding import least_half_scales
 
 LIMIT = 65504 / 2
 """The magnitude on the samples from which a value stays float32: others may go twice as far."""
@@ -113,7 +114,7 @@ def halved(model: ir.Model, kept: Collection[str]) -> ir.Model:
         LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(typed)
     for node in typed.graph:
         if node.op_type == "DequantizeLinear" and _is_read_in_half(node, kept):
-            _fit_scales(typed.graph, node)
+            _fit_scales(typed.graph, node, kept)
     _Halving(typed, kept).run()
     check(typed, "half")
     return typed
@@ -214,22 +215,25 @@ def _is_read_in_half(node: ir.Node, kept: Collection[str]) -> bool:
     return not readers or any(reader.name not in kept for reader in readers)
 
 
-def _fit_scales(graph: ir.Graph, node: ir.Node) -> None:
+def _fit_scales(graph: ir.Graph, node: ir.Node, kept: Collection[str]) -> None:
     """Round the weights of channels with tiny scales anew, by scales that half holds.
 
     Such a channel hardly matters, and a scale in float32 would put a Cast between the integers and
     their layer, which then is no integer layer any more. 8-bit floats lose nothing by a power of
     two but what becomes subnormal; 448 times as fine as their values, their scales often are tiny.
+    So are those rounded anew by which ONNX Runtime could not round the bias (`runtime_rounding`).
     """
     whole, scale = (None if value is None else constant(value) for value in node.inputs[:2])
     if whole is None or scale is None or whole.dtype not in _EIGHT_BITS:
         return
     old = scale.numpy().astype(np.float64)
-    tiny = old < SMALLEST
+    is_float = whole.dtype == ir.DataType.FLOAT8E4M3FN
+    least = np.zeros_like(old) if is_float else _least_scales(node, old.shape, kept)
+    tiny = (old < SMALLEST) | (old < least)
     if not tiny.any():
         return
-    is_float = whole.dtype == ir.DataType.FLOAT8E4M3FN
-    new = np.where(tiny, _by_powers(old) if is_float else _next_half(old), old)
+    raised = _by_powers(old) if is_float else _next_half(np.maximum(old, least))
+    new = np.where(tiny, raised, old)
     shape = [1] * len(whole.shape)
     if old.ndim:
         shape[node.attributes.get_int("axis", 1)] = -1
@@ -239,6 +243,20 @@ def _fit_scales(graph: ir.Graph, node: ir.Node) -> None:
     for index, array in ((0, rounded), (1, new.astype(np.float32))):
         name = free_name(graph, f"{node.inputs[index].name}_fit")  # type: ignore[union-attr]
         node.replace_input_with(index, add_initializer(graph, name, array))
+
+
+def _least_scales(node: ir.Node, shape: tuple[int, ...], kept: Collection[str]) -> FloatArray:
+    """Scales of a weight with which the biases of the layers that read it survive in half."""
+    least = np.zeros(shape)
+    for reader in node.outputs[0].consumers():
+        found = least_half_scales(reader) if reader.name not in kept else None
+        if found is None or reader.inputs[1] is not node.outputs[0]:
+            continue
+        if not shape or shape == (1,):
+            least = np.maximum(least, found.max(initial=0.0))
+        elif shape == found.shape:
+            least = np.maximum(least, found)
+    return least
 
 
 def _next_half(scale: FloatArray) -> FloatArray:

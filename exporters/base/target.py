@@ -9,6 +9,7 @@ from typing import Literal, Self
 import onnx_ir as ir
 from pydantic import BaseModel
 
+from compressor.graph.tensors import Arrays
 from compressor.progress import SILENT, Progress
 from exporters.base.artifact import Artifact, Samples
 from exporters.base.policy import QuantPolicy
@@ -154,6 +155,16 @@ class Target(ABC):
             threads: Threads of one inference; 0 is all.
             timed: Whether latency counts. If not, it yields to other work in the process.
         """
+
+    def departures(self, model: Path, feeds: Arrays) -> tuple[str, ...]:
+        """Where a runtime that users load the model in computes other numbers, in sentences.
+
+        Args:
+            model: A built artifact's model file.
+            feeds: Samples of every input.
+        """
+        del model, feeds
+        return ()
 
     @abstractmethod
     def integer_nodes(self, model: ir.Model | Path) -> tuple[dict[str, int], dict[str, int]]:

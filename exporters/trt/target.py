@@ -29,6 +29,7 @@ from exporters.trt.backends import Chosen, Name, choose, device
 from exporters.trt.build_engine import ENGINES
 from exporters.trt.building import Built, build_engine, settings, write_script
 from exporters.trt.options import TrtOptions
+from exporters.trt.plain import departures
 from exporters.trt.policy import fp8_policy, slow_sparse, trt_policy
 from exporters.trt.profiles import Profile, asked, profiles_for, require_fitting
 from exporters.trt.timed import TimedRunner, open_engine
@@ -225,6 +226,10 @@ class TrtTarget(Target):
             if timed:
                 return TimedRunner(model, self.options, chosen)
         return OrtRunner(model, threads, spin=False, integers=False)
+
+    def departures(self, model: Path, feeds: Arrays) -> tuple[str, ...]:
+        """Of ONNX Runtime's CPU provider, without options."""
+        return departures(model, feeds)
 
     def integer_nodes(self, model: ir.Model | Path) -> tuple[dict[str, int], dict[str, int]]:
         """Convolutions and products with integer operands, as TensorRT's rules see the graph."""
