@@ -17,12 +17,13 @@ from compressor.graph.drawing_forms import Builder, Form, form_of
 from compressor.graph.draws import Draw
 from compressor.graph.initializers import add_initializer, free_name, taken_names
 from compressor.graph.names import make_unique
-from compressor.graph.noise import drawing_nodes, draws
+from compressor.graph.noise import FOLLOWS, drawing_nodes, draws
 from compressor.graph.shapes import infer_shapes, shape_of
 from compressor.graph.sizes import Size, names_in, parse_size
 from compressor.graph.tensors import Dimension, TensorSpec
 
 _TURNS = frozenset({"Loop", "Scan"})
+_OF_A_SIZE = frozenset({"ConstantOfShape", "Constant", "Expand"})
 
 
 @dataclass(frozen=True)
@@ -289,6 +290,15 @@ def _spec(name: str, form: Form, shape: tuple[Dimension, ...]) -> TensorSpec:
     return TensorSpec(name, np.dtype(form.dtype.numpy()), shape)
 
 
+def _is_computed(like: ir.Value | None) -> bool:
+    """Whether a value is one that the graph computes, and not zeros of a size that was asked for.
+
+    Noise of its size shrinks with it: where channels are pruned, what is drawn for them goes.
+    """
+    made_by = None if like is None else like.producer()
+    return made_by is not None and made_by.op_type not in _OF_A_SIZE
+
+
 def _bodies(node: ir.Node) -> Iterator[ir.Graph]:
     for attribute in node.attributes.values():
         if attribute.type == ir.AttributeType.GRAPH:
@@ -304,6 +314,8 @@ def _drawn_anew(turn: ir.Node) -> str:
 def _replace(copy: ir.Model, node: ir.Node, form: Form, spec: TensorSpec, opset: int) -> None:
     """An input and what makes of it what the node computes, in the place of the node."""
     drawn = ir.Value(name=spec.name, shape=ir.Shape(spec.shape), type=ir.TensorType(form.dtype))
+    if _is_computed(form.like):
+        drawn.metadata_props[FOLLOWS] = node.name or ""
     copy.graph.inputs.append(drawn)
     build = Builder(node, copy.graph, opset)
     found = form.compute(build, drawn)

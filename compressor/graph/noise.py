@@ -14,6 +14,15 @@ _TRAINING = 2
 """The input of Dropout that says whether it drops."""
 
 
+FOLLOWS = "compressor.noise"
+"""Metadata of an input that stands for noise of the size of a value of the graph."""
+
+
+def follows(value: ir.Value) -> bool:
+    """Whether an input stands for noise that has the size of what it is added to or masks."""
+    return FOLLOWS in value.metadata_props
+
+
 def drawing_nodes(model: ir.Model) -> tuple[str, ...]:
     """The operators that draw, in bodies and functions too; empty for what is deterministic."""
     nodes = [*model.graph.all_nodes()]

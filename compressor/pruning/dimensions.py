@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.graph.invariants import subgraphs
+from compressor.graph.noise import follows
 from compressor.graph.tensors import Array
 from compressor.pruning.labels import Cause, Ints, Labels
 from compressor.pruning.sizes import Origin, Size, Sizes, size_of, stored
@@ -78,7 +79,8 @@ class Walk:
         self._node = ""
         self._choice: Choice = ("", -1)
         for value in graph.inputs:
-            self._interface(value, "an input of the graph")
+            if not follows(value):
+                self._interface(value, "an input of the graph")
 
     def enter(self, node: ir.Node) -> None:
         """Take a node as the cause of what is frozen from here on."""

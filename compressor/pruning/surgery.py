@@ -6,7 +6,9 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.errors import PruningError
+from compressor.graph.initializers import add_initializer, free_name
 from compressor.graph.invariants import check
+from compressor.graph.noise import follows
 from compressor.graph.shapes import infer_shapes
 from compressor.graph.tensors import Array
 from compressor.pruning.canonical import canonical
@@ -71,6 +73,7 @@ def cut(model: ir.Model, grouping: Grouping, keep: Keep) -> ir.Model:
         if rule is not None and rule.rewrite is not None and cutting.touches(node):
             rule.rewrite(cutting, node)
     _slice_initializers(result.graph, kept)
+    _narrow_noise(result.graph, kept)
     reunite(result.graph)
     _drop_unused(result.graph)
     _drop_shapes(result)
@@ -92,6 +95,27 @@ def _slice_initializers(graph: ir.Graph, kept: Mapping[tuple[str, int], Mask]) -
             array = array.compress(mask, axis)
         value.const_value = ir.tensor(array, dtype=value.const_value.dtype, name=name)
         value.shape = ir.Shape(array.shape)
+
+
+def _narrow_noise(graph: ir.Graph, kept: Mapping[tuple[str, int], Mask]) -> None:
+    """What is drawn for positions that stay: inputs keep their sizes, so that numbers compare."""
+    for value in filter(follows, graph.inputs):
+        users, current, made = list(value.uses()), value, list[ir.Node]()
+        for axis in range(len(value.shape or ())):
+            mask = kept.get((value.name or "", axis))
+            if mask is None:
+                continue
+            index = add_initializer(
+                graph, free_name(graph, f"{value.name}/kept"), np.flatnonzero(mask)
+            )
+            name = free_name(graph, f"{value.name}/of axis {axis}")
+            made.append(ir.node("Gather", [current, index], {"axis": axis}, name=name))
+            current = made[-1].outputs[0]
+            current.name, current.type = name, value.type
+        if made:
+            graph.insert_before(graph[0], made)
+        for user, place in users:
+            user.replace_input_with(place, current)
 
 
 def _rewrite_sizes(model: ir.Model, cutting: Cutting, grouping: Grouping) -> None:

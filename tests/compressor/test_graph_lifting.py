@@ -10,6 +10,7 @@ from compressor.graph.names import make_unique
 from compressor.graph.noise import drawing_nodes
 from compressor.graph.session import open_session
 from compressor.graph.shapes import infer_shapes, input_specs
+from compressor.pruning import cut, find_groups
 
 MANY = 20_000
 """Draws of which means and shares are taken: four standard errors of those are below 0.03."""
@@ -140,3 +141,29 @@ def test_a_turn_of_a_loop_draws_inside_and_a_branch_does_not():
 def test_a_size_that_follows_from_no_input_stays_inside():
     _, found = lifted("y = RandomNormalLike(x)", {"node": None})
     assert found.inside == {"node": "its size follows from no size of an input"}
+
+
+MASKED = """h = MatMul(x, w) t = Constant<value = bool {1}>() r = Constant<value = float {0.25}>()
+d = Dropout(h, r, t) y = MatMul(d, v)"""
+
+
+def test_noise_of_a_layers_size_is_pruned_with_it():
+    rng = np.random.default_rng(0)
+    _, found = lifted(MASKED, ("N", 6), inputs="float[N,4] x, float[4,6] w, float[6,4] v")
+    graph = found.model.graph
+    weights = {"w": rng.standard_normal((4, 6)), "v": rng.standard_normal((6, 4))}
+    for value in [v for v in graph.inputs if v.name in weights]:
+        graph.inputs.remove(value)
+        value.const_value = ir.tensor(weights[value.name or ""].astype(np.float32))
+        graph.register_initializer(value)
+    feeds = {"x": rng.standard_normal((3, 4)).astype(np.float32), "noise": uniform(3, 6)}
+    grouping = find_groups(found.model, feeds)
+    (group,) = grouping.groups
+    keep = np.array([True, False, True, True, False, True])
+    smaller = cut(found.model, grouping, {group.name: keep})
+    assert smaller.graph.initializers["w"].shape == (4, 4)
+    rest = weights["v"] * keep[:, None]
+    graph.initializers["v"].const_value = ir.tensor(rest.astype(np.float32))
+    expected, made = (run(model, **feeds)[0] for model in (found.model, smaller))
+    np.testing.assert_allclose(made, expected, rtol=1e-5, atol=1e-6)
+    assert run(put_back(smaller, found.noises), x=feeds["x"])[0].shape == (3, 4)
