@@ -19,7 +19,7 @@ from compressor.errors import DataError, RecipeError
 from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.results import LatencyConfig, Parity, Phase
 from compressor.evaluation.yardstick import Yardstick
-from compressor.graph.batch import fixed_batch
+from compressor.graph.batch import batch_axes, fixed_batch
 from compressor.graph.lifting import Noise, put_back
 from compressor.graph.shapes import input_specs
 from compressor.graph.sizes import solve
@@ -30,6 +30,8 @@ from compressor.recipe import Recipe
 from compressor.records import StageRecord
 from exporters.base import Target
 
+DRAWN = 256
+"""Samples for a model that takes nothing but what it draws, unless told otherwise."""
 EXAMPLES = 8
 """Real samples used to trace and to check parity."""
 
@@ -185,7 +187,10 @@ def prepare(
             opset=target.opset,
             least_opset=target.least_opset,
         )
-    calib, evaluate = (None if d is None else _bound(d, captured) for d in (calib, evaluate))
+    if captured.noises and len(captured.noises) == len(captured.inputs.specs):
+        calib, evaluate = _drawn(captured, recipe), None
+    else:
+        calib, evaluate = (None if d is None else _bound(d, captured) for d in (calib, evaluate))
     prepared = Prepared(
         name=source.description,
         path=source.path,
@@ -200,6 +205,21 @@ def prepare(
         noises=captured.noises if recipe.model.noise == "inside" else (),
     )
     return replace(prepared, phases=_phases(prepared, recipe))
+
+
+def _drawn(captured: Captured, recipe: Recipe) -> CalibrationSet:
+    """Data for a model that takes nothing but what it draws: of that the distribution is known."""
+    samples = recipe.data.samples or DRAWN
+    specs = input_specs(captured.model)
+    at = captured.inputs.of(samples).shifted(recipe.seed)
+    axes = batch_axes(specs)
+    arrays = {}
+    for spec in at.specs:
+        lies, shape = axes[spec.name], list(at.shape(spec))
+        if lies is not None:
+            shape[lies.axis] = samples * lies.multiple
+        arrays[spec.name] = at.noise[spec.name].array(shape, spec.dtype, [recipe.seed])
+    return open_dataset(arrays, role="calibration", seed=recipe.seed).bind(specs)
 
 
 def _bound(data: CalibrationSet, captured: Captured) -> CalibrationSet:

@@ -84,6 +84,11 @@ def bind(module: Any, names: Sequence[str]) -> Binding:
     return binding
 
 
+def takes_nothing(module: Any) -> bool:
+    """Whether `forward` has no parameter: what it computes, it makes of what it draws."""
+    return not _parameters(module)
+
+
 def _by_position(parameters: Sequence[inspect.Parameter], name: str) -> Binding | None:
     kinds = {parameter.kind for parameter in parameters}
     if kinds & {*_POSITIONAL, inspect.Parameter.VAR_POSITIONAL}:

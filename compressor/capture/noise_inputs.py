@@ -24,6 +24,9 @@ from compressor.graph.tensors import Dimension
 
 _OTHER_SAMPLES = 5
 """How far the samples lie behind that tell whether sizes depend on the data."""
+NOTHING_TAKEN = (
+    "the model takes nothing but what it draws: draws of the known distribution are its data"
+)
 _NAMED = 4
 """Nodes that a notice names."""
 

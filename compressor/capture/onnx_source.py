@@ -16,6 +16,7 @@ from compressor.capture.defaults import take_weights_in
 from compressor.capture.finishing import raise_opset
 from compressor.capture.inputs import TRACED_BATCH, Inputs, named, sized
 from compressor.capture.noise_inputs import (
+    NOTHING_TAKEN,
     listed,
     noise_lifted,
     noise_notices,
@@ -23,7 +24,7 @@ from compressor.capture.noise_inputs import (
     with_noise,
 )
 from compressor.capture.parity import compare_outputs, run
-from compressor.capture.relations import Evaluate
+from compressor.capture.relations import Evaluate, runs
 from compressor.capture.runtime_dropout import without_dropout
 from compressor.capture.verify import Expected, expectations, settle, verify
 from compressor.capture.widening import NOTICE, widen
@@ -185,6 +186,9 @@ def _is_multiple(size: str, batch: str | None) -> bool:
 
 
 def _notices(model: ir.Model, inputs: Inputs) -> Iterator[str]:
+    if not inputs.specs:
+        yield NOTHING_TAKEN
+        return
     if inputs.batch_symbol is None:
         yield (
             f"the batch is baked in at {inputs.batch} (the model was exported so): the artifact "
@@ -234,8 +238,8 @@ def _inputs(
         specs = tuple(named(spec) for spec in input_specs(model))
     except GraphError as error:
         raise CaptureError(f"{what}: {error.message}") from error
-    if not specs:
-        raise CaptureError(f"{what} has no inputs")
+    if not specs and not drawing_nodes(model):
+        raise CaptureError(f"{what} has no inputs, and draws nothing: it is a constant")
     if any(spec.dtype.kind == "O" for spec in specs):
         raise CaptureError(f"{what} takes text: {', '.join(map(str, specs))}")
     declared = check_declared(specs, declared, what)
@@ -277,21 +281,26 @@ def _run(
     Args:
         evaluate: Runs the model.
         inputs: At the sizes that are tried first.
-        batches: What a batch may be fixed at, before 1.
+        batches: What a batch may be fixed at, before 1, at which much runs by broadcasting.
         noisy: Whether the model draws.
     """
+    symbol = inputs.batch_symbol
+    if symbol is not None and batches and not runs(evaluate, inputs):
+        for size in batches:
+            found = inputs.resized({symbol: size})
+            if runs(evaluate, found):
+                return found, (Expected(found, evaluate(found)),)
     try:
         settled = settle(evaluate, inputs)
         return settled, expectations(evaluate, settled, "float32", noisy=noisy)
     except CaptureError:
         if inputs.batch_symbol is None or inputs.batch != TRACED_BATCH:
             raise
-        for size in (*batches, 1):
-            try:
-                settled = settle(evaluate, inputs.resized({inputs.batch_symbol: size}))
-                return settled, (Expected(settled, evaluate(settled)),)
-            except CaptureError:
-                pass
+        try:
+            settled = settle(evaluate, inputs.resized({inputs.batch_symbol: 1}))
+            return settled, (Expected(settled, evaluate(settled)),)
+        except CaptureError:
+            pass
         raise
 
 

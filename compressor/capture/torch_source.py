@@ -23,7 +23,7 @@ import onnx_ir as ir
 import torch
 
 from calibration.values import is_float
-from compressor.capture.binding import bind, without_strangers
+from compressor.capture.binding import bind, takes_nothing, without_strangers
 from compressor.capture.captured import Captured, Log
 from compressor.capture.choice import choose_inputs, given_sizes
 from compressor.capture.drawing import drawn_by
@@ -31,7 +31,7 @@ from compressor.capture.exporting import INPUT, export_module, export_program, e
 from compressor.capture.finishing import finish, rename_dimensions
 from compressor.capture.inputs import Inputs
 from compressor.capture.module_state import borrowed
-from compressor.capture.noise_inputs import noise_lifted, noise_notices, with_noise
+from compressor.capture.noise_inputs import NOTHING_TAKEN, noise_lifted, noise_notices, with_noise
 from compressor.capture.opening import Axis, opened, other_pictures, traceable
 from compressor.capture.parity import compare_outputs
 from compressor.capture.program import flat_program, program_inputs
@@ -125,6 +125,8 @@ def capture_torch(
             flat = flat_program(source.program, [spec.name for spec in found.inputs.specs])
             return _capture(Subject(source, flat, found.inputs, found.symbols), opset, log)
         inputs = choose_inputs(declared, _examples(source.module, examples, log), axes)
+        if inputs is None and takes_nothing(source.module):
+            inputs = Inputs(())
         if inputs is None:
             raise CaptureError(
                 f"{source.description}: names, types and shapes of the inputs are not known",
@@ -324,6 +326,8 @@ def _exporters_names(model: ir.Model, specs: Sequence[TensorSpec]) -> dict[str, 
 
 
 def _notices(subject: Subject, inputs: Inputs) -> list[str]:
+    if not inputs.specs:
+        return [NOTHING_TAKEN]
     notices = []
     if not inputs.real:
         notices.append(

@@ -7,12 +7,13 @@ would have drawn becomes part of the graph, where it may be folded.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass, RemoveUnusedNodesPass
 
+from compressor.graph.constants import constant
 from compressor.graph.drawing_forms import Builder, Form, form_of
 from compressor.graph.draws import Draw
 from compressor.graph.initializers import add_initializer, free_name, taken_names
@@ -157,37 +158,54 @@ def put_back(model: ir.Model, noises: Sequence[Noise]) -> ir.Model:
     others = [value for value in graph.inputs if value.name not in by_name]
     for value in values:
         graph.inputs.remove(value)
-    shapes = _Sizes(graph, others)
-    first = next(iter(graph), None)
+    sizes = _Sizes(graph, others)
     for value in values:
         noise = by_name[value.name or ""]
-        if value.uses() or value.is_graph_output():
-            node = _drawn(noise, shapes)
+        spec, left = _narrowed(noise.spec, value)
+        if left.uses() or left.is_graph_output():
+            node = _drawn(noise, spec, sizes)
             made = node.outputs[0]
-            ir.convenience.replace_all_uses_with(value, made, replace_graph_outputs=True)
-            made.name, made.type, made.shape = value.name, value.type, value.shape
-            shapes.made.append(node)
-    if first is None:
-        graph.extend(shapes.made)
+            ir.convenience.replace_all_uses_with(left, made, replace_graph_outputs=True)
+            made.name, made.type, made.shape = noise.spec.name, left.type, ir.Shape(spec.shape)
+            sizes.made.append(node)
+    if len(graph):
+        graph.insert_before(graph[0], sizes.made)
     else:
-        graph.insert_before(first, shapes.made)
+        graph.extend(sizes.made)
+    RemoveUnusedNodesPass()(copy)
     return copy
 
 
-def _drawn(noise: Noise, sizes: "_Sizes") -> ir.Node:
+def _narrowed(spec: TensorSpec, value: ir.Value) -> tuple[TensorSpec, ir.Value]:
+    """What is left of noise of which pruning keeps some positions: these alone are drawn."""
+    shape = list(spec.shape)
+    while len(uses := value.uses()) == 1 and not value.is_graph_output():
+        ((node, place),) = uses
+        index = constant(node.inputs[1]) if node.op_type == "Gather" and node.inputs[1] else None
+        axis = node.attributes.get_int("axis", 0)
+        if place or index is None or not isinstance(shape[axis], int):
+            break
+        kept = index.numpy()
+        if kept.ndim != 1 or len(np.unique(kept)) != kept.size:
+            break
+        shape[axis], value = int(kept.size), node.outputs[0]
+    return replace(spec, shape=tuple(shape)), value
+
+
+def _drawn(noise: Noise, spec: TensorSpec, sizes: "_Sizes") -> ir.Node:
     """The node that draws it."""
     operator = f"Random{noise.draw.kind.capitalize()}"
-    dtype = int(ir.DataType.from_numpy(noise.spec.dtype))
+    dtype = int(ir.DataType.from_numpy(spec.dtype))
     attributes: dict[str, ir.Attr] = {"dtype": ir.AttrInt64("dtype", dtype)}
     if noise.seed is not None:
         attributes["seed"] = ir.AttrFloat32("seed", noise.seed)
-    fixed = [d for d in noise.spec.shape if isinstance(d, int)]
+    fixed = [d for d in spec.shape if isinstance(d, int)]
     inputs: list[ir.Value] = []
-    if len(fixed) == len(noise.spec.shape):
+    if len(fixed) == len(spec.shape):
         attributes["shape"] = ir.AttrInt64s("shape", fixed)
     else:
         operator += "Like"
-        inputs.append(sizes.like(noise.spec))
+        inputs.append(sizes.like(spec))
     return ir.Node("", operator, inputs, attributes.values(), name=sizes.name(noise.node))
 
 

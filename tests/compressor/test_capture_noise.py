@@ -111,3 +111,23 @@ def test_bernoulli_is_what_the_runtime_makes_of_it():
     rare = np.full((2000, 8), -4, np.float32)
     assert (back.run(None, {"x": rare})[0].mean() > 0.5) == runtime_inverts()
     assert "with the probability 1 - p" in " ".join(found.record.notices) or not runtime_inverts()
+
+
+def test_a_generator_that_takes_nothing_has_what_it_draws_as_its_input():
+    found = captured(
+        ir.from_onnx_text(
+            """<ir_version: 8, opset_import: ["": 17]>
+            g () => (float[4,8] y) { z = RandomNormal<shape = [4,8]>() y = Tanh(z) }"""
+        ),
+        examples=None,
+    )
+    assert [str(spec) for spec in input_specs(found.model)] == ["noise:float32[4,8]"]
+    assert "takes nothing but what it draws" in " ".join(found.record.notices)
+    with pytest.raises(CaptureError, match="it is a constant"):
+        captured(
+            ir.from_onnx_text(
+                """<ir_version: 8, opset_import: ["": 17]>
+                g () => (float[2] y) { y = Constant<value = float[2] {1, 2}>() }"""
+            ),
+            examples=None,
+        )
