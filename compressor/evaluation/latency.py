@@ -32,7 +32,14 @@ from compressor.evaluation.feeding import feeds_for
 from compressor.evaluation.intervals import significant
 from compressor.evaluation.load import Load
 from compressor.evaluation.pairing import Estimate, FloatArray, estimate, estimate_of_sessions
-from compressor.evaluation.results import Conditions, LatencyConfig, LatencyResult, Timing, Verdict
+from compressor.evaluation.results import (
+    TOO_BUSY,
+    Conditions,
+    LatencyConfig,
+    LatencyResult,
+    Timing,
+    Verdict,
+)
 from compressor.evaluation.rounds import (
     WANTED_ROUNDS,
     Course,
@@ -291,7 +298,7 @@ def _assumed(conditions: Conditions) -> float:
 
 def _refusal(conditions: Conditions, config: LatencyConfig) -> str:
     share = "" if conditions.foreign is None else f"others took {100 * conditions.foreign:.0f} %"
-    told = f"the machine was too busy: {share or 'others worked'}, and "
+    told = f"{TOO_BUSY}: {share or 'others worked'}, and "
     if config.threads == 1:
         return f"{told}an inference that waits can only be timed on a quiet machine"
     return (

@@ -9,6 +9,9 @@ from compressor.records import Parity as Parity  # noqa: PLC0414 - capture, besi
 
 Verdict = Literal["faster", "slower", "no significant difference", "undecided"]
 
+TOO_BUSY = "the machine was too busy"
+"""How the reason begins where only that kept a latency from being measured."""
+
 Method = Literal["wall time", "cpu time"]
 """What passes, or what the calling thread was on a processor."""
 

@@ -11,8 +11,12 @@ STOLEN = 0.02
 
 
 def busy_words(measured: Measured) -> tuple[str, ...]:
-    """One sentence on the machine, and what the figures are of; empty where it was quiet."""
-    busy = [one for one in measured.latency if one.conditions is not None and one.conditions.busy]
+    """One sentence on the machine, and what the figures are of; empty where it was quiet.
+
+    A configuration that it was too busy for has that as its reason, and is not told again.
+    """
+    measured_ones = (one for one in measured.latency if one.reason is None)
+    busy = [one for one in measured_ones if one.conditions is not None and one.conditions.busy]
     if not busy:
         return ()
     where = "; ".join(fmt.configuration(one.config) for one in busy)

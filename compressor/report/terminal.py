@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from compressor.evaluation.results import TOO_BUSY
 from compressor.report import format as fmt
 from compressor.report.conditions import busy_words
 from compressor.report.floats import float_words
@@ -101,13 +102,23 @@ def _figures(measured: Measured, speak: Speak, names: tuple[str, str]) -> Iterab
     for row in told:
         table.add_row(*(Text(speak(text), style=style) for text, style in _cells(row)))
     yield table
-    for row in rows:
-        if row.reason:
-            yield Text(speak(f"- {row.label}: {row.reason}"), style="dim")
+    for reason, labels in _missing(rows).items():
+        yield Text(speak(f"- {'; '.join(labels)}: {reason}"), style="dim")
     for words in busy_words(measured):
         yield Text(speak(f"* {words}"), style="yellow")
     for loss in losses(measured):
         yield Text(speak(f"! {loss}"), style="bold red")
+
+
+def _missing(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Why figures are missing, each reason once: a machine that is busy is so for all of them."""
+    found: dict[str, list[str]] = {}
+    known: dict[str, str] = {}
+    for row in rows:
+        if row.reason:
+            kind = TOO_BUSY if row.reason.startswith(TOO_BUSY) else row.reason
+            found.setdefault(known.setdefault(kind, row.reason), []).append(row.label)
+    return found
 
 
 def _cells(row: Row) -> Sequence[tuple[str, str]]:

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from compressor.evaluation.results import Conditions, LatencyResult, MemoryResult
+from compressor.evaluation.results import TOO_BUSY, Conditions, LatencyResult, MemoryResult
 from compressor.records import Interval
 from compressor.report.conditions import busy_words
 from compressor.report.html import render_html
 from compressor.report.markdown import render_markdown
 from compressor.report.rows import latency_row, memory_row
 from compressor.report.schema import GraphReport, Report
+from compressor.report.terminal import _missing
 from compressor.report.verdict import headline, speed_words
 
 BUSY = Conditions(busy=True, foreign=0.85, clean=0.04, stolen=0.05, throttled_seconds=1.5)
@@ -98,3 +99,13 @@ def test_an_interval_is_turned_like_its_ratio(int8_report: Report, before, after
     graph = int8_report.graphs["model"].model_copy(update={"memory": memory})
     row = memory_row(graph)
     assert (row.change, row.interval) == shown
+
+
+def test_that_the_machine_was_too_busy_is_told_once(int8_report: Report):
+    """With the configurations that it was so for; each took its own share of the machine."""
+    first, second = (refused(one) for one in measured(int8_report)[:2])
+    second = second.model_copy(update={"reason": f"{TOO_BUSY}: others took 40 %"})
+    graph = with_latencies(int8_report, [first, second])
+    assert busy_words(graph) == ()
+    ((reason, labels),) = _missing([latency_row(one) for one in graph.latency]).items()
+    assert reason == first.reason and len(labels) == 2
