@@ -137,7 +137,8 @@ class CalibrationSet:
     @property
     def description(self) -> str:
         """For messages: the path or what it is, and which of its samples."""
-        return ", ".join([self._source.description, *map(str, self._selections)])
+        parts = ", of these ".join(map(str, self._selections))
+        return f"{self._source.description} ({parts})" if parts else self._source.description
 
     def __len__(self) -> int:
         """The number of samples, by one pass where the source cannot say."""
@@ -324,6 +325,14 @@ class CalibrationSet:
             parts = (Part(total, chosen, seed, side) for side in (False, True))
         used, held_out = (self._view(part) for part in parts)
         return used, held_out
+
+    @property
+    def classes(self) -> Mapping[int, int]:
+        """Label → samples, where labels are integers, one a sample; empty elsewhere.
+
+        Counting them takes a pass where the source does not know its labels.
+        """
+        return self._counted_classes()
 
     def _counted_classes(self) -> Counter[int]:
         """Label → samples, where labels are integers, one a sample; empty elsewhere."""

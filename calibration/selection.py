@@ -97,7 +97,7 @@ class Part:
         return self.total - self.chosen if self.complement else self.chosen
 
     def __str__(self) -> str:
-        return f"{self.count(None)} of {self.total} by seed {self.seed}"
+        return f"{self.count(None)} of {self.total} samples, drawn by seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,8 @@ class ClassPart:
         return sum(stratum.total for stratum in self.strata)
 
     def __str__(self) -> str:
-        return f"{self.count(None)} of {self._total} by label and seed {self.seed}"
+        drawn = f"drawn class by class by seed {self.seed}"
+        return f"{self.count(None)} of {self._total} samples, {drawn}"
 
 
 def apportioned(counts: Mapping[int, int], chosen: int, seed: int) -> tuple[Stratum, ...]:

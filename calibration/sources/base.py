@@ -130,6 +130,11 @@ def checked_dtype(dtype: np.dtype[Any], what: str, *, text: bool = False) -> np.
         return np.dtype(np.float64)
     if dtype.kind not in "fiub":
         hint = "store numbers; pickled objects are never read" if dtype.hasobject else None
+        if dtype.kind in "US":
+            hint = (
+                "names of classes become numbers by np.searchsorted(names, label), names in the "
+                "order of the model's outputs"
+            )
         raise DataError(f"{what}: expected numbers, found dtype {dtype}", hint=hint)
     return dtype.newbyteorder("=")
 

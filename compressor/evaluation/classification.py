@@ -98,7 +98,9 @@ def class_labels(labels: Array | None, shape: tuple[int, ...], start: int, sourc
         raise DataError(
             f"labels of {source}: expected class numbers of an integer dtype, "
             f"found {labels.dtype.name}",
-            hint="For targets that are not classes choose --metric mse or psnr.",
+            hint="They are whole numbers: save them as label.astype('int64')."
+            if not (labels % 1).any()
+            else "For targets that are not classes choose --metric mse or psnr.",
         )
     flat = labels.reshape(samples).astype(np.int64)
     wrong = np.flatnonzero((flat < 0) | (flat >= classes))

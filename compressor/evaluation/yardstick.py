@@ -8,7 +8,9 @@ import numpy as np
 
 from calibration.dataset import CalibrationSet
 from compressor.errors import UsageError
+from compressor.evaluation.classification import ClassificationMetric
 from compressor.evaluation.detections import Evidence
+from compressor.evaluation.label_sense import doubts, require_within
 from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.metrics.base import BASELINE, RESULT, Metric, Scores
 from compressor.evaluation.outputs import PREFERRED
@@ -167,8 +169,18 @@ def _chosen(
     if seen.labels:
         scores = found.scores(metrics[0], {BASELINE: original}, data.take(SAMPLES), batch)
         if scores.reference == "original":
-            found = replace(found, notices=(*notices, _unused(seen.labels, primary, metrics[0])))
-    return found
+            said = _unused(seen.labels, primary, metrics[0], data.classes)
+            found = replace(found, notices=(*notices, said))
+    return _doubted(found, original, data, batch)
+
+
+def _doubted(found: Yardstick, original: Runner, data: CalibrationSet, batch: int) -> Yardstick:
+    """With what is odd about labels of classes."""
+    if not isinstance(found.metrics[0], ClassificationMetric) or found.primary is None:
+        return found
+    runner = only({BASELINE: original}, [found.primary])[BASELINE]
+    said = doubts(runner, data.take(SAMPLES), batch, data.classes)
+    return replace(found, notices=(*found.notices, *said))
 
 
 def _same(output: SeenOutput) -> tuple[str, ...]:
@@ -181,8 +193,12 @@ def _same(output: SeenOutput) -> tuple[str, ...]:
     )
 
 
-def _unused(labels: Sequence[Array], output: SeenOutput, metric: Metric) -> str:
+def _unused(
+    labels: Sequence[Array], output: SeenOutput, metric: Metric, counts: Mapping[int, int]
+) -> str:
     """That the labels judge nothing, and why."""
+    if counts:
+        labels = [*labels, np.array(list(counts))]
     numbers = np.concatenate([part.reshape(-1) for part in labels])
     classes = _classes(output)
     per_sample = all(part.size == len(part) for part in labels)
@@ -242,11 +258,13 @@ def _asked(
             "any form.",
         )
     found = replace(found, metrics=(metric,), classes=_classes(primary))
+    if isinstance(metric, ClassificationMetric) and found.classes is not None:
+        require_within(data.classes, found.classes, data.description)
     scores = found.scores(metric, {BASELINE: original}, data.take(SAMPLES), batch)
     notices = _hidden(found.seen, metric, found.primary) if found.seen.boxes else ()
     if scores.noun == "batch":
         notices = (*notices, without_samples(metric, batch))
-    return replace(found, notices=notices)
+    return _doubted(replace(found, notices=notices), original, data, batch)
 
 
 def without_samples(metric: Metric, batch: int) -> str:
@@ -286,7 +304,8 @@ def _fitting(
     if not output.floating:
         return (find_metric("agreement"),), None
     classes, agreement = _classes(output), find_metric("agreement")
-    if classes is not None and are_classes(seen.labels, classes):
+    within = all(0 <= label < (classes or 0) for label in data.classes)  # the rest of the data too
+    if classes is not None and are_classes(seen.labels, classes) and within:
         return (find_metric("accuracy"),), classes
     if _are_tokens(seen.labels, output):
         return (find_metric("perplexity"), agreement), output.shape[2]

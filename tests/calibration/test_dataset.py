@@ -114,7 +114,9 @@ def test_split_gives_each_side_its_share_of_every_class(counts, share, seed, siz
         assert abs(np.sum(labels[first] == label) - count * chosen / n) < 1
     again, _ = open_dataset(arrays).split(share, seed)
     assert again.fingerprint() == used.fingerprint()
-    assert used.description.endswith(f"{chosen} of {n} by label and seed {seed}")
+    assert used.description.endswith(
+        f"{chosen} of {n} samples, drawn class by class by seed {seed})"
+    )
 
 
 def test_samples_of_rare_classes_are_as_likely_as_others():
@@ -138,7 +140,7 @@ def test_labels_that_are_no_classes_do_not_divide(labels: np.ndarray):
     arrays = {"x": np.arange(12, dtype=np.float32)[:, None]}
     used, _ = open_dataset({**arrays, "label": labels}).split(0.5, 3)
     plain, _ = open_dataset(arrays).split(0.5, 3)
-    assert used.description.endswith("6 of 12 by seed 3")
+    assert used.description.endswith("6 of 12 samples, drawn by seed 3)")
     assert used.head(6).inputs["x"].tolist() == plain.head(6).inputs["x"].tolist()
 
 
@@ -183,8 +185,9 @@ def test_take_and_head_end_and_compose_with_split():
 def test_description_says_which_samples():
     data = open_dataset(numbered_samples(10))
     used, held_out = data.take(8).split(0.75, 5)
-    assert used.description == "(a dict of arrays), 8 of 10 by seed 0, 6 of 8 by seed 5"
-    assert held_out.description == "(a dict of arrays), 8 of 10 by seed 0, 2 of 8 by seed 5"
+    first = "(a dict of arrays) (8 of 10 samples, drawn by seed 0"
+    assert used.description == f"{first}, of these 6 of 8 samples, drawn by seed 5)"
+    assert held_out.description == f"{first}, of these 2 of 8 samples, drawn by seed 5)"
 
 
 def test_fingerprint_follows_data_order_labels_and_preprocessing():
