@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
 from calibration.frontier import Frontier
+from calibration.windows import beyond
 from compressor.pruning.layers import Layer
 from compressor.pruning.moments import Moments
 from compressor.pruning.patches import Doubles, Floats
@@ -66,6 +67,17 @@ def activity(
                     moments[layer.name].add_mean(rows)
             spreads[layer.name].add(found[fed[layer.name]], layer.output_axis, layer.channels)
     return {name: Activity(seen, spreads[name].total()) for name, seen in moments.items()}
+
+
+def too_wide(layer: Layer, memory: int | None) -> str | None:
+    """Why the moments of a layer's rows are not taken; None where they are.
+
+    Args:
+        layer: The layer.
+        memory: Bytes that may be taken; None for half of what this machine has left.
+    """
+    why = beyond(moments_bytes(layer), memory)
+    return None if why is None else f"its rows are {layer.width:,} wide: {why}"
 
 
 def moments_bytes(layer: Layer) -> int:

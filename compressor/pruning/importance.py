@@ -21,15 +21,20 @@ from calibration.dataset import CalibrationSet
 from calibration.windows import parts
 from compressor.errors import RecipeError
 from compressor.progress import SILENT, Progress
-from compressor.pruning.activity import Activity, activity, moments_bytes
+from compressor.pruning.activity import Activity, activity, moments_bytes, too_wide
 from compressor.pruning.groups import Group, Grouping
 from compressor.pruning.labels import Ints
 from compressor.pruning.obs import Reader, removal_costs
 from compressor.pruning.patches import Doubles
 from compressor.pruning.readings import Reading, readings
 
+MEMORY = 10**9
+"""Bytes to take beside the model, unless told otherwise."""
+
 METHODS = ("obs", "flap", "wanda", "l2", "l1", "random")
 """The default first."""
+SOLVED = frozenset({"obs", "flap", "wanda"})
+"""Those that take second moments."""
 
 Scores = Mapping[str, Doubles]
 """Group → (units,): the damage when a unit goes after all those of its group with less."""
@@ -42,7 +47,8 @@ class Scoring:
     Attributes:
         method: One of `METHODS`.
         batch: Samples per run.
-        memory: Bytes to take beside the model.
+        memory: Bytes to take beside the model; None for 1 GB, and for what one layer alone
+            takes.
         threads: Threads of the runtime; 0 is all.
         least: Share of each group that will stay, so that nothing is spent on its order.
         seed: Of the random method.
@@ -50,7 +56,7 @@ class Scoring:
 
     method: str = METHODS[0]
     batch: int = 16
-    memory: int = 10**9
+    memory: int | None = None
     threads: int = 0
     least: float = 1 / 8
     seed: int = 0
@@ -66,7 +72,8 @@ def scores(
     """The damage of removing each unit of each group.
 
     A group that no layer with a constant weight contracts (the inner dimension of queries and
-    keys) is scored by magnitude with every method.
+    keys) is scored by magnitude with every method, and so is one whose readers are too wide for
+    the memory.
 
     Args:
         model: The model that the groups are of.
@@ -95,12 +102,33 @@ def scores(
             f"importance by {how.method!r} needs calibration data",
             hint="Give calibration data, or choose l2.",
         )
-    read = {name: some for name, some in readings(model, grouping).items() if some}
+    unseen = {name for name, _, _ in unscored(model, grouping, how.memory)}
+    read = {
+        name: some
+        for name, some in readings(model, grouping).items()
+        if some and name not in unseen
+    }
     with progress.stage("score", total=len(read)) as advance:
-        for window in _windows(read, how.memory // 2):
+        for window in _windows(read, (how.memory or MEMORY) // 2):
             found |= _scored(model, grouping, window, data, how)
             advance(len(window))
     return found
+
+
+def unscored(model: ir.Model, grouping: Grouping, memory: int | None) -> list[tuple[str, str, str]]:
+    """Groups that have to be scored by magnitude: group, a layer that reads it, and why.
+
+    Args:
+        model: The model that the groups are of.
+        grouping: Its groups.
+        memory: As of `Scoring`.
+    """
+    return [
+        (name, layer.name, why)
+        for name, some in readings(model, grouping).items()
+        for layer in {reading.layer.name: reading.layer for reading in some}.values()
+        if (why := too_wide(layer, memory)) is not None
+    ]
 
 
 def magnitude(model: ir.Model, group: Group, power: int = 2) -> Doubles:
@@ -159,9 +187,13 @@ def _scored(
     layers = {r.layer.name: r.layer for some in window.values() for r in some}
     units = {group.name: group.units for group in grouping.groups}
     total = {name: np.zeros(units[name]) for name in window}
-    for part in parts({n: moments_bytes(one) for n, one in layers.items()}, how.memory // 2):
+    for part in parts(
+        {n: moments_bytes(one) for n, one in layers.items()}, (how.memory or MEMORY) // 2
+    ):
         here = [layers[name] for name in part]
-        seen = activity(model, here, data, batch=how.batch, memory=how.memory, threads=how.threads)
+        seen = activity(
+            model, here, data, batch=how.batch, memory=how.memory or MEMORY, threads=how.threads
+        )
         for name, some in window.items():
             read = [reading for reading in some if reading.layer.name in seen]
             if read:

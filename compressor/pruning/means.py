@@ -6,7 +6,7 @@ import onnx_ir as ir
 from calibration.dataset import CalibrationSet
 from compressor.pruning.activity import activity
 from compressor.pruning.groups import Grouping, Keep
-from compressor.pruning.importance import Scoring
+from compressor.pruning.importance import MEMORY, Scoring
 from compressor.pruning.layers import layers_of
 from compressor.pruning.patches import Doubles
 from compressor.pruning.readings import readings
@@ -45,7 +45,7 @@ def fold_means(
     dropped = {one.layer.name: one.layer for name in gone for one in read[name]}
     seen = activity(
         model, list(dropped.values()), data,
-        batch=how.batch, memory=how.memory, threads=how.threads, gram=False,
+        batch=how.batch, memory=how.memory or MEMORY, threads=how.threads, gram=False,
     )  # fmt: skip
     for name, lost in gone.items():
         for one in read[name]:

@@ -16,6 +16,7 @@ from calibration.dataset import CalibrationSet
 from calibration.frontier import Frontier
 from compressor.graph.shapes import known_shapes
 from compressor.progress import SILENT, Progress
+from compressor.pruning.activity import too_wide
 from compressor.pruning.affine import Affine, affines_of
 from compressor.pruning.fitting import ROUNDING, Fit, Options, batch_for, fit, is_exact
 from compressor.pruning.groups import Grouping, Keep
@@ -52,8 +53,8 @@ class Repair:
     Attributes:
         options: How one layer is fitted.
         batch: Samples per run.
-        memory: Bytes to take beside the models (1 GB); the moments of the widest layer are the
-            least that is possible.
+        memory: Bytes to take beside the models; a layer whose moments take more alone is left as it
+            is. None for 1 GB, and for half of what the machine has left where one layer takes more.
         threads: Threads of the runtime; 0 is all.
         aims: Value of the pruned graph → value of the original that it should equal, where that
             is not the one of the same name.
@@ -68,7 +69,7 @@ class Repair:
 
     options: Options = field(default_factory=Options)
     batch: int = BATCH
-    memory: int = MEMORY
+    memory: int | None = None
     threads: int = 0
     aims: Mapping[str, str] = field(default_factory=dict)
     only: frozenset[str] | None = None
@@ -153,7 +154,7 @@ class _Walk:
         how: Repair,
     ) -> None:
         batch = batch_for(len(data), how.batch)
-        room = how.memory // 4
+        room = (how.memory or MEMORY) // 4
         self._then = Frontier(original, data, batch=batch, room=room, threads=how.threads)
         self._now = Frontier(model, data, batch=batch, room=room, threads=how.threads)
         self._model, self._restriction, self._how = model, restriction, how
@@ -246,7 +247,7 @@ class _Walk:
             self._now,
             self._restriction,
             self._how.aims,
-            min(self._how.memory // 8, PIECE),
+            min((self._how.memory or MEMORY) // 8, PIECE),
         )
 
     def _refusal(self, layer: Layer) -> str | None:
@@ -254,7 +255,7 @@ class _Walk:
             return "its weight has other readers"
         if self._how.aims.get(layer.output.name or "", layer.output.name) not in self._known:
             return "the original has no such value"
-        return None
+        return None if layer.name in self._how.sparse else too_wide(layer, self._how.memory)
 
     def _stream(self, layer: Layer, later: int) -> Stream | None:
         """The stream to aim at: one whose other operand no later repair will change."""

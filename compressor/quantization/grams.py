@@ -18,7 +18,7 @@ from calibration.collect import MEMORY, fitting_batch, layout_of
 from calibration.dataset import CalibrationSet
 from calibration.gaps import without_gaps
 from calibration.taps import Taps, feeds_of
-from calibration.windows import parts
+from calibration.windows import beyond, parts
 from compressor.errors import DataError
 from compressor.graph.session import open_session
 from compressor.quantization.blocks import Doubles
@@ -40,6 +40,12 @@ class Gram:
 
     seen: Doubles
     held: Doubles
+
+
+def too_wide(width: int, memory: int | None) -> str | None:
+    """Why the sums of an input of so many values are not taken; None where they are."""
+    why = beyond(_COPIES * 8 * width * width, memory)
+    return None if why is None else f"its rows are {width:,} wide: {why}"
 
 
 def each_gram(

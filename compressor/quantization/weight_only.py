@@ -30,7 +30,7 @@ from compressor.quantization.blocks import (
     packed,
 )
 from compressor.quantization.gptq import ordered, output_error, rounded
-from compressor.quantization.grams import Gram, each_gram
+from compressor.quantization.grams import Gram, each_gram, too_wide
 from compressor.quantization.matrices import ROWS, ConstantMatrix, find_matrices
 from compressor.quantization.storing import bias_of
 from compressor.records import Decision, StageRecord
@@ -122,8 +122,9 @@ def choose(
     inputs: dict[str, list[ConstantMatrix]] = {}
     for matrix in matrices:
         value = _input(matrix, model.graph)
-        if data is None or value is None:
-            chosen.round(matrix, None)
+        why = None if value is None else too_wide(matrix.shape[1], options.memory)
+        if data is None or value is None or why is not None:
+            chosen.round(matrix, None, None if data is None else why)
         else:
             inputs.setdefault(value, []).append(matrix)
     if data is not None and inputs:
@@ -213,12 +214,14 @@ class _Choosing:
     compared: dict[str, float] = field(default_factory=dict)
     unsolved: dict[str, str] = field(default_factory=dict)
 
-    def round(self, matrix: ConstantMatrix, gram: Gram | None) -> None:
+    def round(self, matrix: ConstantMatrix, gram: Gram | None, unseen: str | None = None) -> None:
         """Nearest integers; with second moments those of GPTQ where they are better.
 
         Some rows at a time, which do not depend on each other once the moments are factored.
         """
         form, order = self.options.form(matrix), None
+        if unseen is not None:
+            self.unsolved[matrix.name] = unseen
         if gram is not None and not all(np.isfinite(one).all() for one in (gram.seen, gram.held)):
             self.unsolved[matrix.name] = "they are too large for float32"
             gram = None

@@ -20,7 +20,7 @@ from compressor.pruning import Grouping, Keep, find_groups
 from compressor.pruning.allocation import Allocation
 from compressor.pruning.blocks import Shortened
 from compressor.pruning.costs import Sizes
-from compressor.pruning.importance import Scores, scores
+from compressor.pruning.importance import SOLVED, Scores, scores, unscored
 from compressor.pruning.patching import patch_of
 from compressor.pruning.selection import WEIGHINGS, Selection, Weighing
 from compressor.pruning.sources import scores_over
@@ -97,6 +97,7 @@ class Pruner:
         by_norm = bench.recipe.prune.threshold is not None
         self._weighings: tuple[Weighing, ...] = (Weighing(),) if by_norm else WEIGHINGS
         self._records: list[StageRecord] = []
+        self._unscored: tuple[str, ...] = ()
         self._provenance = Provenance(bench.prepared.model, start.model, checked_feeds(bench))
         self.whole = self._base(Shortened(start.model))
 
@@ -193,12 +194,26 @@ class Pruner:
         if bench.recipe.prune.method == "taylor":
             found = scores_over(self._losses, self._provenance.grouping, grouping)
         else:
+            if not short.removed:
+                self._tell_unscored()
             found = scores(short.model, grouping, how.data, how.scoring(), progress=bench.progress)
         if not short.removed:
             seconds = time.perf_counter() - started
             method = bench.recipe.prune.method
-            self._records.append(_scored(self._start, method, len(how.data), seconds))
+            record = _scored(self._start, method, len(how.data), seconds)
+            record = record.model_copy(update={"notices": (*record.notices, *self._unscored)})
+            self._records.append(record)
         return Base(short, grouping, sizes, found)
+
+    def _tell_unscored(self) -> None:
+        """Say before it starts what the memory does not allow."""
+        memory = self._bench.recipe.quantize.memory
+        if self._how.scoring().method not in SOLVED:
+            return
+        for _, layer, why in unscored(self._start.model, self._start.grouping, memory):
+            told = f"what {layer!r} reads is scored by magnitude, and it is not repaired: {why}"
+            self._unscored = (*self._unscored, told)
+            self._bench.progress.notice(told)
 
     @cached_property
     def _losses(self) -> Scores:

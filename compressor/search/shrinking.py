@@ -141,11 +141,17 @@ class Shrinking:
     def scoring(self) -> Scoring:
         """How units are scored."""
         options, seed = self.bench.recipe.prune, self.bench.recipe.seed
-        return Scoring(options.method, batch=self.batch, least=options.least, seed=seed)
+        return Scoring(
+            options.method,
+            batch=self.batch,
+            memory=self.bench.recipe.quantize.memory,
+            least=options.least,
+            seed=seed,
+        )
 
     def repair(self, aims: Mapping[str, str]) -> Repair:
         """How what stays is repaired."""
-        return Repair(batch=self.batch, aims=aims)
+        return Repair(batch=self.batch, memory=self.bench.recipe.quantize.memory, aims=aims)
 
     def select(
         self,

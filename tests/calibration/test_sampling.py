@@ -11,7 +11,6 @@ from calibration.collect import collect
 from calibration.dataset import open_dataset
 from calibration.observers import Observed
 from calibration.sampling import DRAWN, ELEMENTS, Sampling, strided
-from calibration.stats import merged
 from calibration.taps import Taps
 from compressor.graph.session import open_session
 
@@ -101,4 +100,3 @@ def test_calls_of_other_lengths_are_cut_into_samples_all_the_same():
         assert whole[name] == whole["x"], "the same elements, in other shapes"
     assert whole["x"].extremes.low == min(one.extremes.low for one in every)
     assert whole["d"].extremes.high == 0
-    assert merged is not None

@@ -8,7 +8,7 @@ from graphs import model, residual
 from calibration.dataset import open_dataset
 from compressor.errors import RecipeError
 from compressor.pruning import find_groups, importance
-from compressor.pruning.importance import METHODS, Scoring, scores
+from compressor.pruning.importance import METHODS, Scoring, scores, unscored
 from compressor.pruning.moments import Moments, solve
 
 X = np.random.default_rng(0).standard_normal((16, 32, 8, 8)).astype(np.float32)
@@ -59,7 +59,7 @@ def test_memory_does_not_change_the_scores():
     made = residual()
     grouping = find_groups(made, {"x": X[:2]})
     wide = scores(made, grouping, DATA, Scoring("flap"))
-    narrow = scores(made, grouping, DATA, Scoring("flap", memory=1_000_000, batch=4))
+    narrow = scores(made, grouping, DATA, Scoring("flap", memory=2_500_000, batch=4))
     for name in wide:
         np.testing.assert_allclose(narrow[name], wide[name], rtol=1e-3)
 
@@ -133,3 +133,29 @@ def test_what_moments_cannot_score_magnitudes_do(monkeypatch: pytest.MonkeyPatch
     assert found.keys() == expected.keys()
     for name in found:
         np.testing.assert_array_equal(found[name], expected[name])
+
+
+def test_a_layer_too_wide_for_the_memory_is_scored_by_magnitude():
+    """Of a graph whose other layers fit, and without a sum of its rows being taken."""
+    made = model(
+        """g (float[n,8] x, float[8,400] u, float[400,8] d, float[8,8] v) => (float[n,8] y)
+        {
+            h = MatMul(x, u)
+            r = Relu(h)
+            o = MatMul(r, d)
+            s = Relu(o)
+            y = MatMul(s, v)
+        }""",
+        u=[8, 400], d=[400, 8], v=[8, 8],
+    )  # fmt: skip
+    x = np.random.default_rng(0).standard_normal((16, 8)).astype(np.float32)
+    grouping, data = find_groups(made, {"x": x[:2]}), open_dataset({"x": x})
+    told = unscored(made, grouping, 10**6)
+    assert [layer for _, layer, _ in told] == ["MatMul_2"]
+    assert "400 wide: 4 MB are needed, and --memory allows 1 MB" in told[0][2]
+    found, whole = (scores(made, grouping, data, Scoring(memory=m)) for m in (10**6, 10**8))
+    by_norm = scores(made, grouping, None, Scoring("l2"))
+    (wide,) = (name for name, _, _ in told)
+    np.testing.assert_array_equal(found[wide], by_norm[wide])
+    for name in whole:
+        assert (name == wide) == (not np.allclose(found[name], whole[name]))

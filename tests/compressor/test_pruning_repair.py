@@ -138,8 +138,16 @@ def test_memory_and_batch_change_little():
     made, grouping, keep, pruned = prepared(x)
     data = open_dataset({"x": x})
     wide, _ = repair(made, pruned, grouping, keep, data)
-    narrow, _ = repair(made, pruned, grouping, keep, data, Repair(memory=200_000))
+    narrow, _ = repair(made, pruned, grouping, keep, data, Repair(memory=2_500_000))
     np.testing.assert_allclose(outputs(narrow, x), outputs(wide, x), atol=2e-4)
+
+
+def test_a_layer_too_wide_for_the_memory_is_left_alone():
+    x = images(32, 32, 8, 8)
+    made, grouping, keep, pruned = prepared(x)
+    _, record = repair(made, pruned, grouping, keep, open_dataset({"x": x}), Repair(memory=10_000))
+    reasons = {decision.reason for decision in record.decisions}
+    assert any("and --memory allows 0 MB" in reason for reason in reasons), reasons
 
 
 def test_the_branch_repairs_the_stream():

@@ -185,6 +185,17 @@ def test_the_integers_are_the_same_whatever_fits_into_memory():
         np.testing.assert_array_equal(one.codes, parts.packed[name].codes)
 
 
+def test_inputs_too_wide_for_the_memory_keep_the_nearest_and_say_why():
+    graph = decoder()
+    data = bound(graph, ids=tokens())
+    chosen = choose(graph, data, StoringOptions(bits=4, batch=4, memory=1000))
+    near = choose(graph, None, StoringOptions(bits=4, batch=4))
+    for name, one in near.packed.items():
+        np.testing.assert_array_equal(one.codes, chosen.packed[name].codes)
+    said = [decision.reason for decision in chosen.record.decisions]
+    assert any("wide: 0 MB are needed, and --memory allows 0 MB" in reason for reason in said)
+
+
 @pytest.mark.parametrize(
     ("text", "shapes", "why"),
     [
