@@ -1,11 +1,13 @@
 """Processors that may be used, of files as the kernel writes them."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from compressor import processors
 from compressor.measure import configurations, surplus_threads
+from compressor.phases import Phases
 from compressor.processors import available_processors, processor_quota, throttled_seconds
 from compressor.recipe import MeasureOptions, Recipe
 
@@ -80,8 +82,9 @@ def test_time_that_a_quota_took(tmp_path: Path, groups, file, text, seconds):
 def test_more_threads_than_processors_are_not_timed(monkeypatch):
     monkeypatch.setattr("compressor.measure.available_processors", lambda: 2)
     recipe = Recipe(measure=MeasureOptions(threads=8))
-    assert max(config.threads for config in configurations(recipe, None)) == 2
-    assert configurations(recipe, None)[0].threads == 2
+    prepared = SimpleNamespace(fixed_batch=None, phases=Phases(), timed_sizes={None: ""})
+    found = configurations(recipe, prepared)
+    assert max(config.threads for config in found) == found[0].threads == 2
     (notice,) = surplus_threads(recipe)
     assert notice.startswith("8 threads were asked for and are not timed")
     assert notice.endswith("2 processors, so that 2 threads decide")
