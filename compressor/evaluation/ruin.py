@@ -20,7 +20,7 @@ DEPARTURE: Final = {
 FLOORS: Final = {
     "cosine": 0.8,
     "r2": 0.5,
-    "residual": 0.5,
+    "residual": 0.7,
     "sqnr": 3.0,
     "agreement": 50.0,
     "detection": 50.0,

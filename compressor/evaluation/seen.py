@@ -39,6 +39,8 @@ class SeenOutput:
         flat: Whether it is the same for all samples, of `LEAST` or more.
         passing: Mean cosine with the input of its shape, which is what handing that back would
             have.
+        near: 1 - Σ (r - i)² / Σ (r - mean)², r the output and i that input: the `r2` that handing
+            it back would have. None where that was not to be told, or nothing is changed.
     """
 
     spec: TensorSpec
@@ -48,6 +50,7 @@ class SeenOutput:
     elements: int | None = None
     constancy: float | None = None
     passing: float | None = None
+    near: float | None = None
     noisy: bool = False
     flat: bool = False
 
@@ -137,6 +140,7 @@ class _Collected:
     held: list[Array] = field(default_factory=list)
     size: int = 0
     passing: list[FloatArray] = field(default_factory=list)
+    changes: list[float] = field(default_factory=list)
 
     def see(self, array: Array, samples: int, before: Array | None) -> None:
         self.shape = array.shape if self.shape is None else self.shape
@@ -155,15 +159,18 @@ class _Collected:
         if before is not None and is_floating(array.dtype) and len(array) == samples:
             sums = sums_of(array.reshape(samples, -1), before.reshape(samples, -1))
             self.passing.append(COSINE.units(sums)[:, 0])
+            self.changes.append(float(sums.error.sum()))
 
     def told(self, *, alone: bool) -> SeenOutput:
         """What came together; a single output along time is a signal, however long."""
         loose = self.loose and not (alone and len(self.spec.shape) == 1 and bool(self.held))
         elements = next(iter(self.elements)) if len(self.elements) == 1 else None
-        constancy, flat = None, False
+        constancy, flat, near = None, False, None
         if self.rows and elements and self.held and self.size <= _LARGEST:
             together = np.concatenate(self.held).astype(np.float64)
             constancy, flat = _constancy(together), _is_flat(together)
+            told = len(self.changes) == len(self.held)
+            near = _nearness(together, sum(self.changes)) if told else None
         passing = float(np.concatenate(self.passing).mean()) if self.passing else None
         return SeenOutput(
             self.spec,
@@ -173,8 +180,17 @@ class _Collected:
             elements=elements,
             constancy=constancy,
             passing=passing,
+            near=near,
             flat=flat,
         )
+
+
+def _nearness(rows: Array, change: float) -> float | None:
+    """1 - change / Σ (rows - mean)²; None of few rows, of equal ones, or without a change."""
+    spread = float(np.square(rows - rows.mean(axis=0)).sum()) if len(rows) >= LEAST else 0.0
+    if not (np.isfinite(spread) and change > 1e-9 * spread > 0):
+        return None
+    return 1 - change / spread
 
 
 def _is_flat(rows: Array) -> bool:

@@ -24,6 +24,8 @@ FEW = 8
 """Values a sample up to which cosine says little: of one it is the sign."""
 _TELLING = 20
 """Samples from which an accuracy says something."""
+NEAR = 0.8
+"""`r2` of an output that is its input, from which it is judged by what the model changes."""
 CONSTANT = 0.9
 """Cosine of an answer that never changes, from which cosine cannot tell a ruined result."""
 
@@ -87,11 +89,11 @@ def choose(
     The primary output is the one asked for, else `logits` or `output`, else one called so in part,
     else the first that is no state and that a metric fits. Its metric is the one asked for, else:
     detections matched, where the outputs are boxes and scores; agreement of decisions; accuracy
-    where labels are classes; perplexity where they are tokens; error relative to the spread where
-    there are few values a sample, or where an answer that never changes would have a high cosine;
-    error relative to the change where the graph adds to an input that is most of the output; else
-    cosine. Scores of classes have agreement beside it: those that labels, a softmax or their
-    name say to be such.
+    where labels are classes; perplexity where they are tokens; error relative to the change
+    where an output is near an input, or adds to one that is most of it; error relative to the
+    spread where there are few values a sample, or where an answer that never changes would have a
+    high cosine; else cosine. Scores of classes have agreement beside it: those that labels, a
+    softmax or their name say to be such.
 
     Args:
         original: What is compared with.
@@ -224,7 +226,8 @@ def _unused(
 
 def relative_metric(output: SeenOutput, roles: Roles) -> str:
     """The name of the metric of closeness that fits a floating output."""
-    if output.name in roles.added and (output.passing or 0) >= CONSTANT:
+    adds = output.name in roles.added and (output.passing or 0) >= CONSTANT
+    if adds or (output.near or 0) >= NEAR:
         return "residual"
     few = output.elements is not None and output.elements <= FEW
     constant = output.constancy is not None and output.constancy >= CONSTANT

@@ -117,7 +117,12 @@ def test_a_denoiser_is_judged_by_what_it_changes():
     assert quality[0].result == pytest.approx(0, abs=1e-6)
     assert outputs[0].departs
     assert why is not None
-    assert names(chosen(before, image=image)) == ["cosine"], "the graph does not end in adding"
+    assert names(chosen(before, image=image)) == ["residual"], "whatever the graph ends in"
+    blurred = Table(y=image - 1.66 * noise)
+    assert judged(before, blurred, image=image)[2] is not None
+    assert names(chosen(Table(y=np.tanh(image) + 3), image=image)) == ["r2"], "it is far from it"
+    bright = 3 + normal(N, 3, 8, 8)
+    assert names(chosen(Table(y=bright), image=3 + image)) == ["r2"], "alike by their mean alone"
     assert names(chosen(before, roles=roles, image=noise)) == ["cosine"], (
         "the input is little of it"
     )
