@@ -178,7 +178,7 @@ def _departures(pair: Pair, data: DataSplit) -> tuple[str, ...]:
     samples = pair.prepared.fixed_batch or min(TRIED, len(data.quality))
     feeds = data.quality.sample(samples).filled(samples)
     return spared(
-        lambda: pair.target.departures(pair.result.model, feeds),
+        lambda: pair.target.departures(pair.compared[1].model, feeds),
         lambda reason: (unfinished("run the artifact in a plain session", reason),),
     )
 
