@@ -13,6 +13,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 from scipy.stats import trim_mean
 
@@ -23,6 +24,9 @@ Tensor = tuple[str, Shape]
 
 WARM_UP = 3
 """Runs at the start that do not count."""
+
+LONG = 100
+"""Microseconds of a node from which the profiler's resolution does not matter."""
 
 _SUFFIX = "_kernel_time"
 _TYPES = {
@@ -53,7 +57,8 @@ class NodeTime:
 
     Attributes:
         microseconds: The interquartile mean over runs: as robust as the median, but not bound
-            to the profiler's resolution of one microsecond.
+            to the profiler's resolution of one microsecond. Of runs that were chosen for what
+            they lost the lower quartile, where that resolution does not matter.
     """
 
     name: str
@@ -78,10 +83,15 @@ class NodeWork:
     integer: bool
 
 
-def node_times(profile: Path) -> list[NodeTime]:
+def node_times(profile: Path, kept: Sequence[int] | None = None) -> list[NodeTime]:
     """Read a profile that `InferenceSession.end_profiling` wrote; nodes in order of execution.
 
     Nodes inside If, Loop and Scan are part of those.
+
+    Args:
+        profile: The file.
+        kept: Numbers of the runs that count, of a machine that was not quiet in the others; None
+            for all but the first.
     """
     events = [
         event
@@ -99,16 +109,24 @@ def node_times(profile: Path) -> list[NodeTime]:
         arguments = event["args"]
         key = (event["name"], arguments["op_name"], arguments.get("node_index", ""))
         groups[key].append(event)
-    return [_node_time(name, op, group) for (name, op, _), group in groups.items()]
+    return [_node_time(name, op, group, kept) for (name, op, _), group in groups.items()]
 
 
-def _node_time(name: str, operator: str, events: list[dict[str, Any]]) -> NodeTime:
+def _node_time(
+    name: str, operator: str, events: list[dict[str, Any]], kept: Sequence[int] | None
+) -> NodeTime:
     counted = events[WARM_UP:] or events
+    if kept is not None:
+        counted = [events[run] for run in kept if run < len(events)] or counted
     arguments = counted[-1]["args"]
+    durations = [event["dur"] for event in counted]
+    typical = float(trim_mean(durations, 0.25))
+    if kept is not None and typical >= LONG:
+        typical = float(np.percentile(durations, 25))
     return NodeTime(
         name=name.removesuffix(_SUFFIX),
         operator=operator,
-        microseconds=float(trim_mean([event["dur"] for event in counted], 0.25)),
+        microseconds=typical,
         inputs=_tensors(arguments.get("input_type_shape", ())),
         outputs=_tensors(arguments.get("output_type_shape", ())),
     )

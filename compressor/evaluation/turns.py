@@ -5,6 +5,11 @@ sessions stay open and work in turn, a few inferences each, so that drift falls 
 each model has a second session without a profiler: as profiled nodes take longer than the whole
 inference does, only their shares of the time without it are used. On one thread that is the
 thread's own time, which does not pass while others have the processor.
+
+The profiler knows the wall clock only, and a longer node is more likely to lose the processor. So
+on one thread the shares are those of the inferences that lost the least of their time, wall - CPU,
+and of nodes that are long enough to be hit in most of these the lower quartile counts. They propose
+a placement; what it is worth a race of both decides, which rests on no profile.
 """
 
 import tempfile
@@ -19,7 +24,7 @@ import onnx_ir as ir
 from compressor.evaluation.attribution import owner_of, owners
 from compressor.evaluation.ceilings import measure_overheads
 from compressor.evaluation.clocks import fine_thread_clock
-from compressor.evaluation.executed import NodeTime, node_times
+from compressor.evaluation.executed import WARM_UP, NodeTime, node_times
 from compressor.evaluation.feeding import feeds_for
 from compressor.graph.session import open_session
 from compressor.graph.tensors import Arrays
@@ -34,6 +39,8 @@ BURST = 5
 """Inferences of a turn; the first finds the caches full of another model's values."""
 QUIET = 25
 """Percentile of the times without a profiler: disturbance only adds to a time."""
+LEAST_LOST = 1 / 3
+"""Share of the profiled inferences that tell the nodes' times: those that lost least."""
 LEAST_TURNS = 4
 MOST_TURNS = 40
 
@@ -79,8 +86,9 @@ class _Session:
         self._feeds = dict(feeds_for(runner, feeds))
         self._plain = runner.bind(self._feeds)
         self._seconds: list[float] = []
-        fine = fine_thread_clock() if threads == 1 else None
-        self._clock = perf_counter if fine is None else thread_time
+        self._lost: list[float] = []
+        self._on_thread = threads == 1 and fine_thread_clock() is not None
+        self._clock = thread_time if self._on_thread else perf_counter
         self._session = open_session(
             model,
             threads=threads,
@@ -92,7 +100,10 @@ class _Session:
     def turn(self) -> None:
         """A few inferences with the profiler, as many without."""
         for _ in range(BURST):
+            on, started = thread_time(), perf_counter()
             self._session.run(None, self._feeds)
+            wall = perf_counter() - started
+            self._lost.append(max(wall - (thread_time() - on), 0.0) / max(wall, 1e-9))
         for _ in range(BURST):
             started = self._clock()
             self._plain()
@@ -100,7 +111,8 @@ class _Session:
 
     def owned(self, names: Mapping[str, str], overhead: float, profiler: float) -> dict[str, float]:
         """Float node → seconds."""
-        times = node_times(Path(self._session.end_profiling()))
+        kept = least_lost(self._lost) if self._on_thread else None
+        times = node_times(Path(self._session.end_profiling()), kept)
         owned = _prepared(ir.load(self._optimized).graph, times, names)
         found: defaultdict[str, float] = defaultdict(float)
         for time in times:
@@ -108,6 +120,19 @@ class _Session:
             found[owned.get(time.name) or owner_of(time.name, names) or ""] += net
         scale = float(np.percentile(self._seconds, QUIET)) / max(sum(found.values()), 1e-12)
         return {name: seconds * scale for name, seconds in found.items()}
+
+
+def least_lost(lost: Sequence[float]) -> list[int]:
+    """The numbers of the inferences that lost the least share of their time, in order.
+
+    The first of the session are left out where there are others.
+
+    Args:
+        lost: Of each inference.
+    """
+    count = max(BURST, int(len(lost) * LEAST_LOST))
+    order = sorted(range(min(WARM_UP, len(lost) - 1), len(lost)), key=lambda i: lost[i])
+    return sorted(order[:count])
 
 
 def _prepared(
