@@ -123,8 +123,9 @@ def _randint(drawn: Drawn, given: dict[str, Any]) -> torch.Tensor:
     low, high = given.get("low", 0), given["high"]
     value = torch.floor(drawn("uniform", _shape(given)) * (high - low) + low)
     like = given.get("self")
-    dtype = given.get("dtype") or (torch.int64 if like is None else like.dtype)
-    return value.to(dtype)
+    asked = given.get("dtype")  # the default is a number of torch's own
+    dtype = asked if isinstance(asked, torch.dtype) else None
+    return value.to(dtype or (torch.int64 if like is None else like.dtype))
 
 
 def _multinomial(drawn: Drawn, given: dict[str, Any]) -> torch.Tensor:

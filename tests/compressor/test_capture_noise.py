@@ -37,7 +37,10 @@ class Drawing(nn.Module):
 DRAWS = {
     "latent": lambda h: h[:, :2] * torch.randn_like(h[:, 2:4]) + torch.randn(h.shape[0], 2),
     "dropout": lambda h: nn.functional.dropout(h, 0.4) * torch.rand(h.shape),
-    "classes": lambda h: (torch.bernoulli(h.sigmoid()), torch.multinomial(h.softmax(-1), 1)),
+    "classes": lambda h: (
+        torch.bernoulli(h.sigmoid()) * torch.randint(2, 5, (h.shape[0], 1)),
+        torch.multinomial(h.softmax(-1), 1),
+    ),
 }
 
 
