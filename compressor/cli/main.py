@@ -14,14 +14,16 @@ from compressor.cli.options import (
     DATA,
     LOADING,
     MEASURING,
+    OUTPUT,
     PRUNING,
-    RECIPE,
+    QUANTIZATION,
     SHOWING,
     TENSORRT,
     recipe_values,
     reject_both,
     shard,
 )
+from compressor.cli.sections import SectionedCommand
 
 DEFAULT = "run"
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -73,7 +75,7 @@ class _ModelContext(click.Context):
         return self.parent.command_path if self.parent else "compress"
 
 
-class _ModelCommand(click.Command):
+class _ModelCommand(SectionedCommand):
     context_class = _ModelContext
 
 
@@ -85,10 +87,11 @@ def cli() -> None:
 
 @cli.command(DEFAULT, cls=_ModelCommand, hidden=True, context_settings=CONTEXT, epilog=EPILOG)
 @click.argument("model")
-@RECIPE
+@OUTPUT
 @DATA
-@PRUNING
+@QUANTIZATION
 @CALIBRATION
+@PRUNING
 @LOADING
 @MEASURING
 @BUDGET
@@ -109,7 +112,7 @@ def run(model: str, **flags: Any) -> None:
         compress_model(model, flags, recipe_values(flags))
 
 
-@cli.command(context_settings=CONTEXT)
+@cli.command(cls=SectionedCommand, context_settings=CONTEXT)
 @click.argument("model")
 @click.option("--top", type=click.IntRange(1), default=15, show_default=True, help="Nodes to list.")
 @click.option("--target", metavar="NAME", help="Runtime. [default: ort]")
@@ -126,7 +129,7 @@ def profile(model: str, **flags: Any) -> None:
         profile_model(model, flags, recipe_values(flags))
 
 
-@cli.command(context_settings=CONTEXT)
+@cli.command(cls=SectionedCommand, context_settings=CONTEXT)
 @click.argument("model")
 @click.option("--top", type=click.IntRange(1), default=15, show_default=True, help="Rows to list.")
 @DATA
@@ -144,7 +147,7 @@ def inspect(model: str, **flags: Any) -> None:
         inspect_model(model, flags, recipe_values(flags))
 
 
-@cli.command(context_settings=CONTEXT)
+@cli.command(cls=SectionedCommand, context_settings=CONTEXT)
 @click.argument("model")
 @click.option("--top", type=click.IntRange(1), default=15, show_default=True, help="Rows to list.")
 @click.option("--target", metavar="NAME", help="Runtime. [default: ort]")
@@ -166,7 +169,7 @@ def sensitivity(model: str, **flags: Any) -> None:
         sensitivity_of(model, flags, recipe_values(flags))
 
 
-@cli.command(context_settings=CONTEXT)
+@cli.command(cls=SectionedCommand, context_settings=CONTEXT)
 @click.argument("a")
 @click.argument("b")
 @click.option("--target", metavar="NAME", help="Runtime. [default: ort]")
@@ -186,7 +189,7 @@ def compare(a: str, b: str, **flags: Any) -> None:
         compare_models(a, b, flags, recipe_values(flags))
 
 
-@cli.command(context_settings=CONTEXT)
+@cli.command(cls=SectionedCommand, context_settings=CONTEXT)
 @click.argument("model")
 @click.option("--target", metavar="NAME", default="trt", help="Runtime. [default: trt]")
 @click.option("--strict", is_flag=True, help="Warnings count as errors: exit 5.")
@@ -212,7 +215,7 @@ def lint(model: str, **flags: Any) -> None:
         lint_model(model, flags)
 
 
-@cli.command(context_settings=CONTEXT, epilog=SHARDING)
+@cli.command(cls=SectionedCommand, context_settings=CONTEXT, epilog=SHARDING)
 @click.argument("paths", nargs=-1, required=True, metavar="MODEL | FILE...")
 @click.option("--target", metavar="NAME", help="Runtime. [default: ort]")
 @click.option(
@@ -255,7 +258,7 @@ def calibrate(paths: tuple[str, ...], **flags: Any) -> None:
         calibrate_model(paths, flags, recipe_values(flags))
 
 
-@cli.command(context_settings=CONTEXT)
+@cli.command(cls=SectionedCommand, context_settings=CONTEXT)
 @click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
 @SHOWING
 def report(directory: Path, **flags: Any) -> None:
@@ -267,7 +270,7 @@ def report(directory: Path, **flags: Any) -> None:
         render_directory(directory, flags)
 
 
-@cli.command(context_settings=CONTEXT)
+@cli.command(cls=SectionedCommand, context_settings=CONTEXT)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def targets(as_json: bool) -> None:
     """The runtimes that artifacts can be made for, and whether they are usable here."""
@@ -277,11 +280,12 @@ def targets(as_json: bool) -> None:
         list_targets(as_json)
 
 
-@cli.command(context_settings=CONTEXT)
-@RECIPE
+@cli.command(cls=SectionedCommand, context_settings=CONTEXT)
+@OUTPUT
 @DATA
-@PRUNING
+@QUANTIZATION
 @CALIBRATION
+@PRUNING
 @LOADING
 @MEASURING
 @BUDGET

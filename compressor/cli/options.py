@@ -1,16 +1,13 @@
 """Flags, and the recipe they make. A flag that is not given leaves the recipe's value alone."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
+from compressor.cli.sections import TERMINAL, section
 from compressor.errors import UsageError
-
-F = TypeVar("F", bound=Callable[..., Any])
-Decorator = Callable[[F], F]
 
 PLACES = {
     "target": ("target",),
@@ -174,25 +171,15 @@ def _number(text: str) -> float:
     return float(top) / float(bottom) if slash else float(text)
 
 
-def apply(*decorators: Decorator[Any]) -> Decorator[F]:
-    """One decorator from several, in reading order."""
-
-    def decorate(function: F) -> F:
-        for decorator in reversed(decorators):
-            function = decorator(function)
-        return function
-
-    return decorate
-
-
-LOADING: Decorator[Any] = apply(
+LOADING = section(
+    "Loading the model",
     click.option(
         "--model", "model_factory", metavar="SPEC",
         help="Factory for a state dict: package.module:factory or file.py:factory.",
     ),
     click.option(
         "--model-args", multiple=True, callback=factory_arguments, metavar="KEY=VALUE",
-        help="Keyword argument for it (repeatable), or a JSON object.",
+        help="Keyword argument of the factory (repeatable), or a JSON object.",
     ),
     click.option(
         "--state-key", metavar="KEY",
@@ -214,20 +201,23 @@ LOADING: Decorator[Any] = apply(
     ),
 )  # fmt: skip
 
-DATA: Decorator[Any] = apply(
+DATA = section(
+    "Data",
     click.option(
         "--calib", metavar="DATA",
-        help=".npz, .npy, folder of .npz, image folder, or file.py:function.",
+        help="Calibration data: .npz, .npy, folder of .npz, image folder, or file.py:function.",
     ),
-    click.option("--eval", metavar="DATA", help="Labelled data that judges: the same forms."),
+    click.option("--eval", metavar="DATA", help="Evaluation data with labels, in the same forms."),
     click.option("--samples", type=click.IntRange(1), help="Draw N calibration samples."),
     click.option(
         "--layout", callback=layout, metavar="ORDER",
         help="Axis order of stored data and of the input: nhwc-to-nchw or nchw-to-nhwc.",
     ),
-    click.option("--scale", callback=number, metavar="X", help="Factor on stored values: 1/255."),
-    click.option("--mean", callback=numbers, metavar="X,Y,Z", help="Subtracted per channel."),
-    click.option("--std", callback=numbers, metavar="X,Y,Z", help="Divided by per channel."),
+    click.option("--scale", callback=number, metavar="X", help="Factor for stored values: 1/255."),
+    click.option("--mean", callback=numbers, metavar="X,Y,Z", help="Mean of each channel."),
+    click.option(
+        "--std", callback=numbers, metavar="X,Y,Z", help="Standard deviation of each channel."
+    ),
     click.option(
         "--image-size", callback=image_size, metavar="HxW", help="Size of folder images."
     ),
@@ -237,18 +227,21 @@ DATA: Decorator[Any] = apply(
     ),
 )  # fmt: skip
 
-MEASURING: Decorator[Any] = apply(
+MEASURING = section(
+    "Measuring",
     click.option("--batch", type=click.IntRange(1), help="Deciding batch size. [default: 1]"),
     click.option(
         "--threads", type=click.IntRange(0), help="Deciding threads, 0 for all. [default: 1]"
     ),
     click.option(
         "--phase", type=click.Choice(["decode", "prefill"]),
-        help="What decides of a decoder with a cache: one token, or a prompt. [default: decode]",
+        help="Phase of a decoder with a cache that decides: one token, or a prompt. [default: "
+        "decode]",
     ),
     click.option(
         "--context", type=click.IntRange(1), metavar="TOKENS",
-        help="Its prompt, and its cache when a token is timed. [default: the data's, else 128]",
+        help="Length of a decoder's prompt, and of its cache where one token is timed. [default: "
+        "the data's, else 128]",
     ),
     click.option(
         "--metric", metavar="NAME",
@@ -267,7 +260,8 @@ MEASURING: Decorator[Any] = apply(
     click.option("--seed", type=int, help="Seed of every random choice. [default: 0]"),
 )  # fmt: skip
 
-BUDGET: Decorator[Any] = apply(
+BUDGET = section(
+    "Quality budget",
     click.option(
         "--max-drop", metavar="LOSS",
         help="Lose at most 1% of the original's value, or 0.5pt in the metric's unit; exit 3 else. "
@@ -275,7 +269,7 @@ BUDGET: Decorator[Any] = apply(
     ),
     click.option(
         "--budget", "accept", type=click.Choice(["bound", "point"]),
-        help="Accept by a 95 % bound or by the measured value. [default: bound]",
+        help="Proof that accepts a result: a 95 % bound, or the measured value. [default: bound]",
     ),
     click.option(
         "--time-budget", metavar="TIME",
@@ -283,15 +277,16 @@ BUDGET: Decorator[Any] = apply(
     ),
 )  # fmt: skip
 
-TENSORRT: Decorator[Any] = apply(
+TENSORRT = section(
+    "TensorRT",
     click.option(
         "--precision",
         type=click.Choice(["int8", "int8-fp32", "fp8", "fp16", "fp32", "int4-weights"]),
-        help="Of TensorRT engines; beside layers of 8 bits the rest is half. [default: int8]",
+        help="Precision of the engine. Layers without 8 bits run in half. [default: int8]",
     ),
     click.option(
         "--trt-backend", type=click.Choice(["auto", "tensorrt", "tensorrt-rtx", "script"]),
-        help="What builds the engine; script writes model and build script. [default: auto]",
+        help="Builder of the engine; script writes model and build script. [default: auto]",
     ),
     click.option(
         "--require-engine", is_flag=True, help="Exit 4 where no engine was built."
@@ -302,7 +297,8 @@ TENSORRT: Decorator[Any] = apply(
     ),
 )  # fmt: skip
 
-PRUNING: Decorator[Any] = apply(
+PRUNING = section(
+    "Pruning",
     click.option(
         "--prune", metavar="SHARE",
         help="Remove this share of the multiply-accumulates: 30%; none: nothing at all. [default: "
@@ -326,7 +322,7 @@ PRUNING: Decorator[Any] = apply(
     click.option(
         "--prune-method",
         type=click.Choice(["obs", "flap", "wanda", "taylor", "l2", "l1", "random"]),
-        help="What tells which channels matter. [default: obs]",
+        help="Importance criterion for channels. [default: obs]",
     ),
     click.option(
         "--prune-loss", metavar="FILE:FUNCTION",
@@ -346,22 +342,24 @@ PRUNING: Decorator[Any] = apply(
     ),
     click.option(
         "--no-prune-blocks", "prune_blocks", flag_value="no",
-        help="Remove channels only, no whole residual blocks: what a module can be given too.",
+        help="Remove channels only: apply_plan cannot take residual blocks out of a module.",
     ),
     click.option(
         "--sparsity", type=click.Choice(["2:4"]),
-        help="Two of every four neighbouring weights become zero, and the others make up for it; "
-        "needs --target trt and --calib.",
+        help="Set two of every four neighbouring weights to zero and refit the others. Needs "
+        "--target trt and --calib.",
     ),
 )  # fmt: skip
 
-SHOWING: Decorator[Any] = apply(
+SHOWING = section(
+    TERMINAL,
     click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
     click.option("--quiet", is_flag=True, help="Print nothing but errors."),
     click.option("-v", "--verbose", is_flag=True, help="Show the exporters' own messages."),
 )  # fmt: skip
 
-RECIPE: Decorator[Any] = apply(
+OUTPUT = section(
+    "Target and output",
     click.option("--target", metavar="NAME", help="Runtime: see `compress targets`."),
     click.option(
         "-o", "--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
@@ -373,17 +371,21 @@ RECIPE: Decorator[Any] = apply(
     ),
     click.option(
         "--plan", type=click.Path(path_type=Path), metavar="FILE",
-        help="Replay an earlier run's plan.json: of the same model the same bytes.",
+        help="Replay the plan.json of an earlier run: the same model gives the same bytes.",
     ),
     click.option("--force", is_flag=True, help="Replace an output folder we did not write."),
+)  # fmt: skip
+
+QUANTIZATION = section(
+    "Quantization",
     click.option(
         "--quantize",
         type=click.Choice(
             ["int8", "int8-static", "int8-dynamic", "int8-weights", "int4", "fp16", "bf16", "none"]
         ),
-        help="int8 for speed; int8-static finds no range at run time, int8-dynamic all, without "
-        "--calib; int8-weights, int4, fp16, bf16 store "
-        "weights, for size; none stays in float. [default: int8]"
+        help="Precision. For speed: int8; int8-static, with no range found at run time; "
+        "int8-dynamic, with all of them, without --calib. For size: int8-weights, int4, fp16, "
+        "bf16, which store weights. none stays in float. [default: int8]"
     ),
     click.option(
         "--ranges", metavar="METHOD",
@@ -404,7 +406,8 @@ RECIPE: Decorator[Any] = apply(
     ),
 )  # fmt: skip
 
-CALIBRATION: Decorator[Any] = apply(
+CALIBRATION = section(
+    "Quantization",
     click.option(
         "--cpu", type=click.Choice(["host", "vnni", "avx2", "arm64"]),
         help="Deployment CPU; avx2 (no VNNI) gets 7-bit weights. [default: host]",
@@ -432,7 +435,7 @@ CALIBRATION: Decorator[Any] = apply(
     ),
     click.option(
         "--memory", metavar="SIZE",
-        help="What calibration may take beside the model, like 4GB. [default: 1GB]",
+        help="Memory that calibration may take beside the model, like 4GB. [default: 1GB]",
     ),
 )  # fmt: skip
 
