@@ -1,31 +1,24 @@
 """Calibration and evaluation data: finite, re-iterable, fingerprinted, streamed."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
-from calibration.binding import (
-    Binding,
-    BoundField,
-    Signature,
-    Stored,
-    bound,
-    is_class_label,
-    unbound,
-)
+from calibration.batch import Batch
+from calibration.binding import bound, unbound
 from calibration.chunks import CallShape, Chunk, numbered, rebatched
+from calibration.conversion import Conversion
+from calibration.digest import Digest
+from calibration.fields import Binding, Signature, Stored
+from calibration.labels import is_class_label
 from calibration.noise import Noise
-from calibration.preprocess import Preprocess, apply_preprocess, undo_normalization
+from calibration.preprocess import Preprocess, undo_normalization
 from calibration.selection import ClassPart, OfShape, Part, Selection, Shard, Take, apportioned
 from calibration.sources import find_source
 from calibration.sources.base import Source
-from calibration.values import check_finite, converted
 from compressor.errors import DataError
-from compressor.graph.batch import BatchAxis, Rows, rows_of
 from compressor.graph.tensors import Array, TensorSpec
 
 SEED = 0
@@ -42,46 +35,6 @@ KEPT_BYTES = 2**25
 
 WINDOW = 64
 """Samples of a stream that may be endless from which one is drawn: times the number to draw."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One call as the model takes it: preprocessed, contiguous, its samples of one shape.
-
-    Attributes:
-        inputs: Input name → array.
-        labels: One entry per sample along the first dimension, as stored.
-        start: Index of the first sample in its set.
-        index: Place of each sample in the source, of which the set may be a part.
-        text: What each sample says, where the data has an array `text` of strings.
-        axes: Input name → where its samples lie; None for what belongs to the whole call. Inputs
-            that it does not name have them along the first dimension.
-    """
-
-    inputs: dict[str, Array]
-    labels: Array | None
-    start: int
-    index: npt.NDArray[np.int64]
-    text: Array | None = None
-    axes: Mapping[str, BatchAxis | None] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    @property
-    def sample_axes(self) -> dict[str, BatchAxis | None]:
-        """Where the samples of each input lie."""
-        return {name: self.axes.get(name, BatchAxis(0)) for name in self.inputs}
-
-    def rows(self, which: Rows) -> dict[str, Array]:
-        """The inputs of some of the samples, each cut along its own axis."""
-        return rows_of(self.inputs, self.sample_axes, which, len(self))
-
-    def filled(self, size: int) -> dict[str, Array]:
-        """The inputs of `size` samples: these, repeated or cut."""
-        if size == len(self):
-            return self.inputs
-        return self.rows(np.arange(size) % len(self))
 
 
 class CalibrationSet:
@@ -106,6 +59,7 @@ class CalibrationSet:
         self._where = f"{role} data {source.description}"
         self._stored = Stored(source.specs, source.calls, source.survey, self._where)
         self._binding = binding or unbound(self._stored, preprocess)
+        self._conversion = Conversion(self._binding, preprocess, self._where)
         self._selections = selections
         self._seed = seed
         self._noise: Noise | None = None
@@ -165,10 +119,10 @@ class CalibrationSet:
         """
         if size < 1:
             raise ValueError(f"a batch holds at least one sample, not {size}")
-        digest = None if self._fingerprint else _Fingerprint()
+        digest = None if self._fingerprint else Digest()
         start = 0
         for chunk in rebatched(self._selected(), size, self._each):
-            batch = self._prepare(chunk, start)
+            batch = self._conversion.batch(chunk, start)
             if digest is not None:
                 digest.update(batch, chunk.alike)
             yield batch if self._noise is None else self._with_noise(batch, self._noise)
@@ -437,52 +391,6 @@ class CalibrationSet:
             yield chunk
         self._kept = kept
 
-    def _prepare(self, chunk: Chunk, start: int) -> Batch:
-        inputs = {f.spec.name: self._input(f, chunk) for f in self._binding.inputs}
-        text = None if self._binding.text is None else chunk.fields[self._binding.text]
-        axes = {f.spec.name: f.lies.taken for f in self._binding.inputs}
-        return Batch(inputs, self._labels(chunk), start, chunk.index, text, axes)
-
-    def _input(self, field: BoundField, chunk: Chunk) -> Array:
-        """One input of a call, as the model takes it."""
-        what = f"{self._where}, {field.stored!r}"
-        apart = field.stored in chunk.fields
-        array = chunk.fields[field.stored] if apart else chunk.shared[field.stored]
-        if field.preprocessed:
-            array = apply_preprocess(array, self._preprocess, what)
-        index = chunk.index if apart else chunk.index[:1]
-        rows = array if apart else array[np.newaxis]
-        rows = converted(rows, field.spec.dtype, index, what)
-        check_finite(rows, index, what)
-        taken = field.lies.call(rows if apart else rows[0], len(field.spec.shape))
-        _check_call(taken, field, index, what)
-        return taken
-
-    def _labels(self, chunk: Chunk) -> Array | None:
-        name = self._binding.label
-        if name is None:
-            return None
-        labels = np.ascontiguousarray(chunk.fields[name])
-        check_finite(labels, chunk.index, f"{self._where}, {name!r}")
-        return labels
-
-
-def _check_call(array: Array, field: BoundField, index: npt.NDArray[np.int64], what: str) -> None:
-    """Raise DataError where a call has a size that the model has baked in otherwise."""
-    wanted = None if field.wanted is None else field.wanted.shape
-    if wanted is None:
-        return
-    at = None if field.lies.taken is None else field.lies.taken.axis
-    fits = len(wanted) == array.ndim and all(
-        axis == at or not isinstance(want, int) or want == have
-        for axis, (want, have) in enumerate(zip(wanted, array.shape, strict=True))
-    )
-    if not fits:
-        raise DataError(
-            f"{what}: expected {field.wanted}, found {list(array.shape)} in the call of sample "
-            f"{index[0]}"
-        )
-
 
 def open_dataset(
     source: object,
@@ -513,42 +421,3 @@ def open_dataset(
     if not found.calls and len(made) == 0:
         raise DataError(f"{role} data {found.description}: expected samples, the set is empty")
     return made
-
-
-class _Fingerprint:
-    """A digest per array, so that values hash the same however they are cut into batches."""
-
-    def __init__(self) -> None:
-        self._digests: dict[str, hashlib._Hash] = {}
-        self._samples = 0
-
-    def update(self, batch: Batch, alike: str) -> None:
-        """Take in a batch; `alike` is a digest of what belongs to the whole call."""
-        self._samples += len(batch)
-        arrays = {
-            f"input {name}": rows
-            for name, array in batch.inputs.items()
-            if (rows := _samples_first(array, batch.axes.get(name, BatchAxis(0)))) is not None
-        }
-        if batch.labels is not None:
-            arrays["labels"] = batch.labels
-        for name, array in sorted(arrays.items()):
-            key = f"{name} {array.dtype.name} {array.shape[1:]}{alike}"
-            digest = self._digests.setdefault(key, hashlib.sha256())
-            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-        if alike:
-            self._digests.setdefault(f"calls {alike}", hashlib.sha256()).update(b"." * len(batch))
-
-    def hexdigest(self) -> str:
-        whole = hashlib.sha256(f"{self._samples} samples".encode())
-        for key, digest in self._digests.items():
-            whole.update(f"{key} {digest.hexdigest()}".encode())
-        return whole.hexdigest()
-
-
-def _samples_first(array: Array, lies: BatchAxis | None) -> Array | None:
-    """The array with its samples along the first dimension; None where it has none."""
-    if lies is None:
-        return None
-    rows = np.moveaxis(array, lies.axis, 0)
-    return rows if lies.multiple == 1 else rows.reshape(-1, lies.multiple, *rows.shape[1:])

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from calibration.dataset import Batch
+from calibration.batch import Batch
 from compressor.graph.initializers import add_initializer
 from compressor.graph.tensors import Array
 

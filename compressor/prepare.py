@@ -8,7 +8,8 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from calibration.dataset import Batch, CalibrationSet, open_dataset
+from calibration.batch import Batch
+from calibration.dataset import CalibrationSet, open_dataset
 from calibration.noise import Noise as DataNoise
 from compressor.capture import Captured, capture, parse_input
 from compressor.capture.inputs import Inputs, named, sized

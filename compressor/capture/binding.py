@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from calibration.binding import Signature
+from calibration.fields import Signature
 from calibration.sources.base import positional_names
 from compressor.errors import CaptureError
 

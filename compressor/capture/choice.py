@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from calibration.binding import conversion_hint
+from calibration.fit import conversion_hint
 from calibration.sources.base import positional_names
 from calibration.values import is_convertible
 from compressor.capture.inputs import BATCH, Inputs, named, sized

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from calibration.binding import Signature
 from calibration.dataset import CalibrationSet
+from calibration.fields import Signature
 from compressor.capture.inputs import named
 from compressor.errors import GraphError
 from compressor.graph.hints import opened

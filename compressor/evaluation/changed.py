@@ -10,7 +10,8 @@ from functools import partial
 
 import numpy as np
 
-from calibration.dataset import Batch, CalibrationSet
+from calibration.batch import Batch
+from calibration.dataset import CalibrationSet
 from compressor.evaluation.classification import (
     Classes,
     ClassificationMetric,

@@ -6,7 +6,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from calibration.dataset import Batch, CalibrationSet
+from calibration.batch import Batch
+from calibration.dataset import CalibrationSet
 from compressor.errors import DataError
 from compressor.evaluation.metrics.base import (
     BASELINE,

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from calibration.dataset import Batch, CalibrationSet
+from calibration.batch import Batch
+from calibration.dataset import CalibrationSet
 from compressor.evaluation.fidelity import sums_of
 from compressor.evaluation.metrics.agreement import share_alike
 from compressor.evaluation.metrics.base import BASELINE, RESULT, FloatArray, predictions

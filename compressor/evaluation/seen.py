@@ -4,7 +4,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from calibration.dataset import Batch, CalibrationSet
+from calibration.batch import Batch
+from calibration.dataset import CalibrationSet
 from compressor.evaluation.detections import Evidence, looks_like_detections
 from compressor.evaluation.feeding import predict
 from compressor.evaluation.fidelity import sums_of

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from calibration.dataset import Batch, CalibrationSet
+from calibration.batch import Batch
+from calibration.dataset import CalibrationSet
 from compressor.capture.binding import bind
 from compressor.capture.module_state import borrowed
 from compressor.capture.outputs import leaves

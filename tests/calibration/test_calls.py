@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from calibration import chunks
-from calibration.binding import Signature
-from calibration.dataset import Batch, CalibrationSet, open_dataset
+from calibration.batch import Batch
+from calibration.dataset import CalibrationSet, open_dataset
+from calibration.fields import Signature
 from compressor.errors import DataError
 from tests.calibration.test_axes import spec
 

@@ -190,34 +190,6 @@ def test_description_says_which_samples():
     assert held_out.description == f"{first}, of these 2 of 8 samples, drawn by seed 5)"
 
 
-def test_fingerprint_follows_data_order_labels_and_preprocessing():
-    arrays = numbered_samples(9)
-    other = {**arrays, "image": arrays["image"] + 1}
-    reverse = {name: array[::-1] for name, array in arrays.items()}
-    relabelled = {**arrays, "label": arrays["label"] * 2}
-    renamed = {"picture": arrays["image"], "label": arrays["label"]}
-    reshaped = {**arrays, "image": arrays["image"].reshape(9, 3, 2)}
-    prints = {open_dataset(a).fingerprint() for a in (arrays, other, reverse, relabelled)}
-    prints |= {open_dataset(a).fingerprint() for a in (renamed, reshaped)}
-    prints.add(open_dataset(arrays, preprocess=Preprocess(scale=2)).fingerprint())
-    prints.add(open_dataset(arrays).take(8).fingerprint())
-    assert len(prints) == 8
-
-
-def test_fingerprint_comes_with_the_first_whole_pass():
-    passes = []
-
-    def counted():
-        passes.append(1)
-        return [numbered_samples(4)]
-
-    data = open_dataset(counted)
-    list(data.batches(3))
-    before = len(passes)
-    assert data.fingerprint() == open_dataset(numbered_samples(4)).fingerprint()
-    assert len(data) == 4 and len(passes) == before
-
-
 def test_an_open_set_is_returned_as_it_is():
     data = open_dataset(numbered_samples(3))
     assert open_dataset(data) is data

@@ -2,7 +2,7 @@
 
 import pytest
 
-from calibration.binding import Signature
+from calibration.fields import Signature
 from compressor.capture.binding import Binding, bind, signature, without_strangers
 from compressor.errors import CaptureError
 

@@ -12,7 +12,8 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from calibration.dataset import Batch, CalibrationSet
+from calibration.batch import Batch
+from calibration.dataset import CalibrationSet
 from compressor.evaluation.feeding import predict
 from compressor.graph.tensors import Array
 from exporters.base import Runner

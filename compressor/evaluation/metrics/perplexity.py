@@ -12,7 +12,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from calibration.dataset import Batch, CalibrationSet
+from calibration.batch import Batch
+from calibration.dataset import CalibrationSet
 from compressor.errors import DataError, UsageError
 from compressor.evaluation.metrics.base import FloatArray, Metric, Scores, predictions, stack
 from compressor.evaluation.outputs import primary_output
