@@ -7,6 +7,7 @@ comparing the graph with its source only; nothing is ever calibrated on them.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+import ml_dtypes
 import numpy as np
 
 from compressor.graph.batch import BatchAxis, batch_axes, batch_symbol, fixed_batch
@@ -16,6 +17,8 @@ from compressor.graph.tensors import Array, Dimension, TensorSpec
 
 BATCH = "batch"
 """The name of the leading dimension."""
+
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 TRACED_BATCH = 2
 """Samples while tracing. With 1, exporters take broadcasting over the batch for granted."""
@@ -108,6 +111,18 @@ class Inputs:
             for s in self.specs
         )
         return replace(self, specs=specs)
+
+    def without_bfloat16(self) -> "Inputs":
+        """The same inputs as float32 where they are bfloat16, which no runtime is fed."""
+        specs = tuple(
+            replace(spec, dtype=np.dtype(np.float32)) if spec.dtype == BFLOAT16 else spec
+            for spec in self.specs
+        )
+        samples = {
+            name: array.astype(np.float32) if array.dtype == BFLOAT16 else array
+            for name, array in self.samples.items()
+        }
+        return replace(self, specs=specs, samples=samples)
 
     def shape(self, spec: TensorSpec) -> tuple[int, ...]:
         """The shape that an input has with the current sizes."""

@@ -27,7 +27,7 @@ from compressor.capture.parity import compare_outputs, run
 from compressor.capture.relations import Evaluate, runs
 from compressor.capture.runtime_dropout import without_dropout
 from compressor.capture.verify import Expected, expectations, settle, verify
-from compressor.capture.widening import NOTICE, widen
+from compressor.capture.widening import widen
 from compressor.errors import CaptureError, GraphError
 from compressor.graph.hints import fit_outputs, settle_hints
 from compressor.graph.invariants import check, import_domains
@@ -331,12 +331,13 @@ def _widened(
 ) -> tuple[ir.Model, tuple[Parity, ...]] | None:
     """The model in float32; None where it is already, or is something else then."""
     wide = model.clone()
-    if not widen(wide):
+    told = widen(wide)
+    if told is None:
         return None
     comparison = verify(wide, expected, "float16")
     failures = "" if drawing_nodes(wide) else "; ".join(comparison.failures[:3])
     log.tried("float16 as float32", failures or None)
     if failures:
         return None
-    log.notices.append(NOTICE)
+    log.notices.append(told)
     return wide, comparison.parity

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from compressor.graph.tensors import Array
@@ -76,9 +77,14 @@ def compare_outputs(
 def run(session: Any, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
     """Run a session by name, feeding it the inputs that it has."""
     wanted = {value.name for value in session.get_inputs()}
-    given = {name: array for name, array in feeds.items() if name in wanted}
+    given = {name: _fed(array) for name, array in feeds.items() if name in wanted}
     results = session.run(list(outputs), given)
     return {name: np.asarray(array) for name, array in zip(outputs, results, strict=True)}
+
+
+def _fed(array: Array) -> Array:
+    """As a session is fed: what the source takes as bfloat16 is float32 in the graph."""
+    return array.astype(np.float32) if array.dtype == ml_dtypes.bfloat16 else array
 
 
 def _compare(

@@ -19,6 +19,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
+import numpy as np
 import onnx_ir as ir
 import torch
 
@@ -29,15 +30,15 @@ from compressor.capture.choice import choose_inputs, given_sizes
 from compressor.capture.drawing import drawn_by
 from compressor.capture.exporting import INPUT, export_module, export_program, export_torchscript
 from compressor.capture.finishing import finish, rename_dimensions
-from compressor.capture.inputs import Inputs
+from compressor.capture.inputs import BFLOAT16, Inputs
 from compressor.capture.module_state import borrowed
 from compressor.capture.noise_inputs import NOTHING_TAKEN, noise_lifted, noise_notices, with_noise
 from compressor.capture.opening import Axis, opened, other_pictures, traceable
 from compressor.capture.parity import compare_outputs
 from compressor.capture.program import flat_program, program_inputs
 from compressor.capture.reference import FlatModule, coarsest_float, flat_module, to_numpy
-from compressor.capture.verify import Expected, expectations, settle, verify
-from compressor.capture.widening import NOTICE, widen
+from compressor.capture.verify import Expected, expectations, open_outputs, settle, verify
+from compressor.capture.widening import widen
 from compressor.errors import CaptureError, CompressorError
 from compressor.graph.batch import BatchAxis
 from compressor.graph.shapes import shape_of
@@ -60,7 +61,7 @@ _EXPORTERS = {
 
 _LINE = 240
 
-_RARE = ("float64", "bfloat16")
+_RARE = ("float64",)
 """Types that most operators of ONNX Runtime on the CPU do not take."""
 
 
@@ -124,6 +125,7 @@ def capture_torch(
             found = program_inputs(source.program, declared, examples)
             flat = flat_program(source.program, [spec.name for spec in found.inputs.specs])
             return _capture(Subject(source, flat, found.inputs, found.symbols), opset, log)
+        declared = _declared(source.module, declared)
         inputs = choose_inputs(declared, _examples(source.module, examples, log), axes)
         if inputs is None and takes_nothing(source.module):
             inputs = Inputs(())
@@ -140,6 +142,21 @@ def capture_torch(
             return _capture(Subject(source, flat, inputs, fixed=fixed, varied=varied), opset, log)
 
 
+def _declared(module: torch.nn.Module, declared: Sequence[TensorSpec]) -> list[TensorSpec]:
+    """What `--input` declares, in bfloat16 where the module is: float32 is what is fed later."""
+    is_brain = _sole_float(module) == torch.bfloat16
+    return [
+        replace(spec, dtype=BFLOAT16) if is_brain and spec.dtype == np.float32 else spec
+        for spec in declared
+    ]
+
+
+def _sole_float(module: torch.nn.Module) -> torch.dtype:
+    """The floating-point type of all parameters; float32 where they have several, or none."""
+    kinds = {p.dtype for p in module.parameters() if p.dtype.is_floating_point}
+    return next(iter(kinds)) if len(kinds) == 1 else torch.float32
+
+
 def _examples(
     module: torch.nn.Module, examples: Mapping[str, Array] | None, log: Log
 ) -> Mapping[str, Array] | None:
@@ -151,9 +168,7 @@ def _examples(
     if len(asked) < len(inputs):
         strangers = [name for name in inputs if name not in asked]
         log.notices.append(f"no input asks for these arrays of the data: {', '.join(strangers)}")
-    kinds = {p.dtype for p in module.parameters() if p.dtype.is_floating_point}
-    one = next(iter(kinds)) if len(kinds) == 1 else torch.float32
-    dtype = to_numpy(torch.empty(0, dtype=one)).dtype
+    dtype = to_numpy(torch.empty(0, dtype=_sole_float(module))).dtype
     return {
         name: examples[name].astype(dtype, copy=False)
         if is_float(examples[name].dtype)
@@ -179,6 +194,7 @@ def _capture(subject: Subject, opset: int, log: Log) -> Captured:
         if inputs.real:
             inputs = opened(run_source, inputs, subject.fixed, subject.varied)
             log.also_runs_at = other_pictures(run_source, inputs, subject.fixed)
+            log.notices += _picture_notices(inputs, log.also_runs_at)
         inputs = traceable(run_source, inputs)
     computed_in = subject.computed_in
     one, other = run_source(inputs), run_source(inputs)
@@ -195,6 +211,18 @@ def _capture(subject: Subject, opset: int, log: Log) -> Captured:
             _check_lost(inputs, lost, log)
             return captured
     raise _failed(log, computed_in)
+
+
+def _picture_notices(inputs: Inputs, open_spec: TensorSpec | None) -> list[str]:
+    """What is fixed though the source takes others, and how to keep it open."""
+    if open_spec is None:
+        return []
+    fixed = inputs.shape(next(spec for spec in inputs.specs if spec.name == open_spec.name))
+    sizes = ", ".join(f"axis {axis} at {fixed[axis]}" for axis in range(2, len(fixed)))
+    return [
+        f"the source takes pictures of other sizes, and the artifact those of the data: "
+        f"{open_spec.name!r} has {sizes}; --input '{open_spec}' keeps them open"
+    ]
 
 
 def _without_batch(subject: Subject, inputs: Inputs, expected: Sequence[Expected]) -> Inputs:
@@ -255,7 +283,7 @@ def _try(
     """One attempt: the capture, or None with the reason noted."""
     try:
         model = _export(subject, attempt, expected[0].outputs, opset)
-        was_half = widen(model)
+        widened = widen(model)
         lifted = noise_lifted(model, attempt.inputs, [e.inputs for e in expected])
         if subject.draws and lifted.inside:
             node, reason = next(iter(lifted.inside.items()))
@@ -274,9 +302,10 @@ def _try(
         log.tried(attempt.name, "; ".join(comparison.failures[:3]))
         return None
     log.tried(attempt.name, None)
+    open_outputs(lifted.model, expected)
     log.notices += [*comparison.notices, *_notices(subject, attempt.inputs)]
-    log.notices += [*([NOTICE] if was_half else []), *noise_notices(lifted)]
-    inputs = with_noise(attempt.inputs, lifted.noises)
+    log.notices += [*([] if widened is None else [widened]), *noise_notices(lifted)]
+    inputs = with_noise(attempt.inputs, lifted.noises).without_bfloat16()
     return log.captured(lifted.model, inputs, comparison.parity, attempt.exporter, lifted.noises)
 
 

@@ -19,6 +19,7 @@ from compressor.capture.relations import (
 )
 from compressor.errors import CaptureError
 from compressor.graph.session import open_session
+from compressor.graph.shapes import shape_of
 from compressor.graph.tensors import Array
 from compressor.records import Parity
 
@@ -112,6 +113,29 @@ def verify(model: ir.Model, expected: Sequence[Expected], computed_in: str) -> C
         failures += compared.failures
         notices += compared.notices
     return Comparison(tuple(parity), tuple(failures), tuple(notices))
+
+
+def open_outputs(model: ir.Model, expected: Sequence[Expected]) -> None:
+    """Open the sizes that outputs are declared with and did not have at all sizes, in place.
+
+    Exporters note those of the trace behind operators whose shapes they do not follow, such as
+    LSTM. What is as long as a size of the inputs at all of them gets its name.
+    """
+    for value in model.graph.outputs:
+        shape = shape_of(value)
+        seen = [(e.inputs, e.outputs[value.name or ""].shape) for e in expected]
+        if shape is None or any(len(found) != len(shape) for _, found in seen):
+            continue
+        sizes = list(shape)
+        for axis, size in enumerate(shape):
+            if isinstance(size, int) and any(found[axis] != size for _, found in seen):
+                names = (
+                    name
+                    for name in expected[0].inputs.symbols
+                    if all(at.sizes[name] == found[axis] for at, found in seen)
+                )
+                sizes[axis] = next(names, f"{value.name}_dim{axis}")
+        value.shape = ir.Shape(sizes)
 
 
 def _sizes_to_try(inputs: Inputs) -> Iterator[Inputs]:

@@ -1,7 +1,9 @@
 """Graphs in half precision, made to compute in float32.
 
-On the CPU ONNX Runtime has few kernels in half and no integer one that reads it, and ranges and
-errors are of float32. What a target wants in half is narrowed again, with its ranges checked.
+On the CPU ONNX Runtime has few kernels in float16, next to none in bfloat16 and no integer one that
+reads either, and ranges and errors are of float32. What a target wants in half is narrowed again,
+with its ranges checked. Inputs and outputs in float16 stay so; bfloat16 becomes float32 there, too,
+as numpy has no such type to feed.
 """
 
 import numpy as np
@@ -13,25 +15,36 @@ from compressor.graph.invariants import check
 from compressor.graph.names import make_unique
 
 HALF = ir.DataType.FLOAT16
+BRAIN = ir.DataType.BFLOAT16
+_HALVES = (HALF, BRAIN)
 NOTICE = (
     "the model computes in float16: it is captured and measured in float32, which takes twice the "
     "room for weights; inputs and outputs keep their types"
+)
+BRAIN_NOTICE = (
+    "the model computes in bfloat16, for which ONNX Runtime has hardly a kernel: it is captured "
+    "and measured in float32, which takes twice the room for weights, and so are its inputs and "
+    "outputs; --quantize fp16 or bf16 stores weights in half"
 )
 _TYPED = ("to", "dtype", "output_dtype", "output_datatype", "stash_type", "softmax_precision")
 """Attributes that say what a node writes or computes in."""
 
 
-def widen(model: ir.Model) -> bool:
-    """Make float32 of all that is float16, in place, but for the types of inputs and outputs.
+def widen(model: ir.Model) -> str | None:
+    """Make float32 of all that is in half, in place, but for float16 at inputs and outputs.
 
     Args:
         model: Without functions.
 
     Returns:
-        Whether there was any.
+        What the user should know; None where there was nothing.
     """
-    if not _has_half(model):
-        return False
+    has_brain = has_bfloat16(model)
+    if not has_brain and not _has_half(model):
+        return None
+    for value in model.graph.inputs:
+        if value.dtype == BRAIN:
+            value.type = ir.TensorType(ir.DataType.FLOAT)
     declared = [value.dtype for value in model.graph.outputs]
     for value in model.graph.inputs:
         if value.dtype == HALF and value.uses():
@@ -48,7 +61,14 @@ def widen(model: ir.Model) -> bool:
             cast_output(model.graph, index, HALF, "float32")
     make_unique(model)
     check(model, "widening to float32")
-    return True
+    return BRAIN_NOTICE if has_brain else NOTICE
+
+
+def has_bfloat16(model: ir.Model) -> bool:
+    """Whether any value is."""
+    values = [*model.graph.inputs, *model.graph.initializers.values()]
+    values += [value for node in model.graph.all_nodes() for value in node.outputs]
+    return any(value.dtype == BRAIN for value in values)
 
 
 def _has_half(model: ir.Model) -> bool:
@@ -61,18 +81,18 @@ def _has_half(model: ir.Model) -> bool:
 
 
 def _widen_value(value: ir.Value) -> None:
-    if value.dtype == HALF:
+    if value.dtype in _HALVES:
         value.type = ir.TensorType(ir.DataType.FLOAT)
-    if value.const_value is not None and value.const_value.dtype == HALF:
+    if value.const_value is not None and value.const_value.dtype in _HALVES:
         value.const_value = _wide(value.const_value, value.name)
 
 
 def _widen_node(node: ir.Node) -> None:
     for name, attribute in list(node.attributes.items()):
         if name in _TYPED and attribute.type == ir.AttributeType.INT:
-            if attribute.as_int() == HALF:
+            if attribute.as_int() in _HALVES:
                 node.attributes[name] = ir.AttrInt64(name, int(ir.DataType.FLOAT))
-        elif attribute.type == ir.AttributeType.TENSOR and attribute.as_tensor().dtype == HALF:
+        elif attribute.type == ir.AttributeType.TENSOR and attribute.as_tensor().dtype in _HALVES:
             tensor = attribute.as_tensor()
             node.attributes[name] = ir.AttrTensor(name, _wide(tensor, tensor.name))
     for value in node.outputs:

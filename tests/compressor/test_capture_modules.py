@@ -85,7 +85,7 @@ def test_dynamic_batch_names_and_parity(module, captured):
     assert [str(s) for s in output_specs(captured.model)] == ["output:float32[batch,5]"]
     assert [p.batch for p in captured.parity] == [2, 1]
     assert all(0 <= p.max_absolute <= p.tolerance < 0.1 for p in captured.parity)
-    assert captured.record.notices == ()
+    assert not [notice for notice in captured.record.notices if "pictures" not in notice]
     assert _tried(captured) == [("torch.export-based exporter, dynamic batch", "ok")]
     with torch.no_grad():
         expected = copy.deepcopy(module).eval()(torch.from_numpy(_images(7))).numpy()
@@ -383,11 +383,32 @@ def test_samples_take_the_precision_of_the_module():
     assert captured.parity[0].tolerance > 1e-3
 
 
-def test_a_precision_that_the_runtime_lacks_is_named():
-    module = nn.Conv2d(3, 4, 3).to(torch.bfloat16)
-    with pytest.raises(CaptureError) as info:
-        _capture(module, examples={"x": _images()})
-    assert "bfloat16: save the model as float32" in info.value.hint
+class _Between(nn.Module):
+    """A part in bfloat16 between parts in float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 8), nn.Linear(8, 2).to(torch.bfloat16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(torch.relu(self.first(x)).to(torch.bfloat16)).float()
+
+
+@pytest.mark.parametrize("kind", ["whole", "mixed", "declared"])
+def test_a_module_in_bfloat16_computes_in_float32(kind):
+    module = _Between() if kind == "mixed" else nn.Linear(3, 2).to(torch.bfloat16)
+    x = np.random.default_rng(0).standard_normal((8, 3)).astype(np.float32)
+    how = {"examples": {"x": x}} if kind != "declared" else {"declared": ["x:float32[batch,3]"]}
+    captured = _capture(module.eval(), **how)
+    assert [str(s) for s in input_specs(captured.model)] == ["x:float32[batch,3]"]
+    assert [str(spec) for spec in captured.inputs.specs] == ["x:float32[batch,3]"]
+    assert captured.model.graph.outputs[0].dtype == ir.DataType.FLOAT
+    assert any("bfloat16" in notice for notice in captured.record.notices)
+    given = torch.from_numpy(x) if kind == "mixed" else torch.from_numpy(x).to(torch.bfloat16)
+    with torch.no_grad():
+        expected = module(given).float().numpy()
+    found = open_session(captured.model).run(None, {"x": x})[0]
+    np.testing.assert_allclose(found, expected, atol=0.03)
 
 
 def test_a_failing_module_is_blamed_on_its_own_line():
@@ -533,3 +554,29 @@ def test_torchscript_keeps_its_control_flow(frozen):
         [("output", "batch")] if frozen else [("y", "batch"), ("mean", "batch")]
     )
     assert ("If" in _operators(captured)) != frozen
+
+
+class _Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(4, 8, batch_first=True), nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.lstm(x)[0])
+
+
+def test_outputs_are_declared_with_the_lengths_that_were_verified():
+    captured = _capture(_Recurrent().eval(), examples={"x": np.ones((8, 12, 4), np.float32)})
+    (given,), (found,) = input_specs(captured.model), output_specs(captured.model)
+    assert found.shape == (*given.shape[:2], 2)
+    assert isinstance(found.shape[1], str)
+
+
+def test_sizes_of_pictures_that_are_fixed_are_named_with_what_opens_them():
+    captured = _capture(nn.Conv2d(3, 4, 3).eval(), examples={"x": _images()})
+    (said,) = [notice for notice in captured.record.notices if "pictures" in notice]
+    assert "'x' has axis 2 at 8, axis 3 at 8; --input 'x:float32[batch,3,h,w]'" in said
+    asked = _capture(
+        nn.Conv2d(3, 4, 3).eval(), declared=["x:float32[batch,3,h,w]"], examples={"x": _images()}
+    )
+    assert not [notice for notice in asked.record.notices if "pictures" in notice]
