@@ -30,10 +30,10 @@ from compressor.pruning import cut, find_groups
 from compressor.pruning.blocks import Shortened, shorten
 from compressor.pruning.costs import Macs, Sizes
 from compressor.pruning.importance import METHODS, Scoring
-from compressor.pruning.means import fold_means
 from compressor.pruning.reconstruction import Repair, repair
 from compressor.pruning.selection import Selecting, select
 from exporters.base import find_target
+from mean_folding import fold_means
 from processes import Figures, Row, show
 from versus import Job, bound, export_float, faster_than, top1
 

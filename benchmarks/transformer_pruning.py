@@ -39,9 +39,9 @@ from compressor.pruning import Grouping, Keep, check, cut, find_groups
 from compressor.pruning.allocation import Limits, allocate
 from compressor.pruning.costs import Cost, Macs, Parameters, Sizes
 from compressor.pruning.importance import Scoring, scores
-from compressor.pruning.means import fold_means
 from compressor.pruning.reconstruction import Repair, repair
 from exporters.base import find_target
+from mean_folding import fold_means
 from processes import Figures, Row, show
 from sentences import divided_sentences
 from versus import latency_ratio, resident_peak

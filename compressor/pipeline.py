@@ -160,7 +160,7 @@ def available_target(recipe: Recipe) -> Target:
     target = find_target(recipe.target)
     if recipe.target_options is not None:
         target = target.configured(recipe.target_options)
-    reason = target.available()
+    reason = target.why_not_available()
     if reason is not None:
         raise TargetError(f"target {recipe.target!r} is not available here: {reason}")
     return target

@@ -88,7 +88,7 @@ class OrtTarget(Target):
     opset = 20
     stores = frozenset({"int4", "int8-weights", "fp16", "bf16"})
 
-    def available(self) -> str | None:
+    def why_not_available(self) -> str | None:
         """ONNX Runtime is a dependency; a broken installation is the only way to lack it."""
         try:
             import onnxruntime  # noqa: F401, PLC0415 - the question is whether it imports
@@ -122,11 +122,6 @@ class OrtTarget(Target):
             slow=_slow,
             unshared=unshared,
         )
-
-    @property
-    def profiles(self) -> bool:
-        """It is the runtime that is profiled."""
-        return True
 
     def cautions(self, policy: QuantPolicy) -> tuple[str, ...]:
         """Symmetric activations keep Relu in float; int8 ones have slower kernels on x86."""

@@ -119,7 +119,7 @@ def list_targets(as_json: bool) -> None:
     rows = []
     for name in target_names():
         target = find_target(name)
-        objection = target.available()
+        objection = target.why_not_available()
         state = target.state if objection is None else objection
         row = {"name": name, "title": target.title, "unavailable": objection, "state": state}
         rows.append(row)

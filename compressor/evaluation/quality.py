@@ -2,26 +2,16 @@
 
 import numpy as np
 
-from calibration.dataset import CalibrationSet
 from compressor.evaluation.intervals import paired_difference, proportion_difference
 from compressor.evaluation.metrics.base import BASELINE, RESULT, FloatArray, Metric, Scores
-from compressor.evaluation.outputs import require_alike
 from compressor.evaluation.results import QualityResult
 from compressor.records import Interval
-from exporters.base import Runner
 
 
-def compare_quality(
-    metric: Metric,
-    baseline: Runner,
-    result: Runner,
-    data: CalibrationSet,
-    *,
-    batch: int,
-    data_words: str,
-    seed: int,
+def summarized(
+    metric: Metric, scores: Scores, *, data_words: str, seed: int, output: str | None = None
 ) -> QualityResult:
-    """Score both runners in one pass over the data, and bound the difference.
+    """Both values and the difference, bounded.
 
     The interval is paired over units: Tango's score interval for proportions, a bootstrap
     elsewhere. Where a value is not a finite number (the sqnr of the original against itself is
@@ -29,26 +19,11 @@ def compare_quality(
 
     Args:
         metric: See `metrics.find_metric`.
-        baseline: The original.
-        result: What it became.
-        data: Samples, bound to the models' inputs.
-        batch: Samples per inference; only one batch is in memory at a time.
+        scores: Of both, on the same samples.
         data_words: What the data is, for the report.
         seed: Of the bootstrap.
-
-    Raises:
-        DataError: The data lacks labels that the metric needs, or they do not fit.
-        UsageError: The metric does not apply to the outputs.
+        output: Whose scores they are; None where they are of all outputs.
     """
-    require_alike([baseline.outputs, result.outputs], metric.name)
-    scores = metric.evaluate({BASELINE: baseline, RESULT: result}, data, batch)
-    return summarized(metric, scores, data_words=data_words, seed=seed)
-
-
-def summarized(
-    metric: Metric, scores: Scores, *, data_words: str, seed: int, output: str | None = None
-) -> QualityResult:
-    """What `compare_quality` tells, from scores that are there already; `output` is whose."""
     before, after = (float(metric.aggregate(scores.units[name])) for name in (BASELINE, RESULT))
     comparable = np.isfinite(before) and np.isfinite(after)
     interval = _interval(metric, scores, seed) if comparable else None

@@ -57,14 +57,6 @@ def ineligible(layer: Layer) -> str | None:
     return None
 
 
-def has_pattern(layer: Layer) -> bool:
-    """Whether of every four neighbouring input channels two or more are zero."""
-    if ineligible(layer) is not None:
-        return False
-    quads = layer.matrix()[0][:, _neighbours(layer)].reshape(-1, GROUP)
-    return bool((np.count_nonzero(quads, axis=1) <= GROUP // 2).all())
-
-
 def sparse_fit(problem: Problem, options: Options) -> Fit:
     """The layer with the pattern, as near to its targets as that allows.
 

@@ -35,7 +35,7 @@ class Target(ABC):
     """Patterns of zeros in weights that its kernels skip, as `--sparsity` names them."""
 
     @abstractmethod
-    def available(self) -> str | None:
+    def why_not_available(self) -> str | None:
         """None when artifacts can be built and run here, else the reason why not."""
 
     @property
@@ -50,18 +50,13 @@ class Target(ABC):
 
     @property
     def state(self) -> str:
-        """How far it is usable here, where `available` has no objection."""
+        """How far it is usable here, where nothing speaks against it."""
         return "usable here"
 
     def configured(self, options: BaseModel) -> Self:
         """The target with its own section of the recipe."""
         del options
         return self
-
-    @property
-    def profiles(self) -> bool:
-        """Whether ONNX Runtime's profiler tells what kernels take on this target."""
-        return False
 
     def unmeasurable(self) -> str | None:
         """Why nothing can be timed here; None where it can."""

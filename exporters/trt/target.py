@@ -73,7 +73,7 @@ class TrtTarget(Target):
         assert isinstance(options, TrtOptions), "the recipe's section [trt]"
         return type(self)(options)
 
-    def available(self) -> str | None:
+    def why_not_available(self) -> str | None:
         """Model and script can be written anywhere; what was asked for by name has to be there.
 
         Raises:

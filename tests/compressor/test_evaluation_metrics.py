@@ -7,8 +7,9 @@ from sklearn.metrics import f1_score, top_k_accuracy_score
 from calibration.dataset import open_dataset
 from compressor.errors import DataError, UsageError
 from compressor.evaluation.metrics import find_metric, metric_names
-from compressor.evaluation.metrics.base import Metric
-from compressor.evaluation.quality import compare_quality
+from compressor.evaluation.metrics.base import BASELINE, RESULT, Metric
+from compressor.evaluation.outputs import require_alike
+from compressor.evaluation.quality import summarized
 from compressor.graph.tensors import TensorSpec
 
 FLOAT = np.dtype(np.float32)
@@ -44,9 +45,9 @@ def quality(metric, before, after, labels=None, batch=7):
     if isinstance(metric, str):
         metric = find_metric(metric)
     n = len(next(iter(first.table.values())))
-    return compare_quality(
-        metric, first, second, data(n, labels), batch=batch, data_words="test data", seed=0
-    )
+    require_alike([first.outputs, second.outputs], metric.name)
+    scores = metric.evaluate({BASELINE: first, RESULT: second}, data(n, labels), batch)
+    return summarized(metric, scores, data_words="test data", seed=0)
 
 
 def scores(n=50, classes=10, seed=0):

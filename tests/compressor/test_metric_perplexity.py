@@ -7,7 +7,8 @@ from scipy.special import log_softmax
 from calibration.dataset import open_dataset
 from compressor.errors import DataError, UsageError
 from compressor.evaluation.metrics import find_metric
-from compressor.evaluation.quality import compare_quality
+from compressor.evaluation.metrics.base import BASELINE, RESULT
+from compressor.evaluation.quality import summarized
 from compressor.graph.tensors import TensorSpec
 
 RNG = np.random.default_rng(0)
@@ -78,8 +79,9 @@ def test_resamples_go_by_sequence():
 def test_a_paired_interval_of_a_worse_model_leaves_out_zero():
     near = LOGITS.copy()
     np.put_along_axis(near, LABELS[..., None], 4.0, axis=-1)
-    metric, known = find_metric("perplexity"), {"batch": 4, "data_words": "test data", "seed": 0}
-    result = compare_quality(metric, Table(near), Table(LOGITS), data(LABELS), **known)
+    metric = find_metric("perplexity")
+    scores = metric.evaluate({BASELINE: Table(near), RESULT: Table(LOGITS)}, data(LABELS), 4)
+    result = summarized(metric, scores, data_words="test data", seed=0)
     assert result.interval is not None
     assert result.interval.low > 0
 

@@ -12,7 +12,6 @@ from compressor.graph.session import open_session
 from compressor.pruning import cut, find_groups
 from compressor.pruning.blocks import output_error
 from compressor.pruning.fitting import Options
-from compressor.pruning.means import fold_means
 from compressor.pruning.reconstruction import Repair, repair
 
 EXACT = Repair(options=Options(ridges=(1e-9,)), batch=8)
@@ -203,27 +202,6 @@ def test_a_shared_weight_is_left_alone_and_says_so():
 
 def calibrated(x: np.ndarray) -> CalibrationSet:
     return open_dataset({"x": x})
-
-
-def test_the_mean_of_a_constant_channel_is_folded_exactly():
-    made = model(
-        """g (float[n,3,5,5] x, float[4,3,1,1] v, float[4] c, float[6,4,3,3] w)
-           => (float[n,6,3,3] y)
-        { h = Conv(x, v, c)
-          y = Conv(h, w) }""",
-        v=[4, 3, 1, 1], c=[4], w=[6, 4, 3, 3],
-    )  # fmt: skip
-    value = made.graph.initializers["v"]
-    array = value.const_value.numpy().copy()
-    array[1] = 0
-    value.const_value = ir.tensor(array, name="v")
-    x = images(8, 3, 5, 5)
-    grouping = find_groups(made, {"x": x[:2]})
-    keep = first_two(grouping)
-    pruned = cut(made, grouping, keep)
-    found = fold_means(made, pruned, grouping, keep, calibrated(x))
-    assert np.abs(outputs(pruned, x) - outputs(made, x)).max() > 1e-3
-    np.testing.assert_allclose(outputs(found, x), outputs(made, x), atol=1e-5)
 
 
 def branch() -> ir.Model:

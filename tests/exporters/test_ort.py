@@ -11,7 +11,7 @@ from exporters.ort import TARGET
 def test_targets_are_found_by_file_name():
     assert target_names() == ["ort", "trt"]
     assert find_target("ort") is TARGET
-    assert TARGET.available() is None
+    assert TARGET.why_not_available() is None
 
 
 def test_unknown_target_lists_the_known():

@@ -24,7 +24,7 @@ Reference = Literal["labels", "original"]
 
 BASELINE = "baseline"
 RESULT = "result"
-"""The names under which `compare_quality` hands over the runners. A metric that scores against
+"""The names under which a metric is handed the runners. A metric that scores against
 the original takes the outputs of `BASELINE` for it."""
 
 

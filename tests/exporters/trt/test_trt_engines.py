@@ -83,7 +83,7 @@ def test_options_reach_the_builder(tmp_path: Path, options: dict):
 @pytest.mark.parametrize("option", ["refit", "strip_weights", "version_compatible"])
 def test_what_rtx_fails_at_is_refused_before_the_work(option: str):
     given = TrtOptions.model_validate({"backend": "tensorrt-rtx", option: True})
-    assert option in (TrtTarget(given).available() or "")
+    assert option in (TrtTarget(given).why_not_available() or "")
 
 
 def test_what_only_the_parser_refuses_is_told_and_the_model_kept(tmp_path: Path):

@@ -367,7 +367,7 @@ def test_targets_tell_what_builds_here():
 @without_gpu
 def test_a_backend_without_its_gpu_is_not_available():
     with pytest.raises(TargetError, match="--trt-backend tensorrt cannot build here"):
-        TrtTarget(TrtOptions(backend="tensorrt")).available()
+        TrtTarget(TrtOptions(backend="tensorrt")).why_not_available()
 
 
 def test_an_unsupported_operator_ends_the_build_with_advice(tmp_path: Path):
