@@ -1,7 +1,7 @@
 """From what the user names to a captured graph with data bound to its inputs."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from calibration.noise import Noise as DataNoise
 from compressor.capture import Captured, capture, parse_input
 from compressor.capture.inputs import Inputs, named, sized
 from compressor.capture.noise_inputs import listed
+from compressor.capture.peculiar import graph_not_finite, module_not_finite
 from compressor.capture.signature import taken, told
 from compressor.checkpoint import Source, load_checkpoint, source_of
 from compressor.errors import DataError, RecipeError
@@ -164,6 +165,8 @@ def prepare(
     if require is not None:
         require(_part(calib, recipe), evaluate)
     source = _source(model, recipe)
+    for notice in _not_finite(source):  # now, as an error may follow from it
+        progress.notice(notice)
     differentiated = recipe.prune.method == "taylor"
     if differentiated and source.kind != "module":
         raise RecipeError(
@@ -276,6 +279,13 @@ def _source(model: object, recipe: Recipe) -> Source:
     if isinstance(model, str | os.PathLike):
         return load_checkpoint(Path(model), recipe.model)
     return source_of(model)
+
+
+def _not_finite(source: Source) -> Iterator[str]:
+    if source.model is not None:
+        yield from graph_not_finite(source.model)
+    elif source.module is not None:
+        yield from module_not_finite(source.module)
 
 
 def _given(data: object, named: str | None) -> object:

@@ -6,6 +6,7 @@ float; but neither is what most who see such a result have in mind.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -33,6 +34,22 @@ def peculiarities(model: ir.Model) -> Iterator[str]:
             "what is float may still change, and quality is against the model as it is; give the "
             "float model for a comparison with that"
         )
+    yield from graph_not_finite(model)
+
+
+def module_not_finite(module: Any) -> Iterator[str]:
+    """The notice about the weights of a torch module, before anything is computed with them."""
+    odd = []
+    for name, tensor in module.state_dict().items():
+        if not getattr(tensor, "is_floating_point", bool)() or tensor.numel() < 2:
+            continue
+        if tensor.isnan().any():
+            odd.append(f"{name!r} holds {int(tensor.isnan().sum()):,} NaN")
+    yield from _told(odd)
+
+
+def graph_not_finite(model: ir.Model) -> Iterator[str]:
+    """The notice about the weights of a graph."""
     for initializers in (graph.initializers.values() for graph in model.graphs()):
         yield from _not_finite(initializers)
 
@@ -49,6 +66,10 @@ def _not_finite(values: Iterable[ir.Value]) -> Iterator[str]:
             continue
         if tensor.size > 1 and (what := _odd_numbers(tensor.numpy())) is not None:
             odd.append(f"{value.name!r} holds {what}")
+    yield from _told(odd)
+
+
+def _told(odd: list[str]) -> Iterator[str]:
     if odd:
         more = f", and {len(odd) - _LISTED} more do" if len(odd) > _LISTED else ""
         yield (

@@ -13,6 +13,7 @@ import onnx_ir as ir
 import pytest
 
 from compressor.capture import Captured, capture, parse_input
+from compressor.capture.peculiar import module_not_finite
 from compressor.checkpoint import source_of
 from compressor.errors import CaptureError
 from compressor.graph.session import open_session
@@ -580,3 +581,12 @@ def test_sizes_of_pictures_that_are_fixed_are_named_with_what_opens_them():
         nn.Conv2d(3, 4, 3).eval(), declared=["x:float32[batch,3,h,w]"], examples={"x": _images()}
     )
     assert not [notice for notice in asked.record.notices if "pictures" in notice]
+
+
+def test_weights_that_are_nan_are_named_before_anything_is_computed():
+    module = torch.nn.Linear(3, 2)
+    assert not list(module_not_finite(module))
+    with torch.no_grad():
+        module.weight[0, :2] = float("nan")
+    (notice,) = module_not_finite(module)
+    assert "'weight' holds 2 NaN" in notice
