@@ -19,7 +19,7 @@ from compressor.capture.relations import (
 )
 from compressor.errors import CaptureError
 from compressor.graph.session import open_session
-from compressor.graph.shapes import shape_of
+from compressor.graph.shapes import infer_shapes, shape_of
 from compressor.graph.tensors import Array
 from compressor.records import Parity
 
@@ -119,8 +119,10 @@ def open_outputs(model: ir.Model, expected: Sequence[Expected]) -> None:
     """Open the sizes that outputs are declared with and did not have at all sizes, in place.
 
     Exporters note those of the trace behind operators whose shapes they do not follow, such as
-    LSTM. What is as long as a size of the inputs at all of them gets its name.
+    LSTM. What is as long as a size of the inputs at all of them gets its name. What is noted inside
+    is as stale then, and found anew.
     """
+    before = [value.shape for value in model.graph.outputs]
     for value in model.graph.outputs:
         shape = shape_of(value)
         seen = [(e.inputs, e.outputs[value.name or ""].shape) for e in expected]
@@ -135,7 +137,14 @@ def open_outputs(model: ir.Model, expected: Sequence[Expected]) -> None:
                     if all(at.sizes[name] == found[axis] for at, found in seen)
                 )
                 sizes[axis] = next(names, f"{value.name}_dim{axis}")
-        value.shape = ir.Shape(sizes)
+        if sizes != list(shape):
+            value.shape = ir.Shape(sizes)
+    if all(value.shape is shape for value, shape in zip(model.graph.outputs, before, strict=True)):
+        return
+    for node in model.graph.all_nodes():
+        for value in node.outputs:
+            value.shape = value.shape if value.is_graph_output() else None
+    infer_shapes(model)
 
 
 def _sizes_to_try(inputs: Inputs) -> Iterator[Inputs]:
