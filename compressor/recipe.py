@@ -128,7 +128,7 @@ class QuantizeOptions(Section):
         description="Patterns of names of nodes or initializers whose weights int4, int8-weights, "
         "fp16 and bf16 leave in float.",
     )
-    memory: ByteSize | None = Field(
+    memory: Annotated[ByteSize, Field(ge=1_000_000)] | None = Field(
         None,
         description="Memory that calibration may take beside the model, like 4GB; default: 1GB.",
     )
