@@ -1,5 +1,6 @@
 """Whether stored arrays fit what the model takes, and what helps where they do not."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -78,12 +79,14 @@ def _dtype_hint(field: BoundField, expected: TensorSpec, preprocess: Preprocess)
             return f"convert and scale with --scale {scale} (mean and std as in training)"
         return f"store {field.stored!r} as {expected.dtype}"
     if field.preprocessed and preprocess.normalizes:
-        return "leave scale, mean and std out: this input takes integers"
+        return "leave --scale, --mean and --std out: this input takes integers"
     return f"store {field.stored!r} as {expected.dtype}"
 
 
 def _shape_hint(expected: TensorSpec, found: TensorSpec, preprocess: Preprocess) -> str | None:
     want, have = expected.shape[1:], found.shape[1:]
+    if len(have) == 1 < len(want) and _elements(have) == _elements(want) is not None:
+        return f"reshape the samples to {[*want]}"
     if len(have) == len(want) - 1:
         if len(want) == 3 and want[0] == 1:
             return "give the images a channel axis, as in images[:, None]"
@@ -94,10 +97,16 @@ def _shape_hint(expected: TensorSpec, found: TensorSpec, preprocess: Preprocess)
     for layout, permuted in permutations.items():
         if _fits(want, permuted):
             undo = preprocess.layout not in ("keep", layout)
-            return "leave layout out" if undo else f"lay the images out with --layout {layout}"
+            return "leave --layout out" if undo else f"lay the images out with --layout {layout}"
     if want[0] == have[0]:
         return "images of a folder are resized with --image-size HxW; resize stored ones beforehand"
     return None
+
+
+def _elements(shape: Sequence[object]) -> int | None:
+    """How many values a sample has; None where a size is open."""
+    sizes = [size for size in shape if isinstance(size, int)]
+    return math.prod(sizes) if len(sizes) == len(shape) else None
 
 
 def conversion_hint(expected: TensorSpec, found: TensorSpec) -> str | None:

@@ -134,7 +134,7 @@ def fields_to_preprocess(
         raise DataError(
             f"{where}: with several inputs, preprocessing applies to those of four dimensions or "
             f"uint8, found {', '.join(map(str, specs))}",
-            hint="leave layout, scale, mean and std out, and store the inputs as the model "
+            hint="leave --layout, --scale, --mean and --std out, and store the inputs as the model "
             "takes them",
         )
     return images
@@ -172,9 +172,9 @@ def apply_preprocess(array: Array, preprocess: Preprocess, where: str) -> Array:
     if axes is not None:
         if array.ndim != 4:
             raise DataError(
-                f"{where}: layout {preprocess.layout} expects four dimensions, "
+                f"{where}: --layout {preprocess.layout} expects four dimensions, "
                 f"found {list(array.shape[1:])} per sample",
-                hint="leave layout out, or store images with their channel axis",
+                hint="leave --layout out, or store images with their channel axis",
             )
         array = array.transpose(axes)
     if not preprocess.normalizes:

@@ -55,6 +55,26 @@ class Budget:
             )
         return self.amount / 100 * abs(baseline)
 
+    def require_hold(self, metric: str, *, higher_is_better: bool) -> None:
+        """Refuse a share of the original's value that lets all of it go.
+
+        What is better when lower may double: 100 % of a perplexity means something.
+
+        Raises:
+            RecipeError: 100 % or more of a metric that is better when higher.
+        """
+        if self.relative and self.amount >= 100 and higher_is_better:
+            raise RecipeError(
+                f"the budget of {self.asked} holds nothing: a result with none of the original's "
+                f"{metric} would keep it",
+                hint="Give what may be lost, such as --max-drop 1%, or leave it out to search "
+                "without a budget.",
+            )
+
+    def takes_all(self, baseline: float) -> bool:
+        """Whether an amount in the unit of a metric is all that the original has of it."""
+        return not self.relative and 0 < baseline <= self.amount
+
 
 def parse_budget(text: str) -> Budget:
     """`1%` or `0.5pt`.
@@ -63,6 +83,11 @@ def parse_budget(text: str) -> Budget:
         RecipeError: It is neither; a bare number would leave open which of the two is meant.
     """
     match = _AMOUNT.fullmatch(text)
+    if match is None and _AMOUNT.fullmatch(text.strip().removeprefix("-")):
+        raise RecipeError(
+            f"the budget {text!r} is below zero: it is how much may be lost",
+            hint="Write 1% (of the original's value) or 0.5pt (in the metric's unit).",
+        )
     if match is None:
         raise RecipeError(
             f"the budget {text!r} is not understood",

@@ -111,6 +111,19 @@ def _require_budget(recipe: Recipe) -> None:
             "--budget and --time-budget belong to a quality budget, and there is none",
             hint="Add one, such as --max-drop 1%.",
         )
+    allowed = budget.allowed
+    if allowed is None:
+        return
+    if allowed.amount == 0 and budget.accept == "bound":
+        raise RecipeError(
+            f"the budget of {allowed.asked} cannot be confirmed: no number of samples proves that "
+            "nothing at all is lost",
+            hint="Allow a little, such as --max-drop 0.1%, or add --budget point, which takes the "
+            "measured loss.",
+        )
+    if recipe.measure.metric is not None:
+        metric = find_metric(recipe.measure.metric)
+        allowed.require_hold(metric.name, higher_is_better=metric.higher_is_better)
 
 
 def _require_model_options(options: ModelOptions) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 
 import numpy as np
 
@@ -105,9 +106,7 @@ def _from_declared(declared: tuple[TensorSpec, ...]) -> Inputs:
 def check_declared(
     own: Sequence[TensorSpec], declared: Sequence[TensorSpec], what: str
 ) -> tuple[TensorSpec, ...]:
-    """What `--input` declares of the inputs that a source has of its own, under their names.
-
-    One belongs to one by position, several by name.
+    """What `--input` declares of the inputs that a source has of its own.
 
     Args:
         own: The source's inputs.
@@ -115,18 +114,26 @@ def check_declared(
         what: The source, for messages.
 
     Raises:
-        CaptureError: It contradicts them.
+        CaptureError: It contradicts them, or names another.
     """
-    if len(own) == len(declared) == 1:
-        declared = [replace(declared[0], name=own[0].name)]
     takes = {spec.name: spec for spec in own}
     for spec in declared:
-        if spec.name not in takes or not _agree(takes[spec.name], spec):
+        contradicts = f"--input declares {spec}; {what} takes {', '.join(map(str, own))}"
+        if spec.name not in takes:
+            raise CaptureError(contradicts, hint=_meant(spec.name, list(takes)))
+        if not _agree(takes[spec.name], spec):
             raise CaptureError(
-                f"--input declares {spec}; {what} takes {', '.join(map(str, own))}",
+                contradicts,
                 hint="Leave --input out, or correct it: this model has inputs of its own.",
             )
     return tuple(declared)
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    """What to do about a name that no input has."""
+    close = known if len(known) == 1 else get_close_matches(name, known, n=1, cutoff=0.5)
+    asked = f"Did you mean {close[0]}? " if close else ""
+    return f"{asked}It has no input {name!r}: correct --input, or leave it out."
 
 
 def declared_relations(

@@ -61,7 +61,7 @@ def program_inputs(
     own, symbols = _own_specs(program)
     if not own:
         raise CaptureError("the exported program has no tensor inputs")
-    check_declared(own, declared, "the exported program")
+    check_declared(own, _under_own_name(own, declared, examples), "the exported program")
     batch = _traced_batch(program, symbols)
     if not examples:
         return ProgramInputs(sized(own, _own_samples(program, own), batch), symbols)
@@ -70,6 +70,17 @@ def program_inputs(
     specs = tuple(replace(spec, name=name) for spec, name in zip(own, names, strict=True))
     samples = dict(zip(names, (bound[spec.name] for spec in own), strict=True))
     return ProgramInputs(sized(specs, samples, batch), symbols)
+
+
+def _under_own_name(
+    own: Sequence[TensorSpec],
+    declared: Sequence[TensorSpec],
+    examples: Mapping[str, Array] | None,
+) -> Sequence[TensorSpec]:
+    """What is declared, where a single input goes by the name of its samples."""
+    if len(own) == len(declared) == 1 and declared[0].name in (examples or {}):
+        return [replace(declared[0], name=own[0].name)]
+    return declared
 
 
 def own_specs(program: Any) -> tuple[TensorSpec, ...]:

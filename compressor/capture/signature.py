@@ -51,8 +51,6 @@ def told(data: CalibrationSet, known: Signature | None) -> CalibrationSet:
 
 def _complete(own: Sequence[TensorSpec], declared: Sequence[TensorSpec]) -> Signature:
     """A graph's inputs, with the names that `--input` has for sizes they leave open."""
-    if len(own) == len(declared) == 1:
-        declared = [replace(declared[0], name=own[0].name)]
     given = {spec.name: spec for spec in declared}
     specs = tuple(named(_refined(spec, given.get(spec.name, spec))) for spec in own)
     names = tuple(spec.name for spec in specs)

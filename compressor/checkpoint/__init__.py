@@ -73,7 +73,7 @@ def load_checkpoint(path: Path, options: ModelOptions) -> Source:
         return _from_weights(path, weights, options)
     kind = find_kind(path)
     if kind == "onnx":
-        return Source("onnx", str(path), path, model=load_model(path), notices=_idle(kind, options))
+        return Source(kind, str(path), path, model=load_model(path), notices=_idle(kind, options))
     if kind == "exported program":
         program, trusted = load_exported(path, trust=options.trust_pickle)
         notices = (*_idle(kind, options), *((_TRUSTED,) if trusted else ()))
@@ -289,15 +289,22 @@ def _unwrapped(module: Any, torch: Any) -> Any:
 
 
 def _idle(kind: str, options: ModelOptions) -> tuple[str, ...]:
-    if options.factory is None:
-        return _unused_key(options) if kind != "pickled module" else ()
-    return (f"--model {options.factory} was not used: a file of kind {kind!r} is complete",)
+    """That options of weights without an architecture do nothing for a whole model."""
+    unused = []
+    if options.factory is not None:
+        unused.append(f"--model {options.factory}")
+    if options.state_key is not None and kind != "pickled module":
+        unused.append(f"--state-key {options.state_key}")
+    return tuple(f"{one} was not used: a file of kind {kind!r} is complete" for one in unused)
 
 
 def _unused_key(options: ModelOptions) -> tuple[str, ...]:
     if options.state_key is None:
         return ()
-    return (f"--state-key {options.state_key} was not used: no state dict was chosen here",)
+    return (
+        f"--state-key {options.state_key} was not used: the folder's own architecture loads all of "
+        "its weights",
+    )
 
 
 __all__ = ["Source", "build_module", "load_checkpoint", "require_model", "source_of"]

@@ -16,6 +16,7 @@ from compressor.errors import RecipeError
 from compressor.evaluation.acceptance import Judgement, judge, least_samples
 from compressor.evaluation.metrics.base import BASELINE, Metric, Scores
 from compressor.evaluation.results import QualityResult
+from compressor.evaluation.user_metric import FunctionMetric
 from compressor.evaluation.yardstick import Yardstick
 from compressor.measure import scores_of, told
 from compressor.prepare import Prepared
@@ -71,8 +72,9 @@ class Judging:
         with target.open(prepared.model, threads=0, timed=False) as original:
             scores = yardstick.scores(metric, {BASELINE: original}, self.search, batch)
         baseline = float(metric.aggregate(scores.units[BASELINE]))
+        self.budget.require_hold(metric.name, higher_is_better=metric.higher_is_better)
         allowed = self.budget.allowed(baseline, metric.name)
-        said = _beside(yardstick, metric)
+        said = (*_beside(yardstick, metric), *_idle(self.budget, metric, baseline))
         chosen = replace(self, metric=metric, yardstick=yardstick, notices=said)
         least = least_samples(metric, allowed)
         if scores.noun == "batch":
@@ -261,6 +263,17 @@ def _required(prepared: Prepared, budget: Budget) -> Yardstick:
         f"{yardstick.reason}",
         hint="Name a metric by --metric, or leave --max-drop out: the model is compressed and "
         "timed, and its quality is not judged.",
+    )
+
+
+def _idle(budget: Budget, metric: Metric, baseline: float) -> tuple[str, ...]:
+    """That all of the original's value may be lost; the user's own may go below zero."""
+    of_user = isinstance(metric, FunctionMetric)
+    if of_user or not metric.higher_is_better or not budget.takes_all(baseline):
+        return ()
+    return (
+        f"the budget of {budget.asked} holds nothing: the original's {metric.name} is "
+        f"{baseline:.4g}{metric.unit}, and all of it may be lost",
     )
 
 

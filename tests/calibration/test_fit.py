@@ -41,7 +41,7 @@ def test_a_layout_that_should_not_be_there_is_named():
     data = open_dataset(np.ones((2, 3, 8, 8)), preprocess=Preprocess(layout="nchw-to-nhwc"))
     with pytest.raises(DataError) as error:
         data.bind([spec("x:float32[batch,3,8,8]")])
-    assert error.value.hint == "leave layout out"
+    assert error.value.hint == "leave --layout out"
 
 
 def test_missing_channel_axis_is_named():
@@ -50,11 +50,17 @@ def test_missing_channel_axis_is_named():
     assert "images[:, None]" in error.value.hint
 
 
+def test_flattened_samples_are_to_be_reshaped():
+    with pytest.raises(DataError) as error:
+        open_dataset(np.ones((2, 192))).bind([spec("x:float32[batch,3,8,8]")])
+    assert error.value.hint == "reshape the samples to [3, 8, 8]"
+
+
 def test_normalized_data_for_an_integer_input():
     data = open_dataset(np.ones((2, 3), np.uint8), preprocess=Preprocess(scale=0.1))
     with pytest.raises(DataError) as error:
         data.bind([spec("x:uint8[batch,3]")])
-    assert "leave scale, mean and std out" in error.value.hint
+    assert "leave --scale, --mean and --std out" in error.value.hint
 
 
 def test_symbolic_sizes_agree_across_inputs():

@@ -26,7 +26,23 @@ def test_relative_is_of_the_baseline_and_absolute_is_in_the_unit(
     assert parse_budget(text).allowed(baseline, "accuracy") == pytest.approx(allowed)
 
 
-@pytest.mark.parametrize("text", ["1", "-1%", "one percent", "", "1 dB", "1e-3%"])
+def test_a_share_that_lets_everything_go_holds_nothing() -> None:
+    for text in ("100%", "200%"):
+        with pytest.raises(RecipeError, match=f"{text} holds nothing") as error:
+            parse_budget(text).require_hold("accuracy", higher_is_better=True)
+        assert "--max-drop 1%" in str(error.value)
+        parse_budget(text).require_hold("perplexity", higher_is_better=False)
+    parse_budget("99%").require_hold("accuracy", higher_is_better=True)
+    assert parse_budget("50pt").takes_all(0.98) and not parse_budget("0.5pt").takes_all(0.98)
+
+
+def test_a_loss_is_not_negative() -> None:
+    for text in ("-1%", "-.5 pt"):
+        with pytest.raises(RecipeError, match="below zero"):
+            parse_budget(text)
+
+
+@pytest.mark.parametrize("text", ["1", "one percent", "", "1 dB", "1e-3%"])
 def test_what_leaves_the_meaning_open_is_refused(text: str) -> None:
     with pytest.raises(RecipeError, match="not understood") as error:
         parse_budget(text)

@@ -145,6 +145,13 @@ def test_data_that_does_not_fit_is_refused():
         _capture(_model(), declared=["x:float32[N,3]", "z:float32[1]"])
 
 
+@pytest.mark.parametrize("examples", [None, {"x": np.ones((4, 3), np.float32)}])
+def test_a_declared_input_that_the_model_has_not_is_refused(examples):
+    with pytest.raises(CaptureError, match=r"--input declares picture:.* takes x:") as info:
+        _capture(_model(), declared=["picture:float32[N,3]"], examples=examples)
+    assert info.value.hint.startswith("Did you mean x? It has no input 'picture'")
+
+
 def test_a_model_that_does_not_run_is_refused():
     broken = """agraph (float[{batch}, 3] x) => (float[{batch}, 2] y)
     <float[5, 2] w = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 0}}> {{ y = MatMul(x, w) }}"""

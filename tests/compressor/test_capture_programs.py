@@ -92,6 +92,8 @@ def test_a_single_input_takes_the_name_of_the_data_and_a_baked_batch_is_a_notice
     assert [str(s) for s in input_specs(captured.model)] == ["features:float32[3,3]"]
     assert [p.batch for p in captured.parity] == [3]
     assert "baked in at 3 (the program was exported so)" in captured.record.notices[0]
+    named = {"features": np.ones((8, 3), np.float32)}
+    _capture(program, named, declared=["features:float32[3,3]"])
     with pytest.raises(CaptureError, match=r"takes input:.*data has input:int64\[8,3\]"):
         _capture(program, {"features": np.ones((8, 3), np.int64)})
 
@@ -102,6 +104,8 @@ def test_declared_inputs_must_agree_with_the_program(program):
         CaptureError, match=r"--input declares x:float32\[n,5\].*x:float32\[batch,3"
     ):
         _capture(program, declared=["x:float32[n,5]"])
+    with pytest.raises(CaptureError, match="--input declares features:"):
+        _capture(program, declared=["features:float32[n,3]"])
 
 
 def test_what_the_translation_refuses_goes_through_the_exporters():

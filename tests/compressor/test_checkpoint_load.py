@@ -259,6 +259,8 @@ def test_exported_programs(tmp_path):
     assert source.kind == "exported program"
     assert source.program.graph_signature.user_inputs == ("x",)
     assert "--model unused.py:make was not used" in source.notices[0]
+    (said,) = _load(tmp_path / source.path.name, state_key="ema").notices
+    assert "--state-key ema was not used: a file of kind 'exported program'" in said
 
 
 def _evil_pickle(mark) -> bytes:

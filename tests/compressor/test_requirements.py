@@ -48,6 +48,8 @@ def refused(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         ({"budget": {"max_drop": "1%"}}, None, "needs samples to judge on"),
         ({"budget": {"max_drop": "1%"}}, 1, "only the held-out fifth"),
         ({"budget": {"max_drop": "1%"}}, 5, "only the held-out fifth .* one of 5"),
+        ({"budget": {"max_drop": "0pt"}}, 9, "no number of samples .* --budget point"),
+        ({"budget": {"max_drop": "100%"}, "measure": {"metric": "r2"}}, 9, "holds nothing"),
         ({"budget": {"time": "5m"}}, 9, "there is none"),
         ({"model": {"args": {"width": 3}}}, 9, "--model-args are arguments of the factory"),
         ({"model": {"inputs": ["x:float99[3]"]}}, 9, "float99"),
