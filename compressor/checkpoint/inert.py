@@ -29,9 +29,12 @@ class Inert(dict[Any, Any]):
 
     Attributes:
         is_module: Whether it stands for an `nn.Module`.
+        dump_patches: What torch asks of a module's class whose source is another than in the file,
+            as that of torch's own is after each release. None is written.
     """
 
     is_module = False
+    dump_patches = False
     __hash__ = object.__hash__  # type: ignore[assignment] # enumerations are keys
 
     def __new__(cls, *args: Any, **_named: Any) -> "Inert":

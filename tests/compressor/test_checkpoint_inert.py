@@ -135,6 +135,18 @@ def test_a_module_is_read_for_its_weights_alone(tmp_path):
     assert f"{__name__}.Line" in read.unknown
 
 
+def test_a_module_of_before_its_classes_changed(tmp_path):
+    torch.save(
+        nn.Sequential(nn.Linear(3, 2)), tmp_path / "m.pt", _use_new_zipfile_serialization=False
+    )
+    content = (tmp_path / "m.pt").read_bytes()
+    older = content.replace(b"Applies an affine", b"Applied an affine")  # sources lie in the file
+    assert older != content
+    (tmp_path / "m.pt").write_bytes(older)
+    read = unpickle(tmp_path / "m.pt", trust=False, kind="legacy torch")
+    assert read.content.keys() == {"0.weight", "0.bias"}
+
+
 def test_what_was_not_run_is_said(tmp_path):
     torch.save({"model": STATE, "config": Config(), "at": Path("a")}, tmp_path / "m.pt")
     (notice,) = load_checkpoint(tmp_path / "m.pt", OPTIONS).notices
