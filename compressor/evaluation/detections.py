@@ -1,7 +1,9 @@
 """Boxes, scores and classes out of the outputs of detectors, whatever their layout.
 
 Known are several outputs, told by name and shape (`boxes` beside `scores`, and perhaps `labels` or
-a count), with a row per sample or for one sample as many rows as there are boxes; and one output:
+a count), with a row per sample or for one sample as many rows as there are boxes; two outputs whose
+names tell nothing, (samples, rows, 4) and (samples, rows) or (samples, rows, classes) in 0 to 1;
+and one output:
 (samples, rows, 6) or (rows, 6) with corners, score and class; (rows, 7) with the sample in front;
 (samples, rows, 5 + classes) and (samples, 4 + classes, rows) with centres and sizes.
 """
@@ -44,14 +46,17 @@ MOST = 100
 OVERLAP = 0.5
 """Intersection over union from which two boxes are one."""
 _ROUNDING = 0.05
+_FEWEST = 4
+"""Rows a sample up to which anything of four columns may look like boxes."""
 
 
 class Evidence(IntEnum):
     """How surely outputs are boxes and scores."""
 
     NONE = 0
-    LIKELY = 1
-    CERTAIN = 2
+    SHAPED = 1
+    LIKELY = 2
+    CERTAIN = 3
 
 
 @dataclass(frozen=True)
@@ -101,9 +106,16 @@ class Detections:
 
 
 def looks_like_detections(outputs: Mapping[str, Array], samples: int) -> Evidence:
-    """Whether outputs are boxes and scores: certain by names or by values, likely by shape."""
+    """Whether outputs are boxes and scores: certain by names or by values, likely by shape.
+
+    Shaped are boxes beside what may be logits of them: nothing but names would tell.
+    """
     if _by_name(outputs, samples) is not None:
         return Evidence.CERTAIN
+    if _by_shape(outputs, samples) is not None:
+        return Evidence.LIKELY
+    if _by_shape(outputs, samples, logits=True) is not None:
+        return Evidence.SHAPED
     if len(outputs) != 1:
         return Evidence.NONE
     name, array = next(iter(outputs.items()))
@@ -115,11 +127,22 @@ def looks_like_detections(outputs: Mapping[str, Array], samples: int) -> Evidenc
     return Evidence.LIKELY if _HEAD_WORDS.intersection(words(name)) else Evidence.NONE
 
 
-def read(outputs: Mapping[str, Array], samples: int) -> list[Rows] | None:
-    """The rows of every sample; None where the outputs have no known layout."""
+def read(
+    outputs: Mapping[str, Array], samples: int, *, like: Mapping[str, Array] | None = None
+) -> list[Rows] | None:
+    """The rows of every sample; None where the outputs have no known layout.
+
+    Args:
+        outputs: Of one call.
+        samples: In that call.
+        like: The original's outputs, whose values tell what is what in both; by default these.
+    """
     named = _by_name(outputs, samples)
     if named is not None:
         return named
+    names = _by_shape(outputs if like is None else like, samples)
+    if names is not None and all(name in outputs for name in names):
+        return _by_name({names.get(name, name): outputs[name] for name in outputs}, samples)
     floating = {name: array for name, array in outputs.items() if is_floating(array.dtype)}
     for array in floating.values():
         found = _single(array, samples)
@@ -248,6 +271,41 @@ def _boxes_by_shape(outputs: Mapping[str, Array], samples: int) -> str | None:
     counts = {array.shape for array in floating.values() if array.ndim == 1}
     fits = (n for n, a in floating.items() if a.ndim == 2 and a.shape[1] == 4)
     return next((name for name in fits if floating[name].shape[:1] in counts), None)
+
+
+def _by_shape(
+    outputs: Mapping[str, Array], samples: int, *, logits: bool = False
+) -> dict[str, str] | None:
+    """Names that outputs without telling ones should have; None where they may be anything else.
+
+    Floats (samples, rows, 4) that are boxes by their values, beside floats of as many rows that
+    are scores in 0 to 1, or logits; what else has a whole number a row tells classes.
+    """
+    floating = {n: a.astype(np.float64) for n, a in outputs.items() if is_floating(a.dtype)}
+    fours = [n for n, a in floating.items() if a.ndim == 3 and len(a) == samples and _are_boxes(a)]
+    if len(fours) != 1:
+        return None
+    rows = outputs[fours[0]].shape[:2]
+    graded = {n: a for n, a in floating.items() if n != fours[0] and a.shape[:2] == rows}
+    labels = [n for n, a in graded.items() if a.shape == rows and _is_class(a) and a.max() > 1]
+    scores = [n for n in graded if n not in labels]
+    if len(scores) != 1 or len(labels) > 1 or not _are_scores(graded[scores[0]], logits):
+        return None
+    return {fours[0]: "boxes", scores[0]: "scores", **dict.fromkeys(labels, "labels")}
+
+
+def _are_boxes(array: FloatArray) -> bool:
+    """Whether rows of four are corners in order, or centres and sizes; and more than a few."""
+    if array.shape[2] != 4 or array.shape[1] < _FEWEST or not np.isfinite(array).all():
+        return False
+    ordered = (array[..., 2:] >= array[..., :2]).all(axis=-1).mean()
+    return bool(ordered >= 0.9 or (array >= 0).all())
+
+
+def _are_scores(array: FloatArray, logits: bool) -> bool:
+    """Whether values of rows or of their classes are in 0 to 1, or any numbers."""
+    fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] != 4)
+    return fits and (logits or bool(array.min() >= 0 and array.max() <= 1))
 
 
 def _graded(

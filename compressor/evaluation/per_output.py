@@ -110,11 +110,13 @@ class _Sums:
         """The figure of all batches; None where there was none."""
         if self.metric == "residual":
             return float(RESIDUAL.aggregate(np.concatenate(self.scores))) if self.scores else None
-        if self.metric != "r2":
+        if self.metric not in ("r2", "mse"):
             scale = 100 if self.metric == "agreement" else 1
             return scale * float(np.concatenate(self.scores).mean()) if self.scores else None
         if not self.count:
             return None
+        if self.metric == "mse":
+            return self.error / (self.count * np.size(self.first))
         spread = float(np.sum(self.second - np.square(self.first) / self.count))
         if spread > 1e-12 * float(np.sum(self.second)):
             return 1 - self.error / spread

@@ -175,9 +175,9 @@ class OutputResult(Record):
     Attributes:
         name: The output, as the original calls it.
         role: "primary" where it decides, "state" where it carries an input on, such as a cache.
-        metric: cosine, r2 where it has few values a sample or hardly varies, agreement where it
-            holds decisions.
-        value: Against the original; 1, or 100 %, is the same. None with `reason`.
+        metric: cosine, r2 where it has few values a sample or hardly varies, mse where it is one
+            probability that hardly varies, agreement where it holds decisions.
+        value: Against the original; 1, or 100 %, is the same, of mse 0. None with `reason`.
         departs: Whether it is far from the original's.
     """
 

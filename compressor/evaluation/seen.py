@@ -38,6 +38,7 @@ class SeenOutput:
         constancy: Mean cosine of the samples with their common mean, which is what an answer that
             never changes would have; None where that was not to be told.
         flat: Whether it is the same for all samples, of `LEAST` or more.
+        within: Its least and largest value, of `LEAST` samples or more.
         passing: Mean cosine with the input of its shape, which is what handing that back would
             have.
         near: 1 - Σ (r - i)² / Σ (r - mean)², r the output and i that input: the `r2` that handing
@@ -54,6 +55,7 @@ class SeenOutput:
     near: float | None = None
     noisy: bool = False
     flat: bool = False
+    within: tuple[float, float] | None = None
 
     @property
     def name(self) -> str:
@@ -166,10 +168,11 @@ class _Collected:
         """What came together; a single output along time is a signal, however long."""
         loose = self.loose and not (alone and len(self.spec.shape) == 1 and bool(self.held))
         elements = next(iter(self.elements)) if len(self.elements) == 1 else None
-        constancy, flat, near = None, False, None
+        constancy, flat, near, within = None, False, None, None
         if self.rows and elements and self.held and self.size <= _LARGEST:
             together = np.concatenate(self.held).astype(np.float64)
             constancy, flat = _constancy(together), _is_flat(together)
+            within = _extent(together)
             told = len(self.changes) == len(self.held)
             near = _nearness(together, sum(self.changes)) if told else None
         passing = float(np.concatenate(self.passing).mean()) if self.passing else None
@@ -183,6 +186,7 @@ class _Collected:
             passing=passing,
             near=near,
             flat=flat,
+            within=within,
         )
 
 
@@ -192,6 +196,13 @@ def _nearness(rows: Array, change: float) -> float | None:
     if not (np.isfinite(spread) and change > 1e-9 * spread > 0):
         return None
     return 1 - change / spread
+
+
+def _extent(rows: Array) -> tuple[float, float] | None:
+    """The least and the largest value; None of few rows, or where not all are finite."""
+    if len(rows) < LEAST or not np.isfinite(rows).all():
+        return None
+    return float(rows.min()), float(rows.max())
 
 
 def _is_flat(rows: Array) -> bool:

@@ -29,6 +29,9 @@ NEAR = 0.8
 CONSTANT = 0.9
 """Cosine of an answer that never changes, from which cosine cannot tell a ruined result."""
 
+STILL = 0.05
+"""Change of a score in 0 to 1 over all samples up to which its spread is noise."""
+
 
 @dataclass(frozen=True)
 class Yardstick:
@@ -92,8 +95,9 @@ def choose(
     where labels are classes; perplexity where they are tokens; error relative to the change
     where an output is near an input, or adds to one that is most of it; error relative to the
     spread where there are few values a sample, or where an answer that never changes would have a
-    high cosine; else cosine. Scores of classes have agreement beside it: those that labels, a
-    softmax or their name say to be such.
+    high cosine; squared error of one probability that hardly varies, as its spread is noise; else
+    cosine. Scores of classes have agreement beside it: those that labels, a softmax or their name
+    say to be such.
 
     Args:
         original: What is compared with.
@@ -166,7 +170,7 @@ def _chosen(
         return replace(found, primary=None, reason=_why_none(seen, primary))
     metrics, classes = _fitting(primary, seen, roles, data)
     notices = _hidden(seen, metrics[0], primary.name) if seen.boxes else ()
-    notices = (*notices, *_same(primary))
+    notices = (*notices, *_same(primary), *_missing(primary, roles, metrics[0], data.classes))
     found = replace(found, metrics=metrics, classes=classes, notices=notices)
     if seen.labels:
         scores = found.scores(metrics[0], {BASELINE: original}, data.take(SAMPLES), batch)
@@ -193,6 +197,35 @@ def _same(output: SeenOutput) -> tuple[str, ...]:
         f"output {output.name!r} is the same for all samples seen: a result that answers nothing "
         "else looks as good; give samples with other answers",
     )
+
+
+def _is_still(output: SeenOutput, roles: Roles) -> bool:
+    """Whether one probability hardly varies, as a detector's of what never occurs in the data."""
+    if output.elements != 1 or roles.ends.get(output.name) != "sigmoid" or output.within is None:
+        return False
+    low, high = output.within
+    return not output.flat and high - low < STILL
+
+
+def _missing(
+    output: SeenOutput, roles: Roles, metric: Metric, counts: Mapping[int, int]
+) -> tuple[str, ...]:
+    """Which samples are missing where nothing that decides otherwise is among them."""
+    said = []
+    if _is_still(output, roles) and output.within is not None:
+        low, high = output.within
+        absent = "detects" if high < 0.5 else "rejects" if low > 0.5 else "decides"
+        said.append(
+            f"output {output.name!r} scores all samples seen alike, {low:.3g} to {high:.3g}, and "
+            f"{metric.name} of those says little: give samples of what it {absent}"
+        )
+    told_apart = isinstance(metric, ClassificationMetric)
+    if len(counts) == 1 and sum(counts.values()) > 1 and not told_apart:
+        said.append(
+            f"all labels are {next(iter(counts))}: what is measured tells nothing of the others; "
+            "give samples of all of them"
+        )
+    return tuple(said)
 
 
 def _unused(
@@ -229,6 +262,8 @@ def relative_metric(output: SeenOutput, roles: Roles) -> str:
     adds = output.name in roles.added and (output.passing or 0) >= CONSTANT
     if adds or (output.near or 0) >= NEAR:
         return "residual"
+    if _is_still(output, roles):
+        return "mse"
     few = output.elements is not None and output.elements <= FEW
     constant = output.constancy is not None and output.constancy >= CONSTANT
     return "r2" if few or constant else "cosine"
@@ -283,10 +318,21 @@ def _hidden(seen: Seen, metric: Metric, output: str | None) -> tuple[str, ...]:
     """That a figure over all boxes says little of what is detected."""
     if metric.whole:
         return ()
+    told = {
+        Evidence.CERTAIN: "--metric detection matches detections by overlap",
+        Evidence.LIKELY: f"--metric detection matches detections by overlap, and {_NAMED}",
+        Evidence.SHAPED: f"if they are, {_NAMED}",
+    }
     return (
         f"the outputs look like boxes and scores: {metric.name} of {output!r} takes all boxes "
-        "alike and hides what is detected; --metric detection matches detections by overlap",
+        f"alike and hides what is detected; {told[seen.boxes]}",
     )
+
+
+_NAMED = (
+    'names let them be matched without asking: return {"boxes": …, "scores": …} from forward, with '
+    '"labels" where each box has a class'
+)
 
 
 def _why_none(seen: Seen, asked: SeenOutput | None) -> str:

@@ -330,6 +330,52 @@ def test_another_metric_of_boxes_comes_with_a_warning():
     assert chosen(Table(y=normal(N, 64)), metric="cosine").notices == ()
 
 
+def test_detections_without_names_are_told_by_shape_and_values():
+    boxes, scores = boxes_and_scores(20, 1)
+    table = Table(output=boxes, output_1=scores)
+    (notice,) = chosen(table).notices
+    assert "--metric detection" in notice and 'return {"boxes": …, "scores": …}' in notice
+    asked = chosen(table, metric="detection")
+    samples = data()
+
+    def detected(after):
+        runners = {BASELINE: table, RESULT: after}
+        found = asked.scores(asked.metrics[0], runners, samples, 8)
+        return float(asked.metrics[0].aggregate(found.units[RESULT]))
+
+    assert detected(table) == pytest.approx(100)
+    assert detected(Table(output=moved(boxes, 0.5), output_1=scores * 1.001)) > 95
+    assert detected(Table(output=moved(boxes, 40.0), output_1=scores)) < 50
+
+
+def test_what_may_be_logits_of_boxes_is_to_be_named():
+    boxes, scores = boxes_and_scores(20, 1)
+    table = Table(output=boxes, output_1=8 * scores - 4)
+    (notice,) = chosen(table).notices
+    assert "if they are, names let them be matched" in notice
+    with pytest.raises(UsageError, match="expected boxes with scores") as error:
+        chosen(table, metric="detection")
+    assert "return a dict" in error.value.hint
+    hidden = Table(hidden_states=normal(N, 12, 4), attention=normal(N, 12))
+    assert chosen(hidden).notices == ()
+
+
+def test_scores_without_positives_are_not_judged_by_their_noise():
+    quiet = (0.001 + 0.0004 * RNG.random((N, 1))).astype(np.float32)
+    roles = Roles(ends={"score": "sigmoid"})
+    found = chosen(Table(score=quiet), roles=roles)
+    assert names(found) == ["mse"]
+    assert "give samples of what it detects" in found.notices[0]
+    noisy = Table(score=quiet[::-1].copy())
+    quality, outputs, ruined = judged(Table(score=quiet), noisy, roles=roles)
+    assert ruined is None
+    assert outputs[0].metric == "mse" and outputs[0].value == pytest.approx(quality[0].result)
+    heard = np.concatenate([quiet[:-2], np.full((2, 1), 0.9, np.float32)])
+    found = chosen(Table(score=heard), np.zeros(N, np.int64), roles=roles)
+    assert names(found) == ["r2"]
+    assert any("all labels are 0" in notice for notice in found.notices)
+
+
 def test_one_sample_with_as_many_rows_as_boxes():
     boxes, scores = boxes_and_scores(0, 1)
 

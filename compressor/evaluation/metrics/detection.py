@@ -65,7 +65,7 @@ class Detection(Metric):
             if form is None and any(len(one.boxes) for one in original):
                 form = form_of(original)
             for name, arrays in outputs.items():
-                rows = read(arrays, len(step))
+                rows = read(arrays, len(step), like=outputs[BASELINE])
                 found[name] += (
                     [NOTHING] * len(step)
                     if rows is None
@@ -115,8 +115,9 @@ def _what_counts(original: list[Detections]) -> tuple[float, int]:
 def _refusal(outputs: Outputs) -> UsageError:
     return UsageError(
         f"metric detection: expected boxes with scores, found {describe(outputs)}",
-        hint="Outputs are told by their names (boxes, scores, labels), or one output holds rows of "
-        "box, score and class; write --metric file.py:function for another form.",
+        hint="Outputs are told by their names (boxes, scores, labels: let forward return a dict of "
+        "such), or one output holds rows of box, score and class; write --metric file.py:function "
+        "for another form.",
     )
 
 
