@@ -129,9 +129,29 @@ def configuration(config: LatencyConfig) -> str:
 
     Of a decoder `batch 1, decode (sequence 1, past 64), one thread`.
     """
-    sizes = f"{config.phase} ({config.sizes})" if config.phase else config.sizes
+    sizes = size_words(config.sizes)
+    sizes = f"{config.phase} ({sizes})" if config.phase else sizes
     sizes = f"{sizes}, " if sizes else ""
     return f"batch {config.batch}, {sizes}{threads(config.threads)}"
+
+
+def size_words(sizes: str) -> str:
+    """Sizes under shorter names, `past 32, sequence 1` of `past_sequence_length 32, …`.
+
+    Left out is what most such names have in common, where the names stay different.
+    """
+    pairs = [size.rpartition(" ") for size in sizes.split(", ") if size]
+    short = [_short(name) for name, _, _ in pairs]
+    if len(set(short)) < len(short):
+        return sizes
+    return ", ".join(f"{name} {value}" for name, (_, _, value) in zip(short, pairs, strict=True))
+
+
+def _short(name: str) -> str:
+    """The words that tell a size from others."""
+    told = [word for word in name.split("_") if word not in ("length", "len")]
+    rest = [word for word in told if word not in ("sequence", "seq")]
+    return "_".join(rest or told) or name
 
 
 def moment(text: str) -> str:

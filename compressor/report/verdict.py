@@ -100,7 +100,7 @@ def _other_phases(measured: Measured) -> list[LatencyResult]:
 
 def _beside(latency: LatencyResult) -> str:
     """`prefill (sequence 64, past 0) 1.25× (1.20–1.30)`."""
-    told = f"{latency.config.phase} ({latency.config.sizes})"
+    told = f"{latency.config.phase} ({fmt.size_words(latency.config.sizes)})"
     if not latency.is_known:
         return f"{told} not known, as the machine was too busy"
     return f"{told} {fmt.ratio(latency.speed)} ({fmt.ratio_interval(latency.ends)})"

@@ -124,6 +124,22 @@ def test_configuration() -> None:
     assert fmt.configuration(LatencyConfig(batch=8, threads=0)) == "batch 8, all threads"
     one = LatencyConfig(batch=1, threads=1, sizes="sequence 1, past 64", phase="decode")
     assert fmt.configuration(one) == "batch 1, decode (sequence 1, past 64), one thread"
+    long = one.model_copy(update={"sizes": "sequence_length 1, past_sequence_length 64"})
+    assert fmt.configuration(long) == fmt.configuration(one)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [
+        ("seq_len 64, h 32", "seq 64, h 32"),
+        ("encoder_sequence_length 9, decoder_sequence_length 1", "encoder 9, decoder 1"),
+        ("text_len 4, text 9", "text_len 4, text 9"),
+        ("len 3", "len 3"),
+        ("", ""),
+    ],
+)
+def test_long_names_of_sizes_are_shortened_where_they_stay_different(sizes: str, told: str) -> None:
+    assert fmt.size_words(sizes) == told
 
 
 def test_percentages_differ_by_points_with_two_places() -> None:
