@@ -103,6 +103,22 @@ def test_outputs_that_hardly_vary_are_held_against_their_spread():
     assert names(chosen(Table(y=landmarks))) == ["r2"]
 
 
+@pytest.mark.parametrize("offset", [0.0, 0.5, 0.9, 1.1, 1.5, 3.0])
+def test_an_answer_that_never_changes_is_ruined_whatever_the_metric(offset):
+    values = offset + normal(N, 64)
+    never = np.broadcast_to(values.mean(0), values.shape).astype(np.float32)
+    assert judged(Table(y=values), Table(y=values + 0.01 * normal(N, 64)))[2] is None
+    assert judged(Table(y=values), Table(y=never))[2] is not None
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.5, 1.0, 2.0])
+def test_what_hands_its_input_back_is_ruined_whatever_the_metric(noise):
+    image, change = normal(N, 3, 8, 8), noise * normal(N, 3, 8, 8)
+    before, roles = Table(y=image - change), Roles(added={"y": "image"})
+    why = judged(before, Table(y=image), roles=roles, image=image)[2]
+    assert why is not None
+
+
 def test_a_denoiser_is_judged_by_what_it_changes():
     image = normal(N, 3, 8, 8)
     noise = 0.2 * normal(N, 3, 8, 8)
