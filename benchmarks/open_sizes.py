@@ -159,6 +159,8 @@ CASES: tuple[tuple[str, Callable[[], nn.Module], Callable[..., Feeds], tuple[int
     ("pyramid", Pyramid, pyramid, (7, 7)),
     ("voice", Voice, voice, (12, 0)),
 )
+DECLARED = {"pyramid": ("image:float32[n,3,h,w]",)}
+"""What `--input` says: sizes of pictures stay those of the data where nothing opens them."""
 SIZES = ((1, 1, 7), (3, 9, 0), (2, 1, 30), (5, 24, 3))
 
 
@@ -172,16 +174,20 @@ def rows(precision: str) -> Iterator[tuple[str, tuple[int, int, int], float]]:
                 network,
                 calibration=feeds(32, length, past),
                 output=Path(folder) / "out",
-                recipe=_recipe(precision),
+                recipe=_recipe(precision, DECLARED.get(name, ())),
             )
             session = onnxruntime.InferenceSession(Path(folder) / "out" / "model.onnx")
             for sizes in SIZES:
                 yield name, sizes, _error(network, session, feeds(*sizes))
 
 
-def _recipe(precision: str) -> compressor.Recipe:
+def _recipe(precision: str, inputs: tuple[str, ...]) -> compressor.Recipe:
     return compressor.Recipe.model_validate(
-        {"quantize": {"mode": precision}, "measure": {"seconds": 0.2}}
+        {
+            "quantize": {"mode": precision},
+            "measure": {"seconds": 0.2},
+            "model": {"inputs": inputs},
+        }
     )
 
 

@@ -28,8 +28,8 @@ NEAR = 0.5
 """`r2` of an output that is its input, from which it is judged by what the model changes. It is the
 floor of `r2`: what hands its input back must not pass for an answer."""
 CONSTANT = 0.7
-"""Cosine of an answer that never changes, from which cosine cannot tell a ruined result. It is below
-the floor of `cosine`: what never changes must not pass for an answer."""
+"""Cosine of an answer that never changes, from which cosine cannot tell a ruined result. It is
+below the floor of `cosine`: what never changes must not pass for an answer."""
 
 STILL = 0.05
 """Change of a score in 0 to 1 over all samples up to which its spread is noise."""

@@ -8,6 +8,7 @@ several side by side where there is room.
 
 import io
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -42,6 +43,8 @@ COLOURS = {
 """The page's colours, for pictures that are drawn elsewhere (`drawn`)."""
 _WIDTH_INCHES = 352 / 72
 _FONT_POINTS = 10.5
+_LABEL_WIDTH = 28
+"""Characters of a label beside the axes, whose names of sizes would else leave them no room."""
 _BINS = 40
 _LEAST_SPAN = 0.2
 _COUNT_TICKS = {1: "1", 10**3: "1 k", 10**6: "1 M", 10**9: "1 G"}
@@ -124,9 +127,11 @@ def speed_ratios(latencies: Sequence[LatencyResult], key: str) -> Markup | None:
         f"{label} {fmt.ratio(latency.speed)}"
         for label, latency in zip(labels, latencies, strict=True)
     )
+    wrapped = [textwrap.fill(label, _LABEL_WIDTH) for label in labels]
+    further = sum(label.count("\n") for label in wrapped)
     with _style(key):
-        figure, axes = _figure(height=0.75 + 0.34 * len(latencies))
-        _draw_ratios(axes, latencies, labels)
+        figure, axes = _figure(height=0.75 + 0.34 * len(latencies) + 0.2 * further)
+        _draw_ratios(axes, latencies, wrapped)
         return _svg(figure, f"Speed-up of each configuration: {words}")
 
 

@@ -68,6 +68,17 @@ def test_colours_are_the_pages_and_text_is_text(latencies: tuple[LatencyResult, 
         assert f">{label}</text>" in picture
 
 
+def test_labels_with_many_sizes_leave_room_for_the_picture(
+    latencies: tuple[LatencyResult, ...],
+) -> None:
+    sizes = ", ".join(f"past_sequence_length_{i}=128" for i in range(6))
+    long = [one.model_copy(update={"config": one.config.model_copy(update={"sizes": sizes})})
+            for one in latencies]  # fmt: skip
+    picture = plots.speed_ratios(long, "ratios")  # matplotlib's warning would be an error here
+    assert picture is not None
+    assert picture.count("past_sequence_length_5=128") >= len(long)
+
+
 def test_nothing_is_drawn_without_data(latencies: tuple[LatencyResult, ...]) -> None:
     assert plots.latency_distribution(with_traces(latencies[0], (), (1.0,)), "k") is None
     assert plots.latency_distribution(with_traces(latencies[0], (1.0,), ()), "k") is None
