@@ -145,8 +145,14 @@ def as_array(value: object, what: str, *, text: bool = False) -> Array:
     Tensors are recognised by their methods, so that torch need not be imported.
 
     Raises:
-        DataError: It holds no numbers.
+        DataError: It holds no numbers, or is a nested tuple of arrays.
     """
+    if _is_nested(value):
+        raise DataError(
+            f"{what}: expected one array, found arrays in a nested {type(value).__name__}",
+            hint="name each of the arrays, and give by --model a module whose forward takes them "
+            "by those names and nests them",
+        )
     try:
         array = np.asarray(_tensor_to_numpy(value))
     except (TypeError, ValueError, RuntimeError) as error:
@@ -158,6 +164,16 @@ def as_array(value: object, what: str, *, text: bool = False) -> Array:
             hint="turn samples into arrays and stack them into batches",
         )
     return array.astype(checked_dtype(array.dtype, what, text=text), copy=False)
+
+
+def _is_nested(value: object) -> bool:
+    """Whether it is a tuple of tuples of arrays, as `((key, value), (key, value))`."""
+    if not isinstance(value, tuple | list) or not value:
+        return False
+    inner = value[0]
+    if not isinstance(inner, tuple | list) or not inner:
+        return False
+    return bool(getattr(inner[0], "shape", ())) or _is_nested(inner)
 
 
 def as_fields(item: object, what: str) -> Fields:

@@ -69,8 +69,7 @@ def bind(module: Any, names: Sequence[str]) -> Binding:
         raise CaptureError(
             f"{_name(module)}.forward({_described(parameters)}) does not fit the inputs "
             f"{', '.join(names)}: several inputs bind by name",
-            hint="Name the arrays of the data, or the inputs of --input, as forward's parameters, "
-            "and leave out others.",
+            hint=_rename(parameters, names),
         )
     bound = set(binding.keyword)
     positional = [p.name for p in parameters if p.kind in _POSITIONAL][: len(binding.positional)]
@@ -82,6 +81,21 @@ def bind(module: Any, names: Sequence[str]) -> Binding:
             hint="Add it to the calibration data, or name it with --input.",
         )
     return binding
+
+
+def _rename(parameters: Sequence[inspect.Parameter], names: Sequence[str]) -> str:
+    """What to do about names that are no parameters; parts of one are to be put together."""
+    for name in [p.name for p in parameters if p.name not in names]:
+        parts = [other for other in names if other.startswith(f"{name}_")]
+        if len(parts) > 1:
+            return (
+                f"An input is one array. If {name} is made of {', '.join(parts)}: give by --model "
+                "a module whose forward takes these by name and calls yours with what they make."
+            )
+    return (
+        "Name the arrays of the data, or the inputs of --input, as forward's parameters, and leave "
+        "out others."
+    )
 
 
 def takes_nothing(module: Any) -> bool:

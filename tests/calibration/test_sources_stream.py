@@ -190,3 +190,11 @@ def test_tensors_and_data_loaders():
     with pytest.raises(DataError) as error:
         open_dataset(dataset)
     assert "DataLoader(dataset" in error.value.hint
+
+
+def test_a_nested_tuple_of_arrays_is_no_input():
+    part = np.ones((4, 2, 3), np.float32)
+    for nested in (((part, part), (part, part)), [[part], [part]]):
+        with pytest.raises(DataError, match=r"'past': .*arrays in a nested") as error:
+            open_dataset([{"x": np.ones((4, 2), np.float32), "past": nested}])
+        assert "name each of the arrays" in error.value.hint

@@ -78,3 +78,9 @@ def test_arrays_that_nothing_asks_for_are_left_out_once_every_parameter_has_one(
     assert without_strangers(module, ["ids", "attention_mask"]) == ("ids", "attention_mask")
     assert without_strangers(Module(lambda x, **rest: 0), ["x", "y"]) == ("x", "y")
     assert without_strangers(Module(lambda *xs: 0), ["x", "y"]) == ("x", "y")
+
+
+def test_parts_of_a_nested_parameter_are_to_be_put_together():
+    with pytest.raises(CaptureError, match="does not fit") as error:
+        _bind(lambda ids, past: 0, "ids", "past_key", "past_value")
+    assert "If past is made of past_key, past_value: give by --model" in error.value.hint

@@ -238,3 +238,11 @@ def test_scales_of_a_resize_are_no_parameters() -> None:
         scales=np.array([1, 1, 2, 2], np.float32),
     )
     assert parameters(m) == 0
+
+
+def test_sequences_whose_shapes_nothing_tells_are_left_out() -> None:
+    m = model("""agraph (float[2, 2, 3] x) => (float[2, 3] y) {
+        s = SplitToSequence <axis = 0, keepdims = 0> (x)
+        at = Constant <value = int64 {0}> ()
+        y = SequenceAt (s, at) }""")
+    assert concrete_shapes(m, {"x": zeros(2, 2, 3)}, 2).shapes["y"] == (2, 3)
