@@ -100,6 +100,41 @@ def one_sample(evaluate: Evaluate, inputs: Inputs) -> Inputs:
     return one if runs(evaluate, one) else inputs
 
 
+def scattered(batch: int, outputs: Mapping[str, Array], of_one: Mapping[str, Array]) -> bool:
+    """Whether an output has other axes than for one sample, and no samples along its first.
+
+    `x.squeeze(0)`, and `[None]` at the end, is meant for one sample: two of them run, and become
+    something else. A head that squeezes all its axes of one has its samples along the first.
+
+    Args:
+        batch: How many samples there were, more than one.
+        outputs: What the source made of them.
+        of_one: What it makes of one.
+    """
+    return any(
+        array.ndim != of_one[name].ndim and array.shape[:1] != (batch,)
+        for name, array in outputs.items()
+    )
+
+
+def unbatched(evaluate: Evaluate, inputs: Inputs, outputs: Mapping[str, Array]) -> Inputs:
+    """A batch of one, where that is what the source is meant for, though it runs with these.
+
+    Args:
+        evaluate: Runs the source.
+        inputs: Inputs that it takes.
+        outputs: What it made of them.
+    """
+    one = inputs.of(1)
+    if one.sizes == inputs.sizes or all(a.shape[:1] == (inputs.batch,) for a in outputs.values()):
+        return inputs
+    try:
+        of_one = evaluate(one)
+    except CaptureError:
+        return inputs
+    return one if scattered(inputs.batch, outputs, of_one) else inputs
+
+
 def multiples(evaluate: Evaluate, inputs: Inputs) -> Inputs:
     """The same inputs with a leading size as so many times the batch, where the source runs so.
 

@@ -364,7 +364,7 @@ def _notices(subject: Subject, inputs: Inputs) -> list[str]:
             "random inputs"
         )
     if inputs.batch_symbol is None:
-        why = "the module runs with no other"
+        why = "the module is made for no other"
         if subject.inputs.batch_symbol is None:
             program = subject.source.kind == "exported program"
             why = "the program was exported so" if program else "as --input says"

@@ -15,7 +15,9 @@ from compressor.capture.relations import (
     other_size,
     related,
     runs,
+    scattered,
     single,
+    unbatched,
 )
 from compressor.errors import CaptureError
 from compressor.graph.session import open_session
@@ -41,11 +43,12 @@ def settle(evaluate: Evaluate, inputs: Inputs) -> Inputs:
     failure: CaptureError | None = None
     for candidate in _sizes_to_try(inputs):
         try:
-            evaluate(candidate)
+            outputs = evaluate(candidate)
         except CaptureError as error:
             failure = failure or error
         else:
-            return related(evaluate, candidate) if candidate.others else candidate
+            settled = unbatched(evaluate, candidate, outputs)
+            return related(evaluate, settled) if settled.others else settled
     assert failure is not None
     for search in (single, related, multiples, alone, one_sample):
         found = search(evaluate, inputs)
@@ -82,10 +85,14 @@ def expectations(
     for way in _other_sizes(inputs.shifted(inputs.batch)):
         for other in way:
             try:
-                found.append(Expected(other, evaluate(other)))
-                break
+                outputs = evaluate(other)
             except CaptureError:  # the source itself does not run at these sizes
                 continue
+            of_one = inputs.batch == 1 < other.batch
+            if of_one and scattered(other.batch, outputs, first.outputs):
+                continue  # it does, and is not meant for them
+            found.append(Expected(other, outputs))
+            break
     return tuple(found)
 
 

@@ -252,10 +252,31 @@ def test_what_takes_one_sample_alone_is_captured_at_one():
     (spec,) = input_specs(captured.model)
     assert (spec.shape[0], isinstance(spec.shape[1], str)) == (1, True), "the length stays open"
     assert any(
-        "baked in at 1 (the module runs with no other)" in n for n in captured.record.notices
+        "baked in at 1 (the module is made for no other)" in n for n in captured.record.notices
     )
     feeds = {"tokens": np.arange(5)[None]}
     assert open_session(captured.model).run(None, feeds)[0].tolist() == [[0, 2, 4, 6, 8]]
+
+
+def test_what_squeezes_its_one_sample_away_is_captured_at_one():
+    class Frames(nn.Module):
+        def forward(self, frames):
+            return torch.relu(frames.squeeze(0))[None]
+
+    frames = np.random.default_rng(0).normal(size=(6, 12, 3)).astype(np.float32)
+    captured = _capture(Frames(), examples={"frames": frames})
+    (spec,), (out,) = input_specs(captured.model), output_specs(captured.model)
+    assert spec.shape[0] == 1 and len(out.shape) == 3, "declared as it comes"
+    assert any("baked in at 1" in n for n in captured.record.notices)
+
+
+def test_a_squeezing_head_keeps_its_batch():
+    class Head(nn.Module):
+        def forward(self, x):
+            return x.mean((2, 3), keepdim=True).squeeze()
+
+    captured = _capture(Head(), examples={"x": _images()})
+    assert input_specs(captured.model)[0].shape[0] == "batch"
 
 
 def test_inputs_that_nothing_reads_stay_inputs():
