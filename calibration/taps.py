@@ -122,11 +122,23 @@ class Taps:
     def finished(self) -> ir.Model:
         """The clone, without what its outputs do not need."""
         self.graph.outputs[:] = self._outputs
+        # At once: removed one by one, as the pass does, each node walks all outputs.
+        self.graph.remove(_unread(self.graph), safe=True)
         return RemoveUnusedNodesPass()(self._clone).model
 
     def _name(self, what: str) -> str:
         self._count += 1
         return f"{PREFIX}{what}_{self._count}"
+
+
+def _unread(graph: ir.Graph) -> set[ir.Node]:
+    """The nodes that no output needs, and no body of one that stays."""
+    outputs, unread = set(graph.outputs), set[ir.Node]()
+    for node in reversed(graph):
+        readers = (reader for value in node.outputs for reader in value.consumers())
+        if outputs.isdisjoint(node.outputs) and unread.issuperset(readers):
+            unread.add(node)
+    return unread
 
 
 def feeds_of(piece: Batch, fixed: int | None) -> Mapping[str, Array]:
