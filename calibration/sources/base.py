@@ -214,8 +214,22 @@ def check_even(sizes: Mapping[str, int], what: str) -> None:
         raise DataError(
             f"{what}: arrays differ in their number of samples: {counts}",
             hint="the first dimension of every array counts samples; --input "
-            "'name:float32[2,batch,8]' says where another one does",
+            f"'name:float32[2,batch,8]' says where another one does{_several(sizes)}",
         )
+
+
+def _several(sizes: Mapping[str, int]) -> str:
+    """How to say that one array has several rows a sample, where its number allows it."""
+    least = min(sizes.values())
+    for name, size in sizes.items():
+        if least and size > least and size % least == 0:
+            one = next(other for other, rows in sizes.items() if rows == least)
+            return (
+                f", and --input '{one}:float32[batch,…]' --input "
+                f"'{name}:float32[{size // least}*batch,…]' that {name} has {size // least} rows a "
+                "sample"
+            )
+    return ""
 
 
 def check_same(expected: Sequence[TensorSpec], found: Sequence[TensorSpec], what: str) -> None:

@@ -149,10 +149,17 @@ def declared_relations(
         for ours, theirs in zip(spec.shape, given.get(spec.name, spec).shape, strict=True):
             if isinstance(ours, str) and isinstance(theirs, str):
                 names.setdefault(ours, theirs)
-    for spec in own:
+    for spec in own:  # two sizes of one name may be of two, where the source has none for them
+        pairs = zip(spec.shape, given.get(spec.name, spec).shape, strict=True)
         yield replace(
-            spec, shape=tuple(names.get(d, d) if isinstance(d, str) else d for d in spec.shape)
-        )
+            spec,
+            shape=tuple(
+                ours if not isinstance(ours, str)
+                else theirs if isinstance(theirs, str) and spec.name in given
+                else names.get(ours, ours)
+                for ours, theirs in pairs
+            ),
+        )  # fmt: skip
 
 
 def asked(inputs: Inputs, declared: Sequence[TensorSpec]) -> Inputs:

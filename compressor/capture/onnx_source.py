@@ -165,6 +165,8 @@ def _leading(model: ir.Model) -> tuple[int, ...]:
 def _related(model: ir.Model, inputs: Inputs) -> list[TensorSpec] | None:
     """The inputs with sums, and multiples of the batch, for names that say nothing; else None."""
     before = {spec.name: spec for spec in input_specs(model)}
+    if (told_unnamed := _several_of_unnamed(before, inputs)) is not None:
+        return told_unnamed
     batch = inputs.batch_symbol if inputs.batch_symbol in names_in(before.values()) else None
     told = {
         ours: theirs
@@ -178,6 +180,31 @@ def _related(model: ir.Model, inputs: Inputs) -> list[TensorSpec] | None:
     return [
         replace(spec, shape=tuple(told.get(d, d) if isinstance(d, str) else d for d in spec.shape))
         for spec in before.values()
+    ]
+
+
+def _several_of_unnamed(
+    before: Mapping[str, TensorSpec], inputs: Inputs
+) -> list[TensorSpec] | None:
+    """The inputs as they are known, where sizes without names are multiples of the batch."""
+    batch = inputs.batch_symbol
+    pairs = [
+        (ours, theirs)
+        for spec in inputs.specs
+        for ours, theirs in zip(before[spec.name].shape, spec.shape, strict=True)
+    ]
+    unnamed = [theirs for ours, theirs in pairs if ours is None and isinstance(theirs, str)]
+    if batch is None or not any(_is_multiple(size, batch) for size in unnamed):
+        return None
+    return [
+        replace(
+            spec,
+            shape=tuple(
+                theirs if ours is None else ours
+                for ours, theirs in zip(before[spec.name].shape, spec.shape, strict=True)
+            ),
+        )
+        for spec in inputs.specs
     ]
 
 

@@ -152,6 +152,19 @@ def test_a_declared_input_that_the_model_has_not_is_refused(examples):
     assert info.value.hint.startswith("Did you mean x? It has no input 'picture'")
 
 
+def test_samples_that_come_several_a_row_are_declared_where_the_model_has_no_names():
+    several = """agraph (float[{batch}, 4] x, float[{batch}, 4] boxes) => (float[{batch}, 4] y)
+    <int64[3] s = {{-1, 3, 4}}> {{ b = Reshape(boxes, s)
+      m = ReduceMean <axes = [1], keepdims = 0> (b)  y = Add(x, m) }}"""
+    model = _model(several, opset=17)
+    for value in model.graph.inputs:
+        value.shape = ir.Shape([None, 4])
+    rows = {"x": np.ones((8, 4), np.float32), "boxes": np.ones((24, 4), np.float32)}
+    declared = ["x:float32[n,4]", "boxes:float32[3*n,4]"]
+    captured = _capture(model, declared=declared, examples=rows)
+    assert [str(s) for s in input_specs(captured.model)] == declared
+
+
 def test_a_model_that_does_not_run_is_refused():
     broken = """agraph (float[{batch}, 3] x) => (float[{batch}, 2] y)
     <float[5, 2] w = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 0}}> {{ y = MatMul(x, w) }}"""
