@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import binom
 
-from compressor.budget import parse_budget
 from compressor.evaluation.acceptance import judge
 from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.metrics.base import BASELINE, RESULT, FloatArray, Scores
+from compressor.recipe.budget import parse_budget
 
 Draw = Callable[[np.random.Generator, int], tuple[FloatArray, FloatArray]]
 ALLOWED = 0.05

@@ -32,13 +32,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from compressor.checkpoint.prepare import prepare
 from compressor.evaluation.racing import race
-from compressor.evaluation.results import LatencyConfig, LatencyResult
 from compressor.folding import fold
 from compressor.graph.files import save_model
-from compressor.prepare import prepare
 from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
-from compressor.recipe import Recipe
+from compressor.recipe.recipe import Recipe
+from compressor.results.measurements import LatencyConfig, LatencyResult
 from exporters.base import find_target
 from resnet import resnet20
 

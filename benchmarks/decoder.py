@@ -31,8 +31,8 @@ from rich.console import Console
 
 from compressor import Recipe, compress
 from compressor.graph.tensors import Array
-from compressor.recipe import MeasureOptions, ModelOptions, QuantizeOptions
-from compressor.report.schema import GraphReport
+from compressor.recipe.recipe import MeasureOptions, ModelOptions, QuantizeOptions
+from compressor.results.report import GraphReport
 from exporters.base import find_target
 from processes import Figures, Row, show
 from sentences import divided_sentences

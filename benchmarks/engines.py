@@ -26,8 +26,8 @@ from rich.table import Table
 
 from compressor import Recipe, compress
 from compressor.errors import CompressorError
-from compressor.recipe import MeasureOptions, QuantizeOptions
-from compressor.report.schema import GraphReport
+from compressor.recipe.recipe import MeasureOptions, QuantizeOptions
+from compressor.results.report import GraphReport
 from exporters.trt.options import TrtOptions
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))

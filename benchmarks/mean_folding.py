@@ -4,14 +4,14 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
-from compressor.pruning.activity import activity
-from compressor.pruning.groups import Grouping, Keep
-from compressor.pruning.importance import MEMORY, Scoring
-from compressor.pruning.layers import layers_of
-from compressor.pruning.patches import Doubles
-from compressor.pruning.readings import readings
-from compressor.pruning.restriction import Restriction
-from compressor.pruning.writing import write
+from compressor.layerwise.activity import activity
+from compressor.layerwise.im2col import Doubles
+from compressor.layerwise.layers import layers_of
+from compressor.pruning.coupling.groups import Grouping, Keep
+from compressor.pruning.reconstruction.restriction import Restriction
+from compressor.pruning.reconstruction.writing import write
+from compressor.pruning.selection.importance import MEMORY, Scoring
+from compressor.pruning.selection.readings import readings
 
 
 def fold_means(

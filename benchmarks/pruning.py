@@ -28,10 +28,10 @@ from compressor.graph.files import load_model
 from compressor.graph.shapes import infer_shapes, input_specs
 from compressor.pruning import cut, find_groups
 from compressor.pruning.blocks import Shortened, shorten
-from compressor.pruning.costs import Macs, Sizes
-from compressor.pruning.importance import METHODS, Scoring
-from compressor.pruning.reconstruction import Repair, repair
-from compressor.pruning.selection import Selecting, select
+from compressor.pruning.reconstruction.repair import Repair, repair
+from compressor.pruning.selection.costs import Macs, Sizes
+from compressor.pruning.selection.importance import METHODS, Scoring
+from compressor.pruning.selection.select import Selecting, select
 from exporters.base import find_target
 from mean_folding import fold_means
 from processes import Figures, Row, show

@@ -15,9 +15,9 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.evaluation.latency import compare_latency
-from compressor.evaluation.results import LatencyConfig, LatencyResult
 from compressor.graph.tensors import Arrays
 from compressor.quantization.dynamic import insert_dynamic
+from compressor.results.measurements import LatencyConfig, LatencyResult
 from exporters.base import find_target
 
 TARGET = find_target("ort")

@@ -17,15 +17,15 @@ from rich.table import Table
 
 from calibration.preprocess import Preprocess
 from cifar_data import cifar_job, options_of
-from compressor.prepare import prepare
-from compressor.progress import SILENT
+from compressor.checkpoint.prepare import prepare
+from compressor.plan.realize import planned_policy, policy_of, realize
 from compressor.quantization.static import CalibrationOptions, calibrate
-from compressor.realize import planned_policy, policy_of, realize
-from compressor.recipe import DataOptions, MeasureOptions, ModelOptions, Recipe
-from compressor.search.bench import Bench
-from compressor.search.mixing import FLOAT, STATIC, mixed
-from compressor.search.region_times import measured_times
-from compressor.search.starting import undecided
+from compressor.recipe.recipe import DataOptions, MeasureOptions, ModelOptions, Recipe
+from compressor.search.baseline import undecided
+from compressor.search.precision.region_latency import measured_times
+from compressor.search.precision.regions import FLOAT, STATIC, mixed
+from compressor.search.session import Bench
+from compressor.system.progress import SILENT
 from exporters.base import find_target
 from versus import Job
 

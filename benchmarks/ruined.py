@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 import compressor
-from compressor.report.schema import Comparison, Report
+from compressor.results.report import Comparison, Report
 
 Feeds = dict[str, np.ndarray]
 Outputs = torch.Tensor | dict[str, torch.Tensor]

@@ -37,7 +37,7 @@ from compressor import Recipe, compress
 from compressor.graph.files import load_model, save_model
 from compressor.graph.shapes import infer_shapes
 from compressor.graph.tensors import Arrays
-from compressor.recipe import BudgetOptions, MeasureOptions, ModelOptions, PruneOptions
+from compressor.recipe.recipe import BudgetOptions, MeasureOptions, ModelOptions, PruneOptions
 from exporters.base import find_target
 from processes import Figures, Row, show
 from transformer_pruning import PACKAGE, Bench, bench

@@ -31,15 +31,15 @@ from rich.console import Console
 
 from calibration.dataset import CalibrationSet
 from compressor import Recipe
+from compressor.checkpoint.prepare import prepare
 from compressor.folding import fold
 from compressor.graph.shapes import infer_shapes
 from compressor.graph.tensors import Array
-from compressor.prepare import prepare
 from compressor.pruning import Grouping, Keep, check, cut, find_groups
-from compressor.pruning.allocation import Limits, allocate
-from compressor.pruning.costs import Cost, Macs, Parameters, Sizes
-from compressor.pruning.importance import Scoring, scores
-from compressor.pruning.reconstruction import Repair, repair
+from compressor.pruning.reconstruction.repair import Repair, repair
+from compressor.pruning.selection.allocation import Limits, allocate
+from compressor.pruning.selection.costs import Cost, Macs, Parameters, Sizes
+from compressor.pruning.selection.importance import Scoring, scores
 from exporters.base import find_target
 from mean_folding import fold_means
 from processes import Figures, Row, show

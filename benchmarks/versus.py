@@ -29,10 +29,10 @@ from calibration.dataset import CalibrationSet, open_dataset
 from calibration.preprocess import Preprocess
 from compressor import Recipe, compress
 from compressor.evaluation.latency import compare_latency
-from compressor.evaluation.results import LatencyConfig
 from compressor.graph.files import load_model
 from compressor.graph.shapes import infer_shapes, input_specs
 from compressor.graph.tensors import Array, Arrays
+from compressor.results.measurements import LatencyConfig
 from exporters.base import Runner, find_target
 
 CALIBRATION_SAMPLES = 512
@@ -119,7 +119,7 @@ def export_float(job: Job, path: Path) -> None:
     """The baseline: torch's own export, with BatchNorm folded by the exporter."""
     import torch  # noqa: PLC0415 - the memory measurement must not carry torch
 
-    from compressor.userfile import load_object  # noqa: PLC0415 - likewise
+    from compressor.system.userfile import load_object  # noqa: PLC0415 - likewise
 
     factory = load_object(job.factory, "model factory")
     assert callable(factory)

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from compressor.pruning.groups import find_groups
+from compressor.pruning.coupling.groups import find_groups
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 

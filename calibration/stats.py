@@ -20,7 +20,7 @@ import numpy as np
 from calibration.histogram import Histogram
 from calibration.observers import MinMax, Observed
 from compressor.errors import DataError
-from compressor.nearby import did_you_mean
+from compressor.system.nearby import did_you_mean
 
 FORMAT = 3
 

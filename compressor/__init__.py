@@ -9,9 +9,13 @@ The face is lazy (PEP 562): importing the package loads neither torch nor onnxru
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from compressor.siblings import claim
+from compressor.system.siblings import claim
 
 if TYPE_CHECKING:
+    from compressor.commands.compress import compress
+    from compressor.commands.inspect import compare, inspect, profile
+    from compressor.commands.lint import lint
+    from compressor.commands.sensitivity import sensitivity
     from compressor.errors import (
         BudgetError,
         CaptureError,
@@ -26,29 +30,25 @@ if TYPE_CHECKING:
         TargetError,
         UsageError,
     )
-    from compressor.inspection import compare, inspect, profile
-    from compressor.linting import lint
     from compressor.module.applying import apply_plan
-    from compressor.pipeline import compress
-    from compressor.plan import Plan
-    from compressor.recipe import Recipe
-    from compressor.rendering import load_report, render_report
-    from compressor.report.schema import Report
-    from compressor.sensitivity import sensitivity
+    from compressor.plan.plan import Plan
+    from compressor.recipe.recipe import Recipe
+    from compressor.report.files import load_report, render_report
+    from compressor.results.report import Report
 
 _HOMES = {
     "apply_plan": "compressor.module.applying",
-    "compress": "compressor.pipeline",
-    "profile": "compressor.inspection",
-    "inspect": "compressor.inspection",
-    "compare": "compressor.inspection",
-    "lint": "compressor.linting",
-    "Recipe": "compressor.recipe",
-    "Plan": "compressor.plan",
-    "load_report": "compressor.rendering",
-    "render_report": "compressor.rendering",
-    "Report": "compressor.report.schema",
-    "sensitivity": "compressor.sensitivity",
+    "compress": "compressor.commands.compress",
+    "profile": "compressor.commands.inspect",
+    "inspect": "compressor.commands.inspect",
+    "compare": "compressor.commands.inspect",
+    "lint": "compressor.commands.lint",
+    "Recipe": "compressor.recipe.recipe",
+    "Plan": "compressor.plan.plan",
+    "load_report": "compressor.report.files",
+    "render_report": "compressor.report.files",
+    "Report": "compressor.results.report",
+    "sensitivity": "compressor.commands.sensitivity",
     **dict.fromkeys(
         (
             "BudgetError",

@@ -20,8 +20,8 @@ from compressor.errors import DataError
 from compressor.graph.files import initializer_bytes, save_model
 from compressor.graph.session import LARGE, open_session
 from compressor.graph.tensors import Array, Arrays, TensorSpec
-from compressor.hardware import has_int8_dot
-from compressor.progress import SILENT, Progress
+from compressor.system.hardware import has_int8_dot
+from compressor.system.progress import SILENT, Progress
 from exporters.base import Artifact, QuantPolicy, Samples, Target
 
 INTEGER_OPERATORS = frozenset(

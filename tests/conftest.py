@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 from onnx import TensorProto, helper, numpy_helper
 
-from compressor import measure
+from compressor.search import measure
 
 # On a busy machine an example takes as long as it takes: no test is about time.
 settings.register_profile("compressor", deadline=None)
@@ -38,9 +38,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     fixture has made before is whole.
     """
     configurations = measure.configurations
-    monkeypatch.setattr("compressor.outcome.measure_memory", lambda pair: None)
-    monkeypatch.setattr("compressor.accounting.pages", lambda report, failures: {})
-    monkeypatch.setattr("compressor.measure.configurations", lambda *of: configurations(*of)[:1])
+    monkeypatch.setattr("compressor.commands.final_measurements.measure_memory", lambda pair: None)
+    monkeypatch.setattr("compressor.commands.account.pages", lambda report, failures: {})
+    monkeypatch.setattr(
+        "compressor.search.measure.configurations", lambda *of: configurations(*of)[:1]
+    )
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import torch
 from compressor import Recipe, compress
 from compressor.graph.files import load_model
 from compressor.graph.session import open_session
-from compressor.recipe import MeasureOptions, QuantizeOptions
+from compressor.recipe.recipe import MeasureOptions, QuantizeOptions
 
 DIGITS = Path(__file__).parents[1] / "samples" / "digits"
 

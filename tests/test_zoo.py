@@ -23,9 +23,9 @@ from compressor.capture import Captured
 from compressor.folding import fold
 from compressor.graph.session import open_session
 from compressor.graph.tensors import Array
-from compressor.pruning.groups import Grouping, Keep, find_groups
-from compressor.pruning.oracle import check, masked
-from compressor.pruning.surgery import cut
+from compressor.pruning.coupling.groups import Grouping, Keep, find_groups
+from compressor.pruning.coupling.oracle import check, masked
+from compressor.pruning.coupling.surgery import cut
 
 ALWAYS = ("shufflenet_v1", "squeeze_excite", "siamese", "vit")
 """Quick ones, for a run of everything."""

@@ -7,8 +7,8 @@ from typing import cast
 from calibration.preprocess import Preprocess
 from calibration.sources.base import Source
 from compressor.errors import DataError
-from compressor.nearby import did_you_mean
-from compressor.userfile import is_object_spec, load_object
+from compressor.system.nearby import did_you_mean
+from compressor.system.userfile import is_object_spec, load_object
 
 _READS = ".npz, .npy, a folder of .npz, an image folder, or file.py:function"
 

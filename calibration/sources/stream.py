@@ -14,7 +14,7 @@ import numpy as np
 from calibration.sources.base import Axes, Fields, as_fields, check_same, samples_of, specs_of
 from compressor.errors import DataError
 from compressor.graph.tensors import Array, TensorSpec
-from compressor.userfile import user_errors
+from compressor.system.userfile import user_errors
 
 _END = object()
 

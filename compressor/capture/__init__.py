@@ -6,9 +6,9 @@ from compressor.capture.captured import Captured
 from compressor.capture.finishing import OLDEST_OPSET
 from compressor.capture.notation import parse_input
 from compressor.capture.onnx_source import capture_onnx
+from compressor.capture.source import Source
 from compressor.graph.batch import BatchAxis
 from compressor.graph.tensors import Array, TensorSpec
-from compressor.source import Source
 
 
 def capture(

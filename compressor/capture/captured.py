@@ -8,12 +8,12 @@ import onnx_ir as ir
 
 from compressor.capture.inputs import Inputs
 from compressor.capture.peculiar import peculiarities
-from compressor.graph.effects import effects
+from compressor.capture.source import Source
 from compressor.graph.lifting import Noise
 from compressor.graph.shapes import input_specs, output_specs
 from compressor.graph.tensors import TensorSpec
-from compressor.records import Decision, Parity, StageRecord
-from compressor.source import Source
+from compressor.results.effects import effects
+from compressor.results.records import Decision, Parity, StageRecord
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from compressor.capture.noise_inputs import (
 from compressor.capture.parity import compare_outputs, run
 from compressor.capture.relations import Evaluate, runs
 from compressor.capture.runtime_dropout import without_dropout
+from compressor.capture.source import Source
 from compressor.capture.verify import Expected, expectations, settle, verify
 from compressor.capture.widening import widen
 from compressor.errors import CaptureError, GraphError
@@ -38,9 +39,8 @@ from compressor.graph.session import open_session
 from compressor.graph.shapes import input_specs, with_input_shapes
 from compressor.graph.sizes import names_in, parse_size
 from compressor.graph.tensors import Array, TensorSpec
-from compressor.records import Decision, Parity
-from compressor.relay import relayed
-from compressor.source import Source
+from compressor.results.records import Decision, Parity
+from compressor.system.third_party_output import relayed
 
 logger = logging.getLogger("compressor.capture")
 

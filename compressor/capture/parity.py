@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from compressor.graph.tensors import Array
-from compressor.records import Parity
+from compressor.results.records import Parity
 
 UNEQUAL_SHARE = 1e-3
 """Share of the elements of an integer output that may differ."""

@@ -14,7 +14,7 @@ from compressor.capture.binding import Binding
 from compressor.capture.outputs import Path, leaves, output_names
 from compressor.errors import CaptureError
 from compressor.graph.tensors import Array
-from compressor.userfile import user_errors
+from compressor.system.userfile import user_errors
 
 Call = Callable[[Any, Sequence[torch.Tensor]], object]
 """Calls a source with tensors in the order of the inputs."""

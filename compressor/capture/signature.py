@@ -6,11 +6,11 @@ from dataclasses import replace
 from calibration.dataset import CalibrationSet
 from calibration.fields import Signature
 from compressor.capture.inputs import named
+from compressor.capture.source import Source
 from compressor.errors import GraphError
 from compressor.graph.hints import opened
 from compressor.graph.shapes import input_specs
 from compressor.graph.tensors import Dimension, TensorSpec
-from compressor.source import Source
 
 
 def taken(source: Source, declared: Sequence[TensorSpec]) -> Signature | None:

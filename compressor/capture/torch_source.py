@@ -37,6 +37,7 @@ from compressor.capture.opening import Axis, opened, other_pictures, traceable
 from compressor.capture.parity import compare_outputs
 from compressor.capture.program import flat_program, program_inputs
 from compressor.capture.reference import FlatModule, coarsest_float, flat_module, to_numpy
+from compressor.capture.source import Source
 from compressor.capture.verify import Expected, expectations, open_outputs, settle, verify
 from compressor.capture.widening import widen
 from compressor.errors import CaptureError, CompressorError
@@ -44,8 +45,7 @@ from compressor.graph.batch import BatchAxis
 from compressor.graph.shapes import shape_of
 from compressor.graph.sizes import parse_size
 from compressor.graph.tensors import Array, TensorSpec
-from compressor.relay import relayed, relayed_output
-from compressor.source import Source
+from compressor.system.third_party_output import relayed, relayed_output
 
 logger = logging.getLogger("compressor.capture")
 

@@ -23,7 +23,7 @@ from compressor.errors import CaptureError
 from compressor.graph.session import open_session
 from compressor.graph.shapes import infer_shapes, shape_of
 from compressor.graph.tensors import Array
-from compressor.records import Parity
+from compressor.results.records import Parity
 
 
 @dataclass(frozen=True)

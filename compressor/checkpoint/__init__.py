@@ -12,6 +12,7 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
+from compressor.capture.source import Source
 from compressor.checkpoint.architectures import FACTORY_HINT, load_pretrained
 from compressor.checkpoint.exported import load_exported
 from compressor.checkpoint.hub import Weights, find_weights
@@ -32,10 +33,9 @@ from compressor.checkpoint.torch_files import (
 from compressor.errors import CheckpointError, UsageError
 from compressor.graph.files import load_model
 from compressor.graph.soundness import make_sound
-from compressor.recipe import ModelOptions
-from compressor.relay import relayed
-from compressor.source import Source
-from compressor.userfile import load_object, user_errors
+from compressor.recipe.recipe import ModelOptions
+from compressor.system.third_party_output import relayed
+from compressor.system.userfile import load_object, user_errors
 
 logger = logging.getLogger(__name__)
 

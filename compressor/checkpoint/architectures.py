@@ -14,7 +14,7 @@ from typing import Any
 from compressor.checkpoint.hub import CONFIG, read_config
 from compressor.checkpoint.statedict import listed
 from compressor.errors import CheckpointError
-from compressor.relay import relayed
+from compressor.system.third_party_output import relayed
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from compressor.checkpoint.torch_files import require
 from compressor.errors import CheckpointError
-from compressor.relay import relayed
+from compressor.system.third_party_output import relayed
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from compressor.errors import CheckpointError
-from compressor.nearby import did_you_mean
+from compressor.system.nearby import did_you_mean
 
 FileKind = Literal[
     "onnx",

@@ -26,8 +26,8 @@ from numpy._core.multiarray import _reconstruct, scalar
 from compressor.checkpoint.inert import Reading
 from compressor.checkpoint.statedict import listed
 from compressor.errors import CheckpointError
-from compressor.relay import relayed
-from compressor.userfile import blame
+from compressor.system.third_party_output import relayed
+from compressor.system.userfile import blame
 
 logger = logging.getLogger(__name__)
 

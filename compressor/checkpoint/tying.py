@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from compressor.relay import relayed
+from compressor.system.third_party_output import relayed
 
 logger = logging.getLogger(__name__)
 

@@ -10,17 +10,17 @@ import click
 from rich.console import Console, RenderableType
 
 from compressor.errors import UsageError
-from compressor.progress import SILENT, Progress
-from compressor.recipe import load_recipe
-from compressor.records import Record
+from compressor.recipe.recipe import load_recipe
 from compressor.report.terminal import RichProgress, comparison, profile_table, summary
 from compressor.report.terminal_lint import findings
+from compressor.results.records import Record
+from compressor.system.progress import SILENT, Progress
 
 
 def compress_model(model: str, flags: dict[str, Any], values: dict[str, Any]) -> None:
     """`compress MODEL`."""
-    from compressor.contract import require_kept  # noqa: PLC0415 - loads the runtime
-    from compressor.pipeline import compress  # noqa: PLC0415 - as above
+    from compressor.commands.compress import compress  # noqa: PLC0415 - as above
+    from compressor.commands.goals_met import require_kept  # noqa: PLC0415 - loads the runtime
 
     report = compress(
         model,
@@ -38,7 +38,7 @@ def compress_model(model: str, flags: dict[str, Any], values: dict[str, Any]) ->
 
 def profile_model(model: str, flags: dict[str, Any], values: dict[str, Any]) -> None:
     """`compress profile MODEL`."""
-    from compressor.inspection import profile  # noqa: PLC0415 - loads the runtime
+    from compressor.commands.inspect import profile  # noqa: PLC0415 - loads the runtime
 
     found = profile(model, recipe=load_recipe(None, values), progress=_progress(flags))
     _show(found, profile_table(found, top=flags["top"]), flags)
@@ -46,7 +46,7 @@ def profile_model(model: str, flags: dict[str, Any], values: dict[str, Any]) -> 
 
 def compare_models(a: str, b: str, flags: dict[str, Any], values: dict[str, Any]) -> None:
     """`compress compare A B`."""
-    from compressor.inspection import compare  # noqa: PLC0415 - loads the runtime
+    from compressor.commands.inspect import compare  # noqa: PLC0415 - loads the runtime
 
     found = compare(a, b, recipe=load_recipe(None, values), progress=_progress(flags))
     _show(found, comparison(found), flags)
@@ -54,7 +54,7 @@ def compare_models(a: str, b: str, flags: dict[str, Any], values: dict[str, Any]
 
 def inspect_model(model: str, flags: dict[str, Any], values: dict[str, Any]) -> None:
     """`compress inspect MODEL`."""
-    from compressor.inspection import inspect  # noqa: PLC0415 - loads the runtime
+    from compressor.commands.inspect import inspect  # noqa: PLC0415 - loads the runtime
     from compressor.report.terminal_inspect import inspection_table  # noqa: PLC0415 - as above
 
     found = inspect(model, recipe=load_recipe(None, values), progress=_progress(flags))
@@ -63,10 +63,10 @@ def inspect_model(model: str, flags: dict[str, Any], values: dict[str, Any]) -> 
 
 def sensitivity_of(model: str, flags: dict[str, Any], values: dict[str, Any]) -> None:
     """`compress sensitivity MODEL`."""
+    from compressor.commands.sensitivity import sensitivity  # noqa: PLC0415 - loads the runtime
     from compressor.report.terminal_sensitivity import (  # noqa: PLC0415 - as below
         sensitivity_table,
     )
-    from compressor.sensitivity import sensitivity  # noqa: PLC0415 - loads the runtime
 
     found = sensitivity(model, recipe=load_recipe(None, values), progress=_progress(flags))
     _show(found, sensitivity_table(found, top=flags["top"]), flags)
@@ -74,7 +74,7 @@ def sensitivity_of(model: str, flags: dict[str, Any], values: dict[str, Any]) ->
 
 def calibrate_model(paths: tuple[str, ...], flags: dict[str, Any], values: dict[str, Any]) -> None:
     """`compress calibrate MODEL` and `compress calibrate --merge FILE ...`."""
-    from compressor.calibrating import calibrate, merge  # noqa: PLC0415 - loads the runtime
+    from compressor.commands.calibrate import calibrate, merge  # noqa: PLC0415 - loads the runtime
 
     if flags["merge"]:
         if flags["shard"] or flags["calib"]:
@@ -97,7 +97,7 @@ def calibrate_model(paths: tuple[str, ...], flags: dict[str, Any], values: dict[
 
 def render_directory(directory: Path, flags: dict[str, Any]) -> None:
     """`compress report DIR`."""
-    from compressor.rendering import lying_in, render_report  # noqa: PLC0415 - loads matplotlib
+    from compressor.report.files import lying_in, render_report  # noqa: PLC0415 - loads matplotlib
 
     report = render_report(directory)
     _show(report, summary(lying_in(report, directory)), flags)
@@ -105,7 +105,7 @@ def render_directory(directory: Path, flags: dict[str, Any]) -> None:
 
 def lint_model(model: str, flags: dict[str, Any]) -> None:
     """`compress lint MODEL`."""
-    from compressor.linting import lint, require_clean  # noqa: PLC0415 - keeps --help quick
+    from compressor.commands.lint import lint, require_clean  # noqa: PLC0415 - keeps --help quick
 
     report = lint(model, target=flags["target"], time_limit=flags["time_limit"])
     _show(report, findings(report), flags)

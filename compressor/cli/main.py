@@ -292,7 +292,7 @@ def targets(as_json: bool) -> None:
 @TENSORRT
 def recipe(**flags: Any) -> None:
     """Print a documented TOML recipe; flags given here are filled in."""
-    from compressor.recipe import load_recipe, to_toml  # noqa: PLC0415 - keeps --help quick
+    from compressor.recipe.recipe import load_recipe, to_toml  # noqa: PLC0415 - keeps --help quick
 
     with shown({}):
         click.echo(to_toml(load_recipe(flags["recipe_file"], recipe_values(flags))), nl=False)

@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 
-from compressor.budget import Budget
 from compressor.evaluation.intervals import (
     LEAST_UNITS,
     mean_loss_bound,
@@ -21,6 +20,7 @@ from compressor.evaluation.intervals import (
     proportion_loss_bound,
 )
 from compressor.evaluation.metrics.base import BASELINE, RESULT, FloatArray, Metric, Scores
+from compressor.recipe.budget import Budget
 
 Method = Literal["bound", "point"]
 _MOST_NEEDED = 10_000_000

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from compressor.evaluation.profile import profile_model
-from compressor.evaluation.results import Ceilings
 from compressor.graph.macs import carries_macs
 from compressor.graph.tensors import Arrays
+from compressor.results.measurements import Ceilings
 
 _SUFFIXES = re.compile(r"(_token_\d+|_nchwc|_quant|/?fused[\w ]*|_?Gemm\w*)+$")
 _FURTHEST = 4

@@ -14,10 +14,10 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.evaluation.executed import node_times
-from compressor.evaluation.results import Ceilings
 from compressor.graph.session import open_session
 from compressor.graph.tensors import Array
-from compressor.processors import available_processors
+from compressor.results.measurements import Ceilings
+from compressor.system.processors import available_processors
 
 SECONDS = 0.2
 """Time for each figure, unless one inference takes longer."""

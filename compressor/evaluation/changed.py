@@ -25,11 +25,11 @@ from compressor.evaluation.metrics.detection import Detection
 from compressor.evaluation.metrics.perplexity import Perplexity
 from compressor.evaluation.outputs import paired_outputs
 from compressor.evaluation.pictures import picture, tokens
-from compressor.evaluation.results import ChangedSample
 from compressor.evaluation.spread import SpreadMetric
 from compressor.evaluation.yardstick import Yardstick
 from compressor.graph.tensors import Array
-from compressor.sparing import spared
+from compressor.results.measurements import ChangedSample
+from compressor.system.sparing import spared
 from exporters.base import Runner
 
 MOST = 12

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from compressor.processors import allowed_processors, throttled_seconds
+from compressor.system.processors import allowed_processors, throttled_seconds
 
 FINE = 1e-6
 """Seconds of resolution that a clock needs for one inference."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy.optimize import bisect, brentq
 from scipy.special import ndtr, ndtri, stdtrit  # scipy.stats takes a second to import
 
-from compressor.records import Interval
+from compressor.results.records import Interval
 
 FloatArray = npt.NDArray[np.float64]
 

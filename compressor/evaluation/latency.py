@@ -32,14 +32,6 @@ from compressor.evaluation.feeding import feeds_for
 from compressor.evaluation.intervals import significant
 from compressor.evaluation.load import Load
 from compressor.evaluation.pairing import Estimate, FloatArray, estimate, estimate_of_sessions
-from compressor.evaluation.results import (
-    TOO_BUSY,
-    Conditions,
-    LatencyConfig,
-    LatencyResult,
-    Timing,
-    Verdict,
-)
 from compressor.evaluation.rounds import (
     WANTED_ROUNDS,
     Course,
@@ -49,7 +41,15 @@ from compressor.evaluation.rounds import (
     warm_up,
 )
 from compressor.graph.tensors import Arrays
-from compressor.records import Interval
+from compressor.results.measurements import (
+    TOO_BUSY,
+    Conditions,
+    LatencyConfig,
+    LatencyResult,
+    Timing,
+    Verdict,
+)
+from compressor.results.records import Interval
 from exporters.base import Runner
 
 TRACE = 200

@@ -19,8 +19,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from compressor.hardware import host_flags, processor
-from compressor.processors import available_processors
+from compressor.system.hardware import host_flags, processor
+from compressor.system.processors import available_processors
 
 log = logging.getLogger("compressor")
 

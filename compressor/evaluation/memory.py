@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from compressor.children import run_python
-from compressor.evaluation.results import MemoryResult
 from compressor.graph.tensors import Arrays
-from compressor.records import Interval
+from compressor.results.measurements import MemoryResult
+from compressor.results.records import Interval
+from compressor.system.processes import run_python
 
 RUNS = 3
 """Inferences in the child: the runtime's arena settles in the first two."""

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit  # scipy.stats takes a second to import
 
-from compressor.records import Interval
+from compressor.results.records import Interval
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -14,12 +14,12 @@ from compressor.evaluation.metrics.cosine import METRIC as COSINE
 from compressor.evaluation.metrics.residual import METRIC as RESIDUAL
 from compressor.evaluation.metrics.residual import error_and_change, nearest_input
 from compressor.evaluation.outputs import paired_outputs
-from compressor.evaluation.results import OutputResult
 from compressor.evaluation.ruin import departs
 from compressor.evaluation.seen import SeenOutput
 from compressor.evaluation.views import only
 from compressor.evaluation.yardstick import Yardstick, relative_metric
 from compressor.graph.tensors import Array
+from compressor.results.measurements import OutputResult
 from exporters.base import Runner
 
 _UNITS = {"agreement": "%"}

@@ -22,7 +22,11 @@ from compressor.evaluation.executed import WARM_UP, NodeTime, NodeWork, node_tim
 from compressor.evaluation.feeding import feeds_for
 from compressor.evaluation.latency import time_runner
 from compressor.evaluation.memory import PeakMemory, peak_memory
-from compressor.evaluation.results import (
+from compressor.graph.files import load_model, save_model
+from compressor.graph.names import make_unique
+from compressor.graph.session import open_session
+from compressor.graph.tensors import Arrays
+from compressor.results.measurements import (
     Bound,
     Ceilings,
     NodeProfile,
@@ -30,10 +34,6 @@ from compressor.evaluation.results import (
     Profile,
     Timing,
 )
-from compressor.graph.files import load_model, save_model
-from compressor.graph.names import make_unique
-from compressor.graph.session import open_session
-from compressor.graph.tensors import Arrays
 from exporters.base import find_target
 
 __all__ = ["Profile", "bound_of", "profile_model"]

@@ -4,8 +4,8 @@ import numpy as np
 
 from compressor.evaluation.intervals import paired_difference, proportion_difference
 from compressor.evaluation.metrics.base import BASELINE, RESULT, FloatArray, Metric, Scores
-from compressor.evaluation.results import QualityResult
-from compressor.records import Interval
+from compressor.results.measurements import QualityResult
+from compressor.results.records import Interval
 
 
 def summarized(

@@ -9,8 +9,8 @@ from time import perf_counter
 
 from compressor.evaluation.clocks import Clocks
 from compressor.evaluation.latency import Session, result_of, take_session
-from compressor.evaluation.results import LatencyConfig, LatencyResult
 from compressor.graph.tensors import Arrays
+from compressor.results.measurements import LatencyConfig, LatencyResult
 from exporters.base import Runner
 
 SESSIONS = 3

@@ -7,7 +7,7 @@ user may or may not want. Below them the result no longer does what the original
 from collections.abc import Sequence
 from typing import Final
 
-from compressor.evaluation.results import OutputResult, QualityResult
+from compressor.results.measurements import OutputResult, QualityResult
 
 DEPARTURE: Final = {
     "cosine": 0.99,

@@ -20,7 +20,7 @@ from calibration.dataset import CalibrationSet
 from compressor.errors import UsageError
 from compressor.evaluation.metrics.base import FloatArray, Metric, Outputs, Scores, predictions
 from compressor.graph.tensors import Array
-from compressor.userfile import user_errors
+from compressor.system.userfile import user_errors
 from exporters.base import Runner
 
 MetricFunction = Callable[[Outputs, Array | None], object]

@@ -23,12 +23,12 @@ from compressor.folding.interface import hide_defaults, restore_defaults, restor
 from compressor.folding.rules import fold_affine, simplify, to_gemm
 from compressor.folding.zero_bias import remove_zero_biases
 from compressor.graph.chatter import silenced
-from compressor.graph.effects import effects, node_count
 from compressor.graph.invariants import check
 from compressor.graph.names import make_unique
 from compressor.graph.shapes import infer_shapes
 from compressor.graph.tensors import Arrays
-from compressor.records import Decision, StageRecord
+from compressor.results.effects import effects, node_count
+from compressor.results.records import Decision, StageRecord
 
 _ROUNDS = 8
 """Times the simplifying steps run at most; they stop when nothing changes, mostly after two."""

@@ -29,7 +29,7 @@ from compressor.graph.files import (
 )
 from compressor.graph.lean import can_run_unpacked, without_turned_weights
 from compressor.graph.tensor_bytes import forget_pages
-from compressor.processors import are_restricted, available_processors
+from compressor.system.processors import are_restricted, available_processors
 
 LARGE = 2**26
 """Bytes of weights from which they are mapped from files."""

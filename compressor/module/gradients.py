@@ -25,13 +25,13 @@ from compressor.capture.outputs import leaves
 from compressor.capture.reference import flat_module, to_numpy, to_torch
 from compressor.errors import RecipeError
 from compressor.graph.tensors import Array
-from compressor.progress import SILENT, Progress
+from compressor.layerwise.factor import threads
+from compressor.layerwise.im2col import Doubles
 from compressor.pruning import Grouping
-from compressor.pruning.importance import Scores
-from compressor.pruning.labels import Ints
-from compressor.pruning.patches import Doubles
-from compressor.solving import threads
-from compressor.userfile import load_object, user_errors
+from compressor.pruning.coupling.labels import Ints
+from compressor.pruning.selection.importance import Scores
+from compressor.system.progress import SILENT, Progress
+from compressor.system.userfile import load_object, user_errors
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ import onnx_ir as ir
 from compressor.errors import CompressorError, PruningError
 from compressor.folding import equal_outputs, tidied
 from compressor.graph.tensors import Arrays
-from compressor.plan import PrunePlan
+from compressor.plan.plan import PrunePlan
 from compressor.pruning import Grouping, Keep, cut, find_groups
 from compressor.pruning.sources import carried_over, slices_of
 from compressor.pruning.unfolding import Home, homes_of
-from compressor.records import StageRecord
+from compressor.results.records import StageRecord
 
 RTOL = 1e-3
 """Between both forms after the same cut, of the largest magnitude of an output, as for folding."""

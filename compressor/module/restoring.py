@@ -16,9 +16,9 @@ from torch import nn
 
 from compressor.errors import PruningError
 from compressor.graph.tensors import Array
-from compressor.plan import PrunePlan
-from compressor.pruning.patches import Doubles
-from compressor.pruning.patching import BIAS, WEIGHT
+from compressor.layerwise.im2col import Doubles
+from compressor.plan.plan import PrunePlan
+from compressor.pruning.reconstruction.patching import BIAS, WEIGHT
 from compressor.pruning.unfolding import Home, Norm
 
 _LEAST = 1e-3

@@ -1,8 +1,8 @@
 """Structured pruning: whole channels, heads and hidden units are removed from the graph."""
 
-from compressor.pruning.groups import Frozen, Group, Grouping, Keep, Member, find_groups
-from compressor.pruning.oracle import check, masked
-from compressor.pruning.surgery import cut
+from compressor.pruning.coupling.groups import Frozen, Group, Grouping, Keep, Member, find_groups
+from compressor.pruning.coupling.oracle import check, masked
+from compressor.pruning.coupling.surgery import cut
 
 __all__ = [
     "Frozen",

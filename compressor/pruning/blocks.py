@@ -21,11 +21,11 @@ from compressor.graph.concrete import concrete_shapes
 from compressor.graph.invariants import check
 from compressor.graph.shapes import infer_shapes, known_shapes
 from compressor.graph.tensors import Arrays
-from compressor.progress import SILENT, Progress
-from compressor.pruning.groups import Grouping
-from compressor.pruning.layers import layers_of
-from compressor.pruning.reconstruction import Repair, repair
-from compressor.pruning.streams import Ancestry
+from compressor.layerwise.layers import layers_of
+from compressor.layerwise.streams import Ancestry
+from compressor.pruning.coupling.groups import Grouping
+from compressor.pruning.reconstruction.repair import Repair, repair
+from compressor.system.progress import SILENT, Progress
 
 _PASSING = frozenset({"Relu", "Identity"})
 

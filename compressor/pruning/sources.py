@@ -11,12 +11,12 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.errors import PruningError
-from compressor.pruning.cutting import Mask
-from compressor.pruning.groups import Group, Grouping, Keep
-from compressor.pruning.importance import Scores
-from compressor.pruning.labels import Ints
-from compressor.pruning.patches import Doubles
-from compressor.pruning.surgery import masks
+from compressor.layerwise.im2col import Doubles
+from compressor.pruning.coupling.cutting import Mask
+from compressor.pruning.coupling.groups import Group, Grouping, Keep
+from compressor.pruning.coupling.labels import Ints
+from compressor.pruning.coupling.surgery import masks
+from compressor.pruning.selection.importance import Scores
 
 Slices = dict[str, dict[int, tuple[int, ...]]]
 """Initializer → axis → positions that stay."""

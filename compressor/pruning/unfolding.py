@@ -13,10 +13,10 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
-from compressor.pruning.affine import affines_of
-from compressor.pruning.layers import Layer, layers_of
-from compressor.pruning.patches import Doubles, Floats
-from compressor.records import Record
+from compressor.layerwise.im2col import Doubles, Floats
+from compressor.layerwise.layers import Layer, layers_of
+from compressor.pruning.reconstruction.affine import affines_of
+from compressor.results.records import Record
 
 RTOL = 1e-4
 """Of the largest magnitude of a weight; folding in another order of rounding makes about 1e-6."""

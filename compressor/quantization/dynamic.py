@@ -29,7 +29,7 @@ from compressor.quantization.graph import constant
 from compressor.quantization.recurrent import is_recurrent, make_dynamic
 from compressor.quantization.static import StaticChoice
 from compressor.quantization.weights import channel_axis, weight_integers, weight_params
-from compressor.records import Decision, StageRecord
+from compressor.results.records import Decision, StageRecord
 from exporters.base import QuantPolicy
 
 __all__ = ["choose_dynamic", "insert_dynamic", "place_dynamic"]

@@ -26,7 +26,7 @@ from compressor.quantization.auto import drawn
 from compressor.quantization.graph import consumers
 from compressor.quantization.pair_errors import PLAIN, Extremes, Replaying
 from compressor.quantization.pairs import Pair, find_pairs, reading, weight_of, writing
-from compressor.records import Decision, StageRecord
+from compressor.results.records import Decision, StageRecord
 from exporters.base import QuantPolicy
 
 ALPHAS = (0.5, 0.75, 1.0)

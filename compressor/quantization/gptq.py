@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from compressor.layerwise.factor import LAZY, inverse_factor
 from compressor.quantization.blocks import Doubles, Matrix
-from compressor.solving import LAZY, inverse_factor
 
 Integers = npt.NDArray[np.integer]
 Nearest = Callable[[Doubles, int], tuple[Integers, Doubles]]

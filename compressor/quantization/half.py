@@ -28,7 +28,7 @@ from compressor.graph.invariants import check
 from compressor.graph.tensors import Array
 from compressor.quantization.graph import constant
 from compressor.quantization.matrices import readers_behind
-from compressor.records import Decision, StageRecord
+from compressor.results.records import Decision, StageRecord
 
 Kind = Literal["fp16", "bf16"]
 

@@ -32,7 +32,7 @@ from compressor.quantization.graph import constant, consumers
 from compressor.quantization.pairs import find_pairs, rescale
 from compressor.quantization.placement import weighted_refusal
 from compressor.quantization.routes import Route, route_of
-from compressor.records import Decision, StageRecord
+from compressor.results.records import Decision, StageRecord
 from exporters.base import QuantPolicy
 
 ALPHAS = (0.4, 0.5, 0.6, 0.7, 0.8)

@@ -28,7 +28,7 @@ from compressor.quantization.qdq import insert_qdq
 from compressor.quantization.ranges import Range, activation_params
 from compressor.quantization.recurrent import place_recurrent
 from compressor.quantization.statistics import statistics
-from compressor.records import Decision, StageRecord
+from compressor.results.records import Decision, StageRecord
 from exporters.base import QuantPolicy
 
 WITHOUT_DATA = "mse"

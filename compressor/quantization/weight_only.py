@@ -18,6 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
+from compressor.layerwise.factor import cores, own_threads
 from compressor.quantization.blocks import (
     BlockFormat,
     Bytes,
@@ -33,8 +34,7 @@ from compressor.quantization.gptq import ordered, output_error, rounded
 from compressor.quantization.grams import Gram, each_gram, too_wide
 from compressor.quantization.matrices import ROWS, ConstantMatrix, find_matrices
 from compressor.quantization.storing import bias_of
-from compressor.records import Decision, StageRecord
-from compressor.solving import cores, own_threads
+from compressor.results.records import Decision, StageRecord
 
 GPTQ, NEAREST = "GPTQ", "nearest"
 SOLVED = 2**25

@@ -1,7 +1,7 @@
 """Samples where the decision changed, in words."""
 
-from compressor.report import format as fmt
-from compressor.report.schema import GraphReport
+from compressor.results import format as fmt
+from compressor.results.report import GraphReport
 
 
 def change_words(graph: GraphReport) -> str:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from compressor.evaluation.results import LatencyResult
-from compressor.report import format as fmt
-from compressor.report.schema import Measured
+from compressor.results import format as fmt
+from compressor.results.measurements import LatencyResult
+from compressor.results.report import Measured
 
 STOLEN = 0.02
 """Share of the host from which it is told."""

@@ -2,8 +2,8 @@
 
 from collections import defaultdict
 
-from compressor.report import format as fmt
-from compressor.report.schema import GraphReport
+from compressor.results import format as fmt
+from compressor.results.report import GraphReport
 
 LEAST = 0.05
 """Share of the multiply-accumulates in float below which nothing is said."""

@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 from markupsafe import Markup
 
-from compressor.evaluation.results import QualityResult
-from compressor.records import Interval
-from compressor.report import format as fmt
 from compressor.report.plots import COLOURS, drawn
-from compressor.report.schema import Candidate, GraphReport
+from compressor.results import format as fmt
+from compressor.results.measurements import QualityResult
+from compressor.results.records import Interval
+from compressor.results.report import Candidate, GraphReport
 
 Outcome = Literal["shipped", "accepted", "refused", "float"]
 _LOOKS: dict[Outcome, tuple[str, str, str]] = {

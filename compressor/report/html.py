@@ -14,8 +14,6 @@ from typing import TypeVar
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from compressor.evaluation.results import LatencyResult
-from compressor.report import format as fmt
 from compressor.report import plots
 from compressor.report.changed import change_words, decision, error_words
 from compressor.report.conditions import busy_words
@@ -31,7 +29,6 @@ from compressor.report.rows import (
     quality_rows,
     size_rows,
 )
-from compressor.report.schema import GraphReport, Report
 from compressor.report.stages import waterfall
 from compressor.report.verdict import (
     Tone,
@@ -43,7 +40,10 @@ from compressor.report.verdict import (
     shipped_name,
     speed_tone,
 )
-from compressor.sparing import spared, unfinished
+from compressor.results import format as fmt
+from compressor.results.measurements import LatencyResult
+from compressor.results.report import GraphReport, Report
+from compressor.system.sparing import spared, unfinished
 
 T = TypeVar("T")
 E = TypeVar("E")

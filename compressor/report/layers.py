@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from compressor.precision import WORDS
-from compressor.report import format as fmt
 from compressor.report import plots
-from compressor.report.schema import GraphReport, LayerError, TensorRange
 from compressor.report.verdict import quality_tone
+from compressor.results import format as fmt
+from compressor.results.precision import WORDS
+from compressor.results.report import GraphReport, LayerError, TensorRange
 
 SHOWN = 20
 """Layers in the table; the rest is folded away below it."""

@@ -7,14 +7,14 @@ is neither markup nor a link, and mentions nobody.
 import re
 from collections.abc import Iterator, Sequence
 
-from compressor.report import format as fmt
 from compressor.report.changed import change_words
 from compressor.report.conditions import busy_words
 from compressor.report.pruned import goal_words, removal_words
 from compressor.report.rows import Row, all_rows
-from compressor.report.schema import GraphReport, Report
 from compressor.report.spoken import speaker
 from compressor.report.verdict import budget_words, engine_words, headline, losses
+from compressor.results import format as fmt
+from compressor.results.report import GraphReport, Report
 
 _MOST_NOTICES = 5
 _MOST_CANDIDATES = 6

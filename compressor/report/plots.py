@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup, escape
 
-from compressor.evaluation.results import LatencyResult, Timing
-from compressor.report import format as fmt
-from compressor.report.schema import TensorRange
 from compressor.report.verdict import speed_tone
+from compressor.results import format as fmt
+from compressor.results.measurements import LatencyResult, Timing
+from compressor.results.report import TensorRange
 
 # Stand-ins that matplotlib draws with; each becomes a variable of the page.
 _INK, _QUIET, _RULE = "#010203", "#010204", "#010205"

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from compressor.report import format as fmt
-from compressor.report.schema import GraphReport
-from compressor.report.schema_pruning import PrunedGroup, PruningResult, RepairedLayer
 from compressor.report.verdict import Tone
+from compressor.results import format as fmt
+from compressor.results.pruning import PrunedGroup, PruningResult, RepairedLayer
+from compressor.results.report import GraphReport
 
 SHOWN = 20
 """Groups and layers in each table; the rest is folded away below it."""

@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from compressor.report import format as fmt
-from compressor.report.schema import GraphReport
-from compressor.report.schema_regions import RegionResult
+from compressor.results import format as fmt
+from compressor.results.regions import RegionResult
+from compressor.results.report import GraphReport
 
 SHOWN = 20
 """Regions in the table; the rest is folded away below it."""

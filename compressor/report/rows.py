@@ -3,11 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from compressor.evaluation.results import LatencyResult, OutputResult, QualityResult
-from compressor.records import Interval
-from compressor.report import format as fmt
 from compressor.report.conditions import time_words
-from compressor.report.schema import Measured
 from compressor.report.verdict import (
     Tone,
     engine_of,
@@ -17,6 +13,10 @@ from compressor.report.verdict import (
     quality_tone,
     speed_tone,
 )
+from compressor.results import format as fmt
+from compressor.results.measurements import LatencyResult, OutputResult, QualityResult
+from compressor.results.records import Interval
+from compressor.results.report import Measured
 
 _MOST_STATES = 2
 _IN_BYTES = ("file size", "ONNX file size", "engine size", "peak memory")

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from compressor.records import Effect, StageRecord
-from compressor.report import format as fmt
-from compressor.report.schema import Report
+from compressor.results import format as fmt
+from compressor.results.records import Effect, StageRecord
+from compressor.results.report import Report
 
 _REST = "outside the stages"
 _SHOWN_REST = 0.005

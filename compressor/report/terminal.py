@@ -9,14 +9,11 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from compressor.evaluation.results import TOO_BUSY
-from compressor.report import format as fmt
 from compressor.report.conditions import busy_words
 from compressor.report.floats import float_words
 from compressor.report.layers import worst_layer
 from compressor.report.pruned import goal_tone, goal_words, removal_words
 from compressor.report.rows import Row, all_rows
-from compressor.report.schema import Comparison, GraphReport, Measured, Report
 from compressor.report.spoken import Speak, Spoken
 from compressor.report.terminal_profile import profile_table
 from compressor.report.terminal_progress import RichProgress
@@ -29,6 +26,9 @@ from compressor.report.verdict import (
     losses,
 )
 from compressor.report.verdict import summary as sentence_of
+from compressor.results import format as fmt
+from compressor.results.measurements import TOO_BUSY
+from compressor.results.report import Comparison, GraphReport, Measured, Report
 
 __all__ = ["RichProgress", "comparison", "profile_table", "summary"]
 

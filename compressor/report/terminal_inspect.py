@@ -6,10 +6,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from compressor.pruning.summary import FrozenSummary, GroupSummary, Inspection
-from compressor.report import format as fmt
+from compressor.pruning.coupling.summary import FrozenSummary, GroupSummary, Inspection
 from compressor.report.figures_table import figures_table
 from compressor.report.spoken import Speak, Spoken
+from compressor.results import format as fmt
 
 _MOST_WEIGHTS = 3
 

@@ -11,8 +11,8 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from compressor.report import format as fmt
 from compressor.report.spoken import Speak, Spoken, one_line
+from compressor.results import format as fmt
 from exporters.lint.base import Finding, LintReport, ParserRun, Severity
 
 MOST_NODES = 3

@@ -6,10 +6,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from compressor.evaluation.results import Ceilings, NodeProfile, OperatorProfile, Profile
-from compressor.report import format as fmt
 from compressor.report.figures_table import figures_table
 from compressor.report.spoken import Speak, Spoken
+from compressor.results import format as fmt
+from compressor.results.measurements import Ceilings, NodeProfile, OperatorProfile, Profile
 
 
 def profile_table(profile: Profile, top: int = 15) -> RenderableType:

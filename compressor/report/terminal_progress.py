@@ -14,8 +14,8 @@ from rich.progress import Progress as Bars
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from compressor.progress import Advance
-from compressor.report import format as fmt
+from compressor.results import format as fmt
+from compressor.system.progress import Advance
 
 SHORTEST_TOLD = 1.0
 """Seconds from which a finished stage leaves a line behind."""
@@ -24,7 +24,7 @@ _SHORTEST_REDRAW = 0.1
 
 
 class RichProgress:
-    """A `compressor.progress.Progress` on a rich console.
+    """A `compressor.system.progress.Progress` on a rich console.
 
     On a terminal the open stages are shown with their bars, and go when they end. Everywhere, each
     stage that took `SHORTEST_TOLD` leaves a line with its time.
@@ -51,7 +51,7 @@ class RichProgress:
 
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[Advance]:
-        """Show one stage while the context lasts; see `compressor.progress.Progress.stage`."""
+        """Show one stage while the context lasts; see `Progress.stage`."""
         started = time.perf_counter()
         task = self._begin(name, total)
 

@@ -7,14 +7,14 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from compressor.report import format as fmt
 from compressor.report.regions import decibels, name_of, short, worst
-from compressor.report.schema_regions import (
+from compressor.report.spoken import Speak, Spoken
+from compressor.results import format as fmt
+from compressor.results.regions import (
     FrontierPoint,
     RegionPrecision,
     Sensitivity,
 )
-from compressor.report.spoken import Speak, Spoken
 
 
 def sensitivity_table(found: Sensitivity, top: int = 15) -> RenderableType:

@@ -3,12 +3,12 @@
 import math
 from typing import Literal
 
-from compressor.evaluation.results import LatencyResult, QualityResult, Verdict
 from compressor.evaluation.ruin import DEPARTURE
-from compressor.precision import EIGHT_BITS, WORDS
-from compressor.report import format as fmt
-from compressor.report.schema import GraphReport, Measured
-from exporters.base.engine import EngineBuild
+from compressor.results import format as fmt
+from compressor.results.engine import EngineBuild
+from compressor.results.measurements import LatencyResult, QualityResult, Verdict
+from compressor.results.precision import EIGHT_BITS, WORDS
+from compressor.results.report import GraphReport, Measured
 
 Tone = Literal["better", "worse", "even", "unknown"]
 """Whether a change is a gain, a loss, neither for certain, or not known."""

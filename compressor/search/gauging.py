@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
-from compressor.evaluation.results import QualityResult
-from compressor.measure import scores_of, told
-from compressor.prepare import Prepared
-from compressor.recipe import Recipe
+from compressor.checkpoint.prepare import Prepared
+from compressor.recipe.recipe import Recipe
+from compressor.results.measurements import QualityResult
+from compressor.search.measure import scores_of, told
 from exporters.base import Target
 
 SAMPLES = 512

@@ -4,8 +4,8 @@ A new target is one module `exporters/NAME.py` that ends in `TARGET = ...`; it i
 file name.
 """
 
+from compressor.results.engine import Agreement, EngineBuild
 from exporters.base.artifact import Artifact, Samples
-from exporters.base.engine import Agreement, EngineBuild
 from exporters.base.policy import QuantPolicy
 from exporters.base.registry import find_target, target_names
 from exporters.base.runner import Runner

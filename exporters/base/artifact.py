@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from compressor.graph.tensors import Arrays
-from exporters.base.engine import EngineBuild
+from compressor.results.engine import EngineBuild
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Literal
 import onnx_ir as ir
 
 from calibration.scheme import Scheme
-from compressor.precision import EightBits
+from compressor.results.precision import EightBits
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from pydantic import BaseModel
 
 from compressor.graph.tensors import Arrays
-from compressor.progress import SILENT, Progress
+from compressor.system.progress import SILENT, Progress
 from exporters.base.artifact import Artifact, Samples
 from exporters.base.policy import QuantPolicy
 from exporters.base.runner import Runner

@@ -14,7 +14,7 @@ from typing import Final, Literal, cast
 import onnx_ir as ir
 
 from compressor.errors import UsageError
-from compressor.records import Record
+from compressor.results.records import Record
 
 SCHEMA_VERSION: Final = 1
 

@@ -12,8 +12,8 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Literal
 
-from compressor.children import run_python
 from compressor.errors import TargetError
+from compressor.system.processes import run_python
 
 Name = Literal["tensorrt", "tensorrt-rtx"]
 

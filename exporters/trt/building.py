@@ -16,8 +16,8 @@ from typing import Any
 
 import onnx_ir as ir
 
-from compressor.children import TOOK, run_python
-from compressor.progress import Progress
+from compressor.system.processes import TOOK, run_python
+from compressor.system.progress import Progress
 from exporters.lint.base import Finding
 from exporters.lint.trt.messages import finding_of_error, finding_of_warning
 from exporters.trt.backends import Chosen

@@ -17,7 +17,7 @@ from compressor.errors import CompressorError, LintError
 from compressor.graph.files import save_model
 from compressor.graph.noise import drawing_nodes
 from compressor.graph.tensors import Arrays
-from compressor.progress import SILENT, Progress
+from compressor.system.progress import SILENT, Progress
 from exporters.base import Artifact, EngineBuild, QuantPolicy, Runner, Samples, Target
 from exporters.lint.base import Finding
 from exporters.lint.trt.graph import is_integer, layers, prepared

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from compressor.errors import TargetError
 from compressor.graph.files import load_model, save_model
 from compressor.graph.tensors import Array, Arrays, TensorSpec
-from compressor.progress import SILENT
+from compressor.system.progress import SILENT
 from exporters.lint.trt.speed import sparse_layers
 from exporters.trt.backends import PACKAGES, Chosen, Name
 from exporters.trt.building import build_engine, settings, write_script

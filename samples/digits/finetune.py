@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from compressor import Recipe, apply_plan, compress
-from compressor.recipe import MeasureOptions, PruneOptions, QuantizeOptions
+from compressor.recipe.recipe import MeasureOptions, PruneOptions, QuantizeOptions
 from model import build
 from train import CALIBRATION, SEED, accuracy, split, train
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from graphs import model, residual
 
-from compressor import hardware
 from compressor.errors import DataError, UsageError
+from compressor.system import hardware
 from exporters.base import find_target, target_names
 from exporters.ort import TARGET
 

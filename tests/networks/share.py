@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from compressor.pruning.groups import Frozen, Grouping
+from compressor.pruning.coupling.groups import Frozen, Grouping
 
 
 @dataclass(frozen=True)

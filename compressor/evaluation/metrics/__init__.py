@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 from compressor.errors import UsageError
-from compressor.userfile import load_object
+from compressor.system.userfile import load_object
 
 if TYPE_CHECKING:  # metrics import this package while it is being imported
     from compressor.evaluation.metrics.base import Metric

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import onnx_ir as ir
 
-from compressor.children import run_python
+from compressor.system.processes import run_python
 from exporters.lint.base import Finding, ParserRun
 from exporters.lint.trt.child import PACKAGE
 from exporters.lint.trt.messages import CRASH, finding_of_error, finding_of_warning

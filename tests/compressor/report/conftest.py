@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from compressor.evaluation.results import (
+from compressor.results.measurements import (
     Ceilings,
     LatencyConfig,
     LatencyResult,
@@ -17,8 +17,8 @@ from compressor.evaluation.results import (
     Timing,
     Verdict,
 )
-from compressor.records import Decision, Interval, StageRecord
-from compressor.report.schema import (
+from compressor.results.records import Decision, Interval, StageRecord
+from compressor.results.report import (
     Candidate,
     Comparison,
     DataUse,

@@ -16,7 +16,7 @@ from pathlib import Path
 import fake_trt
 import pytest
 
-from compressor.children import run_python
+from compressor.system.processes import run_python
 from exporters.trt import build_engine, runner
 from exporters.trt.options import FLAGS, SPARSE
 

@@ -14,8 +14,8 @@ from graphs import model, residual
 from trt_graphs import attention, feeds_for, quantized, unet
 
 from compressor.errors import OutputError, RecipeError
-from compressor.output import written_aside
 from compressor.quantization.remainder import halved
+from compressor.system.output_folder import written_aside
 from exporters.base import Artifact, Samples
 from exporters.trt.backends import device
 from exporters.trt.options import TrtOptions

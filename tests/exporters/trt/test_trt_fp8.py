@@ -16,9 +16,9 @@ from trt_graphs import attention, feeds_for, quantized, unet
 from compressor.cli.main import cli
 from compressor.graph.files import save_model
 from compressor.graph.session import open_session
-from compressor.output import sha256
 from compressor.quantization.placement import place
 from compressor.quantization.remainder import halved
+from compressor.system.output_folder import sha256
 from exporters.lint.trt.graph import is_fp8, is_integer, layers, prepared
 from exporters.lint.trt.rules import RULES
 from exporters.trt import TARGET as TRT

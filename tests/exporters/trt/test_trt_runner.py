@@ -12,8 +12,8 @@ from trt_graphs import quantized
 
 from compressor.errors import DataError, TargetError
 from compressor.graph.files import save_model
-from compressor.report.schema import GraphReport
 from compressor.report.verdict import engine_words
+from compressor.results.report import GraphReport
 from exporters.base import Agreement, EngineBuild, Samples
 from exporters.ort import OrtRunner
 from exporters.trt import backends, cuda

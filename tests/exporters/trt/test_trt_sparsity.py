@@ -15,9 +15,9 @@ from onnx import numpy_helper
 
 from compressor.cli.main import cli
 from compressor.graph.files import save_model
-from compressor.plan import Plan
-from compressor.pruning import reconstruction
-from compressor.pruning.fitting import Fit
+from compressor.plan.plan import Plan
+from compressor.pruning.reconstruction import repair
+from compressor.pruning.reconstruction.fitting import Fit
 from exporters.base import find_target
 from exporters.lint.trt.speed import sparse_layers
 from exporters.trt.building import settings
@@ -143,15 +143,15 @@ def test_the_budget_decides_how_many_layers(source: Path, tmp_path: Path, drop: 
 def test_what_the_time_budget_does_not_reach_stays_dense(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: float
 ):
-    now, fit = [late], reconstruction.sparse_fit
+    now, fit = [late], repair.sparse_fit
 
     def slow(*arguments) -> Fit:
         now[0] += 1e9
         return fit(*arguments)
 
     clock = SimpleNamespace(perf_counter=lambda: time.perf_counter() + now[0])
-    monkeypatch.setattr(reconstruction, "sparse_fit", slow)
-    monkeypatch.setattr(reconstruction, "time", clock)
+    monkeypatch.setattr(repair, "sparse_fit", slow)
+    monkeypatch.setattr(repair, "time", clock)
     more = ("--trt-backend", "script", "--precision", "fp32", "--max-drop", "90%")
     result = run(source, tmp_path / "out", *FLAG, *more, "--budget", "point", "--time-budget", "5m")
     assert result.exit_code == 0, result.output

@@ -15,12 +15,12 @@ import pytest
 from click.testing import CliRunner, Result
 from graphs import model, residual
 
-from compressor.children import run_python
 from compressor.cli.main import cli
 from compressor.errors import LintError, RecipeError, TargetError
 from compressor.graph.files import save_model
-from compressor.output import sha256
-from compressor.progress import Silent
+from compressor.system.output_folder import sha256
+from compressor.system.processes import run_python
+from compressor.system.progress import Silent
 from exporters.base import Samples, find_target
 from exporters.trt import backends, building
 from exporters.trt.options import TrtOptions

@@ -1,0 +1,334 @@
+"""From what the user names to a captured graph with data bound to its inputs."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import onnx_ir as ir
+
+from calibration.batch import Batch
+from calibration.dataset import CalibrationSet, open_dataset
+from calibration.noise import Noise as DataNoise
+from compressor.capture import Captured, capture, parse_input
+from compressor.capture.inputs import Inputs, named, sized
+from compressor.capture.noise_inputs import listed
+from compressor.capture.peculiar import graph_not_finite, module_not_finite
+from compressor.capture.signature import taken, told
+from compressor.checkpoint import Source, load_checkpoint, source_of
+from compressor.checkpoint.phases import Phases, phases_of
+from compressor.errors import DataError, RecipeError
+from compressor.evaluation.metrics import find_metric
+from compressor.evaluation.yardstick import Yardstick
+from compressor.graph.batch import batch_axes, fixed_batch
+from compressor.graph.lifting import Noise, put_back
+from compressor.graph.shapes import input_specs
+from compressor.graph.sizes import solve
+from compressor.graph.tensors import Array, Arrays
+from compressor.recipe.recipe import Recipe
+from compressor.results.measurements import LatencyConfig, Parity, Phase
+from compressor.results.records import StageRecord
+from compressor.system.progress import SILENT, Progress
+from exporters.base import Target
+
+DRAWN = 256
+"""Samples for a model that takes nothing but what it draws, unless told otherwise."""
+EXAMPLES = 8
+"""Real samples used to trace and to check parity."""
+
+
+Require = Callable[[CalibrationSet | None, CalibrationSet | None], None]
+"""Takes calibration and evaluation data; raises where they cannot do what is asked."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A captured graph and its data.
+
+    Attributes:
+        name: What the source is called in messages and in the report.
+        path: The checkpoint's path; None for a live module.
+        model: The captured graph, unfolded.
+        is_onnx: Whether it came as ONNX, so that it is a user's own graph and not an exporter's.
+        parity: Against the source.
+        records: The stages so far.
+        calibration: Bound to the graph's inputs; None without such data.
+        evaluation: Likewise.
+        source: The torch module where gradients of it are asked for; otherwise it may go.
+        yardstick: What quality is measured in; None before that is known, or without data.
+        captured_at: What the graph's inputs look like, and sizes that it runs at.
+        phases: What is timed of a decoder.
+        noises: Inputs of the graph that stand for what the source draws. The artifact draws it.
+    """
+
+    name: str
+    path: Path | None
+    model: ir.Model
+    is_onnx: bool
+    parity: tuple[Parity, ...]
+    records: tuple[StageRecord, ...]
+    calibration: CalibrationSet | None
+    evaluation: CalibrationSet | None
+    source: Source | None = None
+    yardstick: Yardstick | None = None
+    captured_at: Inputs | None = None
+    phases: Phases = field(default_factory=Phases)
+    noises: tuple[Noise, ...] = ()
+
+    def as_shipped(self, model: ir.Model) -> ir.Model:
+        """A graph of these inputs as it is written and timed: it draws its own noise."""
+        return put_back(model, self.noises)
+
+    @property
+    def sizes(self) -> Inputs:
+        """The inputs at sizes that the graph runs at."""
+        return self.captured_at or sized(tuple(map(named, input_specs(self.model))), {})
+
+    def feeds(self, batch: int, seed: int) -> dict[str, Array]:
+        """Inputs for one inference of `batch` samples: real ones where there are any.
+
+        Timing does not need meaning, so without data seeded numbers serve, of the sizes that the
+        model was captured at; `feeds_are_real` tells which.
+        """
+        data = self.evaluation if self.calibration is None else self.calibration
+        if data is None:
+            return self.sizes.of(batch).shifted(seed).arrays()
+        return data.sample(batch).filled(batch)
+
+    def timed(self, config: LatencyConfig, seed: int) -> dict[str, Array]:
+        """Inputs for one inference of a configuration: of its phase, where it has one."""
+        feeds = self.feeds(config.batch, seed)
+        if config.phase is None:
+            return feeds
+        samples = feeds if self.feeds_are_real else {}
+        at = replace(self.sizes, samples=samples).of(config.batch).shifted(0 if samples else seed)
+        return self.phases.calls[config.phase].arrays(at)
+
+    @cached_property
+    def timed_sizes(self) -> dict[Phase | None, str]:
+        """Open sizes but for the batch, as each phase is timed at: `sequence 64, past 0`."""
+        batch = self.fixed_batch or 1
+        configs = [LatencyConfig(batch=batch, threads=1, phase=p) for p in self.phases.names]
+        return {one.phase: size_names(self.sizes, self.timed(one, 0)) for one in configs}
+
+    @property
+    def feeds_are_real(self) -> bool:
+        """Whether `feeds` come from data."""
+        return self.calibration is not None or self.evaluation is not None
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """The batch size that is baked into the graph, if one is."""
+        return fixed_batch(self.sizes.specs)
+
+
+def size_names(inputs: Inputs, feeds: Arrays) -> str:
+    """Open sizes but for the batch as they are in some feeds: `sequence 64, past 0`."""
+    try:
+        sizes = solve(inputs.specs, feeds, "what is timed")
+    except DataError:  # a scalar that is one for all calls, where the relation says the batch
+        return ""
+    return ", ".join(f"{name} {sizes[name]}" for name in inputs.others if name in sizes)
+
+
+def prepare(
+    model: object,
+    *,
+    target: Target,
+    recipe: Recipe,
+    calibration: object = None,
+    evaluation: object = None,
+    require: Require | None = None,
+    progress: Progress = SILENT,
+) -> Prepared:
+    """Load, open the data, capture, and bind the data to the graph.
+
+    Args:
+        model: A path or a live module.
+        target: What it is captured for, by the opset that it wants; an ONNX model is raised to the
+            one that it cannot do without.
+        recipe: What is asked for.
+        calibration: Data, or None for what the recipe names.
+        evaluation: Likewise.
+        require: Refuses data, once it is open, that does not do for what is asked.
+        progress: Where progress is shown.
+
+    Raises:
+        CheckpointError: The file cannot be loaded.
+        DataError: The data is damaged or does not fit.
+        CaptureError: No exporter makes an equivalent graph.
+        RecipeError: Gradients are asked for, and the model has none.
+    """
+    calib = _open(_given(calibration, recipe.data.calib), recipe, "calibration")
+    evaluate = _open(_given(evaluation, recipe.data.eval), recipe, "evaluation")
+    if require is not None:
+        require(_part(calib, recipe), evaluate)
+    source = _source(model, recipe)
+    for notice in _not_finite(source):  # now, as an error may follow from it
+        progress.notice(notice)
+    differentiated = recipe.prune.method == "taylor"
+    if differentiated and source.kind != "module":
+        raise RecipeError(
+            f"importance by 'taylor' needs a torch module, and {source.description} is of kind "
+            f"{source.kind!r}",
+            hint="Give the checkpoint and --model, or choose obs.",
+        )
+    declared = [parse_input(text) for text in recipe.model.inputs]
+    known = taken(source, declared)
+    calib, evaluate = (None if d is None else told(d, known) for d in (calib, evaluate))
+    if require is not None:
+        _require_labels(recipe, calib, evaluate)
+    given = [data for data in (calib, evaluate) if data is not None]
+    example = _example(given[0] if given else None)
+    with progress.stage("capture"):
+        captured = capture(
+            source,
+            inputs=declared or None,
+            examples=None if example is None else example.inputs,
+            axes=None if example is None else example.sample_axes,
+            varied=frozenset[str]().union(*(data.varied for data in given)),
+            opset=target.opset,
+            least_opset=target.least_opset,
+        )
+    if captured.noises and len(captured.noises) == len(captured.inputs.specs):
+        calib, evaluate = _drawn(captured, recipe), None
+    else:
+        calib, evaluate = (None if d is None else _bound(d, captured) for d in (calib, evaluate))
+    prepared = Prepared(
+        name=source.description,
+        path=source.path,
+        model=captured.model,
+        is_onnx=source.kind == "onnx",
+        parity=captured.parity,
+        records=_records(captured, recipe),
+        calibration=_part(calib, recipe),
+        evaluation=evaluate,
+        source=source if differentiated else None,
+        captured_at=captured.inputs,
+        noises=captured.noises if recipe.model.noise == "inside" else (),
+    )
+    return replace(prepared, phases=_phases(prepared, recipe))
+
+
+def _drawn(captured: Captured, recipe: Recipe) -> CalibrationSet:
+    """Data for a model that takes nothing but what it draws: of that the distribution is known."""
+    samples = recipe.data.samples or DRAWN
+    specs = input_specs(captured.model)
+    at = captured.inputs.of(samples).shifted(recipe.seed)
+    axes = batch_axes(specs)
+    arrays = {}
+    for spec in at.specs:
+        lies, shape = axes[spec.name], list(at.shape(spec))
+        if lies is not None:
+            shape[lies.axis] = samples * lies.multiple
+        arrays[spec.name] = at.noise[spec.name].array(shape, spec.dtype, [recipe.seed])
+    return open_dataset(arrays, role="calibration", seed=recipe.seed).bind(specs)
+
+
+def _bound(data: CalibrationSet, captured: Captured) -> CalibrationSet:
+    """The data under the names of the graph's inputs, with numbers for what it draws."""
+    drawn = tuple(noise.spec for noise in captured.noises)
+    names = {spec.name for spec in drawn}
+    bound = data.bind([s for s in input_specs(captured.model) if s.name not in names])
+    if not drawn:
+        return bound
+    fed = tuple(spec for spec in captured.inputs.specs if spec.name not in names)
+    draws = {noise.spec.name: noise.draw for noise in captured.noises}
+    return bound.drawing(DataNoise(fed, drawn, draws))
+
+
+def _records(captured: Captured, recipe: Recipe) -> tuple[StageRecord, ...]:
+    """The record of the capture, with what becomes of the noise."""
+    noises, record = captured.noises, captured.record
+    if not noises:
+        return (record,)
+    if recipe.model.noise == "input":
+        specs = [str(spec) for spec in input_specs(captured.model)]
+        kinds = {"normal": "mean 0 and variance 1", "uniform": "uniform from 0 to 1"}
+        told = (f"{n.spec} for {n.words}, {kinds[n.draw.kind]}" for n in noises)
+        said = f"noise is given as inputs (--noise input): {'; '.join(told)}"
+        parameters = {**record.parameters, "inputs": specs}
+    else:
+        said = (
+            f"the artifact draws its own noise ({listed([n.words for n in noises])}): quality is "
+            "of the same numbers on both sides, and --noise input makes them inputs"
+        )
+        if any(noise.operator == "Dropout" for noise in noises):
+            said += " (F.dropout drops in evaluation mode too, unless training=self.training)"
+        parameters = record.parameters
+    return (
+        record.model_copy(update={"parameters": parameters, "notices": (*record.notices, said)}),
+    )
+
+
+def _phases(prepared: Prepared, recipe: Recipe) -> Phases:
+    """What is timed of a decoder: with the sizes of the data, where there is any."""
+    at, options = prepared.sizes, recipe.measure
+    if prepared.feeds_are_real:
+        samples = prepared.feeds(at.batch, recipe.seed)
+        try:
+            sizes = solve(at.specs, samples, "what is timed")
+        except DataError:  # a scalar that is one for all calls, where the relation says the batch
+            sizes = {}
+        at = replace(at, samples=samples, offset=0).resized(sizes)
+    return phases_of(prepared.model, at, first=options.phase, context=options.context)
+
+
+def _source(model: object, recipe: Recipe) -> Source:
+    if isinstance(model, str | os.PathLike):
+        return load_checkpoint(Path(model), recipe.model)
+    return source_of(model)
+
+
+def _not_finite(source: Source) -> Iterator[str]:
+    if source.model is not None:
+        yield from graph_not_finite(source.model)
+    elif source.module is not None:
+        yield from module_not_finite(source.module)
+
+
+def _given(data: object, named: str | None) -> object:
+    """Data passed as an argument goes before what the recipe names; arrays have no truth value."""
+    return named if data is None else data
+
+
+def _open(data: object, recipe: Recipe, role: str) -> CalibrationSet | None:
+    if data is None:
+        return None
+    return open_dataset(data, preprocess=recipe.data.preprocess, role=role, seed=recipe.seed)
+
+
+def _require_labels(
+    recipe: Recipe, calibration: CalibrationSet | None, evaluation: CalibrationSet | None
+) -> None:
+    """Refuse a metric that needs labels where what judges has none, before the model is captured.
+
+    Args:
+        recipe: Which metric.
+        calibration: Told from the labels by what the model takes.
+        evaluation: Likewise.
+
+    Raises:
+        DataError: There are none.
+    """
+    judging = calibration if evaluation is None else evaluation
+    name = recipe.measure.metric
+    if name is None or judging is None or judging.has_labels:
+        return
+    if find_metric(name).needs_labels:
+        raise DataError(
+            f"metric {name} needs labels; {judging.description} has none",
+            hint="Give evaluation data with an array `label` by --eval, or choose --metric cosine, "
+            "which compares with the original and needs none.",
+        )
+
+
+def _part(data: CalibrationSet | None, recipe: Recipe) -> CalibrationSet | None:
+    """As many of the calibration samples as are asked for."""
+    wanted = recipe.data.samples
+    return data if data is None or wanted is None else data.take(wanted)
+
+
+def _example(data: CalibrationSet | None) -> Batch | None:
+    return None if data is None else data.sample(EXAMPLES)

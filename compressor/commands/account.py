@@ -1,0 +1,239 @@
+"""The account of a finished run: its report, and what is written beside the artifact."""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from compressor.commands.final_measurements import Measurements
+from compressor.commands.goals_met import goal_result
+from compressor.graph.tensors import Arrays
+from compressor.plan.plan import Plan
+from compressor.plan.realize import planned_policy
+from compressor.recipe.recipe import Recipe
+from compressor.report.files import pages
+from compressor.results.environment import environment
+from compressor.results.format import configuration, ratio
+from compressor.results.report import GraphReport, Report
+from compressor.search.acceptance import Judging
+from compressor.search.candidate import Decided
+from compressor.search.data_split import DataSplit
+from compressor.search.measure import Pair, placement, size, surplus_threads
+from compressor.search.precision.unquantized import Unquantized, unquantized
+from compressor.system.output_folder import write_manifest
+from compressor.system.sparing import spared
+from exporters.base import Artifact
+
+GRAPH = "model"
+"""The name of the only graph of a single model; reports and plans are keyed by graph."""
+PLAN = "plan.json"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run when all is measured.
+
+    Attributes:
+        decided: What ships, and why.
+        pair: Original, baseline and result, built.
+        found: What was measured of them.
+        data: Which samples served which purpose.
+        judging: The quality budget, if there was one.
+        plan: What was decided, or replayed.
+    """
+
+    decided: Decided
+    pair: Pair
+    found: Measurements
+    data: DataSplit
+    judging: Judging | None
+    plan: Plan
+
+
+def account(run: Finished, directory: Path, *, started: float, command: str | None) -> Report:
+    """The report of a run that ends now.
+
+    Args:
+        run: What became of it.
+        directory: The output folder.
+        started: When it began, by `time.perf_counter`.
+        command: The command line that repeats it.
+    """
+    prepared, graph = run.pair.prepared, _graph_report(run.decided, run.pair, run.found)
+    return Report(
+        source=prepared.name,
+        target=run.pair.target.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=time.perf_counter() - started,
+        command=command,
+        artifact=str(directory),
+        files=_files(directory, run.pair.result, run.plan),
+        data=run.data.uses,
+        graphs={GRAPH: graph},
+        stages=(*prepared.records, *run.decided.records, *run.found.records),
+        notices=_notices(run, graph),
+        environment=environment(),
+    )
+
+
+def _graph_report(decided: Decided, pair: Pair, found: Measurements) -> GraphReport:
+    feeds = pair.feeds(1 if pair.prepared.fixed_batch is None else pair.prepared.fixed_batch)
+    before, after = (
+        size(built, model, feeds)
+        for built, model in ((pair.original, decided.captured), (pair.result, decided.shipped))
+    )
+    floats = spared(
+        lambda: _floats(decided, pair, feeds), lambda _: Unquantized(decided.float_reasons, {})
+    )
+    goal = pair.recipe.prune.goal
+    pruning = decided.pruning
+    if pruning is not None and found.latency and found.latency[0].is_known:
+        measured_ms = found.latency[0].milliseconds[1]
+        pruning = pruning.model_copy(update={"measured_ms": measured_ms})
+    return GraphReport(
+        shipped=decided.plan.ship,
+        shipped_reason=decided.reason,
+        baseline="the captured graph in float"
+        if pair.baseline is pair.original
+        else "the folded graph in float",
+        parity=pair.prepared.parity,
+        candidates=decided.candidates,
+        budget=found.budget,
+        goal=None if goal is None else goal_result(goal, decided, found.latency, before, after),
+        pruning=pruning,
+        latency=found.latency,
+        latency_reason=found.latency_reason,
+        quality=found.quality,
+        quality_reason=found.quality_reason,
+        outputs=found.outputs,
+        memory=found.memory,
+        memory_reason=found.memory_reason,
+        baseline_size=before,
+        result_size=after,
+        placement=spared(lambda: placement(pair.target, pair.result), lambda _: ()),
+        engine=pair.result.engine,
+        float_reasons=floats.reasons,
+        float_work=floats.work,
+        layers_precision=None if decided.quantized is None else decided.quantized.plan.ship,
+        regions=decided.regions,
+        layers=found.explained.layers,
+        tensors=found.explained.tensors,
+        layers_reason=found.explained.reason,
+        changed=found.changed.samples,
+        changed_total=found.changed.total,
+        changed_reason=found.changed.reason,
+    )
+
+
+def _floats(decided: Decided, pair: Pair, feeds: Arrays) -> Unquantized:
+    """What stays float of what was quantized, or could have been."""
+    mode, seen = pair.recipe.quantize.mode, pair.prepared.calibration is not None
+    tried = decided.quantized
+    if tried is None and not (seen and mode in ("int8", "int8-static")):
+        return Unquantized(decided.float_reasons, {})
+    plan = decided.plan if tried is None or decided.plan.ship != "float" else tried.plan
+    policy = planned_policy(plan, pair.target)
+    return unquantized(decided.graph, plan, policy, decided.float_reasons, feeds)
+
+
+def _notices(run: Finished, graph: GraphReport) -> tuple[str, ...]:
+    """What the user should know, from every stage, each once."""
+    prepared, data = run.pair.prepared, run.data
+    metric = run.pair.recipe.measure.metric
+    stages = (*prepared.records, *run.decided.records, *run.found.records)
+    said = [notice for stage in stages for notice in stage.notices]
+    if graph.latency and not prepared.feeds_are_real:
+        said.append("no data was given: latency is of random inputs")
+    if graph.latency:
+        said.extend(surplus_threads(run.pair.recipe))
+        said.extend(prepared.phases.notices)
+        said.extend(measured_again(graph))
+    relative = bool(graph.quality) and graph.quality[0].reference == "original"
+    labelled = data.quality is not None and data.quality.has_labels
+    if relative and labelled and metric is None:
+        said.append(
+            "the labels were not used: they do not fit the output that decides as class numbers, "
+            "tokens or values; quality is of the outputs against the original's"
+        )
+    before = () if run.judging is None else run.judging.notices
+    looked = () if prepared.yardstick is None else prepared.yardstick.notices
+    return tuple(dict.fromkeys([*before, *looked, *run.found.notices, *data.notices, *said]))
+
+
+def measured_again(graph: GraphReport) -> tuple[str, ...]:
+    """Why the speed-up of what ships is not the figure that decided, where they differ."""
+    final = graph.latency[0]
+    raced = [one.latency for one in graph.candidates if one.shipped and one.latency is not None]
+    if not raced or not raced[-1].is_known or raced[-1].ratio == final.ratio:
+        return ()
+    told = f"{ratio(raced[-1].speed)} at {configuration(raced[-1].config)}"
+    if raced[-1].config != final.config:
+        return (f"the race that decided, {told}, was on one thread, as others used the machine",)
+    return (
+        f"the race that decided, {told}, was of a graph, or against one, that is not quite what "
+        "the report compares: that pair was timed again when it was finished",
+    )
+
+
+def _files(directory: Path, artifact: Artifact, plan: Plan) -> dict[str, str]:
+    names = {
+        "model": artifact.model.name,
+        **{role: path.name for role, path in artifact.roles.items()},
+        "report": "report.html",
+        "report.md": "report.md",
+        "report.json": "report.json",
+        "plan": PLAN,
+        "manifest": "manifest.json",
+    }
+    if plan.weights:
+        names["plan.safetensors"] = "plan.safetensors"
+    return {role: str(directory / name) for role, name in names.items()}
+
+
+def write_account(folder: Path, plan: Plan, report: Report, recipe: Recipe) -> Report:
+    """Plan, report in all its forms, and the manifest that seals them.
+
+    A page, or a chart in it, that fails costs no more than itself: the report says so.
+
+    Args:
+        folder: Holds the artifact.
+        plan: What was decided.
+        report: The account of the run.
+        recipe: What was asked for.
+
+    Returns:
+        The report, as it was written.
+    """
+    plan.save(folder / PLAN)
+    failures: list[str] = []
+    texts = pages(report, failures)
+    if failures:
+        told = dict.fromkeys((*report.notices, *failures))
+        report = report.model_copy(update={"notices": tuple(told)})
+        texts = pages(report, [])
+    (folder / "report.json").write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    write_manifest(
+        folder,
+        {
+            "source": report.source,
+            "target": report.target,
+            "created": report.created,
+            "seed": recipe.seed,
+            "recipe": recipe.model_dump(mode="json"),
+            "environment": report.environment.model_dump(mode="json"),
+            **_engines(report),
+        },
+    )
+    return report
+
+
+def _engines(report: Report) -> dict[str, object]:
+    """Graph → its engine, for targets that have one."""
+    engines = {
+        name: graph.engine.model_dump(mode="json")
+        for name, graph in report.graphs.items()
+        if graph.engine is not None
+    }
+    return {"engines": engines} if engines else {}

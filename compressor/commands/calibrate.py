@@ -1,0 +1,141 @@
+"""`compress calibrate`: statistics for later runs, collected in one place or in shards."""
+
+from pathlib import Path
+
+from calibration.collect import run_batch
+from calibration.dataset import CalibrationSet
+from calibration.stats import CalibrationStats, merged
+from compressor.checkpoint.prepare import prepare
+from compressor.commands.compress import available_target
+from compressor.errors import DataError, OutputError, UsageError
+from compressor.folding import fold
+from compressor.plan.realize import policy_of
+from compressor.quantization.placement import place, quantized_values
+from compressor.quantization.statistics import statistics
+from compressor.recipe.recipe import Recipe
+from compressor.results.records import Record
+from compressor.system.progress import SILENT, Progress
+from compressor.system.writable import why_not_writable
+
+
+class Collected(Record):
+    """What `compress calibrate` wrote.
+
+    Attributes:
+        file: Where to.
+        graph: Fingerprint of the float graph.
+        samples: How many it has seen.
+        tensors: Of how many values there are statistics.
+        shards: How many parts were merged.
+    """
+
+    file: str
+    graph: str
+    samples: int
+    tensors: int
+    shards: int
+
+    @property
+    def sentence(self) -> str:
+        """The same for people."""
+        parts = "" if self.shards == 1 else f", {self.shards} shards"
+        return f"{self.file}: {self.tensors} tensors, {self.samples} samples{parts}"
+
+
+def calibrate(
+    model: object,
+    *,
+    output: str | Path,
+    calibration: object = None,
+    recipe: Recipe | None = None,
+    shard: tuple[int, int] | None = None,
+    progress: Progress = SILENT,
+) -> Collected:
+    """Collect statistics of the folded float graph and save them.
+
+    Args:
+        model: A path or a live module, as for `compress`.
+        output: The file to write.
+        calibration: Data; what the recipe names by default.
+        recipe: Target, quantization options and how to load.
+        shard: Part (i, n) of the data, i from 1; the merged parts are one pass, bit for bit.
+        progress: Where progress is shown.
+
+    Raises:
+        CompressorError: As for `compress`.
+    """
+    recipe = recipe or Recipe()
+    options = recipe.quantize
+    target = available_target(recipe)
+    path = _writable(Path(output))
+    prepared = prepare(
+        model, target=target, recipe=recipe, calibration=calibration, progress=progress
+    )
+    data = prepared.calibration
+    if data is None:
+        raise UsageError("there is no data to calibrate on", hint="Pass --calib DATA.")
+    with progress.stage("fold"):
+        folded, _ = fold(
+            prepared.model, feeds=prepared.feeds(prepared.fixed_batch or 2, recipe.seed)
+        )
+    policy = policy_of(target, options)
+    values = quantized_values(folded, place(folded, policy).integer, policy)
+    names = [value.name or "" for value in values]
+    if shard is not None:
+        block = run_batch(folded, names, data, options.batch, options.memory)
+        data = _part(data, shard, block)
+    with progress.stage("calibrate", total=len(data)) as advance:
+        stats = statistics(
+            folded,
+            names,
+            data,
+            batch=options.batch,
+            memory=options.memory,
+            cache=recipe.data.cache,
+            advance=advance,
+        )
+    return _saved(stats, path)
+
+
+def merge(files: list[Path], output: str | Path) -> Collected:
+    """Merge the statistics of shards.
+
+    Raises:
+        DataError: A file holds none, or they do not belong together.
+        OutputError: The result cannot be written.
+    """
+    path = _writable(Path(output))
+    return _saved(merged([CalibrationStats.load(file) for file in files]), path)
+
+
+def _part(data: CalibrationSet, shard: tuple[int, int], block: int) -> CalibrationSet:
+    index, of = shard
+    part = data.shard(index, of, block)
+    if len(part) == 0:
+        raise DataError(
+            f"shard {index}/{of} is empty: {data.description} has {len(data)} samples, which are "
+            f"{-(-len(data) // block)} batches of {block}",
+            hint="Use fewer shards, or a smaller --calib-batch.",
+        )
+    return part
+
+
+def _writable(path: Path) -> Path:
+    """Refuse before the work what would fail after it."""
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise OutputError(f"{path} cannot be written: it is a folder, or its folder does not exist")
+    reason = why_not_writable(path.parent)
+    if reason is not None:
+        raise OutputError(f"{path} cannot be written: {reason}")
+    return path
+
+
+def _saved(stats: CalibrationStats, path: Path) -> Collected:
+    stats.save(path)
+    return Collected(
+        file=str(path),
+        graph=stats.origin.graph,
+        samples=stats.samples,
+        tensors=len(stats.observed),
+        shards=max(1, len(stats.origin.shards)),
+    )

@@ -1,0 +1,264 @@
+"""`compress`: load, search, measure, write. Readable as that."""
+
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import onnx_ir as ir
+
+from calibration.stats import CalibrationStats
+from compressor.checkpoint.prepare import Prepared, prepare
+from compressor.commands.account import GRAPH, PLAN, Finished, account, write_account
+from compressor.commands.final_measurements import measured
+from compressor.commands.requirements import require_data, require_loadable, require_sense
+from compressor.errors import RecipeError, TargetError
+from compressor.layerwise.factor import own_threads
+from compressor.plan.plan import Plan
+from compressor.recipe.paths import read_by
+from compressor.recipe.recipe import Recipe
+from compressor.results.report import GraphReport, Report
+from compressor.search.baseline import replay
+from compressor.search.candidate import Decided
+from compressor.search.data_split import (
+    DataSplit,
+    divided_for_budget,
+    examined,
+    looked_at,
+    split_data,
+)
+from compressor.search.measure import Pair, configurations
+from compressor.search.session import Bench
+from compressor.search.strategy import decide
+from compressor.system.output_folder import prepare as prepare_output
+from compressor.system.output_folder import written_aside
+from compressor.system.progress import SILENT, Progress
+from compressor.system.writable import bytes_of
+from exporters.base import Artifact, Samples, Target, find_target
+
+
+def compress(  # noqa: PLR0913 - the front door: all but the model is optional and named
+    model: object,
+    *,
+    target: str | None = None,
+    calibration: object = None,
+    evaluation: object = None,
+    recipe: Recipe | None = None,
+    recipe_file: Path | None = None,
+    output: str | Path | None = None,
+    plan: Plan | str | Path | None = None,
+    force: bool = False,
+    progress: Progress = SILENT,
+    command: str | None = None,
+) -> Report:
+    """Compress a trained model for a runtime and write artifact, plan, report and manifest.
+
+    Args:
+        model: A path (anything the command line takes), a live `torch.nn.Module`, an exported
+            program, or an `onnx_ir.Model`.
+        target: The runtime's name; the recipe's by default.
+        calibration: A path, arrays, a dict of arrays, a DataLoader, or a function that yields
+            batches. Without it only `int8-dynamic` makes integers, and stored weights are the
+            nearest ones.
+        evaluation: Labelled data in the same forms.
+        recipe: What is asked for; `compress recipe` documents every field.
+        recipe_file: Where the recipe was read from: the folder that holds it is not replaced.
+        output: The folder to write; default: the checkpoint's name with "-TARGET" beside it, or
+            a live model's class name with "-TARGET" in the working directory.
+        plan: Replay these decisions instead of searching; it is written again, unchanged.
+        force: Replace a folder that was not written by this tool.
+        progress: Where progress is shown.
+        command: The command line, for the report.
+
+    Returns:
+        The report, which was also written as `report.json`, `report.html` and
+        `report.md`. Where a budget or a goal of pruning was asked for,
+        `report.graphs["model"].budget.met` and `.goal.met` say whether it was kept: a result that
+        was refused is written all the same, and no exception is raised, so that the best is of
+        use. The command line ends with 3 then.
+
+    Raises:
+        CompressorError: Its subclasses tell what was wrong; an earlier result is untouched.
+        KeyboardInterrupt: Where a budget was asked for and something had kept it so far, that
+            was written: marked as interrupted and not confirmed, or with the verdict on it where
+            only measurements after that are missing; else nothing was.
+    """
+    started = time.perf_counter()
+    recipe = _recipe(recipe, target)
+    backend = available_target(recipe)
+    replayed = _replayed(plan, backend)
+    directory = _directory(model, recipe, output)
+    require_sense(recipe, backend)
+    named = (model, calibration, evaluation, recipe_file, _other(plan, directory))
+    prepare_output(directory, force=force, inputs=read_by(recipe, *named), room=_room(model))
+    require_loadable(model, recipe)
+    stats = None if recipe.data.stats is None else CalibrationStats.load(recipe.data.stats)
+    prepared = prepare(
+        model,
+        target=backend,
+        recipe=recipe,
+        calibration=calibration,
+        evaluation=evaluation,
+        require=None if replayed else partial(require_data, recipe),
+        progress=progress,
+    )
+    backend.require_buildable(prepared.model)
+    data = examined(prepared, split_data(prepared, recipe.seed, stats), progress)
+    prepared = looked_at(prepared, data, recipe, backend, progress)
+    data, judging = divided_for_budget(prepared, data, recipe, backend, progress)
+    bench = Bench(prepared, recipe, backend, progress)
+    if replayed is None:
+        with own_threads():
+            decided = decide(bench, data, stats, judging)
+    else:
+        decided = replay(bench, replayed.graphs[GRAPH])
+    with (
+        tempfile.TemporaryDirectory(prefix="compressor-") as scratch,
+        written_aside(directory) as folder,
+    ):
+        samples = _samples(prepared, recipe)
+        shipped = prepared.as_shipped(decided.shipped)
+        artifact = backend.build(shipped, folder, samples=samples, progress=progress)
+        pair = _built(decided, artifact, bench, Path(scratch))
+        found = measured(decided, pair, data, judging)
+        # A replayed plan stays what it is: its ranges are of the data that it was made from.
+        made = replayed or _plan(decided, data, pair)
+        run = Finished(decided, pair, found, data, judging, made)
+        report = account(run, directory, started=started, command=command)
+        report = write_account(folder, made, report, recipe)
+    if found.interrupted:
+        raise KeyboardInterrupt(_interrupted(directory, report.graphs[GRAPH]))
+    return report
+
+
+def _plan(decided: Decided, data: DataSplit, pair: Pair) -> Plan:
+    return Plan(
+        target=pair.target.name,
+        seed=pair.recipe.seed,
+        calibration=data.fingerprint,
+        graphs={GRAPH: decided.plan},
+    )
+
+
+def _interrupted(directory: Path, graph: GraphReport) -> str:
+    """What became of a run that was interrupted when there was something to write."""
+    budget = graph.budget
+    assert budget is not None, "without one nothing is written"
+    if budget.interrupted:
+        return f"interrupted: the best so far was written to {directory}, not confirmed"
+    verdict = "confirmed" if budget.met else "which the budget refused"
+    return f"interrupted: the result was written to {directory}, {verdict}; not all was measured"
+
+
+def available_target(recipe: Recipe) -> Target:
+    """The target of a recipe, configured by it, if it works here.
+
+    Raises:
+        UsageError: There is no such target.
+        TargetError: It is not available on this machine.
+    """
+    target = find_target(recipe.target)
+    if recipe.target_options is not None:
+        target = target.configured(recipe.target_options)
+    reason = target.why_not_available()
+    if reason is not None:
+        raise TargetError(f"target {recipe.target!r} is not available here: {reason}")
+    return target
+
+
+def _recipe(recipe: Recipe | None, target: str | None) -> Recipe:
+    recipe = recipe or Recipe()
+    recipe = recipe if target is None else recipe.model_copy(update={"target": target})
+    if recipe.target != "trt" or recipe.trt.precision != "int4-weights":
+        return recipe
+    block = recipe.quantize.block if recipe.quantize.block in (64, 128) else 128
+    update = {"mode": "int4", "block": block, "symmetric": True}
+    return recipe.model_copy(update={"quantize": recipe.quantize.model_copy(update=update)})
+
+
+def _replayed(plan: Plan | str | Path | None, target: Target) -> Plan | None:
+    found = Plan.load(Path(plan)) if isinstance(plan, str | Path) else plan
+    if found is not None and found.target != target.name:
+        raise RecipeError(f"the plan is for target {found.target!r}, not {target.name!r}")
+    if found is not None and GRAPH not in found.graphs:
+        raise RecipeError(
+            f"the plan has no graph {GRAPH!r}, but {', '.join(found.graphs) or 'none'}",
+            hint="Pass the plan.json that an earlier run wrote into its output folder.",
+        )
+    return found
+
+
+def _directory(model: object, recipe: Recipe, output: str | Path | None) -> Path:
+    """`-o`, else the recipe's, else named after the checkpoint, or after a live model's class."""
+    chosen = output or recipe.output
+    if chosen is not None:
+        return Path(chosen)
+    if isinstance(model, str | Path):
+        path = Path(model)
+        path = path if path.name not in ("", "..") else path.resolve()  # `.` has no name
+        return path.with_name(f"{path.stem}-{recipe.target}")
+    return Path(f"{type(model).__name__.lower()}-{recipe.target}")
+
+
+def _samples(prepared: Prepared, recipe: Recipe) -> Samples:
+    """What the build may know: batches reach from one sample to the largest that was named."""
+    fixed, deciding = prepared.fixed_batch, recipe.measure.batch
+    configs = configurations(recipe, prepared)
+    first = prepared.timed(configs[0], recipe.seed)
+    others = {config.phase: config for config in configs if config.phase != configs[0].phase}
+    return Samples(
+        feeds=first,
+        also=tuple(prepared.timed(config, recipe.seed) for config in others.values()),
+        batches=(1, fixed or deciding, fixed or max(deciding, recipe.quantize.batch)),
+        are_real=prepared.feeds_are_real,
+    )
+
+
+def _built(decided: Decided, artifact: Artifact, bench: Bench, scratch: Path) -> Pair:
+    """Build original and baseline beside the artifact, each model once."""
+    built: list[tuple[ir.Model, Artifact]] = [(decided.shipped, artifact)]
+
+    def build(model: ir.Model, name: str) -> Artifact:
+        for known, made in built:
+            if known is model:
+                return made
+        folder = scratch / name
+        folder.mkdir()
+        made = bench.target.draft(bench.prepared.as_shipped(model), folder)
+        built.append((model, made))
+        return made
+
+    def drawn(model: ir.Model, name: str) -> Artifact:
+        folder = scratch / name
+        folder.mkdir()
+        return bench.target.draft(model, folder)
+
+    original = build(decided.captured, "original")
+    # A float result is compared with what was captured, or it would be compared with itself.
+    baseline = (
+        original if decided.shipped is decided.baseline else build(decided.baseline, "baseline")
+    )
+    return Pair(
+        original,
+        baseline,
+        artifact,
+        bench.target,
+        bench.prepared,
+        bench.recipe,
+        bench.progress,
+        drawn=(drawn(decided.captured, "original on inputs"), drawn(decided.shipped, "on inputs"))
+        if bench.prepared.noises
+        else None,
+    )
+
+
+def _room(model: object) -> int:
+    """Bytes that a result takes at least: the smallest that weights are stored in is 4 bits."""
+    return bytes_of(Path(model)) // 8 if isinstance(model, str | Path) else 0
+
+
+def _other(plan: object, directory: Path) -> Path | None:
+    """A plan's file, unless it is the folder's own, which the run writes there again unchanged."""
+    if not isinstance(plan, str | Path) or Path(plan).resolve() == directory.resolve() / PLAN:
+        return None
+    return Path(plan)

@@ -1,0 +1,229 @@
+"""What is measured of the finished result, and what becomes of the budget."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from compressor.evaluation.changed import Changed
+from compressor.evaluation.metrics.base import Metric, Scores
+from compressor.evaluation.yardstick import chance
+from compressor.results.measurements import (
+    LatencyResult,
+    MemoryResult,
+    OutputResult,
+    QualityResult,
+)
+from compressor.results.records import Effect, StageRecord
+from compressor.results.report import BudgetResult
+from compressor.search.acceptance import Judging
+from compressor.search.candidate import Decided, speed_effects
+from compressor.search.data_split import DataSplit
+from compressor.search.measure import (
+    Pair,
+    beyond_memory,
+    measure_changed,
+    measure_latency,
+    measure_memory,
+    measure_scores,
+    told,
+)
+from compressor.search.precision.error_analysis import Explanation, explain
+from compressor.system.sparing import spared, unfinished
+
+INTERRUPTED = "the run was interrupted"
+TRIED = 16
+"""Samples that an artifact is tried on in a session of a user's own."""
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What is measured of the finished result, or why it was not."""
+
+    changed: Changed
+    latency: tuple[LatencyResult, ...] = ()
+    latency_reason: str | None = None
+    quality: tuple[QualityResult, ...] = ()
+    quality_reason: str | None = None
+    outputs: tuple[OutputResult, ...] = ()
+    notices: tuple[str, ...] = ()
+    memory: MemoryResult | None = None
+    memory_reason: str | None = None
+    budget: BudgetResult | None = None
+    explained: Explanation = field(default_factory=Explanation)
+    records: tuple[StageRecord, ...] = ()
+    interrupted: bool = False
+
+
+def measured(
+    decided: Decided, pair: Pair, data: DataSplit, judging: Judging | None
+) -> Measurements:
+    """Quality first: with a budget it is what the run is for.
+
+    Where the user interrupts a run with a budget, what was measured until then is kept.
+
+    Raises:
+        KeyboardInterrupt: There is no budget, and so no best so far to write.
+    """
+    found = nothing = _unmeasured(pair, judging)
+    if judging is not None and decided.interrupted:
+        return nothing
+    try:
+        for known in _measure(nothing, decided, pair, data, judging):
+            found = known
+    except KeyboardInterrupt:
+        if judging is None:
+            raise
+        return found
+    return replace(found, interrupted=False)
+
+
+def _unmeasured(pair: Pair, judging: Judging | None) -> Measurements:
+    """As if interrupted at once."""
+    unchanged, unmeasurable = _unchanged(pair), pair.target.unmeasurable()
+    nowhere = None if unmeasurable is None else f"nothing runs as it will: {unmeasurable}"
+    return Measurements(
+        latency_reason=INTERRUPTED if _is_timed(pair) else unchanged or nowhere,
+        quality_reason=INTERRUPTED,
+        memory_reason=unchanged or nowhere or pair.target.memory_unmeasured() or INTERRUPTED,
+        budget=None if judging is None else judging.unconfirmed(),
+        explained=Explanation(reason=INTERRUPTED),
+        changed=Changed(reason=INTERRUPTED),
+        interrupted=True,
+    )
+
+
+def _unchanged(pair: Pair) -> str | None:
+    return "the graph was not changed" if pair.baseline is pair.result else None
+
+
+def _is_timed(pair: Pair) -> bool:
+    """Where so many milliseconds were asked for, it counts what the baseline takes, too."""
+    if pair.target.unmeasurable() is not None:
+        return False
+    return _unchanged(pair) is None or pair.recipe.prune.latency is not None
+
+
+def _measure(
+    found: Measurements, decided: Decided, pair: Pair, data: DataSplit, judging: Judging | None
+) -> Iterator[Measurements]:
+    """What is known after each measurement; `found` is what is known before."""
+    clock = _Clock()
+    yardstick = pair.prepared.yardstick
+    scored: tuple[tuple[Metric, Scores], ...] = ()
+    if data.quality is not None and yardstick is not None:
+        scored, outputs = measure_scores(pair, data.quality, yardstick)
+        found = replace(
+            found,
+            quality=told(scored, yardstick, data.words, pair.recipe.seed),
+            quality_reason=None if scored else yardstick.reason,
+            outputs=outputs,
+            notices=tuple(
+                said for metric, scores in scored if (said := chance(yardstick, metric, scores))
+            ),
+        )
+        clock.lap("measure quality")
+    else:
+        found = replace(found, quality_reason=data.quality_reason)
+    found = replace(found, notices=(*found.notices, *_departures(pair, data)))
+    plan = decided.plan
+    is_float = plan.ship == "float" and decided.pruned is None and plan.sparse is None
+    found = replace(
+        found,
+        budget=None if judging is None else judging.confirmed(*scored[0], is_float=is_float),
+        records=tuple(clock.records),
+    )
+    yield found
+    changed = _changed(pair, data, is_float, clock)
+    found = replace(found, changed=changed, records=tuple(clock.records))
+    yield found
+    samples = data.search if data.calibration is None else data.calibration
+    explained = spared(
+        lambda: explain(decided, pair, samples),
+        lambda reason: Explanation(reason=clock.missed("measure layers", reason)),
+    )
+    if explained.layers:
+        clock.lap("measure layers")
+    found = replace(found, explained=explained, records=tuple(clock.records))
+    yield found
+    beyond = beyond_memory(pair.recipe, decided.baseline, decided.shipped)
+    if beyond is not None:
+        found = replace(
+            found,
+            latency_reason=beyond if _is_timed(pair) else found.latency_reason,
+            memory_reason=beyond if _unchanged(pair) is None else found.memory_reason,
+        )
+        yield found
+        return
+    if _is_timed(pair):
+        latency = measure_latency(pair, _known(decided, pair))
+        clock.lap("measure latency", speed_effects(latency[0]))
+        records = tuple(clock.records)
+        found = replace(found, latency=latency, latency_reason=None, records=records)
+        yield found
+    if _unchanged(pair) is None and pair.target.memory_unmeasured() is None:
+        memory, reason = spared(
+            lambda: (measure_memory(pair), None),
+            lambda reason: (None, clock.missed("measure memory", reason)),
+        )
+        if reason is None:
+            clock.lap("measure memory")
+        found = replace(found, memory=memory, memory_reason=reason, records=tuple(clock.records))
+    yield found
+
+
+def _departures(pair: Pair, data: DataSplit) -> tuple[str, ...]:
+    """Where the artifact computes otherwise in a session of a user's own."""
+    if data.quality is None:
+        return ()
+    samples = pair.prepared.fixed_batch or min(TRIED, len(data.quality))
+    feeds = data.quality.sample(samples).filled(samples)
+    return spared(
+        lambda: pair.target.departures(pair.compared[1].model, feeds),
+        lambda reason: (unfinished("run the artifact in a plain session", reason),),
+    )
+
+
+def _changed(pair: Pair, data: DataSplit, is_float: bool, clock: "_Clock") -> Changed:
+    yardstick = pair.prepared.yardstick
+    if data.quality is None or yardstick is None:
+        return Changed(reason=data.quality_reason)
+    if is_float:
+        return Changed(reason="float ships, which computes what the original does")
+    samples = data.quality
+    found = spared(
+        lambda: measure_changed(pair, samples, yardstick),
+        lambda reason: Changed(reason=clock.missed("compare decisions", reason)),
+    )
+    if found.total is not None or found.samples:
+        clock.lap("compare decisions", changed=found.total)
+    return found
+
+
+def _known(decided: Decided, pair: Pair) -> LatencyResult | None:
+    """The race that decided, of the graphs that ship; an engine is built anew, and may differ."""
+    return None if pair.result.engine is not None else decided.known_race
+
+
+class _Clock:
+    """Records of stages that follow each other, each from the end of the one before."""
+
+    def __init__(self) -> None:
+        self.records: list[StageRecord] = []
+        self._since = time.perf_counter()
+
+    def lap(
+        self, name: str, effects: tuple[Effect, ...] = (), *, changed: int | None = None
+    ) -> None:
+        """A stage ended here."""
+        counts = {} if changed is None else {"decisions changed": changed}
+        self._add(StageRecord(name=name, seconds=0.0, changed=counts, effects=effects))
+
+    def missed(self, name: str, reason: str) -> str:
+        """A stage that only explains failed here; its reason, for what it would have told."""
+        self._add(StageRecord(name=name, seconds=0.0, notices=(unfinished(name, reason),)))
+        return reason
+
+    def _add(self, record: StageRecord) -> None:
+        now = time.perf_counter()
+        self.records.append(record.model_copy(update={"seconds": now - self._since}))
+        self._since = now

@@ -1,0 +1,235 @@
+"""`profile`, `compare` and `inspect`: looking at models without changing them."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import onnx_ir as ir
+
+from calibration.dataset import CalibrationSet
+from compressor.checkpoint.prepare import Prepared, prepare
+from compressor.commands.compress import available_target
+from compressor.errors import UsageError
+from compressor.evaluation.profile import Profile, profile_model
+from compressor.evaluation.ruin import why_ruined
+from compressor.folding import fold
+from compressor.graph.names import make_unique
+from compressor.pruning import find_groups
+from compressor.pruning.coupling.summary import Inspection, summarize
+from compressor.recipe.recipe import Recipe
+from compressor.results.environment import environment
+from compressor.results.measurements import OutputResult, QualityResult
+from compressor.results.report import Comparison
+from compressor.search.measure import (
+    Pair,
+    configurations,
+    measure_latency,
+    measure_memory,
+    measure_quality,
+    size,
+    surplus_threads,
+    yardstick,
+)
+from compressor.system.progress import SILENT, Progress
+from exporters.base import Artifact, Target
+
+
+def profile(
+    model: object,
+    *,
+    calibration: object = None,
+    recipe: Recipe | None = None,
+    progress: Progress = SILENT,
+) -> Profile:
+    """Where a model's time goes, in the deciding configuration.
+
+    Args:
+        model: A path or a live module, as for `compress`.
+        calibration: Data to run it on; without any, random inputs of the declared shapes.
+        recipe: Batch, threads, target and how to load.
+        progress: Where progress is shown.
+
+    Raises:
+        CompressorError: As for `compress`.
+    """
+    recipe = recipe or Recipe()
+    target = available_target(recipe)
+    reason = target.unmeasurable()
+    if reason is not None:
+        raise UsageError(
+            f"the target {target.name!r} cannot be profiled here: {reason}",
+            hint="Profile where it runs, or for ONNX Runtime with --target ort.",
+        )
+    prepared = prepare(
+        model, target=target, recipe=recipe, calibration=calibration, progress=progress
+    )
+    config = configurations(recipe, prepared)[0]
+    for notice in surplus_threads(recipe):
+        progress.notice(notice)
+    with progress.stage("profile"):
+        return profile_model(
+            prepared.as_shipped(_tidied(prepared, recipe)),
+            prepared.timed(config, recipe.seed),
+            target=target.name,
+            threads=config.threads,
+            source=prepared.name,
+        )
+
+
+def inspect(
+    model: object,
+    *,
+    calibration: object = None,
+    recipe: Recipe | None = None,
+    progress: Progress = SILENT,
+) -> Inspection:
+    """What could be pruned from a model: groups of coupled channels, heads and hidden units.
+
+    Args:
+        model: A path or a live module, as for `compress`.
+        calibration: Data that tells the shapes; without any, random inputs of the declared ones.
+        recipe: How to load.
+        progress: Where progress is shown.
+
+    Raises:
+        CompressorError: As for `compress`.
+    """
+    recipe = recipe or Recipe()
+    target = available_target(recipe)
+    prepared = prepare(
+        model, target=target, recipe=recipe, calibration=calibration, progress=progress
+    )
+    with progress.stage("inspect"):
+        folded = _tidied(prepared, recipe)
+        feeds = prepared.feeds(prepared.fixed_batch or 2, recipe.seed)
+        return summarize(folded, find_groups(folded, feeds), prepared.name)
+
+
+def compare(
+    a: object,
+    b: object,
+    *,
+    calibration: object = None,
+    evaluation: object = None,
+    recipe: Recipe | None = None,
+    progress: Progress = SILENT,
+) -> Comparison:
+    """Measure two models against each other: B's gain and loss over A.
+
+    Args:
+        a: The baseline: a path or a live module.
+        b: What it is compared with.
+        calibration: Data for latency, and for agreement when there is no evaluation data.
+        evaluation: Labelled data.
+        recipe: Batch, threads, target, metric and how to load.
+        progress: Where progress is shown.
+
+    Raises:
+        UsageError: The models take different inputs.
+        CompressorError: As for `compress`.
+    """
+    recipe = recipe or Recipe()
+    target = available_target(recipe)
+    first, second = (
+        prepare(
+            model,
+            target=target,
+            recipe=recipe,
+            calibration=calibration,
+            evaluation=evaluation,
+            progress=progress,
+        )
+        for model in (a, b)
+    )
+    first, second = _same_noise(first, second)
+    second = _aligned(first, second)
+    _require_same_inputs(first, second, target)
+    data = first.calibration if first.evaluation is None else first.evaluation
+    unmeasured, unseen = target.unmeasurable(), target.memory_unmeasured()
+    with tempfile.TemporaryDirectory(prefix="compressor-") as scratch:
+        drawn = _drafts([_tidied(p, recipe) for p in (first, second)], target, Path(scratch) / "in")
+        built = drawn
+        if first.noises:
+            shipped = [p.as_shipped(_tidied(p, recipe)) for p in (first, second)]
+            built = _drafts(shipped, target, Path(scratch) / "shipped")
+        pair = Pair(built[0], built[0], built[1], target, first, recipe, progress, drawn)
+        words = "calibration data" if first.evaluation is None else "evaluation data"
+        feeds = pair.feeds(first.fixed_batch or 1)
+        quality, outputs, reason, said = _quality(pair, data, words)
+        return Comparison(
+            baseline=first.name,
+            result=second.name,
+            latency=() if unmeasured else measure_latency(pair),
+            latency_reason=unmeasured,
+            quality=quality,
+            quality_reason=reason,
+            outputs=outputs,
+            memory=None if unseen else measure_memory(pair),
+            memory_reason=unseen,
+            baseline_size=size(built[0], first.model, feeds),
+            result_size=size(built[1], second.model, feeds),
+            notices=(*said, *surplus_threads(recipe), *first.phases.notices),
+            environment=environment(),
+        )
+
+
+def _quality(
+    pair: Pair, data: CalibrationSet | None, words: str
+) -> tuple[tuple[QualityResult, ...], tuple[OutputResult, ...], str | None, tuple[str, ...]]:
+    """Quality, every output by itself, why there is none, and what is to be said of it."""
+    if data is None:
+        return (), (), "no data: pass --eval or --calib", ()
+    found = yardstick(pair.prepared, pair.recipe, pair.target, data)
+    quality, outputs = measure_quality(pair, data, words, found)
+    noisy = any(one.noisy for one in found.seen.outputs)  # ruins nothing by differing
+    why = None if noisy else why_ruined(quality, outputs)
+    said = () if why is None else (f"the result's outputs are ruined: {why}",)
+    return quality, outputs, found.reason, (*found.notices, *said)
+
+
+def _drafts(models: Sequence[ir.Model], target: Target, folder: Path) -> tuple[Artifact, Artifact]:
+    """Two models as they are measured."""
+    one, other = folder / "a", folder / "b"
+    for place in (one, other):
+        place.mkdir(parents=True)
+    return target.draft(models[0], one), target.draft(models[1], other)
+
+
+def _same_noise(first: Prepared, second: Prepared) -> tuple[Prepared, Prepared]:
+    """Both with what they draw as inputs where these are the same; else both draw inside."""
+    inputs = [{n.spec.name: (str(n.spec), n.draw.kind) for n in p.noises} for p in (first, second)]
+    if inputs[0] == inputs[1]:
+        return first, second
+    drawn = [replace(p, model=p.as_shipped(p.model), noises=()) for p in (first, second)]
+    return drawn[0], drawn[1]
+
+
+def _tidied(prepared: Prepared, recipe: Recipe) -> ir.Model:
+    """An exporter's graph is folded first, as nobody deploys its raw form; ONNX stays as it is."""
+    if prepared.is_onnx:
+        return prepared.model
+    feeds = prepared.feeds(prepared.fixed_batch or 2, recipe.seed)
+    return fold(prepared.model, feeds=feeds)[0]
+
+
+def _aligned(first: Prepared, second: Prepared) -> Prepared:
+    """A single input binds by position whatever its name, here as everywhere."""
+    names = [[value.name for value in p.model.graph.inputs] for p in (first, second)]
+    if names[0] == names[1] or [len(of_one) for of_one in names] != [1, 1]:
+        return second
+    model = second.model.clone()
+    model.graph.inputs[0].name = names[0][0]
+    make_unique(model)
+    return replace(second, model=model)
+
+
+def _require_same_inputs(first: Prepared, second: Prepared, target: Target) -> None:
+    """One set of feeds must serve both."""
+    with target.open(first.model) as a, target.open(second.model) as b:
+        if [(s.name, s.dtype) for s in a.inputs] != [(s.name, s.dtype) for s in b.inputs]:
+            left, right = (", ".join(map(str, r.inputs)) for r in (a, b))
+            raise UsageError(
+                f"the models take different inputs: {left} against {right}",
+                hint="Compare models of the same signature.",
+            )

@@ -1,0 +1,1 @@
+"""Decisions: the plan, its file, and the only code that turns it into a graph."""

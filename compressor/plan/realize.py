@@ -1,0 +1,181 @@
+"""Carries out a plan: the only place where decisions become a model."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.errors import RecipeError
+from compressor.graph.fingerprint import fingerprint
+from compressor.graph.tensors import Arrays
+from compressor.plan.plan import GraphPlan, PrunePlan
+from compressor.plan.storage import StoragePlan
+from compressor.pruning import Grouping, cut, find_groups
+from compressor.pruning.blocks import Shortened, find_blocks, without
+from compressor.pruning.reconstruction.patching import patched
+from compressor.quantization.bias import restored
+from compressor.quantization.dequantizing import dequantizing
+from compressor.quantization.dynamic import insert_dynamic
+from compressor.quantization.half import halve
+from compressor.quantization.remainder import halved
+from compressor.quantization.static import quantize_static
+from compressor.quantization.storing import store
+from compressor.recipe.recipe import QuantizeOptions
+from compressor.results.precision import EIGHT_BITS, WORDS, Precision
+from exporters.base import QuantPolicy, Target
+
+_REPLAY = "Replay a plan with the model and the version that it was made with."
+
+
+def baseline_graph(captured: ir.Model, folded: ir.Model, plan: GraphPlan) -> ir.Model:
+    """The float graph that a plan builds on."""
+    return captured if plan.baseline == "captured" else folded
+
+
+def realize(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Model:
+    """The graph that the plan ships; `baseline` stays as it is.
+
+    Args:
+        baseline: The float graph that the plan builds on (`baseline_graph`), pruned and smoothed
+            as it says.
+        plan: What was decided.
+        target: Whose policy places Q/DQ.
+
+    Raises:
+        RecipeError: The plan names nodes or values that the graph does not have.
+    """
+    made = with_integers(baseline, plan, target)
+    return made if plan.half is None else halved(made, plan.half)
+
+
+def with_integers(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Model:
+    """What the plan ships, but for half precision: the rest is float32.
+
+    Raises:
+        RecipeError: The plan names nodes or values that the graph does not have.
+    """
+    if plan.stored is None and plan.ship not in EIGHT_BITS:
+        return baseline
+    if plan.stored is not None:
+        return stored_graph(baseline, plan.ship, plan.stored, target)
+    policy = planned_policy(plan, target).with_schemes(weight_bits=plan.weight_bits)
+    if policy.precision != plan.ship:
+        raise RecipeError(
+            f"the plan is of {WORDS[plan.ship]}, and {WORDS[policy.precision]} is asked for",
+            hint="Replay a plan with the --precision that it was made with.",
+        )
+    made = quantize_static(
+        baseline,
+        plan.integer,
+        plan.ranges,
+        policy,
+        weight_bits=plan.weight_bits,
+        bias=restored(plan.bias),
+        rounded=plan.rounded,
+    )
+    if plan.dynamic:
+        insert_dynamic(made, plan.dynamic, policy, plan.rounded)
+    if plan.plain_norms:
+        target.keep_norms_plain(made)
+    return made if plan.tables is None else with_tables(made, plan.tables)
+
+
+def with_tables(model: ir.Model, tables: StoragePlan) -> ir.Model:
+    """The graph with those embeddings in blocks of integers; `model` stays as it is.
+
+    Raises:
+        RecipeError: The plan names embeddings that the graph does not have.
+    """
+    forms = {name: matrix.form for name, matrix in tables.matrices.items()}
+    return store(model, forms, tables.packed, accuracy_level=tables.accuracy_level)
+
+
+def policy_of(target: Target, options: QuantizeOptions) -> QuantPolicy:
+    """The target's policy for the deployment CPU, with the schemes that were asked for."""
+    policy = target.policy(options.cpu).with_schemes(
+        activation=options.activation,
+        symmetric=options.symmetric,
+        weight_bits=options.weight_bits,
+        granularity=options.granularity,
+    )
+    return as_asked(policy, options)
+
+
+def as_asked(policy: QuantPolicy, options: QuantizeOptions) -> QuantPolicy:
+    """Without ranges that are found at run time where `int8-static` forbids those."""
+    if options.mode != "int8-static":
+        return policy
+    return replace(policy, dynamic=frozenset(), barred=policy.dynamic)
+
+
+def stored_graph(
+    baseline: ir.Model, ship: Precision, stored: StoragePlan, target: Target
+) -> ir.Model:
+    """The graph with weights in fewer bits; `baseline` stays as it is.
+
+    Raises:
+        RecipeError: The plan names weights that the graph does not have.
+    """
+    if ship in ("fp16", "bf16"):
+        return halve(baseline, stored.halved, ship)
+    if target.blocks_as == "standard":
+        forms = {name: matrix.form for name, matrix in stored.matrices.items()}
+        return dequantizing(baseline, forms, stored.packed)
+    return with_tables(baseline, stored)
+
+
+def planned_policy(plan: GraphPlan, target: Target) -> QuantPolicy:
+    """The target's policy with the schemes that the plan decided on."""
+    return target.policy(plan.cpu).with_schemes(
+        activation=plan.activation, symmetric=plan.symmetric, granularity=plan.granularity
+    )
+
+
+def require_same_graph(captured: ir.Model, plan: GraphPlan) -> None:
+    """Refuse a plan that was made for another model.
+
+    Raises:
+        RecipeError: The fingerprints differ.
+    """
+    found = fingerprint(captured)
+    if found != plan.graph:
+        raise RecipeError(
+            f"the plan was made for the graph {plan.graph[:12]}, this model's is {found[:12]}",
+            hint="Replay a plan with the checkpoint, inputs and versions that it was made with, "
+            "or run without --plan to make a new one.",
+        )
+
+
+def pruned_graph(baseline: ir.Model, plan: PrunePlan, feeds: Arrays) -> tuple[ir.Model, Grouping]:
+    """The float graph with what the plan removes removed, and its repaired weights.
+
+    Args:
+        baseline: The float graph that the plan was made for; it stays as it is.
+        plan: What stays.
+        feeds: Inputs of a run, which tell shapes.
+
+    Returns:
+        The smaller graph, and the groups that it had before, without the blocks that went.
+
+    Raises:
+        RecipeError: The plan names groups, blocks or layers that the graph does not have.
+    """
+    short = Shortened(baseline)
+    for name in plan.blocks:
+        block = next((b for b in find_blocks(short.model, feeds) if b.add == name), None)
+        if block is None:
+            raise RecipeError(
+                f"the plan removes the block {name!r}, which the graph lacks", hint=_REPLAY
+            )
+        short = without(short, block)
+    grouping = find_groups(short.model, feeds)
+    keep = {}
+    for name, kept in plan.kept.items():
+        units = next((g.units for g in grouping.groups if g.name == name), 0)
+        if not kept or min(kept) < 0 or max(kept) >= units:
+            raise RecipeError(
+                f"the plan keeps units of the group {name!r} that the graph does not have",
+                hint=_REPLAY,
+            )
+        keep[name] = np.isin(np.arange(units), kept)
+    return patched(cut(short.model, grouping, keep), plan.weights), grouping

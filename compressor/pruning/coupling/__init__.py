@@ -1,0 +1,1 @@
+"""Which channels go together, and how they are cut."""

@@ -1,0 +1,1 @@
+"""What stays makes up for what went, by least squares on calibration data."""

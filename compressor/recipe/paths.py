@@ -1,0 +1,31 @@
+"""What a run reads from disk, as far as it is named: replacing it would destroy it."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from compressor.recipe.recipe import Recipe
+from compressor.system.userfile import is_object_spec
+
+
+def read_by(recipe: Recipe, *named: object) -> list[Path]:
+    """Files and folders that are there.
+
+    Args:
+        recipe: Names data, statistics, and the user's own code.
+        named: What else is named: paths, `file.py:object`, or objects, which lie nowhere.
+    """
+    data = recipe.data
+    code = (recipe.model.factory, recipe.measure.metric, recipe.prune.loss)
+    asked = (data.calib, data.eval, data.stats, *code)
+    # The cache is made where it is missing, and would be lost with the next run.
+    cache = () if data.cache is None else (data.cache,)
+    return [*(path for path in _paths((*named, *asked)) if path.exists()), *cache]
+
+
+def _paths(named: Iterable[object]) -> Iterator[Path]:
+    for name in named:
+        if isinstance(name, str) and is_object_spec(name):
+            place = name.rpartition(":")[0]
+            yield Path(place if place.endswith(".py") else f"{place.replace('.', '/')}.py")
+        elif isinstance(name, str | Path):
+            yield Path(name).expanduser()

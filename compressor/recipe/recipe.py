@@ -1,0 +1,409 @@
+"""What the user asks for. Every field is a recipe key, a CLI flag and a Python argument."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, cast
+
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from calibration.preprocess import Preprocess
+from compressor.errors import RecipeError
+from compressor.recipe.budget import Budget, parse_budget, parse_duration
+from compressor.recipe.goal import FLAGS, Goal, Kind, parse_goal, share_of
+from compressor.system.nearby import did_you_mean
+from exporters.trt.options import TrtOptions
+
+Positive = Annotated[int, Field(gt=0)]
+
+OFF = "none"
+"""Of `prune.macs` and --prune: nothing is pruned."""
+
+
+class Section(BaseModel):
+    """Base of the recipe's sections."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelOptions(Section):
+    """How the checkpoint becomes a module."""
+
+    factory: str | None = Field(
+        None, description="package.module:factory or file.py:factory, for a state dict."
+    )
+    args: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments for it.")
+    state_key: str | None = Field(
+        None,
+        description="Which of several state dicts in the file: a dotted key like ema, or what its "
+        "names begin with; default: the one that fits.",
+    )
+    trust_pickle: bool = Field(
+        False, description="Unpickle a whole module; this runs code from the file."
+    )
+    inputs: tuple[str, ...] = Field(
+        (), description="name:dtype[dim,...] per input; names of dimensions are dynamic."
+    )
+    noise: Literal["inside", "input"] = Field(
+        "inside",
+        description="Where a model that draws random numbers gets them: inside, as it did, or as "
+        "inputs of the artifact. Either way all that is compared sees the same numbers.",
+    )
+
+
+class DataOptions(Section):
+    """Calibration and evaluation data."""
+
+    calib: str | None = Field(None, description="Calibration data: a path or file.py:function.")
+    eval: str | None = Field(None, description="Evaluation data, with labels: likewise.")
+    samples: Positive | None = Field(None, description="Draw so many calibration samples.")
+    stats: Path | None = Field(
+        None, description="Calibration statistics that `compress calibrate` wrote."
+    )
+    cache: Path | None = Field(
+        None,
+        description="Folder that keeps calibration statistics, by model, data and options, and "
+        "kernel times; default: statistics are not kept, times are in the user's cache folder.",
+    )
+    preprocess: Preprocess = Preprocess()
+
+
+class QuantizeOptions(Section):
+    """Quantization."""
+
+    mode: Literal[
+        "int8", "int8-static", "int8-dynamic", "int8-weights", "int4", "fp16", "bf16", "none"
+    ] = Field(
+        "int8",
+        description="int8; int8-static: all ranges are fixed by calibration, none found at run "
+        "time; int8-dynamic: ranges are found at run time, without calibration data; "
+        "int8-weights or int4: matrices in blocks of integers; fp16 or bf16: weights in half of "
+        "the bits; none: fold only.",
+    )
+    ranges: str = Field(
+        "auto",
+        description="auto (per tensor, by the error at its consumers), minmax, percentile or "
+        "percentile:99.9, samples or samples:99, entropy, mse.",
+    )
+    cpu: Literal["host", "vnni", "avx2", "arm64"] = Field(
+        "host", description="CPU of the deployment; avx2 has no VNNI and gets 7-bit weights."
+    )
+    activation: Literal["uint8", "int8"] | None = Field(
+        None, description="Type of activations; default: the target's, uint8 for ort."
+    )
+    symmetric: bool | None = Field(
+        None,
+        description="Real zero in the middle of the integers of activations; default: the "
+        "target's, false for ort, whose CPU kernels then cannot absorb Relu: it stays float. For "
+        "int4 and int8-weights of weights, without zero points; default: of 8 bits.",
+    )
+    weight_bits: Literal[7, 8] | None = Field(
+        None, description="Bits of weights; default: what the deployment CPU can sum, see cpu."
+    )
+    granularity: Literal["channel", "tensor"] | None = Field(
+        None, description="One weight scale per output channel, or per tensor; default: channel."
+    )
+    block: Literal[16, 32, 64, 128, 256] = Field(
+        32, description="Inputs of a matrix that share a scale, for int4 and int8-weights."
+    )
+    table_bits: Literal[4, 8] = Field(
+        8, description="Bits that int4 gives to embeddings, and to what shares their weights."
+    )
+    compute: Literal["int8", "float"] = Field(
+        "int8",
+        description="What products of int4 and int8-weights compute in: int8 rounds activations, "
+        "block by block, and is many times as fast.",
+    )
+    leave: tuple[str, ...] = Field(
+        (),
+        description="Patterns of names of nodes or initializers whose weights int4, int8-weights, "
+        "fp16 and bf16 leave in float.",
+    )
+    memory: Annotated[ByteSize, Field(ge=1_000_000)] | None = Field(
+        None,
+        description="Memory that calibration may take beside the model, like 4GB; default: 1GB.",
+    )
+    keep_slower: bool = Field(
+        False, description="Ship INT8, or what was pruned to a goal, even where it is not faster."
+    )
+    keep_ruined: bool = Field(
+        False,
+        description="Ship what was quantized even where its outputs no longer follow the "
+        "original's, or where the calibration data does not vary.",
+    )
+    batch: Positive = Field(32, description="Samples per calibration step.")
+
+
+class PruneOptions(Section):
+    """Structured pruning: macs, params, speedup, latency, size or a budget says how far."""
+
+    macs: str | None = Field(
+        None,
+        description="Share of multiply-accumulates to remove: 30%; none: nothing, whatever the "
+        "quality budget would allow.",
+    )
+    params: str | None = Field(None, description="Share of parameters to remove: 50%.")
+    speedup: str | None = Field(
+        None, description="Speed over the float baseline, measured on the target: 1.5x."
+    )
+    latency: str | None = Field(
+        None, description="Time of one inference, measured on the target: 4ms."
+    )
+    size: str | None = Field(None, description="Size of the artifact's file: 5MB.")
+    threshold: str | None = Field(
+        None,
+        description="Remove all units whose norm (method l2 or l1) is below this share of the "
+        "largest of their group: 0.05.",
+    )
+    method: Literal["obs", "flap", "wanda", "taylor", "l2", "l1", "random"] = Field(
+        "obs",
+        description="What tells which units matter: obs, flap, wanda, taylor (of a torch module's "
+        "loss), l2, l1 or random.",
+    )
+    loss: str | None = Field(
+        None,
+        description="The loss of taylor, file.py:function of (outputs, batch); default: "
+        "cross-entropy where calibration data has class labels.",
+    )
+    round: Positive | None = Field(
+        None,
+        description="What stays is a multiple of this, unless more than 1.2 times the share "
+        "asked for would go; default: the target's.",
+    )
+    least: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.125, description='Share of every group that stays at least: 0.25 or "25%".'
+    )
+    leave: tuple[str, ...] = Field(
+        (),
+        description="Patterns of node or initializer names whose groups and blocks stay whole.",
+    )
+    blocks: bool = Field(True, description="Whether whole residual blocks may go.")
+    repair: bool = Field(True, description="Refit what stays to the original by least squares.")
+    sparsity: Literal["2:4"] | None = Field(
+        None,
+        description="2:4: of every four neighbouring input channels of a weight two become zero, "
+        "which sparse tensor cores skip; for trt.",
+    )
+
+    @field_validator("least", mode="before")
+    @classmethod
+    def _is_a_share(cls, given: object) -> object:
+        share = share_of(given) if isinstance(given, str) else None
+        return given if share is None else share
+
+    @property
+    def goal(self) -> Goal | None:
+        """What is to be reached; None where no more is asked than a quality budget allows."""
+        given = ((kind, getattr(self, kind)) for kind in FLAGS)
+        return next(
+            (parse_goal(kind, text) for kind, text in given if text not in (None, OFF)), None
+        )
+
+    @property
+    def off(self) -> bool:
+        """Whether nothing is to be pruned, even if a quality budget would allow it."""
+        return self.macs == OFF
+
+    @field_validator(*FLAGS)
+    @classmethod
+    def _is_a_goal(cls, text: str | None, info: ValidationInfo) -> str | None:
+        if text is not None and (info.field_name, text) != ("macs", OFF):
+            parse_goal(cast(Kind, info.field_name), text)
+        return text
+
+    @model_validator(mode="after")
+    def _is_one_goal(self) -> Self:
+        given = [FLAGS[kind] for kind in FLAGS if getattr(self, kind) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} cannot both say how far to prune")
+        if self.threshold is not None and self.method not in ("l2", "l1"):
+            raise ValueError("--prune-threshold is of norms: it needs --prune-method l2 or l1")
+        return self
+
+
+class MeasureOptions(Section):
+    """The deciding configuration and the metric."""
+
+    batch: Positive = Field(1, description="Deciding batch size.")
+    threads: Annotated[int, Field(ge=0)] = Field(1, description="Deciding threads; 0 is all.")
+    phase: Literal["decode", "prefill"] = Field(
+        "decode",
+        description="What decides of a decoder with a cache that grows: decode, one token behind "
+        "the cache, or prefill, a whole prompt; both are timed.",
+    )
+    context: Positive | None = Field(
+        None,
+        description="Tokens of that prompt, and in the cache behind which one token is timed; "
+        "default: as many as cache and input have together in the data, 128 without data.",
+    )
+    metric: str | None = Field(
+        None,
+        description="accuracy, top5, f1, perplexity, r2, nrmse, residual, mse, psnr, cosine, sqnr, "
+        "agreement, detection or file.py:function; default: what fits outputs and labels.",
+    )
+    output: str | None = Field(
+        None,
+        description="Output that the metric looks at; default: logits or output, else the first "
+        "that is no state, such as a cache.",
+    )
+    seconds: Annotated[float, Field(gt=0)] = Field(
+        4.0, description="Most time for the deciding latency measurement; others take half."
+    )
+
+
+class BudgetOptions(Section):
+    """How much quality may be lost, in the metric of [measure]."""
+
+    max_drop: str | None = Field(
+        None, description="1% of the original's value, or 0.5pt: in the metric's unit or points."
+    )
+    accept: Literal["bound", "point"] = Field(
+        "bound", description="bound: a 95 % bound must hold it; point: the measured value."
+    )
+    time: str | None = Field(
+        None, description="Search for at most so long, 90s, 10m or 1.5h; then the best so far."
+    )
+
+    @property
+    def allowed(self) -> Budget | None:
+        """The budget, if there is one."""
+        return None if self.max_drop is None else parse_budget(self.max_drop)
+
+    @property
+    def seconds(self) -> float | None:
+        """The time for the search, if it is limited."""
+        return None if self.time is None else parse_duration(self.time)
+
+    @field_validator("max_drop")
+    @classmethod
+    def _is_a_budget(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_budget(text)
+        return text
+
+    @field_validator("time")
+    @classmethod
+    def _is_a_duration(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_duration(text)
+        return text
+
+
+class Recipe(Section):
+    """What is asked for, whole. `compress recipe` prints it as documented TOML."""
+
+    target: str = Field("ort", description="The runtime: see `compress targets`.")
+    seed: int = Field(0, description="Seed of every random choice.")
+    model: ModelOptions = ModelOptions()
+    data: DataOptions = DataOptions()
+    prune: PruneOptions = PruneOptions()
+    quantize: QuantizeOptions = QuantizeOptions()
+    measure: MeasureOptions = MeasureOptions()
+    budget: BudgetOptions = BudgetOptions()
+    trt: TrtOptions = TrtOptions()
+    output: Path | None = Field(
+        None, description="Output folder; default: the checkpoint's name with -TARGET."
+    )
+
+    @property
+    def target_options(self) -> BaseModel | None:
+        """The section of the target, where it has one."""
+        return self.trt if self.target == "trt" else None
+
+
+def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:
+    """Read a TOML recipe and lay `overrides` over it.
+
+    Paths in the file are relative to the working directory, as they are on the command line.
+
+    Raises:
+        RecipeError: The file cannot be read, is not TOML, or holds an unknown or invalid field.
+    """
+    document: dict[str, Any] = {}
+    if path is not None:
+        try:
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise RecipeError(
+                f"recipe {path} cannot be read: {error.strerror}",
+                hint=did_you_mean(path)
+                or "`compress recipe > recipe.toml` writes one with every option explained.",
+            ) from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise RecipeError(f"recipe {path} is not TOML: {error}") from error
+    try:
+        return Recipe.model_validate(_merged(document, overrides))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        field = ".".join(str(part) for part in problem["loc"])
+        where = "the command line" if path is None else str(path)
+        raise RecipeError(
+            f"{where}: field {field!r}: {_said(problem['type'], problem['msg'])}",
+            hint="`compress recipe` prints every field with its meaning.",
+        ) from error
+
+
+def _said(kind: str, message: str) -> str:
+    """Pydantic's message in the words of a user."""
+    if kind == "extra_forbidden":
+        return "there is no such field"
+    return message.removeprefix("Value error, ")
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The recipe as TOML, each field under its description; unset fields are commented out."""
+    lines = ["# Recipe of `compress`. Command-line flags override it.", ""]
+    lines += _fields(recipe)
+    for name, value in recipe:
+        if isinstance(value, BaseModel):
+            lines += _section(name, value)
+    return "\n".join(lines) + "\n"
+
+
+def _section(name: str, section: BaseModel) -> list[str]:
+    lines = ["", f"[{name}]"]
+    doc = (type(section).__doc__ or "").strip().splitlines()
+    lines += [f"# {doc[0]}"] if doc else []
+    lines += _fields(section)
+    for key, value in section:
+        if isinstance(value, BaseModel):
+            lines += _section(f"{name}.{key}", value)
+    return lines
+
+
+def _fields(section: BaseModel) -> list[str]:
+    lines = []
+    for name, value in section:
+        if isinstance(value, BaseModel):
+            continue
+        lines.append(f"# {type(section).model_fields[name].description}")
+        lines.append(f"# {name} =" if value is None else f"{name} = {_toml(value)}")
+    return lines
+
+
+def _toml(value: object) -> str:
+    """A TOML literal; JSON's are TOML's for text, numbers and booleans."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        known = merged.get(key)
+        if isinstance(known, dict) and isinstance(value, dict):
+            value = _merged(known, value)  # noqa: PLW2901 - the section, laid over the one below
+        merged[key] = value
+    return merged

@@ -1,0 +1,1 @@
+"""What stages return and a report holds: typed, and without a word of how it looks."""

@@ -1,0 +1,29 @@
+"""Where figures were measured: machine, flags, versions."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+from compressor.results.report import Environment
+from compressor.system.hardware import host_flags, processor
+from compressor.system.processors import available_processors
+
+PACKAGES = ("compressor", "onnxruntime", "onnx", "onnx_ir", "onnxscript", "numpy", "scipy", "torch")
+
+
+def environment() -> Environment:
+    """Describe this machine; packages that are not installed are left out."""
+    return Environment(
+        platform=platform.platform(terse=True),
+        processor=processor(),
+        cpu_flags=host_flags(),
+        cores=available_processors(),
+        python=platform.python_version(),
+        packages={name: found for name in PACKAGES if (found := _version(name))},
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,106 @@
+"""The part of the report's schema that tells what was pruned and whether that was far enough."""
+
+from typing import Literal
+
+from compressor.results.records import Record
+
+
+class GoalResult(Record):
+    """What became of how far to prune, by the figures of the finished result.
+
+    Attributes:
+        asked: The flag with its value, as it was asked for.
+        kind: What it is held in; says the unit of `wanted` and `measured`: the share of the
+            multiply-accumulates or parameters that is gone (0 to 1), the ratio of the baseline's
+            latency to the result's, milliseconds of one inference in the deciding configuration,
+            or bytes of the artifact's file. For a threshold, `wanted` is that, and `measured` the
+            share of the multiply-accumulates that is gone.
+        wanted: What was asked for.
+        measured: What the result has; None where the run was interrupted before.
+        met: Whether it is reached; latencies and ratios of them to within a tenth.
+        held_back: Whether the quality budget is why less was pruned.
+        reason: Why it is met or not, in one sentence.
+    """
+
+    asked: str
+    kind: Literal["macs", "params", "speedup", "latency", "size", "threshold"]
+    wanted: float
+    measured: float | None = None
+    met: bool
+    held_back: bool = False
+    reason: str
+
+
+class PrunedGroup(Record):
+    """Channels, heads or hidden units that went together.
+
+    Attributes:
+        name: The node that makes them first.
+        units_before: How many there were.
+        units_after: How many stay; which ones is in the plan.
+        weights: Initializers that shrank with the group.
+        damage: Predicted: the sum of the scores of what went, by the method of
+            `PruningResult.method`; None where a plan was replayed.
+        error_before: Measured: the errors of the layers that read the group, added up, before
+            they were repaired; None where none was fitted.
+        error_after: The same after the repair.
+    """
+
+    name: str
+    units_before: int
+    units_after: int
+    weights: tuple[str, ...] = ()
+    damage: float | None = None
+    error_before: float | None = None
+    error_after: float | None = None
+
+
+class RepairedLayer(Record):
+    """A layer that was fitted anew to what the original computes.
+
+    Errors are of calibration samples that the solve has not seen: the energy of the difference
+    from what the layer should compute, relative to the variance of that.
+
+    Attributes:
+        node: Its name in the float graph.
+        repaired: Whether the fit was kept, because it lowered the error.
+        error_before: Without it; None where nothing was fitted.
+        error_after: With it, kept or not.
+        seconds: Time that it took.
+        memory_bytes: Memory that it took.
+        reason: Why nothing was fitted; or that it was, for the sake of the layer behind it.
+    """
+
+    node: str
+    repaired: bool
+    error_before: float | None = None
+    error_after: float | None = None
+    seconds: float | None = None
+    memory_bytes: int | None = None
+    reason: str | None = None
+
+
+class PruningResult(Record):
+    """What was removed from the graph that ships.
+
+    Attributes:
+        cost: What the allocation went by: multiply-accumulates, parameters, or latency of kernels
+            timed on the target; None where a plan was replayed.
+        share: Of that cost which was removed, as predicted, 0 to 1.
+        method: What told which units matter.
+        blocks: Residual blocks that were removed whole, by their Add.
+        groups: In the order of the graph.
+        layers: In the order of the graph; empty without repair and where a plan was replayed.
+        predicted_ms: Latency of one inference that the timed kernels add up to; None where the
+            cost is no latency.
+        measured_ms: Median latency in the deciding configuration.
+    """
+
+    cost: Literal["macs", "params", "latency"] | None = None
+    share: float | None = None
+    method: str | None = None
+    blocks: tuple[str, ...] = ()
+    groups: tuple[PrunedGroup, ...] = ()
+    layers: tuple[RepairedLayer, ...] = ()
+    predicted_ms: float | None = None
+    measured_ms: float | None = None

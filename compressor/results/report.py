@@ -1,0 +1,288 @@
+"""The versioned schema of `report.json`, documented for its readers in `docs/report.md`.
+
+Version 1 grows by optional fields, and by null with a reason where a figure cannot be told: what a
+reader of version 1 finds keeps its meaning. A change that would break a reader gets the next
+version.
+"""
+
+from typing import Final, Literal
+
+from pydantic import Field
+
+from compressor.results.engine import EngineBuild
+from compressor.results.measurements import (
+    ChangedSample,
+    LatencyResult,
+    MemoryResult,
+    OutputResult,
+    Parity,
+    QualityResult,
+    Size,
+)
+from compressor.results.precision import Precision
+from compressor.results.pruning import GoalResult, PruningResult
+from compressor.results.records import Record, StageRecord
+from compressor.results.regions import RegionResult
+
+SCHEMA_VERSION: Final = 1
+
+
+class Environment(Record):
+    """Where the figures were measured."""
+
+    platform: str
+    processor: str
+    cpu_flags: tuple[str, ...]
+    """Those that decide which kernels run (`avx2`, `avx512_vnni`, …), not all there are."""
+    cores: int
+    memory_bytes: int | None = None
+    """Installed memory; None where the platform does not tell."""
+    python: str
+    packages: dict[str, str]
+
+
+class NodePlacement(Record):
+    """How many nodes of an operator run as integer and as float in the runtime's own graph."""
+
+    operator: str
+    integer: int
+    floating: int
+
+
+class DataUse(Record):
+    """Data that took part in the run, so that it can be told whether two runs saw the same."""
+
+    role: Literal["calibration", "evaluation"]
+    description: str
+    samples: int
+    fingerprint: str | None = None
+    """SHA-256 of the preprocessed content."""
+    purpose: Literal["search", "confirm"] | None = None
+    """With a budget: whether candidates were compared on it, or the chosen one confirmed."""
+
+
+class Candidate(Record):
+    """Something that could have shipped: what it measured, and why it did or did not.
+
+    Where float ships because INT8 was not faster, the INT8 figures stand here.
+    """
+
+    name: str
+    shipped: bool
+    reason: str
+    latency: LatencyResult | None = None
+    """In the deciding configuration."""
+    quality: QualityResult | None = None
+    size: Size | None = None
+    accepted: bool | None = None
+    """With a budget: whether it kept it on the samples that were searched on."""
+    integer_nodes: int | None = None
+    """How many nodes its plan runs as integer."""
+    pruned: float | None = None
+    """Share that was removed of what the pruning went by, 0 to 1; None where it is whole."""
+
+
+class Measured(Record):
+    """A result beside its baseline: what a run and a comparison of two models share.
+
+    Attributes:
+        quality: The first is the one asked for; empty with `quality_reason` when not measured.
+        latency: The deciding configuration is first; empty with `latency_reason` when not measured.
+        outputs: Every output by itself, in the model's order; empty where quality is not measured.
+        memory: None with `memory_reason` when not measured; where only one of the two could not
+            be, its own `reason` says why.
+    """
+
+    latency: tuple[LatencyResult, ...] = ()
+    latency_reason: str | None = None
+    quality: tuple[QualityResult, ...] = ()
+    quality_reason: str | None = None
+    outputs: tuple[OutputResult, ...] = ()
+    memory: MemoryResult | None = None
+    memory_reason: str | None = None
+    baseline_size: Size
+    result_size: Size
+
+
+class BudgetResult(Record):
+    """What became of the budget: a loss is a change for the worse, in the metric's unit.
+
+    Attributes:
+        asked: As it was asked for: "1%" is relative to `baseline`, "0.5pt" is absolute.
+        metric: What it is held in.
+        unit: Of that metric; losses of percentages are points.
+        accept: "bound" where `bound` decides, "point" where `point` does.
+        baseline: The original's value on the confirming samples.
+        allowed: The loss that is allowed.
+        point: The loss that was measured; negative is a gain.
+        bound: Its one-sided 95 % upper confidence bound.
+        met: Whether the result keeps the budget.
+        n: The confirming samples, which no search has seen.
+        needed_n: How many of them would have confirmed the result, all else alike; None where
+            none would or none are needed.
+        method: How the bound was taken, in words.
+        reason: Why it is met or not, in one sentence.
+        interrupted: Whether the run was interrupted before anything was confirmed.
+    """
+
+    asked: str
+    metric: str
+    unit: str
+    accept: Literal["bound", "point"]
+    baseline: float | None = None
+    allowed: float | None = None
+    point: float | None = None
+    bound: float | None = None
+    met: bool
+    n: int
+    needed_n: int | None = None
+    method: str
+    reason: str
+    interrupted: bool = False
+
+
+class LayerError(Record):
+    """How far a layer of the quantized graph is from the float graph, on a few samples.
+
+    Attributes:
+        node: Its name in the float graph.
+        operator: Operator type.
+        integer: Whether it was placed as integer, or reads weights in fewer bits.
+        reason: Why it stayed float; None where it is integer.
+        value: Where the error was measured: what the layer writes, behind an absorbed activation.
+        sqnr_db: 10 · log10(Σ y² / Σ (y - y_q)²) with the errors of all layers in front of it,
+            within ±100; 100 is no error.
+        own_sqnr_db: Of the layer alone as integer; None where it is float.
+    """
+
+    node: str
+    operator: str
+    integer: bool
+    reason: str | None = None
+    value: str
+    sqnr_db: float
+    own_sqnr_db: float | None = None
+
+
+class TensorRange(Record):
+    """What was observed of a quantized tensor, and the range that was chosen for it.
+
+    Attributes:
+        value: Its name in the float graph.
+        method: The range method.
+        sqnr_db: At what reads it, with nothing else quantized but weights (docs/calibration.md).
+        low: The least value that the integers represent.
+        high: The greatest.
+        observed_low: The least value seen, of all elements.
+        observed_high: The greatest.
+        clipped: Share of the elements that lie outside the range by more than half a step.
+        edges: Of the histogram's bins, ascending, one more than `counts`; where values lie far
+            outside the range the first bin or the last is wide.
+        counts: Elements in each bin.
+    """
+
+    value: str
+    method: str
+    sqnr_db: float
+    low: float
+    high: float
+    observed_low: float
+    observed_high: float
+    clipped: float
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+class GraphReport(Measured):
+    """Everything about one graph of a job.
+
+    Attributes:
+        shipped: What the artifact holds: "int8", "fp8", weights as "int4", "int8-weights",
+            "fp16" or "bf16", or "float".
+        shipped_reason: Why, in one sentence for the verdict's second line.
+        baseline: What the latency of the result is measured against, in words. Quality and size
+            are always compared with the original.
+        candidates: What was considered for shipping, in the order tried. With a budget their
+            quality is of the samples that were searched on, not of those that confirm; else of
+            some of those that judge.
+        budget: What became of the budget; None where none was asked for.
+        goal: What became of how far to prune; None where nobody said so, a budget apart.
+        pruning: What was removed; None where the graph ships whole.
+        placement: By operator, in the graph as the runtime executes it, or that its engine is built
+            from.
+        engine: The compiled engine beside the model; None for targets without.
+        float_reasons: Node name → why it stayed float, those with most work first.
+        float_work: Node name → its share of the multiply-accumulates, of those that have any.
+        regions: What was chosen for each region, and from which times and damages; empty where
+            neither was measured.
+        layers_precision: What the layers below are of; None where there are none.
+        layers: Of the quantized graph, shipped or not, the worst first; empty with `layers_reason`
+            when not measured.
+        tensors: The tensors whose quantization costs the most, the worst first; empty with
+            `layers_reason` likewise.
+        changed: At most twelve samples on which the result decides otherwise than the original;
+            where the outputs are no decisions, those with the largest error.
+        changed_total: How many decisions differ in all; None with `changed_reason`.
+    """
+
+    shipped: Precision
+    shipped_reason: str
+    baseline: str = "the faster of the captured and the folded float graph"
+    parity: tuple[Parity, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    budget: BudgetResult | None = None
+    goal: GoalResult | None = None
+    pruning: PruningResult | None = None
+    placement: tuple[NodePlacement, ...] = ()
+    engine: EngineBuild | None = None
+    float_reasons: dict[str, str] = Field(default_factory=dict)
+    float_work: dict[str, float] = Field(default_factory=dict)
+    regions: tuple[RegionResult, ...] = ()
+    layers_precision: Precision | None = None
+    layers: tuple[LayerError, ...] = ()
+    tensors: tuple[TensorRange, ...] = ()
+    layers_reason: str | None = None
+    changed: tuple[ChangedSample, ...] = ()
+    changed_total: int | None = None
+    changed_reason: str | None = None
+
+
+class Report(Record):
+    """The measured account of one run.
+
+    Attributes:
+        source: The checkpoint, or what else the model came from.
+        created: When the run ended, ISO 8601 with its offset.
+        seconds: Wall time of the whole run.
+        command: The command line that repeats the run; None when called from Python.
+        artifact: The output folder; None when nothing was written.
+        files: Role ("model", "report", "report.md", "report.json", "plan", "manifest", with
+            repaired or rounded weights "plan.safetensors", and for TensorRT "build_engine.py",
+            "reference", "engine" and "timing.cache") → path, the folder included.
+        graphs: Keyed by graph; a single model is "model".
+        stages: In the order they ran.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    source: str
+    target: str
+    created: str
+    seconds: float
+    command: str | None = None
+    artifact: str | None = None
+    files: dict[str, str] = Field(default_factory=dict)
+    data: tuple[DataUse, ...] = ()
+    graphs: dict[str, GraphReport]
+    stages: tuple[StageRecord, ...] = ()
+    notices: tuple[str, ...] = ()
+    environment: Environment
+
+
+class Comparison(Measured):
+    """Any two models side by side, as `compress compare A B` measures them."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    baseline: str
+    result: str
+    notices: tuple[str, ...] = ()
+    environment: Environment | None = None

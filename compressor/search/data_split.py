@@ -1,0 +1,222 @@
+"""Which samples serve which purpose: to calibrate, to search on, to judge, to confirm."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from calibration.dataset import CalibrationSet
+from calibration.stats import CalibrationStats
+from compressor.checkpoint.prepare import Prepared
+from compressor.errors import DataError
+from compressor.evaluation.grounds import shared_samples, why_degenerate
+from compressor.evaluation.trained_on import unlike_training
+from compressor.recipe.recipe import Recipe
+from compressor.results.report import DataUse
+from compressor.search.acceptance import Judging
+from compressor.search.measure import yardstick
+from compressor.system.progress import Progress
+from exporters.base import Target
+
+HOLDOUT = 0.2
+"""Share of the calibration samples kept out of calibration when there is no evaluation data."""
+
+
+@dataclass(frozen=True)
+class DataSplit:
+    """Which samples serve which purpose.
+
+    Attributes:
+        calibration: What ranges are taken from.
+        quality: What judges; no decision sees it.
+        words: Which data judges, in words.
+        fingerprint: Of the calibration data.
+        notices: What the user should know about it.
+        quality_reason: Why nothing judges, when nothing does.
+        share: What part of the samples that the user passed `quality` is.
+        search: With a budget, what candidates are compared on; no part of `quality`.
+        degenerate: Why ranges of the calibration data fit nothing else; None where they may.
+    """
+
+    calibration: CalibrationSet | None
+    quality: CalibrationSet | None
+    words: str = ""
+    fingerprint: str | None = None
+    notices: tuple[str, ...] = ()
+    quality_reason: str = "no data to measure on: pass --eval or --calib"
+    share: float = 1.0
+    search: CalibrationSet | None = None
+    degenerate: str | None = None
+
+    @property
+    def uses(self) -> tuple[DataUse, ...]:
+        """The same, for the report."""
+        confirm: Literal["confirm"] | None = None if self.search is None else "confirm"
+        found = (
+            _use("calibration", self.calibration),
+            _use("evaluation", self.search, "search"),
+            _use("evaluation", self.quality, confirm),
+        )
+        return tuple(use for use in found if use is not None)
+
+
+def _use(
+    role: Literal["calibration", "evaluation"],
+    data: CalibrationSet | None,
+    purpose: Literal["search", "confirm"] | None = None,
+) -> DataUse | None:
+    if data is None:
+        return None
+    return DataUse(
+        role=role,
+        description=data.description,
+        samples=len(data),
+        fingerprint=data.fingerprint(),
+        purpose=purpose,
+    )
+
+
+def split_data(prepared: Prepared, seed: int, stats: CalibrationStats | None = None) -> DataSplit:
+    """Evaluation data judges when there is any; else calibration samples are held out.
+
+    With statistics that were collected earlier none can be: they may be of these very samples.
+    """
+    calib, evaluation = prepared.calibration, prepared.evaluation
+    if stats is not None:
+        notices = ("the ranges come from statistics that were collected earlier (--stats)",)
+        reason = "the statistics may be of the calibration data, which cannot judge: pass --eval"
+        return DataSplit(calib, evaluation, "evaluation data", stats.data, notices, reason)
+    if calib is None:
+        return DataSplit(None, evaluation, "evaluation data")
+    if evaluation is not None:
+        return DataSplit(calib, evaluation, "evaluation data", calib.fingerprint())
+    if len(calib) < 2:
+        notice = ("one calibration sample cannot both calibrate and judge; pass --eval",)
+        return DataSplit(calib, None, "", calib.fingerprint(), notice, notice[0])
+    used, held_out = calib.split(1 - HOLDOUT, seed)
+    words = "calibration samples not used to calibrate"
+    return DataSplit(used, held_out, words, used.fingerprint(), share=HOLDOUT)
+
+
+def examined(prepared: Prepared, data: DataSplit, progress: Progress) -> DataSplit:
+    """With what the figures rest on: what does not vary, was seen twice, or looks unlike training.
+
+    Nothing is refused here; each finding is a notice.
+    """
+    said, degenerate = list[str](), None
+    with progress.stage("look at data"):
+        if data.calibration is not None:
+            degenerate, odd = why_degenerate(data.calibration)
+            said += odd if degenerate is None else (degenerate,)
+        if data.calibration is not None and data.quality is not None and degenerate is None:
+            said += _shared(data.calibration, data.quality, data.words)
+        said += _unlike(prepared, None if degenerate else data.calibration, data.quality)
+    for notice in said:
+        progress.notice(notice)
+    return replace(data, notices=(*data.notices, *said), degenerate=degenerate)
+
+
+def _unlike(
+    prepared: Prepared, calibration: CalibrationSet | None, judging: CalibrationSet | None
+) -> tuple[str, ...]:
+    """What looks unlike the training data; evaluation data is looked at by itself.
+
+    It may come prepared in another way than what is calibrated on. What was held out of the
+    calibration data may not.
+    """
+    sets = {"the calibration data": calibration}
+    if prepared.evaluation is not None:
+        sets["the evaluation data"] = judging
+    elif calibration is None:
+        sets = {"the data": judging}
+    found = (
+        unlike_training(prepared.model, samples, prepared.fixed_batch, words)
+        for words, samples in sets.items()
+        if samples is not None
+    )
+    return tuple(one for one in found if one is not None)
+
+
+def _shared(calibration: CalibrationSet, judging: CalibrationSet, words: str) -> tuple[str, ...]:
+    same, of = shared_samples(calibration, judging)
+    if not same:
+        return ()
+    return (
+        f"{same:,} of {of:,} samples that judge ({words}) are calibrated on, too: what is seen "
+        "twice looks better than it is; keep --calib and --eval apart, and copies out of both",
+    )
+
+
+def looked_at(
+    prepared: Prepared, data: DataSplit, recipe: Recipe, target: Target, progress: Progress
+) -> Prepared:
+    """With what quality is measured in, before any work: what does not fit is refused here.
+
+    Raises:
+        DataError: The metric needs labels that the data does not have.
+        UsageError: There is no such metric or output, or the metric fits none.
+    """
+    if data.quality is None:
+        return prepared
+    with progress.stage("look at outputs"):
+        found = yardstick(prepared, recipe, target, data.quality)
+    for notice in found.notices:
+        progress.notice(notice)
+    return replace(prepared, yardstick=found)
+
+
+def divided_for_budget(
+    prepared: Prepared, data: DataSplit, recipe: Recipe, target: Target, progress: Progress
+) -> tuple[DataSplit, Judging | None]:
+    """Divide what judges into search and confirm, and say what it can prove.
+
+    Returns:
+        The data, of which only the confirming half still judges, and the budget; the data as it
+        is and None where no budget was asked for.
+
+    Raises:
+        DataError: A budget was asked for and there is nothing, or a single sample, to judge on.
+        RecipeError: The budget means nothing in the metric.
+    """
+    budget = recipe.budget.allowed
+    if budget is None:
+        return data, None
+    if data.quality is None:
+        raise DataError(
+            f"the budget of {budget.asked} needs samples to judge on",
+            hint="Pass --eval with labels, or --calib: a fifth of it is held out then.",
+        )
+    own = None if prepared.evaluation is not None else prepared.calibration
+    require_two(len(data.quality), None if own is None else len(own), budget.asked)
+    search, confirm = data.quality.split(0.5, recipe.seed)
+    judging = Judging(budget, recipe, search, confirm, data.words, data.share / 2)
+    with progress.stage("measure the original"):
+        judging = judging.announced(prepared, target)
+    for notice in judging.notices:
+        progress.notice(notice)
+    return replace(data, quality=confirm, search=search), judging
+
+
+def require_two(found: int, of: int | None, asked: str) -> None:
+    """One sample to compare candidates on, and another to confirm the chosen one.
+
+    Args:
+        found: How many judge.
+        of: Of how many calibration samples they are the held-out part; None for evaluation data.
+        asked: The budget.
+
+    Raises:
+        DataError: There are too few.
+    """
+    if found >= 2:
+        return
+    needs = f"the budget of {asked} needs at least two samples to judge on"
+    if of is None:
+        raise DataError(
+            f"{needs}, found one: candidates are compared on half of them, and the chosen one is "
+            "confirmed on the other",
+            hint="Add samples to --eval.",
+        )
+    enough = round(2 / HOLDOUT)
+    raise DataError(
+        f"{needs}: only the held-out fifth of the calibration samples judges, which is one of {of}",
+        hint=f"Pass --eval, or --calib with {enough} samples or more.",
+    )

@@ -1,0 +1,308 @@
+"""Measures a built result against the original: speed, quality, memory, size."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from calibration.dataset import CalibrationSet
+from compressor.checkpoint.prepare import Prepared
+from compressor.evaluation.changed import Changed, changed_decisions, decides, largest_errors
+from compressor.evaluation.memory import compare_memory
+from compressor.evaluation.metrics import find_metric
+from compressor.evaluation.metrics.base import BASELINE, RESULT, Metric, Scores
+from compressor.evaluation.outputs import require_alike
+from compressor.evaluation.per_output import output_results
+from compressor.evaluation.quality import summarized
+from compressor.evaluation.racing import race
+from compressor.evaluation.roles import roles_of
+from compressor.evaluation.views import only
+from compressor.evaluation.yardstick import Yardstick, choose
+from compressor.graph.cost import macs, parameters
+from compressor.graph.files import initializer_bytes
+from compressor.graph.tensors import Arrays
+from compressor.recipe.recipe import Recipe
+from compressor.results.format import plural, threads
+from compressor.results.format import size as size_words
+from compressor.results.measurements import (
+    LatencyConfig,
+    LatencyResult,
+    MemoryResult,
+    OutputResult,
+    QualityResult,
+    Size,
+)
+from compressor.results.report import NodePlacement
+from compressor.system.processors import available_processors
+from compressor.system.progress import Progress
+from exporters.base import Artifact, Target
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two built models with the same signature, and how to run them.
+
+    Attributes:
+        original: What quality is compared with.
+        baseline: What speed is compared with.
+        result: What is shipped.
+        drawn: Original and result with what they draw as inputs; None where they draw nothing.
+    """
+
+    original: Artifact
+    baseline: Artifact
+    result: Artifact
+    target: Target
+    prepared: Prepared
+    recipe: Recipe
+    progress: Progress
+    drawn: tuple[Artifact, Artifact] | None = None
+
+    @property
+    def compared(self) -> tuple[Artifact, Artifact]:
+        """Original and result as they are compared: on the same random numbers."""
+        return self.drawn or (self.original, self.result)
+
+    def feeds(self, batch: int) -> Arrays:
+        """Inputs for any of them."""
+        return self.prepared.feeds(batch, self.recipe.seed)
+
+    def timed(self, config: LatencyConfig) -> Arrays:
+        """Inputs of a configuration."""
+        return self.prepared.timed(config, self.recipe.seed)
+
+
+def configurations(recipe: Recipe, prepared: Prepared) -> list[LatencyConfig]:
+    """The deciding configuration, then batch 1 and the calibration batch on one and all threads.
+
+    Threads are counted out (0 becomes the number of processors that may be used), so that none is
+    measured twice, and more than that are never timed: they would wait for each other. Of a
+    decoder with a cache both phases are timed at the deciding batch, elsewhere the deciding one.
+    """
+    cores, fixed = available_processors(), prepared.fixed_batch
+    deciding = (fixed or recipe.measure.batch, min(recipe.measure.threads or cores, cores))
+    batches = [fixed] if fixed else [1, recipe.quantize.batch]
+    grid = dict.fromkeys([deciding, *((b, count) for b in batches for count in (1, cores))])
+    first, *others = prepared.phases.names
+    return [
+        LatencyConfig(batch=b, threads=t, phase=phase, sizes=prepared.timed_sizes[phase])
+        for b, t in grid
+        for phase in (first, *(others if b == deciding[0] else ()))
+    ]
+
+
+def beyond_memory(recipe: Recipe, *models: ir.Model) -> str | None:
+    """Why models are not timed side by side: they would take more than `--memory` was given.
+
+    Each has its weights once as they are stored, and as the kernels want them once more. Without
+    --memory only what calibration takes is limited.
+    """
+    memory = recipe.quantize.memory
+    sizes = [initializer_bytes(model) for model in models]
+    if memory is None or 2 * sum(sizes) <= memory + max(sizes):
+        return None
+    return (
+        f"timed side by side the models take about {size_words(2 * sum(sizes))}, and --memory "
+        f"allows {size_words(memory)} beside the model: give more, or leave it out"
+    )
+
+
+def surplus_threads(recipe: Recipe) -> tuple[str, ...]:
+    """A notice where more threads are asked for than there are processors for."""
+    asked, there = recipe.measure.threads, available_processors()
+    if asked <= there:
+        return ()
+    return (
+        f"{asked} threads were asked for and are not timed: affinity and quota leave this process "
+        f"{plural(there, 'processor')}, so that {threads(there)} decide"
+        + ("s" if there == 1 else ""),
+    )
+
+
+def measure_latency(pair: Pair, known: LatencyResult | None = None) -> tuple[LatencyResult, ...]:
+    """Baseline and result in turn, in every configuration; the deciding one gets twice the time.
+
+    Args:
+        pair: The models.
+        known: What decided, where it raced these very two: a configuration has one speed-up.
+    """
+    configs = configurations(pair.recipe, pair.prepared)
+    results = []
+    with pair.progress.stage("measure latency", total=len(configs)) as advance:
+        for index, config in enumerate(configs):
+            if known is not None and known.config == config:
+                results.append(known.model_copy(update={"deciding": index == 0}))
+            else:
+                results.append(_latency(pair, config, deciding=index == 0))
+            advance(1)
+    return tuple(results)
+
+
+def _latency(pair: Pair, config: LatencyConfig, *, deciding: bool) -> LatencyResult:
+    seconds = pair.recipe.measure.seconds
+    return race(
+        lambda: pair.target.open(pair.baseline.model, threads=config.threads),
+        lambda: pair.target.open(pair.result.model, threads=config.threads),
+        pair.timed(config),
+        config,
+        deciding=deciding,
+        seconds=seconds if deciding else seconds / 2,
+        again=1 if deciding else 0,
+    )
+
+
+def measure_memory(pair: Pair) -> MemoryResult:
+    """Peak resident memory of each in a child process of its own."""
+    config = configurations(pair.recipe, pair.prepared)[0]
+    with pair.progress.stage("measure memory"):
+        return compare_memory(
+            pair.baseline.model,
+            pair.result.model,
+            pair.timed(config),
+            target=pair.target.name,
+            threads=config.threads,
+        )
+
+
+def yardstick(
+    prepared: Prepared, recipe: Recipe, target: Target, data: CalibrationSet
+) -> Yardstick:
+    """What quality is measured in, from the original's outputs on a few samples.
+
+    Raises:
+        DataError: The metric needs labels that the data does not have.
+        UsageError: There is no such metric or output, or the metric fits none.
+    """
+    options = recipe.measure
+    with target.open(prepared.model, threads=0, timed=False) as original:
+        return choose(
+            original,
+            data,
+            prepared.fixed_batch or recipe.quantize.batch,
+            roles=roles_of(prepared.model),
+            metric=None if options.metric is None else find_metric(options.metric),
+            output=options.output,
+        )
+
+
+def measure_scores(
+    pair: Pair, data: CalibrationSet, yardstick: Yardstick
+) -> tuple[tuple[tuple[Metric, Scores], ...], tuple[OutputResult, ...]]:
+    """The metrics of the yardstick on original and result, and every output by itself.
+
+    Args:
+        pair: The models.
+        data: Samples that no decision has seen.
+        yardstick: What is measured.
+
+    Raises:
+        DataError: The metric needs labels that the data does not have.
+    """
+    with pair.progress.stage("measure quality"), ExitStack() as stack:
+        original, result = (
+            stack.enter_context(pair.target.open(built.model, threads=0, timed=False))
+            for built in pair.compared
+        )
+        runners = {BASELINE: original, RESULT: result}
+        batch = pair.prepared.fixed_batch or pair.recipe.quantize.batch
+        scored = tuple(
+            (metric, yardstick.scores(metric, runners, data, batch)) for metric in yardstick.metrics
+        )
+        return scored, output_results(runners, data, batch, yardstick)
+
+
+def scores_of(
+    metric: Metric,
+    original: ir.Model,
+    candidate: ir.Model,
+    target: Target,
+    data: CalibrationSet,
+    batch: int,
+    yardstick: Yardstick,
+) -> Scores:
+    """Original and candidate on the same samples.
+
+    Args:
+        metric: What scores.
+        original: As it was captured.
+        candidate: What could ship.
+        target: Runs both.
+        data: The samples.
+        batch: How many at a time.
+        yardstick: Which outputs the metric looks at.
+    """
+    with (
+        target.open(original, threads=0, timed=False) as one,
+        target.open(candidate, threads=0, timed=False) as other,
+    ):
+        return yardstick.scores(metric, {BASELINE: one, RESULT: other}, data, batch)
+
+
+def measure_changed(pair: Pair, data: CalibrationSet, yardstick: Yardstick) -> Changed:
+    """Where original and result differ, sample by sample, in a pass of its own over the data.
+
+    Args:
+        pair: The models.
+        data: The samples that quality was measured on.
+        yardstick: What it was measured in: that tells whether outputs are decisions.
+    """
+    if yardstick.primary is None or not yardstick.seen[yardstick.primary].floating:
+        return Changed(reason="samples are not told apart by values of one output")
+    with pair.progress.stage("compare decisions"), ExitStack() as stack:
+        original, result = (
+            stack.enter_context(pair.target.open(built.model, threads=0, timed=False))
+            for built in pair.compared
+        )
+        runners = only({BASELINE: original, RESULT: result}, [yardstick.primary])
+        batch = pair.prepared.fixed_batch or pair.recipe.quantize.batch
+        compared = changed_decisions if decides(yardstick) else largest_errors
+        return compared(runners, data, batch)
+
+
+def measure_quality(
+    pair: Pair, data: CalibrationSet, words: str, yardstick: Yardstick
+) -> tuple[tuple[QualityResult, ...], tuple[OutputResult, ...]]:
+    """`measure_scores`, told; `words` say which data it is, for the report.
+
+    Raises:
+        UsageError: The outputs of the two models do not correspond.
+    """
+    with ExitStack() as stack:
+        models = [
+            stack.enter_context(pair.target.open(built.model, threads=0, timed=False)).outputs
+            for built in pair.compared
+        ]
+    require_alike(models, "quality")
+    scored, outputs = measure_scores(pair, data, yardstick)
+    return told(scored, yardstick, words, pair.recipe.seed), outputs
+
+
+def told(
+    scored: Sequence[tuple[Metric, Scores]], yardstick: Yardstick, words: str, seed: int
+) -> tuple[QualityResult, ...]:
+    """Scores of several metrics for the report."""
+    return tuple(
+        summarized(metric, scores, data_words=words, seed=seed, output=yardstick.output_of(metric))
+        for metric, scores in scored
+    )
+
+
+def size(built: Artifact, model: ir.Model, feeds: Arrays) -> Size:
+    """Bytes on disk with external data, parameters, and MACs of one sample."""
+    counted = macs(model, feeds)
+    return Size(
+        file_bytes=sum(file.stat().st_size for file in built.files),
+        parameters=parameters(model),
+        macs=counted.macs,
+        macs_reason=counted.reason,
+    )
+
+
+def placement(target: Target, built: Artifact) -> tuple[NodePlacement, ...]:
+    """What runs as integer and what as float in the graph that the runtime really executes."""
+    integer, floating = target.integer_nodes(built.model)
+    return tuple(
+        NodePlacement(operator=op, integer=integer.get(op, 0), floating=floating.get(op, 0))
+        for op in sorted(integer.keys() | floating.keys())
+    )

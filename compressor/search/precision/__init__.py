@@ -1,0 +1,1 @@
+"""Which precision each part of a graph gets."""

@@ -1,0 +1,202 @@
+"""What is done to a float graph to make it smaller: units chosen, cut, checked, repaired."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import onnx_ir as ir
+
+from calibration.dataset import CalibrationSet
+from compressor.graph.patterns import unmatched
+from compressor.graph.tensors import Array
+from compressor.pruning import Grouping, Keep, check, cut, find_groups
+from compressor.pruning.blocks import Shortened, find_blocks
+from compressor.pruning.reconstruction.repair import Repair, repair
+from compressor.pruning.selection.allocation import Limits, can_shrink
+from compressor.pruning.selection.costs import Cost, Sizes
+from compressor.pruning.selection.importance import Scores, Scoring
+from compressor.pruning.selection.select import Selecting, Selection, Weighing, select
+from compressor.recipe.goal import NEAR
+from compressor.results.records import StageRecord
+from compressor.search.session import Bench
+
+CHECKED = 2
+"""Samples on which a cut graph is compared with the masked original."""
+
+CostOf = Callable[[Sizes], Cost]
+"""From the sizes of a graph to what keeping its groups costs."""
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """A float graph and what of it can be removed; nothing is known yet of what matters.
+
+    Attributes:
+        model: The graph; it stays as it is.
+        grouping: Its groups.
+        sizes: Their sizes.
+        has_blocks: Whether whole residual blocks may go.
+        notices: Of --prune-leave, what matches nothing.
+    """
+
+    model: ir.Model
+    grouping: Grouping
+    sizes: Sizes
+    has_blocks: bool
+    notices: tuple[str, ...] = ()
+
+    def can_shrink(self, bench: Bench, multiple: int) -> bool:
+        """Whether anything may go.
+
+        Args:
+            bench: What has to stay.
+            multiple: What stays of a group is a multiple of this.
+        """
+        return self.has_blocks or can_shrink(self.grouping, limits(bench, multiple))
+
+
+@dataclass(frozen=True)
+class Base:
+    """What channels are removed from: the float graph, whole or without some blocks.
+
+    Attributes:
+        short: The graph.
+        grouping: Its groups.
+        sizes: Their sizes.
+        scores: Damage of each unit.
+    """
+
+    short: Shortened
+    grouping: Grouping
+    sizes: Sizes
+    scores: Scores
+
+    @property
+    def blocks(self) -> int:
+        """How many were removed."""
+        return len(self.short.removed)
+
+
+def grouped(bench: Bench, model: ir.Model, samples: int) -> Grouped:
+    """Find the groups of the float graph.
+
+    Args:
+        bench: The captured graph and what is asked for.
+        model: The float graph.
+        samples: How many there are to calibrate on: blocks are compared on some of them.
+    """
+    options, feeds = bench.recipe.prune, checked_feeds(bench)
+    with bench.progress.stage("find groups"):
+        grouping = find_groups(model, feeds)
+    wanted = options.blocks and options.repair and samples >= 2 and options.threshold is None
+    has_blocks = wanted and any(not b.is_left(options.leave) for b in find_blocks(model, feeds))
+    notices = unmatched(model, options.leave, "--prune-leave", "nothing alone")
+    for notice in notices:
+        bench.progress.notice(notice)
+    return Grouped(model, grouping, Sizes(model, grouping, feeds), has_blocks, notices)
+
+
+def limits(bench: Bench, multiple: int) -> Limits:
+    """What has to stay."""
+    options, goal = bench.recipe.prune, bench.recipe.prune.goal
+    threshold = None
+    if goal is not None and goal.kind == "threshold":
+        threshold = goal.amount ** (1 if options.method == "l1" else 2)  # of sums of squares
+    return Limits(
+        least=options.least,
+        multiple=multiple,
+        leave=options.leave,
+        finer=() if options.round else bench.target.finer_multiples(multiple),
+        threshold=threshold,
+        most=NEAR if goal is not None and goal.counted else None,
+    )
+
+
+def checked_feeds(bench: Bench) -> dict[str, Array]:
+    """The inputs of one run, which tell shapes and on which a cut is checked."""
+    batch = bench.prepared.fixed_batch or CHECKED
+    return bench.prepared.feeds(batch, bench.recipe.seed)
+
+
+@dataclass(frozen=True)
+class Shrinking:
+    """Each step from a base to a smaller graph.
+
+    Attributes:
+        bench: The captured graph, and what is asked for.
+        graph: The float graph that a repair aims at.
+        data: Calibration samples.
+        multiple: What stays of a group is a multiple of this.
+    """
+
+    bench: Bench
+    graph: ir.Model
+    data: CalibrationSet
+    multiple: int
+
+    @property
+    def batch(self) -> int:
+        """Samples per run."""
+        return self.bench.prepared.fixed_batch or max(1, min(16, len(self.data) // 4))
+
+    def scoring(self) -> Scoring:
+        """How units are scored."""
+        options, seed = self.bench.recipe.prune, self.bench.recipe.seed
+        return Scoring(
+            options.method,
+            batch=self.batch,
+            memory=self.bench.recipe.quantize.memory,
+            least=options.least,
+            seed=seed,
+        )
+
+    def repair(self, aims: Mapping[str, str]) -> Repair:
+        """How what stays is repaired."""
+        return Repair(batch=self.batch, memory=self.bench.recipe.quantize.memory, aims=aims)
+
+    def select(
+        self,
+        base: Base,
+        cost: Cost,
+        target: float,
+        weighings: tuple[Weighing, ...],
+        *,
+        whole: float,
+    ) -> Selection:
+        """Which units go, so that the cost comes down to a target from that of the whole graph."""
+        options = self.bench.recipe.prune
+        how = Selecting(
+            self.scoring(),
+            self.repair(base.short.aims),
+            replace(limits(self.bench, self.multiple), whole=whole),
+            seed=self.bench.recipe.seed,
+            known=base.scores,
+            weighings=weighings if options.repair else weighings[:1],
+        )
+        return select(
+            self.graph,
+            base.grouping,
+            self.data,
+            cost,
+            target,
+            how,
+            self.bench.progress,
+            start=base.short.model,
+        )
+
+    def cut(self, base: Base, keep: Keep) -> ir.Model:
+        """Cut, and check that by the oracle.
+
+        Raises:
+            PruningError: The cut graph does not compute what the original does without what was
+                removed.
+        """
+        with self.bench.progress.stage("cut"):
+            check(base.short.model, base.grouping, keep, checked_feeds(self.bench))
+            return cut(base.short.model, base.grouping, keep)
+
+    def repaired(
+        self, base: Base, smaller: ir.Model, keep: Keep, data: CalibrationSet, how: Repair
+    ) -> tuple[ir.Model, StageRecord]:
+        """Fit what stays to the original's outputs."""
+        progress = self.bench.progress
+        return repair(self.graph, smaller, base.grouping, keep, data, how, progress)

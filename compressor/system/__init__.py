@@ -1,0 +1,1 @@
+"""The machine: processes, processors, hardware, progress, folders, files of the user."""

@@ -1,0 +1,149 @@
+"""Latency as a cost: what was timed at a few levels, and what lies between them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from graphs import residual
+
+from compressor.checkpoint.prepare import Prepared
+from compressor.evaluation.attribution import NodeSeconds
+from compressor.graph.macs import carries_macs
+from compressor.pruning import find_groups
+from compressor.pruning.selection.costs import Sizes
+from compressor.recipe.recipe import DataOptions, MeasureOptions, Recipe
+from compressor.search.pruning import latency_model
+from compressor.search.pruning.latency_model import KernelTimes
+from compressor.search.session import Bench
+from compressor.system.progress import SILENT
+from exporters.base import find_target
+
+X = {"x": np.random.default_rng(0).standard_normal((2, 32, 8, 8)).astype(np.float32)}
+REST = 5e-6
+FIXED = 1e-6
+
+
+def bench() -> Bench:
+    prepared = Prepared(
+        name="net", path=None, model=residual(), is_onnx=True, parity=(), records=(),
+        calibration=None, evaluation=None,
+    )  # fmt: skip
+    return Bench(prepared, Recipe(), find_target("ort"), SILENT)
+
+
+def channels(model: ir.Model) -> int:
+    return model.graph.initializers["w1"].const_value.shape[0]
+
+
+def timed(model: ir.Model, source: ir.Model, *_: object, **__: object) -> NodeSeconds:
+    """A clock that charges a convolution for its channels in eights, and a bit for being there."""
+    per = -(-channels(model) // 8) * 1e-5
+    nodes = {n.name: per + FIXED for n in source.graph if carries_macs(n)}
+    return NodeSeconds(nodes, REST)
+
+
+@pytest.fixture
+def times(monkeypatch: pytest.MonkeyPatch) -> tuple[KernelTimes, Sizes]:
+    monkeypatch.setattr(latency_model, "node_seconds", timed)
+    monkeypatch.setattr(latency_model, "measure_ceilings", lambda threads: None)
+    model = residual()
+    grouping = find_groups(model, X)
+    sizes = Sizes(model, grouping, X)
+    return KernelTimes(bench(), model, grouping, sizes, lambda one: one), sizes
+
+
+def test_the_levels_that_were_timed_cost_what_they_took(times: tuple[KernelTimes, Sizes]):
+    cost = times[0].cost(times[1])
+    for share, units in ((1.0, 32), (0.75, 24), (0.5, 16), (0.25, 8)):
+        expected = REST + 3 * (4e-5 * share + FIXED)
+        assert cost({"Conv_0": units}) == pytest.approx(expected)
+    assert cost({}) == cost({"Conv_0": 32})
+
+
+def test_between_the_levels_the_cost_falls_with_the_work(times: tuple[KernelTimes, Sizes]):
+    cost = times[0].cost(times[1])
+    costs = [cost({"Conv_0": units}) for units in range(1, 33)]
+    assert costs == sorted(costs)
+    assert costs[15] < costs[19] < costs[23]
+    assert costs[0] == costs[7], "below the least level nothing is known to be gained"
+
+
+def test_every_level_is_shipped_and_keeps_multiples(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(latency_model, "node_seconds", timed)
+    monkeypatch.setattr(latency_model, "measure_ceilings", lambda threads: None)
+    model, shipped = residual(), []
+    grouping = find_groups(model, X)
+
+    def ship(made: ir.Model) -> ir.Model:
+        shipped.append(channels(made))
+        return made
+
+    sizes = Sizes(model, grouping, X)
+    KernelTimes(bench(), model, grouping, sizes, ship, multiple=16)
+    assert shipped == [32, 16, 16], "24 is rounded up to 32, which was timed; 8 to 16"
+
+
+def profiled(
+    monkeypatch: pytest.MonkeyPatch, ships: dict[str, str] | None, made: Bench, **how: int
+) -> tuple[float, int]:
+    """What half of the channels cost, and how many levels were timed for that."""
+    calls: list[ir.Model] = []
+
+    def counted(model: ir.Model, *rest: object, **named: object) -> NodeSeconds:
+        calls.append(model)
+        return timed(model, *rest, **named)
+
+    monkeypatch.setattr(latency_model, "node_seconds", counted)
+    monkeypatch.setattr(latency_model, "measure_ceilings", lambda threads: None)
+    model = made.prepared.model
+    grouping = find_groups(model, X)
+    sizes = Sizes(model, grouping, X)
+    found = KernelTimes(made, model, grouping, sizes, lambda one: one, ships=ships, **how)
+    return found.cost(sizes)({"Conv_0": 16}), len(calls)
+
+
+def cached(tmp_path: Path, model: ir.Model | None = None, **options: object) -> Bench:
+    recipe = Recipe(data=DataOptions(cache=tmp_path), measure=MeasureOptions(**options))
+    prepared = bench().prepared
+    return replace(
+        bench(),
+        recipe=recipe,
+        prepared=prepared if model is None else replace(prepared, model=model),
+    )
+
+
+def test_a_later_run_times_nothing_and_finds_the_same(tmp_path, monkeypatch):
+    first = profiled(monkeypatch, {"ships": "float"}, cached(tmp_path))
+    assert first[1] == 4
+    assert profiled(monkeypatch, {"ships": "float"}, cached(tmp_path)) == (first[0], 0)
+    (entry,) = (tmp_path / "latencies").iterdir()
+    entry.write_text(entry.read_text()[:-20])
+    assert profiled(monkeypatch, {"ships": "float"}, cached(tmp_path)) == first
+    assert profiled(monkeypatch, None, cached(tmp_path)) == first, "no key, no cache"
+
+
+def other_weight() -> ir.Model:
+    model = residual()
+    bias = model.graph.initializers["b1"]
+    bias.const_value = ir.tensor(bias.const_value.numpy() + 1)
+    return model
+
+
+def test_whatever_the_times_depend_on_times_anew(tmp_path, monkeypatch):
+    profiled(monkeypatch, {"ships": "float"}, cached(tmp_path))
+
+    def again(made: Bench | None = None, ships: str = "float", **how: int) -> int:
+        return profiled(monkeypatch, {"ships": ships}, made or cached(tmp_path), **how)[1]
+
+    assert again() == 0
+    assert again(ships="int8") == 4
+    assert again(multiple=16) == 2 + 1
+    assert again(cached(tmp_path, other_weight())) == 4
+    assert again(cached(tmp_path, batch=2)) == 4
+    assert again(cached(tmp_path, threads=2)) == 4
+    assert again(cached(tmp_path, seconds=1.0)) == 4
+    monkeypatch.setattr(latency_model, "machine", lambda runtime: {"processor": "another"})
+    assert again() == 4
+    assert again() == 0
