@@ -25,8 +25,9 @@ class Limits:
         threshold: Units with this share of their group's largest score, or more, stay; None
             lets any go.
         leave: Patterns of names of nodes, values or initializers whose groups stay whole.
-        most: How many times the saving asked for may go before multiples are halved, down to 1;
-            None lets any go, and halves none. Twice what was asked never goes then.
+        most: How many times the saving asked for may go before multiples are halved, down to
+            `finest`; None lets any go, and halves none. Twice what was asked never goes then.
+        finest: The multiple below which none is halved, such as the four of 2:4 sparsity.
         whole: The cost that savings are counted from, where that is not of all groups whole but
             of the graph with blocks that are gone.
     """
@@ -37,6 +38,7 @@ class Limits:
     finer: tuple[int, ...] = ()
     threshold: float | None = None
     most: float | None = None
+    finest: int = 1
     whole: float | None = None
 
     def multiple_of(self, units: int) -> int:
@@ -45,9 +47,9 @@ class Limits:
         return next((multiple for multiple in known if 2 * multiple <= units), known[-1])
 
     def multiples_of(self, units: int) -> tuple[int, ...]:
-        """That, and where a saving has an upper end its halves down to 1."""
+        """That, and where a saving has an upper end its halves down to `finest`."""
         found = [self.multiple_of(units)]
-        while self.most is not None and found[-1] > 1:
+        while self.most is not None and found[-1] > self.finest:
             found.append(found[-1] // 2)
         return tuple(found)
 

@@ -11,6 +11,7 @@ from compressor.graph.tensors import Array
 from compressor.pruning import Grouping, Keep, check, cut, find_groups
 from compressor.pruning.blocks import Shortened, find_blocks
 from compressor.pruning.reconstruction.repair import Repair, repair
+from compressor.pruning.reconstruction.sparsity import GROUP
 from compressor.pruning.selection.allocation import Limits, can_shrink
 from compressor.pruning.selection.costs import Cost, Sizes
 from compressor.pruning.selection.importance import Scores, Scoring
@@ -108,6 +109,7 @@ def limits(bench: Bench, multiple: int) -> Limits:
         finer=() if options.round else bench.target.finer_multiples(multiple),
         threshold=threshold,
         most=NEAR if goal is not None and goal.counted else None,
+        finest=GROUP if options.sparsity else 1,
     )
 
 

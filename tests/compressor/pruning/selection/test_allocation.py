@@ -239,3 +239,9 @@ def test_what_a_large_last_step_makes_needless_is_given_back():
     scores = {"heads": np.ones(2), "inner": np.full(4, 1e-3)}
     found = allocate(grouping, scores, cost, 70.0, Limits(0.2, 1, most=1.2))
     assert found.reached and found.far and found.cost == 60.0 and set(found.keep) == {"heads"}
+
+
+def test_multiples_give_way_no_further_than_the_finest():
+    assert Limits(multiple=8, most=1.2).multiples_of(64) == (8, 4, 2, 1)
+    assert Limits(multiple=8, most=1.2, finest=4).multiples_of(64) == (8, 4)
+    assert Limits(multiple=8).multiples_of(64) == (8,)
