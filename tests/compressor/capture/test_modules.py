@@ -438,7 +438,7 @@ def test_a_failing_module_is_blamed_on_its_own_line():
         def forward(self, x):
             return x.reshape(7, 11)
 
-    where = r"Failing on the inputs x:float32\[2,3,8,8\] fails: .*test_capture_modules\.py:\d+"
+    where = r"Failing on the inputs x:float32\[2,3,8,8\] fails: .*test_modules\.py:\d+"
     with pytest.raises(CaptureError, match=where):
         _capture(Failing(), examples={"x": _images()})
 

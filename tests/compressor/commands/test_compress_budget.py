@@ -343,7 +343,8 @@ KILLED = """
 import os, signal, sys
 from contextlib import contextmanager
 from pathlib import Path
-from compressor import Recipe, compress, output
+from compressor import Recipe, compress
+from compressor.system import output_folder
 from compressor.recipe.recipe import BudgetOptions, MeasureOptions, PruneOptions, QuantizeOptions
 
 stop, model, calib, out = sys.argv[1:]

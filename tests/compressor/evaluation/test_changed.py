@@ -133,7 +133,7 @@ def test_largest_errors_are_relative_to_the_original():
 )
 def test_what_decides_follows_from_the_metric(metric, shape, expected):
     data = open_dataset({"x": np.zeros((8, 2), np.float32), "label": np.zeros(8, np.int64)})
-    table = Table(np.zeros((3 * shape[0], *shape[1:]), np.float32))  # for three runs
+    table = Table(np.zeros((9 * shape[0], *shape[1:]), np.float32))  # for nine runs
     how = {"roles": Roles(), "metric": find_metric(metric)}
     assert decides(choose(table, data, 8, **how)) == expected
 

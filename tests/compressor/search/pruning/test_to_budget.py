@@ -268,7 +268,11 @@ def test_a_timed_goal_that_nothing_can_reach_is_refused_before_the_work(tmp_path
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("work was done")
 
-    for work in ("attempts.KernelTimes", "attempts.Pruner", "deciding.with_precision"):
+    for work in (
+        "pruning.candidates.KernelTimes",
+        "pruning.candidates.Pruner",
+        "strategy.with_precision",
+    ):
         monkeypatch.setattr(f"compressor.search.{work}", fail)
     with pytest.raises(RecipeError, match="nothing can be removed") as error:
         run(residual(), tmp_path / "out", recipe(leave=("*",), speedup="1.5x"))
