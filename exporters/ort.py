@@ -66,18 +66,30 @@ class OrtRunner:
         return {spec.name: np.asarray(a) for spec, a in zip(self.outputs, arrays, strict=True)}
 
     def bind(self, feeds: Arrays) -> Callable[[], None]:
-        """Bind inputs once; outputs stay in the runtime's own buffers."""
+        """Bind inputs once; outputs stay in the runtime's own buffers.
+
+        An output with other axes than it is declared with, as a head has that squeezes a batch of
+        one away, cannot be bound: the runtime only runs such a model unbound.
+        """
         import onnxruntime  # noqa: PLC0415 - heavy: only jobs that execute pay for it
 
-        binding = self._session.io_binding()
+        session, binding = self._session, self._session.io_binding()
         for spec in self.inputs:
             array = np.asarray(feeds[spec.name], order="C")  # a scalar stays one
             value = onnxruntime.OrtValue.ortvalue_from_numpy(array)
             binding.bind_ortvalue_input(spec.name, value)
         for spec in self.outputs:
             binding.bind_output(spec.name)
-        run = self._session.run_with_iobinding
-        return lambda: run(binding)
+        try:
+            for _ in range(
+                2
+            ):  # the second time what the first made is held against its declaration
+                session.run_with_iobinding(binding)
+        except Exception:  # the runtime raises its own, unrelated classes; `run` says what is wrong
+            self.run(feeds)
+            wanted = {spec.name: feeds[spec.name] for spec in self.inputs}
+            return lambda: session.run(None, wanted)
+        return lambda: session.run_with_iobinding(binding)
 
 
 class OrtTarget(Target):

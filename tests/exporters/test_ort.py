@@ -35,6 +35,17 @@ def test_build_opens_and_gives_the_same_numbers(tmp_path):
         np.testing.assert_array_equal(memory.run(feeds())["y"], disk.run(feeds())["y"])
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_what_squeezes_a_batch_of_one_away_is_bound_all_the_same(batch: int):
+    graph = model("g (float[n,3,1] x) => (float[n,3] y) { y = Squeeze(x) }")
+    with TARGET.open(graph) as runner:
+        given = {"x": np.ones((batch, 3, 1), np.float32)}
+        call = runner.bind(given)
+        for _ in range(3):
+            call()
+        assert runner.run(given)["y"].shape == ((3,) if batch == 1 else (2, 3))
+
+
 def test_surplus_feeds_are_ignored_and_a_bound_call_runs():
     with TARGET.open(residual()) as runner:
         given = {**feeds(), "label": np.zeros(3)}
