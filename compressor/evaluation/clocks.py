@@ -8,9 +8,11 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from compressor.evaluation.pace import LoopPace, Pace
 from compressor.system.processors import allowed_processors, throttled_seconds
 
 FINE = 1e-6
@@ -40,6 +42,13 @@ def fine_thread_clock() -> Nanoseconds | None:
     except (AttributeError, ValueError):
         return None
     return time.thread_time_ns if fine else None
+
+
+@cache
+def pace_of_process() -> Pace | None:
+    """One for the whole process, which remembers the shortest; None without a fine clock."""
+    clock = fine_thread_clock()
+    return None if clock is None else LoopPace(clock)
 
 
 def blocking_counter() -> Callable[[], int] | None:
@@ -97,6 +106,7 @@ class Clocks:
         blocked: How often the calling thread waited of its own accord; None where unknown.
         machine: What the processors did; it returns None where that is unknown.
         throttled: Seconds that a quota took; it returns None where none is counted.
+        pace: How fast the processor is; None where nothing tells.
     """
 
     wall: Nanoseconds = time.perf_counter_ns
@@ -105,3 +115,4 @@ class Clocks:
     blocked: Callable[[], int] | None = field(default_factory=blocking_counter)
     machine: Callable[[], MachineTime | None] = machine_time
     throttled: Callable[[], float | None] = throttled_seconds
+    pace: Pace | None = field(default_factory=pace_of_process)

@@ -12,9 +12,10 @@ the wait, two copies of one model on all cores take twice the time that either t
 Where others want the processor, a long inference loses it nearly always and a short one seldom, so
 that any statistic of the time that passes is wrong by factors, and its spread does not tell. So:
 
-- On one thread the ratio is of the thread's own time, which does not pass while others run. Times
-  are those of samples that kept the processor; where there are too few, the 25th percentile of the
-  thread's time, and the result says that.
+- On one thread the ratio is of the thread's own time, which does not pass while others run, in
+  rounds that had the whole core (`pace`); where there are too few of these it is of all, and its
+  interval says so. Times are those of samples that kept the processor; where there are too few,
+  the 25th percentile of the thread's time, and the result says that.
 - On several threads, on a GPU, or where an inference sleeps, the time that passes is all there is:
   only rounds count in which others took less than a tenth of the machine, and where too few are
   left there is no ratio, with the reason.
@@ -26,11 +27,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from compressor.evaluation.clocks import Clocks
 from compressor.evaluation.feeding import feeds_for
 from compressor.evaluation.intervals import significant
 from compressor.evaluation.load import Load
+from compressor.evaluation.pace import FULL
 from compressor.evaluation.pairing import Estimate, FloatArray, estimate, estimate_of_sessions
 from compressor.evaluation.rounds import (
     WANTED_ROUNDS,
@@ -51,6 +54,8 @@ from compressor.results.measurements import (
 )
 from compressor.results.records import Interval
 from exporters.base import Runner
+
+BoolArray = npt.NDArray[np.bool_]
 
 TRACE = 200
 CLEAN = 20
@@ -73,6 +78,7 @@ class Session:
         cpus: Likewise of the thread.
         kept: Which samples kept the processor, of the same shape.
         quiet: Which rounds others left alone.
+        slowness: How much slower the processor was than it can be, of each round.
         logs: log(baseline / result) of each round.
         on_thread: Whether it is CPU time that counts.
         foreign: The share of the machine that others took; None where unknown.
@@ -84,6 +90,7 @@ class Session:
     cpus: FloatArray
     kept: FloatArray
     quiet: FloatArray
+    slowness: FloatArray
     logs: FloatArray
     on_thread: bool
     foreign: float | None
@@ -151,6 +158,7 @@ def take_session(
         cpus=course.cpus(),
         kept=course.kept_core(),
         quiet=course.quiet(),
+        slowness=course.slowness(),
         logs=course.logs(),
         on_thread=on_thread,
         foreign=load.foreign(),
@@ -175,14 +183,16 @@ def result_of(
         machine too busy for the method there is a reason instead.
     """
     on_thread = all(session.on_thread for session in sessions)
-    conditions = _conditions(sessions, on_thread=on_thread)
+    whole = _whole(sessions)
+    conditions = _conditions(sessions, whole, on_thread=on_thread)
     foreign = _assumed(conditions)
     rounds = sum(len(session.logs) for session in sessions)
     found: Estimate | None
     times: tuple[Timing, Timing] | None
     if on_thread:
-        found = estimate(np.concatenate([s.logs for s in sessions]), foreign)
-        times = _thread_timings(sessions)
+        logs = np.concatenate([s.logs for s in sessions])
+        found = estimate(logs[whole], foreign, conditions.slowness or 1.0)
+        times = _thread_timings(sessions, whole)
     else:
         found, times = _of_quiet_rounds(sessions, config, foreign)
     refused = LatencyResult(
@@ -224,7 +234,10 @@ def time_runner(
         on_thread = computes and clocks.thread is not None and not warm.blocks
         course = Course(clocks, Load(clocks), seconds, on_thread)
         course.take([run], [repeats_of(warm.nanoseconds)], Plan(wait=0, samples=1))
-    walls, cpus, kept = course.walls()[0], course.cpus()[0], course.kept_core()[0] > 0
+    whole = course.slowness() <= FULL
+    whole = whole if whole.sum() >= _enough(len(whole)) else np.ones_like(whole)
+    walls, cpus = course.walls()[0][whole], course.cpus()[0][whole]
+    kept = course.kept_core()[0][whole] > 0
     if not on_thread:
         return _timing(walls, "wall time")
     return _timing(walls[kept], "wall time") if _is_enough(kept) else _thread_timing(cpus)
@@ -238,10 +251,25 @@ def verdict(interval: Interval) -> Verdict:
     return "undecided" if is_open else "no significant difference"
 
 
-def _thread_timings(sessions: Sequence[Session]) -> tuple[Timing, Timing]:
+def _whole(sessions: Sequence[Session]) -> BoolArray:
+    """Which rounds had the core to themselves; all, where those are not enough to be of use."""
+    slowness = np.concatenate([session.slowness for session in sessions])
+    whole = np.asarray(slowness <= FULL)
+    return whole if whole.sum() >= _enough(len(slowness)) else np.ones_like(whole)
+
+
+def _enough(rounds: int) -> int:
+    """Undisturbed ones of so many."""
+    return max(min(LEAST_QUIET, rounds), min(WANTED_ROUNDS, rounds // 2))
+
+
+def _thread_timings(sessions: Sequence[Session], whole: BoolArray) -> tuple[Timing, Timing]:
     """Of samples that kept the processor, if both models have enough; else of CPU time."""
     walls, cpus, kept = (
-        [np.concatenate([getattr(s, name)[side].ravel() for s in sessions]) for side in (0, 1)]
+        [
+            np.concatenate([getattr(s, name)[side] for s in sessions])[whole].ravel()
+            for side in (0, 1)
+        ]
         for name in ("walls", "cpus", "kept")
     )
     if all(_is_enough(one) for one in kept):
@@ -262,7 +290,7 @@ def _of_quiet_rounds(
     """Of rounds that others left alone; nothing where too few are left."""
     quiet = [session.quiet > 0 for session in sessions]
     total = sum(len(session.quiet) for session in sessions)
-    enough = max(min(LEAST_QUIET, total), min(WANTED_ROUNDS, total // 2))
+    enough = _enough(total)
     used = [(s, q) for s, q in zip(sessions, quiet, strict=True) if q.sum() >= 2]
     if sum(int(q.sum()) for _, q in used) < enough or not used:
         return None, None
@@ -276,14 +304,18 @@ def _of_quiet_rounds(
     return found, (first, second)
 
 
-def _conditions(sessions: Sequence[Session], *, on_thread: bool) -> Conditions:
+def _conditions(sessions: Sequence[Session], whole: BoolArray, *, on_thread: bool) -> Conditions:
+    slowness = 1.0
     if on_thread:
         shares = [np.concatenate([s.kept[i].ravel() for s in sessions]).mean() for i in (0, 1)]
         clean = float(min(shares))
+        around = float(np.median(np.concatenate([s.slowness for s in sessions])[whole]))
+        slowness = around if around > FULL else 1.0
     else:
         clean = float(np.concatenate([s.quiet for s in sessions]).mean())
     return Conditions(
-        busy=clean < BUSY,
+        busy=clean < BUSY or slowness > 1,
+        slowness=slowness,
         foreign=_mean([session.foreign for session in sessions]),
         clean=clean,
         stolen=_mean([session.stolen for session in sessions]),

@@ -11,7 +11,11 @@ all of them together keep to 5 % (Pocock 1977). No sampling interval covers the 
 however: the ratio wanders by a percent or two from one second to the next, more where others work
 (docs/report.md). An error of 3 %, and of 4 % times the share that others took, is added:
 
-    H² = h² + log(1 + 0.03 + 0.04 · foreign)²
+    H² = h² + log(1 + 0.03 + 0.04 · foreign)² + (log(slowness) / 2)²
+
+The last term stands where no rounds had the core to themselves (`pace`): beside a neighbour each
+model is slower by a factor of its own between 1 and about `slowness`, and their ratio by anything
+between.
 """
 
 import math
@@ -38,6 +42,9 @@ CLOSE = 0.02
 """Half-width at which more rounds gain nothing."""
 CLEAR = 0.05
 """The same where it is certain which is faster."""
+SHARE = 0.5
+"""Of the logarithm of how much slower the core was: how far a ratio may be from that of all of it.
+ResNet-20: 1.98 and 1.63 at a slowness of 1.55."""
 _WIDEST = 20.0
 """Of a logarithm: what is known of two rounds that contradict each other."""
 
@@ -77,15 +84,16 @@ class Estimate:
         return self.half <= (CLEAR if certain else CLOSE)
 
 
-def estimate(logs: FloatArray, foreign: float) -> Estimate:
+def estimate(logs: FloatArray, foreign: float, slowness: float = 1.0) -> Estimate:
     """Of one pair of sessions on one thread.
 
     Args:
         logs: log(baseline / result) of each round, two rounds at least, in order.
         foreign: The share of the machine that others took, 0 to 1.
+        slowness: How much longer the processor took for the same work than it can, 1 or more.
     """
     middle, half = float(np.median(logs)), sampling_half(logs)
-    wide = math.hypot(half, _unseen(foreign))
+    wide = math.hypot(half, _unseen(foreign), SHARE * math.log(slowness))
     return Estimate(middle, half, wide, middle - wide, middle + wide)
 
 

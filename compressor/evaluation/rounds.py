@@ -8,7 +8,8 @@ import numpy as np
 
 from compressor.evaluation.clocks import Clocks
 from compressor.evaluation.load import Load
-from compressor.evaluation.pairing import Estimate, FloatArray, estimate
+from compressor.evaluation.pace import FULL
+from compressor.evaluation.pairing import FloatArray, estimate
 
 LOOKS = (0.25, 0.5, 1.0, 2.0)
 """Seconds at which it is asked whether the rounds are enough; the last time is when time is over.
@@ -118,6 +119,7 @@ class Course:
         wall: Nanoseconds of every round: of each runner, its samples.
         cpu: Likewise, of the thread.
         spans: When each round began and ended.
+        loops: Nanoseconds of the longest loop of `pace` around its turns; 0 where there is none.
     """
 
     clocks: Clocks
@@ -127,6 +129,7 @@ class Course:
     wall: list[list[list[float]]] = field(default_factory=list)
     cpu: list[list[list[float]]] = field(default_factory=list)
     spans: list[tuple[int, int]] = field(default_factory=list)
+    loops: list[float] = field(default_factory=list)
     _looked: int = 0
 
     def take(self, runs: Sequence[Inference], repeats: Sequence[int], plan: Plan) -> None:
@@ -136,14 +139,17 @@ class Course:
         while not self._is_over((self.clocks.wall() - started) / 1e9):
             begun = self.clocks.wall()
             turns: list[list[tuple[float, float]]] = [[] for _ in runs]
+            loops = [self._loop()]
             for index in order:
                 _work_untimed(runs[index], plan.wait, self.clocks)
                 taken = (_sample(runs[index], repeats[index], self.clocks) for _ in _of(plan))
                 turns[index] = list(taken)
+                loops.append(self._loop())
                 self.load.look()
             self.wall.append([[wall for wall, _ in turn] for turn in turns])
             self.cpu.append([[cpu for _, cpu in turn] for turn in turns])
             self.spans.append((begun, self.clocks.wall()))
+            self.loops.append(max(loops))
             order.reverse()
         self.load.look(at_once=True)
 
@@ -160,6 +166,18 @@ class Course:
         cpu = self.cpus()
         kept = self.walls() - cpu < np.maximum(LEAST_GAP, KEPT * cpu)
         return np.asarray(kept, np.float64)
+
+    def slowness(self) -> FloatArray:
+        """By what factor the core was slower than it can be, of each round; 1 where unknown."""
+        if not (self.on_thread and self.clocks.pace):
+            return np.ones(len(self.loops))
+        return np.maximum(np.asarray(self.loops) / self.clocks.pace.fastest, 1.0)
+
+    def undisturbed(self) -> FloatArray:
+        """Which rounds are to be counted if there are enough of them."""
+        if self.on_thread:
+            return np.asarray(self.slowness() <= FULL, np.float64)
+        return self.quiet()
 
     def quiet(self) -> FloatArray:
         """Which rounds others took little of; 1 for all where that is unknown."""
@@ -183,8 +201,8 @@ class Course:
         if rounds < WANTED_ROUNDS:
             return elapsed >= 2 * self.seconds
         if elapsed >= self.seconds:
-            return self.on_thread or self._has_waited(elapsed)
-        return self._is_look(elapsed) and self._estimate().is_enough
+            return self._has_waited(elapsed)
+        return self._is_look(elapsed) and self._is_enough()
 
     def _is_look(self, elapsed: float) -> bool:
         """Whether a time to look was passed since it was asked last."""
@@ -195,12 +213,19 @@ class Course:
         return due
 
     def _has_waited(self, elapsed: float) -> bool:
-        """Whether there are quiet rounds enough, or no hope of them within twice the time."""
-        quiet = int(self.quiet().sum())
-        return quiet >= WANTED_ROUNDS or quiet < WANTED_ROUNDS // 4 or (elapsed >= 2 * self.seconds)
+        """Whether undisturbed rounds are enough, or there is no hope of that in twice the time."""
+        good = int(self.undisturbed().sum())
+        return good >= WANTED_ROUNDS or good < WANTED_ROUNDS // 4 or elapsed >= 2 * self.seconds
 
-    def _estimate(self) -> Estimate:
-        return estimate(self.logs(), self.load.foreign() or 0.0)
+    def _is_enough(self) -> bool:
+        """Whether more rounds would change nothing: of those on a core of which all was ours."""
+        good = self.undisturbed() > 0
+        if good.sum() < WANTED_ROUNDS:
+            return False
+        return estimate(self.logs()[good], self.load.foreign() or 0.0).is_enough
+
+    def _loop(self) -> float:
+        return self.clocks.pace.look() if self.on_thread and self.clocks.pace else 0.0
 
 
 def _of(plan: Plan) -> range:

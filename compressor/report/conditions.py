@@ -49,6 +49,12 @@ def _shares(busy: Sequence[LatencyResult]) -> str:
     told = [f"others took {fmt.percent(foreign)} of it"] if foreign else []
     if stolen >= STOLEN:
         told.append(f"the host kept {fmt.percent(stolen)} for itself")
+    slowness = max((one.slowness or 1.0 for one in known), default=1.0)
+    if slowness > 1:
+        told.append(
+            f"its core took {slowness:.1f} times as long for the same work as it can, as where "
+            "another virtual machine has the other hardware thread"
+        )
     if throttled:
         told.append(f"a quota held this process back for {fmt.seconds(throttled)}")
     return f": {', '.join(told)}" if told else ""

@@ -55,13 +55,15 @@ class Conditions(Record):
     """What else the machine did while a latency was measured.
 
     Attributes:
-        busy: Whether others disturbed most of what was measured.
+        busy: Whether others disturbed most of what was measured, or had a part of the core.
         foreign: The share of the available processors that others took, 0 to 1; None where the
             system does not tell.
         clean: The share of samples that kept the processor, of the model that kept it less; where
             wall time counts, of rounds in which others took less than a tenth.
         stolen: The share that the host of a virtual machine took; None where unknown.
         throttled_seconds: How long a quota held this process back; None where there is none.
+        slowness: By what factor the core was slower in the rounds that count than this process had
+            seen it; 1 where enough of them had all of it, or it does not matter.
     """
 
     busy: bool
@@ -69,6 +71,7 @@ class Conditions(Record):
     clean: float | None = None
     stolen: float | None = None
     throttled_seconds: float | None = None
+    slowness: float | None = None
 
 
 class LatencyResult(Record):

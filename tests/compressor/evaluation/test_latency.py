@@ -29,15 +29,22 @@ class Machine:
 
     Attributes:
         others: Processors' worth of work that others do, asked of the time.
+        slowness: How much longer the same instructions take, asked of the time.
     """
 
     others: Callable[[float], float] = lambda now: 0.0
+    slowness: Callable[[float], float] = lambda now: 1.0
     now: int = 0
     thread: int = 0
     process: int = 0
     busy: float = 0.0
     blocked: int = 0
     left: int = SLICE
+    fastest: float = 50_000
+
+    def look(self) -> float:
+        """The loop, which no one but a neighbour on the core makes longer."""
+        return self.fastest * self.slowness(self.now / 1e9)
 
     def work(self, nanoseconds: int, threads: int = 1) -> None:
         """Compute, and lose the processor at the end of each slice if others want it."""
@@ -76,6 +83,7 @@ class Machine:
             blocked=lambda: self.blocked,
             machine=lambda: MachineTime(self.busy, 0.0, 2) if told else None,
             throttled=lambda: None,
+            pace=self,
         )
 
 
@@ -90,6 +98,8 @@ class Working:
     threads: int = 1
     sleeps: bool = False
     opened: int = 0
+    issues: float = 0.0
+    """Share of its time that a neighbour makes longer."""
 
     @property
     def on_caller(self) -> bool:
@@ -115,7 +125,8 @@ class Working:
             if self.sleeps:
                 self.machine.sleep(self.nanoseconds)
             else:
-                self.machine.work(self.nanoseconds, self.threads)
+                slower = 1 + self.issues * (self.machine.slowness(self.machine.now / 1e9) - 1)
+                self.machine.work(int(self.nanoseconds * slower), self.threads)
 
         return run
 
@@ -130,12 +141,13 @@ def compare(
     fine: bool = True,
     told: bool = True,
     sleeps: bool = False,
+    issues: tuple[float, float] = (0.0, 0.0),
 ) -> tuple[LatencyResult, str]:
     """Milliseconds of each against each other."""
     machine, log = machine or Machine(), []
     runners = (
-        Working(machine, int(ms * MS), log, name, config.threads, sleeps)
-        for ms, name in ((a, "a"), (b, "b"))
+        Working(machine, int(ms * MS), log, name, config.threads, sleeps, issues=share)
+        for ms, name, share in zip((a, b), "ab", issues, strict=True)
     )
     found = compare_latency(
         *runners,
@@ -261,6 +273,38 @@ def test_threads_are_timed_in_the_rounds_that_bursts_leave_alone():
     assert result.milliseconds == pytest.approx((6.0, 1.8), rel=0.02)
     assert result.conditions is not None
     assert 0.3 < (result.conditions.clean or 0) < 0.8
+
+
+def test_rounds_beside_a_neighbour_on_the_core_do_not_count_where_there_are_others():
+    half = Machine(slowness=lambda now: 1.5 if now % 0.2 < 0.15 else 1.0)
+    result, _ = compare(0.7, 0.35, half, issues=(0.6, 1.2))
+    assert result.speed == pytest.approx(2.0, rel=0.02)
+    assert result.milliseconds == pytest.approx((0.7, 0.35), rel=0.02)
+    assert result.conditions is not None
+    assert not result.conditions.busy
+    assert result.conditions.slowness == 1.0
+
+
+def test_a_neighbour_who_stays_is_told_and_makes_the_interval_reach_the_whole_core():
+    result, _ = compare(0.7, 0.35, Machine(slowness=lambda now: 1.5), issues=(0.7, 1.2))
+    assert result.speed == pytest.approx(2.0 * 1.35 / 1.6, rel=0.02)
+    assert 2.0 in result.ends
+    assert result.conditions is not None
+    assert result.conditions.busy
+    assert result.conditions.slowness == pytest.approx(1.5)
+
+
+def test_a_neighbour_who_goes_is_waited_for():
+    gone = Machine(slowness=lambda now: 1.5 if now < 0.49 else 1.0)
+    result, _ = compare(0.7, 0.35, gone, seconds=0.5, issues=(0.6, 1.2))
+    assert result.speed == pytest.approx(2.0, rel=0.02)
+
+
+def test_several_threads_do_not_look_for_a_neighbour():
+    result, _ = compare(4, 2, Machine(slowness=lambda now: 1.5), config=TWO, seconds=2.0)
+    assert result.conditions is not None
+    assert result.conditions.slowness == 1.0
+    assert not result.conditions.busy
 
 
 def test_what_sleeps_is_timed_by_the_wall():
