@@ -142,7 +142,7 @@ def data_of(sequences: Tokens, count: int, seed: int) -> dict[str, Array]:
 
 
 @dataclass(frozen=True)
-class Bench:
+class Session:
     """The network and its data, and the folder with the artifacts.
 
     Attributes:
@@ -244,11 +244,11 @@ def main() -> None:
     del calibration["label"]
     figures: Figures = {}
     with tempfile.TemporaryDirectory(prefix="decoder-") as name:
-        bench = Bench(model, calibration, judged, Path(name))
-        bench.compressed("none")
+        session = Session(model, calibration, judged, Path(name))
+        session.compressed("none")
         for mode in MODES:
             Console(stderr=True).print(f"--quantize {mode}", style="dim")
-            figures |= bench.measured(mode)
+            figures |= session.measured(mode)
     title = f"Decoder of width {WIDTH}, {len(judged['label'])} sequences of {LENGTH} tokens"
     sys.exit(not show(title, rows(), figures))
 

@@ -46,7 +46,7 @@ BLOCKS = 2
 
 
 @dataclass(frozen=True)
-class Bench:
+class Session:
     """The float model and its data."""
 
     job: Job
@@ -175,11 +175,11 @@ def main() -> None:
         export_float(job, Path(name) / "float.onnx")
         model, _ = fold(infer_shapes(load_model(Path(name) / "float.onnx")))
         data = job.data(job.calibration, SAMPLES).bind(input_specs(model))
-        bench = Bench(job, infer_shapes(model), data, options.threads)
-        figures: Figures = {"top1 float": bench.top1(model)}
+        session = Session(job, infer_shapes(model), data, options.threads)
+        figures: Figures = {"top1 float": session.top1(model)}
         for ratio in REQUIRED:
-            figures |= bench.pruned(ratio)[1]
-        figures |= bench.shortened()
+            figures |= session.pruned(ratio)[1]
+        figures |= session.shortened()
     title = f"Pruned ResNet-20, {SAMPLES} calibration images, no training"
     sys.exit(not show(title, rows(), figures))
 

@@ -24,7 +24,7 @@ from compressor.recipe.recipe import DataOptions, MeasureOptions, ModelOptions, 
 from compressor.search.baseline import undecided
 from compressor.search.precision.region_latency import measured_times
 from compressor.search.precision.regions import FLOAT, STATIC, mixed
-from compressor.search.session import Bench
+from compressor.search.session import Session
 from compressor.system.progress import SILENT
 from exporters.base import find_target
 from versus import Job
@@ -39,7 +39,7 @@ ALLOWED = 0.08
 """Mean of |predicted / measured - 1|."""
 
 
-def opened(job: Job, cache: Path) -> Bench:
+def opened(job: Job, cache: Path) -> Session:
     """The model and its data; times of regions are kept in `cache` only."""
     data = DataOptions(
         calib=job.calibration,
@@ -52,7 +52,7 @@ def opened(job: Job, cache: Path) -> Bench:
     )
     target = find_target("ort")
     prepared = prepare(job.model, target=target, recipe=recipe)
-    return Bench(prepared, recipe, target, SILENT)
+    return Session(prepared, recipe, target, SILENT)
 
 
 def choices(regions: int) -> list[tuple[int, ...]]:
@@ -66,12 +66,12 @@ def choices(regions: int) -> list[tuple[int, ...]]:
     return found
 
 
-def errors(bench: Bench) -> list[tuple[int, float, float]]:
+def errors(session: Session) -> list[tuple[int, float, float]]:
     """Integer regions, predicted and measured speed-up of each choice."""
-    start = undecided(bench)
-    assert bench.prepared.calibration is not None
-    policy = policy_of(bench.target, bench.recipe.quantize)
-    choice = calibrate(start.graph, bench.prepared.calibration, policy, CalibrationOptions("mse"))
+    start = undecided(session)
+    assert session.prepared.calibration is not None
+    policy = policy_of(session.target, session.recipe.quantize)
+    choice = calibrate(start.graph, session.prepared.calibration, policy, CalibrationOptions("mse"))
     plan = start.plan.model_copy(
         update={
             "ship": "int8",
@@ -80,13 +80,13 @@ def errors(bench: Bench) -> list[tuple[int, float, float]]:
             "ranges": dict(choice.ranges),
         }
     )
-    mix = mixed(start.graph, plan, planned_policy(plan, bench.target))
-    times = measured_times(bench, start.graph, mix)
+    mix = mixed(start.graph, plan, planned_policy(plan, session.target))
+    times = measured_times(session, start.graph, mix)
     base = times.predicted((FLOAT,) * len(mix.regions))
     found = []
     for chosen in choices(len(mix.regions)):
-        model = realize(start.graph, mix.plan(chosen), bench.target)
-        race = bench.race(start.graph, model, seconds=SECONDS)
+        model = realize(start.graph, mix.plan(chosen), session.target)
+        race = session.race(start.graph, model, seconds=SECONDS)
         assert race is not None
         found.append((sum(chosen), base / times.predicted(chosen), race.speed))
     return found

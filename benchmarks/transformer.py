@@ -40,7 +40,7 @@ from compressor.graph.tensors import Arrays
 from compressor.recipe.recipe import BudgetOptions, MeasureOptions, ModelOptions, PruneOptions
 from exporters.base import find_target
 from processes import Figures, Row, show
-from transformer_pruning import PACKAGE, Bench, bench
+from transformer_pruning import PACKAGE, Session, session
 from versus import latency_ratio
 
 INPUTS = ("input_ids:int64[batch,tokens]", "attention_mask:int64[batch,tokens]")
@@ -105,7 +105,7 @@ def rivals(folder: Path) -> None:
     )
 
 
-def measure(made: Bench, folder: Path) -> Figures:
+def measure(made: Session, folder: Path) -> Figures:
     """Quality and speed of all of them."""
     files = {"ours": folder / "ours" / "model.onnx"}
     files |= {name: folder / f"{name}.onnx" for name in RIVALS}
@@ -203,7 +203,7 @@ def run(folder: Path) -> Figures:
     assert spec is not None
     assert spec.origin is not None
     recipe = Recipe(model=ModelOptions(inputs=INPUTS))
-    made = bench(Path(spec.origin).with_name("model"), 0, recipe, pooled=True)
+    made = session(Path(spec.origin).with_name("model"), 0, recipe, pooled=True)
     save_model(made.model, folder / "float.onnx")
     batches = [batch.inputs for batch in made.calibration.batches(64)]
     arrays = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}

@@ -60,7 +60,7 @@ Embeddings = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Bench:
+class Session:
     """The folded graph, the sentences that repair it, and those that judge it."""
 
     model: ir.Model
@@ -148,9 +148,9 @@ class Bench:
         return Sizes(self.model, grouping, self.calibration.head(1).inputs)
 
 
-def bench(
+def session(
     folder: Path, threads: int, recipe: Recipe | None = None, *, pooled: bool = False
-) -> Bench:
+) -> Session:
     """The network of a Hugging Face directory, captured and folded, and the text in tokens.
 
     Pooled, it writes the means of the hidden states over the mask: (sentences, width).
@@ -186,7 +186,7 @@ def bench(
     assert prepared.calibration is not None
     assert prepared.evaluation is not None
     model, _ = fold(prepared.model, feeds=prepared.feeds(2, 0))
-    return Bench(infer_shapes(model), prepared.calibration, prepared.evaluation, threads)
+    return Session(infer_shapes(model), prepared.calibration, prepared.evaluation, threads)
 
 
 def tokens(tokenizer: Any, text: Sequence[str]) -> dict[str, Array]:
@@ -236,7 +236,7 @@ def main() -> None:
     spec = find_spec(PACKAGE)
     assert spec is not None
     assert spec.origin is not None
-    figures = bench(Path(spec.origin).with_name("model"), options.threads).measure()
+    figures = session(Path(spec.origin).with_name("model"), options.threads).measure()
     title = f"Pruned MiniLM, {SAMPLES} calibration sentences, no training"
     sys.exit(not show(title, rows(), figures))
 

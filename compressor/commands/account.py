@@ -1,6 +1,5 @@
 """The account of a finished run: its report, and what is written beside the artifact."""
 
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,11 +14,11 @@ from compressor.report.files import pages
 from compressor.results.environment import environment
 from compressor.results.format import configuration, ratio
 from compressor.results.report import GraphReport, Report
-from compressor.search.acceptance import Judging
-from compressor.search.candidate import Decided
+from compressor.search.candidate import Outcome
 from compressor.search.data_split import DataSplit
 from compressor.search.measure import Pair, placement, size, surplus_threads
 from compressor.search.precision.unquantized import Unquantized, unquantized
+from compressor.search.quality_budget import QualityBudget
 from compressor.system.output_folder import write_manifest
 from compressor.system.sparing import spared
 from exporters.base import Artifact
@@ -34,72 +33,73 @@ class Finished:
     """A run when all is measured.
 
     Attributes:
-        decided: What ships, and why.
+        outcome: What ships, and why.
         pair: Original, baseline and result, built.
         found: What was measured of them.
         data: Which samples served which purpose.
-        judging: The quality budget, if there was one.
+        budget: The quality budget, if there was one.
         plan: What was decided, or replayed.
     """
 
-    decided: Decided
+    outcome: Outcome
     pair: Pair
     found: Measurements
     data: DataSplit
-    judging: Judging | None
+    budget: QualityBudget | None
     plan: Plan
 
 
-def account(run: Finished, directory: Path, *, started: float, command: str | None) -> Report:
+def account(run: Finished, directory: Path, *, seconds: float, command: str | None) -> Report:
     """The report of a run that ends now.
 
     Args:
         run: What became of it.
         directory: The output folder.
-        started: When it began, by `time.perf_counter`.
+        seconds: How long it took.
         command: The command line that repeats it.
     """
-    prepared, graph = run.pair.prepared, _graph_report(run.decided, run.pair, run.found)
+    prepared, graph = run.pair.prepared, _graph_report(run.outcome, run.pair, run.found)
     return Report(
         source=prepared.name,
         target=run.pair.target.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
         command=command,
         artifact=str(directory),
         files=_files(directory, run.pair.result, run.plan),
         data=run.data.uses,
         graphs={GRAPH: graph},
-        stages=(*prepared.records, *run.decided.records, *run.found.records),
+        stages=(*prepared.records, *run.outcome.records, *run.found.records),
         notices=_notices(run, graph),
         environment=environment(),
     )
 
 
-def _graph_report(decided: Decided, pair: Pair, found: Measurements) -> GraphReport:
+def _graph_report(outcome: Outcome, pair: Pair, found: Measurements) -> GraphReport:
     feeds = pair.feeds(1 if pair.prepared.fixed_batch is None else pair.prepared.fixed_batch)
     before, after = (
         size(built, model, feeds)
-        for built, model in ((pair.original, decided.captured), (pair.result, decided.shipped))
+        for built, model in ((pair.original, pair.prepared.model), (pair.result, outcome.shipped))
     )
     floats = spared(
-        lambda: _floats(decided, pair, feeds), lambda _: Unquantized(decided.float_reasons, {})
+        lambda: _floats(outcome, pair, feeds),
+        lambda _: Unquantized(dict(outcome.float_reasons), {}),
     )
     goal = pair.recipe.prune.goal
-    pruning = decided.pruning
+    pruning = outcome.pruning
     if pruning is not None and found.latency and found.latency[0].is_known:
         measured_ms = found.latency[0].milliseconds[1]
         pruning = pruning.model_copy(update={"measured_ms": measured_ms})
     return GraphReport(
-        shipped=decided.plan.ship,
-        shipped_reason=decided.reason,
+        shipped=outcome.plan.ship,
+        shipped_reason=outcome.reason,
         baseline="the captured graph in float"
         if pair.baseline is pair.original
         else "the folded graph in float",
         parity=pair.prepared.parity,
-        candidates=decided.candidates,
+        candidates=outcome.considered,
         budget=found.budget,
-        goal=None if goal is None else goal_result(goal, decided, found.latency, before, after),
+        goal=None if goal is None else goal_result(goal, outcome, found.latency, before, after),
         pruning=pruning,
         latency=found.latency,
         latency_reason=found.latency_reason,
@@ -114,8 +114,8 @@ def _graph_report(decided: Decided, pair: Pair, found: Measurements) -> GraphRep
         engine=pair.result.engine,
         float_reasons=floats.reasons,
         float_work=floats.work,
-        layers_precision=None if decided.quantized is None else decided.quantized.plan.ship,
-        regions=decided.regions,
+        layers_precision=None if outcome.quantized is None else outcome.quantized.plan.ship,
+        regions=outcome.regions,
         layers=found.explained.layers,
         tensors=found.explained.tensors,
         layers_reason=found.explained.reason,
@@ -125,22 +125,22 @@ def _graph_report(decided: Decided, pair: Pair, found: Measurements) -> GraphRep
     )
 
 
-def _floats(decided: Decided, pair: Pair, feeds: Arrays) -> Unquantized:
+def _floats(outcome: Outcome, pair: Pair, feeds: Arrays) -> Unquantized:
     """What stays float of what was quantized, or could have been."""
     mode, seen = pair.recipe.quantize.mode, pair.prepared.calibration is not None
-    tried = decided.quantized
+    tried = outcome.quantized
     if tried is None and not (seen and mode in ("int8", "int8-static")):
-        return Unquantized(decided.float_reasons, {})
-    plan = decided.plan if tried is None or decided.plan.ship != "float" else tried.plan
+        return Unquantized(dict(outcome.float_reasons), {})
+    plan = outcome.plan if tried is None or outcome.plan.ship != "float" else tried.plan
     policy = planned_policy(plan, pair.target)
-    return unquantized(decided.graph, plan, policy, decided.float_reasons, feeds)
+    return unquantized(outcome.graph, plan, policy, outcome.float_reasons, feeds)
 
 
 def _notices(run: Finished, graph: GraphReport) -> tuple[str, ...]:
     """What the user should know, from every stage, each once."""
     prepared, data = run.pair.prepared, run.data
     metric = run.pair.recipe.measure.metric
-    stages = (*prepared.records, *run.decided.records, *run.found.records)
+    stages = (*prepared.records, *run.outcome.records, *run.found.records)
     said = [notice for stage in stages for notice in stage.notices]
     if graph.latency and not prepared.feeds_are_real:
         said.append("no data was given: latency is of random inputs")
@@ -155,7 +155,7 @@ def _notices(run: Finished, graph: GraphReport) -> tuple[str, ...]:
             "the labels were not used: they do not fit the output that decides as class numbers, "
             "tokens or values; quality is of the outputs against the original's"
         )
-    before = () if run.judging is None else run.judging.notices
+    before = () if run.budget is None else run.budget.notices
     looked = () if prepared.yardstick is None else prepared.yardstick.notices
     return tuple(dict.fromkeys([*before, *looked, *run.found.notices, *data.notices, *said]))
 
@@ -197,7 +197,7 @@ def write_account(folder: Path, plan: Plan, report: Report, recipe: Recipe) -> R
 
     Args:
         folder: Holds the artifact.
-        plan: What was decided.
+        plan: What was outcome.
         report: The account of the run.
         recipe: What was asked for.
 

@@ -1,7 +1,6 @@
 """`compress`: load, search, measure, write. Readable as that."""
 
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 
@@ -18,8 +17,7 @@ from compressor.plan.plan import Plan
 from compressor.recipe.paths import read_by
 from compressor.recipe.recipe import Recipe
 from compressor.results.report import GraphReport, Report
-from compressor.search.baseline import replay
-from compressor.search.candidate import Decided
+from compressor.search.candidate import Outcome
 from compressor.search.data_split import (
     DataSplit,
     divided_for_budget,
@@ -28,11 +26,14 @@ from compressor.search.data_split import (
     split_data,
 )
 from compressor.search.measure import Pair, configurations
-from compressor.search.session import Bench
+from compressor.search.quality_budget import QualityBudget
+from compressor.search.replay import replay
+from compressor.search.session import Session
 from compressor.search.strategy import decide
 from compressor.system.output_folder import prepare as prepare_output
 from compressor.system.output_folder import written_aside
 from compressor.system.progress import SILENT, Progress
+from compressor.system.stopwatch import Stopwatch
 from compressor.system.writable import bytes_of
 from exporters.base import Artifact, Samples, Target, find_target
 
@@ -83,7 +84,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
             was written: marked as interrupted and not confirmed, or with the verdict on it where
             only measurements after that are missing; else nothing was.
     """
-    started = time.perf_counter()
+    watch = Stopwatch()
     recipe = _recipe(recipe, target)
     backend = available_target(recipe)
     replayed = _replayed(plan, backend)
@@ -105,38 +106,39 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     backend.require_buildable(prepared.model)
     data = examined(prepared, split_data(prepared, recipe.seed, stats), progress)
     prepared = looked_at(prepared, data, recipe, backend, progress)
-    data, judging = divided_for_budget(prepared, data, recipe, backend, progress)
-    bench = Bench(prepared, recipe, backend, progress)
+    session = Session(prepared, recipe, backend, progress)
+    data, acceptance = divided_for_budget(session, data)
     if replayed is None:
         with own_threads():
-            decided = decide(bench, data, stats, judging)
+            outcome = decide(session, data, acceptance, stats)
     else:
-        decided = replay(bench, replayed.graphs[GRAPH])
+        outcome = replay(session, replayed.graphs[GRAPH])
     with (
         tempfile.TemporaryDirectory(prefix="compressor-") as scratch,
         written_aside(directory) as folder,
     ):
         samples = _samples(prepared, recipe)
-        shipped = prepared.as_shipped(decided.shipped)
+        shipped = prepared.as_shipped(outcome.shipped)
         artifact = backend.build(shipped, folder, samples=samples, progress=progress)
-        pair = _built(decided, artifact, bench, Path(scratch))
-        found = measured(decided, pair, data, judging)
+        pair = _built(outcome, artifact, session, Path(scratch))
+        budget = acceptance if isinstance(acceptance, QualityBudget) else None
+        found = measured(outcome, pair, data, budget)
         # A replayed plan stays what it is: its ranges are of the data that it was made from.
-        made = replayed or _plan(decided, data, pair)
-        run = Finished(decided, pair, found, data, judging, made)
-        report = account(run, directory, started=started, command=command)
+        made = replayed or _plan(outcome, data, pair)
+        run = Finished(outcome, pair, found, data, budget, made)
+        report = account(run, directory, seconds=watch.seconds, command=command)
         report = write_account(folder, made, report, recipe)
     if found.interrupted:
         raise KeyboardInterrupt(_interrupted(directory, report.graphs[GRAPH]))
     return report
 
 
-def _plan(decided: Decided, data: DataSplit, pair: Pair) -> Plan:
+def _plan(outcome: Outcome, data: DataSplit, pair: Pair) -> Plan:
     return Plan(
         target=pair.target.name,
         seed=pair.recipe.seed,
         calibration=data.fingerprint,
-        graphs={GRAPH: decided.plan},
+        graphs={GRAPH: outcome.plan},
     )
 
 
@@ -214,9 +216,9 @@ def _samples(prepared: Prepared, recipe: Recipe) -> Samples:
     )
 
 
-def _built(decided: Decided, artifact: Artifact, bench: Bench, scratch: Path) -> Pair:
+def _built(outcome: Outcome, artifact: Artifact, session: Session, scratch: Path) -> Pair:
     """Build original and baseline beside the artifact, each model once."""
-    built: list[tuple[ir.Model, Artifact]] = [(decided.shipped, artifact)]
+    built: list[tuple[ir.Model, Artifact]] = [(outcome.shipped, artifact)]
 
     def build(model: ir.Model, name: str) -> Artifact:
         for known, made in built:
@@ -224,30 +226,33 @@ def _built(decided: Decided, artifact: Artifact, bench: Bench, scratch: Path) ->
                 return made
         folder = scratch / name
         folder.mkdir()
-        made = bench.target.draft(bench.prepared.as_shipped(model), folder)
+        made = session.target.draft(session.prepared.as_shipped(model), folder)
         built.append((model, made))
         return made
 
     def drawn(model: ir.Model, name: str) -> Artifact:
         folder = scratch / name
         folder.mkdir()
-        return bench.target.draft(model, folder)
+        return session.target.draft(model, folder)
 
-    original = build(decided.captured, "original")
+    original = build(session.prepared.model, "original")
     # A float result is compared with what was captured, or it would be compared with itself.
     baseline = (
-        original if decided.shipped is decided.baseline else build(decided.baseline, "baseline")
+        original if outcome.shipped is outcome.baseline else build(outcome.baseline, "baseline")
     )
     return Pair(
         original,
         baseline,
         artifact,
-        bench.target,
-        bench.prepared,
-        bench.recipe,
-        bench.progress,
-        drawn=(drawn(decided.captured, "original on inputs"), drawn(decided.shipped, "on inputs"))
-        if bench.prepared.noises
+        session.target,
+        session.prepared,
+        session.recipe,
+        session.progress,
+        drawn=(
+            drawn(session.prepared.model, "original on inputs"),
+            drawn(outcome.shipped, "on inputs"),
+        )
+        if session.prepared.noises
         else None,
     )
 

@@ -1,12 +1,12 @@
 """What is measured of the finished result, and what becomes of the budget."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from compressor.evaluation.changed import Changed
 from compressor.evaluation.metrics.base import Metric, Scores
 from compressor.evaluation.yardstick import chance
+from compressor.results.effects import speed_effects
 from compressor.results.measurements import (
     LatencyResult,
     MemoryResult,
@@ -15,8 +15,7 @@ from compressor.results.measurements import (
 )
 from compressor.results.records import Effect, StageRecord
 from compressor.results.report import BudgetResult
-from compressor.search.acceptance import Judging
-from compressor.search.candidate import Decided, speed_effects
+from compressor.search.candidate import Outcome, ships_float
 from compressor.search.data_split import DataSplit
 from compressor.search.measure import (
     Pair,
@@ -28,7 +27,9 @@ from compressor.search.measure import (
     told,
 )
 from compressor.search.precision.error_analysis import Explanation, explain
+from compressor.search.quality_budget import QualityBudget
 from compressor.system.sparing import spared, unfinished
+from compressor.system.stopwatch import Stopwatch
 
 INTERRUPTED = "the run was interrupted"
 TRIED = 16
@@ -55,7 +56,7 @@ class Measurements:
 
 
 def measured(
-    decided: Decided, pair: Pair, data: DataSplit, judging: Judging | None
+    outcome: Outcome, pair: Pair, data: DataSplit, budget: QualityBudget | None
 ) -> Measurements:
     """Quality first: with a budget it is what the run is for.
 
@@ -64,20 +65,20 @@ def measured(
     Raises:
         KeyboardInterrupt: There is no budget, and so no best so far to write.
     """
-    found = nothing = _unmeasured(pair, judging)
-    if judging is not None and decided.interrupted:
+    found = nothing = _unmeasured(pair, budget)
+    if budget is not None and outcome.interrupted:
         return nothing
     try:
-        for known in _measure(nothing, decided, pair, data, judging):
+        for known in _measure(nothing, outcome, pair, data, budget):
             found = known
     except KeyboardInterrupt:
-        if judging is None:
+        if budget is None:
             raise
         return found
     return replace(found, interrupted=False)
 
 
-def _unmeasured(pair: Pair, judging: Judging | None) -> Measurements:
+def _unmeasured(pair: Pair, budget: QualityBudget | None) -> Measurements:
     """As if interrupted at once."""
     unchanged, unmeasurable = _unchanged(pair), pair.target.unmeasurable()
     nowhere = None if unmeasurable is None else f"nothing runs as it will: {unmeasurable}"
@@ -85,7 +86,7 @@ def _unmeasured(pair: Pair, judging: Judging | None) -> Measurements:
         latency_reason=INTERRUPTED if _is_timed(pair) else unchanged or nowhere,
         quality_reason=INTERRUPTED,
         memory_reason=unchanged or nowhere or pair.target.memory_unmeasured() or INTERRUPTED,
-        budget=None if judging is None else judging.unconfirmed(),
+        budget=None if budget is None else budget.unconfirmed(),
         explained=Explanation(reason=INTERRUPTED),
         changed=Changed(reason=INTERRUPTED),
         interrupted=True,
@@ -104,7 +105,7 @@ def _is_timed(pair: Pair) -> bool:
 
 
 def _measure(
-    found: Measurements, decided: Decided, pair: Pair, data: DataSplit, judging: Judging | None
+    found: Measurements, outcome: Outcome, pair: Pair, data: DataSplit, budget: QualityBudget | None
 ) -> Iterator[Measurements]:
     """What is known after each measurement; `found` is what is known before."""
     clock = _Clock()
@@ -125,11 +126,10 @@ def _measure(
     else:
         found = replace(found, quality_reason=data.quality_reason)
     found = replace(found, notices=(*found.notices, *_departures(pair, data)))
-    plan = decided.plan
-    is_float = plan.ship == "float" and decided.pruned is None and plan.sparse is None
+    is_float = ships_float(outcome.plan)
     found = replace(
         found,
-        budget=None if judging is None else judging.confirmed(*scored[0], is_float=is_float),
+        budget=None if budget is None else budget.confirmed(*scored[0], is_float=is_float),
         records=tuple(clock.records),
     )
     yield found
@@ -138,14 +138,14 @@ def _measure(
     yield found
     samples = data.search if data.calibration is None else data.calibration
     explained = spared(
-        lambda: explain(decided, pair, samples),
+        lambda: explain(outcome, pair, samples),
         lambda reason: Explanation(reason=clock.missed("measure layers", reason)),
     )
     if explained.layers:
         clock.lap("measure layers")
     found = replace(found, explained=explained, records=tuple(clock.records))
     yield found
-    beyond = beyond_memory(pair.recipe, decided.baseline, decided.shipped)
+    beyond = beyond_memory(pair.recipe, outcome.baseline, outcome.shipped)
     if beyond is not None:
         found = replace(
             found,
@@ -155,7 +155,7 @@ def _measure(
         yield found
         return
     if _is_timed(pair):
-        latency = measure_latency(pair, _known(decided, pair))
+        latency = measure_latency(pair, _known(outcome, pair))
         clock.lap("measure latency", speed_effects(latency[0]))
         records = tuple(clock.records)
         found = replace(found, latency=latency, latency_reason=None, records=records)
@@ -199,9 +199,9 @@ def _changed(pair: Pair, data: DataSplit, is_float: bool, clock: "_Clock") -> Ch
     return found
 
 
-def _known(decided: Decided, pair: Pair) -> LatencyResult | None:
-    """The race that decided, of the graphs that ship; an engine is built anew, and may differ."""
-    return None if pair.result.engine is not None else decided.known_race
+def _known(outcome: Outcome, pair: Pair) -> LatencyResult | None:
+    """The race that outcome, of the graphs that ship; an engine is built anew, and may differ."""
+    return None if pair.result.engine is not None else outcome.known_race
 
 
 class _Clock:
@@ -209,7 +209,7 @@ class _Clock:
 
     def __init__(self) -> None:
         self.records: list[StageRecord] = []
-        self._since = time.perf_counter()
+        self._watch = Stopwatch()
 
     def lap(
         self, name: str, effects: tuple[Effect, ...] = (), *, changed: int | None = None
@@ -224,6 +224,5 @@ class _Clock:
         return reason
 
     def _add(self, record: StageRecord) -> None:
-        now = time.perf_counter()
-        self.records.append(record.model_copy(update={"seconds": now - self._since}))
-        self._since = now
+        self.records.append(record.model_copy(update={"seconds": self._watch.seconds}))
+        self._watch = Stopwatch()

@@ -8,7 +8,7 @@ from compressor.results.format import size as bytes_words
 from compressor.results.measurements import LatencyResult, Size
 from compressor.results.pruning import GoalResult
 from compressor.results.report import GraphReport
-from compressor.search.candidate import Decided
+from compressor.search.candidate import Outcome
 
 ROUNDING = 1e-3
 """Share by which counts of the captured graph and of the folded one, which is cut, may differ."""
@@ -25,27 +25,27 @@ _COUNTED = {
 
 
 def goal_result(
-    goal: Goal, decided: Decided, latency: tuple[LatencyResult, ...], before: Size, after: Size
+    goal: Goal, outcome: Outcome, latency: tuple[LatencyResult, ...], before: Size, after: Size
 ) -> GoalResult:
     """What became of a goal.
 
     Args:
         goal: What was asked for.
-        decided: What ships, and whether the quality budget held it back.
+        outcome: What ships, and whether the quality budget held it back.
         latency: Measured last; the deciding configuration is first. Empty where the run was
             interrupted, or where the baseline itself ships.
         before: Of the original.
         after: Of the result.
     """
     wanted = 1e3 * goal.amount if goal.kind == "latency" else goal.amount
-    measured = _measured(goal, decided, latency, before, after)
+    measured = _measured(goal, outcome, latency, before, after)
     if goal.kind == "threshold":
-        met = not _is_reverted(decided)
+        met = not _is_reverted(outcome)
     else:
-        counts = _cut_away(goal, decided, measured)
+        counts = _cut_away(goal, outcome, measured)
         met = counts is not None and goal.is_met(_reached(goal, wanted, counts))
         met = met and not _is_beyond(goal, wanted, measured, FAR)
-    held_back = not met and decided.held_back is not None
+    held_back = not met and outcome.held_back is not None
     return GoalResult(
         asked=goal.flag,
         kind=goal.kind,
@@ -54,9 +54,9 @@ def goal_result(
         met=met,
         held_back=held_back,
         reason=_reason(goal, wanted, measured, latency)
-        + _repaired(goal, wanted, measured, decided)
-        + _why_more(goal, wanted, measured, decided)
-        + _why_less(decided, met=met),
+        + _repaired(goal, wanted, measured, outcome)
+        + _why_more(goal, wanted, measured, outcome)
+        + _why_less(outcome, met=met),
     )
 
 
@@ -91,7 +91,7 @@ def require_kept(graph: GraphReport) -> None:
 
 
 def _measured(
-    goal: Goal, decided: Decided, latency: tuple[LatencyResult, ...], before: Size, after: Size
+    goal: Goal, outcome: Outcome, latency: tuple[LatencyResult, ...], before: Size, after: Size
 ) -> float | None:
     if goal.kind == "size":
         return float(after.file_bytes)
@@ -99,19 +99,19 @@ def _measured(
         return 1 - after.parameters / max(before.parameters, 1)
     if goal.kind in ("macs", "threshold"):
         if before.macs is None or after.macs is None:
-            return 0.0 if decided.pruning is None else decided.pruning.share
+            return 0.0 if outcome.pruning is None else outcome.pruning.share
         return 1 - after.macs / max(before.macs, 1)
-    if goal.kind == "speedup" and decided.shipped is decided.baseline:
+    if goal.kind == "speedup" and outcome.shipped is outcome.baseline:
         return 1.0
     if not latency or not latency[0].is_known:
         return None
     return latency[0].speed if goal.kind == "speedup" else latency[0].milliseconds[1]
 
 
-def _is_reverted(decided: Decided) -> bool:
+def _is_reverted(outcome: Outcome) -> bool:
     """Whether less went than was below the threshold."""
-    tried = any(candidate.pruned for candidate in decided.candidates)
-    return decided.held_back is not None or (tried and decided.pruning is None)
+    tried = any(candidate.pruned for candidate in outcome.considered)
+    return outcome.held_back is not None or (tried and outcome.pruning is None)
 
 
 def _reached(goal: Goal, wanted: float, measured: float) -> float:
@@ -123,26 +123,26 @@ def _reached(goal: Goal, wanted: float, measured: float) -> float:
     return wanted / max(measured, 1e-12)
 
 
-def _why_less(decided: Decided, *, met: bool) -> str:
+def _why_less(outcome: Outcome, *, met: bool) -> str:
     """What kept the pruning from shipping, where that is known."""
     if met:
         return ""
-    if decided.held_back is not None:
-        return f"; {decided.held_back}"
-    return "; what was pruned ran slower (--keep-slower keeps it)" if _is_reverted(decided) else ""
+    if outcome.held_back is not None:
+        return f"; {outcome.held_back}"
+    return "; what was pruned ran slower (--keep-slower keeps it)" if _is_reverted(outcome) else ""
 
 
-def _cut_away(goal: Goal, decided: Decided, measured: float | None) -> float | None:
+def _cut_away(goal: Goal, outcome: Outcome, measured: float | None) -> float | None:
     """The share that was cut, where biases that the repair added take some of it back."""
-    pruning = decided.pruning
+    pruning = outcome.pruning
     if measured is None or pruning is None or pruning.cost != goal.kind:
         return measured
     return measured if pruning.share is None else max(measured, pruning.share)
 
 
-def _repaired(goal: Goal, wanted: float, measured: float | None, decided: Decided) -> str:
+def _repaired(goal: Goal, wanted: float, measured: float | None, outcome: Outcome) -> str:
     """How the goal is met although less is gone."""
-    cut = _cut_away(goal, decided, measured)
+    cut = _cut_away(goal, outcome, measured)
     if cut is None or measured is None or goal.kind != "params":
         return ""
     if not measured + ROUNDING < wanted <= cut + ROUNDING:
@@ -157,12 +157,12 @@ def _is_beyond(goal: Goal, wanted: float, measured: float | None, most: float) -
     return measured - ROUNDING > most_of(wanted, most)
 
 
-def _why_more(goal: Goal, wanted: float, measured: float | None, decided: Decided) -> str:
+def _why_more(goal: Goal, wanted: float, measured: float | None, outcome: Outcome) -> str:
     """What made more go than was asked for, where that is much."""
     if measured is None or not _is_beyond(goal, wanted, measured, NEAR):
         return ""
     said = f", {measured / wanted:.2g} times what was asked for"
-    pruning = decided.pruning
+    pruning = outcome.pruning
     if pruning is None:
         return said
     sizes = sorted({group.units_before for group in pruning.groups})

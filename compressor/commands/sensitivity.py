@@ -18,7 +18,7 @@ from compressor.search.precision.region_latency import measured_times
 from compressor.search.precision.region_table import predicted_frontier, region_results
 from compressor.search.precision.regions import FLOAT, mixed
 from compressor.search.precision.sensitivity import SAMPLE, damages
-from compressor.search.session import Bench
+from compressor.search.session import Session
 from compressor.system.progress import SILENT, Progress
 
 HELD_OUT = 0.25
@@ -63,34 +63,34 @@ def sensitivity(
             "sensitivity needs two calibration samples or more: one part is held out",
             hint="Pass --calib DATA.",
         )
-    bench = Bench(prepared, recipe, target, progress)
+    session = Session(prepared, recipe, target, progress)
     with progress.stage("fold"):
         feeds = prepared.feeds(prepared.fixed_batch or 2, recipe.seed)
         graph, _ = fold(prepared.model, feeds=feeds)
     held_out, rest = data.split(min(HELD_OUT, SAMPLE / len(data)), recipe.seed)
-    plan = _whole(bench, graph, rest)
+    plan = _whole(session, graph, rest)
     mix = mixed(graph, plan, planned_policy(plan, target))
     if not mix.regions:
         raise UsageError("no part of this graph has integer kernels: there is nothing to compare")
-    times = measured_times(bench, graph, mix)
-    damage = damages(bench, mix, plan, held_out)
+    times = measured_times(session, graph, mix)
+    damage = damages(session, mix, plan, held_out)
     assert damage is not None, "nothing ends it early"
     fastest = solve(times.costs) or [FLOAT] * len(mix.regions)
     return Sensitivity(
         source=prepared.name,
         samples=min(SAMPLE, len(held_out)),
-        batch=bench.deciding.batch,
-        threads=bench.deciding.threads,
+        batch=session.deciding.batch,
+        threads=session.deciding.threads,
         float_ms=1e3 * times.predicted([FLOAT] * len(mix.regions)),
         regions=region_results(mix, fastest, times, damage),
         frontier=predicted_frontier(mix, times, damage),
     )
 
 
-def _whole(bench: Bench, graph: ir.Model, data: CalibrationSet) -> GraphPlan:
+def _whole(session: Session, graph: ir.Model, data: CalibrationSet) -> GraphPlan:
     """All that can be integer, with ranges from the data."""
-    recipe = bench.recipe
-    policy = policy_of(bench.target, recipe.quantize)
+    recipe = session.recipe
+    policy = policy_of(session.target, recipe.quantize)
     options = CalibrationOptions(
         method=recipe.quantize.ranges,
         batch=recipe.quantize.batch,
@@ -98,7 +98,7 @@ def _whole(bench: Bench, graph: ir.Model, data: CalibrationSet) -> GraphPlan:
         cache=recipe.data.cache,
         seed=recipe.seed,
     )
-    with bench.progress.stage("calibrate", total=len(data)) as advance:
+    with session.progress.stage("calibrate", total=len(data)) as advance:
         choice = calibrate(graph, data, policy, options, advance=advance)
     return GraphPlan(
         graph=fingerprint(graph),

@@ -36,6 +36,7 @@ from compressor.evaluation.load import Load
 from compressor.evaluation.pace import FULL
 from compressor.evaluation.pairing import Estimate, FloatArray, estimate, estimate_of_sessions
 from compressor.evaluation.rounds import (
+    LEAST_WHOLE,
     WANTED_ROUNDS,
     Course,
     Plan,
@@ -183,7 +184,7 @@ def result_of(
         machine too busy for the method there is a reason instead.
     """
     on_thread = all(session.on_thread for session in sessions)
-    whole = _whole(sessions)
+    whole = _whole(np.concatenate([session.slowness for session in sessions]))
     conditions = _conditions(sessions, whole, on_thread=on_thread)
     foreign = _assumed(conditions)
     rounds = sum(len(session.logs) for session in sessions)
@@ -216,7 +217,7 @@ def result_of(
         "result": times[1],
         "ratio": found.ratio,
         "interval": found.interval,
-        "verdict": verdict(found.interval),
+        "verdict": verdict(found.as_it_was),
         "reason": None,
     }
     return refused.model_copy(update=known)
@@ -234,8 +235,7 @@ def time_runner(
         on_thread = computes and clocks.thread is not None and not warm.blocks
         course = Course(clocks, Load(clocks), seconds, on_thread)
         course.take([run], [repeats_of(warm.nanoseconds)], Plan(wait=0, samples=1))
-    whole = course.slowness() <= FULL
-    whole = whole if whole.sum() >= _enough(len(whole)) else np.ones_like(whole)
+    whole = _whole(course.slowness())
     walls, cpus = course.walls()[0][whole], course.cpus()[0][whole]
     kept = course.kept_core()[0][whole] > 0
     if not on_thread:
@@ -251,11 +251,11 @@ def verdict(interval: Interval) -> Verdict:
     return "undecided" if is_open else "no significant difference"
 
 
-def _whole(sessions: Sequence[Session]) -> BoolArray:
+def _whole(slowness: FloatArray) -> BoolArray:
     """Which rounds had the core to themselves; all, where those are not enough to be of use."""
-    slowness = np.concatenate([session.slowness for session in sessions])
     whole = np.asarray(slowness <= FULL)
-    return whole if whole.sum() >= _enough(len(slowness)) else np.ones_like(whole)
+    least = max(_enough(len(whole)), LEAST_WHOLE * len(whole))
+    return whole if whole.sum() >= least else np.ones_like(whole)
 
 
 def _enough(rounds: int) -> int:

@@ -13,9 +13,9 @@ however: the ratio wanders by a percent or two from one second to the next, more
 
     H² = h² + log(1 + 0.03 + 0.04 · foreign)² + (log(slowness) / 2)²
 
-The last term stands where no rounds had the core to themselves (`pace`): beside a neighbour each
-model is slower by a factor of its own between 1 and about `slowness`, and their ratio by anything
-between.
+The last term stands where too few rounds had the core to themselves (`pace`): beside a neighbour
+each model is slower by a factor of its own between 1 and about `slowness`, and their ratio by
+anything between. Which is faster on the core as it is, is told without it.
 """
 
 import math
@@ -59,6 +59,7 @@ class Estimate:
         wide: Likewise with all that sampling does not show.
         low: How far down the interval reaches; below log - wide where sessions did.
         high: Likewise upwards.
+        beside: How far the ratio may be from that of a core which nobody else has a part of.
     """
 
     log: float
@@ -66,6 +67,7 @@ class Estimate:
     wide: float
     low: float
     high: float
+    beside: float = 0.0
 
     @property
     def ratio(self) -> float:
@@ -74,7 +76,14 @@ class Estimate:
 
     @property
     def interval(self) -> Interval:
-        """Of the ratio."""
+        """Of the ratio on a core of its own."""
+        low = self.log - math.hypot(self.log - self.low, self.beside)
+        high = self.log + math.hypot(self.high - self.log, self.beside)
+        return Interval(low=math.exp(low), high=math.exp(high))
+
+    @property
+    def as_it_was(self) -> Interval:
+        """Of the ratio on the core as it was while it was measured."""
         return Interval(low=math.exp(self.low), high=math.exp(self.high))
 
     @property
@@ -93,8 +102,9 @@ def estimate(logs: FloatArray, foreign: float, slowness: float = 1.0) -> Estimat
         slowness: How much longer the processor took for the same work than it can, 1 or more.
     """
     middle, half = float(np.median(logs)), sampling_half(logs)
-    wide = math.hypot(half, _unseen(foreign), SHARE * math.log(slowness))
-    return Estimate(middle, half, wide, middle - wide, middle + wide)
+    wide = math.hypot(half, _unseen(foreign))
+    beside = SHARE * math.log(slowness)
+    return Estimate(middle, half, wide, middle - wide, middle + wide, beside)
 
 
 def estimate_of_sessions(sessions: list[FloatArray], foreign: float) -> Estimate:

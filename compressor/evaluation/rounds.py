@@ -19,6 +19,8 @@ WANTED_ROUNDS = 10
 """Taken even where `seconds` are over, by up to as much again."""
 MIN_ROUNDS = 6
 """Taken even then: fewer say nothing about spread."""
+LEAST_WHOLE = 0.05
+"""Share of the rounds that has to have had the whole core: fewer may only have looked so."""
 PATIENCE = 15
 """Times `seconds`, after which even `MIN_ROUNDS` are not waited for."""
 QUIET = 0.10
@@ -215,7 +217,9 @@ class Course:
     def _has_waited(self, elapsed: float) -> bool:
         """Whether undisturbed rounds are enough, or there is no hope of that in twice the time."""
         good = int(self.undisturbed().sum())
-        return good >= WANTED_ROUNDS or good < WANTED_ROUNDS // 4 or elapsed >= 2 * self.seconds
+        if good < WANTED_ROUNDS // 4 or elapsed >= 2 * self.seconds:
+            return True
+        return good >= max(WANTED_ROUNDS, LEAST_WHOLE * len(self.spans))
 
     def _is_enough(self) -> bool:
         """Whether more rounds would change nothing: of those on a core of which all was ours."""

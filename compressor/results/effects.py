@@ -1,7 +1,8 @@
-"""What a stage did to the size of a graph, for its record."""
+"""What a stage did to the size of a graph and to its speed, for its record."""
 
 import onnx_ir as ir
 
+from compressor.results.measurements import LatencyResult
 from compressor.results.records import Effect
 
 
@@ -24,6 +25,14 @@ def weight_effect(before: ir.Model | None, after: ir.Model) -> Effect:
         before=None if before is None else weight_bytes(before),
         after=weight_bytes(after),
     )
+
+
+def speed_effects(race: LatencyResult | None) -> tuple[Effect, ...]:
+    """Milliseconds before and after, if they were measured."""
+    if race is None or not race.is_known:
+        return ()
+    before, after = race.milliseconds
+    return (Effect(amount="latency_ms", before=before, after=after),)
 
 
 def node_count(model: ir.Model) -> int:

@@ -1,8 +1,57 @@
 """The part of the report's schema that tells what was pruned and whether that was far enough."""
 
-from typing import Literal
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Literal
 
-from compressor.results.records import Record
+from pydantic import Field
+
+from compressor.results.records import Record, StageRecord
+
+
+class LayerVerdict(StrEnum):
+    """What became of a layer that was to be repaired."""
+
+    REPAIRED = "repaired"
+    LEFT_ALONE = "left alone"
+    SPARSE = "2:4 sparse"
+
+
+class LayerRepair(Record):
+    """The repair of one layer or norm.
+
+    Attributes:
+        verdict: What became of it.
+        reason: Why nothing was fitted; or that it was, for the sake of the layer behind it.
+        late: Whether there was no time left for it.
+        error_before: Without the fit, relative to the variance, on samples it has not seen.
+        error_after: With it.
+        ridge: The ridge of the solve.
+        bytes: Memory that it took.
+        seconds: Time that it took.
+        steps: By which it was fitted together with the layer behind it.
+    """
+
+    verdict: LayerVerdict
+    reason: str | None = None
+    late: bool = False
+    error_before: float | None = None
+    error_after: float | None = None
+    ridge: float | None = None
+    bytes: float | None = None
+    seconds: float = 0.0
+    steps: float | None = None
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """For the parameters of the stage's record."""
+        return self.model_dump(mode="json", exclude_none=True, exclude={"late"})
+
+
+class RepairRecord(StageRecord):
+    """What a repair did, with its layers as they are: the report has them among `parameters`."""
+
+    layers: Mapping[str, LayerRepair] = Field(default_factory=dict, exclude=True)
 
 
 class GoalResult(Record):

@@ -11,8 +11,10 @@ from compressor.evaluation.grounds import shared_samples, why_degenerate
 from compressor.evaluation.trained_on import unlike_training
 from compressor.recipe.recipe import Recipe
 from compressor.results.report import DataUse
-from compressor.search.acceptance import Judging
+from compressor.search.acceptance import NoBudget
 from compressor.search.measure import yardstick
+from compressor.search.quality_budget import Halves, QualityBudget
+from compressor.search.session import Session
 from compressor.system.progress import Progress
 from exporters.base import Target
 
@@ -164,21 +166,21 @@ def looked_at(
 
 
 def divided_for_budget(
-    prepared: Prepared, data: DataSplit, recipe: Recipe, target: Target, progress: Progress
-) -> tuple[DataSplit, Judging | None]:
+    session: Session, data: DataSplit
+) -> tuple[DataSplit, QualityBudget | NoBudget]:
     """Divide what judges into search and confirm, and say what it can prove.
 
     Returns:
         The data, of which only the confirming half still judges, and the budget; the data as it
-        is and None where no budget was asked for.
+        is and what accepts all where no budget was asked for.
 
     Raises:
         DataError: A budget was asked for and there is nothing, or a single sample, to judge on.
         RecipeError: The budget means nothing in the metric.
     """
-    budget = recipe.budget.allowed
+    budget, prepared = session.recipe.budget.allowed, session.prepared
     if budget is None:
-        return data, None
+        return data, NoBudget(session, data.quality, data.words)
     if data.quality is None:
         raise DataError(
             f"the budget of {budget.asked} needs samples to judge on",
@@ -186,13 +188,14 @@ def divided_for_budget(
         )
     own = None if prepared.evaluation is not None else prepared.calibration
     require_two(len(data.quality), None if own is None else len(own), budget.asked)
-    search, confirm = data.quality.split(0.5, recipe.seed)
-    judging = Judging(budget, recipe, search, confirm, data.words, data.share / 2)
-    with progress.stage("measure the original"):
-        judging = judging.announced(prepared, target)
-    for notice in judging.notices:
-        progress.notice(notice)
-    return replace(data, quality=confirm, search=search), judging
+    search, confirm = data.quality.split(0.5, session.recipe.seed)
+    kind = "calibration" if prepared.evaluation is None else "evaluation"
+    halves = Halves(search, confirm, data.words, kind, data.share / 2)
+    with session.progress.stage("measure the original"):
+        held = QualityBudget.announced(session, budget, halves)
+    for notice in held.notices:
+        session.progress.notice(notice)
+    return replace(data, quality=confirm, search=search), held
 
 
 def require_two(found: int, of: int | None, asked: str) -> None:

@@ -212,33 +212,6 @@ def measure_scores(
         return scored, output_results(runners, data, batch, yardstick)
 
 
-def scores_of(
-    metric: Metric,
-    original: ir.Model,
-    candidate: ir.Model,
-    target: Target,
-    data: CalibrationSet,
-    batch: int,
-    yardstick: Yardstick,
-) -> Scores:
-    """Original and candidate on the same samples.
-
-    Args:
-        metric: What scores.
-        original: As it was captured.
-        candidate: What could ship.
-        target: Runs both.
-        data: The samples.
-        batch: How many at a time.
-        yardstick: Which outputs the metric looks at.
-    """
-    with (
-        target.open(original, threads=0, timed=False) as one,
-        target.open(candidate, threads=0, timed=False) as other,
-    ):
-        return yardstick.scores(metric, {BASELINE: one, RESULT: other}, data, batch)
-
-
 def measure_changed(pair: Pair, data: CalibrationSet, yardstick: Yardstick) -> Changed:
     """Where original and result differ, sample by sample, in a pass of its own over the data.
 

@@ -1,7 +1,6 @@
 """What ships: pruned to a goal, pruned as far as a quality budget allows, or whole."""
 
-import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from calibration.dataset import CalibrationSet
 from calibration.stats import CalibrationStats
@@ -10,23 +9,23 @@ from compressor.layerwise.factor import own_threads
 from compressor.recipe.goal import Goal
 from compressor.recipe.recipe import Recipe
 from compressor.results.precision import EIGHT_BITS, WORDS
-from compressor.results.records import Decision, StageRecord
-from compressor.search.acceptance import Judging
+from compressor.results.records import StageRecord
+from compressor.results.report import Candidate as ToldCandidate
+from compressor.search.acceptance import Acceptance
 from compressor.search.baseline import undecided
-from compressor.search.candidate import Decided
+from compressor.search.candidate import Outcome
 from compressor.search.data_split import DataSplit
-from compressor.search.gauging import gauge
 from compressor.search.precision.refused_nodes import or_undone
 from compressor.search.precision.search import with_precision
 from compressor.search.precision.weight_only import STORED
-from compressor.search.pruning.candidates import Attempts
+from compressor.search.pruning.candidates import PrunedCandidates
 from compressor.search.pruning.outcome import Why, ships_whole
 from compressor.search.pruning.sparsity_2_4 import with_sparsity
-from compressor.search.pruning.steps import grouped
+from compressor.search.pruning.steps import Grouped, grouped
 from compressor.search.pruning.to_budget import afford
 from compressor.search.pruning.to_goal import cost_of, reach
 from compressor.search.ruined import unless_ruined
-from compressor.search.session import Bench
+from compressor.search.session import Session, Stage
 
 NOTHING = "nothing can be removed from this graph"
 UNSEEN = "without calibration data (--calib DATA, and no --stats) nothing is pruned"
@@ -37,18 +36,18 @@ WHY_NOTHING = (
 
 
 def decide(
-    bench: Bench,
+    session: Session,
     data: DataSplit,
+    acceptance: Acceptance,
     stats: CalibrationStats | None = None,
-    judging: Judging | None = None,
-) -> Decided:
+) -> Outcome:
     """Decide what ships: prune where a goal or a budget says how far, quantize where it pays.
 
     Args:
-        bench: The captured graph and how to measure.
+        session: The captured graph and how to measure.
         data: Calibration samples, and those that judge.
+        acceptance: The quality budget, or none.
         stats: What was collected from such samples earlier.
-        judging: The quality budget; None accepts any quality.
 
     Raises:
         RecipeError: A goal was given without calibration data, or nothing can be removed, and it
@@ -56,67 +55,168 @@ def decide(
         DataError: The statistics are of another graph.
         KeyboardInterrupt: Before there was a best so far.
     """
-    start = undecided(bench, stats)
-    found = _decided(bench, start, data, stats, judging)
-    return found if judging is not None else unless_ruined(bench, start, found, data)
+    start = undecided(session, stats)
+    strategy = _Strategy(session, data, acceptance, start, stats)
+    with session.stage("search") as stage:
+        found = strategy.decided(stage)
+    return found if acceptance.asked else unless_ruined(session, start, found, data, acceptance)
 
 
-def _decided(
-    bench: Bench,
-    start: Decided,
-    data: DataSplit,
-    stats: CalibrationStats | None,
-    judging: Judging | None,
-) -> Decided:
-    """What pays, and keeps the budget if there is one."""
-    started = time.perf_counter()
-    goal, samples = bench.recipe.prune.goal, data.calibration
-    unseen = samples is None or stats is not None
-    if goal is not None and unseen and not is_for_bits(bench.recipe, goal):
-        raise RecipeError(
-            f"{goal.flag} needs calibration data to choose and repair what stays",
-            hint="Pass --calib DATA, without --stats: statistics are of the whole graph.",
-        )
-    if samples is None or unseen or not _is_wanted(bench, judging):
-        whole = _precise(bench, start, data, stats, judging)
-        return whole if goal is None else _by_bits(bench, goal, whole, UNSEEN)
-    groups = grouped(bench, start.baseline, len(samples))
-    if goal is not None and not groups.can_shrink(bench, _least_multiple(bench)):
-        if not is_for_bits(bench.recipe, goal):
-            raise RecipeError(f"{NOTHING}, which {goal.flag} asks for", hint=WHY_NOTHING)
-        return _by_bits(bench, goal, _precise(bench, start, data, None, judging), NOTHING)
-    whole = _precise(bench, start, data, None, judging)
-    attempts = Attempts(
-        bench,
-        start,
-        whole,
-        samples,
-        groups,
-        cost="latency" if goal is None else cost_of(goal),
-        judging=judging,
-        gauge=None if judging else gauge(bench.recipe, data.quality, data.words),
-    )
-    if whole.interrupted:
-        return whole
-    try:
-        with own_threads():
-            return or_undone(
-                bench,
-                "pruning",
-                lambda: _pruned(attempts, goal, judging, started),
-                lambda record: _unpruned(attempts, goal, record),
+@dataclass(frozen=True)
+class _Strategy:
+    """One float graph, and what there is to decide about it."""
+
+    session: Session
+    data: DataSplit
+    acceptance: Acceptance
+    start: Outcome
+    stats: CalibrationStats | None
+
+    def decided(self, stage: Stage) -> Outcome:
+        """What pays, and keeps the budget if there is one; `stage` tells how long it took."""
+        session, goal, samples = self.session, self.session.recipe.prune.goal, self.data.calibration
+        unseen = samples is None or self.stats is not None
+        if goal is not None and unseen and not is_for_bits(session.recipe, goal):
+            raise RecipeError(
+                f"{goal.flag} needs calibration data to choose and repair what stays",
+                hint="Pass --calib DATA, without --stats: statistics are of the whole graph.",
             )
-    except KeyboardInterrupt:
-        if judging is None or whole.plan.ship == "float":
-            raise
-        reason = f"{whole.reason}; interrupted before it was known how far it can be pruned"
-        return replace(whole, interrupted=True, reason=reason)
+        if samples is None or unseen or not self._is_pruned:
+            whole = self._precise()
+            return whole if goal is None else self._by_bits(goal, whole, UNSEEN)
+        groups = grouped(session, self.start.baseline, len(samples))
+        if goal is not None and not groups.can_shrink(session, self._least_multiple):
+            if not is_for_bits(session.recipe, goal):
+                raise RecipeError(f"{NOTHING}, which {goal.flag} asks for", hint=WHY_NOTHING)
+            return self._by_bits(goal, self._precise(), NOTHING)
+        whole = self._precise()
+        if whole.interrupted:
+            return whole
+        try:
+            with own_threads():
+                return self._pruned(whole, samples, groups, stage)
+        except KeyboardInterrupt:
+            if self.acceptance.asked is None or whole.plan.ship == "float":
+                raise
+            reason = f"{whole.reason}; interrupted before it was known how far it can be pruned"
+            return replace(whole.then(reason=reason), interrupted=True)
 
+    def _pruned(
+        self, whole: Outcome, samples: CalibrationSet, groups: Grouped, stage: Stage
+    ) -> Outcome:
+        """Pruned to the goal or the budget; whole, where the runtime refuses what became of it."""
+        session, goal = self.session, self.session.recipe.prune.goal
+        candidates = PrunedCandidates(
+            session,
+            self.start,
+            whole,
+            samples,
+            groups,
+            self.acceptance,
+            cost="latency" if goal is None else cost_of(goal),
+        )
 
-def _unpruned(attempts: Attempts, goal: Goal | None, record: StageRecord) -> Decided:
-    """The whole graph, as the runtime refuses what became of it."""
-    asked = "as far as the budget allows" if goal is None else goal.flag
-    return ships_whole(attempts, Why(asked, pruning=record.notices[0], notices=record.notices))
+        def undone(record: StageRecord) -> Outcome:
+            asked = "as far as the budget allows" if goal is None else goal.flag
+            return ships_whole(candidates, Why(asked, record.notices[0], notices=record.notices))
+
+        def work() -> Outcome:
+            if goal is None:
+                return _afforded(candidates, stage)
+            if not candidates.can_shrink:
+                multiple = f"multiples of {candidates.multiple}, which {candidates.precision} wants"
+                raise RecipeError(f"{NOTHING} in {multiple}", hint=WHY_NOTHING)
+            return reach(candidates, goal)
+
+        return or_undone(session, "pruning", work, undone)
+
+    def _by_bits(self, goal: Goal, whole: Outcome, why: str) -> Outcome:
+        """The whole graph, whose bits alone count towards a size; told as a stage of its own."""
+        notice = f"{goal.flag} is left to the bits of the weights: {why}"
+        self.session.progress.notice(notice)
+        with self.session.stage("prune") as stage:
+            stage.decide(goal.flag, "none", f"nothing was pruned: {why}")
+            stage.notices.append(notice)
+        return whole.then(stage.record)
+
+    def _precise(self) -> Outcome:
+        """Sparse where that was asked for, then quantized where it pays.
+
+        Where no quantized graph keeps the budget with zeros in it, one without may: INT8 gains more
+        for certain than zeros do.
+        """
+        session, stats, samples = self.session, self.stats, self._telling
+        lacking = samples is None and stats is None and self.data.degenerate is not None
+        if lacking and session.recipe.quantize.mode in ("int8", "int8-static"):
+            told = (
+                f"nothing was quantized, as {self.data.degenerate}: ranges of it fit nothing else"
+            )
+            return self.start.then(
+                reason=f"{told}; pass real samples, or --keep-ruined for integers"
+            )
+        with session.stage("precision") as stage:
+            own = None if stats is not None else samples
+            sparse = with_sparsity(session, self.start, own, self.acceptance)
+            found = with_precision(session, sparse, samples, self.acceptance, stats)
+        limit = session.recipe.budget.seconds
+        refused = found.quantized is not None and found.plan.ship not in EIGHT_BITS
+        dense_may = sparse.plan.sparse is not None and self.acceptance.asked is not None
+        late = limit is not None and 2 * stage.seconds > limit
+        if not (dense_may and refused) or found.interrupted or late:
+            return _after(sparse, found)
+        dense = with_precision(session, self.start, samples, self.acceptance, stats)
+        if dense.plan.ship not in EIGHT_BITS:
+            return _after(sparse, found)
+        return _after(sparse, self._instead(found, dense))
+
+    def _instead(self, sparse: Outcome, dense: Outcome) -> Outcome:
+        """The dense graph after the sparse one, of which nothing kept the budget."""
+        after = sparse.then(
+            *dense.candidate.since(self.start.candidate),
+            plan=dense.plan,
+            name=dense.candidate.name,
+            reason=f"{dense.reason}; with 2:4 sparse weights no {WORDS[dense.plan.ship]} graph "
+            "kept the budget",
+            float_reasons=dense.float_reasons,
+        )
+        considered = (*sparse.considered, *dense.considered)
+        return replace(dense, candidate=after.candidate, considered=considered)
+
+    @property
+    def _telling(self) -> CalibrationSet | None:
+        """Calibration samples, unless they do not vary and nothing but they would judge the result.
+
+        A budget on evaluation data rules itself.
+        """
+        session = self.session
+        judged = self.acceptance.asked is not None and session.prepared.evaluation is not None
+        if self.data.degenerate is None or judged or session.recipe.quantize.keep_ruined:
+            return self.data.calibration
+        return None
+
+    @property
+    def _is_pruned(self) -> bool:
+        """A goal asks for pruning, and so does a budget that something can be proven of.
+
+        Not where weights are only stored smaller: that is for size, and of models so large that
+        pruning takes hours.
+        """
+        session, options = self.session, self.session.recipe.prune
+        if options.goal is not None:
+            return True
+        stored = session.recipe.quantize.mode in STORED
+        if self.acceptance.asked is None or options.off or stored:
+            return False
+        if session.target.unmeasurable() is not None:
+            return False  # pruned by the way, it would have to be faster
+        return self.acceptance.provable
+
+    @property
+    def _least_multiple(self) -> int:
+        """What channel counts stay multiples of at the precision that needs the least."""
+        target = self.session.target
+        found = (target.channel_multiple(integer=integer) for integer in (False, True))
+        return self.session.recipe.prune.round or min(found)
 
 
 def is_for_bits(recipe: Recipe, goal: Goal) -> bool:
@@ -124,116 +224,32 @@ def is_for_bits(recipe: Recipe, goal: Goal) -> bool:
     return goal.kind == "size" and recipe.quantize.mode in STORED
 
 
-def _by_bits(bench: Bench, goal: Goal, whole: Decided, why: str) -> Decided:
-    """The whole graph, whose bits alone count towards a size; told as a stage of its own."""
-    notice = f"{goal.flag} is left to the bits of the weights: {why}"
-    bench.progress.notice(notice)
-    decision = Decision(subject=goal.flag, verdict="none", reason=f"nothing was pruned: {why}")
-    record = StageRecord(name="prune", seconds=0.0, decisions=(decision,), notices=(notice,))
-    return replace(whole, records=(*whole.records, record))
-
-
-def _precise(
-    bench: Bench,
-    start: Decided,
-    data: DataSplit,
-    stats: CalibrationStats | None,
-    judging: Judging | None,
-) -> Decided:
-    """Sparse where that was asked for, then quantized where it pays.
-
-    Where no quantized graph keeps the budget with zeros in it, one without may: INT8 gains more for
-    certain than zeros do.
-    """
-    started, samples = time.perf_counter(), _telling(bench, data, judging)
-    lacking = samples is None and stats is None and data.degenerate is not None
-    if lacking and bench.recipe.quantize.mode in ("int8", "int8-static"):
-        reason = f"nothing was quantized, as {data.degenerate}: ranges of it fit nothing else"
-        return replace(start, reason=f"{reason}; pass real samples, or --keep-ruined for integers")
-    sparse = with_sparsity(bench, start, None if stats is not None else samples, judging)
-    found = with_precision(bench, sparse, samples, stats, judging)
-    if sparse.plan.sparse is None:
-        return _after(sparse, found)
-    refused = judging is not None and found.quantized is not None
-    refused = refused and found.plan.ship not in EIGHT_BITS
-    limit, spent = bench.recipe.budget.seconds, time.perf_counter() - started
-    if not refused or found.interrupted or (limit is not None and 2 * spent > limit):
-        return _after(sparse, found)
-    dense = with_precision(bench, start, samples, stats, judging)
-    if dense.plan.ship not in EIGHT_BITS:
-        return _after(sparse, found)
-    told = replace(
-        dense,
-        records=(*found.records, *dense.records[len(start.records) :]),
-        reason=f"{dense.reason}; with 2:4 sparse weights no {WORDS[dense.plan.ship]} graph "
-        "kept the budget",
-        candidates=(*found.candidates, *dense.candidates),
-    )
-    return _after(sparse, told)
-
-
-def _telling(bench: Bench, data: DataSplit, judging: Judging | None) -> CalibrationSet | None:
-    """Calibration samples, unless they do not vary and nothing but they would judge the result.
-
-    A budget on evaluation data rules itself.
-    """
-    judged = judging is not None and bench.prepared.evaluation is not None
-    if data.degenerate is None or judged or bench.recipe.quantize.keep_ruined:
-        return data.calibration
-    return None
-
-
-def _after(sparse: Decided, found: Decided) -> Decided:
+def _after(sparse: Outcome, found: Outcome) -> Outcome:
     """With the candidates that sparse float graphs were, and what the budget refused."""
-    later = () if found.candidates == sparse.candidates else found.candidates
+    if not sparse.considered:
+        return found
+    later = () if found.considered == sparse.considered else found.considered
     ships = found.plan.sparse is not None and found.plan.ship in ("float", "fp16")
-    kept = [one for one in sparse.candidates if one.accepted]
-    own = (
-        one.model_copy(update={"shipped": ships and one is kept[-1]}) if kept else one
-        for one in sparse.candidates
-    )
-    refused = sparse.candidates and not kept
-    reason = f"{found.reason}; the budget refused 2:4 sparse weights" if refused else found.reason
-    return replace(found, candidates=(*own, *later), reason=reason)
+    kept = [one for one in sparse.considered if one.accepted]
+
+    def told(one: ToldCandidate) -> ToldCandidate:
+        shipped = ships and bool(kept) and one is kept[-1]
+        return one.model_copy(update={"shipped": shipped}) if kept else one
+
+    if not kept:
+        found = found.then(reason=f"{found.reason}; the budget refused 2:4 sparse weights")
+    own = tuple(told(one) for one in sparse.considered)
+    return replace(found, considered=(*own, *later))
 
 
-def _is_wanted(bench: Bench, judging: Judging | None) -> bool:
-    """A goal asks for pruning, and so does a budget that something can be proven of.
-
-    Not where weights are only stored smaller: that is for size, and of models so large that pruning
-    takes hours.
-    """
-    options = bench.recipe.prune
-    if options.goal is not None:
-        return True
-    if judging is None or options.off or bench.recipe.quantize.mode in STORED:
-        return False
-    if bench.target.unmeasurable() is not None:
-        return False  # pruned by the way, it would have to be faster
-    return judging.provable
-
-
-def _least_multiple(bench: Bench) -> int:
-    """What channel counts stay multiples of at the precision that needs the least."""
-    found = (bench.target.channel_multiple(integer=integer) for integer in (False, True))
-    return bench.recipe.prune.round or min(found)
-
-
-def _pruned(
-    attempts: Attempts, goal: Goal | None, judging: Judging | None, started: float
-) -> Decided:
-    removable = attempts.can_shrink
-    if goal is not None:
-        if not removable:
-            multiple = f"in multiples of {attempts.multiple}, which {attempts.precision} wants"
-            raise RecipeError(f"{NOTHING} {multiple}", hint=WHY_NOTHING)
-        return reach(attempts, goal)
-    assert judging is not None
-    if not removable:
+def _afforded(candidates: PrunedCandidates, stage: Stage) -> Outcome:
+    """As far as the budget allows."""
+    session, acceptance = candidates.session, candidates.acceptance
+    if not candidates.can_shrink:
         notice = f"{NOTHING}, so that it ships whole: `compress inspect MODEL` shows why"
-        why = Why(f"--max-drop {judging.budget.asked}", NOTHING, attempts.whole.reason)
-        return ships_whole(attempts, replace(why, notices=(notice,)))
-    attempts.bench.progress.notice(
-        f"{attempts.precision} is found; now pruned graphs are tried (--prune none does without)"
+        why = Why(f"--max-drop {acceptance.asked}", NOTHING, candidates.whole.reason)
+        return ships_whole(candidates, replace(why, notices=(notice,)))
+    session.progress.notice(
+        f"{candidates.precision} is found; now pruned graphs are tried (--prune none does without)"
     )
-    return afford(attempts, judging, started)
+    return afford(candidates, stage.elapsed)

@@ -5,8 +5,7 @@ makes up for what the layers before it lost (the "asymmetric" reconstruction of 
 2017, arXiv 1707.06168, section 3, on im2col patches and with an affine term).
 """
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,8 +35,10 @@ from compressor.pruning.reconstruction.rescaling import Rescaled, Rescaling
 from compressor.pruning.reconstruction.restriction import Restriction
 from compressor.pruning.reconstruction.sparsity import sparse_fit
 from compressor.pruning.reconstruction.writing import write
-from compressor.results.records import Decision, StageRecord
+from compressor.results.pruning import LayerRepair, LayerVerdict, RepairRecord
+from compressor.results.records import Decision
 from compressor.system.progress import SILENT, Progress
+from compressor.system.stopwatch import Stopwatch
 
 BATCH = 16
 """Samples per run; few, because patches of several values are alive at once."""
@@ -47,11 +48,7 @@ MEMORY = 10**9
 UNSOLVABLE = "the second moments of its input cannot be solved with"
 NOTHING = "nothing to repair"
 FOLLOWED = "repaired together with the layer behind it"
-SPARSE = "2:4 sparse"
 LATE = "the time was over"
-
-Report = dict[str, float | str]
-"""Of one layer: the verdict, errors before and after, seconds, bytes."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +68,8 @@ class Repair:
             follows what that one should make; see `pairs.py`.
         sparse: Names of the layers that become 2:4 sparse, whatever that costs; see `sparsity.py`.
         stage: What the stage is called.
-        until: When it ends, by `time.perf_counter`: layers and norms that are not reached stay as
-            they are. None for no end.
+        is_over: Asked before each layer and norm whether time is over: what is not reached stays
+            as it is.
     """
 
     options: Options = field(default_factory=Options)
@@ -84,7 +81,7 @@ class Repair:
     rounds: int = 3
     sparse: frozenset[str] = frozenset()
     stage: str = "repair"
-    until: float | None = None
+    is_over: Callable[[], bool] = lambda: False
 
 
 def repair(
@@ -95,7 +92,7 @@ def repair(
     data: CalibrationSet,
     how: Repair | None = None,
     progress: Progress = SILENT,
-) -> tuple[ir.Model, StageRecord]:
+) -> tuple[ir.Model, RepairRecord]:
     """Refit the layers of a pruned model to what the original computes.
 
     In order, for each Conv, ConvTranspose, Gemm and MatMul with a constant weight that is its own:
@@ -124,28 +121,28 @@ def repair(
         variance of what it should be, with seconds and bytes.
     """
     how = how or Repair()
-    started = time.perf_counter()
+    watch = Stopwatch()
     model = known_shapes(pruned.clone())
     original = known_shapes(original.clone())
     layers = layers_of(model)
     walk = _Walk(original, model, Restriction(grouping, keep), data, how)
-    reports: dict[str, Report] = {}
+    reports: dict[str, LayerRepair] = {}
     chosen = {n: one for n, one in layers.items() if how.only is None or n in how.only}
     affines = affines_of(model) if how.only is None else {}
     order = [n for node in model.graph if (n := node.name or "") in chosen or n in affines]
     with progress.stage(how.stage, total=len(order)) as advance:
         later = walk.numbered(order)
         for name in order:
-            begun, later = time.perf_counter(), later & ~walk.numbered([name])
-            if how.until is not None and begun >= how.until:
+            begun, later = watch.seconds, later & ~walk.numbered([name])
+            if how.is_over():
                 found: Fit | Rescaled | str = LATE
             elif name in affines:
                 found = walk.rescale(affines[name])
             else:
                 found = walk.visit(chosen[name], chosen, later)
-            reports[name] = _report(found, time.perf_counter() - begun, walk.steps.get(name))
+            reports[name] = _report(found, watch.seconds - begun, walk.steps.get(name))
             advance(1)
-    seconds = time.perf_counter() - started
+    seconds = watch.seconds
     parameters = {"samples": len(data), "batch": how.batch}
     return model, _record(how.stage, reports, parameters, seconds, judged=walk.batches > 1)
 
@@ -282,56 +279,63 @@ class _Walk:
 
 def _record(
     stage: str,
-    reports: Mapping[str, Report],
+    reports: Mapping[str, LayerRepair],
     parameters: Mapping[str, int],
     seconds: float,
     *,
     judged: bool,
-) -> StageRecord:
-    return StageRecord(
+) -> RepairRecord:
+    repaired = sum(one.verdict is LayerVerdict.REPAIRED for one in reports.values())
+    return RepairRecord(
         name=stage,
         seconds=seconds,
-        parameters={**parameters, "layers": reports},
-        changed={"layers repaired": sum(r["verdict"] == "repaired" for r in reports.values())},
+        parameters={**parameters, "layers": {name: one.told for name, one in reports.items()}},
+        changed={"layers repaired": repaired},
         decisions=tuple(_decision(name, report) for name, report in reports.items()),
         notices=()
         if judged
         else ("one batch of samples only: repairs were judged by what they were solved on",),
+        layers=dict(reports),
     )
 
 
-def _report(found: Fit | Rescaled | str, seconds: float, steps: float | None) -> Report:
+def _report(found: Fit | Rescaled | str, seconds: float, steps: float | None) -> LayerRepair:
     """What became of a part; `steps` are those by which it was fitted with the layer behind it."""
-    report: Report = {} if steps is None else {"steps": steps}
     if isinstance(found, str):
         followed = bool(steps) and found == NOTHING
-        verdict, reason = ("repaired", FOLLOWED) if followed else ("left alone", found)
-        return report | {"verdict": verdict, "reason": reason, "seconds": seconds}
-    return report | {
-        "verdict": _verdict(found),
-        "error_before": found.before,
-        "error_after": found.after,
-        "ridge": found.ridge,
-        "bytes": float(found.bytes),
-        "seconds": seconds,
-    }
-
-
-def _verdict(found: Fit | Rescaled) -> str:
-    if isinstance(found, Fit) and found.sparse:
-        return SPARSE
-    return "repaired" if found.better else "left alone"
-
-
-def _decision(name: str, report: Report) -> Decision:
-    if report["verdict"] == SPARSE:
-        told = (
-            f"error on held-out samples {report['error_before']:.3g} with the largest weights as "
-            f"they are, {report['error_after']:.3g} refitted, relative to the variance"
+        return LayerRepair(
+            verdict=LayerVerdict.REPAIRED if followed else LayerVerdict.LEFT_ALONE,
+            reason=FOLLOWED if followed else found,
+            late=found is LATE,
+            seconds=seconds,
+            steps=steps,
         )
-        return Decision(subject=name, verdict=SPARSE, reason=told)
-    reason = report.get("reason") or (
-        f"error on held-out samples {report['error_before']:.3g} → {report['error_after']:.3g},"
+    return LayerRepair(
+        verdict=_verdict(found),
+        error_before=found.before,
+        error_after=found.after,
+        ridge=found.ridge,
+        bytes=float(found.bytes),
+        seconds=seconds,
+        steps=steps,
+    )
+
+
+def _verdict(found: Fit | Rescaled) -> LayerVerdict:
+    if isinstance(found, Fit) and found.sparse:
+        return LayerVerdict.SPARSE
+    return LayerVerdict.REPAIRED if found.better else LayerVerdict.LEFT_ALONE
+
+
+def _decision(name: str, report: LayerRepair) -> Decision:
+    if report.verdict is LayerVerdict.SPARSE:
+        told = (
+            f"error on held-out samples {report.error_before:.3g} with the largest weights as "
+            f"they are, {report.error_after:.3g} refitted, relative to the variance"
+        )
+        return Decision(subject=name, verdict=report.verdict.value, reason=told)
+    reason = report.reason or (
+        f"error on held-out samples {report.error_before:.3g} → {report.error_after:.3g},"
         f" relative to the variance"
     )
-    return Decision(subject=name, verdict=str(report["verdict"]), reason=str(reason))
+    return Decision(subject=name, verdict=report.verdict.value, reason=reason)

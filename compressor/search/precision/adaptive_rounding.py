@@ -21,7 +21,7 @@ from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import planned_policy
 from compressor.quantization.gptq import Integers, rounded
 from compressor.quantization.weights import channel_axis, weight_params
-from compressor.search.session import Bench
+from compressor.search.session import Session
 
 BATCH = 16
 """Samples per run; few, because patches of several values are alive at once."""
@@ -30,7 +30,7 @@ MEMORY = 10**9
 
 
 def with_rounding(
-    bench: Bench,
+    session: Session,
     model: ir.Model,
     plan: GraphPlan,
     data: CalibrationSet,
@@ -39,7 +39,7 @@ def with_rounding(
     """The plan with weights rounded to what calibration samples show of their inputs.
 
     Args:
-        bench: The target, and how to run.
+        session: The target, and how to run.
         model: The float graph.
         plan: Its integer nodes.
         data: The samples.
@@ -48,15 +48,15 @@ def with_rounding(
     Returns:
         The plan itself where weights are 8-bit floats, which stay the nearest.
     """
-    policy = planned_policy(plan, bench.target).with_schemes(weight_bits=plan.weight_bits)
+    policy = planned_policy(plan, session.target).with_schemes(weight_bits=plan.weight_bits)
     if policy.weight.is_float:
         return plan
     layers = own_layers(model, plan)
-    memory = bench.recipe.quantize.memory or MEMORY
+    memory = session.recipe.quantize.memory or MEMORY
     sizes = {layer.name: moments_bytes(layer) for layer in layers}
     by_name = {layer.name: layer for layer in layers}
     found: dict[str, Codes] = {}
-    with bench.progress.stage("round weights", total=len(layers)) as advance:
+    with session.progress.stage("round weights", total=len(layers)) as advance:
         for window in parts(sizes, memory // 2):
             if not window or expired():
                 continue

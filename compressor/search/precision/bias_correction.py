@@ -11,11 +11,11 @@ from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import planned_policy
 from compressor.quantization.bias import correct, stored
 from compressor.quantization.static import quantize_static
-from compressor.search.session import Bench
+from compressor.search.session import Session
 
 
 def corrections(
-    bench: Bench,
+    session: Session,
     model: ir.Model,
     plan: GraphPlan,
     data: CalibrationSet,
@@ -24,14 +24,14 @@ def corrections(
     """What gives each channel of an integer layer the mean that it has in float.
 
     Args:
-        bench: The target, and how to run.
+        session: The target, and how to run.
         model: The float graph.
         plan: Its integer nodes and their ranges.
         data: The samples whose mean is taken.
         expired: Asked before each pass whether the time is over; then there are none.
     """
-    options = bench.recipe.quantize
-    policy = replace(planned_policy(plan, bench.target), bias="float")
+    options = session.recipe.quantize
+    policy = replace(planned_policy(plan, session.target), bias="float")
     simulated = quantize_static(
         model,
         plan.integer,
@@ -40,7 +40,7 @@ def corrections(
         weight_bits=plan.weight_bits,
         rounded=plan.rounded,
     )
-    with bench.progress.stage("correct biases", total=len(plan.integer)) as advance:
+    with session.progress.stage("correct biases", total=len(plan.integer)) as advance:
         found = correct(
             model,
             simulated,
@@ -56,12 +56,12 @@ def corrections(
 
 
 def corrected(
-    bench: Bench,
+    session: Session,
     model: ir.Model,
     plan: GraphPlan,
     data: CalibrationSet,
     expired: Callable[[], bool] = lambda: False,
 ) -> GraphPlan:
     """The plan with corrected biases; the plan itself where there are none."""
-    found = corrections(bench, model, plan, data, expired) if plan.integer else {}
+    found = corrections(session, model, plan, data, expired) if plan.integer else {}
     return plan.model_copy(update={"bias": stored(found)}) if found else plan

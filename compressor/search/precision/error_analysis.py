@@ -1,6 +1,7 @@
 """Where the quantized graph loses: the error at every layer, and the tensors that cost the most."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from calibration.coarse import coarse
@@ -8,14 +9,14 @@ from calibration.collect import collect
 from calibration.dataset import CalibrationSet
 from calibration.observers import Observed
 from calibration.scheme import QuantParams
-from compressor.plan.realize import planned_policy
+from compressor.plan.realize import planned_policy, realize, with_integers
 from compressor.quantization.noise import Noise, layer_noise
 from compressor.quantization.placement import quantized_values
 from compressor.quantization.ranges import activation_params, sharing
 from compressor.quantization.replay import replay
 from compressor.quantization.static import StaticChoice
 from compressor.results.report import LayerError, TensorRange
-from compressor.search.candidate import Decided, Quantized
+from compressor.search.candidate import Candidate, Outcome
 from compressor.search.measure import Pair
 from compressor.search.precision.unquantized import why_float
 from compressor.search.precision.weight_only import without_absorbed
@@ -38,19 +39,19 @@ class Explanation:
     reason: str | None = None
 
 
-def explain(decided: Decided, pair: Pair, data: CalibrationSet | None) -> Explanation:
+def explain(found: Outcome, pair: Pair, data: CalibrationSet | None) -> Explanation:
     """Measure the quantized graph that ships, or the one that was considered, layer by layer.
 
     Nothing is decided here.
 
     Args:
-        decided: The float graph, and the INT8 graph made of it.
+        found: The float graph, and the quantized candidate made of it.
         pair: How to run.
         data: Samples, of which few are drawn by seed.
     """
-    quantized = decided.quantized
+    quantized = found.quantized
     if quantized is None:
-        replayed = bool(decided.plan.quantized) or decided.plan.stored is not None
+        replayed = bool(found.plan.quantized) or found.plan.stored is not None
         return Explanation(
             reason="the plan was replayed, which measures no layers: run without --plan"
             if replayed
@@ -60,20 +61,22 @@ def explain(decided: Decided, pair: Pair, data: CalibrationSet | None) -> Explan
         return Explanation(reason="there are no samples to run: pass --calib beside --stats")
     with pair.progress.stage("measure layers"):
         sample = data.take(SAMPLES)
-        return _Explaining(decided, quantized, sample, pair).explanation()
+        return _Explaining(found, quantized, sample, pair).explanation()
 
 
 class _Explaining:
     """One INT8 graph and the samples that it is looked at with."""
 
     def __init__(
-        self, decided: Decided, quantized: Quantized, sample: CalibrationSet, pair: Pair
+        self, found: Outcome, quantized: Candidate, sample: CalibrationSet, pair: Pair
     ) -> None:
         plan = quantized.plan
         policy = planned_policy(plan, pair.target)
         self._policy = replace(policy, weight=replace(policy.weight, bits=plan.weight_bits))
-        self._model, self._quantized, self._sample = decided.graph, quantized, sample
+        self._model, self._quantized, self._sample = found.graph, quantized, sample
         self._integer, self._changed = plan.integer, plan.quantized
+        made = with_integers if plan.stored is None else realize
+        self._made = made(found.graph, plan, pair.target)
         if plan.stored is not None:
             self._policy, self._changed = without_absorbed(policy), plan.stored.nodes
         self._memory, self._batch = pair.recipe.quantize.memory, pair.recipe.quantize.batch
@@ -81,7 +84,7 @@ class _Explaining:
     def explanation(self) -> Explanation:
         noise = layer_noise(
             self._model,
-            self._quantized.model,
+            self._made,
             self._changed,
             self._sample,
             self._policy,
@@ -90,7 +93,7 @@ class _Explaining:
         )
         layers = [_layer(one, self._quantized.float_reasons, self._policy) for one in noise]
         layers.sort(key=lambda layer: _badness(layer.sqnr_db))
-        choice = self._quantized.choice
+        choice = self._quantized.calibration
         return Explanation(tuple(layers), () if choice is None else self._tensors(choice))
 
     def _tensors(self, choice: StaticChoice) -> tuple[TensorRange, ...]:
@@ -146,7 +149,7 @@ def _badness(decibels: float) -> float:
     return -math.inf if math.isnan(decibels) else decibels
 
 
-def _layer(noise: Noise, reasons: dict[str, str], policy: QuantPolicy) -> LayerError:
+def _layer(noise: Noise, reasons: Mapping[str, str], policy: QuantPolicy) -> LayerError:
     point = noise.point
     why = None
     if not point.integer:

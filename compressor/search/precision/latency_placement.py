@@ -5,7 +5,6 @@ and cost a pass over the activations. So of placements that should run about equ
 whose outputs are closest to the original's is taken.
 """
 
-import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,7 +22,7 @@ from compressor.search.precision.region_latency import RegionTimes, measured_tim
 from compressor.search.precision.region_table import region_results
 from compressor.search.precision.regions import DYNAMIC, FLOAT, STATIC, Mix, mixed
 from compressor.search.precision.sensitivity import SAMPLE, noise, output_energies
-from compressor.search.session import Bench
+from compressor.search.session import Session
 
 WORTH = 1.03
 """Predicted gain from which another placement is tried; below it two count as equally fast."""
@@ -65,41 +64,37 @@ class Placed:
 
 
 def placed_by_time(
-    bench: Bench, model: ir.Model, plan: GraphPlan, data: CalibrationSet | None = None
+    session: Session, model: ir.Model, plan: GraphPlan, data: CalibrationSet | None = None
 ) -> Placed:
     """The fastest placement, predicted from the regions' times and decided by a race.
 
     Args:
-        bench: The deciding configuration.
+        session: The deciding configuration.
         model: The float graph.
         plan: With everything integer that can be.
         data: Samples on which placements of about the same speed are compared; without any the
             plan is kept unless another should be faster.
     """
-    started = time.perf_counter()
-    policy = as_asked(planned_policy(plan, bench.target), bench.recipe.quantize)
+    policy = as_asked(planned_policy(plan, session.target), session.recipe.quantize)
     mix = mixed(model, plan, policy)
-    unmeasurable = bench.target.unmeasurable() is not None
-    if unmeasurable or bench.recipe.quantize.keep_slower or len(mix.regions) < 2:
+    unmeasurable = session.target.unmeasurable() is not None
+    if unmeasurable or session.recipe.quantize.keep_slower or len(mix.regions) < 2:
         return Placed(plan, mix)
-    times = measured_times(bench, model, mix)
-    placing = _Placing(bench, mix, times, data)
-    chosen, decision = placing.chosen()
+    with session.stage("place by measured time") as stage:
+        times = measured_times(session, model, mix)
+        placing = _Placing(session, mix, times, data)
+        chosen, decision = placing.chosen()
+        stage.parameters = {"regions": len(mix.regions), "edges": len(mix.edges)}
+        stage.decisions.append(decision)
     kept = mix.plan(chosen) if chosen != placing.whole else plan
     floats = mix.floats(chosen) if chosen != placing.whole else ()
     reason = "as integer it measured slower than as float, with Q/DQ"
-    record = StageRecord(
-        name="place by measured time",
-        seconds=time.perf_counter() - started,
-        parameters={"regions": len(mix.regions), "edges": len(mix.edges)},
-        decisions=(decision,),
-    )
-    return Placed(kept, mix, times, dict.fromkeys(floats, reason), (record,))
+    return Placed(kept, mix, times, dict.fromkeys(floats, reason), (stage.record,))
 
 
 @dataclass(frozen=True)
 class _Placing:
-    bench: Bench
+    session: Session
     mix: Mix
     times: RegionTimes
     data: CalibrationSet | None
@@ -120,13 +115,13 @@ class _Placing:
         if best == self.whole:
             return best, Decision(subject="placement", verdict="whole", reason=said)
         plans = (self.mix.whole, self.mix.plan(best))
-        pair = [realize(self.mix.model, plan, self.bench.target) for plan in plans]
-        with self.bench.progress.stage("race placements"):
-            seconds = min(RACE, self.bench.recipe.measure.seconds)
-            race = self.bench.race(*pair, seconds=seconds)
+        pair = [realize(self.mix.model, plan, self.session.target) for plan in plans]
+        with self.session.progress.stage("race placements"):
+            seconds = min(RACE, self.session.recipe.measure.seconds)
+            race = self.session.race(*pair, seconds=seconds)
         if race is None:
             return self.whole, Decision(
-                subject="placement", verdict="whole", reason=self.bench.untimed(*pair)
+                subject="placement", verdict="whole", reason=self.session.untimed(*pair)
             )
         # Where the whole is about as fast, the other was chosen for its outputs.
         enough = race.speed > (1 / WORTH if self.whole in near else 1)
@@ -167,12 +162,12 @@ class _Placing:
             return dict.fromkeys(near, 0.0)
         sample, found = self.data.take(SAMPLE), {}
         with (
-            self.bench.progress.stage("compare placements", total=len(near)) as advance,
-            self.bench.target.open(self.mix.model, threads=0, timed=False) as original,
+            self.session.progress.stage("compare placements", total=len(near)) as advance,
+            self.session.target.open(self.mix.model, threads=0, timed=False) as original,
         ):
             for one in near:
                 plan = self.mix.plan(one)
-                energies = output_energies(self.bench, self.mix.model, original, plan, sample)
+                energies = output_energies(self.session, self.mix.model, original, plan, sample)
                 found[one] = 10 * float(np.log10(max(noise(energies), SILENCE)))
                 advance(1)
         return found

@@ -15,7 +15,9 @@ import numpy as np
 from calibration.scheme import FloatArray
 from compressor.quantization.mixed import Costs, refitted, solve
 from compressor.results.records import Decision
-from compressor.search.precision.budget_loop import Stepping
+from compressor.search.bisection import Bracket, bisect
+from compressor.search.precision.ptq_search import PtqSearch
+from compressor.search.precision.region_latency import RegionTimes
 from compressor.search.precision.regions import CHOICES, FLOAT, Mix
 from compressor.search.precision.sensitivity import SAMPLE, damages, noise, output_energies, told
 
@@ -29,19 +31,20 @@ CLOSE = 1.02
 """Ratio of a refused to an accepted bound between which nothing is looked for."""
 
 
-def mixed_precision(search: Stepping) -> bool:
+def mixed_precision(search: PtqSearch) -> None:
     """The fastest choice of a precision for each region that keeps the budget."""
-    if search.mix is None or len(search.mix.regions) < 2 or search.out_of_time():
-        return False
-    damage = damages(search.bench, search.mix, search.whole, search.data, search.out_of_time)
+    placed = search.placed
+    if placed is None or len(placed.mix.regions) < 2 or search.out_of_time():
+        return
+    mix, samples = placed.mix, search.samples
+    damage = damages(search.session, mix, search.plan, samples, search.out_of_time)
     if damage is None:
-        return False
+        return
     search.damage = damage
-    search.findings += _ranking(search.mix, damage)
-    assigning = _Assigning(search, search.mix, damage)
+    search.findings += _ranking(mix, damage)
+    assigning = _Assigning(search, mix, placed.times, damage)
     assigning.bounds()
     assigning.swaps()
-    return search.best is not None
 
 
 def by_count(mix: Mix) -> Costs:
@@ -75,39 +78,46 @@ def _ranking(mix: Mix, damage: FloatArray) -> list[Decision]:
 
 @dataclass
 class _Assigning:
-    search: Stepping
+    search: PtqSearch
     mix: Mix
+    times: RegionTimes | None
     damage: FloatArray
     refused: dict[tuple[int, ...], float] = field(default_factory=dict)
     accepted: dict[tuple[int, ...], float] = field(default_factory=dict)
 
     @property
     def _costs(self) -> Costs:
-        times = self.search.times
-        return by_count(self.mix) if times is None else times.costs
+        return by_count(self.mix) if self.times is None else self.times.costs
 
     def bounds(self) -> None:
         """Search for the bound between what keeps the budget and what does not."""
         search = self.search
-        whole = self.mix.chosen(search.whole)
+        whole = self.mix.chosen(search.plan)
         self.refused[whole] = self._measured(whole)
-        low, high = 0.0, self._sum(whole)
+        most = self._sum(whole)
         share = np.clip(search.allowed / search.loss, 0.05, 0.8) if search.loss > 0 else 0.5
-        bound = high * float(share)
-        for _ in range(SOLUTIONS):
-            done = len(self.accepted) + len(self.refused) > TRIES
-            if done or high <= CLOSE * low or search.out_of_time():
-                return
-            chosen = solve(self._costs, self.damage, bound)
-            if chosen is None or not any(chosen):
-                low = bound
-            elif chosen in self.accepted or chosen in self.refused:
-                low, high = (bound, high) if chosen in self.accepted else (low, bound)
-            else:
-                self._try(chosen)
-                low = max((self._sum(one) for one in self.accepted), default=0.0)
-                high = min((self._sum(one) for one in self.refused), default=math.inf)
-            bound = math.sqrt(low * high) if low > 0 else high / 3
+        first, left = iter([most * float(share)]), iter(range(SOLUTIONS))
+
+        def until(found: Bracket) -> bool:
+            done = next(left, None) is None or len(self.accepted) + len(self.refused) > TRIES
+            return done or found.fails <= CLOSE * found.holds or search.out_of_time()
+
+        def middle(found: Bracket) -> float:
+            between = math.sqrt(found.holds * found.fails) if found.holds > 0 else found.fails / 3
+            return next(first, between)
+
+        bisect(Bracket(holds=0.0, fails=most), self._solved, until, middle)
+
+    def _solved(self, bound: float, found: Bracket) -> Bracket:
+        """Try the fastest choice within a bound; the bounds that are known after that."""
+        chosen = solve(self._costs, self.damage, bound)
+        if chosen is None or not any(chosen):
+            return found.with_(bound, accepted=True)
+        if chosen in self.accepted or chosen in self.refused:
+            return found.with_(bound, accepted=chosen in self.accepted)
+        self._try(chosen)
+        holds = max((self._sum(one) for one in self.accepted), default=0.0)
+        return Bracket(holds, min((self._sum(one) for one in self.refused), default=math.inf))
 
     def swaps(self) -> None:
         """Try single regions in a faster precision, best saving for its damage first."""
@@ -148,7 +158,7 @@ class _Assigning:
         name = f"{search.named}, {len(floats)} of {total} layers in float"
         if dynamic:
             name += f", {dynamic} dynamic"
-        trial = search.attempt(name, self.mix.plan(chosen, search.whole), floats)
+        trial = search.attempt(name, self.mix.plan(chosen, search.plan), floats)
         found = self.accepted if trial.accepted else self.refused
         found[chosen] = self._measured(chosen)
         tried = self.accepted | self.refused
@@ -161,10 +171,10 @@ class _Assigning:
     def _measured(self, chosen: tuple[int, ...]) -> float:
         """The error of a whole candidate at the outputs."""
         search = self.search
-        with search.bench.target.open(search.baseline, threads=0, timed=False) as original:
-            plan = self.mix.plan(chosen, search.whole)
-            sample = search.data.take(SAMPLE)
-            return noise(output_energies(search.bench, search.baseline, original, plan, sample))
+        with search.session.target.open(search.graph, threads=0, timed=False) as original:
+            plan = self.mix.plan(chosen, search.plan)
+            sample = search.samples.take(SAMPLE)
+            return noise(output_energies(search.session, search.graph, original, plan, sample))
 
     def _sum(self, chosen: tuple[int, ...]) -> float:
         return float(sum(self.damage[region, choice] for region, choice in enumerate(chosen)))

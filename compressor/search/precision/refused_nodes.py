@@ -5,7 +5,6 @@ became of it, the places that it refuses are found by halving and stay float, ea
 runtime's words; a step that fails in it in other ways is left out as a whole, and said.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -17,9 +16,10 @@ from compressor.graph.session import is_refusal, words
 from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import planned_policy, realize
 from compressor.quantization.placement import restricted
-from compressor.results.records import Decision, StageRecord
-from compressor.search.session import Bench
+from compressor.results.records import StageRecord
+from compressor.search.session import Session, Stage
 
+STAGE = "leave float what the runtime refuses"
 TRIES = 96
 """Graphs that the runtime is asked about, at most: what is left over then stays float."""
 
@@ -42,65 +42,69 @@ class Runnable:
 
 
 def or_undone(
-    bench: Bench, step: str, work: Callable[[], T], otherwise: Callable[[StageRecord], T]
+    session: Session, step: str, work: Callable[[], T], otherwise: Callable[[StageRecord], T]
 ) -> T:
     """What a step comes to; where the runtime refuses what it made, what is there without it.
 
     Args:
-        bench: Where the user is told.
+        session: Where the user is told.
         step: Its name, for people.
         work: The step.
         otherwise: The result without it, which is given the record of that.
     """
-    started = time.perf_counter()
-    try:
-        return work()
-    except Exception as error:
-        if not is_refusal(error):
-            raise
-        notice = f"{step} was left out: {words(error)}"
-    bench.progress.notice(notice)
-    record = StageRecord(
-        name=step,
-        seconds=time.perf_counter() - started,
-        decisions=(Decision(subject=step, verdict="undone", reason=notice),),
-        notices=(notice,),
-    )
-    return otherwise(record)
+    with session.stage(step) as stage:
+        try:
+            return work()
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            notice = f"{step} was left out: {words(error)}"
+    session.progress.notice(notice)
+    stage.decide(step, "undone", notice)
+    stage.notices.append(notice)
+    return otherwise(stage.record)
 
 
-def runnable(bench: Bench, graph: ir.Model, plan: GraphPlan) -> Runnable:
+def runnable(session: Session, graph: ir.Model, plan: GraphPlan) -> Runnable:
     """The plan without the places that the runtime refuses.
 
     Args:
-        bench: The target, and inputs to run on.
+        session: The target, and inputs to run on.
         graph: The float graph that the plan builds on.
         plan: What was proposed: places of 8 bits.
     """
-    started = time.perf_counter()
-    refused = _refusal(bench, graph, plan)
-    if refused is None:
-        return Runnable(plan, {}, ())
-    seeds = _seeds(bench, graph, plan)
-    kept, reasons = without_refused(
-        seeds, lambda names: _refusal(bench, graph, _only(bench, graph, plan, names)), refused
-    )
+    with session.stage(STAGE) as stage:
+        refused = _refusal(session, graph, plan)
+        if refused is None:
+            return Runnable(plan, {}, ())
+        seeds = _seeds(session, graph, plan)
+        kept, reasons = without_refused(
+            seeds,
+            lambda names: _refusal(session, graph, _only(session, graph, plan, names)),
+            refused,
+        )
+        _tell(session, stage, "layers of 8 bits", len(seeds), reasons, refused)
+        stage.changed = {"layers left float": len(reasons)}
+    return Runnable(_only(session, graph, plan, kept), reasons, (stage.record,))
+
+
+def _tell(
+    session: Session,
+    stage: Stage,
+    what: str,
+    of: int,
+    reasons: Mapping[str, str],
+    refused: str,
+) -> None:
+    """What stays float, to the user and in the record."""
     notice = (
-        f"the runtime refused the graph with {len(seeds)} layers of 8 bits: "
+        f"the runtime refused the graph with {of} {what}: "
         f"{len(reasons)} of them stay float ({refused})"
     )
-    bench.progress.notice(notice)
-    record = StageRecord(
-        name="leave float what the runtime refuses",
-        seconds=time.perf_counter() - started,
-        changed={"layers left float": len(reasons)},
-        decisions=tuple(
-            Decision(subject=name, verdict="float", reason=reason)
-            for name, reason in reasons.items()
-        ),
-        notices=(notice,),
-    )
-    return Runnable(_only(bench, graph, plan, kept), reasons, (record,))
+    session.progress.notice(notice)
+    stage.notices.append(notice)
+    for name, reason in reasons.items():
+        stage.decide(name, "float", reason)
 
 
 def without_refused(
@@ -134,31 +138,21 @@ def without_refused(
     return kept, reasons
 
 
-def storable(bench: Bench, graph: ir.Model, plan: GraphPlan) -> Runnable:
+def storable(session: Session, graph: ir.Model, plan: GraphPlan) -> Runnable:
     """The plan without the weights in fewer bits that the runtime refuses; see `runnable`."""
-    started, stored = time.perf_counter(), plan.stored
+    stored = plan.stored
     assert stored is not None, "a plan that stores weights"
     weights = [*stored.matrices, *stored.halved]
-    refused = _failed(bench, graph, plan)
-    if refused is None or not weights:
-        return Runnable(plan, {}, ())
-    kept, reasons = without_refused(
-        weights, lambda names: _failed(bench, graph, _storing(plan, names)), refused
-    )
-    notice = (
-        f"the runtime refused the graph with {len(weights)} weights in fewer bits: "
-        f"{len(reasons)} of them stay float ({refused})"
-    )
-    bench.progress.notice(notice)
-    decisions = (Decision(subject=n, verdict="float", reason=why) for n, why in reasons.items())
-    record = StageRecord(
-        name="leave float what the runtime refuses",
-        seconds=time.perf_counter() - started,
-        changed={"weights left float": len(reasons)},
-        decisions=tuple(decisions),
-        notices=(notice,),
-    )
-    return Runnable(_storing(plan, kept), reasons, (record,))
+    with session.stage(STAGE) as stage:
+        refused = _failed(session, graph, plan)
+        if refused is None or not weights:
+            return Runnable(plan, {}, ())
+        kept, reasons = without_refused(
+            weights, lambda names: _failed(session, graph, _storing(plan, names)), refused
+        )
+        _tell(session, stage, "weights in fewer bits", len(weights), reasons, refused)
+        stage.changed = {"weights left float": len(reasons)}
+    return Runnable(_storing(plan, kept), reasons, (stage.record,))
 
 
 def _storing(plan: GraphPlan, names: Sequence[str]) -> GraphPlan:
@@ -173,9 +167,9 @@ def _storing(plan: GraphPlan, names: Sequence[str]) -> GraphPlan:
     return plan.model_copy(update={"stored": stored.model_copy(update=update)})
 
 
-def _seeds(bench: Bench, graph: ir.Model, plan: GraphPlan) -> list[str]:
+def _seeds(session: Session, graph: ir.Model, plan: GraphPlan) -> list[str]:
     """The layers of 8 bits; what only lies between them follows."""
-    weighted, chosen = planned_policy(plan, bench.target).weighted, set(plan.quantized)
+    weighted, chosen = planned_policy(plan, session.target).weighted, set(plan.quantized)
     dynamic = set(plan.dynamic)
     return [
         node.name or ""
@@ -184,34 +178,34 @@ def _seeds(bench: Bench, graph: ir.Model, plan: GraphPlan) -> list[str]:
     ]
 
 
-def _only(bench: Bench, graph: ir.Model, plan: GraphPlan, names: Sequence[str]) -> GraphPlan:
+def _only(session: Session, graph: ir.Model, plan: GraphPlan, names: Sequence[str]) -> GraphPlan:
     """The plan with those layers of 8 bits and no others."""
-    policy = planned_policy(plan, bench.target)
+    policy = planned_policy(plan, session.target)
     integer = restricted(graph, plan.integer, names, policy) if plan.integer else ()
     dynamic = tuple(name for name in plan.dynamic if name in set(names))
     return plan.model_copy(update={"integer": integer, "dynamic": dynamic})
 
 
-def _refusal(bench: Bench, graph: ir.Model, plan: GraphPlan) -> str | None:
+def _refusal(session: Session, graph: ir.Model, plan: GraphPlan) -> str | None:
     """Why the runtime does not run what a plan makes; None where it does."""
-    return _failed(bench, graph, plan) if plan.quantized else None
+    return _failed(session, graph, plan) if plan.quantized else None
 
 
-def _failed(bench: Bench, graph: ir.Model, plan: GraphPlan) -> str | None:
+def _failed(session: Session, graph: ir.Model, plan: GraphPlan) -> str | None:
     try:
-        made = realize(graph, plan, bench.target)
-        return _failure(bench, made)
+        made = realize(graph, plan, session.target)
+        return _failure(session, made)
     except Exception as error:
         if not is_refusal(error):
             raise
         return words(error)
 
 
-def _failure(bench: Bench, made: ir.Model) -> str | None:
+def _failure(session: Session, made: ir.Model) -> str | None:
     """Why a graph does not run on inputs that the original runs on."""
-    batch = bench.prepared.fixed_batch or 1
-    feeds = bench.prepared.feeds(batch, bench.recipe.seed)
-    with bench.target.open(made, timed=False) as candidate:
+    batch = session.prepared.fixed_batch or 1
+    feeds = session.prepared.feeds(batch, session.recipe.seed)
+    with session.target.open(made, timed=False) as candidate:
         try:
             candidate.run(feeds)
         except DataError as error:
@@ -219,7 +213,7 @@ def _failure(bench: Bench, made: ir.Model) -> str | None:
         else:
             return None
     try:
-        with bench.target.open(bench.prepared.model, timed=False) as original:
+        with session.target.open(session.prepared.model, timed=False) as original:
             original.run(feeds)
     except DataError:
         return None  # the inputs are at fault, not the graph

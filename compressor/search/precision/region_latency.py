@@ -24,12 +24,11 @@ from scipy.optimize import lsq_linear
 
 from calibration.scheme import FloatArray
 from compressor.evaluation.latency_cache import LatencyCache, cache_folder, machine
-from compressor.evaluation.turns import kernel_seconds
 from compressor.graph.tensors import Arrays
 from compressor.plan.realize import realize
 from compressor.quantization.mixed import Costs
 from compressor.search.precision.regions import CHOICES, FLOAT, STATIC, Mix
-from compressor.search.session import Bench
+from compressor.search.session import Session
 
 SECONDS = 0.6
 """For each profiled graph, or half of what a comparison takes where that is less."""
@@ -55,26 +54,26 @@ class RegionTimes:
         return self.rest + self.costs.total(chosen)
 
 
-def measured_times(bench: Bench, model: ir.Model, mix: Mix) -> RegionTimes:
+def measured_times(session: Session, model: ir.Model, mix: Mix) -> RegionTimes:
     """Profile what it takes, or read what was measured earlier.
 
     Args:
-        bench: The deciding configuration.
+        session: The deciding configuration.
         model: The float graph.
         mix: Its regions and how to make a plan of choices.
     """
-    feeds = bench.feeds()
+    feeds = session.feeds()
     assignments = designs(mix)
     key = {
         **machine("onnxruntime"),
         "what": "regions",
         "graph": _structure(model, feeds, mix),
-        "threads": str(bench.deciding.threads),
+        "threads": str(session.deciding.threads),
         "designs": json.dumps(assignments),
     }
-    cache = LatencyCache(cache_folder(bench.recipe.data.cache))
-    with bench.progress.stage("time regions"):
-        found = cache.measured(key, lambda: _profiled(bench, model, mix, feeds, assignments))
+    cache = LatencyCache(cache_folder(session.recipe.data.cache))
+    with session.progress.stage("time regions"):
+        found = cache.measured(key, lambda: _profiled(session, model, mix, feeds, assignments))
     return fitted(mix, assignments, found)
 
 
@@ -109,16 +108,17 @@ def _uniform(mix: Mix) -> list[tuple[int, ...]]:
 
 
 def _profiled(
-    bench: Bench,
+    session: Session,
     model: ir.Model,
     mix: Mix,
     feeds: Arrays,
     assignments: Sequence[tuple[int, ...]],
 ) -> dict[str, float]:
     """Seconds of each region in each profiled graph: "graph/region" → seconds."""
-    models = [realize(model, mix.plan(chosen), bench.target) for chosen in assignments]
-    seconds = min(SECONDS, bench.recipe.measure.seconds / 2) * len(models)
-    taken = kernel_seconds(models, model, feeds, threads=bench.deciding.threads, seconds=seconds)
+    models = [realize(model, mix.plan(chosen), session.target) for chosen in assignments]
+    seconds = min(SECONDS, session.recipe.measure.seconds / 2) * len(models)
+    threads = session.deciding.threads
+    taken = session.timer.kernels(models, model, feeds, threads=threads, seconds=seconds)
     owner = {name: index for index, region in enumerate(mix.regions) for name in region.nodes}
     found: dict[str, float] = {}
     for graph, nodes in enumerate(taken):

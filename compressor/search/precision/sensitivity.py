@@ -15,7 +15,7 @@ from compressor.graph.tensors import Array
 from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import realize
 from compressor.search.precision.regions import FLOAT, Mix
-from compressor.search.session import Bench
+from compressor.search.session import Session
 from exporters.base import Runner
 
 SAMPLE = 32
@@ -23,18 +23,18 @@ SAMPLE = 32
 
 
 def output_energies(
-    bench: Bench, model: ir.Model, original: Runner, plan: GraphPlan, data: CalibrationSet
+    session: Session, model: ir.Model, original: Runner, plan: GraphPlan, data: CalibrationSet
 ) -> FloatArray:
     """Energy of the original's outputs and of a plan's error: of each sample, or of each call.
 
     The output that decides counts; without one all floating outputs that are no states, and of
     those whose lengths differ what both have and what one lacks.
     """
-    batch = bench.prepared.fixed_batch or bench.recipe.quantize.batch
-    candidate = realize(model, plan, bench.target)
-    with bench.target.open(candidate, threads=0, timed=False) as result:
+    batch = session.prepared.fixed_batch or session.recipe.quantize.batch
+    candidate = realize(model, plan, session.target)
+    with session.target.open(candidate, threads=0, timed=False) as result:
         runners = {BASELINE: original, RESULT: result}
-        names = _watched(bench, original)
+        names = _watched(session, original)
         rows = [
             _energies(outputs, len(step))
             for step, outputs in predictions(only(runners, names), data, batch)
@@ -42,9 +42,9 @@ def output_energies(
     return np.concatenate(rows)
 
 
-def _watched(bench: Bench, original: Runner) -> list[str]:
+def _watched(session: Session, original: Runner) -> list[str]:
     """Outputs by whose error plans are compared."""
-    yardstick = bench.prepared.yardstick
+    yardstick = session.prepared.yardstick
     own = [spec.name for spec in original.outputs if is_floating(spec.dtype)]
     if yardstick is None:
         return own or [spec.name for spec in original.outputs]
@@ -85,7 +85,7 @@ def noise(energies: FloatArray) -> float:
 
 
 def damages(
-    bench: Bench,
+    session: Session,
     mix: Mix,
     base: GraphPlan,
     data: CalibrationSet,
@@ -96,7 +96,7 @@ def damages(
     All others are float, so that errors of earlier regions do not count as its own.
 
     Args:
-        bench: The target.
+        session: The target.
         mix: The regions.
         base: The plan whose ranges and biases are used.
         data: Samples that calibration did not use.
@@ -111,8 +111,8 @@ def damages(
     cases = [(r, c) for r, c in zip(*np.nonzero(mix.possible), strict=True) if c != FLOAT]
     sample = data.take(SAMPLE)
     with (
-        bench.progress.stage("rank layers", total=len(cases)) as advance,
-        bench.target.open(mix.model, threads=0, timed=False) as original,
+        session.progress.stage("rank layers", total=len(cases)) as advance,
+        session.target.open(mix.model, threads=0, timed=False) as original,
     ):
         for region, choice in cases:
             if expired():
@@ -120,7 +120,9 @@ def damages(
             alone = [FLOAT] * len(mix.regions)
             alone[region] = int(choice)
             plan = mix.plan(alone, base)
-            found[region, choice] = noise(output_energies(bench, mix.model, original, plan, sample))
+            found[region, choice] = noise(
+                output_energies(session, mix.model, original, plan, sample)
+            )
             advance(1)
     return found
 

@@ -6,7 +6,6 @@ matrices that lose most get 8 bits, or stay float, as few as possible.
 """
 
 import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,6 @@ import onnx_ir as ir
 from calibration.dataset import CalibrationSet
 from compressor.errors import TargetError
 from compressor.graph.patterns import unmatched
-from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import realize, stored_graph
 from compressor.plan.storage import StoragePlan, StoredMatrix, arrays_of
 from compressor.quantization import half, weight_only
@@ -29,15 +27,14 @@ from compressor.results.effects import weight_effect
 from compressor.results.format import configuration, percent, ratio, ratio_interval
 from compressor.results.measurements import LatencyResult, Size
 from compressor.results.precision import WORDS
-from compressor.results.records import Decision, StageRecord
-from compressor.results.report import Candidate
-from compressor.search.acceptance import Judging
-from compressor.search.candidate import Decided, Quantized, Raced, speed_effects
+from compressor.results.records import StageRecord
+from compressor.search.acceptance import Acceptance
+from compressor.search.bisection import Bracket, bisect, half_way
+from compressor.search.candidate import Candidate, Outcome, Raced
 from compressor.search.measure import size
-from compressor.search.precision.budget_loop import Step, Stepping
-from compressor.search.precision.budget_steps import all_float, as_is
+from compressor.search.precision.ptq_search import Kind, PtqSearch, Step
 from compressor.search.precision.refused_nodes import storable
-from compressor.search.session import Bench
+from compressor.search.session import Session
 from exporters.base import QuantPolicy, Target
 
 Mode = Literal["int4", "int8-weights", "fp16", "bf16"]
@@ -84,77 +81,83 @@ def require_mode(options: QuantizeOptions, target: Target) -> None:
 
 
 def with_stored_weights(
-    bench: Bench, start: Decided, data: CalibrationSet | None, judging: Judging | None = None
-) -> Decided:
+    session: Session, start: Outcome, data: CalibrationSet | None, acceptance: Acceptance
+) -> Outcome:
     """Store weights in fewer bits, as the recipe says, and keep that if the file shrinks.
 
     Args:
-        bench: How to measure.
+        session: How to measure.
         start: The float graph that was decided on.
         data: Calibration samples; without any, weights are rounded to the nearest.
-        judging: The quality budget; None accepts any quality.
+        acceptance: The quality budget, or none.
 
     Raises:
         KeyboardInterrupt: Before there was a best so far.
     """
-    mode = _mode(bench)
-    proposal = _with_notices(bench, start.graph, _proposed(bench, start.graph, data))
-    decided = replace(
-        start,
-        float_reasons=dict(proposal.float_reasons),
-        records=(*start.records, *proposal.records),
-    )
+    mode = _mode(session)
+    proposal = _with_notices(session, start.graph, _proposed(session, start.graph, data))
+    found = start.then(*proposal.records, float_reasons=proposal.float_reasons)
     if not proposal.stored.nodes:
-        reason = f"no weight of this graph can be stored as {WORDS[mode]}"
-        return replace(decided, reason=reason)
+        return found.then(reason=f"no weight of this graph can be stored as {WORDS[mode]}")
     plan = start.plan.model_copy(update={"ship": mode, "stored": proposal.stored})
-    runs = storable(bench, start.graph, plan)
+    runs = storable(session, start.graph, plan)
     plan = runs.plan
     assert plan.stored is not None, "a plan that stores weights"
     proposal = replace(proposal, stored=plan.stored)
-    decided = replace(decided, records=(*decided.records, *runs.records))
+    found = found.then(*runs.records)
     if not (plan.stored.matrices or plan.stored.halved):
-        return replace(decided, reason=f"float ships: {runs.records[0].notices[0]}")
-    if judging is None:
-        return _kept_if_smaller(bench, decided, plan, WORDS[mode])
-    samples = judging.search if data is None else data
-    search = Stepping(bench, judging, start.graph, plan, samples, None, named=WORDS[mode])
-    record = search.run((as_is, _float_activations, _relaxing(bench, proposal, data), all_float))
-    return _within_budget(search, replace(decided, records=(*decided.records, record)))
+        return found.then(reason=f"float ships: {runs.records[0].notices[0]}")
+    samples = acceptance.samples if data is None else data
+    search = PtqSearch(session, acceptance, found, plan, samples, named=WORDS[mode])
+    search.run(_steps(session, proposal, data))
+    return _kept_if_smaller(search)
 
 
-def roughly(bench: Bench, model: ir.Model) -> ir.Model:
+def _steps(session: Session, proposal: Proposal, data: CalibrationSet | None) -> tuple[Step, ...]:
+    """The order in which weights get more bits, until a budget is kept."""
+
+    def relaxed(search: PtqSearch) -> None:
+        _relax(search, proposal, data)
+
+    return (
+        Step("as proposed", PtqSearch.propose, Kind.FREE),
+        Step("activations in float", _float_activations, Kind.COSTS),
+        Step("more bits for the worst matrices", relaxed, Kind.COSTS),
+    )
+
+
+def roughly(session: Session, model: ir.Model) -> ir.Model:
     """A graph with its weights in fewer bits, of which only speed and size count."""
-    proposal = _proposed(bench, model, None)
-    return stored_graph(model, _mode(bench), proposal.stored, bench.target)
+    proposal = _proposed(session, model, None)
+    return stored_graph(model, _mode(session), proposal.stored, session.target)
 
 
-def _mode(bench: Bench) -> Mode:
-    return cast(Mode, bench.recipe.quantize.mode)
+def _mode(session: Session) -> Mode:
+    return cast(Mode, session.recipe.quantize.mode)
 
 
-def _proposed(bench: Bench, graph: ir.Model, data: CalibrationSet | None) -> Proposal:
-    mode = _mode(bench)
+def _proposed(session: Session, graph: ir.Model, data: CalibrationSet | None) -> Proposal:
+    mode = _mode(session)
     if mode == "int4" or mode == "int8-weights":  # noqa: PLR1714 - mypy narrows only this
-        return _in_blocks(bench, graph, data, 4 if mode == "int4" else 8)
-    return _halved(bench, graph, data, mode)
+        return _in_blocks(session, graph, data, 4 if mode == "int4" else 8)
+    return _halved(session, graph, data, mode)
 
 
-def _with_notices(bench: Bench, graph: ir.Model, proposal: Proposal) -> Proposal:
+def _with_notices(session: Session, graph: ir.Model, proposal: Proposal) -> Proposal:
     """With a notice for what the recipe leaves in float and the graph does not have."""
-    leave = bench.recipe.quantize.leave
+    leave = session.recipe.quantize.leave
     notices = unmatched(graph, leave, "`leave` in [quantize]:", "nothing in float")
     for notice in notices:
-        bench.progress.notice(notice)
+        session.progress.notice(notice)
     first, *others = proposal.records
     first = first.model_copy(update={"notices": (*first.notices, *notices)})
     return replace(proposal, records=(first, *others))
 
 
 def _in_blocks(
-    bench: Bench, graph: ir.Model, data: CalibrationSet | None, bits: Literal[4, 8]
+    session: Session, graph: ir.Model, data: CalibrationSet | None, bits: Literal[4, 8]
 ) -> Proposal:
-    options = bench.recipe.quantize
+    options = session.recipe.quantize
     how = StoringOptions(
         bits=bits,
         table_bits=options.table_bits,
@@ -163,10 +166,10 @@ def _in_blocks(
         leave=options.leave,
         batch=options.batch,
         memory=options.memory,
-        standard=bench.target.blocks_as == "standard",
+        standard=session.target.blocks_as == "standard",
     )
     total = None if data is None else len(data)
-    with bench.progress.stage("store weights", total=total) as advance:
+    with session.progress.stage("store weights", total=total) as advance:
         chosen = weight_only.choose(graph, data, how, advance=advance)
     stored = StoragePlan(
         matrices={name: StoredMatrix.of(form) for name, form in chosen.forms.items()},
@@ -178,14 +181,14 @@ def _in_blocks(
 
 
 def _halved(
-    bench: Bench, graph: ir.Model, data: CalibrationSet | None, kind: half.Kind
+    session: Session, graph: ir.Model, data: CalibrationSet | None, kind: half.Kind
 ) -> Proposal:
     """Weights whose range fits, without those whose layers lose too much on data."""
-    leave = bench.recipe.quantize.leave
+    leave = session.recipe.quantize.leave
     chosen = half.choose(graph, kind, leave)
     if data is not None and chosen.nodes:
-        with bench.progress.stage("check ranges"):
-            refused = _poor(bench, graph, data, kind, chosen)
+        with session.progress.stage("check ranges"):
+            refused = _poor(session, graph, data, kind, chosen)
         if refused:
             chosen = half.choose(graph, kind, leave, refused)
     stored = StoragePlan(halved=chosen.weights, nodes=chosen.nodes)
@@ -193,14 +196,14 @@ def _halved(
 
 
 def _poor(
-    bench: Bench, graph: ir.Model, data: CalibrationSet, kind: half.Kind, chosen: half.Halving
+    session: Session, graph: ir.Model, data: CalibrationSet, kind: half.Kind, chosen: half.Halving
 ) -> dict[str, str]:
     """Node → what it loses on the data, of those that lose more than rounding explains."""
-    sample = drawn(data, bench.recipe.seed, SAMPLES)
+    sample = drawn(data, session.recipe.seed, SAMPLES)
     made = half.halve(graph, chosen.weights, kind)
-    policy = without_absorbed(bench.target.policy(bench.recipe.quantize.cpu))
+    policy = without_absorbed(session.target.policy(session.recipe.quantize.cpu))
     noise = layer_noise(
-        graph, made, chosen.nodes, sample, policy, memory=bench.recipe.quantize.memory
+        graph, made, chosen.nodes, sample, policy, memory=session.recipe.quantize.memory
     )
     return {
         one.point.node: f"on calibration data {kind} weights leave it {one.own:.1f} dB of signal "
@@ -215,18 +218,18 @@ def without_absorbed(policy: QuantPolicy) -> QuantPolicy:
     return replace(policy, absorbed=frozenset())
 
 
-def _float_activations(search: Stepping) -> bool:
+def _float_activations(search: PtqSearch) -> None:
     """The same integers multiplied in float32: slower, and no activation is rounded."""
-    stored = search.whole.stored
-    if stored is None or not _rounds(search.bench, stored) or search.out_of_time():
-        return False
-    plan = search.whole.model_copy(update={"stored": _in_float32(stored)})
-    return search.attempt(f"{search.named}, activations in float", plan).accepted
+    stored = search.plan.stored
+    if stored is None or not _rounds(search.session, stored) or search.out_of_time():
+        return
+    plan = search.plan.model_copy(update={"stored": _in_float32(stored)})
+    search.attempt(f"{search.named}, activations in float", plan)
 
 
-def _rounds(bench: Bench, stored: StoragePlan) -> bool:
+def _rounds(session: Session, stored: StoragePlan) -> bool:
     """Whether products round what they read."""
-    kernels = bench.target.blocks_as == "kernels"
+    kernels = session.target.blocks_as == "kernels"
     return kernels and bool(stored.matrices) and stored.accuracy_level != FLOAT32
 
 
@@ -234,45 +237,49 @@ def _in_float32(stored: StoragePlan) -> StoragePlan:
     return stored.model_copy(update={"accuracy_level": FLOAT32})
 
 
-def _relaxing(bench: Bench, proposal: Proposal, data: CalibrationSet | None) -> Step:
+def _relax(search: PtqSearch, proposal: Proposal, data: CalibrationSet | None) -> None:
     """As few of the worst matrices as it takes in 8 bits, then of those in float, by bisection.
 
     Activations are float by then, as that alone did not do.
     """
-
-    def step(search: Stepping) -> bool:
-        stored = _in_float32(proposal.stored) if proposal.stored.matrices else proposal.stored
-        if _mode(bench) == "int4" and bench.target.blocks_as == "kernels":
-            finer = _in_blocks(bench, search.baseline, data, 8)
-            if _bisected(search, stored, proposal.errors, finer.stored):
-                return True
-            return _bisected(search, _in_float32(finer.stored), finer.errors, None)
-        return _bisected(search, stored, proposal.errors, None)
-
-    return step
+    session = search.session
+    stored = _in_float32(proposal.stored) if proposal.stored.matrices else proposal.stored
+    if _mode(session) == "int4" and session.target.blocks_as == "kernels":
+        finer = _in_blocks(session, search.graph, data, 8)
+        _bisected(search, stored, proposal.errors, finer.stored)
+        if search.best is None:
+            _bisected(search, _in_float32(finer.stored), finer.errors, None)
+    else:
+        _bisected(search, stored, proposal.errors, None)
 
 
 def _bisected(
-    search: Stepping, stored: StoragePlan, errors: Mapping[str, float], fine: StoragePlan | None
-) -> bool:
-    """Whether it does to have some of the worst matrices as in `fine`, or in float."""
+    search: PtqSearch, stored: StoragePlan, errors: Mapping[str, float], fine: StoragePlan | None
+) -> None:
+    """Have as few of the worst matrices as the budget allows as in `fine`, or in float."""
     ranked = sorted(errors, key=lambda name: -errors[name])
-    if len(ranked) < 2 or search.out_of_time():
-        return False
+    if len(ranked) < 2:
+        return
     bits = {matrix.bits for matrix in stored.matrices.values()}
     base = f"{search.named}, 8 bits" if fine is None and bits == {8} else search.named
     where = "in float" if fine is None else "in 8 bits"
-    fails, holds, found = 0, len(ranked) + 1, False
-    while holds - fails > 1 and not search.out_of_time():
-        middle = (fails + holds) // 2
-        relaxed = _relaxed(stored, set(ranked[:middle]), fine)
-        name = f"{base}, worst {middle} of {len(ranked)} matrices {where}"
-        plan = search.whole.model_copy(update={"stored": relaxed})
-        if middle <= len(ranked) and relaxed.matrices and search.attempt(name, plan).accepted:
-            holds, found = middle, True
-        else:
-            fails = middle
-    return found
+
+    def attempt(value: float, found: Bracket) -> Bracket:
+        count = int(value)
+        relaxed = _relaxed(stored, set(ranked[:count]), fine)
+        accepted = False
+        if count <= len(ranked) and relaxed.matrices:
+            name = f"{base}, worst {count} of {len(ranked)} matrices {where}"
+            plan = search.plan.model_copy(update={"stored": relaxed})
+            accepted = search.attempt(name, plan).accepted
+        return found.with_(count, accepted=accepted)
+
+    bisect(
+        Bracket(holds=len(ranked) + 1, fails=0),
+        attempt,
+        until=lambda found: found.holds - found.fails <= 1 or search.out_of_time(),
+        middle=lambda found: half_way(found) // 1,
+    )
 
 
 def _relaxed(stored: StoragePlan, names: set[str], fine: StoragePlan | None) -> StoragePlan:
@@ -285,79 +292,51 @@ def _relaxed(stored: StoragePlan, names: set[str], fine: StoragePlan | None) -> 
     return stored.model_copy(update={"matrices": kept, "arrays": arrays})
 
 
-def _within_budget(search: Stepping, decided: Decided) -> Decided:
-    """What the search found, if its file is smaller; else float."""
-    best = search.best
-    decided = replace(
-        decided,
-        candidates=tuple(trial.candidate() for trial in search.trials if trial is not best),
-        interrupted=search.interrupted,
-    )
+def _kept_if_smaller(search: PtqSearch) -> Outcome:
+    """What the search found where its file is smaller than float's, with its speed told."""
+    session, best = search.session, search.best
+    others = tuple(one.told() for one in search.trials if one is not best)
+    found = replace(search.start, considered=others, interrupted=search.interrupted)
     if best is None:
         ended = f"{search.ended} before any" if search.ended else "in the search, no"
-        reason = f"{ended} {search.named} graph kept the budget: float ships"
-        return replace(decided, reason=reason)
-    if search.interrupted:
-        shipped = realize(decided.graph, best.plan, search.bench.target)
-        return replace(
-            decided,
-            shipped=shipped,
-            plan=best.plan,
-            candidates=(*decided.candidates, best.candidate(shipped=True)),
-            quantized=Quantized(shipped, best.plan, None, decided.float_reasons),
-            reason=f"{best.name}: the best so far when it was interrupted",
-        )
-    kept = _kept_if_smaller(search.bench, decided, best.plan, best.name)
-    *others, last = kept.candidates
-    told = best.candidate(shipped=last.shipped)
-    last = last.model_copy(
-        update={
-            "quality": told.quality,
-            "accepted": told.accepted,
-            "reason": f"{told.reason}; {last.reason}",
-        }
-    )
-    return replace(kept, candidates=(*others, last))
-
-
-def _kept_if_smaller(bench: Bench, decided: Decided, plan: GraphPlan, name: str) -> Decided:
-    """The plan's graph where its file is smaller than float's, with its speed told."""
-    started = time.perf_counter()
-    graph = decided.graph
-    with bench.progress.stage("quantize"):
-        made = realize(graph, plan, bench.target)
-    with bench.progress.stage("decide"):
-        race = bench.race(graph, made, seconds=bench.recipe.measure.seconds)
-        before, after = _size(bench, graph), _size(bench, made)
-    kept = after.file_bytes < SMALLER * before.file_bytes
-    reason = _verdict(name, race, after.file_bytes / before.file_bytes, kept)
-    decision = Decision(subject=name, verdict="kept" if kept else "reverted", reason=reason)
-    record = StageRecord(
-        name="compare size and speed",
-        seconds=time.perf_counter() - started,
-        parameters={} if race is None else {"ratio": race.speed, "rounds": race.rounds},
-        decisions=(decision,),
-        effects=(weight_effect(graph, made), *speed_effects(race)),
-    )
-    candidate = Candidate(name=name, shipped=kept, reason=reason, latency=race, size=after)
-    decided = replace(
-        decided,
-        reason=reason,
-        records=(*decided.records, record),
-        candidates=(*decided.candidates, candidate),
-        quantized=Quantized(made, plan, None, decided.float_reasons),
-    )
+        return found.then(reason=f"{ended} {search.named} graph kept the budget: float ships")
+    found = replace(found, quantized=best)
+    graph = found.graph
+    with session.stage("compare size and speed") as stage:
+        with session.progress.stage("quantize"):
+            made = realize(graph, best.plan, session.target)
+        if search.interrupted:
+            told = f"{best.name}: the best so far when it was interrupted"
+            return _shipped(found, best, made, told)
+        with session.progress.stage("decide"):
+            race = session.race(graph, made, seconds=session.recipe.measure.seconds)
+            before, after = _size(session, graph), _size(session, made)
+        kept = after.file_bytes < SMALLER * before.file_bytes
+        reason = _verdict(best.name, race, after.file_bytes / before.file_bytes, kept)
+        stage.parameters = {} if race is None else {"ratio": race.speed, "rounds": race.rounds}
+        stage.decide(best.name, "kept" if kept else "reverted", reason)
+        stage.effects.append(weight_effect(graph, made))
+        stage.timed(race)
+    whole = "; ".join(filter(None, (best.reason, reason)))
+    best = replace(best, reason=whole, latency=race, size=after)
+    found = found.then(stage.record)
     if not kept:
-        return decided
-    known = None if race is None else Raced(graph, made, race)
-    return replace(decided, shipped=made, plan=plan, raced=known)
+        found = found.then(reason=reason)
+        return replace(found, considered=(*others, best.told()))
+    found = replace(found, raced=None if race is None else Raced(graph, made, race))
+    return _shipped(found, best, made, reason)
 
 
-def _size(bench: Bench, model: ir.Model) -> Size:
-    batch = bench.prepared.fixed_batch or 1
+def _shipped(found: Outcome, best: Candidate, made: ir.Model, reason: str) -> Outcome:
+    ships = found.then(plan=best.plan, name=best.name, reason=reason, shipped=made)
+    return replace(ships, considered=(*found.considered, best.told(shipped=True)))
+
+
+def _size(session: Session, model: ir.Model) -> Size:
+    batch = session.prepared.fixed_batch or 1
     with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
-        built = bench.target.draft(model, Path(folder))
-        return size(built, model, bench.prepared.feeds(batch, bench.recipe.seed))
+        built = session.target.draft(model, Path(folder))
+        return size(built, model, session.prepared.feeds(batch, session.recipe.seed))
 
 
 def _verdict(name: str, race: LatencyResult | None, share: float, kept: bool) -> str:

@@ -14,14 +14,12 @@ from math import ceil
 import numpy as np
 import onnx_ir as ir
 
-from compressor.evaluation.attribution import NodeSeconds, node_seconds
-from compressor.evaluation.ceilings import measure_ceilings
+from compressor.evaluation.attribution import NodeSeconds
 from compressor.evaluation.latency_cache import LatencyCache, cache_folder, machine
 from compressor.graph.fingerprint import fingerprint
 from compressor.pruning import Grouping, Keep, cut
 from compressor.pruning.selection.costs import Cost, Kept, Sizes
-from compressor.results.measurements import Ceilings
-from compressor.search.session import Bench
+from compressor.search.session import Session
 
 LEVELS = (1.0, 0.75, 0.5, 0.25)
 """Shares of every group that stay."""
@@ -35,7 +33,7 @@ class KernelTimes:
 
     def __init__(
         self,
-        bench: Bench,
+        session: Session,
         model: ir.Model,
         grouping: Grouping,
         sizes: Sizes,
@@ -47,7 +45,7 @@ class KernelTimes:
         """Profile the model at every level, unless an earlier run did.
 
         Args:
-            bench: The deciding configuration.
+            session: The deciding configuration.
             model: The float graph.
             grouping: Its groups.
             sizes: Their sizes.
@@ -59,16 +57,15 @@ class KernelTimes:
 
         def measure() -> dict[str, float]:
             found: dict[str, float] = {}
-            with bench.progress.stage("time kernels", total=len(levels)) as advance:
-                ceilings = measure_ceilings(bench.deciding.threads)
+            with session.progress.stage("time kernels", total=len(levels)) as advance:
                 for number, keep in enumerate(levels):
                     shipped = ship(cut(model, grouping, keep) if keep else model)
-                    found |= _told(number, self._timed(bench, shipped, model, ceilings))
+                    found |= _told(number, _timed(session, shipped, model))
                     advance(1)
             return found
 
-        folder = None if ships is None else cache_folder(bench.recipe.data.cache)
-        key = _key(bench, model, levels) | dict(ships or {}) if folder is not None else {}
+        folder = None if ships is None else cache_folder(session.recipe.data.cache)
+        key = _key(session, model, levels) | dict(ships or {}) if folder is not None else {}
         found = LatencyCache(folder).measured(key, measure)
         seen = [(_counts(keep), _of_level(number, found)) for number, keep in enumerate(levels)]
         self._rest = min(times.rest for _, times in seen)
@@ -81,19 +78,6 @@ class KernelTimes:
             )
             for node in sizes.model.graph
         }
-
-    @staticmethod
-    def _timed(
-        bench: Bench, shipped: ir.Model, source: ir.Model, ceilings: Ceilings
-    ) -> NodeSeconds:
-        return node_seconds(
-            shipped,
-            source,
-            bench.feeds(),
-            threads=bench.deciding.threads,
-            seconds=_seconds(bench),
-            ceilings=ceilings,
-        )
 
     def cost(self, sizes: Sizes) -> Cost:
         """Seconds of one inference when each group keeps so many units.
@@ -127,23 +111,28 @@ def _levels(grouping: Grouping, multiple: int) -> Iterator[Keep]:
             yield keep
 
 
-def _seconds(bench: Bench) -> float:
-    return bench.recipe.measure.seconds / 4
+def _seconds(session: Session) -> float:
+    return session.recipe.measure.seconds / 4
 
 
-def _key(bench: Bench, model: ir.Model, levels: Sequence[Keep]) -> dict[str, str]:
+def _key(session: Session, model: ir.Model, levels: Sequence[Keep]) -> dict[str, str]:
     """What the times depend on, but for what is made of a pruned graph."""
-    deciding, feeds = bench.deciding, bench.feeds()
+    deciding, feeds = session.deciding, session.feeds()
     return machine("onnxruntime") | {
         "what": "kernels",
-        "target": bench.target.name,
+        "target": session.target.name,
         "graph": fingerprint(model),
         "levels": json.dumps([_counts(keep) for keep in levels], sort_keys=True),
         "inputs": json.dumps({n: [str(a.dtype), *a.shape] for n, a in sorted(feeds.items())}),
         "batch": str(deciding.batch),
         "threads": str(deciding.threads),
-        "seconds": str(_seconds(bench)),
+        "seconds": str(_seconds(session)),
     }
+
+
+def _timed(session: Session, shipped: ir.Model, source: ir.Model) -> NodeSeconds:
+    threads, seconds = session.deciding.threads, _seconds(session)
+    return session.timer.nodes(shipped, source, session.feeds(), threads=threads, seconds=seconds)
 
 
 def _told(number: int, times: NodeSeconds) -> dict[str, float]:

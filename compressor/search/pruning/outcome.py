@@ -1,14 +1,13 @@
-"""What ships after pruning was tried, and what the report tells of the attempts."""
+"""What ships after pruning was tried, and what the report tells of the candidates."""
 
-import time
 from dataclasses import dataclass, replace
 
 from compressor.results.format import configuration, ratio, ratio_interval
 from compressor.results.measurements import LatencyResult
 from compressor.results.records import Decision, StageRecord
-from compressor.results.report import Candidate
-from compressor.search.candidate import Decided
-from compressor.search.pruning.candidates import Attempt, Attempts
+from compressor.results.report import Candidate as ToldCandidate
+from compressor.search.candidate import Outcome
+from compressor.search.pruning.candidates import PrunedCandidates
 
 
 @dataclass(frozen=True)
@@ -32,31 +31,33 @@ class Why:
     findings: tuple[Decision, ...] = ()
 
 
-def ships_whole(attempts: Attempts, why: Why) -> Decided:
+def ships_whole(candidates: PrunedCandidates, why: Why) -> Outcome:
     """Nothing is pruned."""
+    whole = candidates.whole
+    reason = why.reason or f"{why.pruning}; {whole.reason}"
     return replace(
-        attempts.whole,
+        whole.then(_record(candidates, None, why), reason=reason),
         held_back=why.held_back,
-        reason=why.reason or f"{why.pruning}; {attempts.whole.reason}",
-        records=(*attempts.whole.records, _record(attempts, None, why)),
-        candidates=_candidates(attempts, None),
+        considered=_considered(candidates, None),
     )
 
 
-def ships_pruned(attempts: Attempts, best: Attempt, why: Why) -> Decided:
-    """An attempt is the result; what was done to the whole graph before is told, too."""
-    first = len(attempts.start.records)
+def ships_pruned(candidates: PrunedCandidates, best: Outcome, why: Why) -> Outcome:
+    """A pruned candidate is the result; what was done to the whole graph before is told, too."""
+    start = candidates.start.candidate
     before = (
         record.model_copy(update={"name": f"{record.name}, whole graph"})
-        for record in attempts.whole.records[first:]
+        for record in candidates.whole.candidate.since(start)
     )
-    own = best.decided.records[first:]
+    told = replace(start, parent=start, records=tuple(before))
+    own = best.candidate.since(start)
+    shipped = replace(best.candidate, parent=told, records=own)
     return replace(
-        best.decided,
+        replace(best, candidate=shipped).then(
+            _record(candidates, best, why), reason=why.reason or why.pruning
+        ),
         held_back=why.held_back,
-        reason=why.reason or why.pruning,
-        records=(*attempts.start.records, *before, *own, _record(attempts, best, why)),
-        candidates=_candidates(attempts, best),
+        considered=_considered(candidates, best),
     )
 
 
@@ -71,19 +72,20 @@ def speed_words(race: LatencyResult | None, alone: str) -> str:
     )
 
 
-def _candidates(attempts: Attempts, best: Attempt | None) -> tuple[Candidate, ...]:
+def _considered(candidates: PrunedCandidates, best: Outcome | None) -> tuple[ToldCandidate, ...]:
     """What was considered of the whole graph, then what was pruned."""
-    whole = attempts.whole.candidates
+    whole = candidates.whole.considered
     if best is not None:
         whole = tuple(_outdone(one) for one in whole)
-    quantized = attempts.whole.quantized
-    if attempts.judging is None and quantized is not None and attempts.made:
-        quality = attempts.gauged(quantized.model)
+    quantized = candidates.whole.quantized is not None
+    if candidates.acceptance.asked is None and quantized and candidates.made:
+        judged = candidates.gauged(candidates.whole_quantized())
+        quality = None if judged is None else judged.quality
         whole = tuple(one.model_copy(update={"quality": quality}) for one in whole)
-    return (*whole, *(one.candidate(shipped=one is best) for one in attempts.made))
+    return (*whole, *(one.candidate.told(shipped=one is best) for one in candidates.made))
 
 
-def _outdone(whole: Candidate) -> Candidate:
+def _outdone(whole: ToldCandidate) -> ToldCandidate:
     """A candidate that a pruned one took the place of, if it would have shipped."""
     if not whole.shipped:
         return whole
@@ -91,21 +93,23 @@ def _outdone(whole: Candidate) -> Candidate:
     return whole.model_copy(update={"shipped": False, "reason": reason})
 
 
-def _record(attempts: Attempts, best: Attempt | None, why: Why) -> StageRecord:
-    """What was tried and decided; its time is that of all attempts but for stages told apart."""
-    own = () if best is None else best.decided.records[len(attempts.start.records) :]
-    spent = time.perf_counter() - attempts.started - sum(record.seconds for record in own)
-    verdict = "none" if best is None else "kept"
+def _record(candidates: PrunedCandidates, best: Outcome | None, why: Why) -> StageRecord:
+    """What was tried and decided; its time is that of all but the stages that are told apart."""
+    own = () if best is None else best.candidate.since(candidates.start.candidate)
+    spent = candidates.seconds - sum(record.seconds for record in own)
     tried = (
         Decision(
-            subject=one.name, verdict="refused" if one.refused else "accepted", reason=one.reason
+            subject=one.candidate.name,
+            verdict="refused" if one.candidate.refused else "accepted",
+            reason=one.candidate.reason,
         )
-        for one in attempts.made
+        for one in candidates.made
     )
+    verdict = "none" if best is None else "kept"
     return StageRecord(
         name="compare pruned graphs",
         seconds=max(0.0, spent),
-        parameters={"asked": why.asked, "attempts": len(attempts.made)},
+        parameters={"asked": why.asked, "attempts": len(candidates.made)},
         notices=why.notices,
         decisions=(
             *tried,

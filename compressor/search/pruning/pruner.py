@@ -4,7 +4,6 @@ Whole residual blocks are candidates beside channels (`shortening`). How many of
 for the first target; later ones keep the choice.
 """
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,10 +24,10 @@ from compressor.pruning.selection.importance import SOLVED, Scores, scores, unsc
 from compressor.pruning.selection.select import WEIGHINGS, Selection, Weighing
 from compressor.pruning.sources import scores_over
 from compressor.results.format import percent
-from compressor.results.records import Decision, StageRecord
+from compressor.results.records import StageRecord
 from compressor.search.pruning.depth import shortest
 from compressor.search.pruning.steps import Base, CostOf, Grouped, Shrinking, checked_feeds
-from compressor.search.session import Bench
+from compressor.search.session import Session, Stage
 
 SAMPLES = 256
 """Calibration samples that score and repair, at most: more hardly help and cost in proportion."""
@@ -45,6 +44,7 @@ class Pruned:
         allocation: What went of them, and the damage predicted, as it was weighed.
         cost: What is left.
         reached: Whether that is down to the target.
+        method: What told which units matter.
         records: The stages.
         damage: Group → the sum of the scores of what went, not weighed.
     """
@@ -55,6 +55,7 @@ class Pruned:
     allocation: Allocation
     cost: float
     reached: bool
+    method: str
     records: tuple[StageRecord, ...] = ()
     damage: Mapping[str, float] = field(default_factory=dict)
 
@@ -80,25 +81,27 @@ class Chosen:
 class Pruner:
     """One float graph, and what each of its units is worth."""
 
-    def __init__(self, bench: Bench, start: Grouped, data: CalibrationSet, multiple: int) -> None:
+    def __init__(
+        self, session: Session, start: Grouped, data: CalibrationSet, multiple: int
+    ) -> None:
         """Score every unit.
 
         Args:
-            bench: The captured graph, the target, and how to measure.
+            session: The captured graph, the target, and how to measure.
             start: The float graph and its groups.
             data: Calibration samples, of which some are used.
             multiple: What stays of a group is a multiple of this.
         """
-        self._bench, self._start = bench, start
-        self._how = Shrinking(bench, start.model, data.take(SAMPLES), multiple)
+        self._session, self._start = session, start
+        self._how = Shrinking(session, start.model, data.take(SAMPLES), multiple)
         self._chosen: Base | None = None
         self._first = 0.0
         # A threshold is of the norms themselves.
-        by_norm = bench.recipe.prune.threshold is not None
+        by_norm = session.recipe.prune.threshold is not None
         self._weighings: tuple[Weighing, ...] = (Weighing(),) if by_norm else WEIGHINGS
         self._records: list[StageRecord] = []
         self._unscored: tuple[str, ...] = ()
-        self._provenance = Provenance(bench.prepared.model, start.model, checked_feeds(bench))
+        self._provenance = Provenance(session.prepared.model, start.model, checked_feeds(session))
         self.whole = self._base(Shortened(start.model))
 
     def to(self, cost_of: CostOf, target: float, *, repaired: bool = True) -> Pruned:
@@ -146,7 +149,7 @@ class Pruner:
         plan = PrunePlan(blocks=base.short.removed, kept=_kept(keep))
         records = [*self._records, selection.record]
         made = smaller
-        if repaired and self._bench.recipe.prune.repair:
+        if repaired and self._session.recipe.prune.repair:
             fit = how.repair(base.short.aims)
             made, repairing = how.repaired(base, smaller, keep, how.data, fit)
             records.append(repairing)
@@ -161,6 +164,7 @@ class Pruner:
             allocation,
             allocation.cost,
             allocation.reached,
+            self._session.recipe.prune.method,
             tuple(records),
             {name: float(base.scores[name][~mask].sum()) for name, mask in keep.items()},
         )
@@ -183,69 +187,67 @@ class Pruner:
         return self._base(best.short) if best.blocks else best
 
     def _base(self, short: Shortened) -> Base:
-        started = time.perf_counter()
-        bench, how = self._bench, self._how
+        session = self._session
         grouping, sizes = self._start.grouping, self._start.sizes
-        if short.removed:
-            feeds = checked_feeds(bench)
-            with bench.progress.stage("find groups"):
-                grouping = find_groups(short.model, feeds)
-            sizes = Sizes(short.model, grouping, feeds)
-        if bench.recipe.prune.method == "taylor":
-            found = scores_over(self._losses, self._provenance.grouping, grouping)
-        else:
-            if not short.removed:
-                self._tell_unscored()
-            found = scores(short.model, grouping, how.data, how.scoring(), progress=bench.progress)
+        with session.stage("score channels") as stage:
+            if short.removed:
+                feeds = checked_feeds(session)
+                with session.progress.stage("find groups"):
+                    grouping = find_groups(short.model, feeds)
+                sizes = Sizes(short.model, grouping, feeds)
+            found = self._scores(short, grouping)
+            self._tell(stage)
         if not short.removed:
-            seconds = time.perf_counter() - started
-            method = bench.recipe.prune.method
-            record = _scored(self._start, method, len(how.data), seconds)
-            record = record.model_copy(update={"notices": (*record.notices, *self._unscored)})
-            self._records.append(record)
+            self._records.append(stage.record)
         return Base(short, grouping, sizes, found)
+
+    def _scores(self, short: Shortened, grouping: Grouping) -> Scores:
+        if self._session.recipe.prune.method == "taylor":
+            return scores_over(self._losses, self._provenance.grouping, grouping)
+        if not short.removed:
+            self._tell_unscored()
+        how = self._how
+        progress = self._session.progress
+        return scores(short.model, grouping, how.data, how.scoring(), progress=progress)
+
+    def _tell(self, stage: Stage) -> None:
+        """What was scored of the whole graph, and what cannot be."""
+        stage.parameters = {
+            "method": self._session.recipe.prune.method,
+            "samples": len(self._how.data),
+        }
+        stage.changed = {"groups": len(self._start.grouping.groups)}
+        stage.notices = [*self._start.notices, *self._unscored]
+        for kind in self._start.grouping.unknown:
+            stage.decide(kind, "frozen", "there is no rule for the operator")
 
     def _tell_unscored(self) -> None:
         """Say before it starts what the memory does not allow."""
-        memory = self._bench.recipe.quantize.memory
+        memory = self._session.recipe.quantize.memory
         if self._how.scoring().method not in SOLVED:
             return
         for _, layer, why in unscored(self._start.model, self._start.grouping, memory):
             told = f"what {layer!r} reads is scored by magnitude, and it is not repaired: {why}"
             self._unscored = (*self._unscored, told)
-            self._bench.progress.notice(told)
+            self._session.progress.notice(told)
 
     @cached_property
     def _losses(self) -> Scores:
         """What the loss would change by with each unit of the captured graph."""
         from compressor.module.gradients import find_loss, first_order  # noqa: PLC0415 - torch
 
-        bench, data = self._bench, self._how.data
-        source = bench.prepared.source
+        session, data = self._session, self._how.data
+        source = session.prepared.source
         assert source is not None, "whatever is differentiated was prepared for it"
         return first_order(
             source.module,
             self._provenance.grouping,
             data,
-            find_loss(bench.recipe.prune.loss, data),
+            find_loss(session.recipe.prune.loss, data),
             batch=self._how.scoring().batch,
-            progress=bench.progress,
+            progress=session.progress,
         )
 
 
 def _kept(keep: Keep) -> dict[str, tuple[int, ...]]:
     return {name: tuple(np.flatnonzero(mask).tolist()) for name, mask in keep.items()}
-
-
-def _scored(start: Grouped, method: str, samples: int, seconds: float) -> StageRecord:
-    return StageRecord(
-        name="score channels",
-        seconds=seconds,
-        parameters={"method": method, "samples": samples},
-        changed={"groups": len(start.grouping.groups)},
-        notices=start.notices,
-        decisions=tuple(
-            Decision(subject=kind, verdict="frozen", reason="there is no rule for the operator")
-            for kind in start.grouping.unknown
-        ),
-    )

@@ -4,9 +4,8 @@ What they gain depends on the GPU; here it is only seen to that the pattern is t
 as little as it can, and that whoever set a budget gets what keeps it.
 """
 
-import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
@@ -14,20 +13,20 @@ from calibration.dataset import CalibrationSet
 from compressor.errors import RecipeError
 from compressor.layerwise.factor import own_threads
 from compressor.layerwise.layers import Layer, layers_of
-from compressor.plan.plan import SparsePlan
+from compressor.plan.plan import GraphPlan, SparsePlan
 from compressor.pruning.coupling.groups import Grouping
 from compressor.pruning.reconstruction.patching import patch_of, patched
-from compressor.pruning.reconstruction.repair import LATE, MEMORY, SPARSE, Repair, repair
+from compressor.pruning.reconstruction.repair import MEMORY, Repair, repair
 from compressor.pruning.reconstruction.sparsity import ineligible
 from compressor.recipe.recipe import Recipe
 from compressor.results import format as fmt
 from compressor.results.effects import weight_effect
-from compressor.results.records import Decision, StageRecord
-from compressor.results.report import Candidate
-from compressor.search.acceptance import Judging
-from compressor.search.candidate import Decided
+from compressor.results.pruning import LayerRepair, LayerVerdict, RepairRecord
+from compressor.search.acceptance import Acceptance
+from compressor.search.bisection import Bracket, bisect, half_way
+from compressor.search.candidate import Candidate, Judged, Outcome
 from compressor.search.precision.weight_only import STORED
-from compressor.search.session import Bench
+from compressor.search.session import Session, Stage
 from exporters.base import Target
 
 STAGE = "2:4 sparsity"
@@ -60,40 +59,13 @@ def require_sparsity(recipe: Recipe, target: Target) -> None:
         )
 
 
-@dataclass(frozen=True)
-class _Tried:
-    """A sparse graph, as the plan makes it again, and what became of each layer.
-
-    Attributes:
-        model: The graph.
-        plan: What made it.
-        record: Of the refit.
-        candidate: What it loses in float; None where no budget asks, or nothing became sparse.
-    """
-
-    model: ir.Model
-    plan: SparsePlan
-    record: StageRecord
-    candidate: Candidate | None
-
-    @property
-    def kept(self) -> bool:
-        """Whether anything became sparse, and no budget refuses it."""
-        accepted = self.candidate is None or self.candidate.accepted is True
-        return accepted and bool(self.plan.layers)
-
-    def error(self, layer: str) -> float:
-        """Of a sparse layer on held-out samples, relative to the variance."""
-        return float(self.record.parameters["layers"][layer]["error_after"])
-
-
 def with_sparsity(
-    bench: Bench,
-    start: Decided,
+    session: Session,
+    start: Outcome,
     data: CalibrationSet | None,
-    judging: Judging | None = None,
+    acceptance: Acceptance,
     only: Collection[str] | None = None,
-) -> Decided:
+) -> Outcome:
     """The float graph with the pattern in every layer that can have it, where that was asked for.
 
     Layers are refitted in order on what the sparse graph feeds them, to what the graph made before,
@@ -101,16 +73,16 @@ def with_sparsity(
     are tried, those that lose least. What the time budget does not leave time for stays dense.
 
     Args:
-        bench: The target, and what is asked for.
+        session: The target, and what is asked for.
         start: The float graph that was decided on.
         data: Calibration samples.
-        judging: The quality budget; None accepts any quality.
+        acceptance: The quality budget, or none.
         only: Names of the layers that may become sparse; None for all.
 
     Raises:
         RecipeError: There is no calibration data.
     """
-    asked = bench.recipe.prune.sparsity
+    asked = session.recipe.prune.sparsity
     if asked is None:
         return start
     if data is None:
@@ -118,110 +90,138 @@ def with_sparsity(
             f"--sparsity {asked} needs calibration data to choose and refit what stays",
             hint="Pass --calib DATA, without --stats: statistics are of the whole graph.",
         )
-    started, layers = time.perf_counter(), layers_of(start.graph)
-    dense = _dense(layers, bench.target)
-    wanted = tuple(n for n in layers if n not in dense and (only is None or n in only))
-    tried = _tried(bench, start.graph, wanted, data, judging) if wanted else []
-    best = next((one for one in reversed(tried) if one.kept), None)
-    record = _record(start.graph, tried, best, dense, len(layers))
-    record = record.model_copy(update={"seconds": time.perf_counter() - started})
-    candidates = tuple(one.candidate for one in tried if one.candidate is not None)
-    told = replace(start, records=(*start.records, record), candidates=candidates)
+    with session.stage(STAGE) as stage:
+        layers = layers_of(start.graph)
+        dense = _dense(layers, session.target)
+        wanted = tuple(n for n in layers if n not in dense and (only is None or n in only))
+        search = _Sparsifying(session, start, data.take(SAMPLES), acceptance, stage)
+        best = search.best_of(wanted) if wanted else None
+        _tell(stage, search.tried, best, dense, len(layers))
+        if best is not None:
+            stage.effects.append(weight_effect(start.graph, _patched(start, best.plan)))
+    considered = tuple(one.told() for one in search.tried if one.judged is not None)
+    found = replace(start.then(stage.record), considered=considered)
     if best is None:
-        return told
-    chosen = start.plan.model_copy(update={"sparse": best.plan})
-    return replace(told, shipped=best.model, sparse=best.model, plan=chosen)
+        return found
+    sparse = _patched(start, best.plan)
+    return found.then(plan=best.plan, shipped=sparse, plain=sparse, graph=sparse)
 
 
-def _record(
-    before: ir.Model,
-    tried: Sequence[_Tried],
-    best: _Tried | None,
+@dataclass
+class _Sparsifying:
+    """The candidates of one float graph, from all eligible layers down."""
+
+    session: Session
+    start: Outcome
+    data: CalibrationSet
+    acceptance: Acceptance
+    stage: Stage
+    tried: list[Candidate] = field(default_factory=list)
+
+    def best_of(self, wanted: Sequence[str]) -> Candidate | None:
+        """All layers; where they are refused, fewer by bisection. The last kept is the most."""
+        first = self._attempt(wanted)
+        if not _is_kept(first):
+            repairs = _repairs(first)
+            ranked = sorted(_sparse(first.plan), key=lambda name: repairs[name].error_after or 0.0)
+
+            def attempt(value: float, found: Bracket) -> Bracket:
+                made = self._attempt(ranked[: int(value)])
+                return found.with_(value, accepted=_is_kept(made))
+
+            bisect(
+                Bracket(holds=0, fails=len(ranked)),
+                attempt,
+                until=self._is_over,
+                middle=lambda found: half_way(found) // 1,
+            )
+        return next((one for one in reversed(self.tried) if _is_kept(one)), None)
+
+    def _is_over(self, found: Bracket) -> bool:
+        return len(self.tried) >= ATTEMPTS or found.fails - found.holds <= 1 or self._out_of_time()
+
+    def _out_of_time(self) -> bool:
+        limit = self.session.recipe.budget.seconds
+        return limit is not None and self.stage.elapsed >= limit
+
+    def _attempt(self, layers: Sequence[str]) -> Candidate:
+        """A sparse graph, as its plan makes it again."""
+        session, model = self.session, self.start.graph
+        how = Repair(
+            memory=int(session.recipe.quantize.memory or MEMORY),
+            rounds=0,
+            sparse=frozenset(layers),
+            stage=STAGE,
+            is_over=self._out_of_time,
+        )
+        with own_threads():
+            whole = Grouping((), (), ())
+            fitted, record = repair(model, model, whole, {}, self.data, how, session.progress)
+        verdicts = record.layers.items()
+        sparse = tuple(name for name, one in verdicts if one.verdict is LayerVerdict.SPARSE)
+        made = SparsePlan(layers=sparse, weights=patch_of(model, fitted))
+        plan = self.start.plan.model_copy(update={"sparse": made})
+        name = f"{fmt.plural(len(sparse), 'layer')} {LayerVerdict.SPARSE.value}, float"
+        judged = self._judged(plan) if sparse else None
+        reason = "" if judged is None else judged.words
+        parent = self.start.candidate
+        one = Candidate(name, plan, parent, (record,), reason, judged=judged)
+        self.tried.append(one)
+        return one
+
+    def _judged(self, plan: GraphPlan) -> Judged | None:
+        """What it loses in float, and whether the budget allows it."""
+        if self.acceptance.asked is None:
+            return None
+        with self.session.progress.stage(f"try {LayerVerdict.SPARSE.value}"):
+            return self.acceptance.accepts(_patched(self.start, plan))
+
+
+def _patched(start: Outcome, plan: GraphPlan) -> ir.Model:
+    assert plan.sparse is not None, "a plan of sparse weights"
+    return patched(start.graph, plan.sparse.weights)
+
+
+def _sparse(plan: GraphPlan) -> tuple[str, ...]:
+    return () if plan.sparse is None else plan.sparse.layers
+
+
+def _is_kept(one: Candidate) -> bool:
+    """Whether anything became sparse, and no budget refuses it."""
+    return not one.refused and bool(_sparse(one.plan))
+
+
+def _repairs(one: Candidate) -> Mapping[str, LayerRepair]:
+    found = (record.layers for record in one.records if isinstance(record, RepairRecord))
+    return next(found, {})
+
+
+def _tell(
+    stage: Stage,
+    tried: Sequence[Candidate],
+    best: Candidate | None,
     dense: Mapping[str, str],
     layers: int,
-) -> StageRecord:
+) -> None:
     """What was eligible, what became of it, and what it cost each layer."""
     shown = best or (tried[0] if tried else None)
-    sparse = 0 if best is None else len(best.plan.layers)
+    sparse = 0 if best is None else len(_sparse(best.plan))
     share = f"{layers - len(dense)} of {layers} layers are eligible"
-    if shown is not None and shown.plan.layers:
-        why = "as asked for" if shown.candidate is None else shown.candidate.reason
-        share = f"{share}; {why}"
+    if shown is not None and _sparse(shown.plan):
+        share = f"{share}; {shown.reason or 'as asked for'}"
     verdict = f"kept in {fmt.plural(sparse, 'layer')}" if sparse else "dense"
-    reasons = (
-        Decision(subject=name, verdict="not eligible", reason=why) for name, why in dense.items()
-    )
-    decisions = () if shown is None else shown.record.decisions
-    notices = () if shown is None else shown.record.notices
-    late = sum(one.reason == LATE for one in decisions)
-    if late:
-        notices = (*notices, f"the time budget ended it before {fmt.plural(late, 'layer')}")
-    return StageRecord(
-        name=STAGE,
-        seconds=0,
-        parameters={} if shown is None else shown.record.parameters,
-        changed={"2:4 sparse layers": sparse},
-        decisions=(Decision(subject=SPARSE, verdict=verdict, reason=share), *decisions, *reasons),
-        notices=notices,
-        effects=() if best is None else (weight_effect(before, best.model),),
-    )
-
-
-def _tried(
-    bench: Bench,
-    model: ir.Model,
-    wanted: Sequence[str],
-    data: CalibrationSet,
-    judging: Judging | None,
-) -> list[_Tried]:
-    """All layers; where they are refused, fewer by bisection. What was kept last is the most."""
-    started, limit = time.perf_counter(), bench.recipe.budget.seconds
-    until = None if limit is None else started + limit
-    first = _attempt(bench, model, wanted, data, judging, until)
-    ranked = sorted(first.plan.layers, key=first.error)
-    made, holds, fails = [first], 0, len(ranked)
-    while not first.kept and len(made) < ATTEMPTS and fails - holds > 1:
-        if until is not None and time.perf_counter() >= until:
-            break
-        middle = (holds + fails) // 2
-        made.append(_attempt(bench, model, ranked[:middle], data, judging, until))
-        holds, fails = (middle, fails) if made[-1].kept else (holds, middle)
-    return made
-
-
-def _attempt(
-    bench: Bench,
-    model: ir.Model,
-    layers: Sequence[str],
-    data: CalibrationSet,
-    judging: Judging | None,
-    until: float | None,
-) -> _Tried:
-    memory = int(bench.recipe.quantize.memory or MEMORY)
-    how = Repair(memory=memory, rounds=0, sparse=frozenset(layers), stage=STAGE, until=until)
-    whole, used = Grouping((), (), ()), data.take(SAMPLES)
-    with own_threads():
-        fitted, record = repair(model, model, whole, {}, used, how, bench.progress)
-    weights = patch_of(model, fitted)
-    made = patched(model, weights)
-    reports = record.parameters["layers"].items()
-    sparse = tuple(name for name, report in reports if report["verdict"] == SPARSE)
-    candidate = _judged(bench, made, len(sparse), judging) if judging and sparse else None
-    return _Tried(made, SparsePlan(layers=sparse, weights=weights), record, candidate)
-
-
-def _judged(bench: Bench, sparse: ir.Model, layers: int, judging: Judging) -> Candidate:
-    """What a sparse graph loses in float, and whether the budget allows it."""
-    with bench.progress.stage(f"try {SPARSE}"):
-        judgement, quality = judging.try_out(bench.prepared, bench.target, sparse)
-    accepted = judging.accepts(judgement)
-    return Candidate(
-        name=f"{fmt.plural(layers, 'layer')} {SPARSE}, float",
-        shipped=False,
-        reason=judging.told(judgement, accepted, "search"),
-        quality=quality,
-        accepted=accepted,
-    )
+    stage.changed = {"2:4 sparse layers": sparse}
+    stage.decide(LayerVerdict.SPARSE.value, verdict, share)
+    if shown is not None:
+        (record,) = shown.records
+        stage.parameters = dict(record.parameters)
+        stage.decisions += record.decisions
+        stage.notices += record.notices
+        late = sum(one.late for one in _repairs(shown).values())
+        if late:
+            stage.notices.append(f"the time budget ended it before {fmt.plural(late, 'layer')}")
+    for name, why in dense.items():
+        stage.decide(name, "not eligible", why)
 
 
 def _dense(layers: Mapping[str, Layer], target: Target) -> dict[str, str]:

@@ -17,8 +17,8 @@ from compressor.pruning.selection.costs import Cost, Sizes
 from compressor.pruning.selection.importance import Scores, Scoring
 from compressor.pruning.selection.select import Selecting, Selection, Weighing, select
 from compressor.recipe.goal import NEAR
-from compressor.results.records import StageRecord
-from compressor.search.session import Bench
+from compressor.results.pruning import RepairRecord
+from compressor.search.session import Session
 
 CHECKED = 2
 """Samples on which a cut graph is compared with the masked original."""
@@ -45,14 +45,14 @@ class Grouped:
     has_blocks: bool
     notices: tuple[str, ...] = ()
 
-    def can_shrink(self, bench: Bench, multiple: int) -> bool:
+    def can_shrink(self, session: Session, multiple: int) -> bool:
         """Whether anything may go.
 
         Args:
-            bench: What has to stay.
+            session: What has to stay.
             multiple: What stays of a group is a multiple of this.
         """
-        return self.has_blocks or can_shrink(self.grouping, limits(bench, multiple))
+        return self.has_blocks or can_shrink(self.grouping, limits(session, multiple))
 
 
 @dataclass(frozen=True)
@@ -77,28 +77,28 @@ class Base:
         return len(self.short.removed)
 
 
-def grouped(bench: Bench, model: ir.Model, samples: int) -> Grouped:
+def grouped(session: Session, model: ir.Model, samples: int) -> Grouped:
     """Find the groups of the float graph.
 
     Args:
-        bench: The captured graph and what is asked for.
+        session: The captured graph and what is asked for.
         model: The float graph.
         samples: How many there are to calibrate on: blocks are compared on some of them.
     """
-    options, feeds = bench.recipe.prune, checked_feeds(bench)
-    with bench.progress.stage("find groups"):
+    options, feeds = session.recipe.prune, checked_feeds(session)
+    with session.progress.stage("find groups"):
         grouping = find_groups(model, feeds)
     wanted = options.blocks and options.repair and samples >= 2 and options.threshold is None
     has_blocks = wanted and any(not b.is_left(options.leave) for b in find_blocks(model, feeds))
     notices = unmatched(model, options.leave, "--prune-leave", "nothing alone")
     for notice in notices:
-        bench.progress.notice(notice)
+        session.progress.notice(notice)
     return Grouped(model, grouping, Sizes(model, grouping, feeds), has_blocks, notices)
 
 
-def limits(bench: Bench, multiple: int) -> Limits:
+def limits(session: Session, multiple: int) -> Limits:
     """What has to stay."""
-    options, goal = bench.recipe.prune, bench.recipe.prune.goal
+    options, goal = session.recipe.prune, session.recipe.prune.goal
     threshold = None
     if goal is not None and goal.kind == "threshold":
         threshold = goal.amount ** (1 if options.method == "l1" else 2)  # of sums of squares
@@ -106,17 +106,17 @@ def limits(bench: Bench, multiple: int) -> Limits:
         least=options.least,
         multiple=multiple,
         leave=options.leave,
-        finer=() if options.round else bench.target.finer_multiples(multiple),
+        finer=() if options.round else session.target.finer_multiples(multiple),
         threshold=threshold,
         most=NEAR if goal is not None and goal.counted else None,
         finest=GROUP if options.sparsity else 1,
     )
 
 
-def checked_feeds(bench: Bench) -> dict[str, Array]:
+def checked_feeds(session: Session) -> dict[str, Array]:
     """The inputs of one run, which tell shapes and on which a cut is checked."""
-    batch = bench.prepared.fixed_batch or CHECKED
-    return bench.prepared.feeds(batch, bench.recipe.seed)
+    batch = session.prepared.fixed_batch or CHECKED
+    return session.prepared.feeds(batch, session.recipe.seed)
 
 
 @dataclass(frozen=True)
@@ -124,13 +124,13 @@ class Shrinking:
     """Each step from a base to a smaller graph.
 
     Attributes:
-        bench: The captured graph, and what is asked for.
+        session: The captured graph, and what is asked for.
         graph: The float graph that a repair aims at.
         data: Calibration samples.
         multiple: What stays of a group is a multiple of this.
     """
 
-    bench: Bench
+    session: Session
     graph: ir.Model
     data: CalibrationSet
     multiple: int
@@ -138,22 +138,22 @@ class Shrinking:
     @property
     def batch(self) -> int:
         """Samples per run."""
-        return self.bench.prepared.fixed_batch or max(1, min(16, len(self.data) // 4))
+        return self.session.prepared.fixed_batch or max(1, min(16, len(self.data) // 4))
 
     def scoring(self) -> Scoring:
         """How units are scored."""
-        options, seed = self.bench.recipe.prune, self.bench.recipe.seed
+        options, seed = self.session.recipe.prune, self.session.recipe.seed
         return Scoring(
             options.method,
             batch=self.batch,
-            memory=self.bench.recipe.quantize.memory,
+            memory=self.session.recipe.quantize.memory,
             least=options.least,
             seed=seed,
         )
 
     def repair(self, aims: Mapping[str, str]) -> Repair:
         """How what stays is repaired."""
-        return Repair(batch=self.batch, memory=self.bench.recipe.quantize.memory, aims=aims)
+        return Repair(batch=self.batch, memory=self.session.recipe.quantize.memory, aims=aims)
 
     def select(
         self,
@@ -165,12 +165,12 @@ class Shrinking:
         whole: float,
     ) -> Selection:
         """Which units go, so that the cost comes down to a target from that of the whole graph."""
-        options = self.bench.recipe.prune
+        options = self.session.recipe.prune
         how = Selecting(
             self.scoring(),
             self.repair(base.short.aims),
-            replace(limits(self.bench, self.multiple), whole=whole),
-            seed=self.bench.recipe.seed,
+            replace(limits(self.session, self.multiple), whole=whole),
+            seed=self.session.recipe.seed,
             known=base.scores,
             weighings=weighings if options.repair else weighings[:1],
         )
@@ -181,7 +181,7 @@ class Shrinking:
             cost,
             target,
             how,
-            self.bench.progress,
+            self.session.progress,
             start=base.short.model,
         )
 
@@ -192,13 +192,13 @@ class Shrinking:
             PruningError: The cut graph does not compute what the original does without what was
                 removed.
         """
-        with self.bench.progress.stage("cut"):
-            check(base.short.model, base.grouping, keep, checked_feeds(self.bench))
+        with self.session.progress.stage("cut"):
+            check(base.short.model, base.grouping, keep, checked_feeds(self.session))
             return cut(base.short.model, base.grouping, keep)
 
     def repaired(
         self, base: Base, smaller: ir.Model, keep: Keep, data: CalibrationSet, how: Repair
-    ) -> tuple[ir.Model, StageRecord]:
+    ) -> tuple[ir.Model, RepairRecord]:
         """Fit what stays to the original's outputs."""
-        progress = self.bench.progress
+        progress = self.session.progress
         return repair(self.graph, smaller, base.grouping, keep, data, how, progress)

@@ -1,7 +1,7 @@
 """What was removed and what became of the layers around it, for the report."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import onnx_ir as ir
 
@@ -9,7 +9,14 @@ from compressor.layerwise.layers import layers_of
 from compressor.plan.plan import PrunePlan
 from compressor.pruning import Grouping
 from compressor.pruning.coupling.groups import Group
-from compressor.results.pruning import PrunedGroup, PruningResult, RepairedLayer
+from compressor.results.pruning import (
+    LayerRepair,
+    LayerVerdict,
+    PrunedGroup,
+    PruningResult,
+    RepairedLayer,
+    RepairRecord,
+)
 from compressor.search.pruning.pruner import Pruned
 
 CostKind = Literal["macs", "params", "latency"]
@@ -23,8 +30,8 @@ def removed(pruned: Pruned, cost: CostKind, share: float) -> PruningResult:
         cost: What the allocation went by; latency is in seconds.
         share: Of it which went.
     """
-    parameters = {record.name: record.parameters for record in pruned.records}
-    layers = _layers(parameters.get("repair", {}).get("layers", {}))
+    repairs = (one.layers for one in pruned.records if isinstance(one, RepairRecord))
+    layers = _layers(next(repairs, {}))
     errors = {layer.node: layer for layer in layers}
     groups = []
     for group in _shrunk(pruned.plan, pruned.grouping):
@@ -42,7 +49,7 @@ def removed(pruned: Pruned, cost: CostKind, share: float) -> PruningResult:
     return PruningResult(
         cost=cost,
         share=share,
-        method=parameters.get("select", {}).get("method"),
+        method=pruned.method,
         blocks=pruned.plan.blocks,
         groups=tuple(groups),
         layers=layers,
@@ -86,18 +93,18 @@ def _readers(model: ir.Model, group: Group) -> list[str]:
     ]
 
 
-def _layers(reports: Mapping[str, Mapping[str, Any]]) -> tuple[RepairedLayer, ...]:
+def _layers(repairs: Mapping[str, LayerRepair]) -> tuple[RepairedLayer, ...]:
     return tuple(
         RepairedLayer(
             node=name,
-            repaired=report["verdict"] == "repaired",
-            error_before=report.get("error_before"),
-            error_after=report.get("error_after"),
-            seconds=report["seconds"],
-            memory_bytes=None if "bytes" not in report else int(report["bytes"]),
-            reason=report.get("reason"),
+            repaired=one.verdict is LayerVerdict.REPAIRED,
+            error_before=one.error_before,
+            error_after=one.error_after,
+            seconds=one.seconds,
+            memory_bytes=None if one.bytes is None else int(one.bytes),
+            reason=one.reason,
         )
-        for name, report in reports.items()
+        for name, one in repairs.items()
     )
 
 

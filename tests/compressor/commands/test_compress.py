@@ -113,7 +113,7 @@ def test_an_int8_graph_that_does_not_ship_is_told_all_the_same(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(
-        "compressor.search.precision.race._verdict", lambda race, *_, **__: (False, "slower")
+        "compressor.search.precision.race.verdict", lambda race, *_, **__: (False, "slower")
     )
     report = compress(source, calibration={"x": images()}, recipe=RECIPE, output=tmp_path / "out")
     graph = report.graphs["model"]

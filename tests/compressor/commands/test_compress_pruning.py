@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from click.testing import CliRunner
 from graphs import model, residual
@@ -21,7 +23,8 @@ from compressor.report.frontier import frontier
 from compressor.report.verdict import headline
 from compressor.results.measurements import LatencyConfig
 from compressor.results.report import GraphReport, Report
-from compressor.search.acceptance import Judging
+from compressor.search.candidate import Judged
+from compressor.search.quality_budget import QualityBudget
 from compressor.system.output_folder import sha256
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -225,7 +228,12 @@ def test_a_speed_is_predicted_from_kernels_and_what_is_out_of_reach_is_not_met(
 
 def verdicts(monkeypatch: pytest.MonkeyPatch, *told: bool) -> None:
     answers: Iterator[bool] = iter((*told, *[False] * 20))
-    monkeypatch.setattr(Judging, "accepts", lambda self, judgement: next(answers))
+    real = QualityBudget.accepts
+
+    def accepts(self: QualityBudget, candidate: ir.Model) -> Judged:
+        return replace(real(self, candidate), accepted=next(answers))
+
+    monkeypatch.setattr(QualityBudget, "accepts", accepts)
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from compressor.results.measurements import LatencyConfig, LatencyResult, Size, 
 from compressor.results.pruning import GoalResult, PrunedGroup, PruningResult
 from compressor.results.records import Interval
 from compressor.results.report import BudgetResult, GraphReport
-from compressor.search.candidate import Decided
+from compressor.search.candidate import Candidate, Outcome
 
 BEFORE = Size(file_bytes=8000, parameters=2000, macs=1_000_000)
 
@@ -34,11 +34,11 @@ def latency(ratio: float) -> tuple[LatencyResult, ...]:
     )  # fmt: skip
 
 
-def decided(*, held_back: str | None = None, pruned: bool = True) -> Decided:
+def decided(*, held_back: str | None = None, pruned: bool = True) -> Outcome:
     whole = residual()
     shipped = residual() if pruned else whole
     plan = GraphPlan(graph="abc", baseline="captured", ship="float")
-    return Decided(whole, whole, shipped, plan, "", {}, (), held_back=held_back)
+    return Outcome(Candidate("float", plan), whole, whole, whole, shipped, held_back=held_back)
 
 
 @pytest.mark.parametrize(

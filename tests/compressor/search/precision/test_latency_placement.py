@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from graphs import residual, tagger
+from seams import Clock, always
 
 from calibration.dataset import open_dataset
 from compressor.checkpoint.prepare import Prepared
@@ -16,11 +17,10 @@ from compressor.quantization.mixed import Costs
 from compressor.quantization.placement import place
 from compressor.quantization.static import CalibrationOptions, calibrate
 from compressor.recipe.recipe import MeasureOptions, QuantizeOptions, Recipe
-from compressor.results.measurements import LatencyResult
 from compressor.search.precision import latency_placement
 from compressor.search.precision.region_latency import RegionTimes
 from compressor.search.precision.regions import CHOICES, DYNAMIC, FLOAT, STATIC, Mix
-from compressor.search.session import Bench
+from compressor.search.session import Session
 from compressor.system.progress import SILENT
 from exporters.base import find_target
 
@@ -62,24 +62,18 @@ def placed_in(
     **options: Any,
 ) -> latency_placement.Placed:
 
-    def measured(bench: Bench, model: object, mix: Mix) -> RegionTimes:
+    def measured(session: Session, model: object, mix: Mix) -> RegionTimes:
         pair = np.zeros((len(mix.edges), len(CHOICES), len(CHOICES)))
         return RegionTimes(Costs(np.array(time), mix.edges, pair), 1e-6)
 
-    def race(self: Bench, *models: object, seconds: float) -> LatencyResult:
-        found = real(self, *models, seconds=seconds)
-        return found.model_copy(update={"ratio": ratio})
-
-    real = Bench.race
     monkeypatch.setattr(latency_placement, "measured_times", measured)
-    monkeypatch.setattr(Bench, "race", race)
     recipe = Recipe(
         measure=MeasureOptions(seconds=0.05, threads=1), quantize=QuantizeOptions(**options)
     )
     prepared = Prepared("net", None, model, True, (), (), None, None)
     data = open_dataset({"x": x}).bind(input_specs(model))
     return latency_placement.placed_by_time(
-        Bench(prepared, recipe, TARGET, SILENT), model, plan, data
+        Session(prepared, recipe, TARGET, SILENT, Clock(always(ratio))), model, plan, data
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from compressor.results.measurements import LatencyConfig, LatencyResult
 from compressor.results.records import Interval
-from compressor.search.precision.race import _verdict
+from compressor.search.precision.race import verdict as verdict_of
 
 SPEEDS = {"faster": (1.3, 1.2), "no significant difference": (1.1, 0.9), "slower": (0.8, 0.7)}
 SPEEDS |= {"undecided": (3.9, 0.93)}
@@ -31,7 +31,7 @@ def race(verdict: str) -> LatencyResult:
 )
 def test_int8_ships_where_it_pays_or_was_faster_on_the_whole_graph(how, kept: set[str]):
     told = {
-        verdict: _verdict(race(verdict), **({"keep_slower": False} | how)) for verdict in SPEEDS
+        verdict: verdict_of(race(verdict), **({"keep_slower": False} | how)) for verdict in SPEEDS
     }
     assert {verdict for verdict, (ships, _) in told.items() if ships} == kept
     if "favoured" in how:
@@ -39,7 +39,7 @@ def test_int8_ships_where_it_pays_or_was_faster_on_the_whole_graph(how, kept: se
 
 
 def test_a_wide_interval_is_called_no_decision():
-    kept, reason = _verdict(race("undecided"), keep_slower=False)
+    kept, reason = verdict_of(race("undecided"), keep_slower=False)
     assert not kept
     assert "no decision, as the interval is too wide" in reason
     assert "no significant difference" not in reason

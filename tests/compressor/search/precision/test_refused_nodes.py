@@ -13,12 +13,12 @@ from compressor.recipe.recipe import Recipe
 from compressor.results.records import StageRecord
 from compressor.search.precision import refused_nodes
 from compressor.search.precision.refused_nodes import or_undone, runnable, without_refused
-from compressor.search.session import Bench
+from compressor.search.session import Session
 from compressor.system.progress import SILENT
 from exporters.ort import TARGET
 
 
-def bench() -> tuple[Bench, GraphPlan]:
+def session() -> tuple[Session, GraphPlan]:
     values = np.random.default_rng(0).standard_normal((8, 32, 8, 8)).astype(np.float32)
     recipe = Recipe()
     prepared = prepare(residual(), target=TARGET, recipe=recipe, calibration={"x": values})
@@ -28,7 +28,7 @@ def bench() -> tuple[Bench, GraphPlan]:
         graph="-", baseline="captured", ship="int8", cpu="avx2", weight_bits=7,
         integer=chosen.integer, ranges=dict(chosen.ranges),
     )  # fmt: skip
-    return Bench(prepared, recipe, TARGET, SILENT), plan
+    return Session(prepared, recipe, TARGET, SILENT), plan
 
 
 def test_halving_finds_what_is_refused() -> None:
@@ -53,12 +53,12 @@ def test_what_is_left_when_tries_are_over_stays_float(monkeypatch: pytest.Monkey
 
 
 def test_a_graph_that_runs_is_left_alone() -> None:
-    found, plan = bench()
+    found, plan = session()
     assert runnable(found, found.prepared.model, plan) == refused_nodes.Runnable(plan, {}, ())
 
 
 def test_a_layer_that_the_runtime_refuses_stays_float(monkeypatch: pytest.MonkeyPatch) -> None:
-    found, plan = bench()
+    found, plan = session()
     real = refused_nodes.realize
 
     def broken(graph, plan, target):
@@ -78,7 +78,7 @@ def test_a_layer_that_the_runtime_refuses_stays_float(monkeypatch: pytest.Monkey
 
 
 def test_only_refusals_of_the_runtime_undo_a_step() -> None:
-    found, _ = bench()
+    found, _ = session()
 
     def refuse() -> StageRecord:
         raise GraphError("ONNX Runtime refuses the model: so")

@@ -1,10 +1,12 @@
 """Regions of a graph, the graphs that are profiled for them, and what is fitted to those."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from graphs import residual
+from seams import Clock
 
 from compressor.checkpoint.prepare import Prepared
 from compressor.evaluation.turns import kernel_seconds
@@ -15,7 +17,7 @@ from compressor.quantization.regions import divided
 from compressor.recipe.recipe import DataOptions, MeasureOptions, Recipe
 from compressor.search.precision.region_latency import designs, fitted, measured_times
 from compressor.search.precision.regions import DYNAMIC, FLOAT, STATIC, Mix, mixed
-from compressor.search.session import Bench
+from compressor.search.session import Session
 from compressor.system.progress import SILENT
 from exporters.base import find_target
 
@@ -104,21 +106,18 @@ def test_kernels_of_boundaries_count_for_what_reads_them(mix: Mix):
         assert {"Conv_0", "Conv_2"} <= set(found)
 
 
-def test_what_was_measured_is_read_again(mix: Mix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_was_measured_is_read_again(mix: Mix, tmp_path: Path):
     recipe = Recipe(
         measure=MeasureOptions(seconds=0.05, threads=1), data=DataOptions(cache=tmp_path)
     )
     prepared = Prepared("net", None, mix.model, True, (), (), None, None)
-    bench = Bench(prepared, recipe, TARGET, SILENT)
-    first = measured_times(bench, mix.model, mix)
+    session = Session(prepared, recipe, TARGET, SILENT)
+    first = measured_times(session, mix.model, mix)
     assert np.isfinite(first.costs.time[mix.possible]).all()
     assert np.isinf(first.costs.time[~mix.possible]).all()
 
-    def fail(*_: object, **__: object) -> None:
-        raise AssertionError("it was measured again")
-
-    monkeypatch.setattr("compressor.search.precision.region_latency.kernel_seconds", fail)
-    again = measured_times(bench, mix.model, mix)
+    session = replace(session, timer=Clock())
+    again = measured_times(session, mix.model, mix)
     assert again.predicted((FLOAT,) * 3) == first.predicted((FLOAT,) * 3)
-    with pytest.raises(AssertionError):
-        measured_times(bench, mix.model, mixed(mix.model, mix.whole, mix.policy, most=2))
+    with pytest.raises(AssertionError, match="no kernel is timed here"):
+        measured_times(session, mix.model, mixed(mix.model, mix.whole, mix.policy, most=2))

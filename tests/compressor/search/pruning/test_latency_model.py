@@ -1,12 +1,13 @@
 """Latency as a cost: what was timed at a few levels, and what lies between them."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 import pytest
 from graphs import residual
+from seams import Clock
 
 from compressor.checkpoint.prepare import Prepared
 from compressor.evaluation.attribution import NodeSeconds
@@ -16,7 +17,7 @@ from compressor.pruning.selection.costs import Sizes
 from compressor.recipe.recipe import DataOptions, MeasureOptions, Recipe
 from compressor.search.pruning import latency_model
 from compressor.search.pruning.latency_model import KernelTimes
-from compressor.search.session import Bench
+from compressor.search.session import Session
 from compressor.system.progress import SILENT
 from exporters.base import find_target
 
@@ -25,33 +26,37 @@ REST = 5e-6
 FIXED = 1e-6
 
 
-def bench() -> Bench:
+def session() -> Session:
     prepared = Prepared(
         name="net", path=None, model=residual(), is_onnx=True, parity=(), records=(),
         calibration=None, evaluation=None,
     )  # fmt: skip
-    return Bench(prepared, Recipe(), find_target("ort"), SILENT)
+    return Session(prepared, Recipe(), find_target("ort"), SILENT, Channels())
 
 
 def channels(model: ir.Model) -> int:
     return model.graph.initializers["w1"].const_value.shape[0]
 
 
-def timed(model: ir.Model, source: ir.Model, *_: object, **__: object) -> NodeSeconds:
-    """A clock that charges a convolution for its channels in eights, and a bit for being there."""
-    per = -(-channels(model) // 8) * 1e-5
-    nodes = {n.name: per + FIXED for n in source.graph if carries_macs(n)}
-    return NodeSeconds(nodes, REST)
+@dataclass
+class Channels(Clock):
+    """Charges a convolution for its channels in eights, and a bit for being there."""
+
+    profiled: list[ir.Model] = field(default_factory=list)
+
+    def nodes(self, shipped: ir.Model, source: ir.Model, *_: object, **__: object) -> NodeSeconds:
+        self.profiled.append(shipped)
+        per = -(-channels(shipped) // 8) * 1e-5
+        nodes = {n.name: per + FIXED for n in source.graph if carries_macs(n)}
+        return NodeSeconds(nodes, REST)
 
 
 @pytest.fixture
-def times(monkeypatch: pytest.MonkeyPatch) -> tuple[KernelTimes, Sizes]:
-    monkeypatch.setattr(latency_model, "node_seconds", timed)
-    monkeypatch.setattr(latency_model, "measure_ceilings", lambda threads: None)
+def times() -> tuple[KernelTimes, Sizes]:
     model = residual()
     grouping = find_groups(model, X)
     sizes = Sizes(model, grouping, X)
-    return KernelTimes(bench(), model, grouping, sizes, lambda one: one), sizes
+    return KernelTimes(session(), model, grouping, sizes, lambda one: one), sizes
 
 
 def test_the_levels_that_were_timed_cost_what_they_took(times: tuple[KernelTimes, Sizes]):
@@ -70,9 +75,7 @@ def test_between_the_levels_the_cost_falls_with_the_work(times: tuple[KernelTime
     assert costs[0] == costs[7], "below the least level nothing is known to be gained"
 
 
-def test_every_level_is_shipped_and_keeps_multiples(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(latency_model, "node_seconds", timed)
-    monkeypatch.setattr(latency_model, "measure_ceilings", lambda threads: None)
+def test_every_level_is_shipped_and_keeps_multiples():
     model, shipped = residual(), []
     grouping = find_groups(model, X)
 
@@ -81,47 +84,38 @@ def test_every_level_is_shipped_and_keeps_multiples(monkeypatch: pytest.MonkeyPa
         return made
 
     sizes = Sizes(model, grouping, X)
-    KernelTimes(bench(), model, grouping, sizes, ship, multiple=16)
+    KernelTimes(session(), model, grouping, sizes, ship, multiple=16)
     assert shipped == [32, 16, 16], "24 is rounded up to 32, which was timed; 8 to 16"
 
 
-def profiled(
-    monkeypatch: pytest.MonkeyPatch, ships: dict[str, str] | None, made: Bench, **how: int
-) -> tuple[float, int]:
+def profiled(ships: dict[str, str] | None, made: Session, **how: int) -> tuple[float, int]:
     """What half of the channels cost, and how many levels were timed for that."""
-    calls: list[ir.Model] = []
-
-    def counted(model: ir.Model, *rest: object, **named: object) -> NodeSeconds:
-        calls.append(model)
-        return timed(model, *rest, **named)
-
-    monkeypatch.setattr(latency_model, "node_seconds", counted)
-    monkeypatch.setattr(latency_model, "measure_ceilings", lambda threads: None)
-    model = made.prepared.model
+    model, clock = made.prepared.model, Channels()
     grouping = find_groups(model, X)
     sizes = Sizes(model, grouping, X)
+    made = replace(made, timer=clock)
     found = KernelTimes(made, model, grouping, sizes, lambda one: one, ships=ships, **how)
-    return found.cost(sizes)({"Conv_0": 16}), len(calls)
+    return found.cost(sizes)({"Conv_0": 16}), len(clock.profiled)
 
 
-def cached(tmp_path: Path, model: ir.Model | None = None, **options: object) -> Bench:
+def cached(tmp_path: Path, model: ir.Model | None = None, **options: object) -> Session:
     recipe = Recipe(data=DataOptions(cache=tmp_path), measure=MeasureOptions(**options))
-    prepared = bench().prepared
+    prepared = session().prepared
     return replace(
-        bench(),
+        session(),
         recipe=recipe,
         prepared=prepared if model is None else replace(prepared, model=model),
     )
 
 
-def test_a_later_run_times_nothing_and_finds_the_same(tmp_path, monkeypatch):
-    first = profiled(monkeypatch, {"ships": "float"}, cached(tmp_path))
+def test_a_later_run_times_nothing_and_finds_the_same(tmp_path):
+    first = profiled({"ships": "float"}, cached(tmp_path))
     assert first[1] == 4
-    assert profiled(monkeypatch, {"ships": "float"}, cached(tmp_path)) == (first[0], 0)
+    assert profiled({"ships": "float"}, cached(tmp_path)) == (first[0], 0)
     (entry,) = (tmp_path / "latencies").iterdir()
     entry.write_text(entry.read_text()[:-20])
-    assert profiled(monkeypatch, {"ships": "float"}, cached(tmp_path)) == first
-    assert profiled(monkeypatch, None, cached(tmp_path)) == first, "no key, no cache"
+    assert profiled({"ships": "float"}, cached(tmp_path)) == first
+    assert profiled(None, cached(tmp_path)) == first, "no key, no cache"
 
 
 def other_weight() -> ir.Model:
@@ -132,10 +126,10 @@ def other_weight() -> ir.Model:
 
 
 def test_whatever_the_times_depend_on_times_anew(tmp_path, monkeypatch):
-    profiled(monkeypatch, {"ships": "float"}, cached(tmp_path))
+    profiled({"ships": "float"}, cached(tmp_path))
 
-    def again(made: Bench | None = None, ships: str = "float", **how: int) -> int:
-        return profiled(monkeypatch, {"ships": ships}, made or cached(tmp_path), **how)[1]
+    def again(made: Session | None = None, ships: str = "float", **how: int) -> int:
+        return profiled({"ships": ships}, made or cached(tmp_path), **how)[1]
 
     assert again() == 0
     assert again(ships="int8") == 4

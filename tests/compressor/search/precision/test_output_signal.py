@@ -10,7 +10,7 @@ from compressor import Recipe, compress
 from compressor.graph.files import save_model
 from compressor.plan.plan import Plan
 from compressor.recipe.recipe import MeasureOptions, QuantizeOptions
-from compressor.search.precision import adaptive_rounding, free_improvements
+from compressor.search.precision import adaptive_rounding, output_signal
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -64,7 +64,7 @@ def test_corrections_that_help_are_kept_and_replayed(tmp_path: Path):
 
 
 def test_what_gains_too_little_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(free_improvements, "GAIN", 100.0)
+    monkeypatch.setattr(output_signal, "GAIN", 100.0)
     plan, stages = run(tmp_path, "percentile:90")
     assert not plan.bias
     assert not plan.rounded

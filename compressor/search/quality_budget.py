@@ -1,0 +1,326 @@
+"""The quality budget: holds candidates against it, and says beforehand what the data can prove.
+
+The samples that judge are divided once, by seed, and class by class where they have labels that
+are classes: candidates are compared on one half, and the chosen one is confirmed on the other,
+which no search has seen. With as many of each class in both, the halves differ by chance less
+than a bound, which takes its samples for independent, allows for.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import onnx_ir as ir
+
+from calibration.dataset import CalibrationSet
+from compressor.errors import RecipeError
+from compressor.evaluation.acceptance import Judgement, judge, least_samples
+from compressor.evaluation.metrics.base import BASELINE, Metric, Scores
+from compressor.evaluation.user_metric import FunctionMetric
+from compressor.evaluation.yardstick import Yardstick
+from compressor.recipe.budget import Budget
+from compressor.results.format import loss_words, plural
+from compressor.results.report import BudgetResult
+from compressor.search.candidate import Judged
+from compressor.search.measure import told
+from compressor.search.session import Session
+
+METHODS = {
+    "bound": "one-sided 95 % upper bound of the paired loss: the score bound for proportions, the "
+    "bootstrap elsewhere",
+    "point": "the measured loss, taken for the true one (--budget point)",
+}
+_PLURAL = {"sample": "samples", "batch": "batches"}
+
+
+@dataclass(frozen=True)
+class Halves:
+    """The samples that judge, divided.
+
+    Attributes:
+        search: Those that candidates are compared on.
+        confirm: Those that the chosen one is confirmed on.
+        words: Where they come from, for the report.
+        kind: What the user passed them as, "evaluation" or "calibration" data.
+        share: What part of the user's samples `confirm` is.
+    """
+
+    search: CalibrationSet
+    confirm: CalibrationSet
+    words: str
+    kind: str
+    share: float
+
+
+@dataclass(frozen=True)
+class QualityBudget:
+    """An `Acceptance` of what loses no more than is allowed.
+
+    Attributes:
+        session: What runs the candidates, and how a loss is accepted.
+        budget: What may be lost.
+        halves: The samples that judge.
+        yardstick: Which outputs the metric looks at.
+        provable: Whether `confirm` could hold the budget if nothing were lost.
+        notices: What is to be said before the search.
+    """
+
+    session: Session
+    budget: Budget
+    halves: Halves
+    yardstick: Yardstick
+    provable: bool = True
+    notices: tuple[str, ...] = ()
+
+    @staticmethod
+    def announced(session: Session, budget: Budget, halves: Halves) -> "QualityBudget":
+        """With what is to be said before the search.
+
+        Raises:
+            RecipeError: The budget means nothing in the metric, or no metric fits the outputs.
+        """
+        yardstick = _required(session, budget)
+        metric = yardstick.metrics[0]
+        with session.target.open(session.prepared.model, threads=0, timed=False) as original:
+            scores = yardstick.scores(metric, {BASELINE: original}, halves.search, session.batch)
+        baseline = float(metric.aggregate(scores.units[BASELINE]))
+        budget.require_hold(metric.name, higher_is_better=metric.higher_is_better)
+        allowed = budget.allowed(baseline, metric.name)
+        said = (*_beside(yardstick, metric), *_idle(budget, metric, baseline))
+        chosen = QualityBudget(session, budget, halves, yardstick, notices=said)
+        least = least_samples(metric, allowed)
+        if scores.noun == "batch":
+            return chosen._in_batches(session.batch, least)
+        if chosen._takes_point or len(halves.confirm) >= least:
+            return chosen
+        notice = (
+            f"the budget of {budget.asked} cannot be confirmed: "
+            f"{plural(len(halves.confirm), 'confirming sample')} cannot rule out a larger loss "
+            f"even where nothing is lost; that takes {least:,}{chosen._source(least)} "
+            "(--budget point takes the measured value)"
+        )
+        return replace(chosen, provable=False, notices=(*said, notice))
+
+    @property
+    def asked(self) -> str:
+        """What may be lost, as the user wrote it."""
+        return self.budget.asked
+
+    @property
+    def samples(self) -> CalibrationSet:
+        """What candidates are compared on."""
+        return self.halves.search
+
+    @property
+    def words(self) -> str:
+        """Where they come from."""
+        return self.halves.words
+
+    @property
+    def metric(self) -> Metric:
+        """What decides."""
+        return self.yardstick.metrics[0]
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """For the record of a search."""
+        return {
+            "budget": self.budget.asked,
+            "accept": self.session.recipe.budget.accept,
+            "search samples": len(self.halves.search),
+            "confirming samples": len(self.halves.confirm),
+        }
+
+    @property
+    def _takes_point(self) -> bool:
+        return self.session.recipe.budget.accept == "point"
+
+    def _in_batches(self, batch: int, least: int) -> "QualityBudget":
+        """With what can be proven in a metric that has no value per sample."""
+        there, point = -(-len(self.halves.confirm) // batch), self._takes_point
+        metric = self.metric
+        batches = "one batch" if there == 1 else f"{there:,} batches"
+        if point or there >= least:
+            proven = "the measured value decides (--budget point)" if point else "batches bound it"
+            notice = f"{metric.name} has no value per sample: {proven}, of {batches}"
+            return replace(self, notices=(*self.notices, notice))
+        notice = (
+            f"the budget of {self.budget.asked} cannot be confirmed: {metric.name} has no value "
+            f"per sample, and the confirming samples are {batches} of {batch}, of which "
+            f"no bound can be had; that takes {least:,}{self._source(least * batch)}, or a smaller "
+            "--calib-batch (--budget point takes the measured value, which proves nothing)"
+        )
+        return replace(self, provable=False, notices=(*self.notices, notice))
+
+    def _source(self, needed: int) -> str:
+        """What so many confirming samples mean for what the user passes."""
+        return f", so {round(needed / self.halves.share):,} {self.halves.kind} samples"
+
+    def accepts(self, model: ir.Model) -> Judged:
+        """Whether a candidate is good enough to be confirmed, on the search samples.
+
+        By the rule that confirms; where that cannot hold whatever happens, by the measured loss,
+        so that the best candidate is still found.
+        """
+        scores = self._scores(model, self.halves.search)
+        words, seed = f"{self.halves.words}, searched on", self.session.recipe.seed
+        (quality,) = told([(self.metric, scores)], self.yardstick, words, seed)
+        found = self._judged(self.metric, scores)
+        met = found.met
+        if not self.provable:
+            met = found.loss is not None and found.loss <= found.allowed
+        loss = math.inf if found.loss is None else found.loss
+        return Judged(met, loss, self._told(found, met, "search"), quality, found)
+
+    def confirms(self, model: ir.Model) -> Judged:
+        """A candidate on the confirming samples.
+
+        Several may be judged so only in an order that was fixed before, none after the first that
+        is refused: then the chance to accept any whose true loss is too large stays what it is
+        for one (fixed-sequence testing: Maurer, Hothorn and Lehmacher 1995).
+        """
+        found = self._judged(self.metric, self._scores(model, self.halves.confirm))
+        loss = math.inf if found.loss is None else found.loss
+        words = self._told(found, found.met, "confirming")
+        return Judged(found.met, loss, words, judgement=found)
+
+    def lacking(self, name: str, judged: Judged) -> str | None:
+        """A candidate may be good enough and still not provable on so few samples."""
+        n = len(self.halves.confirm)
+        needed = None if judged.judgement is None else judged.judgement.needed
+        if not self.provable or self._takes_point or needed is None or needed <= n:
+            return None
+        return (
+            f"{name} as is would take {needed:,} confirming samples to prove, there are "
+            f"{n:,}{self._source(needed)}"
+        )
+
+    def _told(self, judgement: Judgement, accepted: bool, half: str) -> str:
+        """What became of a candidate: the verdict, its loss and its bound, and what is allowed."""
+        unit = self.metric.unit
+        told = "no finite value"
+        if judgement.loss is not None:
+            told = f"a loss of {loss_words(judgement.loss, unit)}"
+        if judgement.bound is not None:
+            told = f"{told}, with 95 % confidence at most {loss_words(judgement.bound, unit)}"
+        return (
+            f"{'accepted' if accepted else 'refused'} on the {half} samples: {told}; "
+            f"{loss_words(judgement.allowed, unit)} are allowed"
+        )
+
+    def _scores(self, model: ir.Model, data: CalibrationSet) -> Scores:
+        return self.session.scores(self.metric, model, data, self.yardstick)
+
+    def _judged(self, metric: Metric, scores: Scores) -> Judgement:
+        accept, seed = self.session.recipe.budget.accept, self.session.recipe.seed
+        return judge(metric, scores, self.budget, method=accept, seed=seed)
+
+    def confirmed(self, metric: Metric, scores: Scores, *, is_float: bool) -> BudgetResult:
+        """The verdict on what ships, from its scores on the confirming samples.
+
+        Args:
+            metric: What decides.
+            scores: On `confirm`.
+            is_float: The float graph ships. It computes what the original does, which was checked
+                when it was folded, so that it keeps any budget without proof on samples.
+        """
+        found = self._judged(metric, scores)
+        met = found.met or is_float
+        needs_more = not met and found.needed is not None and found.needed > found.n
+        result = self._result(metric, met, self._reason(metric, found, is_float))
+        return result.model_copy(
+            update={
+                "baseline": found.baseline,
+                "allowed": found.allowed,
+                "point": found.loss,
+                "bound": found.bound,
+                "n": found.n,
+                "needed_n": found.needed if needs_more else None,
+            }
+        )
+
+    def unconfirmed(self) -> BudgetResult:
+        """The verdict on the best so far of an interrupted run."""
+        reason = "the run was interrupted: the best so far is not confirmed"
+        return self._result(self.metric, False, reason).model_copy(update={"interrupted": True})
+
+    def _result(self, metric: Metric, met: bool, reason: str) -> BudgetResult:
+        accept = self.session.recipe.budget.accept
+        return BudgetResult(
+            asked=self.budget.asked,
+            metric=metric.name,
+            unit=metric.unit,
+            accept=accept,
+            met=met,
+            n=len(self.halves.confirm),
+            method=METHODS[accept],
+            reason=reason,
+        )
+
+    def _reason(self, metric: Metric, found: Judgement, is_float: bool) -> str:
+        if is_float:
+            return "float ships, which computes what the original does"
+        if found.loss is None:
+            return f"{metric.name} of the result is not a finite number"
+
+        def words(loss: float) -> str:
+            return loss_words(loss, metric.unit)
+
+        allowed, on = words(found.allowed), f"on {found.n:,} confirming {_PLURAL[found.noun]}"
+        measured = f"a loss of {words(found.loss)} was measured {on}"
+        if self._takes_point:
+            verdict = "within" if found.met else "above"
+            return f"{measured}, {verdict} the {allowed} allowed; it was not proven"
+        more = ""
+        if found.needed is not None and found.needed > found.n:
+            more = f"; at this loss it would take {found.needed:,}{self._source(found.needed)}"
+        if found.noun == "batch" and not found.met:
+            more = f"; {metric.name} has no value per sample, and only batches can be resampled"
+        if found.bound is None:
+            return f"{measured}, too few to bound it{more}"
+        bound = f"{measured}, with 95 % confidence at most {words(found.bound)}"
+        if found.met:
+            return f"{bound}: within the {allowed} allowed"
+        return f"{bound}: more than the {allowed} allowed{more}"
+
+
+def _required(session: Session, budget: Budget) -> Yardstick:
+    """The yardstick, which a budget cannot do without.
+
+    Raises:
+        RecipeError: No metric fits the outputs.
+    """
+    yardstick = session.prepared.yardstick
+    assert yardstick is not None, "there is data, and so there is one"
+    if yardstick.metrics:
+        return yardstick
+    raise RecipeError(
+        f"the budget of {budget.asked} cannot be held: no metric fits the outputs: "
+        f"{yardstick.reason}",
+        hint="Name a metric by --metric, or leave --max-drop out: the model is compressed and "
+        "timed, and its quality is not judged.",
+    )
+
+
+def _idle(budget: Budget, metric: Metric, baseline: float) -> tuple[str, ...]:
+    """That all of the original's value may be lost; the user's own may go below zero."""
+    of_user = isinstance(metric, FunctionMetric)
+    if of_user or not metric.higher_is_better or not budget.takes_all(baseline):
+        return ()
+    return (
+        f"the budget of {budget.asked} holds nothing: the original's {metric.name} is "
+        f"{baseline:.4g}{metric.unit}, and all of it may be lost",
+    )
+
+
+def _beside(yardstick: Yardstick, metric: Metric) -> tuple[str, ...]:
+    """That a budget holds one output of several."""
+    others = [name for name in yardstick.answers if name != yardstick.primary]
+    if metric.whole or not others:
+        return ()
+    told = ", ".join(repr(name) for name in others[:4]) + (", …" if len(others) > 4 else "")
+    return (
+        f"the budget holds output {yardstick.primary!r}; {told} "
+        f"{'is' if len(others) == 1 else 'are'} measured beside it (--output-metric chooses)",
+    )

@@ -1,0 +1,144 @@
+"""What a search is tested with: a clock and verdicts of the test's own."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from calibration.dataset import CalibrationSet
+from compressor.checkpoint.prepare import prepare
+from compressor.evaluation.acceptance import Judgement
+from compressor.evaluation.attribution import NodeSeconds
+from compressor.graph.files import initializer_bytes
+from compressor.recipe.recipe import Recipe
+from compressor.results.measurements import LatencyResult, Timing, Verdict
+from compressor.results.records import Interval
+from compressor.search.candidate import Judged
+from compressor.search.session import Race, Session
+from compressor.system.progress import SILENT, Progress
+from exporters.base import find_target
+
+TARGET = find_target("ort")
+NOISE = 0.02
+"""Share by which ratios have to differ from 1 to count."""
+
+
+def by_size(asked: Race) -> float:
+    """A graph is as fast as its weights are few."""
+    return initializer_bytes(asked.baseline) / initializer_bytes(asked.challenger)
+
+
+def always(ratio: float) -> Callable[[Race], float]:
+    """Every race ends alike."""
+    return lambda asked: ratio
+
+
+@dataclass
+class Clock:
+    """A `Timer` that races by a function, and in which no time passes but what is put in.
+
+    Attributes:
+        ratio: Speed of the challenger, in times the baseline's.
+        seconds: What the clock shows; it moves by `tick` whenever it is read.
+        verdict: Of every race; None for what the ratio says.
+        races: Those that were asked for.
+    """
+
+    ratio: Callable[[Race], float] = by_size
+    seconds: float = 0.0
+    tick: float = 0.0
+    verdict: Verdict | None = None
+    races: list[Race] = field(default_factory=list)
+
+    def now(self) -> float:
+        self.seconds += self.tick
+        return self.seconds
+
+    def race(self, asked: Race) -> LatencyResult:
+        self.races.append(asked)
+        ratio = self.ratio(asked)
+        verdict: Verdict = "no significant difference"
+        if abs(ratio - 1) > NOISE:
+            verdict = "faster" if ratio > 1 else "slower"
+        timing = Timing(median_ms=1.0, p95_ms=1.0)
+        return LatencyResult(
+            config=asked.config,
+            deciding=True,
+            rounds=9,
+            baseline=timing,
+            result=timing,
+            ratio=ratio,
+            interval=Interval(low=ratio, high=ratio),
+            verdict=self.verdict or verdict,
+        )
+
+    def nodes(self, *_: object, **__: object) -> NodeSeconds:
+        raise AssertionError("no kernel is timed here")
+
+    def kernels(self, *_: object, **__: object) -> list[dict[str, float]]:
+        raise AssertionError("no kernel is timed here")
+
+
+class Verdicts:
+    """An `Acceptance` whose halves say in turn what the test wants.
+
+    Attributes:
+        shown: What was shown to the confirming half.
+    """
+
+    words = "evaluation data"
+    parameters: Mapping[str, Any] = {}
+
+    def __init__(
+        self,
+        samples: CalibrationSet | None,
+        search: Iterable[bool] = (),
+        confirm: Iterable[bool] = (),
+        *,
+        asked: str | None = "50pt",
+        provable: bool = True,
+    ) -> None:
+        self.samples, self.asked, self.provable = samples, asked, provable
+        self._search: Iterator[bool] = iter(search)
+        self._confirm: Iterator[bool] = iter(confirm)
+        self.shown: list[ir.Model] = []
+
+    def accepts(self, model: ir.Model) -> Judged:
+        del model
+        return judged(next(self._search))
+
+    def confirms(self, model: ir.Model) -> Judged:
+        self.shown.append(model)
+        return judged(next(self._confirm))
+
+    def lacking(self, name: str, found: Judged) -> str | None:
+        del name, found
+        return None
+
+
+def judged(met: bool) -> Judged:
+    held = Judgement(baseline=1.0, allowed=0.5, loss=0.1, bound=0.2, met=met, n=40, needed=None)
+    return Judged(met, 0.1, "accepted" if met else "refused", judgement=held)
+
+
+def session_of(
+    model: object,
+    recipe: Recipe,
+    timer: Clock,
+    *,
+    calibration: Mapping[str, np.ndarray] | None = None,
+    evaluation: Mapping[str, np.ndarray] | None = None,
+    progress: Progress = SILENT,
+) -> Session:
+    """A session of a graph, as `compress` makes it, with a clock of the test's own."""
+    prepared = prepare(
+        model,
+        target=TARGET,
+        recipe=recipe,
+        calibration=calibration,
+        evaluation=evaluation,
+        progress=progress,
+    )
+    return Session(prepared, recipe, TARGET, progress, timer)
