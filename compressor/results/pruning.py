@@ -53,6 +53,11 @@ class RepairRecord(StageRecord):
 
     layers: Mapping[str, LayerRepair] = Field(default_factory=dict, exclude=True)
 
+    @property
+    def told(self) -> StageRecord:
+        """For the report."""
+        return StageRecord.model_validate(self.model_dump())
+
 
 class GoalResult(Record):
     """What became of how far to prune, by the figures of the finished result.

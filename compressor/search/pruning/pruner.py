@@ -24,11 +24,13 @@ from compressor.pruning.selection.importance import SOLVED, Scores, scores, unsc
 from compressor.pruning.selection.select import WEIGHINGS, Selection, Weighing
 from compressor.pruning.sources import scores_over
 from compressor.results.format import percent
+from compressor.results.pruning import LayerRepair
 from compressor.results.records import StageRecord
 from compressor.search.pruning.depth import shortest
 from compressor.search.pruning.steps import Base, CostOf, Grouped, Shrinking, checked_feeds
 from compressor.search.session import Session, Stage
 
+_NO_REPAIRS: Mapping[str, LayerRepair] = {}
 SAMPLES = 256
 """Calibration samples that score and repair, at most: more hardly help and cost in proportion."""
 
@@ -47,6 +49,7 @@ class Pruned:
         method: What told which units matter.
         records: The stages.
         damage: Group → the sum of the scores of what went, not weighed.
+        repairs: Layer → what its repair came to.
     """
 
     model: ir.Model
@@ -58,6 +61,7 @@ class Pruned:
     method: str
     records: tuple[StageRecord, ...] = ()
     damage: Mapping[str, float] = field(default_factory=dict)
+    repairs: Mapping[str, LayerRepair] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -148,11 +152,12 @@ class Pruner:
         smaller = how.cut(base, keep)
         plan = PrunePlan(blocks=base.short.removed, kept=_kept(keep))
         records = [*self._records, selection.record]
-        made = smaller
+        made, repairs = smaller, _NO_REPAIRS
         if repaired and self._session.recipe.prune.repair:
             fit = how.repair(base.short.aims)
             made, repairing = how.repaired(base, smaller, keep, how.data, fit)
-            records.append(repairing)
+            records.append(repairing.told)
+            repairs = repairing.layers
             plan = plan.model_copy(update={"weights": patch_of(smaller, made)})
         plan, tracing = self._provenance.traced(plan, base.grouping, keep, smaller)
         records.append(tracing)
@@ -167,6 +172,7 @@ class Pruner:
             self._session.recipe.prune.method,
             tuple(records),
             {name: float(base.scores[name][~mask].sum()) for name, mask in keep.items()},
+            repairs,
         )
 
     def _base_for(self, cost_of: CostOf, target: float) -> Base:

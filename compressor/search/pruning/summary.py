@@ -15,7 +15,6 @@ from compressor.results.pruning import (
     PrunedGroup,
     PruningResult,
     RepairedLayer,
-    RepairRecord,
 )
 from compressor.search.pruning.pruner import Pruned
 
@@ -30,8 +29,7 @@ def removed(pruned: Pruned, cost: CostKind, share: float) -> PruningResult:
         cost: What the allocation went by; latency is in seconds.
         share: Of it which went.
     """
-    repairs = (one.layers for one in pruned.records if isinstance(one, RepairRecord))
-    layers = _layers(next(repairs, {}))
+    layers = _layers(pruned.repairs)
     errors = {layer.node: layer for layer in layers}
     groups = []
     for group in _shrunk(pruned.plan, pruned.grouping):
