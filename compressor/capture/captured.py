@@ -1,6 +1,5 @@
 """What a capture returns, and the record of it."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +13,7 @@ from compressor.graph.shapes import input_specs, output_specs
 from compressor.graph.tensors import TensorSpec
 from compressor.results.effects import effects
 from compressor.results.records import Decision, Parity, StageRecord
+from compressor.system.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Log:
     """Collects what happens during one capture."""
 
     source: Source
-    started: float = field(default_factory=time.perf_counter)
+    watch: Stopwatch = field(default_factory=Stopwatch)
     decisions: list[Decision] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     also_runs_at: TensorSpec | None = None
@@ -64,7 +64,7 @@ class Log:
         baked = None if inputs.batch_symbol is not None else inputs.batch
         record = StageRecord(
             name="capture",
-            seconds=time.perf_counter() - self.started,
+            seconds=self.watch.seconds,
             parameters={
                 "source": self.source.kind,
                 "exporter": exporter,

@@ -5,7 +5,6 @@ takes them as an artifact too. Sizes that only move together are one size: ids a
 size that moves with two others is their sum: a mask over a cache and what comes behind it.
 """
 
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -13,6 +12,7 @@ from dataclasses import replace
 from compressor.capture.inputs import Inputs, sized
 from compressor.capture.relations import Evaluate, other_size, runs
 from compressor.graph.tensors import Dimension, TensorSpec
+from compressor.system.stopwatch import Stopwatch
 
 Axis = tuple[str, int]
 """An input and one of its axes."""
@@ -86,7 +86,7 @@ class _Search:
     ) -> None:
         self._evaluate, self._inputs, self._axes = evaluate, inputs, axes
         self._left = _MOST_RUNS
-        self._until = time.perf_counter() + _SECONDS
+        self._watch = Stopwatch()
         self._found = list[tuple[Axis, ...]]()
         pictures = {spec.name for spec in inputs.specs if _is_picture(spec)}
         self._pictures = pictures - varied
@@ -201,7 +201,7 @@ class _Search:
         """Whether the source runs with each of the sizes changed by as much, smaller or larger."""
         sizes = [self._axes[axis] for axis in axes]
         for change in dict.fromkeys((other_size(min(sizes)) - min(sizes), max(2, min(sizes)))):
-            if self._left <= 0 or time.perf_counter() > self._until:
+            if self._left <= 0 or self._watch.seconds > _SECONDS:
                 return False
             self._left -= 1
             if runs(self._evaluate, self._moved(axes, change)):

@@ -1,6 +1,5 @@
 """The stage: constants, no-ops, affine operators and duplicates, checked against the original."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from compressor.graph.shapes import infer_shapes
 from compressor.graph.tensors import Arrays
 from compressor.results.effects import effects, node_count
 from compressor.results.records import Decision, StageRecord
+from compressor.system.stopwatch import Stopwatch
 
 _ROUNDS = 8
 """Times the simplifying steps run at most; they stop when nothing changes, mostly after two."""
@@ -66,7 +66,7 @@ def fold(
     Raises:
         GraphError: The given model is itself broken.
     """
-    started = time.perf_counter()
+    watch = Stopwatch()
     judge = _Judge(model, feeds, _tolerance(model) if rtol is None else rtol, atol)
     fired: Counter[str] = Counter()
     decisions: list[Decision] = []
@@ -85,7 +85,7 @@ def fold(
     nodes = (node_count(model), node_count(folded))
     record = StageRecord(
         name="fold",
-        seconds=time.perf_counter() - started,
+        seconds=watch.seconds,
         parameters={"nodes_before": nodes[0], "nodes_after": nodes[1], **judge.found},
         changed=changed,
         decisions=tuple(decisions),

@@ -3,7 +3,6 @@
 Only this makes a plan of use to the module that was captured: `compressor.apply_plan`.
 """
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ from compressor.pruning import Grouping, Keep, cut, find_groups
 from compressor.pruning.sources import carried_over, slices_of
 from compressor.pruning.unfolding import Home, homes_of
 from compressor.results.records import StageRecord
+from compressor.system.stopwatch import Stopwatch
 
 RTOL = 1e-3
 """Between both forms after the same cut, of the largest magnitude of an output, as for folding."""
@@ -48,7 +48,7 @@ class Provenance:
             keep: What stays of them.
             smaller: The baseline cut so, not repaired.
         """
-        started = time.perf_counter()
+        watch = Stopwatch()
         notices: tuple[str, ...] = ()
         layers = {name.rpartition("/")[0] for name in plan.weights}
         try:
@@ -68,7 +68,7 @@ class Provenance:
             notices = (f"the plan cannot be applied to the source module: {error.message}",)
         record = StageRecord(
             name="trace to the source",
-            seconds=time.perf_counter() - started,
+            seconds=watch.seconds,
             changed={
                 "parameters sliced": len(plan.slices),
                 "repaired layers with a home": len(plan.homes),

@@ -10,7 +10,6 @@ once. ONNX Runtime fuses these nodes into `DynamicQuantizeMatMul`, or `MatMulInt
 what is quantized has several readers. An LSTM is one operator in either form (`recurrent`).
 """
 
-import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from compressor.quantization.recurrent import is_recurrent, make_dynamic
 from compressor.quantization.static import StaticChoice
 from compressor.quantization.weights import channel_axis, weight_integers, weight_params
 from compressor.results.records import Decision, StageRecord
+from compressor.system.stopwatch import Stopwatch
 from exporters.base import QuantPolicy
 
 __all__ = ["choose_dynamic", "insert_dynamic", "place_dynamic"]
@@ -37,12 +37,12 @@ __all__ = ["choose_dynamic", "insert_dynamic", "place_dynamic"]
 
 def choose_dynamic(model: ir.Model, policy: QuantPolicy) -> StaticChoice:
     """The same as what `calibrate` decides, with every range found at run time."""
-    started = time.perf_counter()
+    watch = Stopwatch()
     placement = place_dynamic(model, policy)
     operators = {node.name: node.op_type for node in model.graph.all_nodes()}
     record = StageRecord(
         name="place dynamic INT8",
-        seconds=time.perf_counter() - started,
+        seconds=watch.seconds,
         changed=dict(Counter(operators[name] for name in placement.integer)),
         decisions=tuple(
             Decision(subject=name, verdict="float", reason=reason)

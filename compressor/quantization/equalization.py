@@ -13,7 +13,6 @@ everything goes into weights and biases. Divisors s come from
 What is taken is decided value by value, by the error at the outputs of the readers.
 """
 
-import time
 from collections.abc import Mapping
 
 import numpy as np
@@ -27,6 +26,7 @@ from compressor.quantization.graph import consumers
 from compressor.quantization.pair_errors import PLAIN, Extremes, Replaying
 from compressor.quantization.pairs import Pair, find_pairs, reading, weight_of, writing
 from compressor.results.records import Decision, StageRecord
+from compressor.system.stopwatch import Stopwatch
 from exporters.base import QuantPolicy
 
 ALPHAS = (0.5, 0.75, 1.0)
@@ -61,7 +61,7 @@ def choose_equalization(
     Returns:
         Value → divisor of each channel, float32 (channels,); and the stage.
     """
-    started = time.perf_counter()
+    watch = Stopwatch()
     pairs = find_pairs(model) if "Conv" in policy.weighted else {}
     sample = drawn(data, 0)
     found: dict[str, FloatArray] = {}
@@ -87,7 +87,7 @@ def choose_equalization(
             )
     record = StageRecord(
         name="equalize layers",
-        seconds=time.perf_counter() - started,
+        seconds=watch.seconds,
         parameters={"samples": len(sample)},
         changed={"values": len(found)},
         decisions=tuple(decisions),

@@ -12,7 +12,6 @@ or with too much of its energy below, stays float32; so does one whose layer los
 calibration data.
 """
 
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -29,6 +28,7 @@ from compressor.graph.tensors import Array
 from compressor.quantization.graph import constant
 from compressor.quantization.matrices import readers_behind
 from compressor.results.records import Decision, StageRecord
+from compressor.system.stopwatch import Stopwatch
 
 Kind = Literal["fp16", "bf16"]
 
@@ -72,7 +72,7 @@ def choose(
         leave: Patterns of names of nodes or initializers that stay float32.
         refused: Node → why its weights stay float32 whatever their values, as data has shown.
     """
-    started = time.perf_counter()
+    watch = Stopwatch()
     kept, reasons, decisions = [], dict[str, str](), []
     for value in model.graph.initializers.values():
         tensor = constant(value)
@@ -89,7 +89,7 @@ def choose(
     reading = {node for value in kept for node in readers_behind(value)}
     record = StageRecord(
         name="halve weights",
-        seconds=time.perf_counter() - started,
+        seconds=watch.seconds,
         parameters={"type": TYPES[kind].name},
         changed={"weights in half": len(kept)},
         decisions=tuple(decisions),

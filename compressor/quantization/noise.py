@@ -7,7 +7,6 @@ layer that reads the float graph's values, and so has no error but its own.
 """
 
 import math
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +25,7 @@ from compressor.graph.walks import behind
 from compressor.quantization.graph import consumers
 from compressor.quantization.placement import absorbing
 from compressor.quantization.replay import BATCH, CEILING
+from compressor.system.stopwatch import Stopwatch
 from exporters.base import QuantPolicy
 
 _BOUNDARY = ("QuantizeLinear", "DequantizeLinear")
@@ -158,9 +158,9 @@ class _Comparison:
         session = open_session(graph, threads=0, spin=False, integers=integers)
         wanted = {value.name for value in session.get_inputs()}
         totals = np.zeros(len(fetched))
-        begun = time.perf_counter()
+        watch = Stopwatch()
         for piece in data.batches(batch):
-            if totals.any() and time.perf_counter() - begun > seconds:
+            if totals.any() and watch.seconds > seconds:
                 break  # signal and noise are of the same samples, however many
             feeds = {n: a for n, a in feeds_of(piece, self._layout.fixed).items() if n in wanted}
             for index, sums in enumerate(_run(session, fetched, feeds)):

@@ -11,7 +11,6 @@ behind Gelu or before a residual, x is multiplied by 1 / s, one pass over it tha
 error.
 """
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -33,6 +32,7 @@ from compressor.quantization.pairs import find_pairs, rescale
 from compressor.quantization.placement import weighted_refusal
 from compressor.quantization.routes import Route, route_of
 from compressor.results.records import Decision, StageRecord
+from compressor.system.stopwatch import Stopwatch
 from exporters.base import QuantPolicy
 
 ALPHAS = (0.4, 0.5, 0.6, 0.7, 0.8)
@@ -71,7 +71,7 @@ def choose_divisors(
     Returns:
         Value → divisor of each channel, float32 [channels]; and the stage.
     """
-    started = time.perf_counter()
+    watch = Stopwatch()
     places = _places(model, policy)
     sample = drawn(data, 0)
     seen: dict[str, _Seen] = {}
@@ -100,7 +100,7 @@ def choose_divisors(
         decisions.append(Decision(subject=name, verdict=verdict, reason=told))
     record = StageRecord(
         name="smooth activations",
-        seconds=time.perf_counter() - started,
+        seconds=watch.seconds,
         parameters={"samples": len(sample)},
         changed={"values": len(found)},
         decisions=tuple(decisions),

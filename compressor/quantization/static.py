@@ -1,6 +1,5 @@
 """Static INT8: placement, calibrated ranges, and the Q/DQ graph they make."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from compressor.quantization.ranges import Range, activation_params
 from compressor.quantization.recurrent import place_recurrent
 from compressor.quantization.statistics import statistics
 from compressor.results.records import Decision, StageRecord
+from compressor.system.stopwatch import Stopwatch
 from exporters.base import QuantPolicy
 
 WITHOUT_DATA = "mse"
@@ -111,7 +111,7 @@ def calibrate(
             not of this graph.
         UsageError: There is no such range method.
     """
-    started = time.perf_counter()
+    watch = Stopwatch()
     method, notices = _method(options.method, data)
     placement, unseen = place(model, policy), Unseen({})
     if data is not None:
@@ -138,7 +138,7 @@ def calibrate(
     operators = {node.name: node.op_type for node in model.graph.all_nodes()}
     record = StageRecord(
         name="calibrate",
-        seconds=time.perf_counter() - started,
+        seconds=watch.seconds,
         parameters={
             "method": method,
             "samples": 0 if stats is None else stats.samples,

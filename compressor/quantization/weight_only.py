@@ -6,7 +6,6 @@ nearest integers, and more bits: a row is read as it is, with no sum in which er
 """
 
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +34,7 @@ from compressor.quantization.grams import Gram, each_gram, too_wide
 from compressor.quantization.matrices import ROWS, ConstantMatrix, find_matrices
 from compressor.quantization.storing import bias_of
 from compressor.results.records import Decision, StageRecord
+from compressor.system.stopwatch import Stopwatch
 
 GPTQ, NEAREST = "GPTQ", "nearest"
 SOLVED = 2**25
@@ -116,7 +116,7 @@ def choose(
     Raises:
         DataError: A layer's input is not finite on the data.
     """
-    started = time.perf_counter()
+    watch = Stopwatch()
     matrices, reasons = _storable(model, options)
     chosen = _Choosing(options)
     inputs: dict[str, list[ConstantMatrix]] = {}
@@ -139,7 +139,7 @@ def choose(
         )
     names = {matrix.name for matrix in matrices}
     readers = {r.node.name or "" for matrix in matrices for r in matrix.readers}
-    record = _record(matrices, chosen, reasons, data, options, time.perf_counter() - started)
+    record = _record(matrices, chosen, reasons, data, options, watch.seconds)
     return Storing(
         forms={m.name: chosen.forms[m.name] for m in matrices if m.name in names},
         packed=chosen.packed,

@@ -4,7 +4,6 @@ There is no thread that redraws: it would take its share of the time that is bei
 stage appears when it begins and moves when it advances.
 """
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +15,7 @@ from rich.text import Text
 
 from compressor.results import format as fmt
 from compressor.system.progress import Advance
+from compressor.system.stopwatch import Stopwatch
 
 SHORTEST_TOLD = 1.0
 """Seconds from which a finished stage leaves a line behind."""
@@ -36,7 +36,7 @@ class RichProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._open = 0
-        self._drawn = 0.0
+        self._drawn: Stopwatch | None = None
         self._bars = Bars(
             TextColumn("{task.description}", markup=False),
             _Bar(bar_width=28),
@@ -52,7 +52,7 @@ class RichProgress:
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[Advance]:
         """Show one stage while the context lasts; see `Progress.stage`."""
-        started = time.perf_counter()
+        watch = Stopwatch()
         task = self._begin(name, total)
 
         def advance(units: int) -> None:
@@ -63,7 +63,7 @@ class RichProgress:
             yield advance
         finally:
             self._end(task)
-        seconds = time.perf_counter() - started
+        seconds = watch.seconds
         if seconds >= SHORTEST_TOLD:
             self._console.print(Text(f"{name}: {fmt.seconds(seconds)}", style="dim"))
 
@@ -88,9 +88,8 @@ class RichProgress:
             self._bars.refresh()
 
     def _redraw(self) -> None:
-        now = time.perf_counter()
-        if now - self._drawn >= _SHORTEST_REDRAW:
-            self._drawn = now
+        if self._drawn is None or self._drawn.seconds >= _SHORTEST_REDRAW:
+            self._drawn = Stopwatch()
             self._bars.refresh()
 
 

@@ -6,7 +6,6 @@ the scores weighed in several ways, and each result is repaired and compared wit
 samples that the repair has not seen.
 """
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -27,6 +26,7 @@ from compressor.pruning.selection.importance import Scores, Scoring, scores
 from compressor.pruning.selection.readings import readings
 from compressor.results.records import Decision, StageRecord
 from compressor.system.progress import SILENT, Progress
+from compressor.system.stopwatch import Stopwatch
 
 REPAIRED = 1000
 """Layers that all weighings together are repaired in, at most, to compare them."""
@@ -125,7 +125,7 @@ def select(
         start: What is pruned, where that is not the original but has lost blocks.
     """
     how = how or Selecting()
-    started = time.perf_counter()
+    watch = Stopwatch()
     pruned = model if start is None else start
     found = (
         scores(pruned, grouping, data, how.scoring, progress) if how.known is None else how.known
@@ -153,7 +153,7 @@ def select(
             best,
             errors,
             how,
-            time.perf_counter() - started,
+            watch.seconds,
             left_out=found_all - len(tried),
         ),
     )
