@@ -67,7 +67,7 @@ class Front(click.Group):
 
 
 class _ModelContext(click.Context):
-    """Of the default command, which users do not name."""
+    """Context of the default command, which users do not name."""
 
     @property
     def command_path(self) -> str:
@@ -101,9 +101,8 @@ def run(model: str, **flags: Any) -> None:
     """Compress a trained MODEL for its runtime: fold, prune, quantize to INT8, measure, report.
 
     MODEL is a checkpoint (state dict, safetensors, torch.export or TorchScript archive, trusted
-    pickle) or an ONNX file. Without --calib only --quantize int8-dynamic makes integers. It is
-    pruned where one of --prune, --params, --speedup, --latency and --size says how far, with exit 3
-    where that is not met; with --max-drop alone as far as the quality allows.
+    pickle) or an ONNX file. INT8 needs --calib, except --quantize int8-dynamic. Pruning needs a
+    goal (--prune, --params, --speedup, --latency or --size) or a quality budget (--max-drop).
     """
     from compressor.cli.commands import compress_model  # noqa: PLC0415 - keeps --help quick
 
@@ -121,7 +120,7 @@ def run(model: str, **flags: Any) -> None:
 @MEASURING
 @SHOWING
 def profile(model: str, **flags: Any) -> None:
-    """Per operator: time, MACs, bytes, and what bounds it; memory of the whole."""
+    """Profile a model by operator: time, MACs, bytes, and what bounds it; and its peak memory."""
     from compressor.cli.commands import profile_model  # noqa: PLC0415 - keeps --help quick
 
     with shown(flags):
@@ -136,9 +135,9 @@ def profile(model: str, **flags: Any) -> None:
 @LOADING
 @SHOWING
 def inspect(model: str, **flags: Any) -> None:
-    """What could be pruned: coupled channels, heads and hidden units, and what stays, and why.
+    """List what could be pruned: coupled channels, heads and hidden units; and what stays, and why.
 
-    Nothing is changed. Shares are of what would go with the whole group; they overlap.
+    The model is not changed. The share of a group is of all that would go with it; shares overlap.
     """
     from compressor.cli.commands import inspect_model  # noqa: PLC0415 - keeps --help quick
 
@@ -157,10 +156,10 @@ def inspect(model: str, **flags: Any) -> None:
 @MEASURING
 @SHOWING
 def sensitivity(model: str, **flags: Any) -> None:
-    """What each part of a model costs in time and quality as float and as INT8.
+    """Measure what each region of a model costs in time and quality, as float and as INT8.
 
-    Nothing is written. Quality is the error at the outputs with only that part quantized, on
-    calibration samples that no range was chosen on.
+    Nothing is written. Quality is the error at the outputs with only that region quantized. It is
+    measured on calibration samples that no range was chosen on.
     """
     from compressor.cli.commands import sensitivity_of  # noqa: PLC0415 - keeps --help quick
 
@@ -178,7 +177,7 @@ def sensitivity(model: str, **flags: Any) -> None:
 @MEASURING
 @SHOWING
 def compare(a: str, b: str, **flags: Any) -> None:
-    """Latency, quality, memory and size of two models, B against A.
+    """Compare two models: latency, quality, memory and size of B against A.
 
     Both are timed in turn in one process. --model and --input hold for both.
     """
@@ -192,13 +191,13 @@ def compare(a: str, b: str, **flags: Any) -> None:
 @cli.command(cls=SectionedCommand, context_settings=CONTEXT)
 @click.argument("model")
 @click.option("--target", metavar="NAME", default="trt", help="Runtime. [default: trt]")
-@click.option("--strict", is_flag=True, help="Warnings count as errors: exit 5.")
+@click.option("--strict", is_flag=True, help="Count warnings as errors: exit code 5.")
 @click.option(
     "--time-limit",
     type=click.FloatRange(0, min_open=True),
     metavar="S",
     default=300.0,
-    help="Seconds for the runtime's own parser, where it is installed. [default: 300]",
+    help="Time limit of the runtime's own parser, where it is installed. [default: 300]",
 )
 @SHOWING
 def lint(model: str, **flags: Any) -> None:
@@ -225,21 +224,21 @@ def lint(model: str, **flags: Any) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
     metavar="FILE",
-    help="Where the statistics go.",
+    help="File for the statistics.",
 )
 @click.option(
     "--shard",
     callback=shard,
     metavar="I/N",
-    help="See only part I of N of the data; the parts merge to the same statistics as one pass.",
+    help="Shard of the data to read: part I of N. Merged shards equal one pass.",
 )
-@click.option("--merge", is_flag=True, help="Merge the statistics in the FILEs.")
+@click.option("--merge", is_flag=True, help="Merge statistics: the paths are FILEs of shards.")
 @click.option(
     "--recipe",
     "recipe_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Read a TOML recipe; flags override it.",
+    help="Recipe in TOML; flags override it.",
 )
 @click.option("--seed", type=int, help="Seed of every random choice. [default: 0]")
 @DATA
@@ -247,9 +246,9 @@ def lint(model: str, **flags: Any) -> None:
 @LOADING
 @SHOWING
 def calibrate(paths: tuple[str, ...], **flags: Any) -> None:
-    """Collect calibration statistics, for `compress MODEL --stats FILE`; merge those of shards.
+    """Collect calibration statistics for `compress MODEL --stats FILE`, whole or in shards.
 
-    Parts that were collected with --shard merge to the statistics of one pass, bit for bit.
+    Shards merge to the statistics of one pass, bit for bit.
     """
     from compressor.cli.commands import calibrate_model  # noqa: PLC0415 - keeps --help quick
 
@@ -262,7 +261,7 @@ def calibrate(paths: tuple[str, ...], **flags: Any) -> None:
 @click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
 @SHOWING
 def report(directory: Path, **flags: Any) -> None:
-    """Write report.html and report.md of the output folder DIR anew from its report.json."""
+    """Render report.html and report.md of the output folder DIR anew from its report.json."""
     from compressor.cli.commands import render_directory  # noqa: PLC0415 - keeps --help quick
 
     with shown(flags):
@@ -271,9 +270,9 @@ def report(directory: Path, **flags: Any) -> None:
 
 
 @cli.command(cls=SectionedCommand, context_settings=CONTEXT)
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 def targets(as_json: bool) -> None:
-    """The runtimes that artifacts can be made for, and whether they are usable here."""
+    """List the runtimes that artifacts can be made for, and whether each is usable here."""
     from compressor.cli.commands import list_targets  # noqa: PLC0415 - keeps --help quick
 
     with shown({}):

@@ -175,7 +175,8 @@ LOADING = section(
     "Loading the model",
     click.option(
         "--model", "model_factory", metavar="SPEC",
-        help="Factory for a state dict: package.module:factory or file.py:factory.",
+        help="Factory of the module that a state dict is for: package.module:factory or "
+        "file.py:factory.",
     ),
     click.option(
         "--model-args", multiple=True, callback=factory_arguments, metavar="KEY=VALUE",
@@ -183,21 +184,23 @@ LOADING = section(
     ),
     click.option(
         "--state-key", metavar="KEY",
-        help="Which of several state dicts in the file, like ema. [default: the one that fits]",
+        help="Key of the state dict to load from a file with several, like ema. [default: the one "
+        "that fits]",
     ),
     click.option(
         "--trust-pickle", is_flag=True,
-        help="Unpickle a whole module, which runs code from the file: only of files you trust. "
-        "With --model its weights are read without it.",
+        help="Unpickle a whole module. This runs code from the file: only for files you trust. "
+        "With --model the weights are read without it.",
     ),
     click.option(
         "--input", "inputs", multiple=True, metavar="NAME:DTYPE[DIMS]",
-        help="Input like image:float32[batch,3,224,224] (repeatable), where neither data nor the "
-        "model tells. Names are dynamic sizes, also of data; mask:int64[batch,past+seq] is a sum.",
+        help="Type and shape of an input, like image:float32[batch,3,224,224] (repeatable). Needed "
+        "where neither data nor model tells. Names are dynamic sizes; past+seq is their sum.",
     ),
     click.option(
         "--noise", type=click.Choice(["inside", "input"]),
-        help="Random numbers that the model draws: inside, or as inputs. [default: inside]",
+        help="Source of the random numbers that the model draws: inside the artifact, or an input "
+        "of it. [default: inside]",
     ),
 )  # fmt: skip
 
@@ -207,73 +210,94 @@ DATA = section(
         "--calib", metavar="DATA",
         help="Calibration data: .npz, .npy, folder of .npz, image folder, or file.py:function.",
     ),
-    click.option("--eval", metavar="DATA", help="Evaluation data with labels, in the same forms."),
-    click.option("--samples", type=click.IntRange(1), help="Draw N calibration samples."),
+    click.option(
+        "--eval", metavar="DATA", help="Evaluation data in the same forms, with or without labels."
+    ),
+    click.option(
+        "--samples", type=click.IntRange(1), metavar="N",
+        help="Number of calibration samples to draw. [default: all]",
+    ),
     click.option(
         "--layout", callback=layout, metavar="ORDER",
-        help="Axis order of stored data and of the input: nhwc-to-nchw or nchw-to-nhwc.",
-    ),
-    click.option("--scale", callback=number, metavar="X", help="Factor for stored values: 1/255."),
-    click.option("--mean", callback=numbers, metavar="X,Y,Z", help="Mean of each channel."),
-    click.option(
-        "--std", callback=numbers, metavar="X,Y,Z", help="Standard deviation of each channel."
+        help="Transposition of stored data to the input's order of axes: nhwc-to-nchw or "
+        "nchw-to-nhwc.",
     ),
     click.option(
-        "--image-size", callback=image_size, metavar="HxW", help="Size of folder images."
+        "--scale", callback=number, metavar="X",
+        help="Factor of stored values, before --mean and --std: 1/255.",
+    ),
+    click.option(
+        "--mean", callback=numbers, metavar="X,Y,Z",
+        help="Mean of each channel, subtracted from values.",
+    ),
+    click.option(
+        "--std", callback=numbers, metavar="X,Y,Z",
+        help="Standard deviation of each channel, by which values are divided.",
+    ),
+    click.option(
+        "--image-size", callback=image_size, metavar="HxW",
+        help="Size that images of a folder are resized to: 224 or 224x192.",
     ),
     click.option(
         "--crop", type=click.FloatRange(0, 1, min_open=True),
-        help="Share of a folder image kept by the centre crop.",
+        help="Share of an image's side that the centre crop keeps: 0.875.",
     ),
 )  # fmt: skip
 
 MEASURING = section(
     "Measuring",
-    click.option("--batch", type=click.IntRange(1), help="Deciding batch size. [default: 1]"),
     click.option(
-        "--threads", type=click.IntRange(0), help="Deciding threads, 0 for all. [default: 1]"
+        "--batch", type=click.IntRange(1), metavar="N",
+        help="Batch size at which latency decides. [default: 1]",
+    ),
+    click.option(
+        "--threads", type=click.IntRange(0), metavar="N",
+        help="Threads at which latency decides, 0 for all. [default: 1]",
     ),
     click.option(
         "--phase", type=click.Choice(["decode", "prefill"]),
-        help="Phase of a decoder with a cache that decides: one token, or a prompt. [default: "
-        "decode]",
+        help="Decoder phase whose latency decides: one token behind the cache, or a whole prompt. "
+        "[default: decode]",
     ),
     click.option(
         "--context", type=click.IntRange(1), metavar="TOKENS",
-        help="Length of a decoder's prompt, and of its cache where one token is timed. [default: "
-        "the data's, else 128]",
+        help="Context length of a decoder: tokens of a prompt, or in the cache. [default: the "
+        "data's, else 128]",
     ),
     click.option(
         "--metric", metavar="NAME",
-        help="accuracy, top5, f1, perplexity, r2, nrmse, residual, mse, psnr, cosine, sqnr, "
-        "agreement, detection, or file.py:function. [default: what fits outputs and labels]",
+        help="Quality metric: accuracy, top5, f1, perplexity, r2, nrmse, residual, mse, psnr, "
+        "cosine, sqnr, agreement, detection, or file.py:function. [default: the first that fits]",
     ),
     click.option(
         "--output-metric", metavar="OUTPUT",
-        help="Output that the metric looks at. [default: logits, output, or the first that is no "
+        help="Output that the metric reads. [default: logits, output, or the first that is no "
         "state]",
     ),
     click.option(
         "--measure-seconds", type=click.FloatRange(0, min_open=True), metavar="S",
-        help="Time for the deciding measurement. [default: 4]",
+        help="Longest time of the deciding latency measurement. [default: 4]",
     ),
-    click.option("--seed", type=int, help="Seed of every random choice. [default: 0]"),
+    click.option(
+        "--seed", type=int, metavar="N", help="Seed of every random choice. [default: 0]"
+    ),
 )  # fmt: skip
 
 BUDGET = section(
     "Quality budget",
     click.option(
         "--max-drop", metavar="LOSS",
-        help="Lose at most 1% of the original's value, or 0.5pt in the metric's unit; exit 3 else. "
-        "Prunes as far as that allows: see --prune.",
+        help="Quality budget: a loss of 1% of the original's value, or of 0.5pt in the metric's "
+        "unit. It also prunes as far as that allows. Exit code 3 if not met.",
     ),
     click.option(
         "--budget", "accept", type=click.Choice(["bound", "point"]),
-        help="Proof that accepts a result: a 95 % bound, or the measured value. [default: bound]",
+        help="Evidence that accepts a result: a 95 % confidence bound of the loss, or its point "
+        "estimate. [default: bound]",
     ),
     click.option(
         "--time-budget", metavar="TIME",
-        help="Search for at most 90s, 10m or 1.5h, then take the best so far.",
+        help="Time limit of the search: 90s, 10m or 1.5h. The best candidate by then ships.",
     ),
 )  # fmt: skip
 
@@ -301,79 +325,90 @@ PRUNING = section(
     "Pruning",
     click.option(
         "--prune", metavar="SHARE",
-        help="Remove this share of the multiply-accumulates: 30%; none: nothing at all. [default: "
-        "with --max-drop as much as that allows, else none]",
+        help="Share of the multiply-accumulates to remove: 30%. none prunes nothing. [default: as "
+        "much as --max-drop allows, else none]",
     ),
-    click.option("--params", metavar="SHARE", help="Remove this share of the parameters: 50%."),
+    click.option(
+        "--params", metavar="SHARE", help="Share of the parameters to remove: 50%."
+    ),
     click.option(
         "--speedup", metavar="RATIO",
-        help="Prune to so many times the measured speed of the float baseline: 1.5x.",
+        help="Speed-up over the float baseline to prune to, as measured: 1.5x.",
     ),
     click.option(
         "--latency", metavar="TIME",
-        help="Prune until one inference takes no longer, as measured: 4ms.",
+        help="Latency of one inference to prune to, as measured: 4ms.",
     ),
-    click.option("--size", metavar="SIZE", help="Prune until the file is no larger: 5MB."),
+    click.option("--size", metavar="SIZE", help="Size of the model file to prune to: 5MB."),
     click.option(
         "--prune-threshold", metavar="FRACTION",
-        help="Remove channels whose norm is below this fraction of their group's largest: 0.05; "
-        "with --prune-method l2 or l1.",
+        help="Norm below which channels are removed, relative to the largest of their group: 0.05. "
+        "Needs --prune-method l2 or l1.",
     ),
     click.option(
         "--prune-method",
         type=click.Choice(["obs", "flap", "wanda", "taylor", "l2", "l1", "random"]),
-        help="Importance criterion for channels. [default: obs]",
+        help="Importance criterion of channels, heads and hidden units. [default: obs]",
     ),
     click.option(
         "--prune-loss", metavar="FILE:FUNCTION",
-        help="The loss of --prune-method taylor. [default: cross-entropy of class labels]",
+        help="Loss function of --prune-method taylor. [default: cross-entropy of class labels]",
     ),
     click.option(
         "--prune-round", type=click.IntRange(1), metavar="N",
-        help="Keep channels in multiples of N. [default: the target's]",
+        help="Multiple that channel counts are kept at. [default: the target's]",
     ),
     click.option(
         "--prune-least", metavar="SHARE",
-        help="Keep at least this share of every group: 25% or 0.25. [default: 0.125]",
+        help="Least share of every group that stays: 25% or 0.25. [default: 0.125]",
     ),
     click.option(
         "--prune-leave", multiple=True, metavar="PATTERN",
-        help="Leave groups and blocks whole by name of node or weight, like '*head*'; repeatable.",
+        help="Names of nodes or weights whose groups and blocks stay whole, like '*head*' "
+        "(repeatable).",
     ),
     click.option(
         "--no-prune-blocks", "prune_blocks", flag_value="no",
-        help="Remove channels only: apply_plan cannot take residual blocks out of a module.",
+        help="Residual blocks stay. apply_plan cannot take them out of a module.",
     ),
     click.option(
         "--sparsity", type=click.Choice(["2:4"]),
-        help="Set two of every four neighbouring weights to zero and refit the others. Needs "
-        "--target trt and --calib.",
+        help="2:4 sparsity: two of every four neighbouring weights become zero, the others are "
+        "refitted. Needs --target trt and --calib.",
     ),
 )  # fmt: skip
 
 SHOWING = section(
     TERMINAL,
-    click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
-    click.option("--quiet", is_flag=True, help="Print nothing but errors."),
-    click.option("-v", "--verbose", is_flag=True, help="Show the exporters' own messages."),
+    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
+    click.option("--quiet", is_flag=True, help="Print errors only."),
+    click.option(
+        "-v", "--verbose", is_flag=True,
+        help="Show messages of other libraries, and the traceback of an error.",
+    ),
 )  # fmt: skip
 
 OUTPUT = section(
     "Target and output",
-    click.option("--target", metavar="NAME", help="Runtime: see `compress targets`."),
+    click.option(
+        "--target", metavar="NAME",
+        help="Runtime of the artifact; `compress targets` lists them. [default: ort]",
+    ),
     click.option(
         "-o", "--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
         help="Output folder. [default: MODEL's name with -TARGET]",
     ),
     click.option(
         "--recipe", "recipe_file", type=click.Path(path_type=Path), metavar="FILE",
-        help="Read a TOML recipe; flags override it. `compress recipe` prints one.",
+        help="Recipe in TOML; flags override it. `compress recipe` prints one.",
     ),
     click.option(
         "--plan", type=click.Path(path_type=Path), metavar="FILE",
-        help="Replay the plan.json of an earlier run: the same model gives the same bytes.",
+        help="Plan to replay: plan.json of an earlier run. The same model gives the same bytes.",
     ),
-    click.option("--force", is_flag=True, help="Replace an output folder we did not write."),
+    click.option(
+        "--force", is_flag=True, help="Replace an output folder that compress did not write."
+    ),
 )  # fmt: skip
 
 QUANTIZATION = section(
@@ -383,25 +418,26 @@ QUANTIZATION = section(
         type=click.Choice(
             ["int8", "int8-static", "int8-dynamic", "int8-weights", "int4", "fp16", "bf16", "none"]
         ),
-        help="Precision. For speed: int8; int8-static, with no range found at run time; "
-        "int8-dynamic, with all of them, without --calib. For size: int8-weights, int4, fp16, "
-        "bf16, which store weights. none stays in float. [default: int8]"
+        help="Precision. For speed: int8; int8-static, without ranges found at run time; "
+        "int8-dynamic, with no others and without --calib. For size, weights only: int8-weights, "
+        "int4, fp16, bf16. none keeps float. [default: int8]"
     ),
     click.option(
         "--ranges", metavar="METHOD",
-        help="auto, minmax, percentile[:99.9], samples[:99], entropy or mse. [default: auto]",
+        help="Range method: auto, minmax, percentile[:99.9], samples[:99], entropy or mse. "
+        "[default: auto]",
     ),
     click.option(
         "--stats", type=click.Path(path_type=Path), metavar="FILE",
-        help="Statistics of `compress calibrate`, instead of a pass over --calib.",
+        help="Calibration statistics of `compress calibrate`, instead of a pass over --calib.",
     ),
     click.option(
         "--keep-slower", is_flag=True,
-        help="Ship INT8, or what was pruned to a goal, even if it is not faster.",
+        help="Ship INT8, or a graph pruned to a goal, even if it is not faster.",
     ),
     click.option(
         "--keep-ruined", is_flag=True,
-        help="Ship what was quantized even if its outputs no longer follow the original's, or the "
+        help="Ship a quantized graph even if its outputs no longer follow the original's, or the "
         "calibration data does not vary.",
     ),
 )  # fmt: skip
@@ -410,32 +446,35 @@ CALIBRATION = section(
     "Quantization",
     click.option(
         "--cpu", type=click.Choice(["host", "vnni", "avx2", "arm64"]),
-        help="Deployment CPU; avx2 (no VNNI) gets 7-bit weights. [default: host]",
+        help="CPU of the deployment; avx2 (no VNNI) gets 7-bit weights. [default: host]",
     ),
     click.option(
-        "--activation", type=click.Choice(["uint8", "int8"]), help="Type of activations.",
+        "--activation", type=click.Choice(["uint8", "int8"]),
+        help="Integer type of activations. [default: the target's]",
     ),
     click.option(
         "--symmetric", is_flag=True,
-        help="Symmetric activations; ONNX Runtime then keeps Relu in float.",
+        help="Symmetric ranges of activations; ONNX Runtime then keeps Relu in float.",
     ),
     click.option(
-        "--weight-bits", type=click.Choice(["7", "8"]), help="Bits of weights. [default: by --cpu]"
+        "--weight-bits", type=click.Choice(["7", "8"]),
+        help="Bits of INT8 weights. [default: by --cpu]",
     ),
     click.option(
         "--granularity", type=click.Choice(["channel", "tensor"]),
-        help="Weight scales per output channel or per tensor. [default: channel]",
+        help="Weight scales: one per output channel, or one per tensor. [default: channel]",
     ),
     click.option(
-        "--calib-batch", type=click.IntRange(1), help="Samples a calibration step. [default: 32]"
+        "--calib-batch", type=click.IntRange(1), metavar="N",
+        help="Batch size of calibration. [default: 32]",
     ),
     click.option(
         "--calib-cache", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
-        help="Keep calibration statistics and kernel times here, and use them again.",
+        help="Folder that keeps calibration statistics and kernel times for later runs.",
     ),
     click.option(
         "--memory", metavar="SIZE",
-        help="Memory that calibration may take beside the model, like 4GB. [default: 1GB]",
+        help="Memory limit of calibration, beside the model: 4GB. [default: 1GB]",
     ),
 )  # fmt: skip
 
