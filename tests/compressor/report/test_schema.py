@@ -1,6 +1,8 @@
 import math
 import re
+from enum import Enum
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
@@ -30,14 +32,45 @@ def records_of(model: type[Record]) -> dict[str, type[Record]]:
     return found
 
 
+def sections() -> dict[str, str]:
+    """Record → what the document says under its heading."""
+    return dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", DOCUMENT.read_text(), re.M | re.S))
+
+
+def fields_of(section: str) -> dict[str, str]:
+    """Field → the row of the table that tells it."""
+    rows = re.findall(r"^\|([^|]*)\|(.*)$", section, re.M)
+    return {name: rest for cell, rest in rows for name in re.findall(r"`(\w+)`", cell)}
+
+
+def values_of(kind: object) -> set[str]:
+    """The words that a field of this type can hold, where the type lists them."""
+    found = {value for value in get_args(kind) if isinstance(value, str)}
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        found |= {str(member.value) for member in kind}
+    return found.union(*(values_of(argument) for argument in get_args(kind)))
+
+
 def test_every_field_is_documented_under_its_record() -> None:
-    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", DOCUMENT.read_text(), re.M | re.S))
+    documented = sections()
     records = records_of(Report) | records_of(Comparison)
     assert {"Report", "GraphReport", "LatencyResult", "Interval", "Decision"} <= records.keys()
-    assert set(sections) == set(records)
+    assert set(documented) == set(records)
     for name, record in records.items():
-        cells = " ".join(re.findall(r"^\|([^|]*)\|", sections[name], re.M))
-        assert set(re.findall(r"`(\w+)`", cells)) == set(record.model_fields), name
+        assert set(fields_of(documented[name])) == set(record.model_fields), name
+
+
+def test_every_value_is_documented_with_its_field() -> None:
+    documented = sections()
+    told = 0
+    for name, record in (records_of(Report) | records_of(Comparison)).items():
+        rows = fields_of(documented[name])
+        for field, info in record.model_fields.items():
+            values = values_of(info.annotation)
+            quoted = set(re.findall(r'`"([^"`]+)"`', rows[field]))
+            assert values <= quoted, f"{name}.{field} may be {values - quoted}"
+            told += len(values)
+    assert told > 40, "the types of the schema list their values"
 
 
 def test_report_survives_json(int8_report: Report, float_report: Report) -> None:
