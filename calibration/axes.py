@@ -14,7 +14,7 @@ from compressor.graph.batch import BatchAxis, batch_axis, batch_symbol, fixed_ba
 from compressor.graph.tensors import Array, Dimension, TensorSpec
 
 Shape = Sequence[Dimension]
-"""Of a stored array, as preprocessing leaves it: sizes, or names in what is only described."""
+"""Shape of a stored array after preprocessing: sizes, or names in what is only described."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ EACH = SampleAxis(None, 0)
 SPREAD = SampleAxis(BatchAxis(0), None)
 """One stored value, where the model takes one for each sample: repeated."""
 ONE = SampleAxis(None, None, kept=True)
-"""Of labels and texts beside calls of one sample: the whole array is the sample's."""
+"""Labels and texts beside calls of one sample: the whole array is the sample's."""
 
 
 def _of_rank(value: Array, rank: int) -> Array:
@@ -131,7 +131,7 @@ def layout_of(
 
     Args:
         inputs: What the model takes.
-        shapes: Of the array for each, as preprocessing leaves it: all samples, or a call.
+        shapes: Shape of the array for each, as preprocessing leaves it: all samples, or a call.
         calls: Whether the arrays are one call of several, not all samples.
         guess: Whether an open size that is the number of samples counts them.
     """

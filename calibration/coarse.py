@@ -26,7 +26,7 @@ class Coarse:
         high: The greatest.
         clipped: Share of the elements outside by more than half a step: what lies nearer loses no
             more by being clipped than others lose by rounding.
-        edges: Of the bins, ascending, one more than `counts`.
+        edges: Edges of the bins, ascending, one more than `counts`.
         counts: Elements in each bin; their sum is that of what was observed.
     """
 

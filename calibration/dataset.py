@@ -22,7 +22,7 @@ from compressor.errors import DataError
 from compressor.graph.tensors import Array, TensorSpec
 
 SEED = 0
-"""Of draws, unless told otherwise."""
+"""Seed of draws, unless told otherwise."""
 
 READ = 64
 """Samples in memory during a pass that only looks at them."""
@@ -409,7 +409,7 @@ def open_dataset(
             CalibrationSet, which is returned as it is.
         preprocess: How stored values become inputs; by default they are.
         role: "calibration" or "evaluation", for messages.
-        seed: Of what is drawn from it.
+        seed: Seed of what is drawn from it.
 
     Raises:
         DataError: It cannot be read, is empty, or its arrays do not belong together.

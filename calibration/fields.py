@@ -73,7 +73,7 @@ class Signature:
         names: Its inputs, in order.
         required: How many of them must be given.
         any_more: Whether it takes others, by any name.
-        specs: Of those whose shape is known.
+        specs: Those inputs whose shape is known.
         complete: Whether these are all, under the names of the model, for good.
     """
 

@@ -40,7 +40,7 @@ class Noise:
         Args:
             inputs: What the data feeds, whose sizes the others follow.
             index: Place of each sample in its source.
-            seed: Of all.
+            seed: Seed of all draws.
 
         Raises:
             DataError: The arrays contradict each other in a size.

@@ -48,10 +48,10 @@ class Observed:
     """What was seen of one tensor.
 
     Attributes:
-        extremes: Of every element.
-        histogram: Of the elements that were sampled; empty when only extremes were collected.
-        lows: Of the least value of each sample; empty likewise.
-        highs: Of the greatest value of each sample; empty likewise.
+        extremes: Least and greatest of every element.
+        histogram: Counts of the sampled elements; empty when only extremes were collected.
+        lows: Histogram of the least value of each sample; empty likewise.
+        highs: Histogram of the greatest value of each sample; empty likewise.
     """
 
     extremes: MinMax = field(default_factory=MinMax)

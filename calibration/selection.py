@@ -116,7 +116,7 @@ class ClassPart:
     Attributes:
         field: The stored array of labels.
         strata: One a class.
-        seed: Of the draw.
+        seed: Seed of the draw.
         complement: Whether the samples that are not drawn pass.
     """
 
@@ -174,7 +174,7 @@ def apportioned(counts: Mapping[int, int], chosen: int, seed: int) -> tuple[Stra
     Args:
         counts: Label → samples.
         chosen: How many samples to draw, at most all.
-        seed: Of the rounding.
+        seed: Seed of the rounding.
     """
     total = sum(counts.values())
     generator = np.random.default_rng([seed, total])

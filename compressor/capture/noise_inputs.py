@@ -65,7 +65,7 @@ def with_noise(inputs: Inputs, noises: Sequence[Noise], *, alike: bool = False) 
     """The inputs of the graph whose noise was made inputs.
 
     Args:
-        inputs: Of the graph before.
+        inputs: Inputs of the graph before.
         noises: What was lifted.
         alike: Whether equal shapes get equal numbers, as `compressor.capture.drawing` gives them.
     """
@@ -78,8 +78,8 @@ def with_noise(inputs: Inputs, noises: Sequence[Noise], *, alike: bool = False) 
 def noise_notices(lifted: Lifted) -> tuple[str, ...]:
     """What could not be made an input, and why."""
     return tuple(
-        f"the model draws random numbers in {node!r}, and {reason}: two runs of it differ, so that "
-        "its steps are not checked against each other by their numbers"
+        f"the model draws random numbers in {node!r}, and {reason}. Two runs of it differ: the "
+        "numbers of its steps are not checked against each other"
         for node, reason in lifted.inside.items()
     )
 

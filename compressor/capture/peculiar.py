@@ -30,8 +30,8 @@ def peculiarities(model: ir.Model) -> Iterator[str]:
     if found:
         told = ", ".join(f"{count} {operator}" for operator, count in found.most_common(_LISTED))
         yield (
-            f"the model is quantized already ({told}): what is integer in it stays as it is, only "
-            "what is float may still change, and quality is against the model as it is; give the "
+            f"the model is quantized already ({told}). Integer layers stay as they are, only float "
+            "layers may still change. Quality is measured against the model as it is; give the "
             "float model for a comparison with that"
         )
     yield from graph_not_finite(model)

@@ -19,9 +19,9 @@ class Source:
         kind: What it is.
         description: For messages and the report: the path, or the class of a live module.
         path: The checkpoint; None for a live object.
-        model: Of kind "onnx".
-        program: Of kind "exported program": a `torch.export.ExportedProgram`.
-        module: Of kind "module" a `torch.nn.Module`, of kind "torchscript" a `ScriptModule`.
+        model: The model, of kind "onnx".
+        program: The program, of kind "exported program": a `torch.export.ExportedProgram`.
+        module: A `torch.nn.Module` of kind "module", a `ScriptModule` of kind "torchscript".
         notices: What loading did that the user should know.
     """
 

@@ -22,9 +22,9 @@ NOTICE = (
     "room for weights; inputs and outputs keep their types"
 )
 BRAIN_NOTICE = (
-    "the model computes in bfloat16, for which ONNX Runtime has hardly a kernel: it is captured "
-    "and measured in float32, which takes twice the room for weights, and so are its inputs and "
-    "outputs; --quantize fp16 or bf16 stores weights in half"
+    "the model computes in bfloat16, for which ONNX Runtime has hardly a kernel. It is captured "
+    "and measured in float32, inputs and outputs too, which takes twice the room for weights. "
+    "--quantize fp16 or bf16 stores weights in half"
 )
 _TYPED = ("to", "dtype", "output_dtype", "output_datatype", "stash_type", "softmax_precision")
 """Attributes that say what a node writes or computes in."""

@@ -132,7 +132,7 @@ def _notices(name: str, config: dict[str, Any], module: Any, info: Any) -> tuple
         module.config.use_cache = False
         said.append(
             "the cache of keys and values is switched off (use_cache): a call takes whole "
-            "sequences; a factory of your own (--model) can take and return the cache"
+            "sequences. A factory of your own (--model) can take and return the cache"
         )
     return tuple(said)
 

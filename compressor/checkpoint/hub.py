@@ -24,7 +24,7 @@ NAMES = (
     "diffusion_pytorch_model.safetensors",
     "diffusion_pytorch_model.bin",
 )
-"""Of the file of weights, in the order in which they are looked for; each may have an index."""
+"""Names of the file of weights, in the order of looking for them; each may have an index."""
 
 INDEX = ".index.json"
 CONFIG = "config.json"
@@ -115,7 +115,7 @@ def _models(folder: Path) -> list[Path]:
 
 
 def _snapshot(folder: Path) -> Path:
-    """Of a model's folder in the hub's cache, `models--ORG--NAME`, what `main` means."""
+    """What `main` means of a model's folder in the hub's cache, `models--ORG--NAME`."""
     main = folder / "refs" / "main"
     if main.is_file() and (folder / "snapshots").is_dir():
         snapshot = folder / "snapshots" / main.read_text(encoding="utf-8").strip()

@@ -55,8 +55,8 @@ class Phases:
     """What is timed of a model.
 
     Attributes:
-        calls: Of a decoder with a cache that grows those that it runs, the deciding one first;
-            else empty: the one shape of the data is timed.
+        calls: Calls of a decoder with a cache that grows, those that run, the deciding one first.
+            Else empty: the one shape of the data is timed.
         notices: What is to be said of them.
     """
 
@@ -132,7 +132,7 @@ class _Runner:
         self._wanted = {value.name for value in self._session.get_inputs()}
 
     def shapes(self, call: Call) -> Shapes | None:
-        """Of the outputs; None where it does not run."""
+        """Shapes of the outputs; None where it does not run."""
         feeds = call.arrays(self.inputs)
         try:
             found = self._session.run(

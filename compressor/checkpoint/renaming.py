@@ -46,12 +46,12 @@ def is_averaged(name: str) -> bool:
 def fit_names(state: Mapping[str, Any], expected: Mapping[str, Any]) -> Renamed:
     """The state dict with prefixes stripped or added so that most names fit.
 
-    Of equals the one that changes least wins; of several parts of a file that fit alike the one
-    that is no running mean, then the first.
+    Among equals the one that changes least wins. Among parts of a file that fit alike the one that
+    is no running mean wins, then the first.
 
     Args:
-        state: Of the file.
-        expected: Of the module: name → tensor.
+        state: State dict of the file.
+        expected: State dict of the module: name → tensor.
     """
     if expected.keys() <= state.keys():
         return Renamed(dict(state))

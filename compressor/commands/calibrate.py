@@ -25,7 +25,7 @@ class Collected(Record):
         file: Where to.
         graph: Fingerprint of the float graph.
         samples: How many it has seen.
-        tensors: Of how many values there are statistics.
+        tensors: Number of tensors with statistics.
         shards: How many parts were merged.
     """
 

@@ -34,8 +34,8 @@ def goal_result(
         outcome: What ships, and whether the quality budget held it back.
         latency: Measured last; the deciding configuration is first. Empty where the run was
             interrupted, or where the baseline itself ships.
-        before: Of the original.
-        after: Of the result.
+        before: Size of the original.
+        after: Size of the result.
     """
     wanted = 1e3 * goal.amount if goal.kind == "latency" else goal.amount
     measured = _measured(goal, outcome, latency, before, after)

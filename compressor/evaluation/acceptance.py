@@ -61,7 +61,7 @@ def judge(
         scores: Of `BASELINE` and `RESULT` on the same units.
         budget: What is allowed. A relative one is of the baseline's value on these units.
         method: "bound" asks for proof, "point" takes the measured loss for the true one.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Raises:
         RecipeError: The budget means nothing for this metric (`Budget.allowed`).

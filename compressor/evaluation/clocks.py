@@ -63,7 +63,7 @@ def blocking_counter() -> Callable[[], int] | None:
 
 
 def machine_time(stat: Path = Path("/proc/stat")) -> MachineTime | None:
-    """Of the processors that this process may run on; None where the system does not tell."""
+    """Times of the processors that this process may run on; None where the system does not tell."""
     try:
         text = stat.read_text(encoding="ascii", errors="replace")
     except OSError:

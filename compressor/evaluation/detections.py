@@ -133,7 +133,7 @@ def read(
     """The rows of every sample; None where the outputs have no known layout.
 
     Args:
-        outputs: Of one call.
+        outputs: Outputs of one call.
         samples: In that call.
         like: The original's outputs, whose values tell what is what in both; by default these.
     """
@@ -264,7 +264,7 @@ def _by_name(outputs: Mapping[str, Array], samples: int) -> list[Rows] | None:
 
 
 def _boxes_by_shape(outputs: Mapping[str, Array], samples: int) -> str | None:
-    """Of one sample: floats (k, 4) beside floats (k,), as detectors of torchvision return."""
+    """Boxes of one sample: floats (k, 4) beside floats (k,), as torchvision's detectors return."""
     if samples != 1:
         return None
     floating = {name: array for name, array in outputs.items() if is_floating(array.dtype)}

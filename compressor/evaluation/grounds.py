@@ -130,7 +130,7 @@ def _digests(data: CalibrationSet) -> Iterator[bytes]:
 
 
 def _digest(batch: Batch, sample: int) -> bytes:
-    """Of the inputs of one sample; what belongs to no sample of the batch counts whole."""
+    """Hash of one sample's inputs; what belongs to no sample of the batch counts whole."""
     found = hashlib.blake2b(digest_size=16)
     for name, array in sorted(batch.inputs.items()):
         own = array[sample] if array.ndim and len(array) == len(batch) else array

@@ -44,7 +44,7 @@ def paired_difference(
         baseline: (n, k), and `result` likewise for the same units: a resample takes the same
             units from both, so that what makes a sample hard cancels.
         result: See `baseline`.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
 
     Returns:
         None where fewer than two units leave nothing to resample.

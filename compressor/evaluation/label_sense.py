@@ -50,7 +50,7 @@ def doubts(
         original: Scores the classes; its primary output alone.
         data: A few samples.
         batch: Samples per inference.
-        counts: Of all samples, label → how many.
+        counts: Label → how many of all samples have it.
     """
     said = []
     if len(counts) == 1 and sum(counts.values()) > 1:
@@ -71,7 +71,7 @@ def doubts(
     if best and total >= _TELLING and hits[best] >= _SHARE * total > 2 * hits[0]:
         said.append(
             f"labels look shifted by one: the original is right on {hits[0]} of {total} samples, "
-            f"and on {hits[best]} with label {'+' if best > 0 else '-'} 1; classes are counted "
+            f"and on {hits[best]} with label {'+' if best > 0 else '-'} 1. Classes are counted "
             "from 0, in the order of the model's outputs"
         )
     return tuple(said)

@@ -264,7 +264,7 @@ def _enough(rounds: int) -> int:
 
 
 def _thread_timings(sessions: Sequence[Session], whole: BoolArray) -> tuple[Timing, Timing]:
-    """Of samples that kept the processor, if both models have enough; else of CPU time."""
+    """Timings of samples that kept the processor, if both models have enough; else CPU times."""
     walls, cpus, kept = (
         [
             np.concatenate([getattr(s, name)[side] for s in sessions])[whole].ravel()
@@ -287,7 +287,7 @@ def _is_enough(kept: FloatArray) -> bool:
 def _of_quiet_rounds(
     sessions: Sequence[Session], config: LatencyConfig, foreign: float
 ) -> tuple[Estimate | None, tuple[Timing, Timing] | None]:
-    """Of rounds that others left alone; nothing where too few are left."""
+    """Estimate and timings of rounds that others left alone; None where too few are left."""
     quiet = [session.quiet > 0 for session in sessions]
     total = sum(len(session.quiet) for session in sessions)
     enough = _enough(total)

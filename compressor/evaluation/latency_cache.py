@@ -28,9 +28,9 @@ Key = Mapping[str, str]
 Seconds = Mapping[str, float]
 
 FORMAT = 2
-"""Of a file, and of the way in which figures are taken: 2 leaves out runs without the core."""
+"""Version of the file and of how its figures are taken: 2 leaves out runs without the core."""
 MOST_BYTES = 2**25
-"""Of all entries: those of some hundred models."""
+"""Limit of all entries together: room for some hundred models."""
 _DIGITS = 32
 _ASIDE = ".new"
 
@@ -43,7 +43,7 @@ class LatencyCache:
 
         Args:
             folder: See `cache_folder`; None keeps nothing.
-            most_bytes: Of all entries together.
+            most_bytes: Limit of all entries together.
         """
         self._folder, self._most = folder, most_bytes
 

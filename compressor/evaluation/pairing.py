@@ -30,7 +30,7 @@ from compressor.results.records import Interval
 FloatArray = npt.NDArray[np.float64]
 
 ALPHA = 0.0158
-"""Of each of five looks, which keeps all of them within 5 %."""
+"""Level of each of five looks, so that all of them together err in 5 % of races."""
 BATCHES = 10
 WANDER = 0.03
 """Relative error of a ratio that no number of rounds takes away: fresh sessions, warm caches."""
@@ -43,10 +43,10 @@ CLOSE = 0.02
 CLEAR = 0.05
 """The same where it is certain which is faster."""
 SHARE = 0.5
-"""Of the logarithm of how much slower the core was: how far a ratio may be from that of all of it.
+"""Share of the logarithm of slowness by which a ratio may be off from that of the whole core.
 ResNet-20: 1.98 and 1.63 at a slowness of 1.55."""
 _WIDEST = 20.0
-"""Of a logarithm: what is known of two rounds that contradict each other."""
+"""Half-width of a logarithm's interval where two rounds contradict each other."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,14 @@ class Estimate:
 
     @property
     def interval(self) -> Interval:
-        """Of the ratio on a core of its own."""
+        """Interval of the ratio on a core of its own."""
         low = self.log - math.hypot(self.log - self.low, self.beside)
         high = self.log + math.hypot(self.high - self.log, self.beside)
         return Interval(low=math.exp(low), high=math.exp(high))
 
     @property
     def as_it_was(self) -> Interval:
-        """Of the ratio on the core as it was while it was measured."""
+        """Interval of the ratio on the core as it was while it was measured."""
         return Interval(low=math.exp(self.low), high=math.exp(self.high))
 
     @property
@@ -94,7 +94,7 @@ class Estimate:
 
 
 def estimate(logs: FloatArray, foreign: float, slowness: float = 1.0) -> Estimate:
-    """Of one pair of sessions on one thread.
+    """Estimate of the ratio from one pair of sessions on one thread.
 
     Args:
         logs: log(baseline / result) of each round, two rounds at least, in order.
@@ -108,7 +108,7 @@ def estimate(logs: FloatArray, foreign: float, slowness: float = 1.0) -> Estimat
 
 
 def estimate_of_sessions(sessions: list[FloatArray], foreign: float) -> Estimate:
-    """Of several fresh pairs of sessions on several threads.
+    """Estimate of the ratio from several fresh pairs of sessions on several threads.
 
     The median of their ratios. As sessions differ by up to 12 %, an error of that over √k is added
     for k of them, and the interval reaches at least from the least to the greatest.

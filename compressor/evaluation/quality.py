@@ -19,9 +19,9 @@ def summarized(
 
     Args:
         metric: See `metrics.find_metric`.
-        scores: Of both, on the same samples.
+        scores: Scores of both models, on the same samples.
         data_words: What the data is, for the report.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
         output: Whose scores they are; None where they are of all outputs.
     """
     before, after = (float(metric.aggregate(scores.units[name])) for name in (BASELINE, RESULT))

@@ -28,7 +28,7 @@ QUIET = 0.10
 AROUND = 200_000_000
 """Nanoseconds before and behind a round that count, too."""
 KEPT = 0.01
-"""Of the CPU time of a sample: what more of wall time means that the processor was taken away."""
+"""Share of a sample's CPU time: more wall time than that means that the processor was taken."""
 LEAST_GAP = 5_000
 """Nanoseconds below which that is never said."""
 
@@ -73,7 +73,7 @@ class Warm:
     """A runner whose times are stable.
 
     Attributes:
-        nanoseconds: Of one inference, near enough to choose the length of a sample.
+        nanoseconds: Time of one inference, near enough to choose the length of a sample.
         blocks: Whether it waits in an inference: for a device, or asleep.
     """
 

@@ -44,7 +44,7 @@ def why_ruined(
 
     Args:
         quality: The metric that decides comes first.
-        outputs: Of them those that are no states count.
+        outputs: Every output; those that are no states count.
     """
     if quality and (found := _of_metric(quality[0])) is not None:
         return found

@@ -59,7 +59,7 @@ class SeenOutput:
 
     @property
     def name(self) -> str:
-        """Of the output."""
+        """Name of the output."""
         return self.spec.name
 
     @property

@@ -50,10 +50,10 @@ def unlike_training(
     if divergence <= FAR:
         return None
     return (
-        f"{words} does not look like what the model was trained on: in front of "
-        f"{node.name!r}, its first BatchNormalization, values are {np.median(np.sqrt(ratio)):.2g} "
-        f"times as wide as in training and {np.median(np.sqrt(shift)):.2g} standard deviations "
-        "away (median of the channels); look at --mean, --std, --scale and --layout"
+        f"{words} does not look like what the model was trained on. In front of {node.name!r}, its "
+        f"first BatchNormalization, values are {np.median(np.sqrt(ratio)):.2g} times as wide as in "
+        f"training and {np.median(np.sqrt(shift)):.2g} standard deviations away (median of the "
+        "channels). Look at --mean, --std, --scale and --layout"
     )
 
 

@@ -128,7 +128,7 @@ def least_lost(lost: Sequence[float]) -> list[int]:
     The first of the session are left out where there are others.
 
     Args:
-        lost: Of each inference.
+        lost: Time that each inference lost.
     """
     count = max(BURST, int(len(lost) * LEAST_LOST))
     order = sorted(range(min(WARM_UP, len(lost) - 1), len(lost)), key=lambda i: lost[i])

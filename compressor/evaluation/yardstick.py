@@ -105,7 +105,7 @@ def choose(
         original: What is compared with.
         data: Samples that judge.
         batch: Samples per inference.
-        roles: Of the original's outputs.
+        roles: Roles of the original's outputs.
         metric: What the user asked for.
         output: The output that the user asked for.
 
@@ -196,8 +196,8 @@ def _same(output: SeenOutput) -> tuple[str, ...]:
     if not output.flat:
         return ()
     return (
-        f"output {output.name!r} is the same for all samples seen: a result that answers nothing "
-        "else looks as good; give samples with other answers",
+        f"output {output.name!r} is the same for all samples seen: a result that always "
+        "answers the same looks as good; give samples with other answers",
     )
 
 
@@ -310,9 +310,9 @@ def _asked(
 def without_samples(metric: Metric, batch: int) -> str:
     """That a metric has no value per sample, and what that means."""
     return (
-        f"{metric.name} gives one number for a batch of {batch} samples and none per sample: its "
-        "value is the mean over batches, which for a distance between distributions depends on "
-        "their size (--calib-batch), and only batches can be resampled to prove a loss"
+        f"{metric.name} gives one number for a batch of {batch} samples and none per sample. Its "
+        "value is the mean over batches; that of a distance between distributions depends on their "
+        "size (--calib-batch). Only batches can be resampled to prove a loss"
     )
 
 
@@ -423,7 +423,7 @@ def chance(yardstick: Yardstick, metric: Metric, scores: Scores) -> str | None:
     if not guessed:
         return None
     return (
-        f"{metric.name} of the original is at chance, {told} would do as well: look whether labels "
+        f"{metric.name} of the original is at chance, {told} would do as well. Look whether labels "
         "are in the model's order and inputs preprocessed as in training (--mean, --std, --scale, "
         "--layout)"
     )

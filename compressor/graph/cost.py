@@ -22,8 +22,9 @@ class NodeCost:
 
     Attributes:
         macs: Multiply-accumulates; 0 for operators that have none, None where they cannot be told.
-        bytes_read: Of all inputs, weights too, each once; None where a shape or type is unknown.
-        bytes_written: Of all outputs that are used.
+        bytes_read: Bytes of all inputs, weights too, each once; None where a shape or type is
+            unknown.
+        bytes_written: Bytes of all outputs that are used.
         reason: Why `macs` is None.
     """
 

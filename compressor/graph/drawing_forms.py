@@ -36,7 +36,7 @@ class Form:
     Attributes:
         kind: What it draws.
         dtype: In which type.
-        sizes: Of what it draws, where they are written down; else they are those of `like`.
+        sizes: Sizes of what it draws, where they are written down; else they are those of `like`.
         like: The value whose sizes they are.
         last: The size of the last axis, where that is not the one of `like`.
         compute: What it makes of the numbers: a value for each of its outputs, None for those
@@ -57,7 +57,7 @@ class Builder:
     Args:
         node: What they replace.
         graph: The outermost graph, which holds constants.
-        opset: Of the model.
+        opset: Opset of the model.
     """
 
     def __init__(self, node: ir.Node, graph: ir.Graph, opset: int) -> None:
@@ -92,7 +92,7 @@ def form_of(node: ir.Node, opset: int, *, inverted: bool = False) -> Form | str:
 
     Args:
         node: The node.
-        opset: Of the model.
+        opset: Opset of the model.
         inverted: Whether Bernoulli is 1 with the probability 1 - p: the body that ONNX gives it up
             to opset 21 says so, against its own description, and ONNX Runtime runs that body.
     """

@@ -13,7 +13,7 @@ import numpy as np
 from compressor.graph.tensors import Array
 
 Kind = Literal["normal", "uniform"]
-"""Of mean 0 and variance 1, or from 0 on and below 1."""
+"""Distribution: of mean 0 and variance 1, or from 0 on and below 1."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Draw:
         """Independent numbers; the same for the same seed, salt and shape.
 
         Args:
-            shape: Of the array.
+            shape: Shape of the array.
             dtype: A floating-point type. Where it is coarser than float32, a uniform number that
                 would round to 1 is the largest one below.
             seed: Numbers from 0 on.

@@ -55,7 +55,7 @@ def fit_outputs(model: ir.Model, shapes: Sequence[Sequence[int]]) -> tuple[str, 
 
     Args:
         model: The model.
-        shapes: Of its outputs in a run, in order; empty ones count as well.
+        shapes: Shapes of its outputs in a run, in order; empty ones count as well.
 
     Returns:
         What the user should know.

@@ -35,7 +35,7 @@ class Noise:
         spec: The input; names in its shape are sizes of the other inputs.
         draw: Which numbers it takes.
         node: The node, as the model called it.
-        operator: Of the node.
+        operator: Operator of the node.
         seed: What it was seeded with, if it was.
     """
 
@@ -105,7 +105,7 @@ def lift(
 
     Args:
         model: Flat; stays as it is.
-        specs: Of its inputs, with a name for every open size.
+        specs: Types and shapes of its inputs, with a name for every open size.
         shapes: Drawing node → what it draws the size of, in the names of `specs`; None where that
             follows from none of them.
         inverted: Whether Bernoulli is 1 with the probability 1 - p, see `form_of`.

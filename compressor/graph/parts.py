@@ -48,7 +48,7 @@ class Parts:
             known: Values that are given: those of them that are read become its inputs, in this
                 order, of no stated shape unless they are the model's own inputs.
             wanted: Its outputs, none of which is known.
-            types: Of known values whose type is not stated in the model.
+            types: Types of known values whose type is not stated in the model.
         """
         graph = self._model.graph
         given = {self.value(name): None for name in known}

@@ -21,7 +21,7 @@ class Activity:
     """One layer's input and what its output feeds.
 
     Attributes:
-        moments: Of the rows of its input, without targets.
+        moments: Moments of the rows of its input, without targets.
         spread: Σ ‖a - ā‖² of the residual stream that the layer feeds, or else of its own output.
     """
 
@@ -114,6 +114,6 @@ class _Spread:
         self._squares += float(np.vdot(rows, rows))
 
     def total(self) -> float:
-        """Of all that was seen; positive."""
+        """Sum of squares about the mean of all that was seen; positive."""
         found = self._squares - float((self._sum**2).sum()) / self._count
         return max(found, float(np.finfo(np.float64).tiny))

@@ -64,7 +64,7 @@ class Sliding:
 
         Args:
             gradient: (n, outputs, ...).
-            shape: Of the input.
+            shape: Shape of the input.
             weight: (outputs, inputs, *kernel).
         """
         pads = self._geometry(shape[2:])[1]

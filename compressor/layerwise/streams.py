@@ -22,7 +22,7 @@ class Step:
 
     Attributes:
         scale: Factors that multiply, to broadcast; None for none.
-        permutation: Of a Transpose; None for none.
+        permutation: Axes of a Transpose; None for none.
         reshapes: Whether the shape changes in another way.
     """
 
@@ -54,8 +54,8 @@ class Stream:
         """What the layer's output must change by to change the sum by a difference.
 
         Args:
-            difference: Of the sum's shape.
-            shape: Of the layer's output.
+            difference: What the sum lacks, in its shape.
+            shape: Shape of the layer's output.
 
         Returns:
             An array of that shape; None where the sum is larger, or the way back is not known.

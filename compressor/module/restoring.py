@@ -22,7 +22,7 @@ from compressor.pruning.reconstruction.patching import BIAS, WEIGHT
 from compressor.pruning.unfolding import Home, Norm
 
 _LEAST = 1e-3
-"""Of the largest |s|: below it W/s would be far out of the range of weights."""
+"""Least share of the largest |s|: below it W/s would be far out of the range of weights."""
 
 
 def restore(module: nn.Module, plan: PrunePlan) -> tuple[str, ...]:

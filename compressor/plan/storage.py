@@ -19,7 +19,7 @@ class StoredMatrix(Record):
     """How one matrix is stored.
 
     Attributes:
-        bits: Of each integer.
+        bits: Bits of each integer.
         block: Inputs that share a scale.
         symmetric: Whether there are no zero points.
     """

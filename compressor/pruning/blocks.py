@@ -40,7 +40,7 @@ class Block:
         skip: The block's input.
         before: What the stream was in front of the activation that made `skip`, where nothing
             but this block reads it: what the layers before the gap can repair.
-        names: Of the nodes, values and initializers that go with it.
+        names: Names of the nodes, values and initializers that go with it.
     """
 
     add: str
@@ -175,7 +175,7 @@ def shorten(
 ) -> tuple[Shortened, ...]:
     """Remove blocks one after the other, each time that by which the output loses least.
 
-    Of a deep graph only the `likeliest` are candidates. A candidate is judged after the layers
+    In a deep graph only the `likeliest` are candidates. A candidate is judged after the layers
     between the gap and the block before it have been refitted to what the original has behind
     the gap.
 
@@ -184,7 +184,7 @@ def shorten(
         grouping: Its groups.
         data: Bound to its inputs.
         count: Blocks to remove, at most.
-        how: Of the repair.
+        how: Options of the repair.
         progress: Told the candidates done.
         leave: Patterns of names whose blocks stay.
 
@@ -281,7 +281,7 @@ def _is_block(skip: ir.Value, branch: ir.Value, ancestry: Ancestry) -> bool:
 
 
 def _names(nodes: Iterable[ir.Node]) -> frozenset[str]:
-    """Of nodes, of what they write, and of the initializers that they read."""
+    """Names of nodes, of what they write, and of the initializers that they read."""
     names = set[str]()
     for node in nodes:
         read = [v for v in node.inputs if v is not None and v.is_initializer()]

@@ -19,7 +19,7 @@ from compressor.pruning.reconstruction.affine import affines_of
 from compressor.results.records import Record
 
 RTOL = 1e-4
-"""Of the largest magnitude of a weight; folding in another order of rounding makes about 1e-6."""
+"""Tolerance relative to a weight's largest magnitude; another order of rounding makes 1e-6."""
 
 
 class Norm(Record):

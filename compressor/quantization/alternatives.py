@@ -45,7 +45,7 @@ class Alternatives:
     Attributes:
         values: Their names.
         score: SQNR at their consumers with the present range, in dB, the mean over the values.
-        proposals: Of other methods, the best first.
+        proposals: Proposals of other methods, the best first.
     """
 
     values: tuple[str, ...]
@@ -76,7 +76,7 @@ def alternatives(
         stats: What calibration saw; where that is extremes only, minmax alone proposes.
         data: Samples to replay, of which `auto`'s number is drawn.
         policy: The target's policy.
-        seed: Of the sample: another than `auto` used.
+        seed: Seed of the sample: another than `auto` used.
         memory: Bytes to take beside the model (1 GB).
     """
     values = quantized_values(model, integer, policy)

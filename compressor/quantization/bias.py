@@ -168,8 +168,8 @@ class _Layer:
     """A layer whose bias can be corrected.
 
     Attributes:
-        name: Of the node.
-        output: Of its first output.
+        name: Name of the node.
+        output: Name of its first output.
         channels: Output channels.
         axes: All axes of its output but that of the channels; None where the channels are last.
         place: The node and the index of its input that the bias is, or would be.

@@ -34,7 +34,7 @@ ALPHAS = (0.5, 0.75, 1.0)
 GAIN = 1.0
 """dB at the readers that divisors must gain."""
 QUIETEST = 1 / 16
-"""Of the median: quieter channels are made louder as if they were that, lest those that are silent
+"""Share of the median: quieter channels are raised as if they had it, lest those that are silent
 in calibration alone fill the range."""
 LEAST = 1e-5
 """Weights and extremes below it count as that."""

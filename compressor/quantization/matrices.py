@@ -53,7 +53,7 @@ class ConstantMatrix:
 
     @property
     def name(self) -> str:
-        """Of the initializer."""
+        """Name of the initializer."""
         return self.value.name or ""
 
     @property

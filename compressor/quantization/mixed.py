@@ -60,7 +60,7 @@ def solve(
     Args:
         costs: What is minimized.
         damage: (regions, choices), not negative; None asks for the fastest whatever it does.
-        bound: Of the summed damage.
+        bound: Bound of the summed damage.
     """
     regions, choices = costs.time.shape
     count = regions * choices

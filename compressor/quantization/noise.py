@@ -52,7 +52,7 @@ class Noise:
     Attributes:
         point: The layer.
         sqnr: With everything in front of it as it is in the INT8 graph, in dB.
-        own: Of the layer alone as integer, fed with the float graph's values, in dB; None for
+        own: SQNR of the layer alone as integer, fed with the float graph's values, in dB; None for
             float layers, which have no error of their own.
     """
 

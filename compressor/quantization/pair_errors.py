@@ -54,7 +54,7 @@ class Replaying:
     Attributes:
         model: The float graph; it is not changed.
         policy: The target's policy.
-        layout: Of the values that are looked at.
+        layout: Layout of the values that are looked at.
         batch: Samples per run, at most.
         memory: Bytes to take beside the model (1 GB).
     """
@@ -66,7 +66,7 @@ class Replaying:
     memory: int | None
 
     def extremes(self, pairs: Mapping[str, Pair], data: CalibrationSet) -> dict[str, Extremes]:
-        """Of the value of each pair over all samples."""
+        """Extremes of each pair's value over all samples."""
         taps = Taps(self.model)
         fetched = [
             taps.output(taps.reduced(how, taps.values[name], *_all_but_channels(pair.maker)))
@@ -183,7 +183,7 @@ def _square(taps: Taps, value: ir.Value, axes: Sequence[int]) -> ir.Value:
 
 
 def _means(runs: Sequence[tuple[int, Sequence[FloatArray]]]) -> Iterator[FloatArray]:
-    """Of each that was fetched, over all samples."""
+    """Mean of each fetched array over all samples."""
     counts = [count for count, _ in runs]
     for column in zip(*(arrays for _, arrays in runs), strict=True):
         yield np.average(np.asarray(column, np.float64), axis=0, weights=counts)

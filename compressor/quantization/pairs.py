@@ -39,7 +39,7 @@ class Pair:
 
     @property
     def channels(self) -> int:
-        """Of the value."""
+        """Number of the value's channels."""
         return len(weight_of(self.maker))
 
 
@@ -83,7 +83,7 @@ def reading(node: ir.Node, divisor: FloatArray) -> FloatArray:
 
     Args:
         node: A convolution.
-        divisor: Of each channel that it reads, (inputs,).
+        divisor: Divisor of each channel that it reads, (inputs,).
     """
     weight, groups = weight_of(node), node.attributes.get_int("group", 1)
     factors = np.repeat(divisor.reshape(groups, -1), len(weight) // groups, axis=0)

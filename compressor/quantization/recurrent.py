@@ -23,7 +23,7 @@ from exporters.base import QuantPolicy
 
 OPERATORS: Final = frozenset({"LSTM", "GRU", "RNN"})
 INPUTS = 12
-"""Of the integer operator: those of LSTM, and a scale and a zero point for W and for R."""
+"""Inputs of the integer operator: LSTM's, and a scale and a zero point for W and for R."""
 WEIGHTS = {1: 8, 2: 10}
 """W and R: position → position of the scale, which its zero point follows."""
 

@@ -47,8 +47,8 @@ SCALES_SINCE = 19
 REFUSED = frozenset({"MeanVarianceNormalization"})
 """Operators that TensorRT's parser refuses in half: it gives this one an epsilon in float32."""
 REFERENCE = (
-    "ONNX Runtime computes float16 in float32 here: the range was checked on the samples, but the "
-    "rounding between nodes is not in the quality that was measured"
+    "ONNX Runtime computes float16 in float32 here. The range of half was checked on the samples; "
+    "its rounding between nodes is not in the measured quality"
 )
 """Notice of what a figure of quality leaves out."""
 _TYPED = ("to", "dtype")

@@ -37,7 +37,7 @@ class Edit:
     Attributes:
         node: Who reads it.
         input: At which input.
-        indices: Of its positions, to be broadcast against it.
+        indices: Indices of its positions, to be broadcast against it.
         multiplies: Whether it is multiplied instead.
     """
 
@@ -90,7 +90,7 @@ def route_of(value: ir.Value, channels: int) -> Route | None:
 
     Args:
         value: What is to be divided.
-        channels: Of its last axis.
+        channels: Channels of its last axis.
 
     Returns:
         None where there is no such way.

@@ -232,7 +232,7 @@ def _divisor(
 
 
 def _sqnr(rows: FloatArray, weights: FloatArray, policy: QuantPolicy) -> float:
-    """Of rows · weights with both quantized, in dB."""
+    """Signal-to-quantization-noise ratio of rows · weights with both quantized, in dB."""
     scheme = policy.weight
     most = np.maximum(np.abs(weights).max(axis=0 if scheme.per_channel else None), LEAST)
     scale = np.broadcast_to(most / scheme.qmax, weights.shape[1]).astype(np.float32)
@@ -248,7 +248,7 @@ def _sqnr(rows: FloatArray, weights: FloatArray, policy: QuantPolicy) -> float:
 def _observed(
     model: ir.Model, values: list[ir.Value], data: CalibrationSet, batch: int, memory: int | None
 ) -> dict[str, _Seen]:
-    """Of each value; what is no number in places is looked past, in a second pass."""
+    """What was seen of each value; where some of it is NaN a second pass looks past that."""
     found = _passed(model, values, data, batch, memory, gaps=False)
     if all(np.isfinite(one.most).all() and np.isfinite(one.rows).all() for one in found.values()):
         return found

@@ -73,7 +73,7 @@ class CalibrationOptions:
         cache: A folder that keeps statistics.
         stats: Statistics collected earlier, and the file they are from; then the data is only
             replayed.
-        seed: Of the sample that `auto` replays.
+        seed: Seed of the sample that `auto` replays.
         alternatives: Whether other methods than this one may be asked later, which need more
             than extremes.
         notices: What the record should say besides.
@@ -216,7 +216,7 @@ def _told_gaps(values: list[str]) -> tuple[str, ...]:
         return ()
     return (
         f"{len(values)} values are NaN or infinite in places on the calibration data, such as "
-        f"{values[0]!r}, as rows that a mask hides are: their ranges are of the rest",
+        f"{values[0]!r}. A mask may do that to the rows it hides; ranges are of the rest",
     )
 
 

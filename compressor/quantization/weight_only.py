@@ -46,8 +46,8 @@ class StoringOptions:
     """How matrices are stored.
 
     Attributes:
-        bits: Of matrices that are multiplied with: 4 or 8.
-        table_bits: Of those that rows are looked up in.
+        bits: Bits of matrices that are multiplied with: 4 or 8.
+        table_bits: Bits of those that rows are looked up in.
         block: Inputs that share a scale.
         symmetric: Without zero points; None for 8 bits without and 4 bits with.
         leave: Patterns of names that stay float.
@@ -70,7 +70,7 @@ class StoringOptions:
     standard: bool = False
 
     def form(self, matrix: ConstantMatrix) -> BlockFormat:
-        """Of one matrix."""
+        """Format of one matrix: bits, block and symmetry."""
         bits = max(self.bits, self.table_bits) if matrix.is_table else self.bits
         symmetric = bits == 8 if self.symmetric is None else self.symmetric
         return BlockFormat(bits, self.block, symmetric)

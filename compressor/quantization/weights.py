@@ -82,7 +82,7 @@ def weight_integers(
         values: float32, any rank.
         params: The scales that are stored.
         own: Those of `weight_params`; a channel whose scale was raised is rounded anew.
-        chosen: Of the shape of `values`; None rounds to the nearest.
+        chosen: Chosen integers, of the shape of `values`; None rounds to the nearest.
     """
     nearest = quantize(values, params)
     if chosen is None:

@@ -52,8 +52,8 @@ def _shares(busy: Sequence[LatencyResult]) -> str:
     slowness = max((one.slowness or 1.0 for one in known), default=1.0)
     if slowness > 1:
         told.append(
-            f"its core took {slowness:.1f} times as long for the same work as it can, as where "
-            "another virtual machine has the other hardware thread"
+            f"its core took {slowness:.1f} times its own best time for the same work: another "
+            "virtual machine may have had the other hardware thread"
         )
     if throttled:
         told.append(f"a quota held this process back for {fmt.seconds(throttled)}")

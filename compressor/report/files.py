@@ -79,8 +79,8 @@ def load_report(path: str | Path) -> Report:
     except ValidationError as error:
         raise UsageError(
             f"{file} is not the report of a run: {first_problem(error)}",
-            hint="Pass the folder that `compress` wrote; the output of `compress compare --json` "
-            "is no report of a run, and fields that are not known here are of a newer version.",
+            hint="Pass the folder that `compress` wrote. The output of `compress compare --json` "
+            "is no report of a run. Fields that are not known here are of a newer version.",
         ) from error
 
 

@@ -86,7 +86,7 @@ class GraphView:
 
     @property
     def level(self) -> str:
-        """Of the speed-ups' intervals."""
+        """Level of the speed-ups' intervals, in words."""
         ends = (latency.interval for latency in self.graph.latency)
         return next((fmt.level(one) for one in ends if one is not None), "Interval")
 

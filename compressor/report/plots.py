@@ -111,7 +111,7 @@ def beyond_axis(latency: LatencyResult) -> int:
 
 
 def _timings(latency: LatencyResult) -> tuple[Timing, ...]:
-    """Of baseline and result; none where the machine was too busy."""
+    """Timings of baseline and result; none where the machine was too busy."""
     if latency.baseline is None or latency.result is None:
         return ()
     return latency.baseline, latency.result

@@ -61,5 +61,5 @@ def worst(region: RegionResult) -> float:
 
 
 def short(precision: str) -> str:
-    """Of a precision, for the heads of tables."""
+    """Short name of a precision, for the heads of tables."""
     return precision.removesuffix(" INT8")

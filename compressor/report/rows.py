@@ -30,7 +30,7 @@ class Row:
         kind: Which figure: "latency", "quality", "output", "size" or "memory".
         label: What is compared, such as a configuration or the metric's name.
         change: The size of the change; its sign or words tell the direction.
-        interval: Of the change, at `level` ("95 % interval"; empty where there is no interval).
+        interval: Ends of the change, at `level` ("95 % interval"; empty where there is none).
         note: What the figure rests on.
         reason: Why something is missing.
         lead: Which of its texts tells most where there is room for one only.
@@ -187,7 +187,7 @@ def memory_row(measured: Measured) -> Row:
 
 
 def _as_shown(interval: Interval, before: int | None, after: int | None) -> Interval:
-    """Of before / after, turned where the change is told as after / before: `1.07× more`."""
+    """Interval of before / after, inverted where the change is after / before: `1.07× more`."""
     if before is None or after is None or before >= after:
         return interval
     return Interval(low=1 / interval.high, high=1 / interval.low, level=interval.level)

@@ -13,7 +13,7 @@ class Agreement(Record):
     Attributes:
         output: Its name.
         shapes: Input → shape.
-        cosine: Of the angle between both.
+        cosine: Cosine of the angle between both.
         max_abs: The greatest difference.
         top1: Share of rows whose greatest element is the same; None for outputs that are no rows.
     """
@@ -31,7 +31,7 @@ class EngineBuild(Record):
     Attributes:
         status: "built" and run here; "built, not run"; or "script only", where none was built.
         backend: The package that built it; None where none was there.
-        version: Of that package.
+        version: Version of that package.
         precision: What was asked for.
         file: The engine's file name in the output folder.
         file_bytes: Its size.
@@ -39,7 +39,7 @@ class EngineBuild(Record):
         reason: Why it was not run, or not built.
         failed: Whether a build was tried and failed.
         required: Whether the run is to fail without one.
-        profiles: Of each optimization profile, input → its least, most likely and greatest shape.
+        profiles: Optimization profiles, input → its least, most likely and greatest shape.
         integer: Operator → layers of the parsed network that read integers.
         floating: Operator → such layers that read floats.
         warnings: What the linter and the parser warn of.

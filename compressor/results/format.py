@@ -127,7 +127,7 @@ def threads(number: int) -> str:
 def configuration(config: LatencyConfig) -> str:
     """`batch 1, one thread`; `batch 1, sequence 64, one thread` where lengths are open.
 
-    Of a decoder `batch 1, decode (sequence 1, past 64), one thread`.
+    A decoder's is `batch 1, decode (sequence 1, past 64), one thread`.
     """
     sizes = size_words(config.sizes)
     sizes = f"{config.phase} ({sizes})" if config.phase else sizes

@@ -119,7 +119,7 @@ class LatencyResult(Record):
 
     @property
     def milliseconds(self) -> tuple[float, float]:
-        """Of baseline and result, likewise."""
+        """Median latencies of baseline and result, likewise."""
         assert self.baseline is not None, "decisions rest on known ratios"
         assert self.result is not None, "decisions rest on known ratios"
         return self.baseline.median_ms, self.result.median_ms
@@ -133,7 +133,7 @@ class MemoryResult(Record):
         result_bytes: Likewise.
         processes: How many there were of each, in turn.
         ratio: Geometric mean of baseline / result over the pairs.
-        interval: Of the ratio; None for a single pair.
+        interval: Interval of the ratio; None for a single pair.
     """
 
     baseline_bytes: int | None
@@ -152,7 +152,7 @@ class QualityResult(Record):
             against the outputs of the original model.
         output: The output that it is of; None where the metric looks at all of them.
         difference: result - baseline, in the metric's unit.
-        interval: Of the difference, paired over samples.
+        interval: Interval of the difference, paired over samples.
         samples: How many there were.
         data: Which data they came from, in words ("evaluation data", "calibration samples not
             used to calibrate").
@@ -260,7 +260,7 @@ class NodeProfile(Record):
 
     Attributes:
         ms: Time of one inference, without the profiler's own cost.
-        share: Of the time of all nodes.
+        share: Share of the time of all nodes.
         macs: Multiply-accumulates; None where they cannot be told.
         bytes: Read and written; None where shapes are not known.
         bound: Which ceiling is the lowest for it; None where `macs` or `bytes` is.
@@ -297,7 +297,7 @@ class Profile(Record):
         batch: Samples per inference; None where inputs have no leading size.
         threads: As asked for; 0 is all cores.
         runs: Inferences that were profiled.
-        latency: Of the whole inference, without profiling.
+        latency: Time of the whole inference, without profiling.
         operators: By falling time.
         nodes: In order of execution.
         memory_bytes: Peak resident memory of a process of its own, None with a reason.

@@ -140,7 +140,7 @@ class PruningResult(Record):
     Attributes:
         cost: What the allocation went by: multiply-accumulates, parameters, or latency of kernels
             timed on the target; None where a plan was replayed.
-        share: Of that cost which was removed, as predicted, 0 to 1.
+        share: Share of that cost which was removed, as predicted, 0 to 1.
         method: What told which units matter.
         blocks: Residual blocks that were removed whole, by their Add.
         groups: In the order of the graph.

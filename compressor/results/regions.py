@@ -46,7 +46,7 @@ class FrontierPoint(Record):
         chosen: RegionPrecision → weighted nodes that have it.
         noise: Sum of the damages of single regions.
         ms: Time of one inference.
-        ratio: Of float to it.
+        ratio: Speed-up over float.
     """
 
     chosen: dict[RegionPrecision, int]
@@ -61,8 +61,8 @@ class Sensitivity(Record):
     Attributes:
         source: What the model came from.
         samples: Held-out samples whose outputs were compared.
-        batch: Of the times.
-        threads: Of the times.
+        batch: Batch size of the times.
+        threads: Threads of the times.
         float_ms: Time of one inference in float, from its regions.
         regions: In graph order; chosen is the fastest.
         frontier: By rising damage.

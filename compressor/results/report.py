@@ -110,7 +110,7 @@ class BudgetResult(Record):
     Attributes:
         asked: As it was asked for: "1%" is relative to `baseline`, "0.5pt" is absolute.
         metric: What it is held in.
-        unit: Of that metric; losses of percentages are points.
+        unit: Unit of that metric; losses of percentages are points.
         accept: "bound" where `bound` decides, "point" where `point` does.
         baseline: The original's value on the confirming samples.
         allowed: The loss that is allowed.
@@ -152,7 +152,7 @@ class LayerError(Record):
         value: Where the error was measured: what the layer writes, behind an absorbed activation.
         sqnr_db: 10 · log10(Σ y² / Σ (y - y_q)²) with the errors of all layers in front of it,
             within ±100; 100 is no error.
-        own_sqnr_db: Of the layer alone as integer; None where it is float.
+        own_sqnr_db: SQNR of the layer alone as integer; None where it is float.
     """
 
     node: str
@@ -176,8 +176,8 @@ class TensorRange(Record):
         observed_low: The least value seen, of all elements.
         observed_high: The greatest.
         clipped: Share of the elements that lie outside the range by more than half a step.
-        edges: Of the histogram's bins, ascending, one more than `counts`; where values lie far
-            outside the range the first bin or the last is wide.
+        edges: Edges of the histogram's bins, ascending, one more than `counts`. Where values lie
+            far outside the range the first bin or the last is wide.
         counts: Elements in each bin.
     """
 
@@ -216,8 +216,8 @@ class GraphReport(Measured):
         regions: What was chosen for each region, and from which times and damages; empty where
             neither was measured.
         layers_precision: What the layers below are of; None where there are none.
-        layers: Of the quantized graph, shipped or not, the worst first; empty with `layers_reason`
-            when not measured.
+        layers: Layers of the quantized graph, shipped or not, the worst first. Empty with
+            `layers_reason` when not measured.
         tensors: The tensors whose quantization costs the most, the worst first; empty with
             `layers_reason` likewise.
         changed: At most twelve samples on which the result decides otherwise than the original;

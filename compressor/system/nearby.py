@@ -9,7 +9,7 @@ _NAMED = 3
 def did_you_mean(path: Path) -> str | None:
     """A question that names what is there and is written alike, in the same folder or near it.
 
-    Of a path whose folder is missing too, the first part that does not exist is looked up.
+    If a path's folder is missing too, the first part that does not exist is looked up.
 
     Returns:
         For a hint; None where nothing comes close.

@@ -28,7 +28,7 @@ MANIFEST = "manifest.json"
 MANIFEST_FORMAT = "compressor/1"
 _ASIDE = ".compress-new"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
-"""Of Linux: <fcntl.h> and <linux/fs.h>."""
+"""Linux's constants, of <fcntl.h> and <linux/fs.h>."""
 
 
 def beside(directory: Path, suffix: str) -> Path:

@@ -30,7 +30,7 @@ def run_python(
         None when it ended well; else what became of it, to follow "the process".
 
     Raises:
-        KeyboardInterrupt: Of the caller; the process was asked to end, and ended where it did not.
+        KeyboardInterrupt: The caller was interrupted. The process was asked to end, and was ended.
     """
     # -P: the working directory may hold a user's own calibration.py, which is not ours.
     command = [sys.executable, "-P", *arguments]

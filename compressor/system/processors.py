@@ -18,7 +18,7 @@ def available_processors(root: Path = ROOT) -> int:
     """The lesser of affinity and quota, rounded down; 1 at least.
 
     Args:
-        root: Of the file system that tells of control groups.
+        root: Root of the file system that tells of control groups.
     """
     allowed = allowed_processors()
     count = (os.cpu_count() or 1) if allowed is None else len(allowed)
@@ -81,7 +81,7 @@ def _groups(root: Path) -> Iterator[Path]:
 
 
 def _unified_quota(folder: Path) -> float | None:
-    """Of `QUOTA PERIOD` in microseconds, where QUOTA may be `max`."""
+    """Processors that `QUOTA PERIOD` in microseconds allow, where QUOTA may be `max`."""
     words = _text(folder / "cpu.max").split()
     return _share(*words) if len(words) == 2 else None
 

@@ -96,7 +96,7 @@ class Rule:
 
     Attributes:
         name: Lower case with hyphens.
-        severity: Of its findings.
+        severity: Severity of its findings.
         fix: What to do, where a finding has nothing more exact to say.
     """
 

@@ -90,7 +90,7 @@ def fitting(profiles: Sequence[Profile], feeds: Arrays) -> dict[str, Array]:
     """The samples as they are where a profile allows them, else at the likely shapes of the first.
 
     Args:
-        profiles: Of the engine; none for fixed shapes.
+        profiles: Profiles of the engine; none for fixed shapes.
         feeds: Samples of every input.
     """
     if not profiles or any(_allows(profile, feeds) for profile in profiles):

@@ -39,8 +39,8 @@ def departures(model: Path, feeds: Arrays) -> tuple[str, ...]:
     if not far:
         return ()
     return (
-        f"in a plain ONNX Runtime session outputs of the artifact are others than those that the "
-        f"report is of: {told}; {ADVICE}",
+        f"in a plain ONNX Runtime session the artifact's outputs differ from those that the report "
+        f"measured: {told}; {ADVICE}",
     )
 
 

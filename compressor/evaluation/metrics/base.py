@@ -54,7 +54,7 @@ class Metric(ABC):
 
     Attributes:
         name: As the user calls it.
-        unit: Of the aggregate: "%", "dB" or none.
+        unit: Unit of the aggregate: "%", "dB" or none.
         higher_is_better: Direction.
         whole: Whether it looks at all outputs of a model together, and not at the primary one.
         proportion: The aggregate is 100 · mean of one column that holds zeros and ones, so that

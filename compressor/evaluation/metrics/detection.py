@@ -115,9 +115,9 @@ def _what_counts(original: list[Detections]) -> tuple[float, int]:
 def _refusal(outputs: Outputs) -> UsageError:
     return UsageError(
         f"metric detection: expected boxes with scores, found {describe(outputs)}",
-        hint="Outputs are told by their names (boxes, scores, labels: let forward return a dict of "
-        "such), or one output holds rows of box, score and class; write --metric file.py:function "
-        "for another form.",
+        hint="Name the outputs boxes, scores and labels (let forward return a dict), or let one "
+        "output hold rows of box, score and class. For another form write --metric "
+        "file.py:function.",
     )
 
 

@@ -29,7 +29,7 @@ class Affine:
 
     Attributes:
         node: The norm, or the Mul by a vector behind what an exporter took a norm apart to.
-        axis: Of the channels in the output.
+        axis: Axis of the channels in the output.
         add: The Add of a vector behind a Mul, where there is one.
     """
 
@@ -60,7 +60,7 @@ class Affine:
 
     @property
     def names(self) -> tuple[str, str | None]:
-        """Of the initializers of γ and β."""
+        """Names of the initializers of γ and β; None where there is no β."""
         where = self._shifted
         shift = None if where is None else _value(*where).name
         return _value(self.node, _place(self.node)).name or "", shift
@@ -74,7 +74,7 @@ class Affine:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the factors."""
+        """Type of the factors."""
         return _stored(self.node, _place(self.node)).dtype
 
     def write(self, model: ir.Model, scale: Array, shift: Array | None) -> None:

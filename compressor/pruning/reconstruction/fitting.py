@@ -56,9 +56,9 @@ class Fit:
         matrix: W, (groups, m, k).
         bias: b, (groups, m); None for a layer that has none and needs none.
         before: Held-out error of the layer as it was, relative to the variance of the targets.
-        after: Of the fit.
+        after: Error with the fit.
         ridge: λ.
-        bytes: Of the moments and what the solve copies of them.
+        bytes: Bytes of the moments and what the solve copies of them.
         sparse: Whether the matrix has a pattern of zeros; `before` is of that pattern unfitted.
     """
 
@@ -139,7 +139,7 @@ def batch_for(samples: int, most: int) -> int:
 
 
 def seen_moments(problem: Problem, pick: Pick) -> Moments:
-    """Of the rows and targets of some batches."""
+    """Moments of the rows and targets of some batches."""
     moments: Moments | None = None
     for piece in problem.pieces(pick):
         if moments is None:

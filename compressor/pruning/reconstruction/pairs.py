@@ -63,7 +63,7 @@ class Pair:
         """Solve the second, then step and solve again while that lowers the held-out error.
 
         Args:
-            options: Of the solve.
+            options: Options of the solve.
             rounds: Steps at most.
 
         Returns:

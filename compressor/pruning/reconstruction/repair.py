@@ -171,7 +171,7 @@ class _Walk:
 
     @property
     def batches(self) -> int:
-        """Of both models."""
+        """Number of batches, the same of both models."""
         return len(self._now)
 
     def rescale(self, affine: Affine) -> Rescaled | str:

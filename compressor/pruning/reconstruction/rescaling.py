@@ -33,7 +33,7 @@ class Rescaled:
         before: Held-out error of the output as it was, relative to the variance of the target.
         after: With γ′ and β′.
         ridge: λ, relative.
-        bytes: Of the sums.
+        bytes: Bytes of the sums.
     """
 
     scale: Doubles

@@ -164,7 +164,7 @@ def _settled(aim: Doubles, gram: Doubles) -> tuple[Doubles, Kept]:
 
 
 def _cheapest(values: Doubles, factor: Doubles) -> Kept:
-    """Of each row of four, the two that stay when the cheapest pair goes."""
+    """The two of each row of four that stay when the cheapest pair goes."""
     inverse = factor.T @ factor
     blocks = np.linalg.inv(inverse[_PAIRS[:, :, None], _PAIRS[:, None, :]])
     pairs = values[:, _PAIRS]

@@ -61,7 +61,7 @@ class Allocation:
     Attributes:
         keep: Group → which units stay; groups that stay whole are left out.
         damage: Group → damage predicted.
-        cost: Of the plan.
+        cost: Cost of the plan.
         reached: Whether the cost is down to what was asked.
         refused: The cost at which it would have been, with twice as much gone as was asked or
             more; None where no such step was in the way.
@@ -276,7 +276,7 @@ class _Descent:
 
     @property
     def damage(self) -> float:
-        """Of what has gone."""
+        """Damage of the units that are gone, added up."""
         return float(self._sums[self.units - self.kept])
 
     def price(self, level: int) -> float:

@@ -51,7 +51,7 @@ class Scoring:
             takes.
         threads: Threads of the runtime; 0 is all.
         least: Share of each group that will stay, so that nothing is spent on its order.
-        seed: Of the random method.
+        seed: Seed of the random method.
     """
 
     method: str = METHODS[0]
@@ -154,7 +154,7 @@ def magnitude(model: ir.Model, group: Group, power: int = 2) -> Doubles:
 
 
 def _share(values: Doubles) -> Doubles:
-    """Of the sum; what is not finite has to stay, and is worth more than all."""
+    """Values as shares of their sum; one that is not finite has to stay and counts above all."""
     finite = np.isfinite(values)
     total = values[finite].sum()
     shares = values / total if 0 < total < np.inf else values

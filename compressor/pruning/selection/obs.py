@@ -94,7 +94,7 @@ class _State:
         self._energies = own @ own.swapaxes(1, 2)
 
     def costs(self) -> Doubles:
-        """Of each unit, were it next; 0 for those that are gone."""
+        """Cost of removing each unit next; 0 for those that are gone."""
         if self._blocks.shape[1] == 1:
             found = (self._energies / self._blocks)[:, 0, 0]
         else:
