@@ -1,6 +1,7 @@
 """What a search is tested with: a clock and verdicts of the test's own."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,7 @@ from compressor.results.records import Interval
 from compressor.search.candidate import Judged
 from compressor.search.session import Race, Session
 from compressor.system.progress import SILENT, Progress
-from exporters.base import find_target
+from exporters.base import Target, find_target
 
 TARGET = find_target("ort")
 NOISE = 0.02
@@ -30,9 +31,15 @@ def by_size(asked: Race) -> float:
     return initializer_bytes(asked.baseline) / initializer_bytes(asked.challenger)
 
 
-def always(ratio: float) -> Callable[[Race], float]:
-    """Every race ends alike."""
+def always(ratio: float | None) -> Callable[[Race], float | None]:
+    """Every race ends alike; None where the machine is too busy for any."""
     return lambda asked: ratio
+
+
+def images(samples: int, seed: int) -> dict[str, np.ndarray]:
+    """Inputs of `graphs.residual`."""
+    x = np.random.default_rng(seed).standard_normal((samples, 32, 8, 8))
+    return {"x": x.astype(np.float32)}
 
 
 @dataclass
@@ -40,13 +47,13 @@ class Clock:
     """A `Timer` that races by a function, and in which no time passes but what is put in.
 
     Attributes:
-        ratio: Speed of the challenger, in times the baseline's.
+        ratio: Speed of the challenger, in times the baseline's; None where that is not known.
         seconds: What the clock shows; it moves by `tick` whenever it is read.
         verdict: Of every race; None for what the ratio says.
         races: Those that were asked for.
     """
 
-    ratio: Callable[[Race], float] = by_size
+    ratio: Callable[[Race], float | None] = by_size
     seconds: float = 0.0
     tick: float = 0.0
     verdict: Verdict | None = None
@@ -60,7 +67,7 @@ class Clock:
         self.races.append(asked)
         ratio = self.ratio(asked)
         verdict: Verdict = "no significant difference"
-        if abs(ratio - 1) > NOISE:
+        if ratio is not None and abs(ratio - 1) > NOISE:
             verdict = "faster" if ratio > 1 else "slower"
         timing = Timing(median_ms=1.0, p95_ms=1.0)
         return LatencyResult(
@@ -70,7 +77,7 @@ class Clock:
             baseline=timing,
             result=timing,
             ratio=ratio,
-            interval=Interval(low=ratio, high=ratio),
+            interval=None if ratio is None else Interval(low=ratio, high=ratio),
             verdict=self.verdict or verdict,
         )
 
@@ -79,6 +86,30 @@ class Clock:
 
     def kernels(self, *_: object, **__: object) -> list[dict[str, float]]:
         raise AssertionError("no kernel is timed here")
+
+
+class Told:
+    """A `Progress` that keeps what it is told, and may stop the run at a stage.
+
+    Attributes:
+        stages: In the order in which they began.
+        notices: What the user should know.
+    """
+
+    def __init__(self, stop: str | None = None) -> None:
+        self._stop = stop
+        self.stages: list[str] = []
+        self.notices: list[str] = []
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        self.stages.append(name)
+        if name == self._stop:
+            raise KeyboardInterrupt
+        yield lambda units: None
+
+    def notice(self, text: str) -> None:
+        self.notices.append(text)
 
 
 class Verdicts:
@@ -130,15 +161,16 @@ def session_of(
     *,
     calibration: Mapping[str, np.ndarray] | None = None,
     evaluation: Mapping[str, np.ndarray] | None = None,
+    target: Target = TARGET,
     progress: Progress = SILENT,
 ) -> Session:
     """A session of a graph, as `compress` makes it, with a clock of the test's own."""
     prepared = prepare(
         model,
-        target=TARGET,
+        target=target,
         recipe=recipe,
         calibration=calibration,
         evaluation=evaluation,
         progress=progress,
     )
-    return Session(prepared, recipe, TARGET, progress, timer)
+    return Session(prepared, recipe, target, progress, timer)

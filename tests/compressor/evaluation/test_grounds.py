@@ -6,15 +6,12 @@ import pytest
 from graphs import model
 
 from calibration.dataset import open_dataset
-from compressor.checkpoint.prepare import Prepared
 from compressor.evaluation.grounds import shared_samples, why_degenerate
 from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.metrics.base import BASELINE, Scores
 from compressor.evaluation.trained_on import unlike_training
 from compressor.evaluation.yardstick import Yardstick, chance
 from compressor.graph.shapes import input_specs
-from compressor.search.data_split import examined, split_data
-from compressor.system.progress import SILENT
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.standard_normal((20, 3, 8, 8)).astype(np.float32)
@@ -90,38 +87,6 @@ def test_data_unlike_that_of_training_is_told(x, told):
     said = unlike_training(normed(), data, None)
     assert (said is not None) == told
     assert said is None or "--mean" in said
-
-
-@pytest.mark.parametrize(
-    ("calib", "judging", "told"),
-    [
-        (IMAGES, IMAGES, []),
-        (IMAGES, 255 * IMAGES, ["evaluation"]),
-        (255 * IMAGES, IMAGES, ["calibration"]),
-        (255 * IMAGES, None, ["calibration"]),
-        (IMAGES[:1].repeat(20, axis=0), 255 * IMAGES, ["evaluation"]),
-        (None, 255 * IMAGES, ["evaluation"]),
-    ],
-)
-def test_data_that_calibrates_and_data_that_judges_are_looked_at_each(calib, judging, told):
-    net = normed()
-    calibration, evaluation = (
-        None if x is None else open_dataset({"x": x}).bind(input_specs(net))
-        for x in (calib, judging)
-    )
-    prepared = Prepared("g", None, net, True, (), (), calibration, evaluation)
-    notices = examined(prepared, split_data(prepared, 0), SILENT).notices
-    unlike = [notice for notice in notices if "does not look like" in notice]
-    assert [notice.split()[1] for notice in unlike] == told
-
-
-def test_one_sample_that_calibrates_is_why_nothing_judges():
-    net = normed()
-    data = open_dataset({"x": IMAGES[:1]}).bind(input_specs(net))
-    split = split_data(Prepared("g", None, net, True, (), (), data, None), 0)
-    assert split.quality is None
-    assert "pass --eval" in split.quality_reason
-    assert "--calib" not in split.quality_reason
 
 
 def test_a_fresh_norm_says_nothing_of_training():

@@ -1,14 +1,12 @@
 """A budget alone: pruned as far as it allows, never slower than whole, and only where confirmed."""
 
 from collections.abc import Sequence
-from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, cast
 
-import numpy as np
 import pytest
 from graphs import model, residual
-from seams import Clock, Verdicts, always, session_of
+from seams import Clock, Told, Verdicts, always, images, session_of
 
 from compressor.errors import CompressorError, PruningError, RecipeError
 from compressor.graph.cost import macs
@@ -39,11 +37,7 @@ def recipe(*, mode: str = "none", time: str | None = None, **prune: Any) -> Reci
     )
 
 
-def images(samples: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal((samples, 32, 8, 8)).astype(np.float32)
-
-
-DATA, JUDGES = {"x": images(40, 3)}, {"x": images(80, 4)}
+DATA, JUDGES = images(40, 3), images(80, 4)
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +85,7 @@ def test_a_budget_alone_prunes_as_far_as_it_allows():
     assert "as far as the budget allows" in found.reason
     assert found.pruning is not None
     assert 0.2 < found.pruning.share < 0.35
-    before, after = (macs(one, {"x": images(1, 0)}).macs for one in (residual(), found.shipped))
+    before, after = (macs(one, images(1, 0)).macs for one in (residual(), found.shipped))
     assert after < before
 
 
@@ -120,23 +114,8 @@ def test_a_share_out_of_reach_below_a_refused_one_does_not_end_the_search():
     assert tried == [0.5, 0.25, 0.375]
 
 
-class Counting:
-    """A `Progress` that counts stages."""
-
-    def __init__(self) -> None:
-        self.stages: list[str] = []
-
-    @contextmanager
-    def stage(self, name: str, total: int | None = None):
-        self.stages.append(name)
-        yield lambda units: None
-
-    def notice(self, text: str) -> None:
-        pass
-
-
 def test_what_removes_the_same_is_not_tried_twice():
-    progress = Counting()
+    progress = Told()
     found, _ = run(residual(), recipe(round=16), [False], progress=progress)
     assert len(found.considered) == 1, "any share removes 16 of 32 channels"
     assert progress.stages.count("repair") == 1
@@ -262,28 +241,12 @@ def test_a_cut_that_the_oracle_refuses_is_told(monkeypatch: pytest.MonkeyPatch):
     assert any("given up" in one and "'Conv_2'" in one for one in notices(found))
 
 
-class Stopping:
-    """A `Progress` that stops the run at a stage."""
-
-    def __init__(self, stop: str) -> None:
-        self.stop = stop
-
-    @contextmanager
-    def stage(self, name: str, total: int | None = None):
-        if name == self.stop:
-            raise KeyboardInterrupt
-        yield lambda units: None
-
-    def notice(self, text: str) -> None:
-        pass
-
-
 def test_interrupted_while_it_prunes_int8_alone_is_the_best_so_far():
-    found, _ = run(residual(), recipe(mode="int8"), [True] * 4, progress=Stopping("cut"))
+    found, _ = run(residual(), recipe(mode="int8"), [True] * 4, progress=Told("cut"))
     assert (found.plan.ship, found.pruning) == ("int8", None)
     assert found.interrupted
 
 
 def test_interrupted_before_anything_is_better_than_float_there_is_no_best():
     with pytest.raises(KeyboardInterrupt):
-        run(residual(), recipe(), [True] * 4, progress=Stopping("cut"))
+        run(residual(), recipe(), [True] * 4, progress=Told("cut"))

@@ -1,0 +1,248 @@
+"""Which samples serve which purpose: none judges what it was used for."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from graphs import model
+from hypothesis import given
+from hypothesis import strategies as st
+from seams import TARGET, Clock, Told, session_of
+
+from calibration.collect import collect
+from calibration.dataset import CalibrationSet, open_dataset
+from compressor.checkpoint.prepare import Prepared
+from compressor.errors import DataError
+from compressor.graph.shapes import input_specs
+from compressor.recipe.recipe import BudgetOptions, MeasureOptions, Recipe
+from compressor.search.acceptance import NoBudget
+from compressor.search.data_split import (
+    DataSplit,
+    divided_for_budget,
+    examined,
+    looked_at,
+    require_two,
+    split_data,
+)
+from compressor.search.quality_budget import QualityBudget
+from compressor.system.progress import SILENT
+
+
+def rows(samples: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((samples, 8)).astype(np.float32)
+
+
+def net() -> ir.Model:
+    return model("g (float[n,8] x, float[8,6] w) => (float[n,6] y) { y = MatMul(x, w) }", w=[8, 6])
+
+
+def prepared(
+    calibration: np.ndarray | None, evaluation: np.ndarray | None = None, made: Any = None
+) -> Prepared:
+    made = made or net()
+    calib, judging = (
+        None if x is None else open_dataset({"x": x}).bind(input_specs(made))
+        for x in (calibration, evaluation)
+    )
+    return Prepared("g", None, made, True, (), (), calib, judging)
+
+
+def values(data: CalibrationSet | None) -> set[bytes]:
+    """The samples, each as its bytes."""
+    assert data is not None
+    found: set[bytes] = set()
+    for batch in data.batches(16):
+        found.update(row.tobytes() for row in batch.inputs["x"])
+    return found
+
+
+@given(st.integers(2, 40), st.integers(0, 3))
+def test_a_fifth_of_the_calibration_samples_is_held_out(samples: int, seed: int):
+    whole = prepared(rows(samples))
+    split = split_data(whole, seed)
+    assert values(split.calibration).isdisjoint(values(split.quality))
+    assert values(split.calibration) | values(split.quality) == values(whole.calibration)
+    assert split.quality is not None
+    assert abs(len(split.quality) - samples / 5) <= 1
+    assert split.calibration is not None
+    assert split.fingerprint == split.calibration.fingerprint()
+    assert split.share == 0.2
+    again = split_data(whole, seed)
+    assert again.fingerprint == split.fingerprint, "the seed alone decides"
+
+
+def test_evaluation_data_judges_and_all_else_calibrates():
+    whole = prepared(rows(20), rows(10, seed=1))
+    split = split_data(whole, 0)
+    assert split.calibration is whole.calibration
+    assert split.quality is whole.evaluation
+    assert (split.words, split.share) == ("evaluation data", 1.0)
+    alone = split_data(prepared(None, rows(10)), 0)
+    assert (alone.calibration, alone.fingerprint) == (None, None)
+    assert alone.quality is not None
+
+
+def test_with_statistics_nothing_is_held_out_as_they_may_be_of_these_samples():
+    whole = prepared(rows(20))
+    data = whole.calibration
+    assert data is not None
+    stats = collect(whole.model, ["x"], data).of_data("abc")
+    split = split_data(whole, 0, stats)
+    assert split.calibration is data
+    assert (split.quality, split.fingerprint) == (None, "abc")
+    assert "--stats" in split.notices[0]
+    assert "pass --eval" in split.quality_reason
+
+
+def test_one_sample_that_calibrates_is_why_nothing_judges():
+    split = split_data(prepared(rows(1)), 0)
+    assert split.quality is None
+    assert "pass --eval" in split.quality_reason
+    assert "--calib" not in split.quality_reason
+
+
+def test_uses_are_told_with_their_purpose():
+    split = split_data(prepared(rows(20)), 0)
+    assert [(use.role, use.samples, use.purpose) for use in split.uses] == [
+        ("calibration", 16, None),
+        ("evaluation", 4, None),
+    ]
+    divided = replace(split, search=split.calibration)
+    assert [use.purpose for use in divided.uses] == [None, "search", "confirm"]
+    assert DataSplit(None, None).uses == ()
+
+
+# What the figures rest on
+
+
+def test_samples_that_are_seen_twice_are_counted():
+    told = Told()
+    whole = prepared(rows(12), np.concatenate([rows(12)[:3], rows(5, seed=1)]))
+    found = examined(whole, split_data(whole, 0), told)
+    (notice,) = found.notices
+    assert notice.startswith("3 of 8 samples that judge")
+    assert told.notices == [notice]
+    apart = prepared(rows(12), rows(5, seed=1))
+    assert examined(apart, split_data(apart, 0), SILENT).notices == ()
+
+
+def test_data_that_does_not_vary_is_marked_and_nothing_is_refused():
+    still = prepared(np.zeros((12, 8), np.float32), rows(5))
+    before = split_data(still, 0)
+    found = examined(still, before, SILENT)
+    assert found.degenerate is not None
+    assert found.notices == (found.degenerate,)
+    assert replace(found, degenerate=None, notices=()) == before
+
+
+IMAGES = np.random.default_rng(0).standard_normal((20, 3, 8, 8)).astype(np.float32)
+
+
+def normed() -> ir.Model:
+    """Convolution and BatchNormalization that has seen normal data."""
+    made = model(
+        """g (float[n,3,8,8] x, float[16,3,3,3] w, float[16] s, float[16] b, float[16] m,
+              float[16] v) => (float[n,16,8,8] y) <float[n,16,8,8] c>
+        {
+            c = Conv<pads=[1,1,1,1]>(x, w)
+            y = BatchNormalization(c, s, b, m, v)
+        }""",
+        w=[16, 3, 3, 3], s=[16], b=[16], m=[16], v=[16],
+    )  # fmt: skip
+    weight = made.graph.initializers["w"].const_value
+    assert weight is not None
+    inner = np.square(weight.numpy()).sum(axis=(1, 2, 3))
+    for name, array in (("m", np.zeros(16)), ("v", inner * 0.87)):
+        made.graph.initializers[name].const_value = ir.tensor(array.astype(np.float32), name=name)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("calib", "judging", "told"),
+    [
+        (IMAGES, IMAGES, []),
+        (IMAGES, 255 * IMAGES, ["evaluation"]),
+        (255 * IMAGES, IMAGES, ["calibration"]),
+        (255 * IMAGES, None, ["calibration"]),
+        (IMAGES[:1].repeat(20, axis=0), 255 * IMAGES, ["evaluation"]),
+        (None, 255 * IMAGES, ["evaluation"]),
+    ],
+)
+def test_data_that_calibrates_and_data_that_judges_are_looked_at_each(calib, judging, told):
+    whole = prepared(calib, judging, normed())
+    notices = examined(whole, split_data(whole, 0), SILENT).notices
+    unlike = [notice for notice in notices if "does not look like" in notice]
+    assert [notice.split()[1] for notice in unlike] == told
+
+
+def test_outputs_are_looked_at_where_something_judges():
+    whole, told = prepared(rows(20)), Told()
+    recipe = Recipe(measure=MeasureOptions(metric="cosine"))
+    split = split_data(whole, 0)
+    found = looked_at(whole, split, recipe, TARGET, told)
+    assert found.yardstick is not None
+    assert [metric.name for metric in found.yardstick.metrics] == ["cosine"]
+    assert told.stages == ["look at outputs"]
+    assert replace(found, yardstick=None) == whole
+    assert looked_at(whole, replace(split, quality=None), recipe, TARGET, told) is whole
+    assert told.stages == ["look at outputs"]
+
+
+# Divided for a budget
+
+
+def budgeted(
+    max_drop: str | None, calibration: np.ndarray | None, evaluation: np.ndarray | None = None
+) -> tuple[DataSplit, QualityBudget | NoBudget, DataSplit]:
+    """The data before, the acceptance, and the data after it was divided."""
+    recipe = Recipe(
+        measure=MeasureOptions(metric="cosine"), budget=BudgetOptions(max_drop=max_drop)
+    )
+    calib, judging = (None if x is None else {"x": x} for x in (calibration, evaluation))
+    session = session_of(net(), recipe, Clock(), calibration=calib, evaluation=judging)
+    split = split_data(session.prepared, recipe.seed)
+    looked = looked_at(session.prepared, split, recipe, TARGET, SILENT)
+    after, acceptance = divided_for_budget(replace(session, prepared=looked), split)
+    return split, acceptance, after
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "kind", "share"),
+    [(rows(40, seed=1), "evaluation", 0.5), (None, "calibration", 0.1)],
+)
+def test_what_judges_is_halved_into_search_and_confirm(evaluation, kind, share):
+    before, acceptance, after = budgeted("1%", rows(200), evaluation)
+    assert isinstance(acceptance, QualityBudget)
+    assert after.calibration is before.calibration
+    assert values(after.search).isdisjoint(values(after.quality))
+    assert values(after.search) | values(after.quality) == values(before.quality)
+    halves = acceptance.halves
+    assert (halves.search, halves.confirm) == (after.search, after.quality)
+    assert (halves.kind, halves.share) == (kind, share)
+    assert halves.words == before.words
+
+
+def test_without_a_budget_the_data_stays_as_it_is():
+    before, acceptance, after = budgeted(None, rows(40))
+    assert isinstance(acceptance, NoBudget)
+    assert after is before
+    assert acceptance.samples is before.quality
+
+
+def test_a_budget_needs_samples():
+    with pytest.raises(DataError, match="needs samples to judge on"):
+        budgeted("1%", None)
+    with pytest.raises(DataError, match="found one"):
+        budgeted("1%", rows(20), rows(1))
+    with pytest.raises(DataError, match="which is one of 5") as error:
+        budgeted("1%", rows(5))
+    assert "10 samples or more" in (error.value.hint or "")
+
+
+@given(st.integers(2, 10), st.none() | st.integers(10, 50))
+def test_two_samples_are_enough(found: int, of: int | None):
+    require_two(found, of, "1%")
+    with pytest.raises(DataError, match="the budget of 1% needs at least two samples"):
+        require_two(1, of, "1%")
