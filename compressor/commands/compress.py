@@ -20,13 +20,12 @@ from compressor.results.report import GraphReport, Report
 from compressor.search.candidate import Outcome
 from compressor.search.data_split import (
     DataSplit,
-    divided_for_budget,
     examined,
     looked_at,
     split_data,
 )
 from compressor.search.measure import Pair, configurations
-from compressor.search.quality_budget import QualityBudget
+from compressor.search.quality_budget import QualityBudget, divided_for_budget
 from compressor.search.replay import replay
 from compressor.search.session import Session
 from compressor.search.strategy import decide

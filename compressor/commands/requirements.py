@@ -13,9 +13,10 @@ from compressor.errors import DataError, OutputError, RecipeError
 from compressor.evaluation.metrics import find_metric
 from compressor.plan.realize import policy_of
 from compressor.recipe.recipe import ModelOptions, Recipe
-from compressor.search.data_split import HOLDOUT, require_two
+from compressor.search.data_split import HOLDOUT
 from compressor.search.precision.weight_only import require_mode
 from compressor.search.pruning.sparsity_2_4 import require_sparsity
+from compressor.search.quality_budget import require_two
 from compressor.search.strategy import is_for_bits
 from compressor.system.userfile import load_object
 from compressor.system.writable import why_not_writable

@@ -6,15 +6,11 @@ from typing import Literal
 from calibration.dataset import CalibrationSet
 from calibration.stats import CalibrationStats
 from compressor.checkpoint.prepare import Prepared
-from compressor.errors import DataError
 from compressor.evaluation.grounds import shared_samples, why_degenerate
 from compressor.evaluation.trained_on import unlike_training
 from compressor.recipe.recipe import Recipe
 from compressor.results.report import DataUse
-from compressor.search.acceptance import NoBudget
 from compressor.search.measure import yardstick
-from compressor.search.quality_budget import Halves, QualityBudget
-from compressor.search.session import Session
 from compressor.system.progress import Progress
 from exporters.base import Target
 
@@ -163,63 +159,3 @@ def looked_at(
     for notice in found.notices:
         progress.notice(notice)
     return replace(prepared, yardstick=found)
-
-
-def divided_for_budget(
-    session: Session, data: DataSplit
-) -> tuple[DataSplit, QualityBudget | NoBudget]:
-    """Divide what judges into search and confirm, and say what it can prove.
-
-    Returns:
-        The data, of which only the confirming half still judges, and the budget; the data as it
-        is and what accepts all where no budget was asked for.
-
-    Raises:
-        DataError: A budget was asked for and there is nothing, or a single sample, to judge on.
-        RecipeError: The budget means nothing in the metric.
-    """
-    budget, prepared = session.recipe.budget.allowed, session.prepared
-    if budget is None:
-        return data, NoBudget(session, data.quality, data.words)
-    if data.quality is None:
-        raise DataError(
-            f"the budget of {budget.asked} needs samples to judge on",
-            hint="Pass --eval with labels, or --calib: a fifth of it is held out then.",
-        )
-    own = None if prepared.evaluation is not None else prepared.calibration
-    require_two(len(data.quality), None if own is None else len(own), budget.asked)
-    search, confirm = data.quality.split(0.5, session.recipe.seed)
-    kind = "calibration" if prepared.evaluation is None else "evaluation"
-    halves = Halves(search, confirm, data.words, kind, data.share / 2)
-    with session.progress.stage("measure the original"):
-        held = QualityBudget.announced(session, budget, halves)
-    for notice in held.notices:
-        session.progress.notice(notice)
-    return replace(data, quality=confirm, search=search), held
-
-
-def require_two(found: int, of: int | None, asked: str) -> None:
-    """One sample to compare candidates on, and another to confirm the chosen one.
-
-    Args:
-        found: How many judge.
-        of: Of how many calibration samples they are the held-out part; None for evaluation data.
-        asked: The budget.
-
-    Raises:
-        DataError: There are too few.
-    """
-    if found >= 2:
-        return
-    needs = f"the budget of {asked} needs at least two samples to judge on"
-    if of is None:
-        raise DataError(
-            f"{needs}, found one: candidates are compared on half of them, and the chosen one is "
-            "confirmed on the other",
-            hint="Add samples to --eval.",
-        )
-    enough = round(2 / HOLDOUT)
-    raise DataError(
-        f"{needs}: only the held-out fifth of the calibration samples judges, which is one of {of}",
-        hint=f"Pass --eval, or --calib with {enough} samples or more.",
-    )

@@ -14,7 +14,7 @@ from typing import Any
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
-from compressor.errors import RecipeError
+from compressor.errors import DataError, RecipeError
 from compressor.evaluation.acceptance import Judgement, judge, least_samples
 from compressor.evaluation.metrics.base import BASELINE, Metric, Scores
 from compressor.evaluation.user_metric import FunctionMetric
@@ -22,7 +22,9 @@ from compressor.evaluation.yardstick import Yardstick
 from compressor.recipe.budget import Budget
 from compressor.results.format import loss_words, plural
 from compressor.results.report import BudgetResult
+from compressor.search.acceptance import GraphJudge, Judge, NoBudget, scores_of
 from compressor.search.candidate import Judged
+from compressor.search.data_split import HOLDOUT, DataSplit
 from compressor.search.measure import told
 from compressor.search.session import Session
 
@@ -58,10 +60,11 @@ class QualityBudget:
     """An `Acceptance` of what loses no more than is allowed.
 
     Attributes:
-        session: What runs the candidates, and how a loss is accepted.
+        session: How a loss is accepted.
         budget: What may be lost.
         halves: The samples that judge.
         yardstick: Which outputs the metric looks at.
+        judge: Runs the candidates.
         provable: Whether `confirm` could hold the budget if nothing were lost.
         notices: What is to be said before the search.
     """
@@ -70,28 +73,38 @@ class QualityBudget:
     budget: Budget
     halves: Halves
     yardstick: Yardstick
+    judge: Judge
     provable: bool = True
     notices: tuple[str, ...] = ()
 
     @staticmethod
-    def announced(session: Session, budget: Budget, halves: Halves) -> "QualityBudget":
+    def announced(
+        session: Session, budget: Budget, halves: Halves, judge: Judge | None = None
+    ) -> "QualityBudget":
         """With what is to be said before the search.
+
+        Args:
+            session: How a loss is accepted.
+            budget: What may be lost.
+            halves: The samples that judge.
+            judge: Runs the candidates; the graphs by themselves without.
 
         Raises:
             RecipeError: The budget means nothing in the metric, or no metric fits the outputs.
         """
-        yardstick = _required(session, budget)
+        judge = judge or GraphJudge(session)
+        yardstick = _required(judge, budget)
         metric = yardstick.metrics[0]
-        with session.target.open(session.prepared.model, threads=0, timed=False) as original:
-            scores = yardstick.scores(metric, {BASELINE: original}, halves.search, session.batch)
+        with judge.original() as original:
+            scores = yardstick.scores(metric, {BASELINE: original}, halves.search, judge.batch)
         baseline = float(metric.aggregate(scores.units[BASELINE]))
         budget.require_hold(metric.name, higher_is_better=metric.higher_is_better)
         allowed = budget.allowed(baseline, metric.name)
         said = (*_beside(yardstick, metric), *_idle(budget, metric, baseline))
-        chosen = QualityBudget(session, budget, halves, yardstick, notices=said)
+        chosen = QualityBudget(session, budget, halves, yardstick, judge, notices=said)
         least = least_samples(metric, allowed)
         if scores.noun == "batch":
-            return chosen._in_batches(session.batch, least)
+            return chosen._in_batches(judge.batch, least)
         if chosen._takes_point or len(halves.confirm) >= least:
             return chosen
         notice = (
@@ -210,7 +223,7 @@ class QualityBudget:
         )
 
     def _scores(self, model: ir.Model, data: CalibrationSet) -> Scores:
-        return self.session.scores(self.metric, model, data, self.yardstick)
+        return scores_of(self.judge, self.metric, model, data)
 
     def _judged(self, metric: Metric, scores: Scores) -> Judgement:
         accept, seed = self.session.recipe.budget.accept, self.session.recipe.seed
@@ -285,13 +298,73 @@ class QualityBudget:
         return f"{bound}: more than the {allowed} allowed{more}"
 
 
-def _required(session: Session, budget: Budget) -> Yardstick:
+def divided_for_budget(
+    session: Session, data: DataSplit
+) -> tuple[DataSplit, QualityBudget | NoBudget]:
+    """Divide what judges into search and confirm, and say what it can prove.
+
+    Returns:
+        The data, of which only the confirming half still judges, and the budget; the data as it
+        is and what accepts all where no budget was asked for.
+
+    Raises:
+        DataError: A budget was asked for and there is nothing, or a single sample, to judge on.
+        RecipeError: The budget means nothing in the metric.
+    """
+    budget, prepared = session.recipe.budget.allowed, session.prepared
+    if budget is None:
+        return data, NoBudget(session, data.quality, data.words)
+    if data.quality is None:
+        raise DataError(
+            f"the budget of {budget.asked} needs samples to judge on",
+            hint="Pass --eval with labels, or --calib: a fifth of it is held out then.",
+        )
+    own = None if prepared.evaluation is not None else prepared.calibration
+    require_two(len(data.quality), None if own is None else len(own), budget.asked)
+    search, confirm = data.quality.split(0.5, session.recipe.seed)
+    kind = "calibration" if prepared.evaluation is None else "evaluation"
+    halves = Halves(search, confirm, data.words, kind, data.share / 2)
+    with session.progress.stage("measure the original"):
+        held = QualityBudget.announced(session, budget, halves)
+    for notice in held.notices:
+        session.progress.notice(notice)
+    return replace(data, quality=confirm, search=search), held
+
+
+def require_two(found: int, of: int | None, asked: str) -> None:
+    """One sample to compare candidates on, and another to confirm the chosen one.
+
+    Args:
+        found: How many judge.
+        of: Of how many calibration samples they are the held-out part; None for evaluation data.
+        asked: The budget.
+
+    Raises:
+        DataError: There are too few.
+    """
+    if found >= 2:
+        return
+    needs = f"the budget of {asked} needs at least two samples to judge on"
+    if of is None:
+        raise DataError(
+            f"{needs}, found one: candidates are compared on half of them, and the chosen one is "
+            "confirmed on the other",
+            hint="Add samples to --eval.",
+        )
+    enough = round(2 / HOLDOUT)
+    raise DataError(
+        f"{needs}: only the held-out fifth of the calibration samples judges, which is one of {of}",
+        hint=f"Pass --eval, or --calib with {enough} samples or more.",
+    )
+
+
+def _required(judge: Judge, budget: Budget) -> Yardstick:
     """The yardstick, which a budget cannot do without.
 
     Raises:
         RecipeError: No metric fits the outputs.
     """
-    yardstick = session.prepared.yardstick
+    yardstick = judge.yardstick
     assert yardstick is not None, "there is data, and so there is one"
     if yardstick.metrics:
         return yardstick

@@ -19,7 +19,7 @@ from compressor.evaluation.yardstick import Yardstick, to_itself
 from compressor.results.measurements import QualityResult
 from compressor.results.precision import WORDS
 from compressor.results.report import Candidate as ToldCandidate
-from compressor.search.acceptance import Acceptance
+from compressor.search.acceptance import Acceptance, Judge
 from compressor.search.candidate import Outcome
 from compressor.search.data_split import DataSplit
 from compressor.search.measure import told
@@ -46,7 +46,7 @@ def unless_ruined(
         return found
     with session.stage("look for ruin") as stage:
         samples, words = acceptance.samples, acceptance.words
-        looking = _Looking(session, samples, words)
+        looking = _Looking(session, acceptance.judge, samples, words)
         quality, why = looking.at(found.shipped)
         if quality is None:
             return found
@@ -77,19 +77,20 @@ def _is_ruined_in_float(looking: "_Looking", found: Outcome) -> bool:
 @dataclass(frozen=True)
 class _Looking:
     session: Session
+    judge: Judge
     data: CalibrationSet | None
     words: str
 
     def at(self, model: ir.Model) -> tuple[QualityResult | None, str | None]:
         """The metric that decides, and why a model is ruined, if it is."""
-        session, yardstick = self.session, self.session.prepared.yardstick
+        session, judge, yardstick = self.session, self.judge, self.judge.yardstick
         if yardstick is None or not yardstick.metrics or self.data is None:
             return None, None
-        metric, batch, target = yardstick.metrics[0], session.batch, session.target
+        metric, batch = yardstick.metrics[0], judge.batch
         with (
             session.progress.stage("measure quality"),
-            target.open(session.prepared.model, threads=0, timed=False) as original,
-            target.open(model, threads=0, timed=False) as result,
+            judge.original() as original,
+            judge.opened(model) as result,
         ):
             if any(one.noisy for one in yardstick.seen.outputs) and _differs_from_itself(
                 yardstick, original, self.data, batch

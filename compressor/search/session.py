@@ -12,14 +12,11 @@ from typing import Any, Protocol
 
 import onnx_ir as ir
 
-from calibration.dataset import CalibrationSet
 from compressor.checkpoint.prepare import Prepared
 from compressor.evaluation.attribution import NodeSeconds, node_seconds
 from compressor.evaluation.ceilings import measure_ceilings
-from compressor.evaluation.metrics.base import BASELINE, RESULT, Metric, Scores
 from compressor.evaluation.racing import on_one_thread, race
 from compressor.evaluation.turns import kernel_seconds
-from compressor.evaluation.yardstick import Yardstick
 from compressor.graph.tensors import Arrays
 from compressor.recipe.recipe import Recipe
 from compressor.results.effects import speed_effects
@@ -216,23 +213,6 @@ class Session:
     def feeds(self) -> Arrays:
         """One inference of the deciding configuration."""
         return self.prepared.timed(self.deciding, self.recipe.seed)
-
-    def scores(
-        self, metric: Metric, candidate: ir.Model, data: CalibrationSet, yardstick: Yardstick
-    ) -> Scores:
-        """Original and candidate on the same samples.
-
-        Args:
-            metric: What scores.
-            candidate: What could ship.
-            data: The samples.
-            yardstick: Which outputs the metric looks at.
-        """
-        with (
-            self.target.open(self.prepared.model, threads=0, timed=False) as one,
-            self.target.open(candidate, threads=0, timed=False) as other,
-        ):
-            return yardstick.scores(metric, {BASELINE: one, RESULT: other}, data, self.batch)
 
     def unmeasurable(self, *models: ir.Model) -> str | None:
         """Why the speed of these models side by side is not measured; None where it is."""
