@@ -131,8 +131,8 @@ class OrtTarget(Target):
             absorbed=frozenset({"Relu", "Clip"}),
             float_output=frozenset({"Gemm", "MatMul"}),
             dynamic=frozenset({"Gemm", "MatMul", "LSTM"}),
-            slow=_slow,
-            unshared=unshared,
+            why_not_faster=_why_not_faster,
+            why_not_integer=why_not_integer,
         )
 
     def cautions(self, policy: QuantPolicy) -> tuple[str, ...]:
@@ -213,7 +213,7 @@ class OrtTarget(Target):
         return integer, floating
 
 
-def _slow(node: ir.Node) -> str | None:
+def _why_not_faster(node: ir.Node) -> str | None:
     """The integer kernel gathers a 3-D patch tap by tap, each over the channels of a group.
 
     With few of them gathering is all it does: 0.1x of float for one channel, 0.2x for 3, 0.7x for
@@ -231,7 +231,7 @@ def _slow(node: ir.Node) -> str | None:
     return f"a 3-D convolution over {channels} channels is slower as integer"
 
 
-def unshared(node: ir.Node) -> str | None:
+def why_not_integer(node: ir.Node) -> str | None:
     """What the integer kernels of pools lack: dilations of averages, and indices of maxima.
 
     Where a window reaches behind the padded input, as it may with `ceil_mode`, the float kernel

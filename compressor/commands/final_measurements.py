@@ -80,12 +80,15 @@ def measured(
 
 def _unmeasured(pair: Pair, budget: QualityBudget | None) -> Measurements:
     """As if interrupted at once."""
-    unchanged, unmeasurable = _unchanged(pair), pair.target.unmeasurable()
+    unchanged, unmeasurable = _unchanged(pair), pair.target.why_not_measurable()
     nowhere = None if unmeasurable is None else f"nothing runs as it will: {unmeasurable}"
     return Measurements(
         latency_reason=INTERRUPTED if _is_timed(pair) else unchanged or nowhere,
         quality_reason=INTERRUPTED,
-        memory_reason=unchanged or nowhere or pair.target.memory_unmeasured() or INTERRUPTED,
+        memory_reason=unchanged
+        or nowhere
+        or pair.target.why_not_memory_measurable()
+        or INTERRUPTED,
         budget=None if budget is None else budget.unconfirmed(),
         explained=Explanation(reason=INTERRUPTED),
         changed=Changed(reason=INTERRUPTED),
@@ -99,7 +102,7 @@ def _unchanged(pair: Pair) -> str | None:
 
 def _is_timed(pair: Pair) -> bool:
     """Where so many milliseconds were asked for, it counts what the baseline takes, too."""
-    if pair.target.unmeasurable() is not None:
+    if pair.target.why_not_measurable() is not None:
         return False
     return _unchanged(pair) is None or pair.recipe.prune.latency is not None
 
@@ -160,7 +163,7 @@ def _measure(
         records = tuple(clock.records)
         found = replace(found, latency=latency, latency_reason=None, records=records)
         yield found
-    if _unchanged(pair) is None and pair.target.memory_unmeasured() is None:
+    if _unchanged(pair) is None and pair.target.why_not_memory_measurable() is None:
         memory, reason = spared(
             lambda: (measure_memory(pair), None),
             lambda reason: (None, clock.missed("measure memory", reason)),

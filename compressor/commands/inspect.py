@@ -55,7 +55,7 @@ def profile(
     """
     recipe = recipe or Recipe()
     target = available_target(recipe)
-    reason = target.unmeasurable()
+    reason = target.why_not_measurable()
     if reason is not None:
         raise UsageError(
             f"the target {target.name!r} cannot be profiled here: {reason}",
@@ -146,7 +146,7 @@ def compare(
     second = _aligned(first, second)
     _require_same_inputs(first, second, target)
     data = first.calibration if first.evaluation is None else first.evaluation
-    unmeasured, unseen = target.unmeasurable(), target.memory_unmeasured()
+    unmeasured, unseen = target.why_not_measurable(), target.why_not_memory_measurable()
     with tempfile.TemporaryDirectory(prefix="compressor-") as scratch:
         drawn = _drafts([_tidied(p, recipe) for p in (first, second)], target, Path(scratch) / "in")
         built = drawn

@@ -152,14 +152,14 @@ def _require_target(recipe: Recipe, target: Target) -> None:
             hint="Leave one out; --precision fp16 quantizes nothing.",
         )
     require_sparsity(recipe, target)
-    goal, reason = recipe.prune.goal, target.unmeasurable()
+    goal, reason = recipe.prune.goal, target.why_not_measurable()
     if goal is not None and goal.timed and reason is not None:
         raise RecipeError(
             f"{goal.flag} cannot be reached for the target {target.name!r}: {reason}",
             hint="Prune by --prune, --params or --size, or run where it can be measured.",
         )
     policy = policy_of(target, recipe.quantize)
-    refusal = target.refusal(policy)
+    refusal = target.why_not_compatible(policy)
     if refusal is not None:
         raise RecipeError(refusal, hint="Leave --activation, --symmetric and --weight-bits to it.")
     if recipe.quantize.mode == "int8-dynamic" and not policy.dynamic:

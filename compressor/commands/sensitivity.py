@@ -48,7 +48,7 @@ def sensitivity(
     """
     recipe = recipe or Recipe()
     target = available_target(recipe)
-    unmeasurable = target.unmeasurable()
+    unmeasurable = target.why_not_measurable()
     if unmeasurable is not None:
         raise TargetError(
             f"what regions cost cannot be measured for target {target.name!r}: {unmeasurable}",

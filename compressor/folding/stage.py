@@ -75,7 +75,7 @@ def fold(
         check(start, "capture")
         try:
             folded = _run(start, [step for _, step in _STEPS], fired)
-            objection = judge.objection(folded)
+            objection = judge.why_not_equal(folded)
         except Exception as error:  # third-party passes raise whatever their parts raise
             objection = str(error)
         if objection is not None:
@@ -137,7 +137,7 @@ class _Judge:
             self.feeds = None
             self.notices = ("folding was not checked by a run: the model draws random numbers",)
 
-    def objection(self, candidate: ir.Model) -> str | None:
+    def why_not_equal(self, candidate: ir.Model) -> str | None:
         """Why a candidate cannot stand for the original; None when it can."""
         try:
             check(candidate, "folding")
@@ -161,7 +161,7 @@ def _carefully(start: ir.Model, judge: _Judge) -> tuple[ir.Model, Counter[str], 
         counted = Counter(fired)
         try:
             candidate = _run(current, [step], counted)
-            objection = judge.objection(candidate)
+            objection = judge.why_not_equal(candidate)
         except Exception as error:  # third-party passes raise whatever their parts raise
             objection = str(error)
         if objection is None:

@@ -40,7 +40,7 @@ def settle_hints(model: ir.Model) -> tuple[str, ...]:
         What the user should know.
     """
     _open_sizes(model)
-    stale = _contradicted(model)
+    stale = _contradiction(model)
     if stale is not None:
         for value in _written(model):
             if not value.is_graph_output():
@@ -97,7 +97,7 @@ def _is_open(size: int | str | None) -> bool:
     return size is None or (size < 0 if isinstance(size, int) else size.strip() in _UNKNOWN)
 
 
-def _contradicted(model: ir.Model) -> str | None:
+def _contradiction(model: ir.Model) -> str | None:
     """What contradicts the graph, with outputs that do brought in line; None if nothing does."""
     fresh = model.clone()
     for value in _written(fresh):

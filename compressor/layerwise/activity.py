@@ -69,7 +69,7 @@ def activity(
     return {name: Activity(seen, spreads[name].total()) for name, seen in moments.items()}
 
 
-def too_wide(layer: Layer, memory: int | None) -> str | None:
+def why_not_gathered(layer: Layer, memory: int | None) -> str | None:
     """Why the moments of a layer's rows are not taken; None where they are.
 
     Args:

@@ -28,7 +28,7 @@ def keep_apart(graph: ir.Graph, policy: QuantPolicy) -> int:
             continue
         value = node.outputs[0]
         readers = [r for r in consumers(value) if r.op_type == "QuantizeLinear"]
-        if not readers or policy.unshared(node) is None:
+        if not readers or policy.why_not_integer(node) is None:
             continue
         apart = ir.node("Sum", [value], name=f"{node.name}/apart")
         made = apart.outputs[0]

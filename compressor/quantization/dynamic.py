@@ -23,7 +23,7 @@ from compressor.errors import RecipeError
 from compressor.graph.initializers import FreeNames, add_initializer
 from compressor.graph.invariants import check
 from compressor.quantization.auto import Selected
-from compressor.quantization.dynamic_placement import dynamic_refusal, place_dynamic
+from compressor.quantization.dynamic_placement import place_dynamic, why_not_dynamic
 from compressor.quantization.graph import constant
 from compressor.quantization.recurrent import is_recurrent, make_dynamic
 from compressor.quantization.static import StaticChoice
@@ -73,7 +73,7 @@ def insert_dynamic(
         RecipeError: A name is none of a node that can run so.
     """
     known = {node.name: node for node in model.graph.all_nodes()}
-    strange = [n for n in nodes if n not in known or dynamic_refusal(known[n], policy) is not None]
+    strange = [n for n in nodes if n not in known or why_not_dynamic(known[n], policy) is not None]
     if strange:
         raise RecipeError(
             f"the plan does not fit the graph: {strange[0]!r} cannot run as dynamic INT8",

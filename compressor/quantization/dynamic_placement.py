@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import onnx_ir as ir
 
-from compressor.quantization.placement import Placement, weighted_refusal
-from compressor.quantization.recurrent import is_recurrent, recurrent_refusal
+from compressor.quantization.placement import Placement, why_not_quantizable
+from compressor.quantization.recurrent import is_recurrent, why_not_recurrent
 from exporters.base import QuantPolicy
 
 
@@ -26,7 +26,7 @@ def _placed(nodes: Iterable[ir.Node], policy: QuantPolicy) -> Placement:
         weighted = node.op_type in policy.weighted and node.domain == ""
         if not weighted and not is_recurrent(node):
             continue
-        refusal = dynamic_refusal(node, policy)
+        refusal = why_not_dynamic(node, policy)
         if refusal is None:
             chosen.append(node.name or "")
         else:
@@ -34,10 +34,10 @@ def _placed(nodes: Iterable[ir.Node], policy: QuantPolicy) -> Placement:
     return Placement(tuple(chosen), reasons)
 
 
-def dynamic_refusal(node: ir.Node, policy: QuantPolicy) -> str | None:
+def why_not_dynamic(node: ir.Node, policy: QuantPolicy) -> str | None:
     """Why a weighted operator cannot be dynamic; None when it can."""
     if is_recurrent(node):
-        return recurrent_refusal(node, policy)
+        return why_not_recurrent(node, policy)
     if node.op_type not in policy.dynamic or node.domain != "":
         return f"{node.op_type} has no kernel with a range found at run time that pays"
-    return weighted_refusal(node)
+    return why_not_quantizable(node)

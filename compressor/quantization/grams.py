@@ -42,7 +42,7 @@ class Gram:
     held: Doubles
 
 
-def too_wide(width: int, memory: int | None) -> str | None:
+def why_not_summed(width: int, memory: int | None) -> str | None:
     """Why the sums of an input of so many values are not taken; None where they are."""
     why = beyond(_COPIES * 8 * width * width, memory)
     return None if why is None else f"its rows are {width:,} wide: {why}"

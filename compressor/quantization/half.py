@@ -80,7 +80,9 @@ def choose(
             continue
         readers = [node.name or "" for node in readers_behind(value)]
         known = next((refused[name] for name in readers if name in refused), None)
-        why = known or _unsuited(value, tensor.numpy(), kind, [*readers, value.name or ""], leave)
+        why = known or _why_not_halved(
+            value, tensor.numpy(), kind, [*readers, value.name or ""], leave
+        )
         if why is None:
             kept.append(value)
         else:
@@ -132,7 +134,7 @@ def halve(model: ir.Model, weights: Iterable[str], kind: Kind) -> ir.Model:
     return clone
 
 
-def _unsuited(
+def _why_not_halved(
     value: ir.Value, array: Array, kind: Kind, names: list[str], leave: tuple[str, ...]
 ) -> str | None:
     """Why a weight cannot be stored so."""

@@ -35,21 +35,21 @@ TRANSPARENT = frozenset({"Relu", "Clip", "Add", "MaxPool", "Concat", "LeakyRelu"
 
 
 def reading_integer(
-    model: ir.Model, policy: QuantPolicy, refusal: Callable[[ir.Node], str | None]
+    model: ir.Model, policy: QuantPolicy, why_not: Callable[[ir.Node], str | None]
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """The nodes that read integers, in graph order; and why other weighted ones do not.
 
     Args:
         model: The float graph.
         policy: The target's policy.
-        refusal: Why a weighted node cannot be integer; None when it can.
+        why_not: Why a weighted node cannot be integer; None when it can.
     """
     weighted: set[str] = set()
     reasons: dict[str, str] = {}
     for node in model.graph:
         if node.op_type not in policy.weighted or node.domain != "":
             continue
-        why = refusal(node) or _grouped(node) or policy.slow(node)
+        why = why_not(node) or _why_not_per_channel(node) or policy.why_not_faster(node)
         if why is None:
             weighted.add(node.name or "")
         else:
@@ -91,7 +91,7 @@ def values_read(model: ir.Model, integer: Iterable[str], policy: QuantPolicy) ->
     return list(found)
 
 
-def _grouped(node: ir.Node) -> str | None:
+def _why_not_per_channel(node: ir.Node) -> str | None:
     """Output channels of a grouped transposed convolution have no axis of their own."""
     if node.op_type == "ConvTranspose" and node.attributes.get_int("group", 1) != 1:
         return "no axis of its weight runs over the output channels of all groups"
@@ -138,7 +138,7 @@ def _is_between(node: ir.Node, integer: set[str], policy: QuantPolicy) -> bool:
     if node.op_type not in policy.elementwise or node.domain != "":
         return False
     source = node.inputs[0]
-    if policy.unshared(node) is not None:
+    if policy.why_not_integer(node) is not None:
         return False
     return source is not None and _comes(source, integer) and _goes(node.outputs[0], integer)
 

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from calibration.scheme import FloatArray
 from compressor.graph.initializers import FreeNames, add_initializer
 from compressor.quantization.graph import constant, consumers
-from compressor.quantization.placement import weighted_refusal
+from compressor.quantization.placement import why_not_quantizable
 
 HOMOGENEOUS = frozenset({"Relu", "LeakyRelu", "PRelu"})
 """Activations with f(k·x) = k·f(x) for every k > 0."""
@@ -125,4 +125,4 @@ def _replace(
 
 
 def _scalable(node: ir.Node) -> bool:
-    return node.op_type == "Conv" and node.domain == "" and weighted_refusal(node) is None
+    return node.op_type == "Conv" and node.domain == "" and why_not_quantizable(node) is None

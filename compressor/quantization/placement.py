@@ -32,7 +32,7 @@ from compressor.quantization.inputs import (
     values_read,
     with_neighbours,
 )
-from compressor.quantization.regions import pays, regions
+from compressor.quantization.regions import regions, why_not_worthwhile
 from exporters.base import QuantPolicy
 
 
@@ -59,13 +59,13 @@ class Placement:
 def place(model: ir.Model, policy: QuantPolicy) -> Placement:
     """Choose the integer nodes of the main graph; control flow bodies stay float."""
     if policy.inputs_only:
-        return Placement(*reading_integer(model, policy, weighted_refusal))
+        return Placement(*reading_integer(model, policy, why_not_quantizable))
     nodes = list(model.graph)
     reasons: dict[str, str] = {}
     chosen: set[str] = set()
     for node in nodes:
         if node.op_type in policy.weighted and node.domain == "":
-            refusal = weighted_refusal(node) or policy.slow(node)
+            refusal = why_not_quantizable(node) or policy.why_not_faster(node)
             if refusal is None:
                 chosen.add(_name(node))
             else:
@@ -73,7 +73,7 @@ def place(model: ir.Model, policy: QuantPolicy) -> Placement:
     _grow(nodes, chosen, policy)
     _shrink(nodes, chosen, policy)
     for region in regions(nodes, chosen):
-        refusal = pays(region, chosen, policy)
+        refusal = why_not_worthwhile(region, chosen, policy)
         if refusal is not None:
             chosen.difference_update(_name(node) for node in region)
             reasons.update((_name(node), refusal) for node in region)
@@ -169,7 +169,7 @@ def absorbing(node: ir.Node, integer: set[str], policy: QuantPolicy) -> ir.Node 
     return readers[0] if len(readers) == 1 and _is_absorbed(readers[0], integer, policy) else None
 
 
-def weighted_refusal(node: ir.Node) -> str | None:
+def why_not_quantizable(node: ir.Node) -> str | None:
     """Why a weighted operator cannot be integer; None when it can."""
     weight = node.inputs[1]
     tensor = None if weight is None else constant(weight)
@@ -183,16 +183,16 @@ def weighted_refusal(node: ir.Node) -> str | None:
         return "its input is a constant"
     if node.op_type == "MatMul" and len(tensor.shape) != 2:
         return "its weight is not a matrix"
-    refusal = _gemm_refusal(node, tensor) if node.op_type == "Gemm" else None
-    return refusal or not_finite(tensor)
+    refusal = _why_not_gemm(node, tensor) if node.op_type == "Gemm" else None
+    return refusal or why_not_finite(tensor)
 
 
-def not_finite(weight: ir.TensorProtocol) -> str | None:
+def why_not_finite(weight: ir.TensorProtocol) -> str | None:
     """Why a weight has no scale; None when all of it is finite."""
     return None if np.isfinite(weight.numpy()).all() else "its weight holds NaN or infinity"
 
 
-def _gemm_refusal(node: ir.Node, weight: ir.TensorProtocol) -> str | None:
+def _why_not_gemm(node: ir.Node, weight: ir.TensorProtocol) -> str | None:
     attributes = node.attributes
     if attributes.get_float("alpha", 1.0) != 1.0 or attributes.get_float("beta", 1.0) != 1.0:
         return "alpha and beta other than 1 have no integer kernel"
@@ -239,7 +239,7 @@ def _joins(node: ir.Node, chosen: set[str], policy: QuantPolicy) -> bool:
         )
     if node.op_type == "Pad" and not _pads_a_number(node):
         return False
-    if policy.unshared(node) is not None:
+    if policy.why_not_integer(node) is not None:
         return False
     return not any(value.is_graph_output() for value in node.outputs)
 
@@ -283,9 +283,9 @@ def _neighbour_reason(node: ir.Node, chosen: set[str], policy: QuantPolicy) -> s
         return _absorption_refusal(node)
     if node.op_type == "Pad" and not _pads_a_number(node):
         return "what it pads with is not a finite constant"
-    unshared = policy.unshared(node)
-    if unshared is not None:
-        return unshared
+    why = policy.why_not_integer(node)
+    if why is not None:
+        return why
     if any(value.is_graph_output() for value in node.outputs):
         return "it writes an output of the graph, which is float"
     if len(activations(node)) != len(node.inputs) and node.op_type in ("Add", "Mul", "Concat"):

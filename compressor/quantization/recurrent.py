@@ -17,7 +17,7 @@ import onnx_ir as ir
 from calibration.scheme import Codes, FloatArray, Scheme
 from compressor.graph.initializers import add_initializer, free_name
 from compressor.quantization.graph import constant
-from compressor.quantization.placement import not_finite
+from compressor.quantization.placement import why_not_finite
 from compressor.quantization.weights import weight_integers, weight_params
 from exporters.base import QuantPolicy
 
@@ -33,7 +33,7 @@ def is_recurrent(node: ir.Node) -> bool:
     return node.domain == "" and node.op_type in OPERATORS
 
 
-def recurrent_refusal(node: ir.Node, policy: QuantPolicy) -> str | None:
+def why_not_recurrent(node: ir.Node, policy: QuantPolicy) -> str | None:
     """Why a recurrent operator cannot be dynamic; None when it can."""
     if node.op_type not in policy.dynamic:
         return policy.without_kernel(node.op_type)
@@ -50,7 +50,7 @@ def recurrent_refusal(node: ir.Node, policy: QuantPolicy) -> str | None:
             return f"its weights are {tensor.dtype.name.lower()}, not float32"
         if len(weight.uses()) > 1 or weight.is_graph_output():
             return f"its weight {weight.name} is read elsewhere as well"
-        refusal = not_finite(tensor)
+        refusal = why_not_finite(tensor)
         if refusal is not None:
             return refusal
     return None
@@ -58,7 +58,7 @@ def recurrent_refusal(node: ir.Node, policy: QuantPolicy) -> str | None:
 
 def place_recurrent(model: ir.Model, policy: QuantPolicy) -> tuple[tuple[str, ...], dict[str, str]]:
     """The recurrent nodes of the main graph that can be dynamic, and why the others cannot."""
-    found = {n.name or "": recurrent_refusal(n, policy) for n in model.graph if is_recurrent(n)}
+    found = {n.name or "": why_not_recurrent(n, policy) for n in model.graph if is_recurrent(n)}
     chosen = tuple(name for name, refusal in found.items() if refusal is None)
     return chosen, {name: refusal for name, refusal in found.items() if refusal is not None}
 

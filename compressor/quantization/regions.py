@@ -112,7 +112,7 @@ def regions(nodes: list[ir.Node], chosen: set[str]) -> list[list[ir.Node]]:
     return list(grouped.values())
 
 
-def pays(region: list[ir.Node], chosen: set[str], policy: QuantPolicy) -> str | None:
+def why_not_worthwhile(region: list[ir.Node], chosen: set[str], policy: QuantPolicy) -> str | None:
     """None when the region's work is worth its boundary, else the reason why not.
 
     Unknown shapes get the benefit of the doubt: the whole model is measured afterwards.

@@ -58,7 +58,7 @@ _EIGHT_BITS = (ir.DataType.INT8, ir.DataType.FLOAT8E4M3FN)
 _BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
-def obstacle(model: ir.Model) -> str | None:
+def why_not_half(model: ir.Model) -> str | None:
     """Why a graph cannot be in half; None where it can."""
     opset = model.opset_imports.get("", 0)
     if opset < SCALES_SINCE:

@@ -29,7 +29,7 @@ from compressor.graph.session import open_session
 from compressor.quantization.auto import drawn
 from compressor.quantization.graph import constant, consumers
 from compressor.quantization.pairs import find_pairs, rescale
-from compressor.quantization.placement import weighted_refusal
+from compressor.quantization.placement import why_not_quantizable
 from compressor.quantization.routes import Route, route_of
 from compressor.results.records import Decision, StageRecord
 from compressor.system.stopwatch import Stopwatch
@@ -203,7 +203,7 @@ def _products(value: ir.Value) -> list[ir.Node]:
         if node.op_type == "MatMul"
         and node.domain == ""
         and node.inputs[0] is value
-        and weighted_refusal(node) is None
+        and why_not_quantizable(node) is None
     ]
 
 

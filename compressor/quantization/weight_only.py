@@ -30,7 +30,7 @@ from compressor.quantization.blocks import (
     packed,
 )
 from compressor.quantization.gptq import ordered, output_error, rounded
-from compressor.quantization.grams import Gram, each_gram, too_wide
+from compressor.quantization.grams import Gram, each_gram, why_not_summed
 from compressor.quantization.matrices import ROWS, ConstantMatrix, find_matrices
 from compressor.quantization.storing import bias_of
 from compressor.results.records import Decision, StageRecord
@@ -122,7 +122,7 @@ def choose(
     inputs: dict[str, list[ConstantMatrix]] = {}
     for matrix in matrices:
         value = _input(matrix, model.graph)
-        why = None if value is None else too_wide(matrix.shape[1], options.memory)
+        why = None if value is None else why_not_summed(matrix.shape[1], options.memory)
         if data is None or value is None or why is not None:
             chosen.round(matrix, None, None if data is None else why)
         else:
@@ -157,7 +157,7 @@ def _storable(
     matrices, reasons = find_matrices(model, options.leave)
     kept = []
     for matrix in matrices:
-        why = _unsuited(matrix, options.form(matrix), options)
+        why = _why_not_stored(matrix, options.form(matrix), options)
         if why is None:
             kept.append(matrix)
         else:
@@ -165,7 +165,9 @@ def _storable(
     return kept, reasons
 
 
-def _unsuited(matrix: ConstantMatrix, form: BlockFormat, options: StoringOptions) -> str | None:
+def _why_not_stored(
+    matrix: ConstantMatrix, form: BlockFormat, options: StoringOptions
+) -> str | None:
     outputs, inputs = matrix.shape
     if options.tables_only and (not matrix.is_table or matrix.products):
         return "it is not only looked up in"

@@ -214,13 +214,13 @@ class Session:
         """One inference of the deciding configuration."""
         return self.prepared.timed(self.deciding, self.recipe.seed)
 
-    def unmeasurable(self, *models: ir.Model) -> str | None:
+    def why_not_measurable(self, *models: ir.Model) -> str | None:
         """Why the speed of these models side by side is not measured; None where it is."""
-        return self.target.unmeasurable() or beyond_memory(self.recipe, *models)
+        return self.target.why_not_measurable() or beyond_memory(self.recipe, *models)
 
     def untimed(self, *models: ir.Model) -> str:
         """Why a race of these models came to nothing."""
-        return self.unmeasurable(*models) or "the machine was too busy to time it"
+        return self.why_not_measurable(*models) or "the machine was too busy to time it"
 
     def race(
         self, baseline: ir.Model, challenger: ir.Model, *, seconds: float, again: int = AGAIN
@@ -238,7 +238,7 @@ class Session:
         Returns:
             A race whose ratio is known; None where nothing can be timed.
         """
-        if self.unmeasurable(baseline, challenger) is not None:
+        if self.why_not_measurable(baseline, challenger) is not None:
             return None
         found = self._raced(baseline, challenger, self.deciding, seconds, again)
         if not found.is_known and self.deciding.threads != 1:

@@ -207,7 +207,7 @@ class _Strategy:
         stored = session.recipe.quantize.mode in STORED
         if self.acceptance.asked is None or options.off or stored:
             return False
-        if session.target.unmeasurable() is not None:
+        if session.target.why_not_measurable() is not None:
             return False  # pruned by the way, it would have to be faster
         return self.acceptance.provable
 

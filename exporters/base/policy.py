@@ -27,11 +27,11 @@ class QuantPolicy:
         dynamic: Operators that gain from activations that are quantized at run time; those that
             are not weighted have no other integer form.
         barred: Operators that would be dynamic, were ranges found at run time not forbidden.
-        slow: Why the integer kernel of a weighted node loses to the float one; None when it does
-            not.
-        unshared: Why the integer kernel of a node that is not weighted is refused, or computes
-            something else than the float one, for its attributes; None where it does not. Tests
-            hold it against the runtime, operator by operator.
+        why_not_faster: Why the integer kernel of a weighted node loses to the float one; None when
+            it does not.
+        why_not_integer: Why the integer kernel of a node that is not weighted is refused, or
+            computes something else than the float one, for its attributes; None where it does not.
+            Tests hold it against the runtime, operator by operator.
         inputs_only: Whether Q/DQ stands only on what integer nodes read, and the runtime fuses
             what lies between by itself; else integer nodes form regions, whose inner values all
             pass Q/DQ.
@@ -47,8 +47,8 @@ class QuantPolicy:
     float_output: frozenset[str]
     dynamic: frozenset[str] = frozenset()
     barred: frozenset[str] = frozenset()
-    slow: Callable[[ir.Node], str | None] = lambda node: None
-    unshared: Callable[[ir.Node], str | None] = lambda node: None
+    why_not_faster: Callable[[ir.Node], str | None] = lambda node: None
+    why_not_integer: Callable[[ir.Node], str | None] = lambda node: None
     inputs_only: bool = False
 
     @property

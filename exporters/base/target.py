@@ -58,15 +58,15 @@ class Target(ABC):
         del options
         return self
 
-    def unmeasurable(self) -> str | None:
+    def why_not_measurable(self) -> str | None:
         """Why nothing can be timed here; None where it can."""
         return None
 
-    def memory_unmeasured(self) -> str | None:
+    def why_not_memory_measurable(self) -> str | None:
         """Why peak memory is not that of a process that runs the model; None where it is."""
-        return self.unmeasurable()
+        return self.why_not_measurable()
 
-    def refusal(self, policy: QuantPolicy) -> str | None:
+    def why_not_compatible(self, policy: QuantPolicy) -> str | None:
         """Why a policy other than its own gives wrong results; None where it does not."""
         del policy
         return None
@@ -97,7 +97,7 @@ class Target(ABC):
         del integer
         return 8
 
-    def stays_dense(self, node: ir.Node) -> str | None:
+    def why_not_sparse(self, node: ir.Node) -> str | None:
         """Why a layer would gain nothing by zeros in its weight; None where it may gain.
 
         Asked only of targets with `sparsities`.

@@ -43,13 +43,13 @@ class Chosen:
         name: The package; None where only the script is written.
         version: Its version.
         reason: Why none builds.
-        not_run: Why its engine is not run here; None where it is, and where none is built.
+        why_not_run: Why its engine is not run here; None where it is, and where none is built.
     """
 
     name: Name | None = None
     version: str | None = None
     reason: str | None = None
-    not_run: str | None = None
+    why_not_run: str | None = None
 
 
 @cache
@@ -66,13 +66,13 @@ def device() -> Device:
 
 
 @cache
-def not_run(name: Name) -> str | None:
+def why_not_run(name: Name) -> str | None:
     """Why engines of a package are not run here; None where a small one ran well."""
     reason = device().reason
-    return _unproven(name) if reason is None else reason
+    return _why_not_proven(name) if reason is None else reason
 
 
-def _unproven(name: Name) -> str | None:
+def _why_not_proven(name: Name) -> str | None:
     """Build and run one in a process of its own."""
     with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
         answer = Path(folder) / "answer.json"
@@ -94,14 +94,14 @@ def choose(asked: str) -> Chosen:
         return Chosen(reason="the script alone was asked for (--trt-backend script)")
     if asked != "auto":
         name: Name = "tensorrt" if asked == "tensorrt" else "tensorrt-rtx"
-        objection = _objection(name)
+        objection = _why_not_usable(name)
         if objection is not None:
             raise TargetError(
                 f"--trt-backend {name} cannot build here: {objection}",
                 hint="Take --trt-backend auto, or script to build on the deployment machine.",
             )
         return _chosen(name)
-    objections = {name: _objection(name) for name in PACKAGES}
+    objections = {name: _why_not_usable(name) for name in PACKAGES}
     for name, objection in objections.items():
         if objection is None:
             return _chosen(name)
@@ -120,10 +120,10 @@ def version_of(name: Name) -> str | None:
 
 
 def _chosen(name: Name) -> Chosen:
-    return Chosen(name, version_of(name), not_run=not_run(name))
+    return Chosen(name, version_of(name), why_not_run=why_not_run(name))
 
 
-def _objection(name: Name) -> str | None:
+def _why_not_usable(name: Name) -> str | None:
     """Why a package cannot build here; None where it can."""
     version = version_of(name)
     if version is None:

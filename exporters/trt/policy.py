@@ -11,7 +11,7 @@ from calibration.scheme import Scheme
 from compressor.graph.constants import constant
 from exporters.base import QuantPolicy
 from exporters.lint.trt.graph import CONVOLUTIONS, channels
-from exporters.lint.trt.speed import LEAST_CHANNELS, is_matrix_vector, without_fp8
+from exporters.lint.trt.speed import LEAST_CHANNELS, is_matrix_vector, why_not_fp8
 
 MOVED = frozenset(
     {"MaxPool", "Reshape", "Flatten", "Transpose", "Slice", "Squeeze", "Unsqueeze", "Split"}
@@ -34,8 +34,8 @@ def trt_policy() -> QuantPolicy:
         passthrough=MOVED,
         absorbed=frozenset(),
         float_output=layers,
-        slow=slow,
-        unshared=unshared,
+        why_not_faster=why_not_faster,
+        why_not_integer=why_not_integer,
         inputs_only=True,
     )
 
@@ -51,11 +51,11 @@ def fp8_policy() -> QuantPolicy:
         activation=Scheme("float8e4m3fn", symmetric=True),
         weight=Scheme("float8e4m3fn", symmetric=True, per_channel=True),
         elementwise=frozenset({"Add"}),
-        slow=lambda node: slow(node, "FP8") or without_fp8(node),
+        why_not_faster=lambda node: why_not_faster(node, "FP8") or why_not_fp8(node),
     )
 
 
-def unshared(node: ir.Node) -> str | None:
+def why_not_integer(node: ir.Node) -> str | None:
     """Average pools with dilations, which TensorRT's have not, stay as they are."""
     is_pool = node.op_type == "AveragePool"
     if is_pool and any(size != 1 for size in node.attributes.get_ints("dilations", ())):
@@ -63,7 +63,7 @@ def unshared(node: ir.Node) -> str | None:
     return None
 
 
-def slow_sparse(node: ir.Node) -> str | None:
+def why_not_sparse(node: ir.Node) -> str | None:
     """Why zeros in its weight do not pay at a layer; None where they may."""
     counts = channels(node)
     if counts is not None and min(counts) < LEAST_CHANNELS:
@@ -76,7 +76,7 @@ def slow_sparse(node: ir.Node) -> str | None:
     return None
 
 
-def slow(node: ir.Node, words: str = "INT8") -> str | None:
+def why_not_faster(node: ir.Node, words: str = "INT8") -> str | None:
     """Why 8 bits do not pay at a layer; None where they do."""
     counts = channels(node)
     if node.op_type in CONVOLUTIONS and counts is not None and min(counts) < LEAST_CHANNELS:

@@ -20,7 +20,7 @@ from exporters.trt.timed import TimedRunner
 MODEL = '<ir_version: 8, opset_import: ["": 18]> g (float[4] x) => (float[4] y) { y = Relu(x) }'
 
 
-def objection(name: Name) -> str | None:
+def why_not_running(name: Name) -> str | None:
     """Why engines do not run; None where they do."""
     x = np.array([-1, 0, 1, 2], np.float32)
     try:
@@ -34,4 +34,4 @@ def objection(name: Name) -> str | None:
 
 if __name__ == "__main__":
     name = next(name for name in PACKAGES if name == sys.argv[1])
-    Path(sys.argv[2]).write_text(json.dumps({"reason": objection(name)}), encoding="utf-8")
+    Path(sys.argv[2]).write_text(json.dumps({"reason": why_not_running(name)}), encoding="utf-8")

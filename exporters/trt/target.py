@@ -30,7 +30,7 @@ from exporters.trt.build_engine import ENGINES
 from exporters.trt.building import Built, build_engine, settings, write_script
 from exporters.trt.options import TrtOptions
 from exporters.trt.plain import departures
-from exporters.trt.policy import fp8_policy, slow_sparse, trt_policy
+from exporters.trt.policy import fp8_policy, trt_policy, why_not_sparse
 from exporters.trt.profiles import Profile, asked, profiles_for, require_fitting
 from exporters.trt.timed import TimedRunner, open_engine
 
@@ -83,10 +83,10 @@ class TrtTarget(Target):
         if self.options.require_engine and chosen.name is None:
             return f"--require-engine: {chosen.reason}"
         if chosen.name == "tensorrt-rtx":
-            return self._beyond_rtx()
+            return self._why_not_rtx()
         return None
 
-    def _beyond_rtx(self) -> str | None:
+    def _why_not_rtx(self) -> str | None:
         """What TensorRT-RTX fails at, so that the work before is not in vain."""
         reason, options = device().reason, self.options
         if options.version_compatible:
@@ -111,19 +111,19 @@ class TrtTarget(Target):
         chosen = choose(self.options.backend)
         if chosen.name is None:
             return f"writes model and build script only: {chosen.reason}"
-        runs = "" if chosen.not_run is None else f", does not run them: {chosen.not_run}"
+        runs = "" if chosen.why_not_run is None else f", does not run them: {chosen.why_not_run}"
         return f"builds engines with {chosen.name} {chosen.version}{runs}"
 
-    def unmeasurable(self) -> str | None:
+    def why_not_measurable(self) -> str | None:
         """Without an engine that runs here no other runtime tells how fast it would be."""
         chosen = choose(self.options.backend)
-        return device().reason or (chosen.reason if chosen.name is None else chosen.not_run)
+        return device().reason or (chosen.reason if chosen.name is None else chosen.why_not_run)
 
-    def memory_unmeasured(self) -> str | None:
+    def why_not_memory_measurable(self) -> str | None:
         """What a process holds is not what its engine takes of the GPU."""
-        return self.unmeasurable() or "the memory of a GPU is not measured"
+        return self.why_not_measurable() or "the memory of a GPU is not measured"
 
-    def refusal(self, policy: QuantPolicy) -> str | None:
+    def why_not_compatible(self, policy: QuantPolicy) -> str | None:
         """Unsigned activations are read as signed, and a zero point other than 0 is rejected."""
         if self.options.precision == "fp8":
             one, other = policy.activation, policy.weight
@@ -143,9 +143,9 @@ class TrtTarget(Target):
         """Kernels of 8 bits work on 32 channels, half ones on 8."""
         return 32 if integer else 8
 
-    def stays_dense(self, node: ir.Node) -> str | None:
+    def why_not_sparse(self, node: ir.Node) -> str | None:
         """Kernels that skip zeros are of tensor cores, which few channels do not fill."""
-        return slow_sparse(node)
+        return why_not_sparse(node)
 
     def finer_multiples(self, multiple: int) -> tuple[int, ...]:
         """Below 32 channels come 16, then 8."""
@@ -204,7 +204,7 @@ class TrtTarget(Target):
             roles["timing.cache"] = directory / "timing.cache"
         engine = self._told(model, profiles, chosen, built, findings)
         engine = engine.model_copy(update={"sparse": sparse})
-        known = None if noisy or self.unmeasurable() is not None else samples
+        known = None if noisy or self.why_not_measurable() is not None else samples
         if built.engine is not None and known is not None:
             engine = ran(engine, path, built.engine, profiles, known)
         return Artifact(path, files, roles, engine)
@@ -217,7 +217,7 @@ class TrtTarget(Target):
 
     def open(self, model: ir.Model | Path, *, threads: int = 1, timed: bool = True) -> Runner:
         """The engine where it runs; else ONNX Runtime on the same graph: for quality, not speed."""
-        if self.unmeasurable() is None:
+        if self.why_not_measurable() is None:
             chosen = choose(self.options.backend)
             if isinstance(model, Path) and chosen.name is not None:
                 engine = model.with_name(ENGINES[chosen.name])
@@ -259,7 +259,7 @@ class TrtTarget(Target):
             file=built.engine.name if built.engine else None,
             file_bytes=built.engine.stat().st_size if built.engine else None,
             seconds=built.seconds,
-            reason=chosen.not_run if done else built.failure or chosen.reason,
+            reason=chosen.why_not_run if done else built.failure or chosen.reason,
             failed=built.failure is not None,
             required=self.options.require_engine,
             profiles=tuple({k: tuple(span) for k, span in one.items()} for one in profiles),

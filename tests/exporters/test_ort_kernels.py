@@ -15,7 +15,7 @@ import pytest
 
 from compressor.errors import GraphError
 from compressor.graph.session import open_session
-from exporters.ort import TARGET, unshared
+from exporters.ort import TARGET, why_not_integer
 
 POLICY = TARGET.policy("vnni")
 IMAGE = (1, 3, 9, 10)
@@ -189,7 +189,7 @@ def test_integers_are_those_of_float_or_the_policy_says_so(case: Case) -> None:
     node = ir.node(case.operator, [], case.attributes, num_outputs=case.outputs)
     for value in node.outputs:
         value.name = "written"
-    refused = unshared(node) is not None
+    refused = why_not_integer(node) is not None
     is_of_ones = case.attributes.get("dilations") == [1, 1] and case.operator == "AveragePool"
     if case.operator == "MaxPool" and case.outputs > 1:
         assert refused, "a kernel with indices stays float, and right"

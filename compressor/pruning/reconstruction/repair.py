@@ -14,7 +14,7 @@ import onnx_ir as ir
 from calibration.dataset import CalibrationSet
 from calibration.frontier import Frontier
 from compressor.graph.shapes import known_shapes
-from compressor.layerwise.activity import too_wide
+from compressor.layerwise.activity import why_not_gathered
 from compressor.layerwise.layers import Layer, layers_of
 from compressor.layerwise.moments import Solution
 from compressor.layerwise.pieces import PIECE
@@ -201,7 +201,7 @@ class _Walk:
         """
         if layer.name in self._done:
             return self._done[layer.name]
-        reason = self._refusal(layer)
+        reason = self._why_not_repaired(layer)
         if reason is not None:
             return reason
         self._then.advance(layer.name)
@@ -226,7 +226,7 @@ class _Walk:
         if isinstance(found, Fit) and found.better:
             write(self._model, layer, found.matrix, found.bias)
         second = second_of(layer, layers) if self._how.rounds else None
-        if second is not None and self._refusal(second) is None:
+        if second is not None and self._why_not_repaired(second) is None:
             problem = self._problem(second, later & ~self._bits[second.name])
             if is_exact(problem):
                 return found
@@ -255,12 +255,12 @@ class _Walk:
             min((self._how.memory or MEMORY) // 8, PIECE),
         )
 
-    def _refusal(self, layer: Layer) -> str | None:
+    def _why_not_repaired(self, layer: Layer) -> str | None:
         if len(layer.weight_value.uses()) > 1:
             return "its weight has other readers"
         if self._how.aims.get(layer.output.name or "", layer.output.name) not in self._known:
             return "the original has no such value"
-        return None if layer.name in self._how.sparse else too_wide(layer, self._how.memory)
+        return None if layer.name in self._how.sparse else why_not_gathered(layer, self._how.memory)
 
     def _stream(self, layer: Layer, later: int) -> Stream | None:
         """The stream to aim at: one whose other operand no later repair will change."""

@@ -41,7 +41,7 @@ ridges are compared and in what is kept."""
 _TINY = np.finfo(np.float32).tiny
 
 
-def ineligible(layer: Layer) -> str | None:
+def why_not_eligible(layer: Layer) -> str | None:
     """Why a layer cannot have the pattern; None where it can."""
     if layer.kind == "ConvTranspose":
         return "a transposed convolution has no sparse kernel"

@@ -20,7 +20,7 @@ import onnx_ir as ir
 from calibration.dataset import CalibrationSet
 from calibration.windows import parts
 from compressor.errors import RecipeError
-from compressor.layerwise.activity import Activity, activity, moments_bytes, too_wide
+from compressor.layerwise.activity import Activity, activity, moments_bytes, why_not_gathered
 from compressor.layerwise.im2col import Doubles
 from compressor.pruning.coupling.groups import Group, Grouping
 from compressor.pruning.coupling.labels import Ints
@@ -127,7 +127,7 @@ def unscored(model: ir.Model, grouping: Grouping, memory: int | None) -> list[tu
         (name, layer.name, why)
         for name, some in readings(model, grouping).items()
         for layer in {reading.layer.name: reading.layer for reading in some}.values()
-        if (why := too_wide(layer, memory)) is not None
+        if (why := why_not_gathered(layer, memory)) is not None
     ]
 
 

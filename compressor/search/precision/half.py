@@ -2,7 +2,7 @@
 
 from calibration.dataset import CalibrationSet
 from compressor.plan.realize import realize
-from compressor.quantization.remainder import REFERENCE, obstacle, unfit_for_half
+from compressor.quantization.remainder import REFERENCE, unfit_for_half, why_not_half
 from compressor.search.candidate import Outcome
 from compressor.search.session import Session
 
@@ -20,7 +20,7 @@ def with_half(session: Session, start: Outcome, data: CalibrationSet | None) -> 
     if session.target.remainder == "float32":
         return start
     with session.stage("half precision") as stage:
-        why = obstacle(start.graph)
+        why = why_not_half(start.graph)
         kept: tuple[str, ...] = ()
         if why is None and data is not None:
             options, total = session.recipe.quantize, len(data)

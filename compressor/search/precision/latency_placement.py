@@ -77,7 +77,7 @@ def placed_by_time(
     """
     policy = as_asked(planned_policy(plan, session.target), session.recipe.quantize)
     mix = mixed(model, plan, policy)
-    unmeasurable = session.target.unmeasurable() is not None
+    unmeasurable = session.target.why_not_measurable() is not None
     if unmeasurable or session.recipe.quantize.keep_slower or len(mix.regions) < 2:
         return Placed(plan, mix)
     with session.stage("place by measured time") as stage:

@@ -17,7 +17,7 @@ from compressor.plan.plan import GraphPlan, SparsePlan
 from compressor.pruning.coupling.groups import Grouping
 from compressor.pruning.reconstruction.patching import patch_of, patched
 from compressor.pruning.reconstruction.repair import MEMORY, Repair, repair
-from compressor.pruning.reconstruction.sparsity import ineligible
+from compressor.pruning.reconstruction.sparsity import why_not_eligible
 from compressor.recipe.recipe import Recipe
 from compressor.results import format as fmt
 from compressor.results.effects import weight_effect
@@ -227,6 +227,7 @@ def _tell(
 def _dense(layers: Mapping[str, Layer], target: Target) -> dict[str, str]:
     """Layer → why it stays dense."""
     reasons = {
-        name: ineligible(layer) or target.stays_dense(layer.node) for name, layer in layers.items()
+        name: why_not_eligible(layer) or target.why_not_sparse(layer.node)
+        for name, layer in layers.items()
     }
     return {name: reason for name, reason in reasons.items() if reason is not None}

@@ -25,7 +25,7 @@ from exporters.lint.trt.graph import (
     stored,
     weight_index,
 )
-from exporters.lint.trt.speed import LEAST_CHANNELS, is_matrix_vector, without_fp8
+from exporters.lint.trt.speed import LEAST_CHANNELS, is_matrix_vector, why_not_fp8
 
 FLOAT_ISLAND = Rule(
     "float-island", "warning", "Put Q/DQ on its input and on its weight, or on none around it."
@@ -63,7 +63,7 @@ def float_island(model: ir.Model) -> Iterator[Finding]:
     for node in model.graph.all_nodes():
         if node not in before or node not in after or not _could_be_integer(node):
             continue
-        if in_fp8 and (node.op_type in AVERAGES or without_fp8(node) is not None):
+        if in_fp8 and (node.op_type in AVERAGES or why_not_fp8(node) is not None):
             continue  # it has no FP8 kernel
         kind = "an average pool" if node.op_type in AVERAGES else f"a {node.op_type}"
         yield FLOAT_ISLAND.at(

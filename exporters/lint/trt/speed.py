@@ -90,12 +90,12 @@ def few_channels(model: ir.Model) -> Iterator[Finding]:
 def fp8_convolution(model: ir.Model) -> Iterator[Finding]:
     """Convolutions that have no FP8 kernel fall back to half, behind conversions."""
     for node in layers(model):
-        why = without_fp8(node) if is_fp8(node) else None
+        why = why_not_fp8(node) if is_fp8(node) else None
         if why is not None:
             yield FP8_CONVOLUTION.at(node, f"quantized to FP8: {why}")
 
 
-def without_fp8(node: ir.Node) -> str | None:
+def why_not_fp8(node: ir.Node) -> str | None:
     """Why TensorRT has no FP8 kernel for a layer; None where it has."""
     if node.op_type == "ConvTranspose":
         return "TensorRT documents no FP8 kernel for transposed convolutions"

@@ -11,7 +11,7 @@ from calibration.preprocess import Preprocess
 from calibration.scheme import FLOAT8
 from compressor.graph.session import open_session
 from compressor.graph.shapes import input_specs
-from compressor.quantization.remainder import MASKED, halved, obstacle, unfit_for_half
+from compressor.quantization.remainder import MASKED, halved, unfit_for_half, why_not_half
 
 
 def x_of(graph: ir.Model, scale: float = 1.0) -> np.ndarray:
@@ -210,8 +210,8 @@ def test_a_body_is_an_obstacle():
         { y = If(c) <then_branch = a () => (t) { t = Relu(x) },
                      else_branch = b () => (e) { e = Neg(x) }> }"""
     )
-    assert "has a body" in (obstacle(graph) or "")
-    assert obstacle(residual()) is None
+    assert "has a body" in (why_not_half(graph) or "")
+    assert why_not_half(residual()) is None
 
 
 def test_tiny_channels_of_a_weight_do_not_take_it_out_of_half():

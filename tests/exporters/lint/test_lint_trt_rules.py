@@ -17,7 +17,7 @@ from exporters.lint.base import Finding
 from exporters.lint.trt.graph import prepared
 from exporters.lint.trt.messages import finding_of_error, finding_of_warning, merged
 from exporters.lint.trt.rules import RULES
-from exporters.lint.trt.speed import is_matrix_vector, without_fp8
+from exporters.lint.trt.speed import is_matrix_vector, why_not_fp8
 
 CASES = [*ENCODING, *TYPES, *AXES, *OPERATORS, *PLACEMENT, *FUSION, *SPEED, *INTERFACE]
 
@@ -85,7 +85,7 @@ def test_long_chain_of_reshapes_is_followed():
 def test_fp8_convolutions_have_windows_of_up_to_32_weights(window: tuple[int, int], has_kernel):
     text = "g (float[1,32,16,16] x) => (float[1,32,a,b] y) { y = Conv(x, w) }"
     made = graph(text, w=np.zeros((32, 32, *window), np.float32))
-    assert (without_fp8(made.graph[0]) is None) == has_kernel
+    assert (why_not_fp8(made.graph[0]) is None) == has_kernel
 
 
 @pytest.mark.parametrize(

@@ -275,8 +275,8 @@ def test_where_engines_run_an_artifact_is_opened_as_its_engine(
     engine: Path, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
 ):
     target = TrtTarget()
-    assert target.unmeasurable() is None
-    assert target.memory_unmeasured() == "the memory of a GPU is not measured"
+    assert target.why_not_measurable() is None
+    assert target.why_not_memory_measurable() == "the memory of a GPU is not measured"
     monkeypatch.setattr(target_module, "open_engine", lambda file, name: opened(file, driver))
     with target.open(engine.with_name("model.onnx")) as runner:
         np.testing.assert_array_equal(runner.run({"x": X})["y"], 2 * X)
@@ -313,11 +313,11 @@ def test_a_model_in_memory_is_built_for_the_shapes_that_it_is_fed(
 
 def test_engines_run_only_where_a_small_one_did(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(backends, "device", lambda: Device("a GPU"))
-    backends.not_run.cache_clear()
+    backends.why_not_run.cache_clear()
     try:
-        assert backends.not_run("tensorrt") is not None, "the driver is missing, whatever is told"
+        assert backends.why_not_run("tensorrt") is not None, "the driver is missing"
     finally:
-        backends.not_run.cache_clear()
+        backends.why_not_run.cache_clear()
 
 
 def test_the_report_says_what_the_engine_computed():

@@ -191,6 +191,6 @@ def test_few_channels_and_single_rows_stay_dense():
     single = model(
         "g (float[1,32] x, float[32,32] w) => (float[1,32] y) { y = MatMul(x, w) }", w=[32, 32]
     )
-    assert "8 channels in" in (target.stays_dense(narrow.graph[0]) or "")
-    assert "matrix-vector" in (target.stays_dense(single.graph[0]) or "")
-    assert target.stays_dense(residual().graph[0]) is None
+    assert "8 channels in" in (target.why_not_sparse(narrow.graph[0]) or "")
+    assert "matrix-vector" in (target.why_not_sparse(single.graph[0]) or "")
+    assert target.why_not_sparse(residual().graph[0]) is None

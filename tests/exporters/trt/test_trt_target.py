@@ -349,11 +349,11 @@ def test_a_gpu_alone_makes_nothing_measurable(monkeypatch: pytest.MonkeyPatch):
     """Only an engine that ran does; ONNX Runtime's milliseconds must never pass for a GPU's."""
     monkeypatch.setattr(backends, "device", lambda: backends.Device("a GPU"))
     monkeypatch.setattr("exporters.trt.target.device", lambda: backends.Device("a GPU"))
-    backends.not_run.cache_clear()
+    backends.why_not_run.cache_clear()
     try:
-        assert TrtTarget().unmeasurable()
+        assert TrtTarget().why_not_measurable()
     finally:
-        backends.not_run.cache_clear()
+        backends.why_not_run.cache_clear()
 
 
 def test_targets_tell_what_builds_here():

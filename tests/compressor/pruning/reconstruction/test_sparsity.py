@@ -13,7 +13,7 @@ from compressor.graph.shapes import infer_shapes
 from compressor.layerwise.layers import Layer, layers_of
 from compressor.pruning.coupling.groups import Grouping
 from compressor.pruning.reconstruction.repair import Repair, repair
-from compressor.pruning.reconstruction.sparsity import GROUP, WIDEST, ineligible, sparsified
+from compressor.pruning.reconstruction.sparsity import GROUP, WIDEST, sparsified, why_not_eligible
 
 WHOLE = Grouping((), (), ())
 
@@ -187,6 +187,6 @@ REASONS = {
 def test_what_cannot_have_the_pattern_says_why(kind: str):
     text, shape, words = REASONS[kind]
     layer: Layer = next(iter(layers_of(model(text, w=shape)).values()))
-    reason = ineligible(layer)
+    reason = why_not_eligible(layer)
     assert reason is not None
     assert words in reason
