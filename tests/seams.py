@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from compressor.recipe.recipe import Recipe
 from compressor.results.measurements import LatencyResult, Timing, Verdict
 from compressor.results.records import Interval
 from compressor.search.candidate import Judged
+from compressor.search.measure import yardstick
 from compressor.search.session import Race, Session
 from compressor.system.progress import SILENT, Progress
 from exporters.base import Target, find_target
@@ -174,3 +175,9 @@ def session_of(
         progress=progress,
     )
     return Session(prepared, recipe, target, progress, timer)
+
+
+def looking(session: Session, data: CalibrationSet) -> Session:
+    """The same, with what quality is measured in, by the original's outputs on those samples."""
+    found = yardstick(session.prepared, session.recipe, session.target, data)
+    return replace(session, prepared=replace(session.prepared, yardstick=found))

@@ -5,13 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from graphs import residual
-from seams import TARGET, Clock, session_of
+from seams import Clock, looking, session_of
 
 from calibration.dataset import open_dataset
 from compressor.graph.shapes import input_specs
 from compressor.recipe.recipe import MeasureOptions, Recipe
 from compressor.search.acceptance import SAMPLES, NoBudget
-from compressor.search.measure import yardstick
 from compressor.search.session import Session
 
 RECIPE = Recipe(measure=MeasureOptions(metric="cosine"))
@@ -62,8 +61,7 @@ def test_a_candidate_is_scored_against_the_original(session: Session):
     weight.const_value = type(weight.const_value)(array, name="w1")
     found = NoBudget(session, samples(20), WORDS)
     assert found.accepts(worse).quality is None, "nobody looked at the outputs"
-    looked = yardstick(session.prepared, RECIPE, TARGET, samples(20))
-    session = replace(session, prepared=replace(session.prepared, yardstick=looked))
+    session = looking(session, samples(20))
     judged = NoBudget(session, samples(20), WORDS).accepts(worse)
     assert judged.accepted
     quality = judged.quality

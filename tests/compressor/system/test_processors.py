@@ -1,13 +1,9 @@
 """Processors that may be used, of files as the kernel writes them."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from compressor.checkpoint.phases import Phases
-from compressor.recipe.recipe import MeasureOptions, Recipe
-from compressor.search.measure import configurations, surplus_threads
 from compressor.system import processors
 from compressor.system.processors import available_processors, processor_quota, throttled_seconds
 
@@ -77,15 +73,3 @@ def test_without_affinity_all_processors_count(monkeypatch, tmp_path: Path):
 )
 def test_time_that_a_quota_took(tmp_path: Path, groups, file, text, seconds):
     assert throttled_seconds(system(tmp_path, groups, {file: text})) == seconds
-
-
-def test_more_threads_than_processors_are_not_timed(monkeypatch):
-    monkeypatch.setattr("compressor.search.measure.available_processors", lambda: 2)
-    recipe = Recipe(measure=MeasureOptions(threads=8))
-    prepared = SimpleNamespace(fixed_batch=None, phases=Phases(), timed_sizes={None: ""})
-    found = configurations(recipe, prepared)
-    assert max(config.threads for config in found) == found[0].threads == 2
-    (notice,) = surplus_threads(recipe)
-    assert notice.startswith("8 threads were asked for and are not timed")
-    assert notice.endswith("2 processors, so that 2 threads decide")
-    assert surplus_threads(Recipe(measure=MeasureOptions(threads=2))) == ()

@@ -1,0 +1,251 @@
+"""The budget that candidates are held to, and what the data can prove of it."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from graphs import model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from seams import Clock, Told, session_of
+
+from compressor.errors import RecipeError
+from compressor.evaluation.metrics.base import BASELINE, RESULT, Scores
+from compressor.recipe.recipe import BudgetOptions, MeasureOptions, QuantizeOptions, Recipe
+from compressor.search.data_split import divided_for_budget, looked_at, split_data
+from compressor.search.quality_budget import METHODS, QualityBudget
+
+X = np.random.default_rng(0).standard_normal((400, 16)).astype(np.float32)
+
+
+def net(*, noise: float = 0.0, second: bool = False) -> ir.Model:
+    """A product with as much noise in its weight; perhaps another output."""
+    made = model(
+        "g (float[n,16] x, float[16,4] w) => (float[n,4] logits"
+        + (", float[n,4] other" if second else "")
+        + ") { logits = MatMul(x, w) "
+        + ("other = Neg(logits) }" if second else "}"),
+        w=[16, 4],
+    )
+    weight = made.graph.initializers["w"].const_value
+    assert weight is not None
+    change = noise * np.random.default_rng(1).standard_normal((16, 4))
+    moved = (weight.numpy() + change).astype(np.float32)
+    made.graph.initializers["w"].const_value = ir.tensor(moved, name="w")
+    return made
+
+
+def answers(x: np.ndarray) -> np.ndarray:
+    """What the network says: so its accuracy is 100 %."""
+    weight = net().graph.initializers["w"].const_value
+    assert weight is not None
+    return (x @ weight.numpy()).argmax(axis=1)
+
+
+def budget(
+    max_drop: str,
+    samples: int = 400,
+    *,
+    labels: bool = True,
+    made: ir.Model | None = None,
+    told: Told | None = None,
+    metric: str | None = None,
+    **options: Any,
+) -> QualityBudget:
+    recipe = Recipe(
+        measure=MeasureOptions(metric=metric),
+        quantize=QuantizeOptions(batch=32),
+        budget=BudgetOptions(max_drop=max_drop, **options),
+    )
+    data = {"x": X[:samples]}
+    data |= {"label": answers(X[:samples])} if labels else {}
+    progress = told or Told()
+    session = session_of(made or net(), recipe, Clock(), evaluation=data, progress=progress)
+    split = split_data(session.prepared, recipe.seed)
+    prepared = looked_at(session.prepared, split, recipe, session.target, progress)
+    progress.notices.clear()
+    _, found = divided_for_budget(replace(session, prepared=prepared), split)
+    assert isinstance(found, QualityBudget)
+    return found
+
+
+def test_what_loses_nothing_is_accepted_and_confirmed():
+    held = budget("5%")
+    assert held.provable
+    assert held.notices == ()
+    for judged in (held.accepts(net()), held.confirms(net())):
+        assert judged.accepted
+        assert judged.loss == 0.0
+    assert held.accepts(net()).quality is not None
+    assert held.confirms(net()).quality is None, "the report measures what ships itself"
+
+
+def test_each_half_judges_by_its_own_samples():
+    held = budget("5%")
+    seen = []
+    for judged, samples in (
+        (held.accepts(net(noise=0.05)), held.halves.search),
+        (held.confirms(net(noise=0.05)), held.halves.confirm),
+    ):
+        x = np.concatenate([batch.inputs["x"] for batch in samples.batches(64)])
+        weight = net(noise=0.05).graph.initializers["w"].const_value
+        assert weight is not None
+        wrong = 100 * (answers(x) != (x @ weight.numpy()).argmax(axis=1)).mean()
+        assert wrong > 0
+        assert judged.loss == pytest.approx(wrong)
+        seen.append(judged.words)
+    assert "on the search samples" in seen[0]
+    assert "on the confirming samples" in seen[1]
+
+
+def test_what_loses_more_than_the_bound_allows_is_refused_and_a_point_may_pass():
+    bound, point = budget("25pt"), budget("25pt", accept="point")
+    some = net(noise=0.09)
+    by_bound, by_point = bound.accepts(some), point.accepts(some)
+    assert by_bound.loss == by_point.loss < 25
+    assert not by_bound.accepted
+    assert by_point.accepted
+    judgement = by_bound.judgement
+    assert judgement is not None
+    assert judgement.bound is not None
+    assert by_bound.loss < judgement.allowed < judgement.bound
+    assert "refused on the search samples" in by_bound.words
+    assert not point.accepts(net(noise=1.0)).accepted
+
+
+def test_a_result_that_is_no_number_is_refused():
+    broken = net()
+    weight = np.full((16, 4), np.nan, np.float32)
+    broken.graph.initializers["w"].const_value = ir.tensor(weight, name="w")
+    held = budget("5%", metric="cosine")
+    judged = held.accepts(broken)
+    assert not judged.accepted
+    assert judged.loss == math.inf
+    assert "no finite value" in judged.words
+
+
+def test_what_cannot_be_proven_is_said_before_and_searched_by_the_measured_loss():
+    told = Told()
+    held = budget("0.5pt", 100, told=told)
+    assert not held.provable
+    (notice,) = told.notices
+    assert "50 confirming samples cannot rule out a larger loss" in notice
+    assert "evaluation samples" in notice
+    assert held.accepts(net()).accepted, "the best is found all the same"
+    assert not held.confirms(net()).accepted
+    assert held.lacking("INT8", held.accepts(net())) is None, "it was said already"
+
+
+def test_what_a_candidate_takes_to_prove_is_told_where_more_samples_would():
+    held = budget("25pt")
+    some = held.accepts(net(noise=0.09))
+    said = held.lacking("INT8", some)
+    assert said is not None
+    assert said.startswith("INT8 as is would take ")
+    assert "there are 200, so " in said
+    assert held.lacking("INT8", held.accepts(net())) is None
+    assert budget("25pt", accept="point").lacking("INT8", some) is None
+
+
+def test_its_words_are_the_users():
+    held = budget("5%", accept="point")
+    assert held.asked == "5%"
+    assert held.words == "evaluation data"
+    assert held.parameters == {
+        "budget": "5%",
+        "accept": "point",
+        "search samples": 200,
+        "confirming samples": 200,
+    }
+
+
+def test_a_budget_that_holds_nothing_is_told_or_refused():
+    assert any("holds nothing" in one for one in budget("100pt").notices)
+    with pytest.raises(RecipeError, match="holds nothing"):
+        budget("100%")
+    mean = model("g (float[n,16] x) => (float y) { y = ReduceMean<keepdims = 0>(x) }")
+    with pytest.raises(RecipeError, match="cannot be held: no metric fits the outputs") as error:
+        budget("1%", labels=False, made=mean)
+    assert "--metric" in (error.value.hint or "")
+
+
+def test_outputs_beside_the_one_that_is_held_are_named():
+    (said,) = budget("5%", made=net(second=True)).notices
+    assert "holds output 'logits'; 'other' is measured beside it" in said
+
+
+METRIC = """
+def spread(outputs, labels):
+    return float(outputs["logits"].std())
+"""
+
+
+@pytest.mark.parametrize(
+    ("accept", "samples", "words", "provable"),
+    [
+        ("point", 400, "the measured value decides (--budget point), of 7 batches", True),
+        ("bound", 400, "the confirming samples are 7 batches of 32", False),
+        ("bound", 60, "the confirming samples are one batch of 32", False),
+    ],
+)
+def test_a_metric_without_a_value_per_sample_counts_batches(
+    tmp_path: Path, accept: str, samples: int, words: str, provable: bool
+):
+    (tmp_path / "mine.py").write_text(METRIC)
+    held = budget("1%", samples, metric=f"{tmp_path / 'mine.py'}:spread", accept=accept)
+    assert held.provable == provable
+    assert words in held.notices[-1]
+    assert "has no value per sample" in held.notices[-1]
+
+
+# What ships
+
+
+def scored(right: int, of: int) -> Scores:
+    """All right before, and so many after."""
+    after = np.zeros((of, 1))
+    after[:right] = 1
+    return Scores({BASELINE: np.ones((of, 1)), RESULT: after}, "labels", of)
+
+
+@pytest.fixture(scope="module")
+def held() -> QualityBudget:
+    return budget("5%")
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 200))
+def test_the_verdict_follows_the_bound_and_says_why(held: QualityBudget, right: int):
+    found = held.confirmed(held.metric, scored(right, 200), is_float=False)
+    assert found.point == pytest.approx(100 - right / 2)
+    assert found.allowed == 5.0
+    assert found.bound is not None
+    assert found.bound > found.point or right == 0
+    assert found.met == (found.bound <= 5.0)
+    assert ("within" in found.reason) == found.met
+    assert found.needed_n is None or (found.needed_n > 200 and found.point < 5)
+
+
+def test_float_keeps_any_budget_without_proof(held: QualityBudget):
+    found = held.confirmed(held.metric, scored(20, 200), is_float=True)
+    assert found.met
+    assert found.reason == "float ships, which computes what the original does"
+    assert found.needed_n is None
+
+
+def test_a_point_is_told_as_not_proven():
+    held = budget("5%", accept="point")
+    found = held.confirmed(held.metric, scored(192, 200), is_float=False)
+    assert found.met
+    assert found.reason.endswith("within the 5.00 points allowed; it was not proven")
+    assert (found.accept, found.method) == ("point", METHODS["point"])
+
+
+def test_the_best_of_an_interrupted_run_is_not_confirmed(held: QualityBudget):
+    found = held.unconfirmed()
+    assert (found.met, found.interrupted, found.bound) == (False, True, None)
+    assert found.n == 200
