@@ -18,8 +18,9 @@ from rich.table import Table
 from calibration.preprocess import Preprocess
 from cifar_data import cifar_job, options_of
 from compressor.checkpoint.prepare import prepare
-from compressor.plan.realize import planned_policy, policy_of, realize
+from compressor.plan.realize import planned_policy, realize
 from compressor.quantization.static import CalibrationOptions, calibrate
+from compressor.recipe.policy import policy_of
 from compressor.recipe.recipe import DataOptions, MeasureOptions, ModelOptions, Recipe
 from compressor.search.baseline import undecided
 from compressor.search.precision.region_latency import measured_times

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 from compressor.capture.captured import Captured
 from compressor.capture.finishing import OLDEST_OPSET
-from compressor.capture.notation import parse_input
 from compressor.capture.onnx_source import capture_onnx
 from compressor.capture.source import Source
 from compressor.graph.batch import BatchAxis
@@ -54,4 +53,4 @@ def capture(
     return capture_torch(source, declared, examples, axes, varied, opset)
 
 
-__all__ = ["Captured", "capture", "parse_input"]
+__all__ = ["Captured", "capture"]

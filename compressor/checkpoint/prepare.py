@@ -11,14 +11,14 @@ import onnx_ir as ir
 from calibration.batch import Batch
 from calibration.dataset import CalibrationSet, open_dataset
 from calibration.noise import Noise as DataNoise
-from compressor.capture import Captured, capture, parse_input
+from compressor.capture import Captured, capture
 from compressor.capture.inputs import Inputs, named, sized
 from compressor.capture.noise_inputs import listed
 from compressor.capture.peculiar import graph_not_finite, module_not_finite
 from compressor.capture.signature import taken, told
 from compressor.checkpoint import Source, load_checkpoint, source_of
 from compressor.checkpoint.phases import Phases, phases_of
-from compressor.errors import DataError, RecipeError
+from compressor.errors import DataError
 from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.yardstick import Yardstick
 from compressor.graph.batch import batch_axes, fixed_batch
@@ -26,7 +26,9 @@ from compressor.graph.lifting import Noise, put_back
 from compressor.graph.shapes import input_specs
 from compressor.graph.sizes import solve
 from compressor.graph.tensors import Array, Arrays
+from compressor.recipe.notation import parse_input
 from compressor.recipe.recipe import Recipe
+from compressor.recipe.requirements import require_kind, require_labels
 from compressor.results.measurements import LatencyConfig, Parity, Phase
 from compressor.results.records import StageRecord
 from compressor.system.progress import SILENT, Progress
@@ -167,18 +169,12 @@ def prepare(
     source = _source(model, recipe)
     for notice in _not_finite(source):  # now, as an error may follow from it
         progress.notice(notice)
-    differentiated = recipe.prune.method == "taylor"
-    if differentiated and source.kind != "module":
-        raise RecipeError(
-            f"importance by 'taylor' needs a torch module, and {source.description} is of kind "
-            f"{source.kind!r}",
-            hint="Give the checkpoint and --model, or choose obs.",
-        )
+    require_kind(recipe, source.kind, source.description)
     declared = [parse_input(text) for text in recipe.model.inputs]
     known = taken(source, declared)
     calib, evaluate = (None if d is None else told(d, known) for d in (calib, evaluate))
     if require is not None:
-        _require_labels(recipe, calib, evaluate)
+        require_labels(recipe, calib, evaluate, find_metric)
     given = [data for data in (calib, evaluate) if data is not None]
     example = _example(given[0] if given else None)
     with progress.stage("capture"):
@@ -204,7 +200,7 @@ def prepare(
         records=_records(captured, recipe),
         calibration=_part(calib, recipe),
         evaluation=evaluate,
-        source=source if differentiated else None,
+        source=source if recipe.prune.method == "taylor" else None,
         captured_at=captured.inputs,
         noises=captured.noises if recipe.model.noise == "inside" else (),
     )
@@ -297,31 +293,6 @@ def _open(data: object, recipe: Recipe, role: str) -> CalibrationSet | None:
     if data is None:
         return None
     return open_dataset(data, preprocess=recipe.data.preprocess, role=role, seed=recipe.seed)
-
-
-def _require_labels(
-    recipe: Recipe, calibration: CalibrationSet | None, evaluation: CalibrationSet | None
-) -> None:
-    """Refuse a metric that needs labels where what judges has none, before the model is captured.
-
-    Args:
-        recipe: Which metric.
-        calibration: Told from the labels by what the model takes.
-        evaluation: Likewise.
-
-    Raises:
-        DataError: There are none.
-    """
-    judging = calibration if evaluation is None else evaluation
-    name = recipe.measure.metric
-    if name is None or judging is None or judging.has_labels:
-        return
-    if find_metric(name).needs_labels:
-        raise DataError(
-            f"metric {name} needs labels; {judging.description} has none",
-            hint="Give evaluation data with an array `label` by --eval, or choose --metric cosine, "
-            "which compares with the original and needs none.",
-        )
 
 
 def _part(data: CalibrationSet | None, recipe: Recipe) -> CalibrationSet | None:

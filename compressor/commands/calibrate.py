@@ -9,9 +9,9 @@ from compressor.checkpoint.prepare import prepare
 from compressor.commands.compress import available_target
 from compressor.errors import DataError, OutputError, UsageError
 from compressor.folding import fold
-from compressor.plan.realize import policy_of
 from compressor.quantization.placement import place, quantized_values
 from compressor.quantization.statistics import statistics
+from compressor.recipe.policy import policy_of
 from compressor.recipe.recipe import Recipe
 from compressor.results.records import Record
 from compressor.system.progress import SILENT, Progress

@@ -7,15 +7,17 @@ from pathlib import Path
 import onnx_ir as ir
 
 from calibration.stats import CalibrationStats
+from compressor.checkpoint import require_model
 from compressor.checkpoint.prepare import Prepared, prepare
 from compressor.commands.account import GRAPH, PLAN, Finished, account, write_account
 from compressor.commands.final_measurements import measured
-from compressor.commands.requirements import require_data, require_loadable, require_sense
 from compressor.errors import RecipeError, TargetError
+from compressor.evaluation.metrics import find_metric
 from compressor.layerwise.factor import own_threads
 from compressor.plan.plan import Plan
 from compressor.recipe.paths import read_by
 from compressor.recipe.recipe import Recipe
+from compressor.recipe.requirements import require_data, require_sense
 from compressor.results.report import GraphReport, Report
 from compressor.search.candidate import Outcome
 from compressor.search.data_split import (
@@ -88,10 +90,10 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     backend = available_target(recipe)
     replayed = _replayed(plan, backend)
     directory = _directory(model, recipe, output)
-    require_sense(recipe, backend)
+    require_sense(recipe, backend, find_metric)
     named = (model, calibration, evaluation, recipe_file, _other(plan, directory))
     prepare_output(directory, force=force, inputs=read_by(recipe, *named), room=_room(model))
-    require_loadable(model, recipe)
+    require_model(model, recipe)
     stats = None if recipe.data.stats is None else CalibrationStats.load(recipe.data.stats)
     prepared = prepare(
         model,

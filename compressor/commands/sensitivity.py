@@ -9,9 +9,10 @@ from compressor.errors import TargetError, UsageError
 from compressor.folding import fold
 from compressor.graph.fingerprint import fingerprint
 from compressor.plan.plan import GraphPlan
-from compressor.plan.realize import planned_policy, policy_of
+from compressor.plan.realize import planned_policy
 from compressor.quantization.mixed import solve
 from compressor.quantization.static import CalibrationOptions, calibrate
+from compressor.recipe.policy import policy_of
 from compressor.recipe.recipe import Recipe
 from compressor.results.regions import Sensitivity
 from compressor.search.precision.region_latency import measured_times

@@ -1,7 +1,5 @@
 """Carries out a plan: the only place where decisions become a model."""
 
-from dataclasses import replace
-
 import numpy as np
 import onnx_ir as ir
 
@@ -20,7 +18,6 @@ from compressor.quantization.half import halve
 from compressor.quantization.remainder import halved
 from compressor.quantization.static import quantize_static
 from compressor.quantization.storing import store
-from compressor.recipe.recipe import QuantizeOptions
 from compressor.results.precision import EIGHT_BITS, WORDS, Precision
 from exporters.base import QuantPolicy, Target
 
@@ -88,24 +85,6 @@ def with_tables(model: ir.Model, tables: StoragePlan) -> ir.Model:
     """
     forms = {name: matrix.form for name, matrix in tables.matrices.items()}
     return store(model, forms, tables.packed, accuracy_level=tables.accuracy_level)
-
-
-def policy_of(target: Target, options: QuantizeOptions) -> QuantPolicy:
-    """The target's policy for the deployment CPU, with the schemes that were asked for."""
-    policy = target.policy(options.cpu).with_schemes(
-        activation=options.activation,
-        symmetric=options.symmetric,
-        weight_bits=options.weight_bits,
-        granularity=options.granularity,
-    )
-    return as_asked(policy, options)
-
-
-def as_asked(policy: QuantPolicy, options: QuantizeOptions) -> QuantPolicy:
-    """Without ranges that are found at run time where `int8-static` forbids those."""
-    if options.mode != "int8-static":
-        return policy
-    return replace(policy, dynamic=frozenset(), barred=policy.dynamic)
 
 
 def stored_graph(

@@ -20,3 +20,7 @@ WORDS: Final[dict[Precision, str]] = {
 EightBits = Literal["int8", "fp8"]
 EIGHT_BITS: Final[tuple[EightBits, ...]] = ("int8", "fp8")
 """Those whose layers read Q/DQ."""
+
+Stored = Literal["int4", "int8-weights", "fp16", "bf16"]
+STORED: Final[tuple[Stored, ...]] = ("int4", "int8-weights", "fp16", "bf16")
+"""Those that only store weights in fewer bits."""

@@ -9,13 +9,11 @@ from compressor.checkpoint.prepare import Prepared
 from compressor.evaluation.grounds import shared_samples, why_degenerate
 from compressor.evaluation.trained_on import unlike_training
 from compressor.recipe.recipe import Recipe
+from compressor.recipe.requirements import HOLDOUT
 from compressor.results.report import DataUse
 from compressor.search.measure import yardstick
 from compressor.system.progress import Progress
 from exporters.base import Target
-
-HOLDOUT = 0.2
-"""Share of the calibration samples kept out of calibration when there is no evaluation data."""
 
 
 @dataclass(frozen=True)

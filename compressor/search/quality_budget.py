@@ -20,11 +20,12 @@ from compressor.evaluation.metrics.base import BASELINE, Metric, Scores
 from compressor.evaluation.user_metric import FunctionMetric
 from compressor.evaluation.yardstick import Yardstick
 from compressor.recipe.budget import Budget
+from compressor.recipe.requirements import require_two
 from compressor.results.format import loss_words, plural
 from compressor.results.report import BudgetResult
 from compressor.search.acceptance import GraphJudge, Judge, NoBudget, scores_of
 from compressor.search.candidate import Judged
-from compressor.search.data_split import HOLDOUT, DataSplit
+from compressor.search.data_split import DataSplit
 from compressor.search.measure import told
 from compressor.search.session import Session
 
@@ -329,33 +330,6 @@ def divided_for_budget(
     for notice in held.notices:
         session.progress.notice(notice)
     return replace(data, quality=confirm, search=search), held
-
-
-def require_two(found: int, of: int | None, asked: str) -> None:
-    """One sample to compare candidates on, and another to confirm the chosen one.
-
-    Args:
-        found: How many judge.
-        of: Of how many calibration samples they are the held-out part; None for evaluation data.
-        asked: The budget.
-
-    Raises:
-        DataError: There are too few.
-    """
-    if found >= 2:
-        return
-    needs = f"the budget of {asked} needs at least two samples to judge on"
-    if of is None:
-        raise DataError(
-            f"{needs}, found one: candidates are compared on half of them, and the chosen one is "
-            "confirmed on the other",
-            hint="Add samples to --eval.",
-        )
-    enough = round(2 / HOLDOUT)
-    raise DataError(
-        f"{needs}: only the held-out fifth of the calibration samples judges, which is one of {of}",
-        hint=f"Pass --eval, or --calib with {enough} samples or more.",
-    )
 
 
 def _required(judge: Judge, budget: Budget) -> Yardstick:

@@ -7,8 +7,8 @@ from calibration.stats import CalibrationStats
 from compressor.errors import RecipeError
 from compressor.layerwise.factor import own_threads
 from compressor.recipe.goal import Goal
-from compressor.recipe.recipe import Recipe
-from compressor.results.precision import EIGHT_BITS, WORDS
+from compressor.recipe.requirements import is_for_bits
+from compressor.results.precision import EIGHT_BITS, STORED, WORDS
 from compressor.results.records import StageRecord
 from compressor.results.report import Candidate as ToldCandidate
 from compressor.search.acceptance import Acceptance
@@ -17,7 +17,6 @@ from compressor.search.candidate import Outcome
 from compressor.search.data_split import DataSplit
 from compressor.search.precision.refused_nodes import or_undone
 from compressor.search.precision.search import with_precision
-from compressor.search.precision.weight_only import STORED
 from compressor.search.pruning.candidates import PrunedCandidates
 from compressor.search.pruning.outcome import Why, ships_whole
 from compressor.search.pruning.sparsity_2_4 import with_sparsity
@@ -217,11 +216,6 @@ class _Strategy:
         target = self.session.target
         found = (target.channel_multiple(integer=integer) for integer in (False, True))
         return self.session.recipe.prune.round or min(found)
-
-
-def is_for_bits(recipe: Recipe, goal: Goal) -> bool:
-    """Whether weights that are only stored smaller may reach a goal without pruning."""
-    return goal.kind == "size" and recipe.quantize.mode in STORED
 
 
 def _after(sparse: Outcome, found: Outcome) -> Outcome:

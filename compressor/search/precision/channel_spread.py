@@ -7,10 +7,10 @@ weights that read them by SmoothQuant (Xiao et al. 2023). Both compute the same 
 from collections.abc import Callable
 
 from calibration.scheme import FloatArray
-from compressor.plan.realize import policy_of
 from compressor.quantization.bias import restored, stored
 from compressor.quantization.equalization import choose_equalization
 from compressor.quantization.smoothing import choose_divisors, smoothed
+from compressor.recipe.policy import policy_of
 from compressor.results.records import StageRecord
 from compressor.search.precision.ptq_search import PtqSearch
 from compressor.search.precision.refused_nodes import or_undone

@@ -13,8 +13,9 @@ import onnx_ir as ir
 from calibration.dataset import CalibrationSet
 from calibration.scheme import FloatArray
 from compressor.plan.plan import GraphPlan
-from compressor.plan.realize import as_asked, planned_policy, realize
+from compressor.plan.realize import planned_policy, realize
 from compressor.quantization.mixed import Costs, solve
+from compressor.recipe.policy import as_asked
 from compressor.results.format import ratio, ratio_interval
 from compressor.results.records import Decision, StageRecord
 from compressor.results.regions import RegionResult

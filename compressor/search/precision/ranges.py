@@ -3,9 +3,9 @@
 from collections import Counter
 from pathlib import Path
 
-from compressor.plan.realize import policy_of
 from compressor.quantization.dynamic import choose_dynamic
 from compressor.quantization.static import CalibrationOptions, StaticChoice, calibrate
+from compressor.recipe.policy import policy_of
 from compressor.results import format as fmt
 from compressor.results.precision import WORDS
 from compressor.search.precision.ptq_search import PtqSearch

@@ -5,7 +5,7 @@ from dataclasses import replace
 from calibration.dataset import CalibrationSet
 from calibration.scheme import FloatArray
 from calibration.stats import CalibrationStats
-from compressor.results.precision import EIGHT_BITS
+from compressor.results.precision import EIGHT_BITS, STORED
 from compressor.results.records import StageRecord
 from compressor.search.acceptance import Acceptance
 from compressor.search.candidate import Outcome
@@ -16,7 +16,7 @@ from compressor.search.precision.ptq_search import PtqSearch
 from compressor.search.precision.ptq_steps import DYNAMIC_STEPS, PTQ_STEPS
 from compressor.search.precision.race import kept_if_faster
 from compressor.search.precision.refused_nodes import or_undone
-from compressor.search.precision.weight_only import STORED, with_stored_weights
+from compressor.search.precision.weight_only import with_stored_weights
 from compressor.search.session import Session
 from compressor.system.sparing import spared, unfinished
 

@@ -14,7 +14,6 @@ from typing import Final, Literal, cast
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
-from compressor.errors import TargetError
 from compressor.graph.patterns import unmatched
 from compressor.plan.realize import realize, stored_graph
 from compressor.plan.storage import StoragePlan, StoredMatrix, arrays_of
@@ -22,11 +21,10 @@ from compressor.quantization import half, weight_only
 from compressor.quantization.auto import drawn
 from compressor.quantization.noise import layer_noise
 from compressor.quantization.weight_only import StoringOptions
-from compressor.recipe.recipe import QuantizeOptions
 from compressor.results.effects import weight_effect
 from compressor.results.format import configuration, percent, ratio, ratio_interval
 from compressor.results.measurements import LatencyResult, Size
-from compressor.results.precision import WORDS
+from compressor.results.precision import WORDS, Stored
 from compressor.results.records import StageRecord
 from compressor.search.acceptance import Acceptance
 from compressor.search.bisection import Bracket, bisect, half_way
@@ -35,10 +33,7 @@ from compressor.search.measure import size
 from compressor.search.precision.ptq_search import Kind, PtqSearch, Step
 from compressor.search.precision.refused_nodes import storable
 from compressor.search.session import Session
-from exporters.base import QuantPolicy, Target
-
-Mode = Literal["int4", "int8-weights", "fp16", "bf16"]
-STORED: Final[tuple[Mode, ...]] = ("int4", "int8-weights", "fp16", "bf16")
+from exporters.base import QuantPolicy
 
 SMALLER = 0.99
 """Size of the file, relative to float's, below which it counts as smaller."""
@@ -63,21 +58,6 @@ class Proposal:
     errors: Mapping[str, float]
     float_reasons: Mapping[str, str]
     records: tuple[StageRecord, ...]
-
-
-def require_mode(options: QuantizeOptions, target: Target) -> None:
-    """Refuse what the target's runtime cannot load.
-
-    Raises:
-        TargetError: It has no kernels for weights of that kind.
-    """
-    if options.mode in STORED and options.mode not in target.stores:
-        known = ", ".join(sorted(target.stores)) or "none of these"
-        hint = f"Of the modes that only store weights it runs {known}; int8 and none are left."
-        raise TargetError(
-            f"target {target.name!r} cannot run --quantize {options.mode}",
-            hint=target.stored_otherwise.get(options.mode, hint),
-        )
 
 
 def with_stored_weights(
@@ -132,8 +112,8 @@ def roughly(session: Session, model: ir.Model) -> ir.Model:
     return stored_graph(model, _mode(session), proposal.stored, session.target)
 
 
-def _mode(session: Session) -> Mode:
-    return cast(Mode, session.recipe.quantize.mode)
+def _mode(session: Session) -> Stored:
+    return cast(Stored, session.recipe.quantize.mode)
 
 
 def _proposed(session: Session, graph: ir.Model, data: CalibrationSet | None) -> Proposal:

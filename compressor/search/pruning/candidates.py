@@ -6,10 +6,11 @@ from functools import cached_property
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
-from compressor.plan.realize import policy_of, with_integers
+from compressor.plan.realize import with_integers
 from compressor.pruning.selection.costs import Macs, Parameters
 from compressor.quantization.dynamic import insert_dynamic, place_dynamic
 from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
+from compressor.recipe.policy import policy_of
 from compressor.results.format import percent, ratio
 from compressor.results.measurements import LatencyResult
 from compressor.results.precision import EIGHT_BITS, WORDS

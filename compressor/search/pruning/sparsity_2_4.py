@@ -18,14 +18,12 @@ from compressor.pruning.coupling.groups import Grouping
 from compressor.pruning.reconstruction.patching import patch_of, patched
 from compressor.pruning.reconstruction.repair import MEMORY, Repair, repair
 from compressor.pruning.reconstruction.sparsity import why_not_eligible
-from compressor.recipe.recipe import Recipe
 from compressor.results import format as fmt
 from compressor.results.effects import weight_effect
 from compressor.results.pruning import LayerRepair, LayerVerdict, RepairRecord
 from compressor.search.acceptance import Acceptance
 from compressor.search.bisection import Bracket, bisect, half_way
 from compressor.search.candidate import Candidate, Judged, Outcome
-from compressor.search.precision.weight_only import STORED
 from compressor.search.session import Session, Stage
 from exporters.base import Target
 
@@ -34,29 +32,6 @@ SAMPLES = 512
 """That weights are refitted on, at most."""
 ATTEMPTS = 3
 """Sparse graphs that are tried within a budget, from all eligible layers down."""
-
-
-def require_sparsity(recipe: Recipe, target: Target) -> None:
-    """Refuse a pattern of zeros that no kernel would skip.
-
-    Raises:
-        RecipeError: It was asked for, and the target or the precision cannot use it.
-    """
-    asked = recipe.prune.sparsity
-    if asked is None:
-        return
-    if asked not in target.sparsities:
-        raise RecipeError(
-            f"--sparsity {asked} is not for the target {target.name!r}, which has no kernels that "
-            "skip zeros",
-            hint="Pass --target trt, or prune whole channels with --prune.",
-        )
-    if recipe.quantize.mode in STORED:
-        raise RecipeError(
-            f"--sparsity {asked} and weights in {recipe.quantize.mode} contradict each other: "
-            "kernels that read weights in fewer bits skip no zeros",
-            hint="Choose one.",
-        )
 
 
 def with_sparsity(

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressor.capture import parse_input
 from compressor.capture.choice import bind_samples, choose_inputs
 from compressor.capture.inputs import Inputs, sized
 from compressor.errors import CaptureError, DataError, UsageError
 from compressor.graph.tensors import TensorSpec
+from compressor.recipe.notation import parse_input
 
 dimensions = st.one_of(
     st.integers(1, 999), st.from_regex(r"[a-z_][a-z0-9_]{0,7}", fullmatch=True), st.none()

@@ -12,12 +12,13 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from compressor.capture import Captured, capture, parse_input
+from compressor.capture import Captured, capture
 from compressor.capture.peculiar import module_not_finite
 from compressor.checkpoint import source_of
 from compressor.errors import CaptureError
 from compressor.graph.session import open_session
 from compressor.graph.shapes import input_specs, output_specs
+from compressor.recipe.notation import parse_input
 
 torch = pytest.importorskip("torch")
 nn = torch.nn

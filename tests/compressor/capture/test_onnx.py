@@ -7,11 +7,12 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from compressor.capture import capture, parse_input
+from compressor.capture import capture
 from compressor.capture.finishing import OLDEST_OPSET
 from compressor.checkpoint import source_of
 from compressor.errors import CaptureError, GraphError
 from compressor.graph.shapes import input_specs
+from compressor.recipe.notation import parse_input
 
 HEADER = '<ir_version: 8, opset_import: ["" : {opset}]>'
 LINEAR = """agraph (float[{batch}, 3] x) => (float[{batch}, 2] y)

@@ -6,12 +6,13 @@ import logging
 import numpy as np
 import pytest
 
-from compressor.capture import capture, parse_input
+from compressor.capture import capture
 from compressor.capture.torch_source import TRANSLATION
 from compressor.checkpoint import source_of
 from compressor.errors import CaptureError
 from compressor.graph.session import open_session
 from compressor.graph.shapes import input_specs, output_specs
+from compressor.recipe.notation import parse_input
 from compressor.system.third_party_output import relayed
 
 torch = pytest.importorskip("torch")

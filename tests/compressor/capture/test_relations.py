@@ -5,12 +5,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from compressor.capture import parse_input
 from compressor.capture.inputs import Inputs, sized
 from compressor.capture.relations import related
 from compressor.capture.verify import expectations, settle
 from compressor.checkpoint.prepare import size_names
 from compressor.errors import CaptureError
+from compressor.recipe.notation import parse_input
 from compressor.results.format import configuration
 from compressor.results.measurements import LatencyConfig
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from compressor.capture import parse_input
 from compressor.errors import DataError, UsageError
 from compressor.graph.sizes import is_expression, names_in, parse_size, shape_at, solve
+from compressor.recipe.notation import parse_input
 
 
 def arrays(**shapes: tuple[int, ...]) -> dict[str, np.ndarray]:

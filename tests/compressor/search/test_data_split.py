@@ -17,16 +17,10 @@ from compressor.checkpoint.prepare import Prepared
 from compressor.errors import DataError
 from compressor.graph.shapes import input_specs
 from compressor.recipe.recipe import BudgetOptions, MeasureOptions, Recipe
+from compressor.recipe.requirements import require_two
 from compressor.search.acceptance import NoBudget
-from compressor.search.data_split import (
-    DataSplit,
-    divided_for_budget,
-    examined,
-    looked_at,
-    require_two,
-    split_data,
-)
-from compressor.search.quality_budget import QualityBudget
+from compressor.search.data_split import DataSplit, examined, looked_at, split_data
+from compressor.search.quality_budget import QualityBudget, divided_for_budget
 from compressor.system.progress import SILENT
 
 

@@ -12,10 +12,10 @@ from calibration.dataset import open_dataset
 from compressor.checkpoint.prepare import Prepared
 from compressor.graph.shapes import input_specs
 from compressor.plan.plan import GraphPlan
-from compressor.plan.realize import policy_of
 from compressor.quantization.mixed import Costs
 from compressor.quantization.placement import place
 from compressor.quantization.static import CalibrationOptions, calibrate
+from compressor.recipe.policy import policy_of
 from compressor.recipe.recipe import MeasureOptions, QuantizeOptions, Recipe
 from compressor.search.precision import latency_placement
 from compressor.search.precision.region_latency import RegionTimes

@@ -4,7 +4,7 @@ import numpy as np
 from graphs import model
 
 from compressor.plan.plan import GraphPlan
-from compressor.plan.realize import as_asked
+from compressor.recipe.policy import as_asked
 from compressor.recipe.recipe import QuantizeOptions
 from compressor.report.floats import float_words
 from compressor.results.report import GraphReport

@@ -11,15 +11,13 @@ from graphs import model
 
 from compressor import Recipe, compress
 from compressor.cli.main import cli
-from compressor.errors import RecipeError, TargetError
+from compressor.errors import RecipeError
 from compressor.graph.files import load_model, save_model
 from compressor.plan.plan import Plan
 from compressor.recipe.recipe import BudgetOptions, MeasureOptions, PruneOptions, QuantizeOptions
 from compressor.report.verdict import headline
 from compressor.results.measurements import LatencyConfig
 from compressor.results.report import GraphReport
-from compressor.search.precision.weight_only import require_mode
-from exporters.base import find_target
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -178,22 +176,6 @@ def test_nothing_is_left_in_twice(source: Path, tmp_path: Path):
         contents = [v.const_value.numpy().tobytes() for v in values if v.const_value.size > 64]
         assert len(set(contents)) == len(contents)
         assert not [value.name for value in values if "folded" in (value.name or "")]
-
-
-def test_a_target_without_kernels_is_an_error_of_its_own():
-    target = find_target("ort")
-    require_mode(QuantizeOptions(mode="bf16"), target)
-
-    class Bare(type(target)):
-        stores = frozenset()
-
-    with pytest.raises(TargetError, match="cannot run --quantize bf16") as error:
-        require_mode(QuantizeOptions(mode="bf16"), Bare())
-    assert error.value.exit_code == 4
-    require_mode(QuantizeOptions(mode="int8"), Bare())
-    with pytest.raises(TargetError) as error:
-        require_mode(QuantizeOptions(mode="int4"), find_target("trt"))
-    assert error.value.hint == "Pass --precision int4-weights."
 
 
 def test_help_and_the_recipe_name_the_modes():

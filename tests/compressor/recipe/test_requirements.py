@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from compressor import compress
-from compressor.errors import CompressorError
-from compressor.recipe.recipe import load_recipe
+from compressor.errors import CompressorError, TargetError
+from compressor.recipe.recipe import QuantizeOptions, load_recipe
+from compressor.recipe.requirements import require_mode
 from compressor.system.writable import bytes_of, why_not_writable
+from exporters.base import find_target
 
 
 @pytest.fixture
@@ -56,6 +58,11 @@ def refused(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         ({"data": {"cache": "tiny.onnx"}}, 9, "is a file, and no folder"),
         ({"data": {"calib": "images"}}, None, r"no such file or folder\n.*Expected \.npz"),
         ({"data": {"eval": "data.py:batches"}}, 9, r"there is no file data\.py"),
+        (
+            {"prune": {"method": "taylor"}},
+            9,
+            "needs a torch module, and .*tiny.onnx is of kind 'onnx'",
+        ),
         ({"trt": {"precision": "fp16"}}, 9, "are not for the target 'ort'"),
     ],
 )
@@ -105,3 +112,19 @@ def test_why_a_folder_cannot_be_written(tmp_path):
     assert "MB are needed" in (why_not_writable(tmp_path, room=1 << 60) or "")
     assert bytes_of(tmp_path) == bytes_of(tmp_path / "file") == 7
     assert bytes_of(tmp_path / "absent") == 0
+
+
+def test_a_target_without_kernels_is_an_error_of_its_own():
+    target = find_target("ort")
+    require_mode(QuantizeOptions(mode="bf16"), target)
+
+    class Bare(type(target)):
+        stores = frozenset()
+
+    with pytest.raises(TargetError, match="cannot run --quantize bf16") as error:
+        require_mode(QuantizeOptions(mode="bf16"), Bare())
+    assert error.value.exit_code == 4
+    require_mode(QuantizeOptions(mode="int8"), Bare())
+    with pytest.raises(TargetError) as error:
+        require_mode(QuantizeOptions(mode="int4"), find_target("trt"))
+    assert error.value.hint == "Pass --precision int4-weights."

@@ -1,0 +1,299 @@
+"""What cannot work for this recipe, target, kind of model and data: found out before anything runs.
+
+Cheap questions come first. What depends on recipe and target is asked before anything is opened,
+what depends on the kind of model before it is loaded, and what depends on the amount of data before
+the model is captured. What depends on the graph is asked by the stages, right after that.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from calibration.dataset import CalibrationSet
+from compressor.errors import DataError, OutputError, RecipeError, TargetError
+from compressor.recipe.goal import Goal
+from compressor.recipe.notation import parse_input
+from compressor.recipe.policy import policy_of
+from compressor.recipe.recipe import ModelOptions, QuantizeOptions, Recipe
+from compressor.results.precision import STORED
+from compressor.system.userfile import load_object
+from compressor.system.writable import why_not_writable
+from exporters.base import Target
+from exporters.trt.options import TrtOptions
+
+HOLDOUT = 0.2
+"""Share of the calibration samples kept out of calibration when there is no evaluation data."""
+
+
+class Metric(Protocol):
+    """What is asked of a metric before anything is measured."""
+
+    @property
+    def name(self) -> str:
+        """As the user calls it."""
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Its direction."""
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether it says nothing without labels."""
+
+
+FindMetric = Callable[[str], Metric]
+"""From `measure.metric` of a recipe to the metric; raises UsageError where there is none."""
+
+
+def require_sense(recipe: Recipe, target: Target, find_metric: FindMetric) -> None:
+    """Refuse what recipe and target tell to be impossible.
+
+    Args:
+        recipe: What is asked for.
+        target: The target, configured by the recipe.
+        find_metric: Finds metrics by name.
+
+    Raises:
+        RecipeError: Options contradict each other, or belong to one that is missing.
+        UsageError: There is no such metric or loss.
+        TargetError: The target has no kernels for the precision.
+        OutputError: The folder for calibration statistics cannot be written.
+    """
+    require_mode(recipe.quantize, target)
+    _require_target(recipe, target)
+    name = recipe.measure.metric
+    _require_budget(recipe, None if name is None else find_metric(name))
+    _require_model_options(recipe.model)
+    for text in recipe.model.inputs:
+        parse_input(text)
+    if recipe.prune.loss is not None:
+        load_object(recipe.prune.loss, "pruning loss", error=RecipeError)
+    cache = recipe.data.cache
+    reason = None if cache is None else why_not_writable(cache)
+    if reason is not None:
+        raise OutputError(
+            f"calibration cache {cache} cannot be written: {reason}",
+            hint="Choose another folder with --calib-cache, or leave it out.",
+        )
+
+
+def require_mode(options: QuantizeOptions, target: Target) -> None:
+    """Refuse what the target's runtime cannot load.
+
+    Raises:
+        TargetError: It has no kernels for weights of that kind.
+    """
+    if options.mode in STORED and options.mode not in target.stores:
+        known = ", ".join(sorted(target.stores)) or "none of these"
+        hint = f"Of the modes that only store weights it runs {known}; int8 and none are left."
+        raise TargetError(
+            f"target {target.name!r} cannot run --quantize {options.mode}",
+            hint=target.stored_otherwise.get(options.mode, hint),
+        )
+
+
+def require_kind(recipe: Recipe, kind: str, description: str) -> None:
+    """Refuse what a model of this kind cannot do.
+
+    Args:
+        recipe: What is asked for.
+        kind: "module", "onnx", "exported program" or "torchscript".
+        description: The model, in words.
+
+    Raises:
+        RecipeError: Gradients are asked for, and only a torch module has them.
+    """
+    if recipe.prune.method == "taylor" and kind != "module":
+        raise RecipeError(
+            f"importance by 'taylor' needs a torch module, and {description} is of kind {kind!r}",
+            hint="Give the checkpoint and --model, or choose obs.",
+        )
+
+
+def require_data(
+    recipe: Recipe, calibration: CalibrationSet | None, evaluation: CalibrationSet | None
+) -> None:
+    """Refuse what so much data cannot do, once it is open and before the model is.
+
+    Raises:
+        RecipeError: Pruning is asked for, and there is nothing to choose by.
+        DataError: A budget is asked for, and there are no two samples to judge by.
+    """
+    goal, unseen = recipe.prune.goal, calibration is None or recipe.data.stats is not None
+    if goal is not None and unseen and not is_for_bits(recipe, goal):
+        raise RecipeError(
+            f"{goal.flag} needs calibration data to choose and repair what stays",
+            hint="Pass --calib DATA, without --stats: statistics are of the whole graph.",
+        )
+    if recipe.prune.sparsity is not None and unseen:
+        raise RecipeError(
+            f"--sparsity {recipe.prune.sparsity} needs calibration data to choose and refit what "
+            "stays",
+            hint="Pass --calib DATA, without --stats: statistics are of the whole graph.",
+        )
+    if recipe.budget.allowed is not None:
+        _require_judges(recipe, calibration, evaluation)
+
+
+def is_for_bits(recipe: Recipe, goal: Goal) -> bool:
+    """Whether weights that are only stored smaller may reach a goal without pruning."""
+    return goal.kind == "size" and recipe.quantize.mode in STORED
+
+
+def require_labels(
+    recipe: Recipe,
+    calibration: CalibrationSet | None,
+    evaluation: CalibrationSet | None,
+    find_metric: FindMetric,
+) -> None:
+    """Refuse a metric that needs labels where what judges has none, before the model is captured.
+
+    Args:
+        recipe: Which metric.
+        calibration: Told from the labels by what the model takes.
+        evaluation: Likewise.
+        find_metric: Finds metrics by name.
+
+    Raises:
+        DataError: There are none.
+    """
+    judging = calibration if evaluation is None else evaluation
+    name = recipe.measure.metric
+    if name is None or judging is None or judging.has_labels:
+        return
+    if find_metric(name).needs_labels:
+        raise DataError(
+            f"metric {name} needs labels; {judging.description} has none",
+            hint="Give evaluation data with an array `label` by --eval, or choose --metric cosine, "
+            "which compares with the original and needs none.",
+        )
+
+
+def require_two(found: int, of: int | None, asked: str) -> None:
+    """One sample to compare candidates on, and another to confirm the chosen one.
+
+    Args:
+        found: How many judge.
+        of: Of how many calibration samples they are the held-out part; None for evaluation data.
+        asked: The budget.
+
+    Raises:
+        DataError: There are too few.
+    """
+    if found >= 2:
+        return
+    needs = f"the budget of {asked} needs at least two samples to judge on"
+    if of is None:
+        raise DataError(
+            f"{needs}, found one: candidates are compared on half of them, and the chosen one is "
+            "confirmed on the other",
+            hint="Add samples to --eval.",
+        )
+    enough = round(2 / HOLDOUT)
+    raise DataError(
+        f"{needs}: only the held-out fifth of the calibration samples judges, which is one of {of}",
+        hint=f"Pass --eval, or --calib with {enough} samples or more.",
+    )
+
+
+def _require_judges(
+    recipe: Recipe, calibration: CalibrationSet | None, evaluation: CalibrationSet | None
+) -> None:
+    asked = recipe.budget.max_drop or ""
+    judging = evaluation
+    if judging is None and calibration is not None and recipe.data.stats is None:
+        judging = calibration
+        if len(calibration) >= 2:
+            _, judging = calibration.split(1 - HOLDOUT, recipe.seed)
+    if judging is None:
+        raise DataError(
+            f"the budget of {asked} needs samples to judge on",
+            hint="Pass --eval with labels, or --calib: a fifth of it is held out then.",
+        )
+    of = None if evaluation is not None or calibration is None else len(calibration)
+    require_two(len(judging), of, asked)
+
+
+def _require_budget(recipe: Recipe, metric: Metric | None) -> None:
+    budget = recipe.budget
+    if budget.max_drop is None and (budget.time is not None or budget.accept != "bound"):
+        raise RecipeError(
+            "--budget and --time-budget belong to a quality budget, and there is none",
+            hint="Add one, such as --max-drop 1%.",
+        )
+    allowed = budget.allowed
+    if allowed is None:
+        return
+    if allowed.amount == 0 and budget.accept == "bound":
+        raise RecipeError(
+            f"the budget of {allowed.asked} cannot be confirmed: no number of samples proves that "
+            "nothing at all is lost",
+            hint="Allow a little, such as --max-drop 0.1%, or add --budget point, which takes the "
+            "measured loss.",
+        )
+    if metric is not None:
+        allowed.require_hold(metric.name, higher_is_better=metric.higher_is_better)
+
+
+def _require_model_options(options: ModelOptions) -> None:
+    if options.factory is None and options.args:
+        raise RecipeError(
+            "--model-args are arguments of the factory that --model names, and there is none",
+            hint="Add --model file.py:factory.",
+        )
+
+
+def _require_target(recipe: Recipe, target: Target) -> None:
+    """Refuse what this target cannot do as asked.
+
+    Raises:
+        RecipeError: A speed is asked for where none is measured, or schemes that it misreads.
+    """
+    if recipe.target != "trt" and recipe.trt != TrtOptions():
+        raise RecipeError(
+            f"--precision and the other options of [trt] are not for the target {recipe.target!r}",
+            hint="Pass --target trt with them.",
+        )
+    if recipe.target == "trt" and recipe.trt.precision == "fp8" and recipe.quantize.mode == "none":
+        raise RecipeError(
+            "--precision fp8 and --quantize none contradict each other: the first quantizes",
+            hint="Leave one out; --precision fp16 quantizes nothing.",
+        )
+    _require_sparsity(recipe, target)
+    goal, reason = recipe.prune.goal, target.why_not_measurable()
+    if goal is not None and goal.timed and reason is not None:
+        raise RecipeError(
+            f"{goal.flag} cannot be reached for the target {target.name!r}: {reason}",
+            hint="Prune by --prune, --params or --size, or run where it can be measured.",
+        )
+    policy = policy_of(target, recipe.quantize)
+    refusal = target.why_not_compatible(policy)
+    if refusal is not None:
+        raise RecipeError(refusal, hint="Leave --activation, --symmetric and --weight-bits to it.")
+    if recipe.quantize.mode == "int8-dynamic" and not policy.dynamic:
+        raise RecipeError(
+            f"the target {target.name!r} does not quantize activations while it runs",
+            hint="Pass --calib DATA, and leave --quantize at int8.",
+        )
+
+
+def _require_sparsity(recipe: Recipe, target: Target) -> None:
+    """Refuse a pattern of zeros that no kernel would skip.
+
+    Raises:
+        RecipeError: It was asked for, and the target or the precision cannot use it.
+    """
+    asked = recipe.prune.sparsity
+    if asked is None:
+        return
+    if asked not in target.sparsities:
+        raise RecipeError(
+            f"--sparsity {asked} is not for the target {target.name!r}, which has no kernels that "
+            "skip zeros",
+            hint="Pass --target trt, or prune whole channels with --prune.",
+        )
+    if recipe.quantize.mode in STORED:
+        raise RecipeError(
+            f"--sparsity {asked} and weights in {recipe.quantize.mode} contradict each other: "
+            "kernels that read weights in fewer bits skip no zeros",
+            hint="Choose one.",
+        )
