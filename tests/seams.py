@@ -16,8 +16,11 @@ from compressor.graph.files import initializer_bytes
 from compressor.recipe.recipe import Recipe
 from compressor.results.measurements import LatencyResult, Timing, Verdict
 from compressor.results.records import Interval
+from compressor.search.acceptance import Acceptance
+from compressor.search.baseline import undecided
 from compressor.search.candidate import Judged
 from compressor.search.measure import yardstick
+from compressor.search.precision.ptq_search import PtqSearch
 from compressor.search.session import Race, Session
 from compressor.system.progress import SILENT, Progress
 from exporters.base import Target, find_target
@@ -181,3 +184,19 @@ def looking(session: Session, data: CalibrationSet) -> Session:
     """The same, with what quality is measured in, by the original's outputs on those samples."""
     found = yardstick(session.prepared, session.recipe, session.target, data)
     return replace(session, prepared=replace(session.prepared, yardstick=found))
+
+
+def searching(
+    session: Session, acceptance: Acceptance, data: CalibrationSet | None, **known: Any
+) -> PtqSearch:
+    """A search of the float graph that has taken no step yet.
+
+    Args:
+        session: The captured graph.
+        acceptance: The budget, or none.
+        data: What ranges are taken from, and what is replayed.
+        known: Other fields of the search.
+    """
+    start = undecided(session)
+    how = {"data": data, "calibrating": data} | known
+    return PtqSearch(session, acceptance, start, start.plan, **how)
