@@ -1,4 +1,4 @@
-"""Regions of a graph, the graphs that are profiled for them, and what is fitted to those."""
+"""The graphs that are profiled for regions, and what is fitted to those."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,6 @@ from compressor.evaluation.turns import kernel_seconds
 from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import realize
 from compressor.quantization.placement import place
-from compressor.quantization.regions import divided
 from compressor.recipe.recipe import DataOptions, MeasureOptions, Recipe
 from compressor.search.precision.region_latency import designs, fitted, measured_times
 from compressor.search.precision.regions import DYNAMIC, FLOAT, STATIC, Mix, mixed
@@ -34,33 +33,6 @@ def mix() -> Mix:
         integer=place(model, policy).integer, ranges=RANGES,
     )  # fmt: skip
     return mixed(model, plan, policy)
-
-
-def test_a_region_is_a_weighted_node_and_what_follows_it(mix: Mix):
-    first, second, last = mix.regions
-    assert first.weighted == ("Conv_0",)
-    assert first.nodes == ("Conv_0", "Relu_1")
-    assert second.nodes == ("Conv_2", "Add_3", "Relu_4", "GlobalAveragePool_5", "Flatten_6")
-    assert (second.reads, last.reads) == ({"r1": 0}, {"f": 1})
-    assert mix.edges == ((0, 1), (1, 2))
-    assert mix.possible.tolist() == [[True, True, False], [True, True, False], [True] * 3]
-
-
-def test_many_nodes_share_regions(mix: Mix):
-    seeds = [name for region in mix.regions for name in region.weighted]
-    found = divided(mix.model, seeds, mix.whole.integer, most=2)
-    assert [region.weighted for region in found] == [("Conv_0", "Conv_2"), ("Gemm_7",)]
-    assert found[0].name == "Conv_0 and 1 more"
-    assert found[1].reads == {"f": 0}
-
-
-def test_choices_make_plans_and_plans_tell_choices(mix: Mix):
-    plan = mix.plan((STATIC, FLOAT, DYNAMIC))
-    assert plan.integer == ("Conv_0", "Relu_1")
-    assert plan.dynamic == ("Gemm_7",)
-    assert mix.chosen(plan) == (STATIC, FLOAT, DYNAMIC)
-    assert mix.floats(mix.chosen(plan)) == ("Conv_2",)
-    assert mix.plan((STATIC,) * 3).integer == mix.whole.integer
 
 
 def test_every_edge_is_profiled_with_either_side_as_integer(mix: Mix):
