@@ -171,7 +171,7 @@ def _aligned(node: ir.Node, seen: Sequence[Tensor]) -> list[Tensor | None] | Non
     Where that does not add up (an input that is no tensor, say) the answer is None.
     """
     left = list(seen)
-    constants = [_constant(value) for value in node.inputs]
+    constants = [_stored_tensor(value) for value in node.inputs]
     missing = sum(value is not None for value in node.inputs) - len(left)
     aligned: list[Tensor | None] = []
     for value, constant in zip(node.inputs, constants, strict=True):
@@ -187,7 +187,7 @@ def _aligned(node: ir.Node, seen: Sequence[Tensor]) -> list[Tensor | None] | Non
     return None if left else aligned
 
 
-def _constant(value: ir.Value | None) -> Tensor | None:
+def _stored_tensor(value: ir.Value | None) -> Tensor | None:
     if value is None or value.const_value is None or value.const_value.dtype not in _NAMES:
         return None
     return _NAMES[value.const_value.dtype], tuple(value.const_value.shape.numpy())

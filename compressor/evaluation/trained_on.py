@@ -36,7 +36,7 @@ def unlike_training(
     node = _first_norm(model)
     if node is None or node.inputs[0] is None:
         return None
-    mean, variance = (_constant(node.inputs[i]) for i in (3, 4))
+    mean, variance = (_statistics(node.inputs[i]) for i in (3, 4))
     if mean is None or variance is None or _is_fresh(mean, variance):
         return None
     moments = _moments(model, node.inputs[0], data, fixed)
@@ -61,7 +61,7 @@ def _first_norm(model: ir.Model) -> ir.Node | None:
     return next((node for node in model.graph if node.op_type == "BatchNormalization"), None)
 
 
-def _constant(value: ir.Value | None) -> FloatArray | None:
+def _statistics(value: ir.Value | None) -> FloatArray | None:
     if value is None or value.const_value is None:
         return None
     return value.const_value.numpy().astype(np.float64)

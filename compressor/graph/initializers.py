@@ -1,4 +1,6 @@
-"""Adding constants to a graph."""
+"""Initializers of a graph, and names that no value in it bears."""
+
+from collections.abc import Iterable
 
 import onnx_ir as ir
 
@@ -18,31 +20,49 @@ def add_initializer(graph: ir.Graph, name: str, array: Array) -> ir.Value:
     return value
 
 
-def free_name(graph: ir.Graph, name: str) -> str:
-    """The name, or with the first number from 2 on, that no value of the graph bears.
+def remove_unread_initializers(graph: ir.Graph) -> None:
+    """Remove initializers that no node reads, in place; inputs and outputs of the graph stay.
 
-    Each time the whole graph is read: who needs many takes them from `FreeNames`.
+    A weight that its integers have replaced would be shipped a second time.
     """
-    return FreeNames(graph).take(name)
+    for name, value in list(graph.initializers.items()):
+        if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
+            del graph.initializers[name]
 
 
 class FreeNames:
-    """Names that no value of a graph bears, whose own names are read once.
+    """Names that are not taken yet; names that others give meanwhile are not known here.
 
-    Values that others add meanwhile have to be called otherwise.
+    Args:
+        taken: The names to stay clear of.
+        first: The first number that is put behind a name that is taken.
     """
 
-    def __init__(self, graph: ir.Graph) -> None:
-        self._taken = taken_names(graph)
+    def __init__(self, taken: Iterable[str | None] = (), *, first: int = 2) -> None:
+        self._taken = set(taken)
+        self._first = first
 
     def take(self, name: str) -> str:
-        """The name, or with the first number from 2 on, that is free; it is not any more."""
-        free, count = name, 1
+        """The name, or with the first number that makes it free; it is taken from then on."""
+        free, number = name, self._first
         while free in self._taken:
-            count += 1
-            free = f"{name}_{count}"
+            free = f"{name}_{number}"
+            number += 1
         self._taken.add(free)
         return free
+
+
+def names_beside(graph: ir.Graph) -> FreeNames:
+    """Names that no value of the graph bears, whose own names are read once."""
+    return FreeNames(taken_names(graph))
+
+
+def free_name(graph: ir.Graph, name: str) -> str:
+    """The name, or with the first number from 2 on, that no value of the graph bears.
+
+    Each time the whole graph is read: who needs many takes them from `names_beside`.
+    """
+    return names_beside(graph).take(name)
 
 
 def taken_names(graph: ir.Graph) -> set[str | None]:

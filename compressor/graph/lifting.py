@@ -16,7 +16,7 @@ from onnx_ir.passes.common import InlinePass, RemoveUnusedNodesPass
 from compressor.graph.constants import constant
 from compressor.graph.drawing_forms import Builder, Form, form_of
 from compressor.graph.draws import Draw
-from compressor.graph.initializers import add_initializer, free_name, taken_names
+from compressor.graph.initializers import FreeNames, add_initializer, free_name, names_beside
 from compressor.graph.names import make_unique
 from compressor.graph.noise import FOLLOWS, drawing_nodes, draws
 from compressor.graph.shapes import infer_shapes, shape_of
@@ -181,7 +181,7 @@ def _narrowed(spec: TensorSpec, value: ir.Value) -> tuple[TensorSpec, ir.Value]:
     shape = list(spec.shape)
     while len(uses := value.uses()) == 1 and not value.is_graph_output():
         ((node, place),) = uses
-        index = constant(node.inputs[1]) if node.op_type == "Gather" and node.inputs[1] else None
+        index = constant(node.inputs[1]) if node.op_type == "Gather" else None
         axis = node.attributes.get_int("axis", 0)
         if place or index is None or not isinstance(shape[axis], int):
             break
@@ -215,18 +215,13 @@ class _Sizes:
     def __init__(self, graph: ir.Graph, inputs: Sequence[ir.Value]) -> None:
         self.made: list[ir.Node] = []
         self._graph, self._inputs = graph, inputs
-        self._names = {node.name for node in graph.all_nodes()}
-        self._values = taken_names(graph)
+        self._names = FreeNames(node.name for node in graph.all_nodes())
+        self._values = names_beside(graph)
         self._known: dict[str, ir.Value] = {}
 
     def name(self, wanted: str) -> str:
         """A name that no node bears."""
-        free, count = wanted, 1
-        while free in self._names:
-            count += 1
-            free = f"{wanted}_{count}"
-        self._names.add(free)
-        return free
+        return self._names.take(wanted)
 
     def like(self, spec: TensorSpec) -> ir.Value:
         """A value of these sizes: an input where one is so, else zeros."""
@@ -274,12 +269,7 @@ class _Sizes:
 
     def _op(self, op_type: str, *inputs: ir.Value, **attributes: int) -> ir.Value:
         node = ir.node(op_type, inputs, attributes, name=self.name(f"noise/{op_type}"))
-        output, count = f"{node.name}_output", 1
-        while output in self._values:
-            count += 1
-            output = f"{node.name}_output_{count}"
-        self._values.add(output)
-        node.outputs[0].name = output
+        node.outputs[0].name = self._values.take(f"{node.name}_output")
         self.made.append(node)
         return node.outputs[0]
 

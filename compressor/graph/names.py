@@ -4,6 +4,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import NameFixPass
 
 from compressor.graph.chatter import silenced
+from compressor.graph.initializers import FreeNames
 
 
 class _Names:
@@ -50,12 +51,6 @@ def _is_unused(value: ir.Value) -> bool:
 
 def _make_nodes_unique(nodes: list[ir.Node]) -> None:
     # `NameFixPass` lets nodes of different subgraphs share a name; messages and tables do not.
-    taken: set[str] = set()
+    names = FreeNames(first=1)
     for node in nodes:
-        name = base = node.name or node.op_type
-        count = 0
-        while name in taken:
-            count += 1
-            name = f"{base}_{count}"
-        taken.add(name)
-        node.name = name
+        node.name = names.take(node.name or node.op_type)

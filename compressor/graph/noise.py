@@ -38,5 +38,5 @@ def draws(node: ir.Node) -> bool:
     if node.op_type != "Dropout" or len(node.inputs) <= _TRAINING:
         return node.op_type in _DRAWS
     training = node.inputs[_TRAINING]
-    tensor = None if training is None else constant(training)
+    tensor = constant(training)
     return training is not None and (tensor is None or bool(tensor.numpy().any()))

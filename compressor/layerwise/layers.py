@@ -13,6 +13,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
+from compressor.graph.constants import is_stored, stored_array
 from compressor.layerwise.im2col import Doubles, Floats, Sliding
 
 
@@ -57,13 +58,13 @@ class Layer:
     def bias_value(self) -> ir.Value | None:
         """The bias's initializer."""
         if self.add is not None:
-            return next(v for v in self.add.inputs if v is not None and _constant(v))
+            return next(v for v in self.add.inputs if v is not None and is_stored(v))
         return self.node.inputs[2] if len(self.node.inputs) > 2 else None
 
     @property
     def weight(self) -> Floats:
         """As the node stores it."""
-        return _array(self.weight_value)
+        return stored_array(self.weight_value)
 
     @property
     def groups(self) -> int:
@@ -137,7 +138,7 @@ class Layer:
     def bias_array(self) -> Floats:
         """As it is stored; one zero where there is none."""
         value = self.bias_value
-        return np.zeros(1) if value is None else _array(value)
+        return np.zeros(1) if value is None else stored_array(value)
 
     def stored(self, matrix: Doubles) -> Floats:
         """A matrix as the node stores it (alpha aside), in the weight's type."""
@@ -208,13 +209,13 @@ def _layer(node: ir.Node) -> Layer | None:
     if node.domain != "" or node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
         return None
     weight = node.inputs[1]
-    if weight is None or not _constant(weight) or node.inputs[0] is None:
+    if weight is None or not is_stored(weight) or node.inputs[0] is None:
         return None
     tensor = weight.const_value
     if tensor is None or not tensor.dtype.is_floating_point() or len(tensor.shape) < 2:
         return None
     bias = node.inputs[2] if len(node.inputs) > 2 else None
-    if bias is not None and not _constant(bias):
+    if bias is not None and not is_stored(bias):
         return None
     if node.op_type != "MatMul":
         return Layer(node)
@@ -228,26 +229,16 @@ def _bias_of(node: ir.Node) -> ir.Node | None:
     if len(readers) != 1 or readers[0].op_type != "Add":
         return None
     other = next((v for v in readers[0].inputs if v is not made), None)
-    if other is None or not _constant(other):
+    if other is None or not is_stored(other):
         return None
-    shape = _array(other).shape
-    width = _array(_present(node.inputs[1])).shape[1]
+    shape = stored_array(other).shape
+    width = stored_array(_present(node.inputs[1])).shape[1]
     return readers[0] if prod(shape) == width == shape[-1] else None
 
 
 def _present(value: ir.Value | None) -> ir.Value:
     assert value is not None
     return value
-
-
-def _constant(value: ir.Value) -> bool:
-    return value.is_initializer() and not value.is_graph_input()
-
-
-def _array(value: ir.Value) -> Floats:
-    assert value.const_value is not None
-    array: Floats = value.const_value.numpy()
-    return array
 
 
 def _single(array: Floats) -> Floats:

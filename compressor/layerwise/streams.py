@@ -9,6 +9,7 @@ from operator import or_
 import numpy as np
 import onnx_ir as ir
 
+from compressor.graph.constants import array_if_stored, is_stored, stored_array
 from compressor.layerwise.im2col import Floats
 from compressor.layerwise.layers import Layer
 
@@ -92,7 +93,7 @@ def stream_of(layer: Layer) -> Stream | None:
         if node.domain != "":
             return None
         other = node.inputs[1 - index] if len(node.inputs) == 2 and index < 2 else None
-        if node.op_type == "Add" and other is not None and not _is_constant(other):
+        if node.op_type == "Add" and other is not None and not is_stored(other):
             return None if other is value else Stream(node, tuple(steps), other)
         step = _step(node, index, other)
         if step is None:
@@ -102,7 +103,7 @@ def stream_of(layer: Layer) -> Stream | None:
 
 
 def _step(node: ir.Node, index: int, other: ir.Value | None) -> Step | None:
-    constant = None if other is None or not _is_constant(other) else _array(other)
+    constant = array_if_stored(other)
     makers: dict[str, Callable[[], Step | None]] = {
         "Add": lambda: None if constant is None else Step(),
         "Sub": lambda: None if constant is None or index else Step(),
@@ -130,21 +131,11 @@ def _permuted(node: ir.Node) -> Step | None:
 
 def _normalized(node: ir.Node) -> Step | None:
     values = [value for value in (node.inputs[1], node.inputs[4]) if value is not None]
-    if not all(_is_constant(value) for value in values) or values[0].shape is None:
+    if not all(is_stored(value) for value in values) or values[0].shape is None:
         return None
-    gamma, variance = (_array(value) for value in values)
+    gamma, variance = (stored_array(value) for value in values)
     factor = gamma / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5))
     return _scaled(factor.reshape(-1, 1, 1))
-
-
-def _is_constant(value: ir.Value) -> bool:
-    return value.is_initializer() and not value.is_graph_input()
-
-
-def _array(value: ir.Value) -> Floats:
-    assert value.const_value is not None
-    array: Floats = value.const_value.numpy()
-    return array
 
 
 class Ancestry:

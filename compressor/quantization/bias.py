@@ -25,7 +25,7 @@ from calibration.gaps import without_gaps
 from calibration.scheme import FloatArray
 from calibration.taps import Taps
 from compressor.errors import RecipeError
-from compressor.graph.initializers import FreeNames, add_initializer
+from compressor.graph.initializers import add_initializer, names_beside
 from compressor.graph.session import open_session
 from compressor.graph.shapes import infer_shapes
 from compressor.graph.walks import reads
@@ -116,7 +116,7 @@ class _Biases:
     """The biases of one graph, whose nodes and names are read once."""
 
     def __init__(self, model: ir.Model) -> None:
-        self._graph, self._names = model.graph, FreeNames(model.graph)
+        self._graph, self._names = model.graph, names_beside(model.graph)
         self._nodes = {node.name: node for node in model.graph}
 
     def add(self, corrections: Mapping[str, FloatArray]) -> None:
@@ -137,7 +137,7 @@ class _Biases:
         if len(reader.inputs) <= index:
             reader.resize_inputs(index + 1)
         old = reader.inputs[index]
-        tensor = None if old is None else constant(old)
+        tensor = constant(old)
         bias = np.zeros(layer.channels, np.float32) if tensor is None else tensor.numpy()
         if reader.op_type == "Gemm":
             bias = bias.reshape(-1)
@@ -209,7 +209,7 @@ def _bias_behind(node: ir.Node) -> tuple[ir.Node, int] | None:
         value = readers[0].outputs[0]
     if readers[0].op_type != "Add":
         return None
-    constants = [i for i, v in enumerate(readers[0].inputs) if v is not None and constant(v)]
+    constants = [i for i, v in enumerate(readers[0].inputs) if constant(v)]
     return (readers[0], constants[0]) if constants else None
 
 

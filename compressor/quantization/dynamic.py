@@ -20,7 +20,12 @@ import onnx_ir as ir
 
 from calibration.scheme import Codes, FloatArray
 from compressor.errors import RecipeError
-from compressor.graph.initializers import FreeNames, add_initializer
+from compressor.graph.initializers import (
+    FreeNames,
+    add_initializer,
+    names_beside,
+    remove_unread_initializers,
+)
 from compressor.graph.invariants import check
 from compressor.quantization.auto import Selected
 from compressor.quantization.dynamic_placement import place_dynamic, why_not_dynamic
@@ -79,7 +84,7 @@ def insert_dynamic(
             f"the plan does not fit the graph: {strange[0]!r} cannot run as dynamic INT8",
             hint="Replay a plan with the model and the options that it was made with.",
         )
-    writer, chosen = _Writer(model.graph, policy, rounded, FreeNames(model.graph)), set(nodes)
+    writer, chosen = _Writer(model.graph, policy, rounded, names_beside(model.graph)), set(nodes)
     for node in list(model.graph.all_nodes()):
         if node.name in chosen and is_recurrent(node):
             make_dynamic(model, node, policy)
@@ -91,9 +96,7 @@ def insert_dynamic(
 
 def _drop_unread(graph: ir.Graph) -> None:
     """Remove the float weights, initializers and Constant nodes, that nothing reads any more."""
-    for name, value in list(graph.initializers.items()):
-        if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
-            del graph.initializers[name]
+    remove_unread_initializers(graph)
     for node in list(graph.all_nodes()):
         made = node.outputs[0]
         if node.op_type == "Constant" and not made.uses() and not made.is_graph_output():

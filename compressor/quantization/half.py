@@ -22,7 +22,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.errors import RecipeError
-from compressor.graph.initializers import add_initializer, taken_names
+from compressor.graph.initializers import FreeNames, add_initializer, taken_names
 from compressor.graph.invariants import check
 from compressor.graph.tensors import Array
 from compressor.quantization.graph import constant
@@ -112,20 +112,20 @@ def halve(model: ir.Model, weights: Iterable[str], kind: Kind) -> ir.Model:
     """
     clone = model.clone()
     graph = clone.graph
-    taken = taken_names(graph)
+    names = FreeNames(taken_names(graph), first=1)
     for name in weights:
         value = graph.initializers.get(name)
-        tensor = None if value is None else constant(value)
+        tensor = constant(value)
         if value is None or tensor is None or tensor.dtype != ir.DataType.FLOAT:
             raise RecipeError(
                 f"the plan does not fit the graph: {name!r} is no float32 weight of it",
                 hint="Replay a plan with the model and the options that it was made with.",
             )
         array = _rounded(tensor.numpy(), kind)
-        small = add_initializer(graph, _free(f"{name}_{kind}", taken), array)
+        small = add_initializer(graph, names.take(f"{name}_{kind}"), array)
         cast = ir.node("Cast", [small], {"to": ir.DataType.FLOAT.value})
-        cast.name = _free(f"{name}_float", taken)
-        cast.outputs[0].name = _free(f"{name}_widened", taken)
+        cast.name = names.take(f"{name}_float")
+        cast.outputs[0].name = names.take(f"{name}_widened")
         cast.outputs[0].dtype, cast.outputs[0].shape = ir.DataType.FLOAT, value.shape
         value.replace_all_uses_with(cast.outputs[0])
         graph.initializers.pop(name)
@@ -168,13 +168,4 @@ def _parts(array: Array) -> Iterator[Array]:
 def _rounded(array: Array, kind: Kind) -> Array:
     with np.errstate(over="ignore"):
         found: Array = array.astype(TYPES[kind])
-    return found
-
-
-def _free(name: str, taken: set[str | None]) -> str:
-    found, number = name, 0
-    while found in taken:
-        number += 1
-        found = f"{name}_{number}"
-    taken.add(found)
     return found

@@ -129,7 +129,7 @@ def _same_shape(one: ir.Value, other: ir.Value) -> bool:
 def _work(node: ir.Node) -> int:
     """Weights that each output element takes."""
     weight = node.inputs[1]
-    tensor = None if weight is None else constant(weight)
+    tensor = constant(weight)
     return 0 if tensor is None else math.prod(tensor.shape.numpy()[1:])
 
 

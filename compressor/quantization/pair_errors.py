@@ -134,7 +134,7 @@ class Replaying:
     def _rescaled(self, taps: Taps, pair: Pair, divisor: FloatArray, seen: Extremes) -> ir.Value:
         """The value divided, as the quantized maker writes it, quantized."""
         maker, activation = pair.maker, pair.activation
-        bias = constant(maker.inputs[2]) if len(maker.inputs) > 2 and maker.inputs[2] else None
+        bias = constant(maker.inputs[2]) if len(maker.inputs) > 2 else None
         shift = None if bias is None else (bias.numpy() / divisor).astype(np.float32)
         source = taps.own(maker.inputs[0])
         value = self._quantized(taps, maker, source, writing(maker, divisor), shift)

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.scheme import FloatArray
-from compressor.graph.initializers import FreeNames, add_initializer
+from compressor.graph.initializers import FreeNames, add_initializer, names_beside
 from compressor.quantization.graph import constant, consumers
 from compressor.quantization.placement import why_not_quantizable
 
@@ -71,7 +71,7 @@ def pair_of(value: ir.Value) -> Pair | None:
 
 def weight_of(node: ir.Node) -> FloatArray:
     """The constant weight of a convolution, (outputs, inputs of a group, ...)."""
-    tensor = None if node.inputs[1] is None else constant(node.inputs[1])
+    tensor = constant(node.inputs[1])
     if tensor is None:
         raise AssertionError(f"{node.name} has no constant weight")
     array: FloatArray = tensor.numpy()
@@ -108,10 +108,10 @@ def rescale(graph: ir.Graph, pairs: Mapping[str, Pair], divisors: Mapping[str, F
         factors[pair.maker] = factors.get(pair.maker, np.float64(1)) * writing(pair.maker, exact)
         for reader in pair.readers:
             factors[reader] = factors.get(reader, np.float64(1)) * reading(reader, exact)
-    names = FreeNames(graph)
+    names = names_beside(graph)
     for node, factor in factors.items():
         _replace(names, graph, node, 1, weight_of(node) * factor)
-        bias = constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
+        bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
         if node in written and bias is not None:
             _replace(names, graph, node, 2, bias.numpy() * written[node])
 

@@ -172,7 +172,7 @@ def absorbing(node: ir.Node, integer: set[str], policy: QuantPolicy) -> ir.Node 
 def why_not_quantizable(node: ir.Node) -> str | None:
     """Why a weighted operator cannot be integer; None when it can."""
     weight = node.inputs[1]
-    tensor = None if weight is None else constant(weight)
+    tensor = constant(weight)
     if tensor is None:
         return "its second operand is not a constant weight"
     if tensor.dtype != ir.DataType.FLOAT:
@@ -199,7 +199,7 @@ def _why_not_gemm(node: ir.Node, weight: ir.TensorProtocol) -> str | None:
     if attributes.get_int("transA", 0):
         return "a transposed input has no integer kernel"
     bias = node.inputs[2] if len(node.inputs) > 2 else None
-    values = None if bias is None else constant(bias)
+    values = constant(bias)
     outputs = weight.shape[0 if attributes.get_int("transB", 0) else 1]
     if values is not None and values.size != outputs:
         return "its bias is not one value per output"

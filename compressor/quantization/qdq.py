@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.scheme import Codes, FloatArray, QuantParams
-from compressor.graph.initializers import add_initializer
+from compressor.graph.initializers import add_initializer, names_beside, remove_unread_initializers
 from compressor.quantization.graph import constant
 from compressor.quantization.pad import pad_integers
 from compressor.quantization.placement import activations, quantized_uses
@@ -60,7 +60,7 @@ def insert_qdq(
     pad_integers(model.graph, integer, dict(activation))
     if not policy.inputs_only:
         shield_floats(model.graph)
-    writer.drop_unused()
+    remove_unread_initializers(model.graph)
 
 
 class _Writer:
@@ -69,8 +69,7 @@ class _Writer:
     def __init__(self, graph: ir.Graph, rounded: Mapping[str, Codes]) -> None:
         self._graph, self._rounded = graph, rounded
         self._weights: dict[tuple[ir.Value, bytes], ir.Value] = {}
-        self._taken = {value.name for node in graph for value in node.outputs}
-        self._taken |= set(graph.initializers) | {value.name for value in graph.inputs}
+        self._names = names_beside(graph)
 
     def activation(
         self, value: ir.Value, params: QuantParams, integer: set[str], policy: QuantPolicy
@@ -100,12 +99,12 @@ class _Writer:
         A float bias has to fit as well: ONNX Runtime makes it int32 (`runtime_rounding`).
         """
         weight, bias = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
-        tensor = None if weight is None else constant(weight)
+        tensor = constant(weight)
         if weight is None or tensor is None:
             raise AssertionError(f"{node.name} was placed without a constant weight")
         values = tensor.numpy()
         params = own = weight_params(values, channel_axis(node), policy.weight)
-        bias_tensor = None if bias is None else constant(bias)
+        bias_tensor = constant(bias)
         if bias is not None and bias_tensor is not None and not policy.weight.is_float:
             flat = bias_tensor.numpy().reshape(-1)
             if params.axis is None or flat.shape == params.scale.shape:
@@ -163,7 +162,7 @@ class _Writer:
         )
 
     def _initializer(self, name: str, array: np.ndarray) -> ir.Value:
-        return add_initializer(self._graph, self._fresh(name), array)
+        return add_initializer(self._graph, self._names.take(name), array)
 
     def _node(
         self,
@@ -173,7 +172,7 @@ class _Writer:
         suffix: str,
         axis: int | None = None,
     ) -> ir.Value:
-        name = self._fresh(f"{like.name}_{suffix}")
+        name = self._names.take(f"{like.name}_{suffix}")
         attributes = {} if axis is None else {"axis": axis}
         node = ir.node(op_type, inputs, attributes, name=f"{name}/{op_type}")
         result = node.outputs[0]
@@ -183,23 +182,8 @@ class _Writer:
     def _become_output(self, value: ir.Value, restored: ir.Value) -> None:
         """The dequantized value takes over the output's place and its name, which is public."""
         name = value.name
-        value.name = self._fresh(f"{name}_float")
+        value.name = self._names.take(f"{name}_float")
         restored.name = name
         for index, output in enumerate(self._graph.outputs):
             if output is value:
                 self._graph.outputs[index] = restored
-
-    def _fresh(self, name: str) -> str:
-        candidate, count = name, 1
-        while candidate in self._taken:
-            count += 1
-            candidate = f"{name}_{count}"
-        self._taken.add(candidate)
-        return candidate
-
-    def drop_unused(self) -> None:
-        """Float weights that nobody reads any more are not shipped a second time."""
-        outputs = set(self._graph.outputs)
-        for name, value in list(self._graph.initializers.items()):
-            if not value.uses() and value not in outputs and not value.is_graph_input():
-                del self._graph.initializers[name]

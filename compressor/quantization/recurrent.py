@@ -43,7 +43,7 @@ def why_not_recurrent(node: ir.Node, policy: QuantPolicy) -> str | None:
     if source is None or constant(source) is not None:
         return "its input is a constant"
     for weight in node.inputs[1:3]:
-        tensor = None if weight is None else constant(weight)
+        tensor = constant(weight)
         if weight is None or tensor is None:
             return "its weights are not constants"
         if tensor.dtype != ir.DataType.FLOAT:
@@ -73,7 +73,7 @@ def make_dynamic(model: ir.Model, node: ir.Node, policy: QuantPolicy) -> None:
     node.resize_inputs(INPUTS)
     for index, scale_index in WEIGHTS.items():
         weight = node.inputs[index]
-        tensor = None if weight is None else constant(weight)
+        tensor = constant(weight)
         if weight is None or tensor is None:
             raise AssertionError(f"{node.name} was placed without constant weights")
         whole, scales = _integers(tensor.numpy(), policy.weight)

@@ -148,7 +148,7 @@ def _boundary(region: list[ir.Node], chosen: set[str]) -> list[ir.Value]:
 def _macs(node: ir.Node) -> int | None:
     """Multiply-accumulates of one sample: each output element takes one per weight row entry."""
     weight = node.inputs[1]
-    tensor = None if weight is None else constant(weight)
+    tensor = constant(weight)
     elements = fixed_elements(node.outputs[0])
     if tensor is None or elements is None:
         return None

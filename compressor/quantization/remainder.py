@@ -26,7 +26,12 @@ from calibration.scheme import FLOAT8, FloatArray
 from compressor.graph.casts import cast, cast_output
 from compressor.graph.chatter import silenced
 from compressor.graph.constants import constant
-from compressor.graph.initializers import FreeNames, add_initializer, free_name
+from compressor.graph.initializers import (
+    add_initializer,
+    free_name,
+    names_beside,
+    remove_unread_initializers,
+)
 from compressor.graph.invariants import check
 from compressor.graph.schemas import schema_of
 from compressor.graph.shapes import infer_shapes
@@ -126,7 +131,7 @@ class _Halving:
     def __init__(self, model: ir.Model, kept: Collection[str]) -> None:
         self._graph, self._kept = model.graph, set(kept)
         self._opset = model.opset_imports.get("", 0)
-        self._names = FreeNames(model.graph)
+        self._names = names_beside(model.graph)
         self._stored: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
         self._cast: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
 
@@ -137,10 +142,7 @@ class _Halving:
         for index, value in enumerate(self._graph.outputs):
             if declared[index] == ir.DataType.FLOAT and value.dtype == ir.DataType.FLOAT16:
                 cast_output(self._graph, index, ir.DataType.FLOAT, "half")
-        used = set(self._graph.outputs)
-        for name, value in list(self._graph.initializers.items()):
-            if not value.uses() and value not in used and not value.is_graph_input():
-                del self._graph.initializers[name]
+        remove_unread_initializers(self._graph)
 
     def _convert(self, node: ir.Node) -> None:
         schema = schema_of(node, self._opset) if node.domain == "" else None
@@ -167,7 +169,7 @@ class _Halving:
     def _goes(self, node: ir.Node) -> bool:
         """Q has the type of what it reads, and DQ that of its readers; scales must allow it."""
         if node.op_type in _QDQ:
-            scale = constant(node.inputs[1]) if node.inputs[1] is not None else None
+            scale = constant(node.inputs[1])
             if scale is None or not _are_scales_of_half(scale.numpy()):
                 return False
         if node.op_type == "QuantizeLinear":
@@ -223,7 +225,7 @@ def _fit_scales(graph: ir.Graph, node: ir.Node, kept: Collection[str]) -> None:
     two but what becomes subnormal; 448 times as fine as their values, their scales often are tiny.
     So are those rounded anew by which ONNX Runtime could not round the bias (`runtime_rounding`).
     """
-    whole, scale = (None if value is None else constant(value) for value in node.inputs[:2])
+    whole, scale = (constant(value) for value in node.inputs[:2])
     if whole is None or scale is None or whole.dtype not in _EIGHT_BITS:
         return
     old = scale.numpy().astype(np.float64)

@@ -188,7 +188,7 @@ class _Judge:
     def _weight(self, node: ir.Node) -> ir.Value:
         """The weight after quantization, in float; each is stored once."""
         weight = node.inputs[1]
-        tensor = None if weight is None else constant(weight)
+        tensor = constant(weight)
         if weight is None or tensor is None:
             raise AssertionError(f"{node.name} was placed without a constant weight")
         if weight not in self._weights:

@@ -75,7 +75,7 @@ class Route:
         factors = np.append(1.0 / divisor.astype(np.float64), 1.0)
         for edit in self.edits:
             old = edit.node.inputs[edit.input]
-            tensor = None if old is None else constant(old)
+            tensor = constant(old)
             assert old is not None and tensor is not None, "a way ends at constants"
             factor = factors[edit.indices]
             array = tensor.numpy() * (1.0 / factor if edit.multiplies else factor)
@@ -192,7 +192,7 @@ def _product(walk: _Walk, node: ir.Node, value: ir.Value, indices: Indices) -> E
     """The weight and the bias, or what attention takes the mean of."""
     del value
     weight = node.inputs[1]
-    tensor = None if weight is None else constant(weight)
+    tensor = constant(weight)
     if tensor is None:
         is_mean = node.op_type == "MatMul" and (indices.ndim < 2 or indices.shape[-2] == 1)
         return walk.alone(weight, indices) if is_mean else None
@@ -259,7 +259,7 @@ def _split(walk: _Walk, node: ir.Node, value: ir.Value, indices: Indices) -> Edi
 def _picked(walk: _Walk, node: ir.Node, value: ir.Value, indices: Indices) -> Edits:
     """One of several along an axis, as of queries, keys and values in one tensor."""
     source, number = node.inputs[0], node.inputs[1]
-    index = None if number is None else constant(number)
+    index = constant(number)
     if source is None or source.shape is None or index is None or len(index.shape) > 0:
         return None
     rank, place = len(source.shape), int(index.numpy())
@@ -318,7 +318,7 @@ def _constant_edit(
 ) -> Edit | None:
     """The division of a constant that is as wide as the divisor, or alike along its axes."""
     value = node.inputs[index]
-    tensor = None if value is None else constant(value)
+    tensor = constant(value)
     if value is None or tensor is None or tensor.dtype != ir.DataType.FLOAT:
         return None
     own = indices.reshape(_without_leading_ones(indices))

@@ -44,7 +44,7 @@ def least_half_scales(node: ir.Node) -> npt.NDArray[np.float64] | None:
         None where nothing is rounded.
     """
     bias = node.inputs[2] if len(node.inputs) > 2 else None
-    tensor = None if bias is None else constant(bias)
+    tensor = constant(bias)
     scale = _input_scale(node)
     if tensor is None or scale is None or len(tensor.shape) != 1 or not is_rounded(node):
         return None
@@ -64,7 +64,7 @@ def shield_floats(graph: ir.Graph) -> int:
     found = 0
     for node in list(graph):
         weight = node.inputs[1] if len(node.inputs) > 1 else None
-        tensor = None if weight is None else constant(weight)
+        tensor = constant(weight)
         if tensor is None or tensor.dtype != ir.DataType.FLOAT or not is_rounded(node):
             continue
         axis, channels = _channels_in(node, tensor.shape.numpy())
@@ -83,7 +83,7 @@ def _by_channel(graph: ir.Graph, restored: ir.Value, axis: int, channels: int) -
     name = free_name(graph, f"{restored.name}_by_channel")
     inputs = [made.inputs[0]]
     for value in made.inputs[1:]:
-        tensor = None if value is None else constant(value)
+        tensor = constant(value)
         if tensor is None:
             inputs.append(value)
             continue

@@ -23,7 +23,11 @@ from calibration.gaps import without_gaps
 from calibration.scheme import FloatArray, QuantParams, dequantize, params_from_range, quantize
 from calibration.taps import Taps, feeds_of
 from compressor.errors import RecipeError
-from compressor.graph.initializers import add_initializer, free_name
+from compressor.graph.initializers import (
+    add_initializer,
+    free_name,
+    remove_unread_initializers,
+)
 from compressor.graph.invariants import check
 from compressor.graph.session import open_session
 from compressor.quantization.auto import drawn
@@ -144,9 +148,7 @@ def smoothed(model: ir.Model, divisors: Mapping[str, FloatArray]) -> ir.Model:
             own = add_initializer(clone.graph, free_name(clone.graph, f"{base}_smoothed"), stored)
             node.replace_input_with(0, divided)
             node.replace_input_with(1, own)
-    for name, value in list(clone.graph.initializers.items()):
-        if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
-            del clone.graph.initializers[name]
+    remove_unread_initializers(clone.graph)
     check(clone, "smooth")
     return clone
 
@@ -208,7 +210,7 @@ def _products(value: ir.Value) -> list[ir.Node]:
 
 
 def _weight(node: ir.Node) -> FloatArray:
-    tensor = None if node.inputs[1] is None else constant(node.inputs[1])
+    tensor = constant(node.inputs[1])
     if tensor is None:
         raise AssertionError(f"{node.name} has no constant weight")
     array: FloatArray = tensor.numpy()

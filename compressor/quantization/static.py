@@ -295,5 +295,5 @@ def quantize_static(
 def _fits(node: ir.Node | None, codes: Codes) -> bool:
     """Whether integers are of the shape of a node's weight."""
     weight = None if node is None or len(node.inputs) < 2 else node.inputs[1]
-    tensor = None if weight is None else constant(weight)
+    tensor = constant(weight)
     return tensor is not None and tuple(tensor.shape) == codes.shape

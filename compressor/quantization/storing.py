@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from compressor.graph.initializers import add_initializer, taken_names
+from compressor.graph.initializers import FreeNames, add_initializer, taken_names
 from compressor.graph.invariants import check
 from compressor.graph.tensors import Array
 from compressor.quantization.blocks import BlockFormat, Packed
@@ -88,7 +88,8 @@ class _Storing:
     ) -> None:
         self._graph, self._matrix, self._form = graph, matrix, form
         self._accuracy_level = accuracy_level
-        self._taken = taken_names(graph) | {node.name for node in graph.all_nodes()}
+        nodes = (node.name for node in graph.all_nodes())
+        self._names = FreeNames((*taken_names(graph), *nodes), first=1)
         self._codes = self._constant("codes", stored.codes)
         self._scales = self._constant("scales", stored.scales)
         self._zeros = None if stored.zeros is None else self._constant("zeros", stored.zeros)
@@ -130,9 +131,9 @@ class _Storing:
         rows, _ = self._matrix.shape
         if self._table is None:
             shape = self._constant("shape", np.array([rows, -1], np.int64))
-            flat = ir.node("Reshape", [self._codes, shape], name=self._free("table"))
+            flat = ir.node("Reshape", [self._codes, shape], name=self._names.take("table"))
             self._table = flat.outputs[0]
-            self._table.name = self._free("rows")
+            self._table.name = self._names.take("rows")
             self._table.dtype = ir.DataType.UINT8
             self._graph.insert_before(self._graph[0], flat)
         operands = [self._table, node.inputs[1], self._scales]
@@ -151,17 +152,9 @@ class _Storing:
         self, operator: str, inputs: list[ir.Value | None], old: ir.Node, **attributes: Any
     ) -> ir.Node:
         return ir.node(
-            operator, inputs, attributes, domain=DOMAIN, name=self._free(old.name or operator)
+            operator, inputs, attributes, domain=DOMAIN, name=self._names.take(old.name or operator)
         )
 
     def _constant(self, what: str, array: Array, owner: str | None = None) -> ir.Value:
-        name = self._free(f"{owner or self._matrix.name}_{what}")
+        name = self._names.take(f"{owner or self._matrix.name}_{what}")
         return add_initializer(self._graph, name, array)
-
-    def _free(self, name: str) -> str:
-        found, number = name, 0
-        while found in self._taken:
-            number += 1
-            found = f"{name}_{number}"
-        self._taken.add(found)
-        return found

@@ -87,7 +87,7 @@ def why_not_faster(node: ir.Node, words: str = "INT8") -> str | None:
     if is_matrix_vector(node):
         return "a matrix-vector product waits for its weights, not for arithmetic"
     weight = node.inputs[1]
-    tensor = None if weight is None else constant(weight)
+    tensor = constant(weight)
     if tensor is not None and node.op_type in ("Gemm", "MatMul") and 1 in tensor.shape.numpy():
         return "a matrix-vector product waits for its weights, not for arithmetic"
     return None

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from compressor.graph.constants import array_if_stored
 from compressor.graph.invariants import subgraphs
 from compressor.graph.noise import follows
-from compressor.graph.tensors import Array
 from compressor.pruning.coupling.labels import Cause, Ints, Labels
 from compressor.pruning.coupling.sizes import Origin, Size, Sizes, size_of, stored
 
@@ -199,7 +199,7 @@ class Walk:
             return None
         if value.name in self.sizes:
             return self.sizes[value.name or ""]
-        array = constant(value)
+        array = array_if_stored(value)
         if array is None or array.size > _MOST_SIZES or array.dtype.kind not in "iub":
             return None
         flat = [
@@ -216,7 +216,7 @@ class Walk:
             if found is None:
                 return None
             return [found.as_int()] if found.type == ir.AttributeType.INT else [*found.as_ints()]
-        array = constant(value)
+        array = array_if_stored(value)
         if array is not None:
             return [int(n) for n in array.ravel()]
         sizes = self.sizes.get(value.name or "")
@@ -283,13 +283,6 @@ def size_dimensions(walk: Walk, value: ir.Value) -> Sizes | None:
     found = np.empty(len(dimensions), object)
     found[:] = [size_of(labels) for labels in dimensions]
     return found
-
-
-def constant(value: ir.Value | None) -> Array | None:
-    """The array of an initializer that no caller can override."""
-    if value is None or value.const_value is None or value.is_graph_input():
-        return None
-    return value.const_value.numpy()
 
 
 def touched(node: ir.Node) -> Iterator[ir.Value]:

@@ -6,7 +6,11 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.errors import PruningError
-from compressor.graph.initializers import add_initializer, free_name
+from compressor.graph.initializers import (
+    add_initializer,
+    free_name,
+    remove_unread_initializers,
+)
 from compressor.graph.invariants import check
 from compressor.graph.noise import follows
 from compressor.graph.shapes import infer_shapes
@@ -75,7 +79,7 @@ def cut(model: ir.Model, grouping: Grouping, keep: Keep) -> ir.Model:
     _slice_initializers(result.graph, kept)
     _narrow_noise(result.graph, kept)
     reunite(result.graph)
-    _drop_unused(result.graph)
+    remove_unread_initializers(result.graph)
     _drop_shapes(result)
     infer_shapes(result)
     check(result, "pruning")
@@ -130,13 +134,6 @@ def _rewrite_sizes(model: ir.Model, cutting: Cutting, grouping: Grouping) -> Non
         array.reshape(-1)[edit.origin.index] = cutting.count_of(edit.value, edit.axis)
     for (name, index), array in changed.items():
         cutting.set_input(nodes[name], index, array)
-
-
-def _drop_unused(graph: ir.Graph) -> None:
-    for name, value in list(graph.initializers.items()):
-        unused = not value.uses() and not value.is_graph_output() and not value.is_graph_input()
-        if unused:
-            graph.initializers.pop(name)
 
 
 def _drop_shapes(model: ir.Model) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from compressor.graph.constants import stored_array
 from compressor.graph.initializers import add_initializer, free_name
 from compressor.graph.tensors import Array
 from compressor.layerwise.im2col import Doubles
@@ -50,13 +51,13 @@ class Affine:
     @property
     def scale(self) -> Doubles:
         """γ, (channels,)."""
-        return _flat(_stored(self.node, _place(self.node)))
+        return _flat(stored_array(self.node.inputs[_place(self.node)]))
 
     @property
     def shift(self) -> Doubles | None:
         """β, (channels,); None where there is none."""
         where = self._shifted
-        return None if where is None else _flat(_stored(*where))
+        return None if where is None else _flat(stored_array(_value(*where)))
 
     @property
     def names(self) -> tuple[str, str | None]:
@@ -75,7 +76,7 @@ class Affine:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the factors."""
-        return _stored(self.node, _place(self.node)).dtype
+        return stored_array(self.node.inputs[_place(self.node)]).dtype
 
     def write(self, model: ir.Model, scale: Array, shift: Array | None) -> None:
         """Give the node other factors and shifts in place, of its own where they are shared."""
@@ -109,7 +110,7 @@ def _affine(node: ir.Node) -> Affine | None:
             return None
         axis = _AXES[node.op_type]
         several = axis == -1 and node.attributes.get_int("axis", -1) != -1
-        by_group = node.attributes.get_int("num_groups", 0) == _stored(node, 1).size
+        by_group = node.attributes.get_int("num_groups", 0) == stored_array(node.inputs[1]).size
         return None if several or by_group else Affine(node, axis)
     if node.op_type != "Mul":
         return None
@@ -188,15 +189,8 @@ def _value(node: ir.Node, index: int) -> ir.Value:
     return value
 
 
-def _stored(node: ir.Node, index: int) -> Array:
-    value = _value(node, index)
-    assert value.const_value is not None
-    array: Array = value.const_value.numpy()
-    return array
-
-
 def _replace(graph: ir.Graph, node: ir.Node, index: int, vector: Array) -> None:
-    value, old = _value(node, index), _stored(node, index)
+    value, old = _value(node, index), stored_array(node.inputs[index])
     array = np.ascontiguousarray(vector.reshape(old.shape), dtype=old.dtype)
     if len(value.uses()) == 1:
         value.const_value = ir.tensor(array, name=value.name)

@@ -56,7 +56,7 @@ def operand(node: ir.Node, index: int) -> ir.Value | None:
 
 def known(value: ir.Value | None) -> ir.TensorProtocol | None:
     """The tensor of a value that TensorRT takes for a constant."""
-    return None if value is None else constant(value, overridable=True)
+    return constant(value, overridable=True)
 
 
 def stored(value: ir.Value | None) -> ir.TensorProtocol | None:

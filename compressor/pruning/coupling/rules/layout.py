@@ -3,8 +3,9 @@
 import numpy as np
 import onnx_ir as ir
 
+from compressor.graph.constants import array_if_stored
 from compressor.pruning.coupling.cutting import Cutting
-from compressor.pruning.coupling.dimensions import Dimensions, Walk, constant
+from compressor.pruning.coupling.dimensions import Dimensions, Walk
 from compressor.pruning.coupling.labels import Ints
 
 
@@ -62,7 +63,7 @@ def resplit(cutting: Cutting, node: ir.Node) -> None:
     rank = len(cutting.shape(x))
     axis = node.attributes.get_int("axis", 0) % rank
     kept = cutting.kept(x, axis)
-    given = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    given = array_if_stored(node.inputs[1]) if len(node.inputs) > 1 else None
     listed = node.attributes.get_ints("split", None)
     old = list(listed or (_even(node, kept.size) if given is None else given.tolist()))
     new = [int(part.sum()) for part in np.split(kept, np.cumsum(old)[:-1])]
@@ -153,7 +154,7 @@ def reslice(cutting: Cutting, node: ir.Node) -> None:
 def _integers(node: ir.Node, attribute: str, index: int) -> list[int] | None:
     if attribute in node.attributes:
         return list(node.attributes[attribute].as_ints())
-    array = constant(node.inputs[index]) if index < len(node.inputs) else None
+    array = array_if_stored(node.inputs[index]) if index < len(node.inputs) else None
     return None if array is None else [int(n) for n in array.ravel()]
 
 
@@ -164,7 +165,7 @@ def gather(walk: Walk, node: ir.Node) -> None:
     assert indices is not None
     x = walk.of(data)
     axis = node.attributes.get_int("axis", 0) % len(x)
-    picked = constant(indices)
+    picked = array_if_stored(indices)
     if picked is None:
         walk.consume(indices)
         walk.freeze(x[axis], "positions are chosen by computed indices")
@@ -179,7 +180,7 @@ def gather(walk: Walk, node: ir.Node) -> None:
 
 def regather(cutting: Cutting, node: ir.Node) -> None:
     """An index becomes the number of kept positions before it; those of dropped ones go."""
-    picked = constant(node.inputs[1])
+    picked = array_if_stored(node.inputs[1])
     if picked is None:
         return
     kept = cutting.kept(node.inputs[0], node.attributes.get_int("axis", 0))
