@@ -170,9 +170,9 @@ class _Comparison:
         found = []
         for point in points:
             signal, noise = next(sums), next(sums)
-            own = decibels(signal, next(sums)) if point.integer else None
+            own = sqnr(signal, next(sums)) if point.integer else None
             if math.isfinite(signal):  # a mask holds -inf, of which there is no ratio
-                found.append(Noise(point, decibels(signal, noise), own))
+                found.append(Noise(point, sqnr(signal, noise), own))
         return found
 
     def _adopted(self, quantized: ir.Model) -> dict[str, ir.Node]:
@@ -268,7 +268,7 @@ class _Comparison:
         return self._taps.output(total)
 
 
-def decibels(signal: float, noise: float) -> float:
+def sqnr(signal: float, noise: float) -> float:
     """10 · log10(signal / noise), within ±`CEILING`; NaN where either is not finite."""
     if not (math.isfinite(signal) and math.isfinite(noise)):
         return math.nan

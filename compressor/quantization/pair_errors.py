@@ -19,7 +19,7 @@ from calibration.windows import parts
 from compressor.graph.session import open_session
 from compressor.quantization.graph import constant
 from compressor.quantization.pairs import Pair, reading, weight_of, writing
-from compressor.quantization.replay import fake_quantized
+from compressor.quantization.replay import CEILING, fake_quantized
 from compressor.quantization.weights import channel_axis, weight_params
 from exporters.base import QuantPolicy
 
@@ -27,8 +27,6 @@ PLAIN = "as it is"
 """The candidate without divisors."""
 HEARD = 1e-6
 """Variance of a channel over its mean square below which it is a constant in float32."""
-CEILING = 100.0
-"""Signal to noise, in dB, of what has no error."""
 
 Candidates = Mapping[str, FloatArray]
 """What divisors come from → divisor of each channel, (channels,)."""

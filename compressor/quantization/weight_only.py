@@ -33,6 +33,7 @@ from compressor.quantization.gptq import ordered, output_error, rounded
 from compressor.quantization.grams import Gram, each_gram, why_not_summed
 from compressor.quantization.matrices import ROWS, ConstantMatrix, find_matrices
 from compressor.quantization.storing import bias_of
+from compressor.results.format import decibels_of_noise
 from compressor.results.records import Decision, StageRecord
 from compressor.system.stopwatch import Stopwatch
 
@@ -324,9 +325,10 @@ def _relative(error: float, signal: float) -> float:
     return error / signal if signal > 0 else math.inf
 
 
-def decibels(error: float) -> str:
-    """A relative error as a ratio of signal to noise."""
-    return "no error" if error <= 0 else f"{-10 * math.log10(error):.1f} dB of signal to noise"
+def _signal_to_noise(error: float) -> str:
+    """A relative error as a ratio of signal to noise, in words."""
+    ratio = decibels_of_noise(error)
+    return f"{ratio} of signal to noise" if ratio.endswith("dB") else ratio
 
 
 def _record(
@@ -371,10 +373,12 @@ def _decision(matrix: ConstantMatrix, chosen: _Choosing) -> Decision:
         why = "rows are looked up in it" if matrix.is_table else "there are no samples of its input"
         if name in chosen.unsolved:
             why = f"the second moments of its input cannot be solved with: {chosen.unsolved[name]}"
-        said = f"{decibels(chosen.errors[name])} in the weights; {why}"
+        said = f"{_signal_to_noise(chosen.errors[name])} in the weights; {why}"
     elif method == GPTQ:
-        nearest_error = decibels(chosen.compared[name])
-        said = f"{decibels(chosen.errors[name])} at its output, {nearest_error} by the nearest"
+        nearest_error = _signal_to_noise(chosen.compared[name])
+        error = _signal_to_noise(chosen.errors[name])
+        said = f"{error} at its output, {nearest_error} by the nearest"
     else:
-        said = f"{decibels(chosen.errors[name])} at its output, which GPTQ does not better"
+        error = _signal_to_noise(chosen.errors[name])
+        said = f"{error} at its output, which GPTQ does not better"
     return Decision(subject=name, verdict=method, reason=f"{kind}: {said}")

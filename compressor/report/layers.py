@@ -1,6 +1,5 @@
 """Layers and tensors of the quantized graph as the report shows them: where it loses."""
 
-import math
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -15,8 +14,6 @@ SHOWN = 20
 """Layers in the table; the rest is folded away below it."""
 POOR = 10.0
 """SQNR in dB, below which noise is more than a tenth of the signal."""
-NO_ERROR = 100.0
-"""SQNR in dB that stands for no error."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ def layers_view(graph: GraphReport, anchor: str) -> LayersView | None:
     if not graph.layers and not (has_shipped and reason):
         return None
     rows = tuple(
-        LayerRow(layer, decibels(layer.sqnr_db), decibels(layer.own_sqnr_db))
+        LayerRow(layer, fmt.decibels(layer.sqnr_db), fmt.decibels(layer.own_sqnr_db))
         for layer in graph.layers
     )
     pictures = tuple(
@@ -74,15 +71,6 @@ def layers_view(graph: GraphReport, anchor: str) -> LayersView | None:
     return LayersView(
         rows[:SHOWN], rows[SHOWN:], pictures, has_shipped, reason, precision_words(graph)
     )
-
-
-def decibels(value: float | None) -> str:
-    """`23.4 dB`, `no error`, `not finite`; the sign of nothing where it was not measured."""
-    if value is None:
-        return fmt.NOTHING
-    if math.isnan(value):
-        return "not finite"
-    return "no error" if value >= NO_ERROR else f"{fmt.fixed(value, 1)} dB"
 
 
 def precision_words(graph: GraphReport) -> str:
@@ -99,10 +87,10 @@ def worst_layer(graph: GraphReport) -> str:
     missed = graph.budget is not None and (not graph.budget.met or graph.shipped == "float")
     if not (suffers or missed or not layer.sqnr_db >= POOR):
         return ""
-    own = "" if layer.own_sqnr_db is None else f", alone {decibels(layer.own_sqnr_db)}"
+    own = "" if layer.own_sqnr_db is None else f", alone {fmt.decibels(layer.own_sqnr_db)}"
     return (
         f"worst layer of the {precision_words(graph)} graph: {layer.node} ({layer.operator}), "
-        f"{decibels(layer.sqnr_db)} of signal to noise{own}"
+        f"{fmt.decibels(layer.sqnr_db)} of signal to noise{own}"
     )
 
 
@@ -113,7 +101,7 @@ def _picture(tensor: TensorRange, key: str) -> TensorPicture:
         span=_span(tensor.low, tensor.high),
         seen=_span(tensor.observed_low, tensor.observed_high),
         clipped=_clipped(tensor.clipped),
-        sqnr=decibels(tensor.sqnr_db),
+        sqnr=fmt.decibels(tensor.sqnr_db),
         beyond=_beyond(tensor),
     )
 

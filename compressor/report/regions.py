@@ -1,6 +1,5 @@
 """Regions and what each precision costs, in words: the worst first."""
 
-import math
 from dataclasses import dataclass
 
 from compressor.results import format as fmt
@@ -32,7 +31,7 @@ def region_rows(graph: GraphReport) -> tuple[RegionRow, ...]:
                 (
                     choice.precision,
                     fmt.NOTHING if choice.ms is None else f"{1e3 * choice.ms:.1f} µs",
-                    "" if choice.precision == "float" else decibels(choice.noise),
+                    "" if choice.precision == "float" else fmt.decibels_of_noise(choice.noise),
                 )
                 for choice in region.choices
             ),
@@ -45,13 +44,6 @@ def name_of(region: RegionResult) -> str:
     """Its first weighted node, and how many more there are."""
     more = len(region.nodes) - 1
     return region.nodes[0] + (f" and {more} more" if more else "")
-
-
-def decibels(noise: float | None) -> str:
-    """Signal to noise in dB of a noise-to-signal ratio."""
-    if noise is None:
-        return fmt.NOTHING
-    return "no loss" if noise <= 0 else f"{-10 * math.log10(noise):.1f} dB"
 
 
 def worst(region: RegionResult) -> float:

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from compressor.report.regions import decibels, name_of, short, worst
+from compressor.report.regions import name_of, short, worst
 from compressor.report.spoken import Speak, Spoken
 from compressor.results import format as fmt
 from compressor.results.regions import (
@@ -61,7 +61,7 @@ def _regions(found: Sensitivity, top: int, speak: Speak) -> Table:
             ms = known[name].ms if name in known else None
             cells.append(fmt.NOTHING if ms is None else f"{1e3 * ms:.1f}")
         for name in names[1:]:
-            cells.append(decibels(known[name].noise if name in known else None))
+            cells.append(fmt.decibels_of_noise(known[name].noise if name in known else None))
         table.add_row(*(Text(speak(cell)) for cell in (*cells, short(region.chosen))))
     return table
 
@@ -73,6 +73,11 @@ def _frontier(points: Iterable[FrontierPoint], speak: Speak) -> Table:
     table.add_column("weighted nodes")
     for point in points:
         chosen = ", ".join(f"{count} {name}" for name, count in point.chosen.items())
-        cells = (decibels(point.noise), fmt.ratio(point.ratio), f"{point.ms:.3g}", chosen)
+        cells = (
+            fmt.decibels_of_noise(point.noise),
+            fmt.ratio(point.ratio),
+            f"{point.ms:.3g}",
+            chosen,
+        )
         table.add_row(*(Text(speak(cell)) for cell in cells))
     return table

@@ -14,6 +14,9 @@ from compressor.results.records import Interval
 NOTHING = "—"
 """Stands where a value was not measured; the reason belongs beside it."""
 
+NO_ERROR = 100.0
+"""Signal-to-noise ratio in dB that stands for no error."""
+
 MINUS = "−"
 _DECIMAL_UNITS = ("B", "kB", "MB", "GB", "TB")
 _SI_PREFIXES = ("", " k", " M", " G", " T", " P")
@@ -52,6 +55,22 @@ def signed(value: float, decimals: int) -> str:
     text = fixed(value, decimals)
     is_zero = not text.strip("0.,")
     return text if value <= 0 or is_zero or math.isnan(value) else f"+{text}"
+
+
+def decibels(value: float | None) -> str:
+    """`23.4 dB`, `no error`, `not finite`; the sign of nothing where it was not measured."""
+    if value is None:
+        return NOTHING
+    if math.isnan(value):
+        return "not finite"
+    return "no error" if value >= NO_ERROR else f"{fixed(value, 1)} dB"
+
+
+def decibels_of_noise(noise: float | None) -> str:
+    """The signal-to-noise ratio in dB of a ratio of noise to signal."""
+    if noise is None:
+        return NOTHING
+    return decibels(-10 * math.log10(noise) if noise > 0 else math.inf)
 
 
 def milliseconds(value: float) -> str:

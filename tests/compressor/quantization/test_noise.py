@@ -11,7 +11,7 @@ from calibration.dataset import open_dataset
 from compressor.errors import GraphError
 from compressor.graph.files import serialize
 from compressor.quantization import noise
-from compressor.quantization.noise import Noise, decibels, layer_noise, points_of
+from compressor.quantization.noise import Noise, layer_noise, points_of, sqnr
 from compressor.quantization.placement import restricted
 from compressor.quantization.replay import CEILING
 from compressor.quantization.static import (
@@ -52,7 +52,7 @@ def exposed(graph: ir.Model, name: str) -> ir.Model:
     return copy
 
 
-def sqnr(expected: np.ndarray, found: np.ndarray) -> float:
+def measured_sqnr(expected: np.ndarray, found: np.ndarray) -> float:
     return float(10 * np.log10((expected**2).sum() / ((expected - found) ** 2).sum()))
 
 
@@ -75,7 +75,7 @@ def test_the_error_is_that_of_the_two_graphs_at_the_same_point():
         with TARGET.open(a) as one, TARGET.open(b) as other:
             expected = one.run({"x": values})[name]
             result = other.run({"x": values})[dequantized]
-        assert found[node].sqnr == pytest.approx(sqnr(expected, result), abs=0.05)
+        assert found[node].sqnr == pytest.approx(measured_sqnr(expected, result), abs=0.05)
 
 
 def test_the_own_error_is_that_of_the_layer_as_the_only_integer_one():
@@ -229,13 +229,13 @@ def test_a_runtime_that_refuses_is_told_as_an_error(monkeypatch: pytest.MonkeyPa
 
 
 def test_decibels_have_ends():
-    assert decibels(100.0, 1.0) == pytest.approx(20)
-    assert decibels(1.0, 0.0) == CEILING
-    assert decibels(0.0, 0.0) == CEILING
-    assert decibels(0.0, 1.0) == -CEILING
-    assert decibels(1e300, 1e-300) == CEILING
-    assert math.isnan(decibels(math.inf, math.inf))
-    assert math.isnan(decibels(1.0, math.nan))
+    assert sqnr(100.0, 1.0) == pytest.approx(20)
+    assert sqnr(1.0, 0.0) == CEILING
+    assert sqnr(0.0, 0.0) == CEILING
+    assert sqnr(0.0, 1.0) == -CEILING
+    assert sqnr(1e300, 1e-300) == CEILING
+    assert math.isnan(sqnr(math.inf, math.inf))
+    assert math.isnan(sqnr(1.0, math.nan))
 
 
 def test_a_pass_that_takes_too_long_ends_after_a_batch():

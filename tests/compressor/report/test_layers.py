@@ -4,7 +4,8 @@ import pytest
 from pages import HOSTILE, Page
 
 from compressor.report.html import render_html
-from compressor.report.layers import SHOWN, decibels, layers_view, worst_layer
+from compressor.report.layers import SHOWN, layers_view, worst_layer
+from compressor.results import format as fmt
 from compressor.results.report import BudgetResult, GraphReport, Report
 
 
@@ -77,13 +78,6 @@ def test_the_layers_of_a_candidate_are_told_to_be_that(
     assert "the INT8 graph, which did not ship" in page_of(int8_report, reverted).text
 
 
-def test_decibels_in_words() -> None:
-    assert decibels(23.449) == "23.4 dB"
-    assert decibels(100.0) == "no error"
-    assert decibels(math.nan) == "not finite"
-    assert decibels(None) == "—"
-
-
 def test_the_worst_layer_is_named_where_quality_suffers(graph: GraphReport) -> None:
     assert worst_layer(graph) == ""
     words = (
@@ -104,5 +98,5 @@ def test_the_worst_layer_is_named_where_quality_suffers(graph: GraphReport) -> N
     assert worst_layer(graph.model_copy(update={"budget": kept})) == ""
     for poor in (8.0, math.nan):
         layers = (graph.layers[0].model_copy(update={"sqnr_db": poor}),)
-        assert decibels(poor) in worst_layer(graph.model_copy(update={"layers": layers}))
+        assert fmt.decibels(poor) in worst_layer(graph.model_copy(update={"layers": layers}))
     assert worst_layer(graph.model_copy(update={"layers": ()})) == ""

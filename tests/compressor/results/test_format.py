@@ -202,3 +202,17 @@ def test_moment_and_sentence() -> None:
     assert fmt.sentence("no data: pass --eval") == "No data: pass --eval."
     assert fmt.sentence("Done.") == "Done."
     assert fmt.sentence("") == ""
+
+
+def test_decibels_in_words() -> None:
+    assert fmt.decibels(23.449) == "23.4 dB"
+    assert fmt.decibels(100.0) == "no error"
+    assert fmt.decibels(math.nan) == "not finite"
+    assert fmt.decibels(None) == "—"
+
+
+def test_decibels_of_a_ratio_of_noise_to_signal() -> None:
+    assert fmt.decibels_of_noise(0.01) == "20.0 dB"
+    assert fmt.decibels_of_noise(10.0) == "−10.0 dB"
+    assert fmt.decibels_of_noise(0.0) == "no error"
+    assert fmt.decibels_of_noise(None) == "—"
