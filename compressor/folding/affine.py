@@ -1,27 +1,58 @@
-"""The algebra of folding: linear operators, and per-channel affine ones beside them.
+"""The algebra of folding: per-channel affine operators, z = a·y + c.
 
-A linear operator is y = W∘x + b; an affine one is z = a·y + c with one a and one c per channel.
+One a and one c per channel: BatchNormalization in inference mode, and Mul, Add, Sub and Div with a
+constant. Beside a linear operator (`linear`) they are folded into its weights.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+from onnxscript.rewriter._basics import MatchFailureError
 
+from compressor.graph.constants import constant
 from compressor.graph.tensors import Array
 
 Vector = npt.NDArray[np.float64]
 
-AFFINE = ("BatchNormalization", "Mul", "Add", "Sub", "Div")
-LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+@dataclass(frozen=True)
+class AffineOperator:
+    """An operator that can be affine, as a rewrite rule draws it.
+
+    Attributes:
+        op_type: The operator.
+        data_first: Whether the data is its first operand; else the constant is.
+    """
+
+    op_type: str
+    data_first: bool = True
+
+    def draw(self, op: Any, data: Any, c: Any, output: str) -> Any:
+        """The operator in a pattern: `op.Sub(data, c)`, `op.BatchNormalization(data, ...)`."""
+        if self.op_type == "BatchNormalization":
+            return op.BatchNormalization(data, _allow_other_inputs=True, _outputs=[output])
+        operands = (data, c) if self.data_first else (c, data)
+        return getattr(op, self.op_type)(*operands, _outputs=[output])
+
+
+AFFINE = (
+    AffineOperator("BatchNormalization"),
+    AffineOperator("Mul"),
+    AffineOperator("Add"),
+    AffineOperator("Sub"),
+    AffineOperator("Sub", data_first=False),
+    AffineOperator("Div"),
+)
+"""All of them; `commute` draws the other order of Mul and Add, and c / y is not affine in y."""
 
 
 @dataclass(frozen=True)
 class Affine:
     """z = scale · y + shift along one axis of y; both have that axis' size."""
 
-    data: ir.Value
     scale: Vector
     shift: Vector
 
@@ -35,39 +66,27 @@ class Affine:
         """Whether z = a · y."""
         return bool(np.all(self.shift == 0))
 
-    @property
-    def finite(self) -> bool:
-        """False for what a zero variance or a division by zero leaves."""
-        return bool(np.isfinite(self.scale).all() and np.isfinite(self.shift).all())
 
-
-def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
-    """The data of an initializer that no caller can override, or of a Constant node."""
-    if value is None or value.is_graph_input():
-        return None
-    return ir.convenience.get_const_tensor(value)
-
-
-def affine_of(node: ir.Node, axis: int, rank: int | None, channels: int) -> Affine | None:
-    """What a node computes, when that is affine along one axis of its data input.
+def affine_of(node: ir.Node, data: ir.Value, axis: int, rank: int | None, channels: int) -> Affine:
+    """What a node computes from its data, which is affine along one axis of it.
 
     Args:
         node: BatchNormalization in inference mode, or Mul, Add, Sub, Div with a constant.
+        data: The operand that is not the constant.
         axis: The channels' axis, counted from the front; -1 for the last.
         rank: The rank of the data; None when it is not known.
         channels: The size of that axis, known to be exactly this in the data.
+
+    Raises:
+        MatchFailureError: The node is not affine along that axis, or not with finite numbers.
     """
     if node.op_type == "BatchNormalization":
-        return _batch_normalization(node, axis, rank, channels)
-    left, right = node.inputs[0], node.inputs[1]
-    for data, operand, data_is_left in ((left, right, True), (right, left, False)):
-        tensor = constant(operand)
-        if tensor is None or data is None or constant(data) is not None:
-            continue
-        k = channel_vector(tensor.numpy(), axis, rank, channels)
-        if k is not None:
-            return _elementwise(node.op_type, data, k, data_is_left)
-    return None
+        found = _batch_normalization(node, axis, rank, channels)
+    else:
+        found = _arithmetic(node, data, axis, rank, channels)
+    if not (np.isfinite(found.scale).all() and np.isfinite(found.shift).all()):
+        raise MatchFailureError("a variance of zero or a division by zero is not finite", node)
+    return found
 
 
 def channel_vector(k: Array, axis: int, rank: int | None, channels: int) -> Vector | None:
@@ -86,37 +105,44 @@ def channel_vector(k: Array, axis: int, rank: int | None, channels: int) -> Vect
     return np.broadcast_to(k.astype(np.float64).reshape(-1), (channels,)).copy()
 
 
-def _batch_normalization(
-    node: ir.Node, axis: int, rank: int | None, channels: int
-) -> Affine | None:
+def _batch_normalization(node: ir.Node, axis: int, rank: int | None, channels: int) -> Affine:
     """Z = γ·(y - μ) / √(σ² + ε) + β, so a = γ / √(σ² + ε) and c = β - a·μ; channels are axis 1."""
-    training = node.attributes.get_int("training_mode", 0) == 1
-    per_element = node.attributes.get_int("spatial", 1) == 0
-    if axis not in (1, -1) or (axis == -1 and rank != 2) or training or per_element:
-        return None
-    if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
-        return None
+    if axis not in (1, -1) or (axis == -1 and rank != 2):
+        raise MatchFailureError("the channels of BatchNormalization are another axis", node)
+    if node.attributes.get_int("training_mode", 0) == 1:
+        raise MatchFailureError("BatchNormalization is in training mode", node)
+    if node.attributes.get_int("spatial", 1) == 0:
+        raise MatchFailureError("BatchNormalization has one number per element", node)
     tensors = [constant(value) for value in node.inputs[1:5]]
     arrays = [None if t is None else t.numpy().astype(np.float64) for t in tensors]
     if len(arrays) < 4 or any(a is None or a.shape != (channels,) for a in arrays):
-        return None
+        raise MatchFailureError("an input is not a constant of one number per channel", node)
     gamma, beta, mean, variance = (np.asarray(a) for a in arrays)
     scale = gamma / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5))
-    data = node.inputs[0]
-    return None if data is None else Affine(data, scale, beta - mean * scale)
+    return Affine(scale, beta - mean * scale)
 
 
-def _elementwise(op_type: str, data: ir.Value, k: Vector, data_is_left: bool) -> Affine | None:
+def _arithmetic(
+    node: ir.Node, data: ir.Value, axis: int, rank: int | None, channels: int
+) -> Affine:
+    data_first = node.inputs[0] is data
+    tensor = constant(node.inputs[1 if data_first else 0])
+    if tensor is None or constant(data) is not None:
+        raise MatchFailureError("not one operand is a constant, and the other data", node)
+    k = channel_vector(tensor.numpy(), axis, rank, channels)
+    if k is None:
+        raise MatchFailureError("the constant is not one number per channel", node)
     one, zero = np.ones_like(k), np.zeros_like(k)
-    if op_type == "Mul":
-        return Affine(data, k, zero)
-    if op_type == "Add":
-        return Affine(data, one, k)
-    if op_type == "Sub":
-        return Affine(data, one, -k) if data_is_left else Affine(data, -one, k)
-    if op_type == "Div" and data_is_left:
-        return Affine(data, 1 / k, zero)
-    return None
+    match node.op_type, data_first:
+        case "Mul", _:
+            return Affine(k, zero)
+        case "Add", _:
+            return Affine(one, k)
+        case "Sub", True:
+            return Affine(one, -k)
+        case "Sub", False:
+            return Affine(-one, k)
+    return Affine(1 / k, zero)
 
 
 def scaled(weight: Array, by: Array) -> Array:

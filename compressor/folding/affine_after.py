@@ -5,9 +5,10 @@ from typing import Any
 
 import onnx_ir as ir
 from onnxscript.rewriter import MatchResult, RewriteRule, RewriteRuleClassBase
+from onnxscript.rewriter._basics import MatchFailureError
 
-from compressor.folding.affine import AFFINE, LINEAR, Affine, affine_of
-from compressor.folding.linear import Linear, linear_of
+from compressor.folding.affine import AFFINE, Affine, AffineOperator, affine_of
+from compressor.folding.linear import LINEAR, Linear, linear_of
 
 
 class FoldAffineAfter(RewriteRuleClassBase):
@@ -24,33 +25,35 @@ class FoldAffineAfter(RewriteRuleClassBase):
     override; a result that is not finite.
 
     Args:
-        kind: The linear operator.
-        after: The affine operator.
+        linear: The linear operator.
+        affine: The affine operator.
+        add: Whether an Add brings the bias of a MatMul.
     """
 
-    def __init__(self, kind: str, after: str) -> None:
-        super().__init__(name=f"{kind}+{after}")
-        self._kind = kind
-        self._after = after
-        self._found: tuple[Linear, Affine] | None = None
+    def __init__(self, linear: str, affine: AffineOperator, *, add: bool = False) -> None:
+        super().__init__(name=f"{linear}+{affine.op_type}")
+        self._linear = linear
+        self._affine = affine
+        self._add = add
 
-    def pattern(self, op: Any, y: Any) -> Any:
-        """The affine operator; what it reads is looked at in `check`."""
-        return getattr(op, self._after)(y, _allow_other_inputs=True, _outputs=["z"])
+    def pattern(self, op: Any, x: Any, b: Any, c: Any) -> Any:
+        """affine(linear(x, ...), c), or affine(Add(MatMul(x, ...), b), c)."""
+        output = None if self._add else "y"
+        y = getattr(op, self._linear)(x, _allow_other_inputs=True, _outputs=[output])
+        if self._add:
+            y = op.Add(y, b, _outputs=["y"])
+        return self._affine.draw(op, y, c, output="z")
 
-    def check(self, op: Any, *args: Any, **found: Any) -> MatchResult:
-        """Whether a linear operator feeds an affine one and nothing else."""
-        del op, args
-        node, result = found["z"].producer(), MatchResult()
-        self._found = None if node is None else self._find(node)
-        return result if self._found else result.fail("not a linear operator and an affine one")
+    def check(self, op: Any, y: ir.Value, z: ir.Value, **others: Any) -> MatchResult:
+        """Whether weights and operands are constants that fit, and something is gained."""
+        del op, others
+        _read(y, z)
+        return MatchResult()
 
-    def rewrite(self, op: Any, *args: Any, **others: Any) -> ir.Value | None:
+    def rewrite(self, op: Any, y: ir.Value, z: ir.Value, **others: Any) -> ir.Value:
         """The linear operator alone, with other weights."""
-        del args, others
-        if self._found is None:
-            return None
-        linear, affine = self._found
+        del others
+        linear, affine = _read(y, z)
         scale = None if affine.only_shifts else linear.per_output(affine.scale)
         if linear.bias is None:
             bias = None if affine.only_scales else affine.shift
@@ -58,21 +61,25 @@ class FoldAffineAfter(RewriteRuleClassBase):
             bias = affine.scale * linear.bias + affine.shift
         return linear.emit(op, scale, bias)
 
-    def _find(self, node: ir.Node) -> tuple[Linear, Affine] | None:
-        for value in node.inputs[:2]:
-            linear = linear_of(value, self._kind)
-            if linear is None:
-                continue
-            affine = affine_of(node, linear.axis, linear.rank, linear.channels_out)
-            if affine is None or affine.data is not value or not affine.finite:
-                continue
-            gains = linear.kind != "MatMul" or linear.add is not None or not affine.only_shifts
-            return (linear, affine) if gains else None
-        return None
+
+def _read(y: ir.Value, z: ir.Value) -> tuple[Linear, Affine]:
+    """The linear operator that writes y, and the affine one that makes z of it.
+
+    Raises:
+        MatchFailureError: Either is not of constants that fit.
+    """
+    linear, node = linear_of(y), z.producer()
+    assert node is not None, "a pattern's output is computed"
+    affine = affine_of(node, y, linear.axis, linear.rank, linear.channels_out)
+    if linear.kind == "MatMul" and linear.add is None and affine.only_shifts:
+        raise MatchFailureError("a bias behind MatMul stays an Add", node)
+    return linear, affine
 
 
 def rules() -> Iterator[RewriteRule]:
-    """One rule for every pair of operators."""
-    for after in AFFINE:
-        for kind in LINEAR:
-            yield FoldAffineAfter.rule(kind, after)  # type: ignore[no-untyped-call]
+    """One rule for every pair of operators, and for every order of operands that commute."""
+    for affine in AFFINE:
+        for linear in LINEAR:
+            yield from FoldAffineAfter.rule(linear, affine).commute()  # type: ignore[no-untyped-call]
+        with_bias = FoldAffineAfter.rule("MatMul", affine, add=True)  # type: ignore[no-untyped-call]
+        yield from with_bias.commute()

@@ -5,9 +5,10 @@ from typing import Any
 
 import onnx_ir as ir
 from onnxscript.rewriter import MatchResult, RewriteRule, RewriteRuleClassBase
+from onnxscript.rewriter._basics import MatchFailureError
 
-from compressor.folding.affine import AFFINE, LINEAR, Affine, affine_of
-from compressor.folding.linear import Linear, linear, only_use
+from compressor.folding.affine import AFFINE, Affine, AffineOperator, affine_of
+from compressor.folding.linear import LINEAR, Linear, linear_of
 
 
 class FoldAffineBefore(RewriteRuleClassBase):
@@ -22,66 +23,69 @@ class FoldAffineBefore(RewriteRuleClassBase):
     operand of Gemm, a bare shift in front of MatMul (it would only move behind it).
 
     Args:
-        before: The affine operator.
-        kind: The linear operator.
+        affine: The affine operator.
+        linear: The linear operator.
     """
 
-    def __init__(self, before: str, kind: str) -> None:
-        super().__init__(name=f"{before}+{kind}")
-        self._before = before
-        self._kind = kind
-        self._found: tuple[Linear, Affine] | None = None
+    def __init__(self, affine: AffineOperator, linear: str) -> None:
+        super().__init__(name=f"{affine.op_type}+{linear}")
+        self._affine = affine
+        self._linear = linear
 
-    def pattern(self, op: Any, x: Any) -> Any:
-        """The linear operator; what feeds it is looked at in `check`."""
-        return getattr(op, self._kind)(x, _allow_other_inputs=True, _outputs=["y"])
+    def pattern(self, op: Any, x: Any, c: Any) -> Any:
+        """linear(affine(x, c), ...)."""
+        h = self._affine.draw(op, x, c, output="h")
+        return getattr(op, self._linear)(h, _allow_other_inputs=True, _outputs=["y"])
 
-    def check(self, op: Any, *args: Any, **found: Any) -> MatchResult:
-        """Whether an affine operator feeds a linear one and nothing else."""
-        del op, args
-        x, node, result = found["x"], found["y"].producer(), MatchResult()
-        before = None if x is None else x.producer()
-        matches = before is not None and before.op_type == self._before and only_use(x)
-        self._found = _find(node, before) if matches and node is not None else None
-        return result if self._found else result.fail("not an affine operator and a linear one")
+    def check(self, op: Any, x: ir.Value, h: ir.Value, y: ir.Value, **others: Any) -> MatchResult:
+        """Whether weights and operands are constants that fit, and the fold is exact."""
+        del op, others
+        _read(x, h, y)
+        return MatchResult()
 
-    def rewrite(self, op: Any, *args: Any, **others: Any) -> ir.Value | None:
+    def rewrite(self, op: Any, x: ir.Value, h: ir.Value, y: ir.Value, **others: Any) -> ir.Value:
         """The linear operator alone, reading what the affine one read."""
-        del args, others
-        if self._found is None:
-            return None
-        found, affine = self._found
-        scale = None if affine.only_shifts else found.per_input(affine.scale)
-        bias = found.bias
+        del others
+        affine, linear = _read(x, h, y)
+        scale = None if affine.only_shifts else linear.per_input(affine.scale)
+        bias = linear.bias
         if not affine.only_scales:
-            bias = found.response(affine.shift) + (0 if bias is None else bias)
-        return found.emit(op, scale, bias, reading=affine.data)
+            bias = linear.response(affine.shift) + (0 if bias is None else bias)
+        return linear.emit(op, scale, bias, reading=x)
 
 
-def _find(node: ir.Node, before: ir.Node | None) -> tuple[Linear, Affine] | None:
-    found = linear(node)
-    if found is None or before is None or node.attributes.get_int("transA", 0) == 1:
-        return None
-    affine = affine_of(before, found.axis, found.rank, found.channels_in)
-    if affine is None or not affine.finite or not _same_extent(affine.data, found):
-        return None
+def _read(x: ir.Value, h: ir.Value, y: ir.Value) -> tuple[Affine, Linear]:
+    """The affine operator that makes h of x, and the linear one that makes y of that.
+
+    Raises:
+        MatchFailureError: Either is not of constants that fit, or the fold would not be exact.
+    """
+    linear, node = linear_of(y), h.producer()
+    assert node is not None, "a pattern's inner value is computed"
+    if linear.node.attributes.get_int("transA", 0) == 1:
+        raise MatchFailureError("Gemm transposes its left operand", linear.node)
+    affine = affine_of(node, x, linear.axis, linear.rank, linear.channels_in)
+    if not _has_the_extent(x, linear):
+        raise MatchFailureError("the constant may give the data its rank or its channels", node)
     if affine.only_scales:
-        return found, affine
-    exact = found.kind != "ConvTranspose" and not found.pads
-    pointless = found.kind == "MatMul" and affine.only_shifts
-    return (found, affine) if exact and not pointless else None
+        return affine, linear
+    if linear.kind == "ConvTranspose" or linear.pads:
+        raise MatchFailureError("outputs at the border see less of a shift", linear.node)
+    if linear.kind == "MatMul" and affine.only_shifts:
+        raise MatchFailureError("a shift in front of MatMul would only move behind it", node)
+    return affine, linear
 
 
-def _same_extent(data: ir.Value, found: Linear) -> bool:
+def _has_the_extent(data: ir.Value, linear: Linear) -> bool:
     # Broadcasting with the constant must not be what gives the data its rank or its channels.
     shape = data.shape
-    if shape is None or found.rank is None or len(shape) != found.rank:
+    if shape is None or linear.rank is None or len(shape) != linear.rank:
         return False
-    return shape[found.axis] == found.channels_in
+    return shape[linear.axis] == linear.channels_in
 
 
 def rules() -> Iterator[RewriteRule]:
-    """One rule for every pair of operators."""
-    for before in AFFINE:
-        for kind in LINEAR:
-            yield FoldAffineBefore.rule(before, kind)  # type: ignore[no-untyped-call]
+    """One rule for every pair of operators, and for every order of operands that commute."""
+    for affine in AFFINE:
+        for linear in LINEAR:
+            yield from FoldAffineBefore.rule(affine, linear).commute()  # type: ignore[no-untyped-call]

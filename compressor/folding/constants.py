@@ -13,7 +13,7 @@ from onnx_ir.passes.common import (
 )
 from onnxscript.optimizer import FOLDED_FROM_KEY, fold_constants_ir
 
-from compressor.folding.affine import constant
+from compressor.graph.constants import constant
 from compressor.graph.initializers import add_initializer, free_name
 
 _GROWTH = 2**16
@@ -101,7 +101,7 @@ def _split_constants(model: ir.Model) -> None:
     """Compute every Split of a constant, of which upstream leaves nodes with several outputs."""
     for node in list(model.graph):
         source = node.inputs[0] if node.op_type == "Split" and node.domain == "" else None
-        tensor = None if source is None else constant(source)
+        tensor = constant(source)
         sizes = constant(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] else None
         if tensor is None or sizes is None or any(v.is_graph_output() for v in node.outputs):
             continue
@@ -119,7 +119,7 @@ def _turns_a_shared_weight(node: ir.Node) -> bool:
     Runtimes turn it round when they load the model.
     """
     source = node.inputs[0] if node.op_type == "Transpose" else None
-    tensor = None if source is None else constant(source)
+    tensor = constant(source)
     is_large = tensor is not None and tensor.size >= _SHARED
     return is_large and source is not None and len(set(source.consumers())) > 1
 

@@ -1,12 +1,12 @@
 """MatMul and a bias become one Gemm."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import onnx_ir as ir
 from onnxscript.rewriter import MatchResult, RewriteRule, RewriteRuleClassBase
 
-from compressor.folding.affine import constant
-from compressor.folding.linear import matmul_with_bias, take_name
+from compressor.folding.linear import linear_of
 
 
 class MatMulAddToGemm(RewriteRuleClassBase):
@@ -19,32 +19,33 @@ class MatMulAddToGemm(RewriteRuleClassBase):
     def __init__(self) -> None:
         super().__init__(name="MatMul+Add to Gemm")
 
-    def pattern(self, op: Any, y: Any) -> Any:
-        """The Add; either operand may be the MatMul."""
-        return op.Add(y, _allow_other_inputs=True, _outputs=["z"])
+    def pattern(self, op: Any, x: Any, w: Any, b: Any) -> Any:
+        """Add(MatMul(x, w), b), in either order."""
+        return op.Add(op.MatMul(x, w, _outputs=["product"]), b, _outputs=["y"])
 
-    def check(self, op: Any, *args: Any, **found: Any) -> MatchResult:
-        """Whether a MatMul of rank 2 is one operand and a constant vector the other."""
-        del op, args
-        add, result = found["z"].producer(), MatchResult()
-        product = None if add is None else matmul_with_bias(add)
-        if product is None or product.rank != 2:
-            return result.fail("not a matrix product and a constant vector")
-        return result
+    def check(self, op: Any, y: ir.Value, **others: Any) -> MatchResult:
+        """Whether w is a constant matrix, b a constant vector and x of rank 2."""
+        del op, others
+        linear, result = linear_of(y), MatchResult()
+        return result if linear.rank == 2 else result.fail("x is not of rank 2", linear.node)
 
-    def rewrite(self, op: Any, *args: Any, **found: Any) -> ir.Value | None:
+    def rewrite(
+        self,
+        op: Any,
+        x: ir.Value,
+        w: ir.Value,
+        b: ir.Value,
+        product: ir.Value,
+        **others: Any,
+    ) -> ir.Value:
         """The Gemm, with the same weights."""
-        del args
-        add = found["z"].producer()
-        left, right = add.inputs if add is not None else (None, None)
-        product, bias = (right, left) if constant(left) is not None else (left, right)
-        matmul = None if product is None else product.producer()
-        if matmul is None:
-            return None
-        gemm: ir.Value = op.Gemm(*matmul.inputs, bias, _name=take_name(matmul))
+        del others
+        matmul = product.producer()
+        assert matmul is not None, "a pattern's inner value is computed"
+        gemm: ir.Value = op.Gemm(x, w, b, _name=matmul.name or "MatMul")
         return gemm
 
 
-def rules() -> tuple[RewriteRule, ...]:
-    """The rule."""
-    return (MatMulAddToGemm.rule(),)  # type: ignore[no-untyped-call]
+def rules() -> Iterator[RewriteRule]:
+    """The rule, for either order of the sum."""
+    yield from MatMulAddToGemm.rule().commute()  # type: ignore[no-untyped-call]

@@ -5,9 +5,13 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from onnxscript.rewriter._basics import MatchFailureError
 
-from compressor.folding.affine import Vector, channel_vector, constant, scaled
+from compressor.folding.affine import Vector, channel_vector, scaled
+from compressor.graph.constants import constant
 from compressor.graph.tensors import Array
+
+LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 _SHARED = 2**20
 """Bytes up to which a weight that other nodes read too is folded into a copy of its own."""
@@ -107,24 +111,26 @@ class Linear:
         scale: Array | None,
         bias: Vector | None,
         reading: ir.Value | None = None,
-    ) -> ir.Value | None:
+    ) -> ir.Value:
         """Write the operator again with `scale`·W and another bias.
-
-        None where that overflows, or where a large weight that other nodes read would be copied.
 
         Args:
             op: The rewriter's builder.
             scale: Broadcast against the weight; None leaves the weight as it is.
             bias: The whole bias; None for none.
             reading: What to read in place of x.
+
+        Raises:
+            MatchFailureError: The numbers overflow, or a large weight that other nodes read would
+                be copied.
         """
         x, old = self.node.inputs[:2]
         if scale is not None and self._is_shared(old):
-            return None
+            raise MatchFailureError("other nodes read the weight, and it is large", self.node)
         weight = self.weight if scale is None else scaled(self.weight, scale)
         vector = None if bias is None else bias.astype(self.weight.dtype)
         if not (_finite(weight) or scale is None) or (vector is not None and not _finite(vector)):
-            return None
+            raise MatchFailureError("the folded numbers overflow their type", self.node)
         x = x if reading is None else reading
         w = old if scale is None else op.initializer(ir.tensor(weight), _folded(old))
         b = None if vector is None else op.initializer(ir.tensor(vector), self._bias_name())
@@ -140,7 +146,8 @@ class Linear:
             added: ir.Value = op.op("Add", *inputs, _name=f"{name}_bias")
             return added
         attributes = {k: v for k, v in like.attributes.items() if k != "beta"}
-        written: ir.Value = op.op(like.op_type, *inputs, _name=take_name(like), **attributes)
+        name = like.name or like.op_type
+        written: ir.Value = op.op(like.op_type, *inputs, _name=name, **attributes)
         node = written.producer()
         if node is not None:
             node.metadata_props.update(like.metadata_props)
@@ -164,72 +171,65 @@ class Linear:
         if weight.endswith(".weight_folded"):
             return f"{weight.removesuffix('.weight_folded')}.bias_folded"
         for value in self.node.inputs[2:] if self.add is None else self.add.inputs:
-            if value is not None and constant(value) is not None:
+            if constant(value) is not None:
                 return _folded(value)
         return f"{weight.removesuffix('_folded')}_bias_folded"
 
 
-def linear_of(value: ir.Value | None, kind: str) -> Linear | None:
-    """The linear operator that produces a value which nothing else reads; None if there is none."""
-    node = None if value is None else value.producer()
-    if node is None or not only_use(node.outputs[0]):
-        return None
-    if kind == "MatMul" and node.op_type == "Add":
-        return matmul_with_bias(node)
-    return linear(node) if node.op_type == kind else None
+def linear_of(y: ir.Value) -> Linear:
+    """The linear operator that writes y: Conv, ConvTranspose, Gemm, MatMul, or MatMul + Add.
+
+    Raises:
+        MatchFailureError: Its weight or bias is no constant that fits.
+    """
+    node = y.producer()
+    assert node is not None, "a rule asks of what its pattern has matched"
+    return matmul_with_bias(node) if node.op_type == "Add" else _linear(node)
 
 
-def linear(node: ir.Node) -> Linear | None:
-    """A node as a linear operator; None unless its weight and bias are constants that fit."""
-    if node.domain != "" or len(node.inputs) < 2:
-        return None
-    weight = node.inputs[1]
+def matmul_with_bias(add: ir.Node) -> Linear:
+    """The MatMul that an Add of a constant vector reads, as one linear operator.
+
+    Raises:
+        MatchFailureError: The weight is no constant matrix, or the other operand no such vector.
+    """
+    left, right = add.inputs
+    product, operand = (right, left) if constant(left) is not None else (left, right)
+    node = None if product is None else product.producer()
+    if node is None or node.op_type != "MatMul":
+        raise MatchFailureError("not one operand is a constant, and the other a MatMul", add)
+    bare = _linear(node)
+    return Linear(node, add, bare.weight, _bias(operand, bare))
+
+
+def _linear(node: ir.Node) -> Linear:
+    weight = node.inputs[1] if len(node.inputs) > 1 else None
     tensor = constant(weight)
-    if weight is None or tensor is None or not tensor.dtype.is_floating_point():
-        return None
+    if tensor is None:
+        raise MatchFailureError("the weight is not a constant", node)
+    if not tensor.dtype.is_floating_point():
+        raise MatchFailureError(f"the weight is {tensor.dtype.name}", node)
     if len(tensor.shape) < 2 or (node.op_type == "MatMul" and len(tensor.shape) != 2):
-        return None
+        raise MatchFailureError(f"the weight has rank {len(tensor.shape)}", node)
     bare = Linear(node, None, tensor.numpy(), None)
     if len(node.inputs) < 3 or node.inputs[2] is None:
         return bare
-    bias = _bias(node.inputs[2], bare)
     beta = node.attributes.get_float("beta", 1.0)
-    return None if bias is None else Linear(node, None, bare.weight, bias * beta)
+    return Linear(node, None, bare.weight, _bias(node.inputs[2], bare) * beta)
 
 
-def take_name(node: ir.Node) -> str:
-    """The name of a node that is about to go, for the one that takes its place."""
-    name = node.name or node.op_type
-    node.name = f"{name} before folding"
-    return name
-
-
-def only_use(value: ir.Value) -> bool:
-    """Whether a value is read once and by a node, so that it can disappear."""
-    return len(value.uses()) == 1 and not value.is_graph_output()
-
-
-def matmul_with_bias(add: ir.Node) -> Linear | None:
-    """The MatMul whose only reader is this Add of a constant vector, as one linear operator."""
-    for data, operand in (tuple(add.inputs), tuple(reversed(add.inputs))):
-        node = None if data is None else data.producer()
-        if node is None or node.op_type != "MatMul" or not only_use(node.outputs[0]):
-            continue
-        bare = linear(node)
-        bias = None if bare is None else _bias(operand, bare)
-        if bare is not None and bias is not None:
-            return Linear(node, add, bare.weight, bias)
-    return None
-
-
-def _bias(value: ir.Value | None, bare: Linear) -> Vector | None:
+def _bias(value: ir.Value | None, bare: Linear) -> Vector:
     tensor = constant(value)
     if tensor is None:
-        return None
-    if bare.kind in ("Conv", "ConvTranspose"):
-        array = tensor.numpy().astype(np.float64)
-        return array if array.shape == (bare.channels_out,) else None
-    return channel_vector(tensor.numpy(), -1, bare.rank, bare.channels_out)
+        raise MatchFailureError("the bias is not a constant", bare.node)
+    array = tensor.numpy()
+    if bare.kind not in ("Conv", "ConvTranspose"):
+        vector = channel_vector(array, -1, bare.rank, bare.channels_out)
+    else:
+        vector = array.astype(np.float64) if array.shape == (bare.channels_out,) else None
+    if vector is None:
+        raise MatchFailureError("the bias is not one number per output channel", bare.node)
+    return vector
 
 
 def _folded(value: ir.Value | None) -> str:

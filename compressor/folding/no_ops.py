@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 from onnxscript.rewriter import MatchResult, RewriteRule, RewriteRuleClassBase
 
-from compressor.folding.affine import constant
+from compressor.graph.constants import constant
 
 _NEUTRAL = {"Mul": 1, "Add": 0, "Sub": 0, "Div": 1}
 
@@ -22,44 +22,35 @@ class RemoveNeutral(RewriteRuleClassBase):
     def __init__(self, op_type: str) -> None:
         super().__init__(name=f"neutral {op_type} removed")
         self._op_type = op_type
-        self._data: ir.Value | None = None
 
-    def pattern(self, op: Any, x: Any) -> Any:
-        """The operator; which operand is the constant is looked at in `check`."""
-        return getattr(op, self._op_type)(x, _allow_other_inputs=True, _outputs=["y"])
+    def pattern(self, op: Any, x: Any, c: Any) -> Any:
+        """Mul(x, c), Add(x, c), Sub(x, c) or Div(x, c)."""
+        return getattr(op, self._op_type)(x, c)
 
-    def check(self, op: Any, *args: Any, **found: Any) -> MatchResult:
-        """Whether one operand is a neutral constant of no more extent than the other."""
-        del op, args
-        node, result = found["y"].producer(), MatchResult()
-        left, right = node.inputs if node is not None else (None, None)
-        self._data = None
-        if _is_neutral(right, left, _NEUTRAL[self._op_type]):
-            self._data = left
-        elif self._op_type in ("Mul", "Add") and _is_neutral(left, right, _NEUTRAL[self._op_type]):
-            self._data = right
-        return result if self._data is not None else result.fail("no neutral constant")
+    def check(self, op: Any, x: ir.Value, c: ir.Value) -> MatchResult:
+        """Whether c is a neutral constant of no more extent than x."""
+        del op
+        tensor, neutral, result = constant(c), _NEUTRAL[self._op_type], MatchResult()
+        if tensor is None or tensor.dtype.is_string() or tensor.size == 0:
+            return result.fail("it is not a constant number", c)
+        if _enlarges([int(size) for size in tensor.shape.numpy()], x.shape):
+            return result.fail("the constant may enlarge the data", c)
+        array = tensor.numpy()
+        if not (array.flat[0] == neutral and np.all(array == neutral)):
+            return result.fail(f"the constant is not {neutral} throughout", c)
+        return result
 
-    def rewrite(self, op: Any, *args: Any, **others: Any) -> Any:
+    def rewrite(self, op: Any, x: ir.Value, c: ir.Value) -> ir.Value:
         """An Identity, which a later pass removes."""
-        del args, others
-        return op.Identity(self._data)
+        del c
+        identity: ir.Value = op.Identity(x)
+        return identity
 
 
 def rules() -> Iterator[RewriteRule]:
-    """One rule for every operator."""
+    """One rule for every operator, and for either order of Mul and Add."""
     for op_type in _NEUTRAL:
-        yield RemoveNeutral.rule(op_type)  # type: ignore[no-untyped-call]
-
-
-def _is_neutral(operand: ir.Value | None, data: ir.Value | None, neutral: int) -> bool:
-    tensor = constant(operand)
-    if tensor is None or data is None or tensor.dtype.is_string() or tensor.size == 0:
-        return False
-    if _enlarges([int(size) for size in tensor.shape.numpy()], data.shape):
-        return False
-    array = tensor.numpy()
-    return bool(array.flat[0] == neutral and np.all(array == neutral))
+        yield from RemoveNeutral.rule(op_type).commute()  # type: ignore[no-untyped-call]
 
 
 def _enlarges(extent: list[int], shape: ir.Shape | None) -> bool:

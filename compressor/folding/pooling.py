@@ -5,7 +5,7 @@ from typing import Any
 import onnx_ir as ir
 from onnxscript.rewriter import MatchResult, RewriteRule, RewriteRuleClassBase
 
-from compressor.folding.affine import constant
+from compressor.graph.constants import constant
 
 
 class MeanToGlobalAveragePool(RewriteRuleClassBase):
@@ -19,27 +19,32 @@ class MeanToGlobalAveragePool(RewriteRuleClassBase):
         super().__init__(name="ReduceMean to GlobalAveragePool")
 
     def pattern(self, op: Any, x: Any) -> Any:
-        """The mean; its axes are looked at in `check`."""
+        """ReduceMean(x, ...), whose axes are an input since opset 18 and an attribute before."""
         return op.ReduceMean(x, _allow_other_inputs=True, _outputs=["y"])
 
-    def check(self, op: Any, *args: Any, **found: Any) -> MatchResult:
-        """Whether the axes are exactly those behind the channels."""
-        del op, args
-        x, node, result = found["x"], found["y"].producer(), MatchResult()
-        if node is None or x is None or x.shape is None or x.dtype is None:
-            return result.fail("the rank is not known")
-        rank = len(x.shape)
-        axes = _axes(node)
-        if axes is None or rank < 3:
-            return result.fail("not a mean over space")
-        spatial = sorted(axis % rank for axis in axes) == list(range(2, rank))
-        return result if spatial and x.dtype.is_floating_point() else result.fail("other axes")
+    def check(self, op: Any, x: ir.Value, y: ir.Value) -> MatchResult:
+        """Whether the axes are exactly those behind the channels of floating-point data."""
+        del op
+        node, result = y.producer(), MatchResult()
+        assert node is not None, "a pattern's output is computed"
+        if x.shape is None or x.dtype is None:
+            return result.fail("the rank or the type is not known", x)
+        rank, axes = len(x.shape), _axes(node)
+        if not x.dtype.is_floating_point():
+            return result.fail(f"the data are {x.dtype.name}", x)
+        if rank < 3:
+            return result.fail(f"data of rank {rank} have no space behind their channels", x)
+        if axes is None:
+            return result.fail("the axes are not constant, or all of them", node)
+        if sorted(axis % rank for axis in axes) != list(range(2, rank)):
+            return result.fail(f"the axes {axes} are not those of space", node)
+        return result
 
-    def rewrite(self, op: Any, *args: Any, **found: Any) -> ir.Value:
+    def rewrite(self, op: Any, x: ir.Value, y: ir.Value) -> ir.Value:
         """The pooling."""
-        del args
-        node = found["y"].producer()
-        pooled: ir.Value = op.GlobalAveragePool(found["x"], _name=node.name)
+        node = y.producer()
+        assert node is not None, "a pattern's output is computed"
+        pooled: ir.Value = op.GlobalAveragePool(x, _name=node.name)
         if node.attributes.get_int("keepdims", 1):
             return pooled
         flat: ir.Value = op.Flatten(pooled, axis=1, _name=f"{node.name}_flatten")

@@ -8,7 +8,7 @@ Reshape (hides the operator), `auto_pad` to explicit pads (forgets dilations) an
 
 import re
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from onnxscript.rewriter._pattern_ir import StringConstantPattern
 from onnxscript.rewriter.rules import common
 
 from compressor.folding import affine_after, affine_before, gemm, no_ops, pooling
+from compressor.graph.initializers import FreeNames
 
 
 @dataclass(frozen=True)
@@ -118,11 +119,9 @@ class _Recorded:
         if delta is None:
             return None
         # Upstream names them after the input: two Clips of one value would share their bounds.
-        known = graph.initializers if isinstance(graph, ir.Graph) else {}
-        taken = set[str]()
+        names = FreeNames(graph.initializers if isinstance(graph, ir.Graph) else (), first=1)
         for value in delta.new_initializers:
-            value.name = _free(value.name or "constant", known, taken)
-            taken.add(value.name)
+            value.name = names.take(value.name or "constant")
         self._fired[self._label] += 1
         return delta
 
@@ -143,15 +142,3 @@ def _last_operator(rule: RewriteRule) -> str | None:
     ends = rule._target_pattern.output_nodes
     operator = ends[0].op if ends else None
     return str(operator) if isinstance(operator, StringConstantPattern) else None
-
-
-def _free(name: str, known: Container[str], taken: Container[str]) -> str:
-    return next(one for one in _candidates(name) if one not in known and one not in taken)
-
-
-def _candidates(name: str) -> Iterator[str]:
-    yield name
-    number = 1
-    while True:
-        yield f"{name}_{number}"
-        number += 1

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import onnx_ir as ir
 
-from compressor.folding.affine import constant
+from compressor.graph.constants import constant
 
 _BIASED = ("Conv", "ConvTranspose", "Gemm")
 
