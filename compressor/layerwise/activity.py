@@ -9,10 +9,9 @@ import onnx_ir as ir
 from calibration.dataset import CalibrationSet
 from calibration.frontier import Frontier
 from calibration.windows import beyond
-from compressor.layerwise.im2col import Doubles, Floats
+from compressor.layerwise.im2col import PIECE, Doubles, Floats
 from compressor.layerwise.layers import Layer
 from compressor.layerwise.moments import Moments
-from compressor.layerwise.pieces import PIECE
 from compressor.layerwise.streams import stream_of
 
 

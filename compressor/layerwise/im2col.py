@@ -1,7 +1,7 @@
 """What a kernel reads at each of its positions (im2col), for convolutions of any rank."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +9,9 @@ import onnx_ir as ir
 
 Floats = npt.NDArray[np.floating[Any]]
 Doubles = npt.NDArray[np.float64]
+
+PIECE: Final = 2**26
+"""Bytes of patches that are held at once, at most."""
 
 Pads = list[tuple[int, int]]
 """Before and after, by axis; negative ones crop."""

@@ -16,7 +16,7 @@ from compressor.graph.initializers import add_initializer, free_name
 from compressor.graph.invariants import check
 from compressor.quantization.blocks import BlockFormat, Packed, codes_of
 from compressor.quantization.matrices import ConstantMatrix
-from compressor.quantization.planned import planned_matrices
+from compressor.quantization.storing import planned_matrices
 
 OPSET = 21
 """The first whose DequantizeLinear knows blocks and 4 bits."""

@@ -6,22 +6,25 @@ Nodes and what they write keep their names. A matrix with several readers is sto
 sees it through a Reshape, which the runtime computes when it loads the model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from compressor.errors import RecipeError
 from compressor.graph.initializers import FreeNames, add_initializer, taken_names
 from compressor.graph.invariants import check
 from compressor.graph.tensors import Array
 from compressor.quantization.blocks import BlockFormat, Packed
 from compressor.quantization.graph import constant
-from compressor.quantization.matrices import ConstantMatrix
-from compressor.quantization.planned import planned_matrices
+from compressor.quantization.matrices import ConstantMatrix, find_matrices
 
 DOMAIN = "com.microsoft"
+
+Fits = Callable[[ConstantMatrix, Packed, BlockFormat], bool]
+"""Whether a matrix can be stored in a form with these integers."""
 
 
 def store(
@@ -50,6 +53,34 @@ def store(
     RemoveUnusedNodesPass()(clone)
     check(clone, "store weights in blocks")
     return clone
+
+
+def planned_matrices(
+    model: ir.Model,
+    forms: Mapping[str, BlockFormat],
+    packed: Mapping[str, Packed],
+    fits: Fits,
+) -> Iterator[tuple[ConstantMatrix, Packed, BlockFormat]]:
+    """Each matrix that a plan stores in blocks, with its integers and its form, in plan order.
+
+    Args:
+        model: The graph.
+        forms: Initializer → how it is stored.
+        packed: Initializer → what is stored.
+        fits: Whether a matrix can be stored so.
+
+    Raises:
+        RecipeError: A matrix is not in this graph, or what is stored does not fit it.
+    """
+    matrices = {matrix.name: matrix for matrix in find_matrices(model)[0]}
+    for name, form in forms.items():
+        matrix, stored = matrices.get(name), packed.get(name)
+        if matrix is None or stored is None or not fits(matrix, stored, form):
+            raise RecipeError(
+                f"the plan does not fit the graph: {name!r} is not the matrix that it stores",
+                hint="Replay a plan with the model and the options that it was made with.",
+            )
+        yield matrix, stored, form
 
 
 def bias_of(node: ir.Node, outputs: int) -> Array | str | None:

@@ -15,9 +15,9 @@ from calibration.dataset import CalibrationSet
 from calibration.frontier import Frontier
 from compressor.graph.shapes import known_shapes
 from compressor.layerwise.activity import why_not_gathered
+from compressor.layerwise.im2col import PIECE
 from compressor.layerwise.layers import Layer, layers_of
 from compressor.layerwise.moments import Solution
-from compressor.layerwise.pieces import PIECE
 from compressor.layerwise.streams import Ancestry, Stream, stream_of
 from compressor.pruning.coupling.groups import Grouping, Keep
 from compressor.pruning.reconstruction.affine import Affine, affines_of
