@@ -15,6 +15,7 @@ from onnxscript.optimizer import FOLDED_FROM_KEY, fold_constants_ir
 
 from compressor.graph.constants import constant
 from compressor.graph.initializers import add_initializer, free_name
+from compressor.results.effects import node_count
 
 _GROWTH = 2**16
 """Elements up to which a result may be larger than the constants it is computed from."""
@@ -54,10 +55,10 @@ def fold_constants(model: ir.Model, fired: Counter[str]) -> None:
         for name, value in model.graph.initializers.items()
         if value.const_value is not None and value.const_value.size > 1
     }
-    before = _size(model)
+    before = node_count(model)
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     LiftSubgraphInitializersToMainGraphPass()(model)
-    lifted = before - _size(model)
+    lifted = before - node_count(model)
     fold_constants_ir(
         model, output_size_limit=_GROWTH, input_size_limit=_GROWTH, should_fold=_should_fold
     )
@@ -70,7 +71,7 @@ def fold_constants(model: ir.Model, fired: Counter[str]) -> None:
     RemoveUnusedNodesPass()(model)
     _name_after_sources(model, weights)
     fired["constant nodes to initializers"] += lifted
-    fired["constants folded"] += before - lifted - _size(model)
+    fired["constants folded"] += before - lifted - node_count(model)
 
 
 def _should_fold(node: ir.Node) -> bool | None:
@@ -128,10 +129,6 @@ def _elements(value: ir.Value) -> int | None:
     if value.shape is None or not value.shape.is_static():
         return None
     return prod(int(size) for size in value.shape.numpy())
-
-
-def _size(model: ir.Model) -> int:
-    return sum(1 for _ in model.graph.all_nodes())
 
 
 def _name_after_sources(model: ir.Model, weights: Mapping[str, int]) -> None:

@@ -31,8 +31,8 @@ from compressor.graph.initializers import (
 from compressor.graph.invariants import check
 from compressor.graph.session import open_session
 from compressor.quantization.auto import drawn
-from compressor.quantization.graph import constant, consumers
-from compressor.quantization.pairs import find_pairs, rescale
+from compressor.quantization.graph import consumers
+from compressor.quantization.pairs import find_pairs, rescale, weight_of
 from compressor.quantization.placement import why_not_quantizable
 from compressor.quantization.routes import Route, route_of
 from compressor.results.records import Decision, StageRecord
@@ -87,7 +87,7 @@ def choose_divisors(
     decisions = []
     for value, readers in places.items():
         name = value.name or ""
-        weights = np.concatenate([_weight(node) for node in readers], axis=1)
+        weights = np.concatenate([weight_of(node) for node in readers], axis=1)
         plain = _sqnr(seen[name].rows, weights, policy)
         route = _route(value, readers)
         tried = {a: _divisor(seen[name].most, weights, a, route) for a in ALPHAS}
@@ -130,7 +130,7 @@ def smoothed(model: ir.Model, divisors: Mapping[str, FloatArray]) -> ir.Model:
             continue
         value = values.get(name)
         readers = [] if value is None else _products(value)
-        if value is None or not readers or len(_weight(readers[0])) != len(divisor):
+        if value is None or not readers or len(weight_of(readers[0])) != len(divisor):
             raise RecipeError(
                 f"the plan does not fit the graph: it smooths {name!r}",
                 hint="Replay a plan with the model and the options that it was made with.",
@@ -143,7 +143,7 @@ def smoothed(model: ir.Model, divisors: Mapping[str, FloatArray]) -> ir.Model:
             divided = value
         for node in readers:
             weight = node.inputs[1]
-            stored = (_weight(node) * divisor[:, None]).astype(np.float32)
+            stored = (weight_of(node) * divisor[:, None]).astype(np.float32)
             base = "weight" if weight is None else weight.name
             own = add_initializer(clone.graph, free_name(clone.graph, f"{base}_smoothed"), stored)
             node.replace_input_with(0, divided)
@@ -172,7 +172,7 @@ def _route(value: ir.Value, readers: list[ir.Node]) -> Route | None:
     """The way to divide a value by constants; None where others read it, or there is none."""
     if set(consumers(value)) != set(readers):
         return None
-    return route_of(value, len(_weight(readers[0])))
+    return route_of(value, len(weight_of(readers[0])))
 
 
 def _makers(route: Route) -> str:
@@ -207,14 +207,6 @@ def _products(value: ir.Value) -> list[ir.Node]:
         and node.inputs[0] is value
         and why_not_quantizable(node) is None
     ]
-
-
-def _weight(node: ir.Node) -> FloatArray:
-    tensor = constant(node.inputs[1])
-    if tensor is None:
-        raise AssertionError(f"{node.name} has no constant weight")
-    array: FloatArray = tensor.numpy()
-    return array
 
 
 def _divisor(
@@ -273,7 +265,7 @@ def _passed(
     taps = Taps(model)
     fetched = []
     for name, value in zip(names, values, strict=True):
-        channels = len(_weight(_products(value)[0]))
+        channels = len(weight_of(_products(value)[0]))
         read = without_gaps(taps, taps.values[name]) if gaps else taps.values[name]
         rows = taps.node("Reshape", [read, taps.integers(-1, channels)])
         most = taps.reduced("ReduceMax", taps.node("Abs", [rows]), 0)
