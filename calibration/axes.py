@@ -22,7 +22,7 @@ class SampleAxis:
     """Where the samples of one input lie.
 
     Attributes:
-        taken: In the array that the model takes; None for a value that belongs to the whole call.
+        taken: The axis in the array that the model takes; None for a value of the whole call.
         stored: The axis of the stored array that counts samples; None for a value that is stored
             once for all of them.
         kept: Whether a stored sample still has the axis `taken`, at the size of one.

@@ -22,7 +22,7 @@ class Chunk:
     """Consecutive samples of one shape.
 
     Attributes:
-        fields: With samples along the first dimension.
+        fields: The stored arrays, with samples along the first dimension.
         index: The place of each sample in the source.
         shared: What belongs to all of them together, as it is stored.
         alike: A digest of what must be equal for samples to share a call; empty where nothing.

@@ -73,7 +73,7 @@ def _below(bins: Bins, values: Vector) -> Vector:
 
 
 def _edges(least: float, greatest: float, low: float, high: float) -> Vector:
-    """From the least to the greatest value seen, evenly as far as the margin reaches."""
+    """Edges from the least to the greatest value seen, evenly as far as the margin reaches."""
     reach = MARGIN * (high - low)
     start, stop = max(least, low - reach), min(greatest, high + reach)
     if not start < stop:

@@ -66,9 +66,9 @@ def collect(  # noqa: PLR0913 - what is observed, and how it is run and told
         memory: Bytes to take beside the model (1 GB): what does not fit is observed in further
             passes, and activations that do not fit in smaller batches.
         histograms: Whether to collect more than the extremes.
-        advance: Told the number of samples done.
-        gapped: Told the values that are NaN or infinite in places, as behind a mask: what was
-            observed is the rest.
+        advance: Called with the number of samples done.
+        gapped: Called with the values that are NaN or infinite in places, as behind a mask; the
+            rest was observed.
 
     Raises:
         DataError: The data is empty, or a value is nowhere finite on it.

@@ -90,7 +90,7 @@ class CalibrationSet:
 
     @property
     def description(self) -> str:
-        """For messages: the path or what it is, and which of its samples."""
+        """The data in messages: the path or what it is, and which of its samples."""
         parts = ", of these ".join(map(str, self._selections))
         return f"{self._source.description} ({parts})" if parts else self._source.description
 
@@ -183,7 +183,7 @@ class CalibrationSet:
         return self._fingerprint
 
     def bind(self, inputs: Sequence[TensorSpec]) -> "CalibrationSet":
-        """The same samples under the names and in the types of a model's inputs.
+        """The samples under the names and in the types of a model's inputs.
 
         A single input binds by position whatever its name, several bind by name. Floating types
         convert among each other, and so do integer types as long as the values fit.
@@ -196,7 +196,7 @@ class CalibrationSet:
         return self._bound_by(binding)
 
     def drawing(self, noise: Noise) -> "CalibrationSet":
-        """The same samples, each with numbers of its own for what a model draws."""
+        """The samples, each with numbers of its own for what a model draws."""
         view = self._bound_by(self._binding)
         view._noise = noise
         return view
@@ -210,7 +210,7 @@ class CalibrationSet:
         )
 
     def told(self, signature: Signature) -> "CalibrationSet":
-        """The same samples, the labels told from the inputs by what a model takes.
+        """The samples, with labels told from inputs by what a model takes.
 
         Raises:
             DataError: There are several arrays of labels.
@@ -382,7 +382,7 @@ class CalibrationSet:
         return self._keeping(chunks) if self._keeps else chunks
 
     def _keeping(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
-        """The same; few samples of many are kept, so that the many are read once."""
+        """The chunks as they are; few samples of many are kept, so that the many are read once."""
         kept: list[Chunk] | None = []
         size = 0
         for chunk in chunks:

@@ -52,7 +52,7 @@ class Binding:
 
     @property
     def stored_axes(self) -> dict[str, int | None]:
-        """The same, by the axis of the stored array."""
+        """The axes by the axis of the stored array."""
         return {name: lies.stored for name, lies in self.axes.items()}
 
     @property

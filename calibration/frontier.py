@@ -23,7 +23,7 @@ from compressor.graph.shapes import input_specs
 from compressor.graph.walks import reads
 
 Values = npt.NDArray[Any]
-"""As the runtime returns them."""
+"""Values as the runtime returns them."""
 
 _KEPT = frozenset(
     {ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16}

@@ -70,7 +70,7 @@ class Histogram:
 
     @classmethod
     def from_dense(cls, dense: Counts) -> Self:
-        """From one count per possible bin [65536]."""
+        """The histogram of one count per possible bin [65536]."""
         keys = np.flatnonzero(dense)
         return cls(keys.astype(np.uint16), dense[keys])
 

@@ -69,7 +69,7 @@ class Noise:
 
 
 def _of_any_number(spec: TensorSpec, lies: BatchAxis | None) -> TensorSpec:
-    """The same with the number of samples left open: a call may hold more than the model takes."""
+    """A spec with the number of samples left open: a call may hold more than the model takes."""
     if lies is None:
         return spec
     shape = (*spec.shape[: lies.axis], None, *spec.shape[lies.axis + 1 :])

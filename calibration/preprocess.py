@@ -108,7 +108,7 @@ class Preprocess(BaseModel):
         return max(len(self.mean or ()), len(self.std or ()), 1)
 
     def for_images(self) -> "Preprocess":
-        """The same for decoded images, uint8 NHWC: float32 NCHW and 1/255 unless said otherwise."""
+        """The preprocessing of decoded images, uint8 NHWC: float32 NCHW and 1/255 unless given."""
         return self.model_copy(
             update={
                 "layout": "keep" if self.layout == "nchw-to-nhwc" else "nhwc-to-nchw",
@@ -202,7 +202,7 @@ def undo_normalization(array: Array, preprocess: Preprocess, where: str) -> Arra
         where: Names the data and the field, to begin messages with.
 
     Raises:
-        DataError: As `apply_preprocess`.
+        DataError: See `apply_preprocess`.
     """
     axis = _channel_axis(array.shape, preprocess, where)
     values = array.astype(np.float32)

@@ -24,9 +24,9 @@ _END = 2**62
 ELEMENTS = 4096
 """Elements of a sample that are counted, at most."""
 DRAWN = (np.arange(ELEMENTS) + np.random.default_rng(0).random(ELEMENTS)) / ELEMENTS
-"""Where they lie in a sample that has more, as shares of its length."""
+"""Where the elements lie in a sample that has more, as shares of its length."""
 EVERY = np.arange(ELEMENTS)
-"""Where they lie in one that has no more."""
+"""Where the elements lie in a sample that has no more."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def sampling_of(
     Args:
         name: The value.
         one: Value name → shape for one sample; for a graph with its batch baked in, for that batch.
-        two: Likewise for two samples.
+        two: Value name → shape for two samples.
         fixed: The batch that is baked in.
     """
     if name not in one or name not in two:

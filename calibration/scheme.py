@@ -73,7 +73,7 @@ class Scheme:
 
     @property
     def last_step(self) -> int:
-        """From the greatest code but one to the greatest."""
+        """The step from the greatest code but one to the greatest."""
         return 32 if self.is_float else 1
 
 

@@ -59,7 +59,7 @@ class OfShape:
         return (chunk for chunk in chunks if chunk.shape == self.shape)
 
     def count(self, available: int | None) -> int | None:
-        """Not known without a pass."""
+        """None: the count is not known without a pass."""
         return None
 
     def __str__(self) -> str:

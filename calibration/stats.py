@@ -62,7 +62,7 @@ class CalibrationStats:
         return hashlib.sha256("".join(shards).encode()).hexdigest()
 
     def of_data(self, fingerprint: str) -> Self:
-        """The same, with the data it comes from written down."""
+        """The statistics, with the data they come from written down."""
         return replace(self, origin=replace(self.origin, shards=(fingerprint,)))
 
     def merge(self, other: Self) -> Self:

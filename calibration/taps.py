@@ -15,7 +15,7 @@ from compressor.graph.initializers import add_initializer
 from compressor.graph.tensors import Array
 
 PREFIX = "tap/"
-"""In front of every name that is added, which no exporter writes."""
+"""Prefix of every name that is added, which no exporter writes."""
 
 SAMPLES = f"{PREFIX}samples"
 """The input that tells how many samples a run is of."""

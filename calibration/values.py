@@ -25,7 +25,7 @@ def is_convertible(found: np.dtype[np.generic], expected: np.dtype[np.generic]) 
 
 
 def converted(array: Array, dtype: np.dtype[np.generic], index: Index, what: str) -> Array:
-    """The same values in another type.
+    """Values in another type.
 
     Args:
         array: Samples along the first dimension, of a type that `is_convertible` to `dtype`.

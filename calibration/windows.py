@@ -10,7 +10,7 @@ def beyond(size: int, memory: int | None) -> str | None:
 
     Args:
         size: Its bytes.
-        memory: Those that were allowed; None for half of what this machine has left.
+        memory: Bytes that were allowed; None for half of what this machine has left.
     """
     room = psutil.virtual_memory().available // 2 if memory is None else memory
     if size <= room:

@@ -184,7 +184,7 @@ class OrtTarget(Target):
         return Artifact(path, tuple(sorted(directory.iterdir())))
 
     def draft(self, model: ir.Model, directory: Path) -> Artifact:
-        """The same with large weights beside it, which the runtime maps: they are not copied."""
+        """The artifact with large weights beside it, which the runtime maps and does not copy."""
         path = directory / "model.onnx"
         save_model(model, path, apart=initializer_bytes(model) >= LARGE)
         return Artifact(path, tuple(sorted(directory.iterdir())))

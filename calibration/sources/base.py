@@ -115,7 +115,7 @@ def checked_dtype(dtype: np.dtype[Any], what: str, *, text: bool = False) -> np.
     """The native type that values of `dtype` are handled in.
 
     Args:
-        dtype: As stored.
+        dtype: The stored type.
         what: Names the data and the field, to begin messages with.
         text: Strings are welcome: the field is the one that shows people what a sample is.
 

@@ -50,7 +50,7 @@ class StreamSource:
         self._digest = _digest(first)
 
     def count(self, axes: Axes) -> int | None:
-        """Not known without a pass."""
+        """None: the count is not known without a pass."""
         return None
 
     def survey(self) -> Iterator[Mapping[str, tuple[int, ...]]]:

@@ -28,13 +28,13 @@ def capture(
     graph is run in ONNX Runtime and compared with the source at two batch sizes.
 
     Args:
-        source: Of `load_checkpoint` or `source_of`. Live objects are not changed.
-        inputs: As declared by `--input`; names in shapes are dynamic sizes, equal names equal
+        source: What `load_checkpoint` or `source_of` returns. Live objects are not changed.
+        inputs: What `--input` declares; names in shapes are dynamic sizes, equal names equal
             sizes. With `examples`, only what they say of dynamic sizes counts.
         examples: Real samples, name → array.
-        axes: Along which axis they lie in each; along the first, and in none that has another
+        axes: The axis along which they lie in each; the first, and in none that has another
             length there, where it is not said.
-        varied: Those of which the data has other sizes as well.
+        varied: The dynamic sizes of which the data has other values as well.
         opset: The graph gets at least this opset where a converter brings it there; ONNX sources
             keep theirs from `least_opset` on.
         least_opset: The lowest that an ONNX source may keep, where a converter can raise it.

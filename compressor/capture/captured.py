@@ -22,7 +22,7 @@ class Captured:
 
     Attributes:
         model: The graph, unfolded, with unique names.
-        parity: Against the source, an entry for each output and batch size.
+        parity: The agreement with the source, an entry for each output and batch size.
         record: What was tried, and notices.
         inputs: What the inputs look like, and sizes that work.
         noises: Inputs of the graph that stand for what the source draws.

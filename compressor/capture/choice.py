@@ -110,7 +110,7 @@ def check_declared(
 
     Args:
         own: The source's inputs.
-        declared: Of `--input`.
+        declared: The inputs that `--input` declares.
         what: The source, for messages.
 
     Raises:

@@ -63,7 +63,7 @@ def _defaults(func: Any) -> dict[str, Any]:
 
 
 def _typed(value: torch.Tensor, given: Mapping[str, Any]) -> torch.Tensor:
-    """In the type that is asked for, else that of what it is like, else torch's own."""
+    """The value in the type asked for, else that of what it is like, else torch's own."""
     like = given.get("self")
     other = like.dtype if isinstance(like, torch.Tensor) else torch.get_default_dtype()
     return value.to(given.get("dtype") or other)

@@ -80,15 +80,15 @@ class Inputs:
         return bool(self.samples)
 
     def resized(self, sizes: Mapping[str, int]) -> "Inputs":
-        """The same inputs with other sizes for some dynamic dimensions."""
+        """Inputs with other sizes for some dynamic dimensions."""
         return replace(self, sizes={**self.sizes, **sizes})
 
     def of(self, batch: int) -> "Inputs":
-        """The same inputs for so many samples, where that is open."""
+        """Inputs for so many samples, where that is open."""
         return self if self.batch_symbol is None else self.resized({self.batch_symbol: batch})
 
     def shifted(self, samples: int) -> "Inputs":
-        """The same inputs with other samples.
+        """Inputs of the same sizes with other samples.
 
         A branch on data, or a value that left the graph, is baked in by tracing, and shows only
         on data that was not traced.
@@ -96,16 +96,16 @@ class Inputs:
         return replace(self, offset=self.offset + samples)
 
     def fixed(self) -> "Inputs":
-        """The same inputs with every dynamic size baked in at its current value."""
+        """Inputs with every dynamic size baked in at its current value."""
         return self.baked(self.symbols)
 
     def baked(self, symbols: Iterable[str]) -> "Inputs":
-        """The same inputs with some dynamic sizes baked in at their current values."""
+        """Inputs with some dynamic sizes baked in at their current values."""
         values = {symbol: self.sizes[symbol] for symbol in symbols}
         return replace(self, specs=tuple(_substituted(spec, values) for spec in self.specs))
 
     def related(self, symbol: str, expression: str) -> "Inputs":
-        """The same inputs with an expression over other sizes in the place of one."""
+        """Inputs with an expression over other sizes in the place of one."""
         specs = tuple(
             replace(s, shape=tuple(expression if d == symbol else d for d in s.shape))
             for s in self.specs
@@ -113,7 +113,7 @@ class Inputs:
         return replace(self, specs=specs)
 
     def without_bfloat16(self) -> "Inputs":
-        """The same inputs as float32 where they are bfloat16, which no runtime is fed."""
+        """Inputs as float32 where they are bfloat16, which no runtime is fed."""
         specs = tuple(
             replace(spec, dtype=np.dtype(np.float32)) if spec.dtype == BFLOAT16 else spec
             for spec in self.specs
@@ -211,7 +211,7 @@ def _covers_cache(spec: TensorSpec) -> bool:
 
 
 def named(spec: TensorSpec) -> TensorSpec:
-    """The same description with names for the dynamic sizes that have none."""
+    """A description with names for the dynamic sizes that have none."""
     shape = tuple(
         (f"{spec.name}_dim{axis}" if axis else BATCH) if dim is None else dim
         for axis, dim in enumerate(spec.shape)

@@ -46,8 +46,8 @@ def noise_lifted(
 
     Args:
         model: The graph, which stays as it is.
-        inputs: With a name for every open size.
-        at: The same at several sizes at which it runs.
+        inputs: Its inputs, with a name for every open size.
+        at: The inputs at several sizes at which it runs.
         inverted: Whether Bernoulli is 1 with the probability 1 - p.
     """
     model = flat(model)

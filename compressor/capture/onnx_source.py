@@ -307,7 +307,7 @@ def _run(
 
     Args:
         evaluate: Runs the model.
-        inputs: At the sizes that are tried first.
+        inputs: The inputs at the sizes that are tried first.
         batches: What a batch may be fixed at, before 1, at which much runs by broadcasting.
         noisy: Whether the model draws.
     """

@@ -30,13 +30,13 @@ def opened(
     fixed: frozenset[Axis],
     varied: frozenset[str] = frozenset(),
 ) -> Inputs:
-    """The same inputs with names for the lengths on which the source does not insist.
+    """Inputs with names for the lengths on which the source does not insist.
 
     Sizes of pictures stay those of the samples, unless those differ: see `other_pictures`.
 
     Args:
         evaluate: Runs the source.
-        inputs: With samples, at whose sizes it runs.
+        inputs: The inputs with samples, at whose sizes it runs.
         fixed: Axes whose size the user gave.
         varied: Inputs that the data has in several sizes.
     """
@@ -70,7 +70,7 @@ def _is_picture(spec: TensorSpec) -> bool:
 
 
 def traceable(evaluate: Evaluate, inputs: Inputs) -> Inputs:
-    """The same inputs with other sizes for those that exporters take for constants: 0 and 1."""
+    """Inputs with other sizes for those that exporters take for constants: 0 and 1."""
     small = [symbol for symbol in inputs.others if inputs.sizes[symbol] < _LEAST_TRACED]
     found = inputs.resized({symbol: other_size(inputs.sizes[symbol]) for symbol in small})
     return found if small and runs(evaluate, found) else inputs

@@ -83,7 +83,7 @@ def run(session: Any, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dic
 
 
 def _fed(array: Array) -> Array:
-    """As a session is fed: what the source takes as bfloat16 is float32 in the graph."""
+    """The array a session is fed: what the source takes as bfloat16 is float32 in the graph."""
     return array.astype(np.float32) if array.dtype == ml_dtypes.bfloat16 else array
 
 

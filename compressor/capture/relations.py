@@ -48,11 +48,11 @@ def free(evaluate: Evaluate, inputs: Inputs, symbol: str) -> bool:
 
 
 def related(evaluate: Evaluate, inputs: Inputs) -> Inputs:
-    """The same inputs with expressions for sizes that others lead.
+    """Inputs with expressions for sizes that others lead.
 
     Args:
         evaluate: Runs the source.
-        inputs: At sizes where the source runs, or at some.
+        inputs: The inputs at sizes where the source runs, or at some.
 
     Returns:
         Inputs at which the source runs, where there are such; as they were where nothing leads.
@@ -136,7 +136,7 @@ def unbatched(evaluate: Evaluate, inputs: Inputs, outputs: Mapping[str, Array]) 
 
 
 def multiples(evaluate: Evaluate, inputs: Inputs) -> Inputs:
-    """The same inputs with a leading size as so many times the batch, where the source runs so.
+    """Inputs with a leading size as so many times the batch, where the source runs so.
 
     Candidates to rank, `items[m, 64]` beside `x[n, 64]`, come several a sample: as many as the data
     has, else as many as the source takes at two batch sizes.

@@ -17,7 +17,7 @@ class Source:
 
     Attributes:
         kind: What it is.
-        description: For messages and the report: the path, or the class of a live module.
+        description: Its name in messages and the report: the path, or the class of a live module.
         path: The checkpoint; None for a live object.
         model: The model, of kind "onnx".
         program: The program, of kind "exported program": a `torch.export.ExportedProgram`.

@@ -72,7 +72,7 @@ class Subject:
     Attributes:
         source: What it was made from.
         flat: The source, ready to run.
-        inputs: With dynamic sizes, and arrays of them.
+        inputs: The inputs with dynamic sizes, and arrays of them.
         symbols: An exported program's own names of dynamic sizes → ours.
         fixed: Axes whose sizes the user gave; None where the source has sizes of its own.
         varied: Inputs that the data has in several sizes.
@@ -102,7 +102,7 @@ class Attempt:
 
     @property
     def name(self) -> str:
-        """For the record: `TorchScript-based exporter, every size baked in`."""
+        """The exporter in the record: `TorchScript-based exporter, every size baked in`."""
         if self.exporter == TRANSLATION:
             return self.exporter
         sizes = "dynamic" if self.inputs.symbols else "every size baked in"

@@ -34,7 +34,7 @@ def widen(model: ir.Model) -> str | None:
     """Make float32 of all that is in half, in place, but for float16 at inputs and outputs.
 
     Args:
-        model: Without functions.
+        model: A model without functions.
 
     Returns:
         What the user should know; None where there was nothing.

@@ -36,9 +36,9 @@ class Weights:
     """Where the weights lie that a path means.
 
     Attributes:
-        files: One, or all shards.
+        files: The one file, or all shards.
         names: Name → file, as an index has it; None without one.
-        folder: Of Hugging Face, if these are its weights: it holds a `config.json`.
+        folder: The Hugging Face folder that these weights are of: it holds a `config.json`.
         notices: What the user should know.
     """
 

@@ -162,7 +162,7 @@ def _permitted() -> dict[str, Any]:
 
 
 def _array_of(buffer: bytes, dtype: Any, shape: Any, order: Any) -> Any:
-    """As numpy rebuilds arrays of protocol 5."""
+    """An array rebuilt as numpy rebuilds those of protocol 5."""
     return np.frombuffer(buffer, dtype=np.dtype(dtype)).reshape(shape, order=order)
 
 

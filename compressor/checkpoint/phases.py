@@ -24,7 +24,7 @@ CONTEXT = 128
 """Tokens of the prompt, and of the cache behind which one is timed, where nothing tells."""
 
 MORE = 3
-"""By how much a size is changed to see what follows."""
+"""The amount by which a size is changed to see what follows."""
 
 _MOVING = frozenset({"Identity", "Squeeze", "Unsqueeze", "Reshape", "Cast", "Gather"})
 """Operators that may stand between an input and the condition of an If that it is."""

@@ -53,10 +53,10 @@ class Prepared:
         path: The checkpoint's path; None for a live module.
         model: The captured graph, unfolded.
         is_onnx: Whether it came as ONNX, so that it is a user's own graph and not an exporter's.
-        parity: Against the source.
+        parity: The graph's agreement with the source.
         records: The stages so far.
-        calibration: Bound to the graph's inputs; None without such data.
-        evaluation: Likewise.
+        calibration: Calibration data, bound to the graph's inputs; None without.
+        evaluation: Evaluation data, bound to the graph's inputs; None without.
         source: The torch module where gradients of it are asked for; otherwise it may go.
         yardstick: What quality is measured in; None before that is known, or without data.
         captured_at: What the graph's inputs look like, and sizes that it runs at.
@@ -152,7 +152,7 @@ def prepare(
             one that it cannot do without.
         recipe: What is asked for.
         calibration: Data, or None for what the recipe names.
-        evaluation: Likewise.
+        evaluation: Data, or None for what the recipe names.
         require: Refuses data, once it is open, that does not do for what is asked.
         progress: Where progress is shown.
 
@@ -296,7 +296,7 @@ def _open(data: object, recipe: Recipe, role: str) -> CalibrationSet | None:
 
 
 def _part(data: CalibrationSet | None, recipe: Recipe) -> CalibrationSet | None:
-    """As many of the calibration samples as are asked for."""
+    """The calibration samples, as many as are asked for."""
     wanted = recipe.data.samples
     return data if data is None or wanted is None else data.take(wanted)
 

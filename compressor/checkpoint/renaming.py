@@ -85,7 +85,7 @@ def _shape(value: object) -> tuple[int, ...] | None:
 
 
 def _variants(state: dict[str, Any], expected: Mapping[str, Any]) -> Iterator[_Variant]:
-    """From those that change least."""
+    """Renamed states, those that change least first."""
     bases = [_Variant(state), *_unwrapped(state)]
     yield from bases
     for base in bases:

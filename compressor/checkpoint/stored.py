@@ -33,7 +33,7 @@ class StoredTensor:
     dtype: Any
 
     def is_floating_point(self) -> bool:
-        """As of a torch tensor."""
+        """Whether it is floating-point, as torch's tensors say."""
         return bool(self.dtype.is_floating_point)
 
     @property
@@ -56,7 +56,7 @@ def tensors_of(file: Opened) -> dict[str, Any]:
 
 
 def in_chunks(state: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The same state in parts, read from the files; what is in memory already comes first."""
+    """A state in parts, read from the files; what is in memory already comes first."""
     waiting: dict[Opened, list[tuple[str, StoredTensor]]] = {}
     present = {}
     for key, value in state.items():

@@ -22,7 +22,7 @@ class Collected(Record):
     """What `compress calibrate` wrote.
 
     Attributes:
-        file: Where to.
+        file: Where the statistics were written.
         graph: Fingerprint of the float graph.
         samples: How many it has seen.
         tensors: Number of tensors with statistics.
@@ -37,7 +37,7 @@ class Collected(Record):
 
     @property
     def sentence(self) -> str:
-        """The same for people."""
+        """What was done, in a sentence."""
         parts = "" if self.shards == 1 else f", {self.shards} shards"
         return f"{self.file}: {self.tensors} tensors, {self.samples} samples{parts}"
 
@@ -62,7 +62,7 @@ def calibrate(
         progress: Where progress is shown.
 
     Raises:
-        CompressorError: As for `compress`.
+        CompressorError: See `compress`.
     """
     recipe = recipe or Recipe()
     options = recipe.quantize

@@ -51,7 +51,7 @@ def profile(
         progress: Where progress is shown.
 
     Raises:
-        CompressorError: As for `compress`.
+        CompressorError: See `compress`.
     """
     recipe = recipe or Recipe()
     target = available_target(recipe)
@@ -93,7 +93,7 @@ def inspect(
         progress: Where progress is shown.
 
     Raises:
-        CompressorError: As for `compress`.
+        CompressorError: See `compress`.
     """
     recipe = recipe or Recipe()
     target = available_target(recipe)
@@ -127,7 +127,7 @@ def compare(
 
     Raises:
         UsageError: The models take different inputs.
-        CompressorError: As for `compress`.
+        CompressorError: See `compress`.
     """
     recipe = recipe or Recipe()
     target = available_target(recipe)

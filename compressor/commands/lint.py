@@ -50,7 +50,7 @@ def lint(
 
 
 def _write(model: onnx.ModelProto, path: Path) -> None:
-    """As it stands; above 2 GB, which protobuf does not serialize, with its weights beside it."""
+    """Write the model as it stands; above protobuf's 2 GB with its weights beside it."""
     try:
         path.write_bytes(model.SerializeToString())
     except Exception:

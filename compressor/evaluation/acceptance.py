@@ -57,8 +57,8 @@ def judge(
     """Hold the scores of a baseline and a result against a budget.
 
     Args:
-        metric: Whose scores they are.
-        scores: Of `BASELINE` and `RESULT` on the same units.
+        metric: The metric that the scores are of.
+        scores: The scores of `BASELINE` and `RESULT` on the same units.
         budget: What is allowed. A relative one is of the baseline's value on these units.
         method: "bound" asks for proof, "point" takes the measured loss for the true one.
         seed: Seed of the bootstrap.

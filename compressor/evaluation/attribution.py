@@ -56,7 +56,7 @@ def node_seconds(
         feeds: One batch.
         threads: Intra-operator threads.
         seconds: Time for the profile.
-        ceilings: Those of this machine, where they were measured already.
+        ceilings: This machine's ceilings, where they were measured already.
     """
     profile = profile_model(
         model, feeds, threads=threads, seconds=seconds, memory=False, ceilings=ceilings

@@ -34,7 +34,7 @@ class ClassificationMetric(Metric):
 
     @abstractmethod
     def units(self, scores: FloatArray, labels: Classes) -> FloatArray:
-        """From scores (b, classes) and labels (b,) to statistics (b, k)."""
+        """The statistics (b, k) of scores (b, classes) and labels (b,)."""
 
     def evaluate(self, runners: Mapping[str, Runner], data: CalibrationSet, batch: int) -> Scores:
         """Score every runner against the labels.

@@ -11,7 +11,7 @@ from compressor.graph.tensors import Array, Arrays, TensorSpec
 from exporters.base import Runner
 
 _LEAST_RANKS = (1, 3, 4)
-"""By axis: of an output whose samples may run along it."""
+"""The least rank of an output whose samples may lie along each axis."""
 
 
 class HasInputs(Protocol):

@@ -61,7 +61,7 @@ class FidelityMetric(Metric):
 
     @abstractmethod
     def units(self, sums: Sums) -> FloatArray:
-        """From sums to statistics (b, k)."""
+        """The statistics (b, k) of sums."""
 
     def evaluate(self, runners: Mapping[str, Runner], data: CalibrationSet, batch: int) -> Scores:
         """Compare every runner, the original itself included, with the reference.

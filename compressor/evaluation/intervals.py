@@ -40,7 +40,7 @@ def paired_difference(
     """Bootstrap interval of aggregate(result) - aggregate(baseline), resampling units.
 
     Args:
-        aggregate: From (..., n, k) statistics of units to (...) values.
+        aggregate: Makes values (...) of the statistics (..., n, k) of units.
         baseline: (n, k), and `result` likewise for the same units: a resample takes the same
             units from both, so that what makes a sample hard cancels.
         result: See `baseline`.

@@ -23,7 +23,7 @@ def require_within(counts: Mapping[int, int], classes: int, source: str) -> None
     Args:
         counts: Label → samples.
         classes: How many the model scores.
-        source: For the message.
+        source: The data's name in the message.
 
     Raises:
         DataError: Names one.

@@ -76,14 +76,14 @@ class Session:
 
     Attributes:
         walls: Nanoseconds, of shape (2, rounds, samples).
-        cpus: Likewise of the thread.
+        cpus: Nanoseconds of the thread's CPU time, of the same shape.
         kept: Which samples kept the processor, of the same shape.
         quiet: Which rounds others left alone.
         slowness: How much slower the processor was than it can be, of each round.
         logs: log(baseline / result) of each round.
         on_thread: Whether it is CPU time that counts.
         foreign: The share of the machine that others took; None where unknown.
-        stolen: That the host took; None where unknown.
+        stolen: The share of the machine that the host took; None where unknown.
         throttled: Seconds that a quota took; None where there is none.
     """
 

@@ -109,7 +109,7 @@ class LatencyCache:
 
 
 def cache_folder(named: Path | None) -> Path | None:
-    """Where latencies are kept.
+    """The folder that keeps latencies.
 
     `latencies` below the folder that the user named (`--calib-cache`), else below `compressor` in
     $XDG_CACHE_HOME, or in ~/.cache where that is not set; a relative path there counts as not set

@@ -53,8 +53,8 @@ class Load:
         """The share, 0 to 1, that others took from `begin` to `end`; of all the time without.
 
         Args:
-            begin: By the wall clock, in nanoseconds.
-            end: Likewise.
+            begin: Nanoseconds of the wall clock.
+            end: Nanoseconds of the wall clock.
 
         Returns:
             None where the system does not tell, or too little time has passed.

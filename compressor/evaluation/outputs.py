@@ -10,7 +10,7 @@ from compressor.graph.tensors import Array, Dimension, TensorSpec
 PREFERRED = ("logits", "output")
 """Names that make an output the primary one, in this order."""
 _LEAST_RANKS = (1, 3, 4)
-"""By axis: of an array whose samples may run along it."""
+"""The least rank of an array whose samples may lie along each axis."""
 
 
 def primary_spec(outputs: Sequence[TensorSpec]) -> TensorSpec | None:
@@ -82,7 +82,7 @@ def require_alike(models: Sequence[Sequence[TensorSpec]], metric: str) -> None:
 
     Args:
         models: The outputs of each, which are paired as by `paired_outputs`.
-        metric: Who asks.
+        metric: The metric that asks.
 
     Raises:
         UsageError: Their number, a rank or a fixed size differs.
@@ -117,7 +117,7 @@ def describe(outputs: Mapping[str, Array]) -> str:
 
 
 def is_floating(dtype: np.dtype[np.generic]) -> bool:
-    """Also true of ml_dtypes' bfloat16 and float8, which numpy does not count as such."""
+    """Whether a type is floating-point, ml_dtypes' bfloat16 and float8 included."""
     return dtype.kind == "f" or "float" in dtype.name
 
 

@@ -35,13 +35,13 @@ BATCHES = 10
 WANDER = 0.03
 """Relative error of a ratio that no number of rounds takes away: fresh sessions, warm caches."""
 CROWD = 0.04
-"""The same of a machine that only others use."""
+"""Such an error of a ratio measured while others keep the machine busy."""
 SESSIONS = 0.12
-"""By so much two sessions on several threads differ, whose threads lie differently."""
+"""Relative difference of two sessions whose several threads lie on different cores."""
 CLOSE = 0.02
 """Half-width at which more rounds gain nothing."""
 CLEAR = 0.05
-"""The same where it is certain which is faster."""
+"""Half-width that is enough where it is certain which is faster."""
 SHARE = 0.5
 """Share of the logarithm of slowness by which a ratio may be off from that of the whole core.
 ResNet-20: 1.98 and 1.63 at a slowness of 1.55."""
@@ -56,7 +56,7 @@ class Estimate:
     Attributes:
         log: The estimate.
         half: Half-width of its interval, of sampling alone.
-        wide: Likewise with all that sampling does not show.
+        wide: Half-width with all that sampling does not show.
         low: How far down the interval reaches; below log - wide where sessions did.
         high: Likewise upwards.
         beside: How far the ratio may be from that of a core which nobody else has a part of.

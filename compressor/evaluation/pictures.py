@@ -29,7 +29,7 @@ def picture(array: Array, stored: Array | None) -> str | None:
 
     Args:
         array: The model's input without its batch axis.
-        stored: The same before it was normalized, where that can be undone.
+        stored: The input before it was normalized, where that can be undone.
 
     Returns:
         None where it does not look like an image: three axes, of which the first or the last has

@@ -59,14 +59,14 @@ def profile_model(
     Nodes are those of the graph ONNX Runtime really executes, fused and renamed as it likes.
 
     Args:
-        model: In memory, where it stays as it is, or an ONNX file.
+        model: A model in memory, which stays as it is, or an ONNX file.
         feeds: One batch, by input name.
         target: The target whose runner times the whole inference and its memory.
         threads: Intra-operator threads; 0 is all.
         seconds: Time for the latency, and again for the profile.
         memory: Whether to start a process that measures peak memory.
         source: What the model is, for the report.
-        ceilings: Those of this machine for so many threads where they have been measured already.
+        ceilings: This machine's for so many threads, where they have been measured already.
 
     Raises:
         GraphError: The runtime refuses the model.

@@ -16,7 +16,7 @@ from exporters.base import Runner
 SESSIONS = 3
 """Fresh pairs on several threads."""
 LEAST_SECONDS = 0.5
-"""For each of them; where there is less, one pair has to do, and its interval says so."""
+"""Seconds for each of them; with less, one pair has to do, and its interval says so."""
 
 Opener = Callable[[], Runner]
 

@@ -56,7 +56,7 @@ class Plan:
 
 
 def plan_of(slower: float, *, threaded: bool) -> Plan:
-    """For inferences of so many nanoseconds. Long ones do not wait: on them little weighs."""
+    """The plan for inferences of so many nanoseconds; long ones, which sway little, do not wait."""
     if not threaded:
         return Plan(wait=1 if slower < 10 * _MS else 0, samples=1)  # one inference warms caches
     burst = min(_MOST_IN_BURST, math.ceil(_BURST / max(slower, _SHORTEST)))
@@ -119,7 +119,7 @@ class Course:
         seconds: How long to measure, unless less is enough.
         on_thread: Whether CPU time of the calling thread is what an inference takes.
         wall: Nanoseconds of every round: of each runner, its samples.
-        cpu: Likewise, of the thread.
+        cpu: Nanoseconds of the thread's CPU time, in the same order.
         spans: When each round began and ended.
         loops: Nanoseconds of the longest loop of `pace` around its turns; 0 where there is none.
     """
@@ -160,7 +160,7 @@ class Course:
         return np.asarray(self.wall).swapaxes(0, 1)
 
     def cpus(self) -> FloatArray:
-        """Likewise of the thread's time."""
+        """Nanoseconds of the thread's CPU time, of the same shape as `walls`."""
         return np.asarray(self.cpu).swapaxes(0, 1)
 
     def kept_core(self) -> FloatArray:
@@ -170,7 +170,7 @@ class Course:
         return np.asarray(kept, np.float64)
 
     def slowness(self) -> FloatArray:
-        """By what factor the core was slower than it can be, of each round; 1 where unknown."""
+        """Each round's factor by which the core was slower than it can be; 1 where unknown."""
         if not (self.on_thread and self.clocks.pace):
             return np.ones(len(self.loops))
         return np.maximum(np.asarray(self.loops) / self.clocks.pace.fastest, 1.0)

@@ -29,7 +29,7 @@ class SeenOutput:
     """One output.
 
     Attributes:
-        spec: As the runtime declares it.
+        spec: The output as the runtime declares it.
         shape: What came out of the first call.
         rows: Whether each sample has its own part of it.
         loose: Whether how many rows there are depends on the data, as with boxes.
@@ -80,7 +80,7 @@ class Seen:
     """All outputs on a few samples.
 
     Attributes:
-        outputs: In the order of the model.
+        outputs: The outputs, in the model's order.
         boxes: What speaks for boxes and scores, in every call.
         calls: The calls.
     """

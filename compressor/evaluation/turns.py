@@ -58,7 +58,7 @@ def kernel_seconds(
         source: The float graph whose nodes are asked about.
         feeds: One batch.
         threads: Intra-operator threads.
-        seconds: For all models together.
+        seconds: Time for all models together.
 
     Raises:
         GraphError: The runtime refuses a model.

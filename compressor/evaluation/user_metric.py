@@ -30,8 +30,8 @@ class FunctionMetric(Metric):
     """The mean of what a function says of all outputs.
 
     Args:
-        function: From outputs and labels of a batch to scores (samples,) or one number.
-        name: For reports and messages.
+        function: Makes scores (samples,), or one number, of a batch's outputs and labels.
+        name: Its name in reports and messages.
     """
 
     whole = True

@@ -23,7 +23,7 @@ class View:
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """As the runner's."""
+        """The runner's own."""
         return self.runner.inputs
 
     @property
@@ -37,7 +37,7 @@ class View:
 
     @property
     def on_caller(self) -> bool:
-        """As the runner's."""
+        """The runner's own."""
         return self.runner.on_caller
 
     def __enter__(self) -> Self:
@@ -52,7 +52,7 @@ class View:
         return {shown: found[name] for name, shown in self.shown.items()}
 
     def bind(self, feeds: Arrays) -> Callable[[], None]:
-        """As the runner's."""
+        """The runner's own."""
         return self.runner.bind(feeds)
 
 

@@ -183,7 +183,7 @@ def _chosen(
 
 
 def _doubted(found: Yardstick, original: Runner, data: CalibrationSet, batch: int) -> Yardstick:
-    """With what is odd about labels of classes."""
+    """The yardstick with what is odd about labels of classes."""
     if not isinstance(found.metrics[0], ClassificationMetric) or found.primary is None:
         return found
     runner = only({BASELINE: original}, [found.primary])[BASELINE]

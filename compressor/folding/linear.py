@@ -24,7 +24,7 @@ class Linear:
     Attributes:
         node: Conv, ConvTranspose, Gemm or MatMul.
         add: The Add behind a MatMul that brings the bias.
-        weight: As the node stores it.
+        weight: W as the node stores it.
         bias: One number per output channel, Gemm's beta included; None where there is none.
     """
 
@@ -40,7 +40,7 @@ class Linear:
 
     @property
     def output(self) -> ir.Value:
-        """Where y is."""
+        """The value y."""
         return (self.add or self.node).outputs[0]
 
     @property

@@ -62,7 +62,7 @@ def macs(model: ir.Model, inputs: Inputs = None) -> MacCount:
 
     Args:
         model: A float or quantized model: both count the same.
-        inputs: As in `node_costs`.
+        inputs: See `node_costs`.
     """
     total = 0
     for cost in node_costs(model, 1, inputs):

@@ -47,7 +47,7 @@ class Noise:
 
     @property
     def words(self) -> str:
-        """For people: `'noise' stands for RandomNormalLike '/eps'`."""
+        """What it was, for messages: `RandomNormalLike '/eps'`."""
         return f"{self.operator} {self.node!r}"
 
 

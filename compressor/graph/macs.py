@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 Shape = tuple[int, ...]
 Shapes = Sequence[Shape | None]
-"""By position; None for an input that is left out."""
+"""Shapes by position; None for an input that is left out."""
 
 _Formula = Callable[[ir.Node, Shapes, Shapes], int | None]
 
@@ -85,7 +85,7 @@ def _einsum(node: ir.Node, inputs: Shapes, outputs: Shapes) -> int | None:
 
 
 def _recurrent(node: ir.Node, inputs: Shapes, outputs: Shapes) -> int | None:
-    """At every step of every sequence, each weight of W and R of each direction once."""
+    """Each weight of W and R of each direction is used once at every step of every sequence."""
     del node, outputs
     x, w, r = inputs[0], inputs[1], inputs[2]
     return None if x is None or w is None or r is None else x[0] * x[1] * (prod(w) + prod(r))

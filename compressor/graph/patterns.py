@@ -11,7 +11,7 @@ def unmatched(model: ir.Model, patterns: Sequence[str], option: str, what: str) 
 
     Args:
         model: The graph.
-        patterns: As `fnmatch` reads them.
+        patterns: Shell patterns, as `fnmatch` reads them.
         option: Where they were given.
         what: What such a pattern leaves: "nothing alone".
     """

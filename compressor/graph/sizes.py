@@ -41,7 +41,7 @@ class Size:
         return sum(factor * prod(sizes[n] for n in names) for names, factor in self.terms)
 
     def substitute(self, sizes: Mapping[str, int]) -> "Size":
-        """The same with numbers for the names that have sizes."""
+        """The size with numbers for the names that have any."""
         found = Counter[Monomial]()
         for names, factor in self.terms:
             rest = tuple(name for name in names if name not in sizes)

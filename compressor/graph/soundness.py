@@ -22,7 +22,7 @@ def make_sound(model: ir.Model, where: str) -> None:
     """Bring nodes in order and functions to the model's opsets, in place.
 
     Args:
-        model: As it was read.
+        model: The model as it was read.
         where: The file, for messages.
 
     Raises:

@@ -63,7 +63,7 @@ class Layer:
 
     @property
     def weight(self) -> Floats:
-        """As the node stores it."""
+        """The weight as the node stores it."""
         return stored_array(self.weight_value)
 
     @property
@@ -136,7 +136,7 @@ class Layer:
         return flat.reshape(outputs)
 
     def bias_array(self) -> Floats:
-        """As it is stored; one zero where there is none."""
+        """The bias as it is stored; one zero where there is none."""
         value = self.bias_value
         return np.zeros(1) if value is None else stored_array(value)
 

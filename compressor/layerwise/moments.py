@@ -133,7 +133,7 @@ def solve(
 
 
 def _squarable(array: Floats) -> Floats | Doubles:
-    """In float64 where the squares of float32 could overflow."""
+    """The array, in float64 where the squares of float32 could overflow."""
     if array.size and not np.abs(array).max() < LARGEST:
         return array.astype(np.float64)
     return array

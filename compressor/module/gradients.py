@@ -48,7 +48,7 @@ class LossBatch:
 
 
 Loss = Callable[[Any, LossBatch], torch.Tensor]
-"""From what the module returns and the batch to the batch's mean loss, a scalar."""
+"""The batch's mean loss, a scalar, of what the module returns and the batch."""
 
 
 def find_loss(named: str | None, data: CalibrationSet) -> Loss:
@@ -100,7 +100,7 @@ def cross_entropy(outputs: Any, batch: LossBatch) -> torch.Tensor:
 
 @contextmanager
 def _few_threads() -> Iterator[None]:
-    """As few threads of torch as solves get: those that wait spin, too."""
+    """Give torch as few threads as solves get: those that wait spin, too."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads())
     try:
@@ -126,7 +126,7 @@ def first_order(
         data: Bound to the graph's inputs.
         loss: What is differentiated.
         batch: Samples per step.
-        progress: Told the batches done.
+        progress: Called with the batches done.
 
     Raises:
         RecipeError: The loss fails or is no scalar that depends on the parameters.

@@ -22,7 +22,7 @@ from compressor.system.nearby import did_you_mean
 
 ROUNDED = "rounded"
 SPARSE = "sparse_"
-"""In front of the role of a weight that a pattern of zeros brought."""
+"""Prefix of the role of a weight that a pattern of zeros brought."""
 ROUNDED_OF = {"graph", "baseline", "prune", "sparse", "smooth", "weight_bits", "granularity"}
 """Decisions that make the weights whose integers are stored, and their scales."""
 

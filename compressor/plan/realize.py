@@ -36,7 +36,7 @@ def realize(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Model:
         baseline: The float graph that the plan builds on (`baseline_graph`), pruned and smoothed
             as it says.
         plan: What was decided.
-        target: Whose policy places Q/DQ.
+        target: The target whose policy places Q/DQ.
 
     Raises:
         RecipeError: The plan names nodes or values that the graph does not have.

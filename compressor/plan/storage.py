@@ -30,12 +30,12 @@ class StoredMatrix(Record):
 
     @property
     def form(self) -> BlockFormat:
-        """As the rewriting takes it."""
+        """The form as the rewriting takes it."""
         return BlockFormat(self.bits, self.block, self.symmetric)
 
     @classmethod
     def of(cls, form: BlockFormat) -> "StoredMatrix":
-        """From what the rewriting takes."""
+        """The record of a form that the rewriting takes."""
         return cls.model_validate(
             {"bits": form.bits, "block": form.block, "symmetric": form.symmetric}
         )
@@ -46,7 +46,7 @@ class StoragePlan(Record):
 
     Attributes:
         matrices: Initializer → its form; empty where weights are stored in half of the bits.
-        accuracy_level: Of MatMulNBits: 4 multiplies 8-bit integers, 1 float32.
+        accuracy_level: MatMulNBits's: 4 multiplies 8-bit integers, 1 float32.
         halved: Initializers that are float16 or bfloat16.
         nodes: Nodes that read any of them.
         arrays: `INITIALIZER/codes`, `/scales` and `/zeros`. They are stored beside the JSON, in the

@@ -61,9 +61,9 @@ class Shortened:
     Attributes:
         model: What is left.
         removed: Names of the blocks, in the order of removal.
-        aims: For `Repair.aims`: value before a gap → value of the original behind it.
-        error: At the outputs after a repair of the layers before the last gap, relative to their
-            variance; 0 for the whole model.
+        aims: Value before a gap → value of the original behind it, for `Repair.aims`.
+        error: Error at the outputs after a repair of the layers before the last gap, relative to
+            their variance; 0 for the whole model.
     """
 
     model: ir.Model

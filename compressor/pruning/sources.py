@@ -23,7 +23,7 @@ Slices = dict[str, dict[int, tuple[int, ...]]]
 
 
 def carried_over(keep: Keep, here: Grouping, there: Grouping) -> dict[str, Mask]:
-    """The same keep-set for the groups of another form of the graph.
+    """A keep-set carried over to the groups of another form of the graph.
 
     Args:
         keep: What stays of each group of `here`.

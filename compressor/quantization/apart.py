@@ -16,7 +16,7 @@ def keep_apart(graph: ir.Graph, policy: QuantPolicy) -> int:
     """Put a Sum behind each node that must not be fused with the Q behind it, in place.
 
     Args:
-        graph: With Q/DQ inserted.
+        graph: A graph with Q/DQ inserted.
         policy: The target's policy.
 
     Returns:

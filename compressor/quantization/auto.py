@@ -79,7 +79,7 @@ def proposed(
 def by_method(
     stats: CalibrationStats, values: Sequence[str], scheme: Scheme, method: str
 ) -> Selected:
-    """The same method for every value."""
+    """Every value's range by one method."""
     ranges = proposed(stats, values, scheme, method)
     return Selected(ranges, dict.fromkeys(values, method), {})
 

@@ -66,7 +66,7 @@ def correct(  # noqa: PLR0913 - what is corrected, and how it may be run
         memory: Bytes to take beside the model (1 GB): the batch shrinks when it must.
         integers: Whether integer kernels compute the quantized graph, as they do where it ships.
         expired: Asked before each pass whether the time is over.
-        advance: Told the number of layers done.
+        advance: Called with the number of layers done.
 
     Returns:
         Node → what to add to each output channel, float32 [channels]; None when time ran out.
@@ -183,7 +183,7 @@ class _Layer:
 
 
 def _layer(node: ir.Node) -> _Layer | None:
-    """None where the node has no place for a bias."""
+    """The layer of a node; None where it has no place for a bias."""
     weight = node.inputs[1].shape if len(node.inputs) > 1 and node.inputs[1] is not None else None
     if weight is None or not weight.is_static():
         return None

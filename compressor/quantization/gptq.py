@@ -32,7 +32,7 @@ class Ordered:
     """What rounding takes of second moments, the same for all rows.
 
     Attributes:
-        columns: By falling H_jj, (k,).
+        columns: The columns by falling H_jj, (k,).
         factor: U of H in that order, (k, k).
     """
 

@@ -67,7 +67,7 @@ def each_gram(
         use: Called once for each value.
         batch: Samples per run; fewer where activations do not fit into the memory.
         memory: Bytes to take beside the model (1 GB).
-        advance: Told the number of samples done, of each pass.
+        advance: Called with the number of samples done, of each pass.
 
     Raises:
         DataError: A value is not a number on the data. Squares beyond float32 make sums that are

@@ -44,7 +44,7 @@ class ConstantMatrix:
     Attributes:
         value: The initializer.
         stored_transposed: Whether it is stored as (k, n), inputs by outputs.
-        readers: Who reads it, in graph order.
+        readers: The nodes that read it, in graph order.
     """
 
     value: ir.Value

@@ -24,7 +24,7 @@ from scipy.sparse import csr_array
 from calibration.scheme import FloatArray
 
 SECONDS = 10.0
-"""For one solution; HiGHS takes milliseconds for a hundred regions."""
+"""Time limit of one solution; HiGHS takes milliseconds for a hundred regions."""
 GAP = 1e-4
 """Relative distance from the optimum at which it may stop."""
 TRUST = 3.0

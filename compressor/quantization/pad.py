@@ -17,7 +17,7 @@ def pad_integers(graph: ir.Graph, integer: set[str], params: dict[str, QuantPara
     """Rewrite every integer Pad in place; returns how many.
 
     Args:
-        graph: With Q/DQ inserted.
+        graph: A graph with Q/DQ inserted.
         integer: Names of the integer nodes.
         params: Parameters of each quantized value, by name.
     """

@@ -28,7 +28,7 @@ class Pair:
     Attributes:
         value: What the readers read.
         maker: The convolution that writes it, or what its activation reads.
-        activation: Between the two; None where there is none.
+        activation: The activation between the two; None where there is none.
         readers: All that read the value, convolutions with constant weights.
     """
 
@@ -50,7 +50,7 @@ def find_pairs(model: ir.Model) -> dict[str, Pair]:
 
 
 def pair_of(value: ir.Value) -> Pair | None:
-    """None where the value is not written and read by convolutions alone."""
+    """The pair around a value; None where others than convolutions write or read it."""
     made_by, activation = value.producer(), None
     if made_by is not None and made_by.op_type in HOMOGENEOUS and made_by.domain == "":
         source = made_by.inputs[0]

@@ -50,7 +50,7 @@ class Placement:
     float_reasons: dict[str, str]
 
     def without(self, reasons: Mapping[str, str]) -> "Placement":
-        """The same, but for nodes that stay float for reasons of their own."""
+        """The placement without nodes that stay float for reasons of their own."""
         kept = tuple(name for name in self.integer if name not in reasons)
         own = {name: reasons[name] for name in self.integer if name in reasons}
         return Placement(kept, {**self.float_reasons, **own})

@@ -33,7 +33,7 @@ class Region:
 
     Attributes:
         weighted: Its weighted nodes, in graph order; at least one.
-        nodes: Those, and the others whose time is counted with them.
+        nodes: The weighted nodes and the others whose time is counted with them.
         reads: Boundary values that may be integer → the region that writes them.
     """
 
@@ -43,7 +43,7 @@ class Region:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The region's name in messages: its first weighted node, and how many more there are."""
         more = len(self.weighted) - 1
         return f"{self.weighted[0]} and {more} more" if more else self.weighted[0]
 

@@ -89,7 +89,7 @@ def unfit_for_half(
         data: Calibration samples, of which all are run.
         batch: Samples a run.
         memory: Bytes to take beside the model (1 GB).
-        advance: Told the number of samples done.
+        advance: Called with the number of samples done.
     """
     typed = infer_shapes(model.clone())
     values = [
@@ -278,7 +278,7 @@ def _tag(kind: ir.DataType) -> str:
 
 
 def _halves(values: FloatArray) -> FloatArray:
-    """As float16; what stands for infinity becomes `MASKED`."""
+    """The values in float16; what stands for infinity becomes `MASKED`."""
     endless = np.abs(values) >= ENDLESS
     return np.where(endless, np.sign(values) * MASKED, values).astype(np.float16)
 

@@ -48,7 +48,7 @@ class Edit:
 
 
 Edits = tuple[Edit, ...] | None
-"""None where there is no way."""
+"""Edits that divide a value; None where there is no way."""
 
 
 @dataclass(frozen=True)
@@ -123,13 +123,13 @@ class _Walk:
         return None if step is None or node.domain != "" else step(self, node, value, indices)
 
     def alone(self, value: ir.Value | None, indices: Indices) -> Edits:
-        """The same of a value that is read once."""
+        """The edits that divide a value that is read once."""
         if value is None or value.is_graph_output() or len(value.uses()) != 1:
             return None  # a value that one node reads twice would be divided twice, too
         return self.back(value, indices)
 
     def tied(self, indices: Indices, axis: int) -> Indices | None:
-        """With what lies along an axis made one; None where a part of it has no divisor."""
+        """The indices with an axis reduced to one; None where a part of it has no divisor."""
         first = indices.take([0], axis=axis)
         if ((indices < 0) != (first < 0)).any():
             return None
@@ -343,7 +343,7 @@ def _last_axis(indices: Indices) -> Indices | None:
 
 
 def _ranked(indices: Indices, rank: int) -> Indices:
-    """With axes of size 1 in front, or without some."""
+    """The indices with axes of size 1 in front, or without some."""
     sizes = _without_leading_ones(indices)
     return indices.reshape([1] * (rank - len(sizes)) + sizes)
 
@@ -353,7 +353,7 @@ def _trimmed(indices: Indices, rank: int) -> Indices:
 
 
 def _aligned(value: ir.Value | None, indices: Indices) -> Indices | None:
-    """For one operand of a broadcast, which needs to have all axes that have divisors."""
+    """The indices for one operand of a broadcast, which needs all axes that have divisors."""
     if value is None or value.shape is None:
         return None
     sizes = _without_leading_ones(indices)

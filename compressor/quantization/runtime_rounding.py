@@ -77,7 +77,7 @@ def shield_floats(graph: ir.Graph) -> int:
 
 
 def _by_channel(graph: ir.Graph, restored: ir.Value, axis: int, channels: int) -> ir.Value:
-    """The same DequantizeLinear with its scale and zero point repeated for each channel."""
+    """A copy of a DequantizeLinear with its scale and zero point repeated for each channel."""
     made = restored.producer()
     assert made is not None, "it was found behind one"
     name = free_name(graph, f"{restored.name}_by_channel")

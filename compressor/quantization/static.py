@@ -103,8 +103,8 @@ def calibrate(
         model: The float graph.
         data: Bound to its inputs; may be None when the options bring statistics.
         policy: The target's policy.
-        options: How.
-        advance: Told the number of samples done.
+        options: Method, batch, memory and the like.
+        advance: Called with the number of samples done.
 
     Raises:
         DataError: The data is empty or drives a tensor to NaN or infinity, or the statistics are

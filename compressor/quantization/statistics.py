@@ -40,8 +40,8 @@ def statistics(  # noqa: PLR0913 - as for what collects them
         memory: Bytes to take beside the model (1 GB).
         histograms: Whether more than extremes is needed.
         cache: A folder that keeps statistics by model, data and options.
-        advance: Told the number of samples done.
-        gapped: Told the values that are no numbers in places, unless they come from the cache.
+        advance: Called with the number of samples done.
+        gapped: Called with the values that are no numbers in places, unless the cache has them.
 
     Raises:
         DataError: The data is empty or drives a tensor to NaN or infinity, or the cache cannot be

@@ -40,7 +40,7 @@ def store(
         model: The float graph.
         forms: Initializer → how it is stored.
         packed: Initializer → its integers, scales and zero points.
-        accuracy_level: Of MatMulNBits: 4 rounds activations to 8 bits, block by block, and
+        accuracy_level: MatMulNBits's: 4 rounds activations to 8 bits, block by block, and
             multiplies integers; 1 multiplies in float32.
 
     Raises:

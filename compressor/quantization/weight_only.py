@@ -50,7 +50,7 @@ class StoringOptions:
         bits: Bits of matrices that are multiplied with: 4 or 8.
         table_bits: Bits of those that rows are looked up in.
         block: Inputs that share a scale.
-        symmetric: Without zero points; None for 8 bits without and 4 bits with.
+        symmetric: Whether there are no zero points; None for 8 bits without and 4 bits with.
         leave: Patterns of names that stay float.
         tables_only: Whether nothing but what rows are looked up in is stored so.
         least: Numbers of a matrix from which it is.
@@ -111,8 +111,8 @@ def choose(
     Args:
         model: The float graph; it is not changed.
         data: Calibration samples; without any all integers are the nearest ones.
-        options: How.
-        advance: Told the number of samples done.
+        options: Bits, blocks and memory.
+        advance: Called with the number of samples done.
 
     Raises:
         DataError: A layer's input is not finite on the data.

@@ -23,8 +23,8 @@ class Budget:
     """The loss that is allowed.
 
     Attributes:
-        asked: As the user wrote it.
-        amount: In percent of the baseline's value, or in the metric's unit.
+        asked: The budget as the user wrote it.
+        amount: The loss in percent of the baseline's value, or in the metric's unit.
         relative: Which of the two.
     """
 

@@ -32,7 +32,7 @@ _SHARE = re.compile(rf"\s*{_NUMBER}\s*(%?)\s*")
 _RATIO = re.compile(rf"\s*{_NUMBER}\s*[x×]?\s*", re.IGNORECASE)
 _TIME = re.compile(rf"\s*{_NUMBER}\s*(us|µs|ms|s)\s*", re.IGNORECASE)
 SLACK = 0.1
-"""By how much of what was asked a measured time may fall short of a goal, and still meet it."""
+"""Share of what was asked by which a measured time may fall short of a goal and still meet it."""
 
 NEAR = 1.2
 """Times the share asked for that may go, where smaller steps would do; then multiples give way."""
@@ -48,7 +48,7 @@ class Goal:
 
     Attributes:
         kind: What it is held in.
-        asked: As the user wrote it.
+        asked: The goal as the user wrote it.
         amount: Share to remove (0 to 1), ratio, seconds, bytes, or share of the largest norm.
     """
 

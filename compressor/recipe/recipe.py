@@ -26,7 +26,7 @@ from exporters.trt.options import TrtOptions
 Positive = Annotated[int, Field(gt=0)]
 
 OFF = "none"
-"""Of `prune.macs` and --prune: nothing is pruned."""
+"""The value of `prune.macs` and --prune that prunes nothing."""
 
 
 class Section(BaseModel):

@@ -154,9 +154,9 @@ def _draw_ratios(axes: Any, latencies: Sequence[LatencyResult], labels: Sequence
 
 
 def ratio_span(latencies: Sequence[LatencyResult]) -> tuple[float, float]:
-    """From where to where `speed_ratios` draws intervals.
+    """The span of ratios that `speed_ratios` draws.
 
-    All of them, unless one reaches further beyond all speed-ups and 1 than those are apart: what
+    All intervals, unless one reaches further beyond all speed-ups and 1 than those are apart: what
     was hard to time must not squeeze the rest.
     """
     latencies = _known(latencies)
@@ -218,7 +218,7 @@ def _draw_range(axes: Any, tensor: TensorRange) -> None:
 
 
 def drawn_span(tensor: TensorRange) -> tuple[float, float]:
-    """From where to where `range_histogram` draws: the bins of ordinary width."""
+    """The ends of what `range_histogram` draws: the bins of ordinary width."""
     edges = np.array(tensor.edges)
     if len(edges) < 4:
         return tensor.edges[0], tensor.edges[-1]
@@ -232,7 +232,7 @@ def drawn(draw: Callable[[Any], None], *, height: float, words: str, key: str) -
 
     Args:
         draw: Draws with `COLOURS` on an axes that has a lower axis only.
-        height: In inches.
+        height: Height in inches.
         words: What it shows, for those who cannot see.
         key: Unique among the pictures of a page.
     """

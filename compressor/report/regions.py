@@ -21,7 +21,7 @@ class RegionRow:
 
 
 def region_rows(graph: GraphReport) -> tuple[RegionRow, ...]:
-    """By falling damage; in graph order where none was measured."""
+    """The rows by falling damage; in graph order where none was measured."""
     return tuple(
         RegionRow(
             name=name_of(region),

@@ -177,7 +177,7 @@ def factor_words(before: int, after: int, words: tuple[str, str]) -> str:
 
 
 def speed_tone(latency: LatencyResult) -> Tone:
-    """From the measurement's own verdict."""
+    """The tone of the measurement's own verdict."""
     return _SPEED_TONES[latency.verdict]
 
 

@@ -44,7 +44,7 @@ class EngineBuild(Record):
         floating: Operator → such layers that read floats.
         warnings: What the linter and the parser warn of.
         inputs: Names, types and shapes.
-        outputs: Likewise.
+        outputs: Names, types and shapes.
         tolerance: Cosine that outputs should have with those of ONNX Runtime on the same graph.
         agreement: What they have where the engine was run: each output, at the least, the most
             likely and the greatest shapes.

@@ -39,7 +39,7 @@ def fixed(value: float, decimals: int) -> str:
 
 
 def significant(value: float, digits: int = _SIGNIFICANT) -> str:
-    """So many significant digits in plain notation; scientific where that would be unreadable."""
+    """A number to so many significant digits; scientific where plain notation would be long."""
     if value == 0 or not math.isfinite(value):
         return fixed(value, 0)
     # Rounding first: 9.996 has its first digit one place higher than it looks.
@@ -51,7 +51,7 @@ def significant(value: float, digits: int = _SIGNIFICANT) -> str:
 
 
 def signed(value: float, decimals: int) -> str:
-    """As `fixed`, with a plus sign where positive."""
+    """`fixed` with a plus sign where positive."""
     text = fixed(value, decimals)
     is_zero = not text.strip("0.,")
     return text if value <= 0 or is_zero or math.isnan(value) else f"+{text}"

@@ -62,7 +62,7 @@ class Conditions(Record):
             wall time counts, of rounds in which others took less than a tenth.
         stolen: The share that the host of a virtual machine took; None where unknown.
         throttled_seconds: How long a quota held this process back; None where there is none.
-        slowness: By what factor the core was slower in the rounds that count than this process had
+        slowness: Factor by which the core was slower in the rounds that count than this process had
             seen it; 1 where enough of them had all of it, or it does not matter.
     """
 
@@ -130,7 +130,7 @@ class MemoryResult(Record):
 
     Attributes:
         baseline_bytes: Median over the processes; None with `reason`.
-        result_bytes: Likewise.
+        result_bytes: The result's median; None with `reason`.
         processes: How many there were of each, in turn.
         ratio: Geometric mean of baseline / result over the pairs.
         interval: Interval of the ratio; None for a single pair.
@@ -180,7 +180,7 @@ class OutputResult(Record):
         role: "primary" where it decides, "state" where it carries an input on, such as a cache.
         metric: cosine, r2 where it has few values a sample or hardly varies, mse where it is one
             probability that hardly varies, agreement where it holds decisions.
-        value: Against the original; 1, or 100 %, is the same, of mse 0. None with `reason`.
+        value: Figure against the original; 1, or 100 %, is the same, of mse 0. None with `reason`.
         departs: Whether it is far from the original's.
     """
 
@@ -202,7 +202,7 @@ class ChangedSample(Record):
             the outputs are no decisions.
         after: The result's, likewise.
         label: The class it is, where the data tells.
-        margin: By how much the original's score of `before` exceeds its score of `after`.
+        margin: The original's score of `before` less its score of `after`.
         error: Where the outputs are no decisions, sqrt(Σ (original - result)² / Σ original²).
         text: What it says, where the data tells, else the beginning of its token ids.
         image: A PNG of it in a data URI.
@@ -238,7 +238,7 @@ class Ceilings(Record):
             multiply-accumulate is two.
         int8_gops: Integer operations of an 8-bit MatMul, likewise.
         memory_gbs: 10⁹ bytes read and written per second by a tensor that no cache holds.
-        cache_gbs: The same for a tensor of `cache_bytes`, which stays near the cores.
+        cache_gbs: 10⁹ bytes per second for a tensor of `cache_bytes`, which stays near the cores.
         cache_bytes: Up to this many bytes a node's traffic is held against `cache_gbs`.
         overhead_us: Microseconds of a node that does next to nothing.
         profiler_us: Microseconds that the runtime's profiler reports for the same node; what is
@@ -295,7 +295,7 @@ class Profile(Record):
     Attributes:
         source: The model, in words.
         batch: Samples per inference; None where inputs have no leading size.
-        threads: As asked for; 0 is all cores.
+        threads: Threads asked for; 0 is all cores.
         runs: Inferences that were profiled.
         latency: Time of the whole inference, without profiling.
         operators: By falling time.

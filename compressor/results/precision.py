@@ -15,7 +15,7 @@ WORDS: Final[dict[Precision, str]] = {
     "bf16": "BF16",
     "float": "float",
 }
-"""As they are written inside a sentence."""
+"""Precisions as they are written inside a sentence."""
 
 EightBits = Literal["int8", "fp8"]
 EIGHT_BITS: Final[tuple[EightBits, ...]] = ("int8", "fp8")

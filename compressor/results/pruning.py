@@ -97,7 +97,7 @@ class PrunedGroup(Record):
             `PruningResult.method`; None where a plan was replayed.
         error_before: Measured: the errors of the layers that read the group, added up, before
             they were repaired; None where none was fitted.
-        error_after: The same after the repair.
+        error_after: Measured: those errors after the repair.
     """
 
     name: str
@@ -118,8 +118,8 @@ class RepairedLayer(Record):
     Attributes:
         node: Its name in the float graph.
         repaired: Whether the fit was kept, because it lowered the error.
-        error_before: Without it; None where nothing was fitted.
-        error_after: With it, kept or not.
+        error_before: Error without the repair; None where nothing was fitted.
+        error_after: Error with the repair, kept or not.
         seconds: Time that it took.
         memory_bytes: Memory that it took.
         reason: Why nothing was fitted; or that it was, for the sake of the layer behind it.
@@ -143,8 +143,9 @@ class PruningResult(Record):
         share: Share of that cost which was removed, as predicted, 0 to 1.
         method: What told which units matter.
         blocks: Residual blocks that were removed whole, by their Add.
-        groups: In the order of the graph.
-        layers: In the order of the graph; empty without repair and where a plan was replayed.
+        groups: The groups in the order of the graph.
+        layers: The layers in the order of the graph; empty without repair and where a plan was
+            replayed.
         predicted_ms: Latency of one inference that the timed kernels add up to; None where the
             cost is no latency.
         measured_ms: Median latency in the deciding configuration.

@@ -40,8 +40,8 @@ class Effect(Record):
     Attributes:
         amount: Nodes of the graph, bytes of its weights, or milliseconds of one inference in the
             deciding configuration.
-        before: As the stage found it; None where there was no graph before.
-        after: As the stage left it, whether or not that was kept.
+        before: The amount that the stage found; None where there was no graph before.
+        after: The amount that the stage left, whether or not that was kept.
     """
 
     amount: Literal["nodes", "weight_bytes", "latency_ms"]

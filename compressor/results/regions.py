@@ -11,7 +11,7 @@ class RegionChoice(Record):
     """One precision of one region.
 
     Attributes:
-        precision: Which.
+        precision: The precision.
         ms: Time of one inference in it, where its neighbours are in the same; None where times
             were not measured.
         noise: Σ (y - y_q)² / Σ y² at the outputs of the graph with nothing else quantized; None
@@ -30,7 +30,7 @@ class RegionResult(Record):
         nodes: The weighted ones.
         operators: Their operators.
         chosen: The precision that it got.
-        choices: Those that it could have had.
+        choices: The precisions that it could have had.
     """
 
     nodes: tuple[str, ...]
@@ -64,8 +64,8 @@ class Sensitivity(Record):
         batch: Batch size of the times.
         threads: Threads of the times.
         float_ms: Time of one inference in float, from its regions.
-        regions: In graph order; chosen is the fastest.
-        frontier: By rising damage.
+        regions: The regions in graph order; chosen is the fastest.
+        frontier: The Pareto frontier of damage and time, by rising damage.
     """
 
     source: str

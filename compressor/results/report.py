@@ -71,7 +71,7 @@ class Candidate(Record):
     shipped: bool
     reason: str
     latency: LatencyResult | None = None
-    """In the deciding configuration."""
+    """The latency in the deciding configuration."""
     quality: QualityResult | None = None
     size: Size | None = None
     accepted: bool | None = None
@@ -89,7 +89,7 @@ class Measured(Record):
         quality: The first is the one asked for; empty with `quality_reason` when not measured.
         latency: The deciding configuration is first; empty with `latency_reason` when not measured.
         outputs: Every output by itself, in the model's order; empty where quality is not measured.
-        memory: None with `memory_reason` when not measured; where only one of the two could not
+        memory: Peak memory; None with `memory_reason` when not measured. Where only one could not
             be, its own `reason` says why.
     """
 
@@ -108,7 +108,7 @@ class BudgetResult(Record):
     """What became of the budget: a loss is a change for the worse, in the metric's unit.
 
     Attributes:
-        asked: As it was asked for: "1%" is relative to `baseline`, "0.5pt" is absolute.
+        asked: The budget as it was given: "1%" is relative to `baseline`, "0.5pt" is absolute.
         metric: What it is held in.
         unit: Unit of that metric; losses of percentages are points.
         accept: "bound" where `bound` decides, "point" where `point` does.
@@ -170,7 +170,7 @@ class TensorRange(Record):
     Attributes:
         value: Its name in the float graph.
         method: The range method.
-        sqnr_db: At what reads it, with nothing else quantized but weights (docs/calibration.md).
+        sqnr_db: SQNR at its readers with only weights quantized beside it (docs/calibration.md).
         low: The least value that the integers represent.
         high: The greatest.
         observed_low: The least value seen, of all elements.
@@ -208,8 +208,8 @@ class GraphReport(Measured):
         budget: What became of the budget; None where none was asked for.
         goal: What became of how far to prune; None where nobody said so, a budget apart.
         pruning: What was removed; None where the graph ships whole.
-        placement: By operator, in the graph as the runtime executes it, or that its engine is built
-            from.
+        placement: Precisions by operator, in the graph that the runtime executes, or its engine
+            is built from.
         engine: The compiled engine beside the model; None for targets without.
         float_reasons: Node name → why it stayed float, those with most work first.
         float_work: Node name → its share of the multiply-accumulates, of those that have any.
@@ -260,7 +260,7 @@ class Report(Record):
             repaired or rounded weights "plan.safetensors", and for TensorRT "build_engine.py",
             "reference", "engine" and "timing.cache") → path, the folder included.
         graphs: Keyed by graph; a single model is "model".
-        stages: In the order they ran.
+        stages: The stages in the order they ran.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION

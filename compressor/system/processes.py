@@ -13,7 +13,7 @@ POLL = 0.1
 GRACE = 2.0
 """Seconds that a process has to end by itself once it was asked to."""
 TOOK = "took more than"
-"""So begins what is told of a process that came to its time limit."""
+"""The beginning of what is said of a process that came to its time limit."""
 
 
 def run_python(

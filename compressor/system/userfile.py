@@ -45,7 +45,7 @@ def load_object(spec: str, what: str, *, error: type[UsageError] = UsageError) -
         error: The class to raise.
 
     Raises:
-        UsageError: As `error`: `spec` is not of this form, the file, module or name does not
+        UsageError: Raised as `error`: `spec` is not of this form, the file, module or name does not
             exist (with the names that come close), or the code fails while it is imported.
     """
     place, _, name = spec.rpartition(":")

@@ -30,7 +30,7 @@ class Target(ABC):
     stores: frozenset[str] = frozenset()
     """Ways to store weights in fewer bits that its runtime loads, as `--quantize` names them."""
     stored_otherwise: Mapping[str, str] = MappingProxyType({})
-    """Of the other ways: what to pass instead, in words, where another option has the same."""
+    """Other ways to store weights → what to pass instead, where another option does the same."""
     sparsities: frozenset[str] = frozenset()
     """Patterns of zeros in weights that its kernels skip, as `--sparsity` names them."""
 
@@ -132,8 +132,8 @@ class Target(ABC):
 
         Args:
             model: The graph that ships.
-            directory: Where to.
-            samples: For targets that compile for certain shapes, or write reference outputs.
+            directory: The folder that the artifact is written to.
+            samples: Samples for targets that compile for certain shapes or write reference outputs.
             progress: Where a long build is shown.
         """
 

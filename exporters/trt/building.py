@@ -90,9 +90,9 @@ def build_engine(
     """Run the script of an output folder.
 
     Args:
-        directory: With `model.onnx` and the script.
+        directory: The folder that holds `model.onnx` and the script.
         chosen: The backend.
-        nodes: Those of the graph, in order, for findings at nodes without a name.
+        nodes: The graph's nodes, in order, for findings at nodes without a name.
         cache: A timing cache to read and extend; default: one in the folder.
         time_limit: Seconds after which the process is ended.
         progress: Where the build is shown.

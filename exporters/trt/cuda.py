@@ -126,7 +126,7 @@ class Cuda:
             )
 
     def wait(self) -> None:
-        """Until everything on the stream is done."""
+        """Wait until everything on the stream is done."""
         self._call("cuStreamSynchronize", self._stream)
 
     def captured(self, enqueue: Callable[[], None]) -> int:

@@ -69,7 +69,7 @@ class TrtTarget(Target):
         self.stores = frozenset({"int4"} if weights_only else ())
 
     def configured(self, options: BaseModel) -> Self:
-        """With the section [trt] of a recipe."""
+        """The target with the section [trt] of a recipe."""
         assert isinstance(options, TrtOptions), "the recipe's section [trt]"
         return type(self)(options)
 
@@ -228,7 +228,7 @@ class TrtTarget(Target):
         return OrtRunner(model, threads, spin=False, integers=False)
 
     def departures(self, model: Path, feeds: Arrays) -> tuple[str, ...]:
-        """Of ONNX Runtime's CPU provider, without options."""
+        """The departures of ONNX Runtime's CPU provider, without options."""
         return departures(model, feeds)
 
     def integer_nodes(self, model: ir.Model | Path) -> tuple[dict[str, int], dict[str, int]]:

@@ -40,7 +40,7 @@ class TimedRunner:
 
     Args:
         model: What to build.
-        options: How.
+        options: Precision, limits and the like.
         chosen: What builds; it has a GPU to run on.
         opener: Opens the engine.
     """

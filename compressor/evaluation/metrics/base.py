@@ -33,7 +33,7 @@ class Scores:
     """What a metric found out.
 
     Attributes:
-        units: By runner, statistics of shape (n, k): one row per unit that can be resampled
+        units: Runner → statistics of shape (n, k): one row per unit that can be resampled
             (a sample, as a rule), the same units in the same order for every runner.
         reference: What the runners were scored against.
         samples: How many samples were seen.
@@ -75,7 +75,7 @@ class Metric(ABC):
 
     @abstractmethod
     def aggregate(self, units: FloatArray) -> FloatArray:
-        """From statistics (..., n, k) to values (...): leading axes are resamples."""
+        """The values (...) of statistics (..., n, k): leading axes are resamples."""
 
 
 def predictions(

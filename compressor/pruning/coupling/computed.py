@@ -20,7 +20,7 @@ _ARITHMETIC: dict[str, tuple[Callable[[int, int], int], Callable[[float, float],
     "Mul": (operator.mul, operator.mul),
     "Div": (lambda a, b: int(a / b) if b else 0, lambda a, b: a / b if b else 0.0),
 }
-"""On numbers, and on the polynomials that they are; a division that leaves a rest is none."""
+"""Arithmetic on numbers and on polynomials of sizes; a division that leaves a rest is none."""
 
 
 def computed_sizes(walk: Walk, node: ir.Node) -> Sizes | None:

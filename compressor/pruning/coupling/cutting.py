@@ -53,7 +53,7 @@ class Cutting:
         return int(self.kept(value, axis).sum())
 
     def count_of(self, name: str, axis: int) -> int:
-        """The same of a value by name."""
+        """How many positions along an axis of a value stay, the value given by its name."""
         return int(self._kept(name, axis).sum())
 
     def _kept(self, name: str, axis: int) -> Mask:

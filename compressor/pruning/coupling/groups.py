@@ -104,7 +104,7 @@ class Grouping:
     """What can be removed from a model and what not.
 
     Attributes:
-        groups: In the order of the graph.
+        groups: The groups, in the order of the graph.
         frozen: Axes of initializers that cannot shrink, or not wholly.
         unknown: Operators without a rule: `domain::Op (nodes)`.
         shapes: The shapes it was found with, by value name.

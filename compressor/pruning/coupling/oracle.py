@@ -26,7 +26,7 @@ TOLERANCE = 1e-4
 """Largest difference relative to the largest magnitude of a value; rounding makes about 1e-5."""
 
 HALF_TOLERANCE = 2e-2
-"""The same for a model with weights of half precision."""
+"""The tolerance for a model with weights of half precision."""
 
 _HALF = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 

@@ -58,8 +58,8 @@ class Inspection(Record):
         source: What was inspected.
         parameters: Learned numbers of the model.
         prunable: Share of the elements of its weights that lie in at least one group.
-        groups: By falling share of the multiply-accumulates.
-        frozen: By falling number of parameters.
+        groups: Its groups, by falling share of the multiply-accumulates.
+        frozen: What stays and why, by falling number of parameters.
         unknown: Operators without a rule, with their nodes.
     """
 

@@ -19,7 +19,7 @@ def patch_of(before: ir.Model, after: ir.Model) -> dict[str, Array]:
 
     Args:
         before: What `cut` made.
-        after: The same, repaired.
+        after: The cut model, repaired.
     """
     old = layers_of(before)
     patch = _rescaled(before, after)

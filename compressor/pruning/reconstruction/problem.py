@@ -30,11 +30,11 @@ class Problem:
     """A layer, and where its input and its target come from.
 
     Attributes:
-        layer: In the pruned graph.
+        layer: The layer in the pruned graph.
         stream: The residual stream to aim at; None to aim at the layer's own output.
         then: The original, in front of the layer.
         now: The pruned graph, likewise.
-        restriction: From values of the original to those of the pruned graph.
+        restriction: Maps values of the original to those of the pruned graph.
         aims: Value of the pruned graph → value of the original, where the names differ.
         room: Bytes that one piece may take.
     """

@@ -114,7 +114,7 @@ def repair(
         keep: What was kept.
         data: Bound to the model's inputs; labels are not used.
         how: Memory, batch and the options of the fit.
-        progress: Told the layers done.
+        progress: Called with the layers done.
 
     Returns:
         The repaired model, and the record: each layer's error before and after, relative to the

@@ -31,7 +31,7 @@ class Rescaled:
         scale: γ′, (channels,).
         shift: β′, (channels,); None where there is no β.
         before: Held-out error of the output as it was, relative to the variance of the target.
-        after: With γ′ and β′.
+        after: Held-out error with γ′ and β′.
         ridge: λ, relative.
         bytes: Bytes of the sums.
     """
@@ -54,10 +54,10 @@ class Rescaling:
     """Affine terms, and where their output and its target come from.
 
     Attributes:
-        affine: In the pruned graph.
+        affine: The norm's factors and shifts in the pruned graph.
         then: The original.
         now: The pruned graph.
-        restriction: From values of the original to those of the pruned graph.
+        restriction: Maps values of the original to those of the pruned graph.
         aim: The value of the original that the output should equal.
     """
 

@@ -39,7 +39,7 @@ class Restriction:
         Args:
             name: The value.
             axis: Its axis; -1 is whichever has that length, the last in practice.
-            vector: As long as the axis.
+            vector: One number per position of the axis.
         """
         for one, mask in self._masks.get(name, ()):
             if one == axis or (axis < 0 and len(mask) == len(vector)):

@@ -108,7 +108,7 @@ def allocate(
         grouping: The groups.
         scores: Damage of each unit; groups without stay whole.
         cost: Cost of what is kept.
-        target: In the units of `cost`.
+        target: The cost to come down to, in the units of `cost`.
         limits: What must stay.
     """
     limits = limits or Limits()
@@ -207,7 +207,7 @@ class _Down:
             self._take(*best)
 
     def give_back(self, finer: int) -> None:
-        """Where more has gone than may, units of groups that the target does not need."""
+        """Take back units where more has gone than may, of groups that the target does not need."""
         while self.now < self._floor:
             costs = {
                 (name, level): self._after(name, level)

@@ -80,7 +80,7 @@ def scores(
         grouping: Its groups.
         data: Bound to the model's inputs; magnitude and random need none.
         how: The method and its limits.
-        progress: Told the groups done.
+        progress: Called with the groups done.
 
     Raises:
         RecipeError: The method is not known, or needs data that is not there.
@@ -121,7 +121,7 @@ def unscored(model: ir.Model, grouping: Grouping, memory: int | None) -> list[tu
     Args:
         model: The model that the groups are of.
         grouping: Its groups.
-        memory: As of `Scoring`.
+        memory: See `Scoring`.
     """
     return [
         (name, layer.name, why)

@@ -119,9 +119,9 @@ def select(
         grouping: The groups of what is pruned.
         data: Bound to the model's inputs; labels are not used.
         cost: Cost of what is kept.
-        target: In the units of `cost`.
+        target: The cost to come down to, in the units of `cost`.
         how: Scores, limits, candidates.
-        progress: Told the candidates done.
+        progress: Called with the candidates done.
         start: What is pruned, where that is not the original but has lost blocks.
     """
     how = how or Selecting()

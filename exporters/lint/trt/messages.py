@@ -67,7 +67,7 @@ def finding_of_error(error: dict[str, Any], nodes: Sequence[ir.Node]) -> Finding
 
     Args:
         error: code, text, index, node and operator, as the parser gives them.
-        nodes: Those of the main graph, for errors at nodes without a name. The index is of another
+        nodes: The main graph's nodes, for errors at nodes without a name. The index is of another
             node where the file had them out of order, or the error is inside a function: then the
             finding names none.
     """

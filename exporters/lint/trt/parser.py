@@ -37,7 +37,7 @@ def parse(model: Path, nodes: Sequence[ir.Node], *, time_limit: float) -> Said:
 
     Args:
         model: The ONNX file, with its external data beside it.
-        nodes: Those of its main graph, in order.
+        nodes: The nodes of its main graph, in order.
         time_limit: Seconds after which the process is ended.
     """
     version = _version()

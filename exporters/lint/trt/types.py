@@ -47,7 +47,7 @@ READS_BYTES = frozenset(
 """What may read an input of uint8; rules of their own tell of those that quantize."""
 
 TAKES_MIXES = frozenset({"Clip", "Pad", "Slice"})
-"""Where the parser takes inputs of several types, which ONNX does not allow."""
+"""Operators whose inputs may differ in type for the parser, which ONNX does not allow."""
 
 
 def mixed_types(model: ir.Model) -> Iterator[Finding]:

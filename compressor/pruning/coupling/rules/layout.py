@@ -122,7 +122,7 @@ def _clipped(start: int, size: int, step: int) -> int:
 
 
 def _stop(end: int, size: int, step: int) -> int | None:
-    """As Python has it, where a negative number counts from the end and cannot mean `before 0`."""
+    """A slice's end as Python has it: a negative number counts from the end, none is `before 0`."""
     end = end + size if end < 0 else end
     if step < 0 and end < 0:
         return None

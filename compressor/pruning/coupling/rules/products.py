@@ -18,7 +18,7 @@ def gemm(walk: Walk, node: ir.Node) -> None:
 
 
 def matmul(walk: Walk, node: ir.Node) -> None:
-    """As `numpy.matmul`: a vector is a matrix of one row or column."""
+    """Rows and columns are joined as in `numpy.matmul`: a vector is a matrix of one of them."""
     a, b = walk.inputs(node)
     left, (a_rows, a_inner) = _matrix(a, first=True)
     right, (b_inner, b_columns) = _matrix(b, first=False)
