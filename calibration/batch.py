@@ -12,7 +12,7 @@ from compressor.graph.tensors import Array
 
 @dataclass(frozen=True)
 class Batch:
-    """One call as the model takes it: preprocessed, contiguous, its samples of one shape.
+    """A call as the model takes it: preprocessed, contiguous, its samples of one shape.
 
     Attributes:
         inputs: Input name → array.

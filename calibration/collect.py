@@ -178,7 +178,7 @@ def windows(
 
 
 class _Window:
-    """Some of the values during one pass."""
+    """A pass that observes some of the values."""
 
     def __init__(
         self,

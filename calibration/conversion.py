@@ -16,7 +16,7 @@ from compressor.graph.tensors import Array
 
 @dataclass(frozen=True)
 class Conversion:
-    """How chunks become calls.
+    """The conversion of chunks to calls.
 
     Attributes:
         binding: Which stored array feeds which input.

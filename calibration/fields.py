@@ -67,7 +67,7 @@ class Binding:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a model is known to take before it is a graph.
+    """The inputs that a model is known to take before it is a graph.
 
     Attributes:
         names: Its inputs, in order.
@@ -86,7 +86,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class Stored:
-    """What data has.
+    """The stored arrays of a data set.
 
     Attributes:
         specs: Its arrays, with all their sizes: of all samples, or of the first call.

@@ -14,7 +14,7 @@ from compressor.graph.tensors import Array, Arrays, TensorSpec
 
 @dataclass(frozen=True)
 class Noise:
-    """What a model draws, as inputs beside those that data feeds.
+    """The random numbers of a model, as inputs beside those that data feeds.
 
     Attributes:
         fed: The inputs that data feeds, with a name for every open size.

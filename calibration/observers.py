@@ -45,7 +45,7 @@ class MinMax:
 
 @dataclass(frozen=True)
 class Observed:
-    """What was seen of one tensor.
+    """The observations of one tensor.
 
     Attributes:
         extremes: Least and greatest of every element.

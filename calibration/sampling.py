@@ -31,7 +31,7 @@ EVERY = np.arange(ELEMENTS)
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the samples lie in a tensor, and which of their elements are counted.
+    """The layout of samples in a tensor, and which of their elements are counted.
 
     Attributes:
         axis: The axis that grows with the batch; None when none does, or it is not known.

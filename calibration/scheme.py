@@ -25,7 +25,7 @@ FLOAT8_MAX = 448
 
 @dataclass(frozen=True)
 class Scheme:
-    """How a tensor is quantized.
+    """The quantization scheme of a tensor.
 
     Attributes:
         dtype: The stored type.

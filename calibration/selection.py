@@ -102,7 +102,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Stratum:
-    """One class: how many samples it has, and how many of them are drawn."""
+    """A class: how many samples it has, and how many of them are drawn."""
 
     label: int
     total: int

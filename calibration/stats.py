@@ -30,7 +30,7 @@ HISTOGRAMS = ("histogram", "lows", "highs")
 
 @dataclass(frozen=True)
 class Origin:
-    """What statistics must have in common to be merged, and where each part comes from.
+    """The origin of statistics: what they must share to be merged, and where each part comes from.
 
     Attributes:
         graph: Fingerprint of the float graph.

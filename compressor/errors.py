@@ -38,7 +38,7 @@ class CompressorError(Exception):
 
 
 class UsageError(CompressorError):
-    """What was asked for cannot be done as asked."""
+    """The request cannot be carried out as it stands."""
 
     exit_code = 2
 

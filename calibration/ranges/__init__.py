@@ -15,7 +15,7 @@ from compressor.errors import UsageError
 
 
 class RangeMethod(Protocol):
-    """What a module of this package offers."""
+    """The interface of a module of this package."""
 
     def propose(self, observed: Observed, scheme: Scheme) -> tuple[float, float]:
         """The range to quantize to, given what was observed."""

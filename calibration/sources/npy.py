@@ -35,7 +35,7 @@ INTERLEAVED = 32
 
 @dataclass(frozen=True)
 class NpyHeader:
-    """What a `.npy` stream says of itself: the type, byte order included, shape and order."""
+    """The header of a `.npy` stream: the type, byte order included, shape and order."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -138,7 +138,7 @@ def _read(stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], what:
 
 
 class NpySource:
-    """One array, without a name and without labels."""
+    """An array without a name and without labels."""
 
     calls = False
     endless = False

@@ -19,7 +19,7 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 @dataclass(frozen=True)
 class Binding:
-    """How a call is made: names of inputs in positional order, and parameter → input."""
+    """The form of a call: names of inputs in positional order, and parameter → input."""
 
     positional: tuple[str, ...]
     keyword: Mapping[str, str]

@@ -67,7 +67,7 @@ _RARE = ("float64",)
 
 @dataclass(frozen=True)
 class Subject:
-    """What is captured: the source as a flat module, and inputs bound to it.
+    """The source as a flat module, and inputs bound to it.
 
     Attributes:
         source: What it was made from.
@@ -95,7 +95,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One way to capture: an exporter, and inputs of which some sizes may be dynamic."""
+    """A way to capture: an exporter, and inputs of which some sizes may be dynamic."""
 
     exporter: str
     inputs: Inputs

@@ -28,7 +28,7 @@ from compressor.results.records import Parity
 
 @dataclass(frozen=True)
 class Expected:
-    """What the source returned on some inputs."""
+    """The source's outputs on some inputs."""
 
     inputs: Inputs
     outputs: Mapping[str, Array]

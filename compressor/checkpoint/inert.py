@@ -79,7 +79,7 @@ class Inert(dict[Any, Any]):
 
 
 class Reading:
-    """One file that is read so.
+    """A file that is read without running what it names.
 
     Attributes:
         unknown: The classes and functions for which something stands, as `module.name`.

@@ -52,7 +52,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Phases:
-    """What is timed of a model.
+    """The calls of a model that are timed.
 
     Attributes:
         calls: Calls of a decoder with a cache that grows, those that run, the deciding one first.
@@ -108,7 +108,7 @@ def phases_of(
 
 @dataclass(frozen=True)
 class _Growth:
-    """What makes a cache grow.
+    """The growth of a cache.
 
     Attributes:
         past: Names of the sizes of the cache.

@@ -56,7 +56,7 @@ def require(package: str, path: Path) -> ModuleType:
 
 @dataclass(frozen=True)
 class Unpickled:
-    """What a pickle held.
+    """The content of a pickle.
 
     Attributes:
         content: The object.

@@ -19,7 +19,7 @@ from compressor.system.writable import why_not_writable
 
 
 class Collected(Record):
-    """What `compress calibrate` wrote.
+    """The result of `compress calibrate`.
 
     Attributes:
         file: Where the statistics were written.

@@ -38,7 +38,7 @@ TRIED = 16
 
 @dataclass(frozen=True)
 class Measurements:
-    """What is measured of the finished result, or why it was not."""
+    """Measurements of the finished result, or why they were not taken."""
 
     changed: Changed
     latency: tuple[LatencyResult, ...] = ()

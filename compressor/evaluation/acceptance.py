@@ -28,7 +28,7 @@ _MOST_NEEDED = 10_000_000
 
 @dataclass(frozen=True)
 class Judgement:
-    """One result held against a budget, in the metric's unit.
+    """A result held against a budget, in the metric's unit.
 
     Attributes:
         baseline: The original's value.

@@ -40,7 +40,7 @@ _NAME = "changed"
 
 @dataclass(frozen=True)
 class Changed:
-    """What differs between original and result, sample by sample.
+    """Differences between original and result, sample by sample.
 
     Attributes:
         samples: At most `MOST`: by falling margin where the outputs are decisions, else by falling

@@ -22,7 +22,7 @@ Nanoseconds = Callable[[], int]
 
 
 class MachineTime(NamedTuple):
-    """What the processors that may be used have done since the machine started.
+    """Processor times since the machine started, of the processors that may be used.
 
     Attributes:
         busy: Seconds of work, summed over them; of `stolen`, too.
@@ -97,7 +97,7 @@ def _told_by_psutil() -> MachineTime | None:
 
 @dataclass(frozen=True)
 class Clocks:
-    """All that measuring reads; tests bring their own.
+    """The clocks that measuring reads; tests bring their own.
 
     Attributes:
         wall: Nanoseconds that pass.

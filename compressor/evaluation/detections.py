@@ -51,7 +51,7 @@ _FEWEST = 4
 
 
 class Evidence(IntEnum):
-    """How surely outputs are boxes and scores."""
+    """Certainty that outputs are boxes and scores."""
 
     NONE = 0
     SHAPED = 1
@@ -61,7 +61,7 @@ class Evidence(IntEnum):
 
 @dataclass(frozen=True)
 class Rows:
-    """What may be detections of one sample, as the model gives it.
+    """Rows that may be detections of one sample, as the model gives them.
 
     Attributes:
         boxes: (k, 4).
@@ -78,7 +78,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Form:
-    """How rows are to be read: told once, from the original's, for both models.
+    """Format of the rows: found once, in the original's, for both models.
 
     Attributes:
         logits: Whether scores go through a sigmoid.
@@ -93,7 +93,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Detections:
-    """What was detected in one sample, by falling score."""
+    """Detections of one sample, by falling score."""
 
     boxes: FloatArray
     scores: FloatArray

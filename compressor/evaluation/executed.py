@@ -70,7 +70,7 @@ class NodeTime:
 
 @dataclass(frozen=True)
 class NodeWork:
-    """What one run of a node costs; None where it cannot be told.
+    """Cost of one run of a node; None where it cannot be told.
 
     Attributes:
         macs: Multiply-accumulates.

@@ -93,7 +93,7 @@ def _is_large(shape: tuple[object, ...]) -> bool:
 
 @dataclass
 class _Range:
-    """One input: the first sample, and whether another differed."""
+    """An input's first sample, and whether another differed."""
 
     first: FloatArray | None = None
     varies: bool = False

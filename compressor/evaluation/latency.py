@@ -72,7 +72,7 @@ _WARM_UP_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Session:
-    """What one pair of runners took.
+    """Timings of one pair of runners.
 
     Attributes:
         walls: Nanoseconds, of shape (2, rounds, samples).

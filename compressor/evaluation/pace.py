@@ -23,7 +23,7 @@ Nanoseconds = Callable[[], int]
 
 
 class Pace(Protocol):
-    """What tells how fast the processor is."""
+    """Meter of the processor's speed."""
 
     @property
     def fastest(self) -> float:

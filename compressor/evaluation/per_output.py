@@ -73,7 +73,7 @@ def _told(output: SeenOutput, sums: "_Sums | None", yardstick: Yardstick) -> Out
 
 @dataclass
 class _Sums:
-    """What one output's figure is made of, added up batch by batch."""
+    """Sums behind one output's figure, added up batch by batch."""
 
     output: SeenOutput
     metric: str

@@ -85,7 +85,7 @@ _CLASS_WORDS = frozenset(
 
 @dataclass(frozen=True)
 class Roles:
-    """What is known of outputs from the graph and from names.
+    """Roles of outputs, from the graph and from names.
 
     Attributes:
         states: Output → the input that it carries on.

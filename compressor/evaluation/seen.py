@@ -26,7 +26,7 @@ _LARGEST = 2**22
 
 @dataclass(frozen=True)
 class SeenOutput:
-    """One output.
+    """An output as a few samples show it.
 
     Attributes:
         spec: The output as the runtime declares it.
@@ -77,7 +77,7 @@ class SeenOutput:
 
 @dataclass(frozen=True)
 class Seen:
-    """All outputs on a few samples.
+    """The outputs of a model on a few samples.
 
     Attributes:
         outputs: The outputs, in the model's order.

@@ -78,7 +78,7 @@ def kernel_seconds(
 
 
 class _Session:
-    """One model with its profiler on."""
+    """A session of one model with its profiler on."""
 
     def __init__(self, model: ir.Model, prefix: Path, feeds: Arrays, threads: int) -> None:
         self._optimized = prefix.with_suffix(".onnx")

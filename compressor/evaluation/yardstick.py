@@ -37,7 +37,7 @@ STILL = 0.05
 
 @dataclass(frozen=True)
 class Yardstick:
-    """What quality is measured in; made by `choose`.
+    """The metrics that quality is measured in; made by `choose`.
 
     Attributes:
         metrics: The first decides; empty where none fits.

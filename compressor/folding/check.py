@@ -13,7 +13,7 @@ from compressor.graph.tensors import Array, Arrays
 
 @dataclass(frozen=True)
 class Difference:
-    """How far two graphs are apart on the same inputs.
+    """The difference of two graphs on the same inputs.
 
     Attributes:
         equal: Whether every output is within the tolerance.

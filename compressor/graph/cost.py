@@ -18,7 +18,7 @@ _Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class NodeCost:
-    """What one run of a node costs.
+    """Cost of one run of a node.
 
     Attributes:
         macs: Multiply-accumulates; 0 for operators that have none, None where they cannot be told.

@@ -31,7 +31,7 @@ _MULTINOMIAL = 11
 
 @dataclass(frozen=True)
 class Form:
-    """One node that draws.
+    """The form of a node that draws random numbers.
 
     Attributes:
         kind: What it draws.

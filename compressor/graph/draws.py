@@ -18,7 +18,7 @@ Kind = Literal["normal", "uniform"]
 
 @dataclass(frozen=True)
 class Draw:
-    """What is drawn.
+    """Random numbers to draw.
 
     Attributes:
         kind: The distribution.

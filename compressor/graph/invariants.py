@@ -114,7 +114,7 @@ def _runs(model: ir.Model) -> bool:
 
 @dataclass
 class _Scope:
-    """What a node can see: the values of its graph so far and of the graphs around it."""
+    """Values that a node can read: those of its graph so far and of the graphs around it."""
 
     domains: set[str]
     values: set[ir.Value] = field(default_factory=set)

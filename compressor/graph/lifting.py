@@ -29,7 +29,7 @@ _OF_A_SIZE = frozenset({"ConstantOfShape", "Constant", "Expand"})
 
 @dataclass(frozen=True)
 class Noise:
-    """What one node draws, as an input.
+    """The random numbers of one node, as an input of the graph.
 
     Attributes:
         spec: The input; names in its shape are sizes of the other inputs.

@@ -14,7 +14,7 @@ __all__ = ["Parts"]
 
 
 class Parts:
-    """One model, of which parts are run.
+    """A model of which parts are run.
 
     The model may be changed meanwhile: weights of other values, nodes that are put in, names that
     move to other values.

@@ -17,7 +17,7 @@ from compressor.layerwise.streams import stream_of
 
 @dataclass(frozen=True)
 class Activity:
-    """One layer's input and what its output feeds.
+    """A layer's input and what its output feeds.
 
     Attributes:
         moments: Moments of the rows of its input, without targets.

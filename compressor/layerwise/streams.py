@@ -19,7 +19,7 @@ _RESHAPING = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 
 @dataclass(frozen=True)
 class Step:
-    """One operator between a layer and the Add: what undoes it for a difference.
+    """An operator between a layer and the Add: what undoes it for a difference.
 
     Attributes:
         scale: Factors that multiply, to broadcast; None for none.

@@ -36,7 +36,7 @@ from compressor.system.userfile import load_object, user_errors
 
 @dataclass(frozen=True)
 class LossBatch:
-    """What a loss is told beside the module's outputs.
+    """A batch as a loss gets it, beside the module's outputs.
 
     Attributes:
         inputs: Input name → tensor, samples along the first dimension.

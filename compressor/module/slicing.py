@@ -92,7 +92,7 @@ def zeroed(module: nn.Module, slices: Kept) -> None:
 
 
 class _Place:
-    """One attribute of one module that holds a parameter or buffer."""
+    """An attribute of a module that holds a parameter or buffer."""
 
     def __init__(self, owner: nn.Module, attribute: str, tensor: torch.Tensor) -> None:
         self.owner = owner

@@ -37,7 +37,7 @@ RealRange = Annotated[tuple[FiniteFloat, FiniteFloat], AfterValidator(_ordered)]
 
 
 class PrunePlan(Record):
-    """What was removed from the float graph, and the weights that make up for it.
+    """The pruning of the float graph, and the weights that make up for it.
 
     Attributes:
         kept: Group → the units that stay; groups not named stay whole.

@@ -16,7 +16,7 @@ CODES, SCALES, ZEROS = ROLES = ("codes", "scales", "zeros")
 
 
 class StoredMatrix(Record):
-    """How one matrix is stored.
+    """The form in which one matrix is stored.
 
     Attributes:
         bits: Bits of each integer.

@@ -23,7 +23,7 @@ SHRINK = np.linspace(1.0, 0.7, 16)
 
 @dataclass(frozen=True)
 class BlockFormat:
-    """How a matrix is stored.
+    """The block format of a matrix.
 
     Attributes:
         bits: 4 or 8.

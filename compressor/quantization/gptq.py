@@ -29,7 +29,7 @@ DAMPING = 0.01
 
 @dataclass(frozen=True)
 class Ordered:
-    """What rounding takes of second moments, the same for all rows.
+    """The second moments of a layer's input, factored for rounding, the same for all rows.
 
     Attributes:
         columns: The columns by falling H_jj, (k,).

@@ -46,7 +46,7 @@ POOREST = {"fp16": 50.0, "bf16": 40.0}
 
 @dataclass(frozen=True)
 class Halving:
-    """What was chosen.
+    """The weights that are stored in half precision.
 
     Attributes:
         weights: Initializers that are stored in half of the bits.

@@ -33,7 +33,7 @@ TRUST = 3.0
 
 @dataclass(frozen=True)
 class Costs:
-    """What each choice costs; times in seconds, damages in any unit that adds up.
+    """Costs of each choice; times in seconds, damages in any unit that adds up.
 
     Attributes:
         time: (regions, choices); infinite where a region does not have that choice.

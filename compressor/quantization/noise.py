@@ -47,7 +47,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Noise:
-    """What a layer's output lost.
+    """The SQNR of a layer's output.
 
     Attributes:
         point: The layer.
@@ -129,7 +129,7 @@ def points_of(model: ir.Model, integer: Iterable[str], policy: QuantPolicy) -> t
 
 
 class _Comparison:
-    """One graph that holds the float graph, the INT8 graph and what compares them."""
+    """A graph that holds the float graph, the INT8 graph and what compares them."""
 
     def __init__(
         self,

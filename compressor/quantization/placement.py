@@ -38,7 +38,7 @@ from exporters.base import QuantPolicy
 
 @dataclass(frozen=True)
 class Placement:
-    """What runs as integer.
+    """The nodes that run as integer.
 
     Attributes:
         integer: Names of the integer nodes, in graph order.

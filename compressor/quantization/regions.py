@@ -29,7 +29,7 @@ MOST = 32
 
 @dataclass(frozen=True)
 class Region:
-    """What runs in one precision.
+    """A part of the graph that runs in one precision.
 
     Attributes:
         weighted: Its weighted nodes, in graph order; at least one.

@@ -126,7 +126,7 @@ def halved(model: ir.Model, kept: Collection[str]) -> ir.Model:
 
 
 class _Halving:
-    """One graph on its way to half: which values are float16 already."""
+    """The conversion of one graph to half: which values are float16 already."""
 
     def __init__(self, model: ir.Model, kept: Collection[str]) -> None:
         self._graph, self._kept = model.graph, set(kept)

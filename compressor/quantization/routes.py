@@ -53,7 +53,7 @@ Edits = tuple[Edit, ...] | None
 
 @dataclass(frozen=True)
 class Route:
-    """How a value is divided.
+    """The edits by which a value is divided.
 
     Attributes:
         edits: All constants that change.
@@ -103,7 +103,7 @@ def route_of(value: ir.Value, channels: int) -> Route | None:
 
 
 class _Walk:
-    """One value, followed backwards."""
+    """The walk backwards from one value."""
 
     def __init__(self, ties: Indices) -> None:
         self.ties = ties

@@ -40,7 +40,7 @@ LISTED = 500
 
 @dataclass(frozen=True)
 class StaticChoice:
-    """What calibration decided: integer nodes and real ranges of the values between them.
+    """The decisions of calibration: integer nodes and real ranges of the values between them.
 
     Attributes:
         integer: Names of the integer nodes.
@@ -64,7 +64,7 @@ class StaticChoice:
 
 @dataclass(frozen=True)
 class CalibrationOptions:
-    """How ranges are found.
+    """Options of calibration.
 
     Attributes:
         method: `auto`, or a method of `calibration.ranges`.

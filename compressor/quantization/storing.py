@@ -107,7 +107,7 @@ def _fits(matrix: ConstantMatrix, stored: Packed, form: BlockFormat) -> bool:
 
 
 class _Storing:
-    """One matrix of one graph."""
+    """The rewriting of one matrix and its readers."""
 
     def __init__(
         self,

@@ -44,7 +44,7 @@ SOLVED = 2**25
 
 @dataclass(frozen=True)
 class StoringOptions:
-    """How matrices are stored.
+    """Options of weight-only quantization.
 
     Attributes:
         bits: Bits of matrices that are multiplied with: 4 or 8.
@@ -79,7 +79,7 @@ class StoringOptions:
 
 @dataclass(frozen=True)
 class Storing:
-    """What was chosen.
+    """The weight-only quantization that was chosen.
 
     Attributes:
         forms: Initializer → how it is stored.
@@ -262,7 +262,7 @@ class _Choosing:
 
 
 class _Lossy(NamedTuple):
-    """Some rows as they are stored, and the energy of their output, or weights, and its error."""
+    """Stored rows, and the energy of their output, or weights, and its error."""
 
     packed: Packed
     signal: float

@@ -44,7 +44,7 @@ _UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 
 @dataclass(frozen=True)
 class Goal:
-    """What is to be reached.
+    """A goal of pruning.
 
     Attributes:
         kind: What it is held in.

@@ -60,7 +60,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class GraphView:
-    """One graph as the template shows it; `anchor` is safe in an id whatever the name."""
+    """A graph as the template shows it; `anchor` is safe in an id whatever the name."""
 
     name: str
     anchor: str

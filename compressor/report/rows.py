@@ -24,7 +24,7 @@ _IN_BYTES = ("file size", "ONNX file size", "engine size", "peak memory")
 
 @dataclass(frozen=True)
 class Row:
-    """One figure before and after; texts are ready to show, `NOTHING` where not measured.
+    """A figure before and after; texts are ready to show, `NOTHING` where not measured.
 
     Attributes:
         kind: Which figure: "latency", "quality", "output", "size" or "memory".

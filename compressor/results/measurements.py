@@ -21,7 +21,7 @@ Phase = Literal["decode", "prefill"]
 
 
 class LatencyConfig(Record):
-    """How a latency is taken: `batch` samples per inference on `threads` threads (0: all).
+    """The configuration of a latency: `batch` samples per inference on `threads` threads (0: all).
 
     `sizes` are the other sizes that the model leaves open, as `sequence 64, past 0`; `phase` is
     what a decoder with a cache that grows does at them.
@@ -52,7 +52,7 @@ class Timing(Record):
 
 
 class Conditions(Record):
-    """What else the machine did while a latency was measured.
+    """The machine's other load while a latency was measured.
 
     Attributes:
         busy: Whether others disturbed most of what was measured, or had a part of the core.
@@ -145,7 +145,7 @@ class MemoryResult(Record):
 
 
 class QualityResult(Record):
-    """One metric of the original and of the result on the same samples.
+    """A metric of the original and of the result on the same samples.
 
     Attributes:
         reference: "labels" when scored against the data's labels, "original" when scored
@@ -173,7 +173,7 @@ class QualityResult(Record):
 
 
 class OutputResult(Record):
-    """One output of the result against the original's, on the samples that judged.
+    """An output of the result against the original's, on the samples that judged.
 
     Attributes:
         name: The output, as the original calls it.
@@ -219,7 +219,7 @@ class ChangedSample(Record):
 
 
 class Size(Record):
-    """What a model weighs. MACs are for one sample, None with a reason where not countable."""
+    """The size of a model. MACs are for one sample, None with a reason where not countable."""
 
     file_bytes: int
     parameters: int
@@ -231,7 +231,7 @@ Bound = Literal["compute", "memory", "overhead"]
 
 
 class Ceilings(Record):
-    """What this machine can do at best with so many threads, measured when the profile was taken.
+    """The machine's ceilings with so many threads, measured when the profile was taken.
 
     Attributes:
         float_gflops: Floating-point operations of a float MatMul, 10⁹ per second; a
@@ -256,7 +256,7 @@ class Ceilings(Record):
 
 
 class NodeProfile(Record):
-    """One node of the graph that the runtime really executes.
+    """A node of the graph that the runtime really executes.
 
     Attributes:
         ms: Time of one inference, without the profiler's own cost.
@@ -278,7 +278,7 @@ class NodeProfile(Record):
 
 
 class OperatorProfile(Record):
-    """All nodes of an operator. `bound` is what holds for most of their time."""
+    """The nodes of an operator together. `bound` is what holds for most of their time."""
 
     operator: str
     nodes: int

@@ -60,7 +60,7 @@ class RepairRecord(StageRecord):
 
 
 class GoalResult(Record):
-    """What became of how far to prune, by the figures of the finished result.
+    """The outcome of a pruning goal, by the figures of the finished result.
 
     Attributes:
         asked: The flag with its value, as it was asked for.
@@ -135,7 +135,7 @@ class RepairedLayer(Record):
 
 
 class PruningResult(Record):
-    """What was removed from the graph that ships.
+    """The pruning of the graph that ships.
 
     Attributes:
         cost: What the allocation went by: multiply-accumulates, parameters, or latency of kernels

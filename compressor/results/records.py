@@ -27,7 +27,7 @@ class Interval(Record):
 
 
 class Decision(Record):
-    """One thing a stage decided, and why: `subject` names the node, tensor or configuration."""
+    """A decision of a stage, and why: `subject` names the node, tensor or configuration."""
 
     subject: str
     verdict: str
@@ -35,7 +35,7 @@ class Decision(Record):
 
 
 class Effect(Record):
-    """What a stage did to one amount of the graph.
+    """The effect of a stage on one amount of the graph.
 
     Attributes:
         amount: Nodes of the graph, bytes of its weights, or milliseconds of one inference in the
@@ -50,7 +50,7 @@ class Effect(Record):
 
 
 class StageRecord(Record):
-    """What one stage did.
+    """The record of one stage.
 
     `changed` counts (rule or operator → how often); `seconds` is wall time; `effects` are the
     amounts that the stage measured.

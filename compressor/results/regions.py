@@ -8,7 +8,7 @@ RegionPrecision = Literal["float", "static INT8", "dynamic INT8", "FP8"]
 
 
 class RegionChoice(Record):
-    """One precision of one region.
+    """A precision that a region can have.
 
     Attributes:
         precision: The precision.
@@ -56,7 +56,7 @@ class FrontierPoint(Record):
 
 
 class Sensitivity(Record):
-    """What `compress sensitivity` found.
+    """The result of `compress sensitivity`.
 
     Attributes:
         source: What the model came from.

@@ -42,7 +42,7 @@ class Environment(Record):
 
 
 class NodePlacement(Record):
-    """How many nodes of an operator run as integer and as float in the runtime's own graph."""
+    """Counts of an operator's nodes that run as integer and as float in the runtime's own graph."""
 
     operator: str
     integer: int
@@ -105,7 +105,7 @@ class Measured(Record):
 
 
 class BudgetResult(Record):
-    """What became of the budget: a loss is a change for the worse, in the metric's unit.
+    """The outcome of the budget: a loss is a change for the worse, in the metric's unit.
 
     Attributes:
         asked: The budget as it was given: "1%" is relative to `baseline`, "0.5pt" is absolute.
@@ -142,7 +142,7 @@ class BudgetResult(Record):
 
 
 class LayerError(Record):
-    """How far a layer of the quantized graph is from the float graph, on a few samples.
+    """The error of a layer of the quantized graph against the float graph, on a few samples.
 
     Attributes:
         node: Its name in the float graph.
@@ -165,7 +165,7 @@ class LayerError(Record):
 
 
 class TensorRange(Record):
-    """What was observed of a quantized tensor, and the range that was chosen for it.
+    """The observed values of a quantized tensor, and the range that was chosen for it.
 
     Attributes:
         value: Its name in the float graph.

@@ -10,7 +10,7 @@ from compressor.results.engine import EngineBuild
 
 @dataclass(frozen=True)
 class Artifact:
-    """What `Target.build` wrote.
+    """The files that `Target.build` wrote.
 
     Attributes:
         model: The file that a runtime loads.
@@ -27,7 +27,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Samples:
-    """What a build may know of the inputs.
+    """Samples of the inputs that a build may use.
 
     Attributes:
         feeds: Samples of every input.

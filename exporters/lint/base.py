@@ -29,7 +29,7 @@ FoundBy = Literal["rules", "parser"]
 
 
 class Finding(Record):
-    """One thing to know about a graph.
+    """A finding about a graph.
 
     Attributes:
         rule: The rule's name, as `docs/lint.md` lists it.

@@ -37,7 +37,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Chosen:
-    """What builds the engine.
+    """The package that builds the engine.
 
     Attributes:
         name: The package; None where only the script is written.

@@ -31,7 +31,7 @@ _PLACE = "SETTINGS: dict[str, Any] = {}\n"
 
 @dataclass(frozen=True)
 class Built:
-    """What became of a build.
+    """The outcome of a build.
 
     Attributes:
         engine: The engine's file; None where there is none.

@@ -30,7 +30,7 @@ the original takes the outputs of `BASELINE` for it."""
 
 @dataclass(frozen=True)
 class Scores:
-    """What a metric found out.
+    """The scores that a metric gave.
 
     Attributes:
         units: Runner → statistics of shape (n, k): one row per unit that can be resampled

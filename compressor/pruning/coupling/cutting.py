@@ -12,7 +12,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 class Cutting:
-    """What the rules use to adapt attributes and constants.
+    """A cut graph's masks, by which the rules adapt attributes and constants.
 
     Args:
         model: The model that is being changed.

@@ -48,7 +48,7 @@ class UnknownShapeError(Exception):
 
 
 class Walk:
-    """What the rules read and write.
+    """The labels of all dimensions, which the rules read and write.
 
     Args:
         graph: The main graph; stays as it is.

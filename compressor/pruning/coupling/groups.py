@@ -40,7 +40,7 @@ _WHOLE = "all its positions are coupled with each other"
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """One axis of one value or initializer that shrinks with a group.
+    """An axis of a value or initializer that shrinks with a group.
 
     Attributes:
         value: Its name in the main graph.
@@ -101,7 +101,7 @@ class SizeEdit:
 
 @dataclass(frozen=True, eq=False)
 class Grouping:
-    """What can be removed from a model and what not.
+    """The prunable groups of a model, and why the rest stays.
 
     Attributes:
         groups: The groups, in the order of the graph.

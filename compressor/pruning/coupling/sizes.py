@@ -45,7 +45,7 @@ class Weights:
 
 @dataclass(frozen=True, eq=False)
 class Size:
-    """One number that a graph computes.
+    """A number that a graph computes from sizes.
 
     Attributes:
         number: Its value in the run that the shapes are of.

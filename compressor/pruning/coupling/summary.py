@@ -15,7 +15,7 @@ _Shapes = Mapping[str, tuple[int, ...]]
 
 
 class GroupSummary(Record):
-    """What a group couples, and what would go with all of it.
+    """A prunable group: what it couples, and what would go with all of it.
 
     Attributes:
         name: The node that makes its units first.
@@ -34,7 +34,7 @@ class GroupSummary(Record):
 
 
 class FrozenSummary(Record):
-    """What stays because of one node.
+    """The axes and parameters that stay because of one node.
 
     Attributes:
         node: The node, or the input or output of the graph.
@@ -52,7 +52,7 @@ class FrozenSummary(Record):
 
 
 class Inspection(Record):
-    """What can be removed from a model and what not.
+    """The prunable groups of a model, and why the rest stays.
 
     Attributes:
         source: What was inspected.

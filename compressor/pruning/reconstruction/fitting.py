@@ -30,7 +30,7 @@ WORTH = 0.01
 
 @dataclass(frozen=True)
 class Options:
-    """How a layer is fitted.
+    """Options of a layer's least-squares fit.
 
     Attributes:
         ridges: λ relative to the mean of G's diagonal; the best on held-out batches is taken. None
@@ -50,7 +50,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Fit:
-    """What came out.
+    """The least-squares fit of a layer.
 
     Attributes:
         matrix: W, (groups, m, k).

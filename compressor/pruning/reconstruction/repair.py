@@ -53,7 +53,7 @@ LATE = "the time was over"
 
 @dataclass(frozen=True)
 class Repair:
-    """What a repair needs beside the two models and the data.
+    """Options of a repair, beside the two models and the data.
 
     Attributes:
         options: How one layer is fitted.
@@ -148,7 +148,7 @@ def repair(
 
 
 class _Walk:
-    """Both models side by side, as far as the repair has come."""
+    """The walk through both models side by side, as far as the repair has come."""
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ RIDGE = 1e-3
 
 @dataclass(frozen=True)
 class Rescaled:
-    """What came out.
+    """Factors and shifts of a norm, fitted anew.
 
     Attributes:
         scale: γ′, (channels,).

@@ -11,7 +11,7 @@ from compressor.pruning.coupling.surgery import masks
 
 
 class Restriction:
-    """What stays of each axis of each value under a keep."""
+    """Positions that stay of each axis of each value under a keep-set."""
 
     def __init__(self, grouping: Grouping, keep: Keep) -> None:
         """Look up what stays.

@@ -16,7 +16,7 @@ from compressor.pruning.selection.importance import Scores
 
 @dataclass(frozen=True)
 class Limits:
-    """What the allocation may not do.
+    """Limits of the allocation.
 
     Attributes:
         least: Share of each group that stays at least; never less than one unit.
@@ -56,7 +56,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Allocation:
-    """What was chosen.
+    """The allocation: units that stay, and what that costs.
 
     Attributes:
         keep: Group → which units stay; groups that stay whole are left out.
@@ -129,7 +129,7 @@ def _badness(found: Allocation) -> tuple[bool, float]:
 
 
 class _Down:
-    """All groups on their way down to a cost."""
+    """The descent of all groups to a cost."""
 
     def __init__(
         self, plans: dict[str, "_Descent"], cost: Cost, target: float, limits: Limits
@@ -265,7 +265,7 @@ def can_shrink(grouping: Grouping, limits: Limits) -> bool:
 
 
 class _Descent:
-    """One group on its way down."""
+    """The descent of one group."""
 
     def __init__(self, units: int, scores: npt.NDArray[np.float64], limits: Limits) -> None:
         self.units = self.kept = units

@@ -42,7 +42,7 @@ Scores = Mapping[str, Doubles]
 
 @dataclass(frozen=True)
 class Scoring:
-    """How units are scored.
+    """Options of the scoring of units.
 
     Attributes:
         method: One of `METHODS`.

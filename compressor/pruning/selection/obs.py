@@ -29,7 +29,7 @@ RIDGE = 1e-3
 
 @dataclass
 class Reader:
-    """One contraction over a group: a layer, or one of a layer's own groups.
+    """A contraction over a group: a layer, or one of a layer's own groups.
 
     Attributes:
         matrix: W, (m, k).
@@ -73,7 +73,7 @@ def removal_costs(readers: Sequence[Reader], units: int, fewest: int = 1) -> Dou
 
 
 class _State:
-    """One reader while units go.
+    """The state of one contraction while units go.
 
     H⁻¹ and W are never written: they are what they were less PᵀP and QᵀP, with L⁻¹(H⁻¹)_{r,:} and
     L⁻¹W_rᵀ as the rows of P and Q that a removal adds, LLᵀ = (H⁻¹)_rr. Each costs O(k·rows) then,

@@ -65,7 +65,7 @@ WEIGHINGS = (
 
 @dataclass(frozen=True)
 class Selecting:
-    """How units are selected.
+    """Options of the selection of units.
 
     Attributes:
         scoring: How they are scored.
@@ -86,7 +86,7 @@ class Selecting:
 
 @dataclass(frozen=True)
 class Selection:
-    """What was chosen.
+    """The units that stay, and how they were chosen.
 
     Attributes:
         allocation: What stays, and the damage predicted.

@@ -12,7 +12,7 @@ from exporters.lint.trt.rules import RULES
 
 
 class TrtLinter(Linter):
-    """What TensorRT rejects, misreads or runs slowly."""
+    """The linter of what TensorRT rejects, misreads or runs slowly."""
 
     name = "trt"
     title = "TensorRT"

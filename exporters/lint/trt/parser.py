@@ -26,7 +26,7 @@ CHILD = Path(__file__).with_name("child.py")
 
 
 class Said(NamedTuple):
-    """What the parser said, as findings, and whether it ran."""
+    """The parser's answer, as findings, and whether it ran."""
 
     run: ParserRun
     findings: tuple[Finding, ...] = ()

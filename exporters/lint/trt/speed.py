@@ -48,7 +48,7 @@ SPARSE_GROUP = 4
 
 
 class Alignment(NamedTuple):
-    """What channels should be a multiple of, and for which kernels."""
+    """A number that channels should be a multiple of, and for which kernels."""
 
     multiple: int
     kernels: str

@@ -11,7 +11,7 @@ from compressor.pruning.coupling.dimensions import Walk
 
 @dataclass(frozen=True)
 class Rule:
-    """What an operator means for pruning.
+    """A coupling rule: what an operator means for pruning.
 
     Attributes:
         label: Joins and freezes the labels of a node's inputs and gives its outputs theirs.
