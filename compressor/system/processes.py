@@ -6,19 +6,44 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 
 POLL = 0.1
 """Seconds between two looks at a process."""
 GRACE = 2.0
 """Seconds that a process has to end by itself once it was asked to."""
-TOOK = "took more than"
-"""The beginning of what is said of a process that came to its time limit."""
+
+
+class Cause(Enum):
+    """What became of a process that did not end well."""
+
+    NOT_STARTED = auto()
+    OUT_OF_TIME = auto()
+    SIGNAL = auto()
+    EXIT_CODE = auto()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a process failed.
+
+    Attributes:
+        cause: What became of it.
+        words: The same and more, to follow "the process".
+    """
+
+    cause: Cause
+    words: str
+
+    def __str__(self) -> str:
+        return self.words
 
 
 def run_python(
     arguments: Sequence[str], *, timeout: float, poll: Callable[[], object] | None = None
-) -> str | None:
+) -> Failure | None:
     """Run this interpreter with what the caller can import, and without its working directory.
 
     Args:
@@ -27,7 +52,7 @@ def run_python(
         poll: Called a few times a second while it runs.
 
     Returns:
-        None when it ended well; else what became of it, to follow "the process".
+        None when it ended well; else what became of it.
 
     Raises:
         KeyboardInterrupt: The caller was interrupted. The process was asked to end, and was ended.
@@ -46,21 +71,21 @@ def run_python(
                 start_new_session=True,
             )
         except OSError as error:
-            return f"did not start: {error}"
+            return Failure(Cause.NOT_STARTED, f"did not start: {error}")
         try:
             _wait(process, timeout, poll)
         except subprocess.TimeoutExpired:
-            return f"{TOOK} {timeout:g} s"
+            return Failure(Cause.OUT_OF_TIME, f"took more than {timeout:g} s")
         finally:
             _end(process)
         if process.returncode == 0:
             return None
         if process.returncode < 0:
-            return f"was ended by signal {-process.returncode}"
+            return Failure(Cause.SIGNAL, f"was ended by signal {-process.returncode}")
         errors.seek(0)
         lines = errors.read().decode(errors="replace").strip().splitlines()
     said = lines[-1] if lines else "it said nothing"
-    return f"failed with code {process.returncode}: {said[:300]}"
+    return Failure(Cause.EXIT_CODE, f"failed with code {process.returncode}: {said[:300]}")
 
 
 def _wait(

@@ -116,7 +116,10 @@ def _build(
         if stopped:
             raise BuildError("the build was cancelled")
         if engine is None:
-            said = "; ".join(logger.lines["error"][-3:])
+            lines = logger.lines["error"][-3:]
+            # TensorRT has no code for it: only its log tells.
+            answer["out_of_workspace"] = any("workspace limit" in line for line in lines)
+            said = "; ".join(lines)
             raise BuildError(f"the builder refuses: {said or 'it gave no reason'}")
     output = Path(options.output)
     aside = output.with_name(f".{output.name}.new")

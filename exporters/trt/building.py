@@ -16,7 +16,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from compressor.system.processes import TOOK, run_python
+from compressor.system.processes import Cause, Failure, run_python
 from compressor.system.progress import Progress
 from exporters.lint.base import Finding
 from exporters.lint.trt.messages import finding_of_error, finding_of_warning
@@ -124,7 +124,7 @@ def build_engine(
 def _built(
     said: Mapping[str, Any],
     engine: Path | None,
-    failure: str | None,
+    failure: Failure | None,
     model: Path,
     nodes: Sequence[ir.Node],
     chosen: Chosen,
@@ -132,27 +132,35 @@ def _built(
     findings = [finding_of_error(error, nodes) for error in said.get("errors", ())]
     findings += [finding_of_warning(text) for text in said.get("warnings", ())]
     layers = said.get("layers", {})
-    if failure is not None:
-        errors = [f for f in findings if f.severity == "error"]
-        own = None if said.get("cancelled") else said.get("failure")
-        told = own or f"the process of {chosen.name} {failure} on {model.name}"
-        if failure.startswith(TOOK):
-            told += "; allow it more: `time_limit` in section [trt] of the recipe"
-        elif errors:
-            first = errors[0]
-            where = f" at {first.node!r}" if first.node else ""
-            told = f"{first.rule}{where}: {first.reason}. {first.fix}"
-        if "workspace limit" in told:
-            told += "; give it more: `workspace` in section [trt] of the recipe"
-        failure = told
     return Built(
         engine=engine,
-        failure=failure,
+        failure=None if failure is None else _sentence(said, failure, findings, model, chosen),
         findings=tuple(findings),
         seconds=said.get("seconds"),
         integer=layers.get("integer", {}),
         floating=layers.get("float", {}),
     )
+
+
+def _sentence(
+    said: Mapping[str, Any],
+    failure: Failure,
+    findings: Sequence[Finding],
+    model: Path,
+    chosen: Chosen,
+) -> str:
+    """Why there is no engine, and what to do where something can be done about it."""
+    own = None if said.get("cancelled") else said.get("failure")
+    told = own or f"the process of {chosen.name} {failure} on {model.name}"
+    if failure.cause is Cause.OUT_OF_TIME:
+        return f"{told}; allow it more: `time_limit` in section [trt] of the recipe"
+    first = next((finding for finding in findings if finding.severity == "error"), None)
+    if first is not None:
+        where = f" at {first.node!r}" if first.node else ""
+        return f"{first.rule}{where}: {first.reason}. {first.fix}"
+    if said.get("out_of_workspace"):
+        return f"{told}; give it more: `workspace` in section [trt] of the recipe"
+    return told
 
 
 @contextmanager

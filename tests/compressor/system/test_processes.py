@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from compressor.system.processes import run_python
+from compressor.system.processes import Cause, Failure, run_python
 
 
 def test_a_child_that_ends_well_says_nothing():
@@ -10,22 +10,25 @@ def test_a_child_that_ends_well_says_nothing():
 
 
 @pytest.mark.parametrize(
-    ("code", "words"),
+    ("code", "cause", "words"),
     [
-        ("raise SystemExit(3)", "failed with code 3: it said nothing"),
-        ("raise ValueError('no')", "failed with code 1: ValueError: no"),
-        ("import os; os.kill(os.getpid(), 9)", "was ended by signal 9"),
+        ("raise SystemExit(3)", Cause.EXIT_CODE, "failed with code 3: it said nothing"),
+        ("raise ValueError('no')", Cause.EXIT_CODE, "failed with code 1: ValueError: no"),
+        ("import os; os.kill(os.getpid(), 9)", Cause.SIGNAL, "was ended by signal 9"),
     ],
 )
-def test_what_became_of_a_child_is_told(code: str, words: str):
-    assert run_python(["-c", code], timeout=60) == words
+def test_what_became_of_a_child_is_told(code: str, cause: Cause, words: str):
+    failure = run_python(["-c", code], timeout=60)
+    assert failure is not None
+    assert (failure.cause, str(failure)) == (cause, words)
 
 
 def test_a_child_is_ended_at_its_limit():
-    assert run_python(["-c", "import time; time.sleep(60)"], timeout=0.3) == "took more than 0.3 s"
+    failure = run_python(["-c", "import time; time.sleep(60)"], timeout=0.3)
+    assert failure == Failure(Cause.OUT_OF_TIME, "took more than 0.3 s")
 
 
 def test_the_working_directory_is_not_imported_from(tmp_path: Path, monkeypatch):
     (tmp_path / "onlyhere.py").touch()
     monkeypatch.chdir(tmp_path)
-    assert "onlyhere" in (run_python(["-c", "import onlyhere"], timeout=60) or "")
+    assert "onlyhere" in str(run_python(["-c", "import onlyhere"], timeout=60))
