@@ -26,9 +26,7 @@ from rich.table import Table
 
 from compressor import Recipe, compress
 from compressor.errors import CompressorError
-from compressor.recipe.recipe import MeasureOptions, QuantizeOptions
 from compressor.results.report import GraphReport
-from exporters.trt.options import TrtOptions
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
@@ -108,12 +106,13 @@ def cost(arguments: list[str]) -> tuple[float, int]:
 
 def built(network: Network, precision: str, out: Path) -> GraphReport:
     """`compress --target trt` on the captured graph."""
-    recipe = Recipe(
-        target="trt",
-        quantize=QuantizeOptions(batch=4),
-        measure=MeasureOptions(seconds=0.1, metric="cosine"),
-        trt=TrtOptions.model_validate({"precision": precision}),
-    )
+    document = {
+        "target": "trt",
+        "trt": {"precision": precision},
+        "quantize": {"batch": 4},
+        "measure": {"seconds": 0.1, "metric": "cosine"},
+    }
+    recipe = Recipe.model_validate(document)
     feeds = network.feeds(SAMPLES)
     report = compress(network.captured().model, calibration=feeds, recipe=recipe, output=out)
     return report.graphs["model"]

@@ -30,8 +30,9 @@ from compressor.pruning import cut, find_groups
 from compressor.pruning.blocks import Shortened, shorten
 from compressor.pruning.reconstruction.repair import Repair, repair
 from compressor.pruning.selection.costs import Macs, Sizes
-from compressor.pruning.selection.importance import METHODS, Scoring
+from compressor.pruning.selection.importance import Scoring
 from compressor.pruning.selection.select import Selecting, select
+from compressor.recipe.methods import METHODS, Method
 from exporters.base import find_target
 from mean_folding import fold_means
 from processes import Figures, Row, show
@@ -72,7 +73,7 @@ class Session:
         return whole / left
 
     def pruned(
-        self, ratio: float, start: Shortened | None = None, method: str = METHODS[0]
+        self, ratio: float, start: Shortened | None = None, method: Method = METHODS[0]
     ) -> tuple[ir.Model, Figures]:
         """Channels removed, of the whole model or of one without blocks, and repaired."""
         begun, worked = time.perf_counter(), time.process_time()
@@ -99,7 +100,7 @@ class Session:
             f"cpu {name}": work,
         }
 
-    def selecting(self, start: Shortened | None, method: str) -> Selecting:
+    def selecting(self, start: Shortened | None, method: Method) -> Selecting:
         """How channels are selected; gaps of removed blocks are aimed over."""
         how = Repair(threads=self.threads, aims={} if start is None else start.aims)
         return Selecting(Scoring(method, threads=self.threads), how)

@@ -1,7 +1,7 @@
 """Model compression: a trained checkpoint in, a smaller and faster measured artifact out.
 
     from compressor import compress, Recipe
-    report = compress("model.pt", target="ort", calibration="calib.npz")
+    report = compress("model.pt", calibration="calib.npz")
 
 The face is lazy (PEP 562): importing the package loads neither torch nor onnxruntime.
 """

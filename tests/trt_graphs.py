@@ -8,8 +8,8 @@ from compressor.graph.shapes import infer_shapes
 from compressor.quantization.placement import place, quantized_values
 from compressor.quantization.static import quantize_static
 from exporters.base import QuantPolicy
-from exporters.trt import TARGET as TRT
 from exporters.trt.policy import trt_policy
+from exporters.trt.target import TARGET as TRT
 
 POLICY = trt_policy()
 

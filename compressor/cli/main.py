@@ -18,14 +18,16 @@ from compressor.cli.options import (
     PRUNING,
     QUANTIZATION,
     SHOWING,
-    TENSORRT,
+    TARGETS,
     recipe_values,
     reject_both,
     shard,
 )
 from compressor.cli.sections import SectionedCommand
+from exporters import DEFAULT_LINTER, DEFAULT_TARGET
 
 DEFAULT = "run"
+RUNTIME = f"Runtime. [default: {DEFAULT_TARGET}]"
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 EPILOG = """\b
 Exit codes: 0 done · 1 internal error · 2 wrong usage or bad input ·
@@ -95,7 +97,7 @@ def cli() -> None:
 @LOADING
 @MEASURING
 @BUDGET
-@TENSORRT
+@TARGETS
 @SHOWING
 def run(model: str, **flags: Any) -> None:
     """Compress a trained MODEL for its runtime: fold, prune, quantize to INT8, measure, report.
@@ -114,7 +116,7 @@ def run(model: str, **flags: Any) -> None:
 @cli.command(cls=SectionedCommand, context_settings=CONTEXT)
 @click.argument("model")
 @click.option("--top", type=click.IntRange(1), default=15, show_default=True, help="Nodes to list.")
-@click.option("--target", metavar="NAME", help="Runtime. [default: ort]")
+@click.option("--target", metavar="NAME", help=RUNTIME)
 @DATA
 @LOADING
 @MEASURING
@@ -149,7 +151,7 @@ def inspect(model: str, **flags: Any) -> None:
 @cli.command(cls=SectionedCommand, context_settings=CONTEXT)
 @click.argument("model")
 @click.option("--top", type=click.IntRange(1), default=15, show_default=True, help="Rows to list.")
-@click.option("--target", metavar="NAME", help="Runtime. [default: ort]")
+@click.option("--target", metavar="NAME", help=RUNTIME)
 @DATA
 @CALIBRATION
 @LOADING
@@ -171,7 +173,7 @@ def sensitivity(model: str, **flags: Any) -> None:
 @cli.command(cls=SectionedCommand, context_settings=CONTEXT)
 @click.argument("a")
 @click.argument("b")
-@click.option("--target", metavar="NAME", help="Runtime. [default: ort]")
+@click.option("--target", metavar="NAME", help=RUNTIME)
 @DATA
 @LOADING
 @MEASURING
@@ -190,7 +192,9 @@ def compare(a: str, b: str, **flags: Any) -> None:
 
 @cli.command(cls=SectionedCommand, context_settings=CONTEXT)
 @click.argument("model")
-@click.option("--target", metavar="NAME", default="trt", help="Runtime. [default: trt]")
+@click.option(
+    "--target", metavar="NAME", default=DEFAULT_LINTER, help=f"Runtime. [default: {DEFAULT_LINTER}]"
+)
 @click.option("--strict", is_flag=True, help="Count warnings as errors: exit code 5.")
 @click.option(
     "--time-limit",
@@ -203,9 +207,9 @@ def compare(a: str, b: str, **flags: Any) -> None:
 def lint(model: str, **flags: Any) -> None:
     """What a runtime would reject, misread or run slowly in an ONNX file; exit 5 with errors.
 
-    Any ONNX file will do. Each finding tells the node, the reason and what to do. For trt the rules
-    of TensorRT are applied and, where tensorrt_rtx is installed, its real parser, which needs no
-    GPU. docs/lint.md lists the rules.
+    Any ONNX file will do. Each finding tells the node, the reason and what to do. The rules of the
+    runtime are applied and, where it is installed, its own parser, which needs no GPU. docs/lint.md
+    lists the rules.
     """
     from compressor.cli.commands import lint_model  # noqa: PLC0415 - keeps --help quick
 
@@ -216,7 +220,7 @@ def lint(model: str, **flags: Any) -> None:
 
 @cli.command(cls=SectionedCommand, context_settings=CONTEXT, epilog=SHARDING)
 @click.argument("paths", nargs=-1, required=True, metavar="MODEL | FILE...")
-@click.option("--target", metavar="NAME", help="Runtime. [default: ort]")
+@click.option("--target", metavar="NAME", help=RUNTIME)
 @click.option(
     "-o",
     "--output",
@@ -288,7 +292,7 @@ def targets(as_json: bool) -> None:
 @LOADING
 @MEASURING
 @BUDGET
-@TENSORRT
+@TARGETS
 def recipe(**flags: Any) -> None:
     """Print a documented TOML recipe; flags given here are filled in."""
     from compressor.recipe.recipe import load_recipe, to_toml  # noqa: PLC0415 - keeps --help quick

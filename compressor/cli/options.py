@@ -7,7 +7,10 @@ from typing import Any
 import click
 
 from compressor.cli.sections import TERMINAL, section
+from compressor.cli.targets import target_options, target_places
 from compressor.errors import UsageError
+from compressor.recipe.methods import METHODS
+from exporters import DEFAULT_TARGET
 
 PLACES = {
     "target": ("target",),
@@ -64,10 +67,7 @@ PLACES = {
     "max_drop": ("budget", "max_drop"),
     "accept": ("budget", "accept"),
     "time_budget": ("budget", "time"),
-    "precision": ("trt", "precision"),
-    "trt_backend": ("trt", "backend"),
-    "require_engine": ("trt", "require_engine"),
-    "profile": ("trt", "profiles"),
+    **target_places(),
 }
 """Parameter of a command → place in the recipe."""
 
@@ -301,25 +301,7 @@ BUDGET = section(
     ),
 )  # fmt: skip
 
-TENSORRT = section(
-    "TensorRT",
-    click.option(
-        "--precision",
-        type=click.Choice(["int8", "int8-fp32", "fp8", "fp16", "fp32", "int4-weights"]),
-        help="Precision of the engine. Layers without 8 bits run in half. [default: int8]",
-    ),
-    click.option(
-        "--trt-backend", type=click.Choice(["auto", "tensorrt", "tensorrt-rtx", "script"]),
-        help="Builder of the engine; script writes model and build script. [default: auto]",
-    ),
-    click.option(
-        "--require-engine", is_flag=True, help="Exit 4 where no engine was built."
-    ),
-    click.option(
-        "--profile", multiple=True, metavar="NAME:MIN,OPT,MAX",
-        help="Shapes of an open input: x:1x3x224x224,8x3x224x224,32x3x224x224 (repeatable).",
-    ),
-)  # fmt: skip
+TARGETS = target_options()
 
 PRUNING = section(
     "Pruning",
@@ -347,8 +329,9 @@ PRUNING = section(
     ),
     click.option(
         "--prune-method",
-        type=click.Choice(["obs", "flap", "wanda", "taylor", "l2", "l1", "random"]),
-        help="Importance criterion of channels, heads and hidden units. [default: obs]",
+        type=click.Choice(METHODS),
+        help="Importance criterion of channels, heads and hidden units. "
+        f"[default: {METHODS[0]}]",
     ),
     click.option(
         "--prune-loss", metavar="FILE:FUNCTION",
@@ -374,7 +357,7 @@ PRUNING = section(
     click.option(
         "--sparsity", type=click.Choice(["2:4"]),
         help="2:4 sparsity: two of every four neighbouring weights become zero, the others are "
-        "refitted. Needs --target trt and --calib.",
+        "refitted. Needs --calib, and a target whose kernels skip zeros.",
     ),
 )  # fmt: skip
 
@@ -392,7 +375,8 @@ OUTPUT = section(
     "Target and output",
     click.option(
         "--target", metavar="NAME",
-        help="Runtime of the artifact; `compress targets` lists them. [default: ort]",
+        help="Runtime of the artifact; `compress targets` lists them. "
+        f"[default: {DEFAULT_TARGET}]",
     ),
     click.option(
         "-o", "--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",

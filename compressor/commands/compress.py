@@ -16,6 +16,7 @@ from compressor.evaluation.metrics import find_metric
 from compressor.layerwise.factor import own_threads
 from compressor.plan.plan import Plan
 from compressor.recipe.paths import read_by
+from compressor.recipe.policy import as_implied
 from compressor.recipe.recipe import Recipe
 from compressor.recipe.requirements import require_data, require_sense
 from compressor.results.report import GraphReport, Report
@@ -88,6 +89,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     watch = Stopwatch()
     recipe = _recipe(recipe, target)
     backend = available_target(recipe)
+    recipe = as_implied(recipe, backend)
     replayed = _replayed(plan, backend)
     directory = _directory(model, recipe, output)
     require_sense(recipe, backend, find_metric)
@@ -171,12 +173,7 @@ def available_target(recipe: Recipe) -> Target:
 
 def _recipe(recipe: Recipe | None, target: str | None) -> Recipe:
     recipe = recipe or Recipe()
-    recipe = recipe if target is None else recipe.model_copy(update={"target": target})
-    if recipe.target != "trt" or recipe.trt.precision != "int4-weights":
-        return recipe
-    block = recipe.quantize.block if recipe.quantize.block in (64, 128) else 128
-    update = {"mode": "int4", "block": block, "symmetric": True}
-    return recipe.model_copy(update={"quantize": recipe.quantize.model_copy(update=update)})
+    return recipe if target is None else recipe.model_copy(update={"target": target})
 
 
 def _replayed(plan: Plan | str | Path | None, target: Target) -> Plan | None:

@@ -32,6 +32,7 @@ from compressor.search.measure import (
     yardstick,
 )
 from compressor.system.progress import SILENT, Progress
+from exporters import DEFAULT_TARGET
 from exporters.base import Artifact, Target
 
 
@@ -59,7 +60,7 @@ def profile(
     if reason is not None:
         raise UsageError(
             f"the target {target.name!r} cannot be profiled here: {reason}",
-            hint="Profile where it runs, or for ONNX Runtime with --target ort.",
+            hint=f"Profile where it runs, or with --target {DEFAULT_TARGET}.",
         )
     prepared = prepare(
         model, target=target, recipe=recipe, calibration=calibration, progress=progress

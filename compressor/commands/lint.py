@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from compressor.errors import LintError
 from compressor.graph.files import load_model, save_model
+from exporters import DEFAULT_LINTER
 from exporters.lint.base import LintReport, find_linter
 
 PARSER_SECONDS = 300.0
@@ -17,14 +18,14 @@ PARSER_SECONDS = 300.0
 def lint(
     model: str | Path | ir.Model | onnx.ModelProto,
     *,
-    target: str = "trt",
+    target: str = DEFAULT_LINTER,
     time_limit: float = PARSER_SECONDS,
 ) -> LintReport:
     """Find what a runtime would reject, misread or run slowly.
 
     Args:
         model: The path of an ONNX file, or a model in memory, which stays as it is.
-        target: The runtime; `trt` is TensorRT.
+        target: The runtime, one that has a linter.
         time_limit: Seconds that the runtime's own parser may take, in a process of its own.
 
     Returns:

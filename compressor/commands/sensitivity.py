@@ -21,6 +21,7 @@ from compressor.search.precision.regions import FLOAT, mixed
 from compressor.search.precision.sensitivity import SAMPLE, damages
 from compressor.search.session import Session
 from compressor.system.progress import SILENT, Progress
+from exporters import DEFAULT_TARGET
 
 HELD_OUT = 0.25
 """Share of the calibration samples, at most, that ranges are not chosen on."""
@@ -53,7 +54,7 @@ def sensitivity(
     if unmeasurable is not None:
         raise TargetError(
             f"what regions cost cannot be measured for target {target.name!r}: {unmeasurable}",
-            hint="--target ort measures them on this machine's CPU.",
+            hint=f"--target {DEFAULT_TARGET} measures them on this machine's CPU.",
         )
     prepared = prepare(
         model, target=target, recipe=recipe, calibration=calibration, progress=progress

@@ -18,6 +18,7 @@ from compressor.graph.tensors import Arrays
 from compressor.results.measurements import MemoryResult
 from compressor.results.records import Interval
 from compressor.system.processes import run_python
+from exporters import DEFAULT_TARGET
 
 RUNS = 3
 """Inferences in the child: the runtime's arena settles in the first two."""
@@ -39,7 +40,12 @@ class PeakMemory(NamedTuple):
 
 
 def peak_memory(
-    model: Path, feeds: Arrays, *, target: str = "ort", threads: int = 1, timeout: float = TIMEOUT
+    model: Path,
+    feeds: Arrays,
+    *,
+    target: str = DEFAULT_TARGET,
+    threads: int = 1,
+    timeout: float = TIMEOUT,
 ) -> PeakMemory:
     """Load `model` with `target` in a fresh process, run it on `feeds`, read its peak.
 
@@ -69,7 +75,7 @@ def peak_memory(
 
 
 def compare_memory(
-    baseline: Path, result: Path, feeds: Arrays, *, target: str = "ort", threads: int = 1
+    baseline: Path, result: Path, feeds: Arrays, *, target: str = DEFAULT_TARGET, threads: int = 1
 ) -> MemoryResult:
     """Peak memory of two model files in turn, one process each, up to `PAIRS` times.
 

@@ -34,6 +34,7 @@ from compressor.results.measurements import (
     Profile,
     Timing,
 )
+from exporters import DEFAULT_TARGET
 from exporters.base import find_target
 
 __all__ = ["Profile", "bound_of", "profile_model"]
@@ -47,7 +48,7 @@ def profile_model(
     model: ir.Model | Path,
     feeds: Arrays,
     *,
-    target: str = "ort",
+    target: str = DEFAULT_TARGET,
     threads: int = 1,
     seconds: float = 2.0,
     memory: bool = True,

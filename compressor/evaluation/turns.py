@@ -28,7 +28,7 @@ from compressor.evaluation.executed import WARM_UP, NodeTime, node_times
 from compressor.evaluation.feeding import feeds_for
 from compressor.graph.session import open_session
 from compressor.graph.tensors import Arrays
-from exporters.base import find_target
+from exporters.base import reference_target
 
 CONVERSIONS = frozenset(
     {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Transpose"}
@@ -82,7 +82,7 @@ class _Session:
 
     def __init__(self, model: ir.Model, prefix: Path, feeds: Arrays, threads: int) -> None:
         self._optimized = prefix.with_suffix(".onnx")
-        runner = find_target("ort").open(model, threads=threads, timed=False)
+        runner = reference_target().open(model, threads=threads, timed=False)
         self._feeds = dict(feeds_for(runner, feeds))
         self._plain = runner.bind(self._feeds)
         self._seconds: list[float] = []

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from compressor.recipe.recipe import QuantizeOptions
+from compressor.recipe.recipe import QuantizeOptions, Recipe
 from exporters.base import QuantPolicy, Target
 
 
@@ -22,3 +22,9 @@ def as_asked(policy: QuantPolicy, options: QuantizeOptions) -> QuantPolicy:
     if options.mode != "int8-static":
         return policy
     return replace(policy, dynamic=frozenset(), barred=policy.dynamic)
+
+
+def as_implied(recipe: Recipe, target: Target) -> Recipe:
+    """The recipe with what the target's own options say of its section [quantize]."""
+    update = target.implied(recipe.quantize.model_dump())
+    return recipe.model_copy(update={"quantize": recipe.quantize.model_copy(update=update)})

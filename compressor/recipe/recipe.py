@@ -3,7 +3,7 @@
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     BaseModel,
@@ -12,6 +12,7 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
+    create_model,
     field_validator,
     model_validator,
 )
@@ -20,8 +21,10 @@ from calibration.preprocess import Preprocess
 from compressor.errors import RecipeError
 from compressor.recipe.budget import Budget, parse_budget, parse_duration
 from compressor.recipe.goal import FLAGS, Goal, Kind, parse_goal, share_of
+from compressor.recipe.methods import METHODS, NORMS, Method
 from compressor.system.nearby import did_you_mean
-from exporters.trt.options import TrtOptions
+from exporters import DEFAULT_TARGET
+from exporters.base import TargetOptions, options_of, target_names
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -98,13 +101,13 @@ class QuantizeOptions(Section):
         "host", description="CPU of the deployment; avx2 has no VNNI and gets 7-bit weights."
     )
     activation: Literal["uint8", "int8"] | None = Field(
-        None, description="Type of activations; default: the target's, uint8 for ort."
+        None, description="Type of activations; default: the target's."
     )
     symmetric: bool | None = Field(
         None,
         description="Real zero in the middle of the integers of activations; default: the "
-        "target's, false for ort, whose CPU kernels then cannot absorb Relu: it stays float. For "
-        "int4 and int8-weights of weights, without zero points; default: of 8 bits.",
+        "target's. Kernels that absorb Relu where it is false leave it in float then. For int4 and "
+        "int8-weights of weights, without zero points; default: of 8 bits.",
     )
     weight_bits: Literal[7, 8] | None = Field(
         None, description="Bits of weights; default: what the deployment CPU can sum, see cpu."
@@ -164,10 +167,10 @@ class PruneOptions(Section):
         description="Remove all units whose norm (method l2 or l1) is below this share of the "
         "largest of their group: 0.05.",
     )
-    method: Literal["obs", "flap", "wanda", "taylor", "l2", "l1", "random"] = Field(
-        "obs",
-        description="What tells which units matter: obs, flap, wanda, taylor (of a torch module's "
-        "loss), l2, l1 or random.",
+    method: Method = Field(
+        METHODS[0],
+        description=f"What tells which units matter: {', '.join(METHODS)}; taylor is of a torch "
+        "module's loss.",
     )
     loss: str | None = Field(
         None,
@@ -191,7 +194,7 @@ class PruneOptions(Section):
     sparsity: Literal["2:4"] | None = Field(
         None,
         description="2:4: of every four neighbouring input channels of a weight two become zero, "
-        "which sparse tensor cores skip; for trt.",
+        "which sparse tensor cores skip; for targets with such kernels.",
     )
 
     @field_validator("least", mode="before")
@@ -225,7 +228,7 @@ class PruneOptions(Section):
         given = [FLAGS[kind] for kind in FLAGS if getattr(self, kind) is not None]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} cannot both say how far to prune")
-        if self.threshold is not None and self.method not in ("l2", "l1"):
+        if self.threshold is not None and self.method not in NORMS:
             raise ValueError("--prune-threshold is of norms: it needs --prune-method l2 or l1")
         return self
 
@@ -298,10 +301,29 @@ class BudgetOptions(Section):
         return text
 
 
-class Recipe(Section):
-    """What is asked for, whole. `compress recipe` prints it as documented TOML."""
+def _of_targets() -> type[Section]:
+    """A section for every target that lets something be chosen, under the target's name."""
+    found = {name: options for name in target_names() if (options := options_of(name)) is not None}
+    fields: dict[str, Any] = {name: (options, options()) for name, options in found.items()}
+    return create_model("Targets", __base__=Section, __module__=__name__, **fields)
 
-    target: str = Field("ort", description="The runtime: see `compress targets`.")
+
+if TYPE_CHECKING:
+
+    class Targets(Section):
+        """The sections of targets, which are known when this module is imported."""
+
+else:
+    Targets = _of_targets()
+
+
+class Recipe(Targets):
+    """What is asked for, whole. `compress recipe` prints it as documented TOML.
+
+    Every target that declares options has a section under its name beside those below.
+    """
+
+    target: str = Field(DEFAULT_TARGET, description="The runtime: see `compress targets`.")
     seed: int = Field(0, description="Seed of every random choice.")
     model: ModelOptions = ModelOptions()
     data: DataOptions = DataOptions()
@@ -309,15 +331,19 @@ class Recipe(Section):
     quantize: QuantizeOptions = QuantizeOptions()
     measure: MeasureOptions = MeasureOptions()
     budget: BudgetOptions = BudgetOptions()
-    trt: TrtOptions = TrtOptions()
     output: Path | None = Field(
         None, description="Output folder; default: the checkpoint's name with -TARGET."
     )
 
     @property
-    def target_options(self) -> BaseModel | None:
-        """The section of the target, where it has one."""
-        return self.trt if self.target == "trt" else None
+    def target_options(self) -> TargetOptions | None:
+        """What is chosen about the target; None where nothing can be."""
+        return self.of_targets.get(self.target)
+
+    @property
+    def of_targets(self) -> dict[str, TargetOptions]:
+        """Target → what is chosen about it, for all that let something be chosen."""
+        return {name: value for name, value in self if isinstance(value, TargetOptions)}
 
 
 def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:
@@ -363,9 +389,9 @@ def to_toml(recipe: Recipe) -> str:
     """The recipe as TOML, each field under its description; unset fields are commented out."""
     lines = ["# Recipe of `compress`. Command-line flags override it.", ""]
     lines += _fields(recipe)
-    for name, value in recipe:
-        if isinstance(value, BaseModel):
-            lines += _section(name, value)
+    sections = [(name, value) for name, value in recipe if isinstance(value, BaseModel)]
+    for name, value in sorted(sections, key=lambda one: isinstance(one[1], TargetOptions)):
+        lines += _section(name, value)
     return "\n".join(lines) + "\n"
 
 

@@ -17,8 +17,7 @@ from compressor.recipe.recipe import ModelOptions, QuantizeOptions, Recipe
 from compressor.results.precision import STORED
 from compressor.system.userfile import load_object
 from compressor.system.writable import why_not_writable
-from exporters.base import Target
-from exporters.trt.options import TrtOptions
+from exporters.base import Target, find_target, target_names
 
 HOLDOUT = 0.2
 """Share of the calibration samples kept out of calibration when there is no evaluation data."""
@@ -248,16 +247,16 @@ def _require_target(recipe: Recipe, target: Target) -> None:
     Raises:
         RecipeError: A speed is asked for where none is measured, or schemes that it misreads.
     """
-    if recipe.target != "trt" and recipe.trt != TrtOptions():
-        raise RecipeError(
-            f"--precision and the other options of [trt] are not for the target {recipe.target!r}",
-            hint="Pass --target trt with them.",
-        )
-    if recipe.target == "trt" and recipe.trt.precision == "fp8" and recipe.quantize.mode == "none":
-        raise RecipeError(
-            "--precision fp8 and --quantize none contradict each other: the first quantizes",
-            hint="Leave one out; --precision fp16 quantizes nothing.",
-        )
+    for name, options in recipe.of_targets.items():
+        if name != recipe.target and options.chosen:
+            raise RecipeError(
+                f"{options.chosen[0]} and the other options of [{name}] are not for the target "
+                f"{recipe.target!r}",
+                hint=f"Pass --target {name} with them.",
+            )
+    reason = target.why_not_mode(recipe.quantize.mode)
+    if reason is not None:
+        raise RecipeError(reason, hint="Leave one out.")
     _require_sparsity(recipe, target)
     goal, reason = recipe.prune.goal, target.why_not_measurable()
     if goal is not None and goal.timed and reason is not None:
@@ -289,7 +288,7 @@ def _require_sparsity(recipe: Recipe, target: Target) -> None:
         raise RecipeError(
             f"--sparsity {asked} is not for the target {target.name!r}, which has no kernels that "
             "skip zeros",
-            hint="Pass --target trt, or prune whole channels with --prune.",
+            hint=_elsewhere(asked),
         )
     if recipe.quantize.mode in STORED:
         raise RecipeError(
@@ -297,3 +296,10 @@ def _require_sparsity(recipe: Recipe, target: Target) -> None:
             "kernels that read weights in fewer bits skip no zeros",
             hint="Choose one.",
         )
+
+
+def _elsewhere(sparsity: str) -> str:
+    """What to do where a target skips no zeros."""
+    able = [name for name in target_names() if sparsity in find_target(name).sparsities]
+    first = f"Pass --target {' or '.join(able)}, or prune" if able else "Prune"
+    return f"{first} whole channels with --prune."

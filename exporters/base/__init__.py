@@ -1,24 +1,55 @@
 """What a target is. Stages know a target only through these types.
 
-A new target is one module `exporters/NAME.py` that ends in `TARGET = ...`; it is found by its
-file name.
+A new target is one module `exporters/NAME.py`, or a package `exporters/NAME` with a module
+`target`, that ends in `TARGET = ...`; it is found by its name. A package may have a module
+`options` beside it that ends in `OPTIONS = ...`: its section of the recipe, with the flags of the
+command line.
+
+The face is lazy (PEP 562): `compress --help` reads names and options, and loads no graph.
 """
 
-from compressor.results.engine import Agreement, EngineBuild
-from exporters.base.artifact import Artifact, Samples
-from exporters.base.policy import QuantPolicy
-from exporters.base.registry import find_target, target_names
-from exporters.base.runner import Runner
-from exporters.base.target import Target
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from compressor.results.engine import Agreement, EngineBuild
+    from exporters.base.artifact import Artifact, Samples
+    from exporters.base.options import Flag, TargetOptions
+    from exporters.base.policy import QuantPolicy
+    from exporters.base.registry import find_target, options_of, reference_target, target_names
+    from exporters.base.runner import Runner
+    from exporters.base.target import Target
+
+_HOMES = {
+    **dict.fromkeys(("Agreement", "EngineBuild"), "compressor.results.engine"),
+    **dict.fromkeys(("Artifact", "Samples"), "exporters.base.artifact"),
+    **dict.fromkeys(("Flag", "TargetOptions"), "exporters.base.options"),
+    "QuantPolicy": "exporters.base.policy",
+    **dict.fromkeys(
+        ("find_target", "options_of", "reference_target", "target_names"), "exporters.base.registry"
+    ),
+    "Runner": "exporters.base.runner",
+    "Target": "exporters.base.target",
+}
 
 __all__ = [
     "Agreement",
     "Artifact",
     "EngineBuild",
+    "Flag",
     "QuantPolicy",
     "Runner",
     "Samples",
     "Target",
+    "TargetOptions",
     "find_target",
+    "options_of",
+    "reference_target",
     "target_names",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,30 +1,58 @@
-"""Which targets there are: the modules beside this package, by their names."""
+"""Which targets there are: the modules and packages beside this package, by their names."""
 
 import pkgutil
 from importlib import import_module
-from typing import cast
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, cast
 
 from compressor.errors import UsageError
-from exporters.base.target import Target
+from exporters import DEFAULT_TARGET
+from exporters.base.options import TargetOptions
+
+if TYPE_CHECKING:
+    from exporters.base.target import Target
+
+_SHARED = ("base", "lint")
+"""What lies beside the targets and is none."""
 
 
 def target_names() -> list[str]:
     """The targets that exist in this installation."""
-    package = import_module("exporters")
-    return sorted(
-        module.name
-        for module in pkgutil.iter_modules(package.__path__)
-        if module.name not in ("base", "lint") and not module.name.startswith("_")
-    )
+    return sorted(_found())
 
 
-def find_target(name: str) -> Target:
+def find_target(name: str) -> "Target":
     """The target of that name.
 
     Raises:
         UsageError: There is none; the message lists those that exist.
     """
-    known = target_names()
-    if name not in known:
-        raise UsageError(f"unknown target {name!r}", hint=f"Choose one of: {', '.join(known)}.")
-    return cast(Target, import_module(f"exporters.{name}").TARGET)
+    found = _found()
+    if name not in found:
+        raise UsageError(
+            f"unknown target {name!r}", hint=f"Choose one of: {', '.join(sorted(found))}."
+        )
+    place = f"exporters.{name}.target" if found[name].ispkg else f"exporters.{name}"
+    return cast("Target", import_module(place).TARGET)
+
+
+def reference_target() -> "Target":
+    """The target that runs any ONNX graph on this machine, whatever the artifact is for."""
+    return find_target(DEFAULT_TARGET)
+
+
+def options_of(name: str) -> type[TargetOptions] | None:
+    """What can be chosen about a target, without loading the target; None where nothing can."""
+    found, place = _found(), f"exporters.{name}.options"
+    if name not in found or not found[name].ispkg or find_spec(place) is None:
+        return None
+    return cast("type[TargetOptions]", import_module(place).OPTIONS)
+
+
+def _found() -> dict[str, pkgutil.ModuleInfo]:
+    package = import_module("exporters")
+    return {
+        module.name: module
+        for module in pkgutil.iter_modules(package.__path__)
+        if module.name not in _SHARED and not module.name.startswith("_")
+    }

@@ -7,56 +7,56 @@ from types import MappingProxyType
 from typing import Literal, Self
 
 import onnx_ir as ir
-from pydantic import BaseModel
 
 from compressor.graph.tensors import Arrays
 from compressor.system.progress import SILENT, Progress
 from exporters.base.artifact import Artifact, Samples
+from exporters.base.options import TargetOptions
 from exporters.base.policy import QuantPolicy
 from exporters.base.runner import Runner
 
 
 class Target(ABC):
-    """A runtime that artifacts are made for."""
+    """A runtime that artifacts are made for.
+
+    Abstract is what every runtime has to answer. The rest has an answer that most can leave as it
+    is. Where only one runtime needs another one so far, the last line says which.
+
+    Attributes:
+        name: As `--target` names it.
+        title: As people name it.
+        opset: What graphs are captured at, and raised to where a converter can.
+        least_opset: What ONNX models are raised to, where a converter can: quantization per
+            channel.
+        stores: Ways to store weights in fewer bits that its runtime loads, as `--quantize` names
+            them.
+        blocks_as: Whether matrices in blocks go to kernels of the runtime's own, or are standard
+            DequantizeLinear of whole blocks, without zero points.
+        sparsities: Patterns of zeros in weights that its kernels skip, as `--sparsity` names them.
+            TensorRT.
+        stored_otherwise: Other way to store weights → what to pass instead, where an option of the
+            target does the same. TensorRT.
+    """
 
     name: str
     title: str
     opset: int
     least_opset: int = 13
-    """What ONNX models are raised to, where a converter can: quantization per channel."""
-    blocks_as: Literal["kernels", "standard"] = "kernels"
-    """Whether matrices in blocks go to kernels of the runtime's own, or are standard
-    DequantizeLinear of whole blocks, without zero points."""
     stores: frozenset[str] = frozenset()
-    """Ways to store weights in fewer bits that its runtime loads, as `--quantize` names them."""
-    stored_otherwise: Mapping[str, str] = MappingProxyType({})
-    """Other ways to store weights → what to pass instead, where another option does the same."""
+    blocks_as: Literal["kernels", "standard"] = "kernels"
     sparsities: frozenset[str] = frozenset()
-    """Patterns of zeros in weights that its kernels skip, as `--sparsity` names them."""
+    stored_otherwise: Mapping[str, str] = MappingProxyType({})
+
+    # Whether it can be used, and for what.
 
     @abstractmethod
     def why_not_available(self) -> str | None:
-        """None when artifacts can be built and run here, else the reason why not."""
-
-    @property
-    def quantizes(self) -> bool:
-        """Whether it is configured to quantize at all."""
-        return True
-
-    @property
-    def remainder(self) -> Literal["float32", "float16"]:
-        """What is computed in that is not integer."""
-        return "float32"
+        """Why artifacts cannot be built and run here; None where they can."""
 
     @property
     def state(self) -> str:
         """How far it is usable here, where nothing speaks against it."""
         return "usable here"
-
-    def configured(self, options: BaseModel) -> Self:
-        """The target with its own section of the recipe."""
-        del options
-        return self
 
     def why_not_measurable(self) -> str | None:
         """Why nothing can be timed here; None where it can."""
@@ -66,27 +66,89 @@ class Target(ABC):
         """Why peak memory is not that of a process that runs the model; None where it is."""
         return self.why_not_measurable()
 
-    def why_not_compatible(self, policy: QuantPolicy) -> str | None:
-        """Why a policy other than its own gives wrong results; None where it does not."""
-        del policy
-        return None
-
     def require_buildable(self, model: ir.Model) -> None:
         """Refuse early what a build of this graph would be refused for.
+
+        TensorRT.
 
         Raises:
             CompressorError: What was asked for does not fit the model.
         """
         del model
 
+    # Its own section of the recipe: `exporters/NAME/options.py`.
+
+    def configured(self, options: TargetOptions) -> Self:
+        """The target with its own section of the recipe; only targets with one are asked."""
+        del options
+        return self
+
+    def implied(self, quantize: Mapping[str, object]) -> Mapping[str, object]:
+        """What its own section says of the recipe's section [quantize]: key → value.
+
+        TensorRT.
+
+        Args:
+            quantize: That section, as it was asked for.
+        """
+        del quantize
+        return {}
+
+    def why_not_mode(self, mode: str) -> str | None:
+        """Why its own section contradicts `--quantize`; None where it does not.
+
+        TensorRT.
+        """
+        del mode
+        return None
+
+    # What is quantized, and how.
+
     @abstractmethod
     def policy(self, cpu: str) -> QuantPolicy:
         """The quantization policy for a deployment CPU: "host", "vnni", "avx2" or "arm64"."""
 
+    def why_not_compatible(self, policy: QuantPolicy) -> str | None:
+        """Why a policy other than its own gives wrong results; None where it does not.
+
+        TensorRT.
+        """
+        del policy
+        return None
+
     def cautions(self, policy: QuantPolicy) -> tuple[str, ...]:
-        """What the target loses by a policy other than its own, in sentences."""
+        """What the target loses by a policy other than its own, in sentences.
+
+        ONNX Runtime.
+        """
         del policy
         return ()
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether it is configured to quantize at all.
+
+        TensorRT, whose precision may be float.
+        """
+        return True
+
+    @property
+    def remainder(self) -> Literal["float32", "float16"]:
+        """What is computed in that is not integer."""
+        return "float32"
+
+    def keep_norms_plain(self, model: ir.Model) -> int:
+        """Rewrite a graph so that additions are not fused with the norms behind them, in place.
+
+        ONNX Runtime.
+
+        Returns:
+            How many there are; 0 where the runtime does not fuse them.
+        """
+        del model
+        return 0
+
+    # What is pruned.
 
     def channel_multiple(self, *, integer: bool) -> int:
         """What channel counts should be multiples of, for the kernels to gain by fewer.
@@ -97,27 +159,23 @@ class Target(ABC):
         del integer
         return 8
 
+    def finer_multiples(self, multiple: int) -> tuple[int, ...]:
+        """Smaller multiples that still serve, from large to small, for groups of few channels.
+
+        TensorRT.
+        """
+        del multiple
+        return ()
+
     def why_not_sparse(self, node: ir.Node) -> str | None:
         """Why a layer would gain nothing by zeros in its weight; None where it may gain.
 
-        Asked only of targets with `sparsities`.
+        TensorRT: asked only of targets with `sparsities`.
         """
         del node
         return None
 
-    def keep_norms_plain(self, model: ir.Model) -> int:
-        """Rewrite a graph so that additions are not fused with the norms behind them, in place.
-
-        Returns:
-            How many there are; 0 where the runtime does not fuse them.
-        """
-        del model
-        return 0
-
-    def finer_multiples(self, multiple: int) -> tuple[int, ...]:
-        """Smaller multiples that still serve, from large to small, for groups of few channels."""
-        del multiple
-        return ()
+    # Artifacts.
 
     @abstractmethod
     def build(
@@ -153,6 +211,8 @@ class Target(ABC):
 
     def departures(self, model: Path, feeds: Arrays) -> tuple[str, ...]:
         """Where a runtime that users load the model in computes other numbers, in sentences.
+
+        TensorRT, whose artifact is a graph that ONNX Runtime loads too.
 
         Args:
             model: A built artifact's model file.

@@ -1,5 +1,4 @@
-"""TensorRT: standard ONNX with Q/DQ, an engine where one can be built, and what builds it."""
+"""TensorRT: standard ONNX with Q/DQ, an engine where one can be built, and what builds it.
 
-from exporters.trt.target import TARGET
-
-__all__ = ["TARGET"]
+Nothing is imported here: `compress --help` reads `options`, and only a job needs `target`.
+"""

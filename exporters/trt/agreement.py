@@ -16,7 +16,7 @@ from exporters.base import Agreement, Runner
 from exporters.lint.base import label
 from exporters.lint.trt.graph import is_integer, layers, prepared
 from exporters.ort import OrtRunner
-from exporters.trt.profiles import Profile
+from exporters.trt.notation import Profile
 
 FORMAT = "Format/Datatype"
 """Under this the engine inspector tells the type of a layer's inputs."""

@@ -22,8 +22,8 @@ from exporters.lint.base import Finding
 from exporters.lint.trt.messages import finding_of_error, finding_of_warning
 from exporters.trt.backends import Chosen
 from exporters.trt.build_engine import ENGINES, PARTS
+from exporters.trt.notation import Profile
 from exporters.trt.options import TrtOptions
-from exporters.trt.profiles import Profile
 
 SCRIPT = "build_engine.py"
 _PLACE = "SETTINGS: dict[str, Any] = {}\n"

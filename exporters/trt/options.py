@@ -1,14 +1,15 @@
 """What a user can choose about the engine: section [trt] of the recipe."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator
+from pydantic import ByteSize, Field, field_validator
 
-from exporters.trt.profiles import parse_profile
+from exporters.base.options import Flag, TargetOptions
+from exporters.trt.notation import parse_profile
 
 Precision = Literal["int8", "int8-fp32", "fp8", "fp16", "fp32", "int4-weights"]
-Backend = Literal["tensorrt", "tensorrt-rtx", "script"]
+Backend = Literal["auto", "tensorrt", "tensorrt-rtx", "script"]
 
 FLAGS = {
     "version_compatible": "VERSION_COMPATIBLE",
@@ -20,25 +21,40 @@ SPARSE = "SPARSE_WEIGHTS"
 """The builder flag that lets kernels skip the zeros of 2:4 sparse weights."""
 
 
-class TrtOptions(BaseModel):
+class TrtOptions(TargetOptions):
     """TensorRT engines."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    title: ClassVar[str] = "TensorRT"
 
-    precision: Precision = Field(
+    precision: Annotated[
+        Precision,
+        Flag("--precision", "Precision of the engine. Layers without 8 bits run in half."),
+    ] = Field(
         "int8",
         description="int8: convolutions and products in INT8, the rest in half; int8-fp32: the "
         "rest in float32; fp8: 8-bit floats (E4M3) in place of INT8; fp16; fp32; "
         "int4-weights: matrices of products in blocks of 128 (--block 64) that share a scale, all "
         "else in half.",
     )
-    backend: Literal["auto", "tensorrt", "tensorrt-rtx", "script"] = Field(
+    backend: Annotated[
+        Backend,
+        Flag("--trt-backend", "Builder of the engine; script writes model and build script."),
+    ] = Field(
         "auto",
         description="What builds the engine: tensorrt where it has a GPU, else tensorrt-rtx, else "
         "script, which writes model.onnx and build_engine.py only.",
     )
-    require_engine: bool = Field(False, description="End with exit code 4 where none was built.")
-    profiles: tuple[str, ...] = Field(
+    require_engine: Annotated[
+        bool, Flag("--require-engine", "Exit 4 where no engine was built.")
+    ] = Field(False, description="End with exit code 4 where none was built.")
+    profiles: Annotated[
+        tuple[str, ...],
+        Flag(
+            "--profile",
+            "Shapes of an open input: x:1x3x224x224,8x3x224x224,32x3x224x224 (repeatable).",
+            "NAME:MIN,OPT,MAX",
+        ),
+    ] = Field(
         (),
         description="name:min,opt,max shapes of an input, as x:1x3x224x224,8x3x224x224,32x3x224x224"
         "; a name that comes again begins another profile. Default: from the data.",
@@ -94,3 +110,6 @@ class TrtOptions(BaseModel):
         for text in texts:
             parse_profile(text)
         return texts
+
+
+OPTIONS = TrtOptions

@@ -5,20 +5,28 @@ TensorRT-RTX, of the GPU that it was built with. What a GPU would do is not know
 quality is of ONNX Runtime on the same graph, and nothing is timed.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, Self, cast
 
 import numpy as np
 import onnx_ir as ir
-from pydantic import BaseModel
 
 from compressor.errors import CompressorError, LintError
 from compressor.graph.files import save_model
 from compressor.graph.noise import drawing_nodes
 from compressor.graph.tensors import Arrays
 from compressor.system.progress import SILENT, Progress
-from exporters.base import Artifact, EngineBuild, QuantPolicy, Runner, Samples, Target
+from exporters.base import (
+    Artifact,
+    EngineBuild,
+    QuantPolicy,
+    Runner,
+    Samples,
+    Target,
+    TargetOptions,
+)
 from exporters.lint.base import Finding
 from exporters.lint.trt.graph import is_integer, layers, prepared
 from exporters.lint.trt.rules import RULES
@@ -28,13 +36,16 @@ from exporters.trt.agreement import agreements, fitting, not_integer
 from exporters.trt.backends import Chosen, Name, choose, device
 from exporters.trt.build_engine import ENGINES
 from exporters.trt.building import Built, build_engine, settings, write_script
+from exporters.trt.notation import Profile, asked
 from exporters.trt.options import TrtOptions
 from exporters.trt.plain import departures
 from exporters.trt.policy import fp8_policy, trt_policy, why_not_sparse
-from exporters.trt.profiles import Profile, asked, profiles_for, require_fitting
+from exporters.trt.profiles import profiles_for, require_fitting
 from exporters.trt.timed import TimedRunner, open_engine
 
 REFERENCE = "reference.npz"
+BLOCKS = (64, 128)
+"""Inputs of a matrix that may share a scale of 4 bits; the default last."""
 TOLERANCES = {
     "int8": 0.99,
     "int8-fp32": 0.99,
@@ -50,7 +61,7 @@ class TrtTarget(Target):
     """NVIDIA TensorRT and TensorRT-RTX."""
 
     name = "trt"
-    title = "TensorRT"
+    title = TrtOptions.title
     blocks_as = "standard"
     sparsities = frozenset({"2:4"})
     stored_otherwise = MappingProxyType(
@@ -68,10 +79,26 @@ class TrtTarget(Target):
             self.least_opset = 21 if weights_only else 19  # as half scales did with 19
         self.stores = frozenset({"int4"} if weights_only else ())
 
-    def configured(self, options: BaseModel) -> Self:
+    def configured(self, options: TargetOptions) -> Self:
         """The target with the section [trt] of a recipe."""
         assert isinstance(options, TrtOptions), "the recipe's section [trt]"
         return type(self)(options)
+
+    def implied(self, quantize: Mapping[str, object]) -> Mapping[str, object]:
+        """Weights of 4 bits lie in symmetric blocks of 64 or 128, as the kernels read them."""
+        if self.options.precision != "int4-weights":
+            return {}
+        block = quantize["block"] if quantize["block"] in BLOCKS else BLOCKS[-1]
+        return {"mode": "int4", "block": block, "symmetric": True}
+
+    def why_not_mode(self, mode: str) -> str | None:
+        """FP8 is a precision of layers that are quantized."""
+        if mode == "none" and self.options.precision == "fp8":
+            return (
+                "--precision fp8 and --quantize none contradict each other: the first quantizes, "
+                "which --precision fp16 does not"
+            )
+        return None
 
     def why_not_available(self) -> str | None:
         """Model and script can be written anywhere; what was asked for by name has to be there.

@@ -21,8 +21,9 @@ from exporters.lint.trt.speed import sparse_layers
 from exporters.trt.backends import PACKAGES, Chosen, Name
 from exporters.trt.building import build_engine, settings, write_script
 from exporters.trt.cuda import Cuda
+from exporters.trt.notation import Profile, Span
 from exporters.trt.options import TrtOptions
-from exporters.trt.profiles import Profile, Span, open_inputs
+from exporters.trt.profiles import open_inputs
 from exporters.trt.runner import EngineRunner
 
 

@@ -26,13 +26,14 @@ from compressor.pruning.coupling.groups import Group, Grouping
 from compressor.pruning.coupling.labels import Ints
 from compressor.pruning.selection.obs import Reader, removal_costs
 from compressor.pruning.selection.readings import Reading, readings
+from compressor.recipe.methods import METHODS, NORMS, Method
 from compressor.system.progress import SILENT, Progress
 
 MEMORY = 10**9
 """Bytes to take beside the model, unless told otherwise."""
 
-METHODS = ("obs", "flap", "wanda", "l2", "l1", "random")
-"""The default first."""
+GRAPH_METHODS = tuple(method for method in METHODS if method != "taylor")
+"""Those that need no gradients."""
 SOLVED = frozenset({"obs", "flap", "wanda"})
 """Those that take second moments."""
 
@@ -45,7 +46,7 @@ class Scoring:
     """Options of the scoring of units.
 
     Attributes:
-        method: One of `METHODS`.
+        method: One of `GRAPH_METHODS`.
         batch: Samples per run.
         memory: Bytes to take beside the model; None for 1 GB, and for what one layer alone
             takes.
@@ -54,7 +55,7 @@ class Scoring:
         seed: Seed of the random method.
     """
 
-    method: str = METHODS[0]
+    method: Method = METHODS[0]
     batch: int = 16
     memory: int | None = None
     threads: int = 0
@@ -86,16 +87,17 @@ def scores(
         RecipeError: The method is not known, or needs data that is not there.
     """
     how = how or Scoring()
-    if how.method not in METHODS:
+    if how.method not in GRAPH_METHODS:
         raise RecipeError(
-            f"{how.method!r} is no importance method", hint=f"Choose from {', '.join(METHODS)}."
+            f"{how.method!r} is no importance method of a graph",
+            hint=f"Choose from {', '.join(GRAPH_METHODS)}.",
         )
     if how.method == "random":
         rng = np.random.default_rng(how.seed)
         return {g.name: _share(rng.random(g.units)) for g in grouping.groups}
     power = 1 if how.method == "l1" else 2
     found = {g.name: _share(magnitude(model, g, power) ** power) for g in grouping.groups}
-    if how.method in ("l1", "l2"):
+    if how.method in NORMS:
         return found
     if data is None:
         raise RecipeError(

@@ -21,8 +21,8 @@ from compressor.quantization.remainder import halved
 from compressor.system.output_folder import sha256
 from exporters.lint.trt.graph import is_fp8, is_integer, layers, prepared
 from exporters.lint.trt.rules import RULES
-from exporters.trt import TARGET as TRT
 from exporters.trt.policy import fp8_policy
+from exporters.trt.target import TARGET as TRT
 
 POLICY = fp8_policy()
 FLOAT8 = onnx.TensorProto.FLOAT8E4M3FN

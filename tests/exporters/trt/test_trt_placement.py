@@ -12,8 +12,8 @@ from compressor.quantization.placement import place, quantized_uses, quantized_v
 from compressor.quantization.static import quantize_static
 from exporters.lint.trt.graph import is_integer, layers, prepared
 from exporters.lint.trt.rules import RULES
-from exporters.trt import TARGET as TRT
 from exporters.trt.policy import trt_policy
+from exporters.trt.target import TARGET as TRT
 
 POLICY = trt_policy()
 

@@ -22,8 +22,8 @@ from exporters.trt.agreement import agreements, not_integer
 from exporters.trt.backends import Chosen, Device
 from exporters.trt.building import Built
 from exporters.trt.cuda import Cuda
+from exporters.trt.notation import Span
 from exporters.trt.options import TrtOptions
-from exporters.trt.profiles import Span
 from exporters.trt.runner import EngineRunner
 from exporters.trt.target import TrtTarget, ran
 from exporters.trt.timed import TimedRunner

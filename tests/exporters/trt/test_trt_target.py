@@ -23,8 +23,9 @@ from compressor.system.processes import run_python
 from compressor.system.progress import Silent
 from exporters.base import Samples, find_target
 from exporters.trt import backends, building
+from exporters.trt.notation import asked, parse_profile
 from exporters.trt.options import TrtOptions
-from exporters.trt.profiles import asked, parse_profile, profiles_for, require_fitting
+from exporters.trt.profiles import profiles_for, require_fitting
 from exporters.trt.target import TrtTarget
 
 needs_rtx = pytest.mark.skipif(
