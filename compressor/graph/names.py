@@ -20,6 +20,12 @@ class _Names:
         return "value" if producer is None else f"{producer.name or producer.op_type}_output"
 
 
+def label(node: ir.Node) -> str:
+    """The node's name; a node without one is named after what it writes."""
+    written = next((value.name for value in node.outputs if value.name), "nothing")
+    return node.name or f"(unnamed {node.op_type} that writes {written})"
+
+
 def make_unique(model: ir.Model) -> int:
     """Give every node a unique non-empty name and every value a unique name, in place.
 

@@ -14,6 +14,7 @@ from typing import Final, Literal, cast
 import onnx_ir as ir
 
 from compressor.errors import UsageError
+from compressor.graph.names import label
 from compressor.results.records import Record
 
 SCHEMA_VERSION: Final = 1
@@ -127,7 +128,6 @@ class Linter(ABC):
     """The linter of one runtime."""
 
     name: str
-    title: str
 
     @abstractmethod
     def lint(self, model: ir.Model, path: Path, *, time_limit: float) -> LintReport:
@@ -138,12 +138,6 @@ class Linter(ABC):
             path: The file it came from, for the runtime's parser and the report.
             time_limit: Seconds that the parser may take.
         """
-
-
-def label(node: ir.Node) -> str:
-    """The node's name; a node without one is named after what it writes."""
-    written = next((value.name for value in node.outputs if value.name), "nothing")
-    return node.name or f"(unnamed {node.op_type} that writes {written})"
 
 
 def linter_names() -> list[str]:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from compressor.graph.names import label
 from compressor.graph.tensors import Array, Arrays
 from exporters.base import Agreement, Runner
-from exporters.lint.base import label
-from exporters.lint.trt.graph import is_integer, layers, prepared
 from exporters.ort import OrtRunner
+from exporters.trt.graph import is_integer, layers, prepared
 from exporters.trt.notation import Profile
 
 FORMAT = "Format/Datatype"

@@ -10,13 +10,15 @@ import onnx_ir as ir
 from calibration.scheme import Scheme
 from compressor.graph.constants import constant
 from exporters.base import QuantPolicy
-from exporters.lint.trt.graph import CONVOLUTIONS, channels
-from exporters.lint.trt.speed import LEAST_CHANNELS, is_matrix_vector, why_not_fp8
-
-MOVED = frozenset(
-    {"MaxPool", "Reshape", "Flatten", "Transpose", "Slice", "Squeeze", "Unsqueeze", "Split"}
+from exporters.trt.facts import (
+    AVERAGES,
+    LEAST_CHANNELS,
+    MOVED,
+    is_matrix_vector,
+    thin_channels,
+    why_not_fp8,
 )
-"""Operators that TensorRT moves Q/DQ across, which needs one scale on both sides."""
+from exporters.trt.graph import LAYERS, channels
 
 
 def trt_policy() -> QuantPolicy:
@@ -24,16 +26,15 @@ def trt_policy() -> QuantPolicy:
 
     Normalization, Softmax, Gelu and attention stay as they are: TensorRT fuses them itself.
     """
-    layers = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
     return QuantPolicy(
         activation=Scheme("int8", symmetric=True),
         weight=Scheme("int8", symmetric=True, per_channel=True),
         bias="float",
-        weighted=layers,
-        elementwise=frozenset({"Add", "AveragePool", "GlobalAveragePool"}),
+        weighted=LAYERS,
+        elementwise=AVERAGES | {"Add"},
         passthrough=MOVED,
         absorbed=frozenset(),
-        float_output=layers,
+        float_output=LAYERS,
         why_not_faster=why_not_faster,
         why_not_integer=why_not_integer,
         inputs_only=True,
@@ -56,7 +57,7 @@ def fp8_policy() -> QuantPolicy:
 
 
 def why_not_integer(node: ir.Node) -> str | None:
-    """Average pools with dilations, which TensorRT's have not, stay as they are."""
+    """Why an average pool stays as it is: TensorRT's have no dilations."""
     is_pool = node.op_type == "AveragePool"
     if is_pool and any(size != 1 for size in node.attributes.get_ints("dilations", ())):
         return "average pools with dilations have no kernel of integers"
@@ -78,8 +79,8 @@ def why_not_sparse(node: ir.Node) -> str | None:
 
 def why_not_faster(node: ir.Node, words: str = "INT8") -> str | None:
     """Why 8 bits do not pay at a layer; None where they do."""
-    counts = channels(node)
-    if node.op_type in CONVOLUTIONS and counts is not None and min(counts) < LEAST_CHANNELS:
+    counts = thin_channels(node)
+    if counts is not None:
         return (
             f"{counts[0]} channels in and {counts[1]} out: below {LEAST_CHANNELS} TensorRT's "
             f"{words} mostly loses"

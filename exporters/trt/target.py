@@ -28,14 +28,19 @@ from exporters.base import (
     TargetOptions,
 )
 from exporters.lint.base import Finding
-from exporters.lint.trt.graph import is_integer, layers, prepared
 from exporters.lint.trt.rules import RULES
-from exporters.lint.trt.speed import sparse_layers
 from exporters.ort import OrtRunner
 from exporters.trt.agreement import agreements, fitting, not_integer
 from exporters.trt.backends import Chosen, Name, choose, device
 from exporters.trt.build_engine import ENGINES
 from exporters.trt.building import Built, build_engine, settings, write_script
+from exporters.trt.facts import (
+    CHANNELS_8_BITS,
+    CHANNELS_HALF,
+    CHANNELS_SPARSE_HALF,
+    sparse_layers,
+)
+from exporters.trt.graph import is_integer, layers, prepared
 from exporters.trt.notation import Profile, asked
 from exporters.trt.options import TrtOptions
 from exporters.trt.plain import departures
@@ -168,15 +173,15 @@ class TrtTarget(Target):
 
     def channel_multiple(self, *, integer: bool) -> int:
         """Kernels of 8 bits work on 32 channels, half ones on 8."""
-        return 32 if integer else 8
+        return CHANNELS_8_BITS if integer else CHANNELS_HALF
 
     def why_not_sparse(self, node: ir.Node) -> str | None:
         """Kernels that skip zeros are of tensor cores, which few channels do not fill."""
         return why_not_sparse(node)
 
     def finer_multiples(self, multiple: int) -> tuple[int, ...]:
-        """Below 32 channels come 16, then 8."""
-        return tuple(finer for finer in (16, 8) if finer < multiple)
+        """Below those of 8 bits come those of sparse half, then of half."""
+        return tuple(n for n in (CHANNELS_SPARSE_HALF, CHANNELS_HALF) if n < multiple)
 
     def require_buildable(self, model: ir.Model) -> None:
         """Profiles that were asked for have to fit.

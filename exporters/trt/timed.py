@@ -17,10 +17,10 @@ from compressor.errors import TargetError
 from compressor.graph.files import load_model, save_model
 from compressor.graph.tensors import Array, Arrays, TensorSpec
 from compressor.system.progress import SILENT
-from exporters.lint.trt.speed import sparse_layers
 from exporters.trt.backends import PACKAGES, Chosen, Name
 from exporters.trt.building import build_engine, settings, write_script
 from exporters.trt.cuda import Cuda
+from exporters.trt.facts import sparse_layers
 from exporters.trt.notation import Profile, Span
 from exporters.trt.options import TrtOptions
 from exporters.trt.profiles import open_inputs

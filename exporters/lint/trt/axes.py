@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from exporters.lint.base import Finding, Rule
-from exporters.lint.trt.graph import (
+from exporters.trt.graph import (
     DEQUANTIZE,
     MOVERS,
     QUANTIZE,

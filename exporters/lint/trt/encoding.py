@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from exporters.lint.base import Finding, Rule
-from exporters.lint.trt.graph import (
+from exporters.trt.graph import (
     DEQUANTIZE,
     QUANTIZE,
     element_type,

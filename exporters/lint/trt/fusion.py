@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from exporters.lint.base import Finding, Rule, label
-from exporters.lint.trt.graph import (
+from compressor.graph.names import label
+from exporters.lint.base import Finding, Rule
+from exporters.trt.graph import (
     CONVOLUTIONS,
     DEQUANTIZE,
     QUANTIZE,

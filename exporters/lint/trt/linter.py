@@ -5,17 +5,16 @@ from pathlib import Path
 import onnx_ir as ir
 
 from exporters.lint.base import SEVERITIES, Linter, LintReport
-from exporters.lint.trt.graph import prepared
 from exporters.lint.trt.messages import merged
 from exporters.lint.trt.parser import parse
 from exporters.lint.trt.rules import RULES
+from exporters.trt.graph import prepared
 
 
 class TrtLinter(Linter):
     """The linter of what TensorRT rejects, misreads or runs slowly."""
 
     name = "trt"
-    title = "TensorRT"
 
     def lint(self, model: ir.Model, path: Path, *, time_limit: float) -> LintReport:
         """Apply every rule, have the parser read the file, and merge the two."""

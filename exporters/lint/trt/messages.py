@@ -6,7 +6,8 @@ from typing import Any
 
 import onnx_ir as ir
 
-from exporters.lint.base import Finding, Rule, label
+from compressor.graph.names import label
+from exporters.lint.base import Finding, Rule
 from exporters.lint.trt.encoding import (
     INT32_BIAS,
     INTEGER_TYPE,

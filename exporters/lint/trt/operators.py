@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from exporters.lint.base import Finding, Rule
-from exporters.lint.trt.graph import element_type, operand
+from exporters.trt.graph import element_type, operand
 
 UNSUPPORTED = Rule(
     "unsupported-operator",

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from exporters.lint.base import Finding, Rule, label
-from exporters.lint.trt.graph import (
+from compressor.graph.names import label
+from exporters.lint.base import Finding, Rule
+from exporters.trt.facts import AVERAGES, is_matrix_vector, thin_channels, why_not_fp8
+from exporters.trt.graph import (
     DEQUANTIZE,
     LAYERS,
-    PRODUCTS,
     QUANTIZE,
-    channels,
     dequantizer,
     is_fp8,
     is_integer,
@@ -25,7 +25,6 @@ from exporters.lint.trt.graph import (
     stored,
     weight_index,
 )
-from exporters.lint.trt.speed import LEAST_CHANNELS, is_matrix_vector, why_not_fp8
 
 FLOAT_ISLAND = Rule(
     "float-island", "warning", "Put Q/DQ on its input and on its weight, or on none around it."
@@ -45,7 +44,6 @@ FLOAT_OPERATORS = frozenset(
     {"LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"}
     | {"GroupNormalization", "InstanceNormalization", "Softmax", "LogSoftmax", "Gelu", "Erf"}
 )
-AVERAGES = frozenset({"AveragePool", "GlobalAveragePool"})
 POOLS = AVERAGES | {"MaxPool"}
 
 
@@ -138,8 +136,7 @@ def _could_be_integer(node: ir.Node) -> bool:
     index = weight_index(node)
     if index is None or stored(operand(node, index)) is None:
         return False
-    counts = channels(node)
-    return node.op_type in PRODUCTS or counts is None or min(counts) >= LEAST_CHANNELS
+    return thin_channels(node) is None
 
 
 def _reached(start: list[ir.Node], *, forward: bool) -> set[ir.Node]:

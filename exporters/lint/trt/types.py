@@ -10,7 +10,8 @@ import onnx_ir as ir
 
 from compressor.graph.schemas import schema_of
 from exporters.lint.base import Finding, Rule
-from exporters.lint.trt.graph import (
+from exporters.lint.trt.operators import MISSING
+from exporters.trt.graph import (
     DEQUANTIZE,
     HALVES,
     QUANTIZE,
@@ -19,7 +20,6 @@ from exporters.lint.trt.graph import (
     operand,
     stored,
 )
-from exporters.lint.trt.operators import MISSING
 
 MIXED_TYPES = Rule(
     "mixed-types",

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from quantized import conv, graph, images, product, rows
 
 from compressor.graph.files import save_model
-from exporters.lint.trt.graph import prepared
 from exporters.lint.trt.rules import RULES
+from exporters.trt.graph import prepared
 
 needs_parser = pytest.mark.skipif(
     util.find_spec("tensorrt_rtx") is None,

@@ -14,10 +14,9 @@ from quantized import SHARED, conv, graph, images, product, qdq
 
 from compressor.graph.files import save_model
 from exporters.lint.base import Finding
-from exporters.lint.trt.graph import prepared
 from exporters.lint.trt.messages import finding_of_error, finding_of_warning, merged
 from exporters.lint.trt.rules import RULES
-from exporters.lint.trt.speed import is_matrix_vector, why_not_fp8
+from exporters.trt.graph import prepared
 
 CASES = [*ENCODING, *TYPES, *AXES, *OPERATORS, *PLACEMENT, *FUSION, *SPEED, *INTERFACE]
 
@@ -79,29 +78,6 @@ def test_long_chain_of_reshapes_is_followed():
     body = "\n".join([qdq("x", "v"), "t0 = MaxPool<kernel_shape=[1]>(v)", *lines])
     found = findings(graph(f"g (float[64,32] x) => (y) {{ {body}\ny = Neg(t{count}) }}"))
     assert "lonely-pool" in {finding.rule for finding in found}
-
-
-@pytest.mark.parametrize(("window", "has_kernel"), [((4, 8), True), ((3, 11), False)])
-def test_fp8_convolutions_have_windows_of_up_to_32_weights(window: tuple[int, int], has_kernel):
-    text = "g (float[1,32,16,16] x) => (float[1,32,a,b] y) { y = Conv(x, w) }"
-    made = graph(text, w=np.zeros((32, 32, *window), np.float32))
-    assert (why_not_fp8(made.graph[0]) is None) == has_kernel
-
-
-@pytest.mark.parametrize(
-    ("left", "right", "expected"),
-    [
-        ((1, 32), (32, 32), True),
-        ((8, 1, 32), (32, 32), False),  # the leading sizes are rows of one product
-        ((8, 1, 32), (8, 32, 32), True),  # here there are eight products of one row
-        ((8, 32), (32, 1), True),
-        ((8, 32), (32,), True),
-    ],
-)
-def test_matrix_vector_products_are_told_by_rows_and_columns(left, right, expected: bool):
-    text = f"g (float[{','.join(map(str, left))}] x) => (y) {{ y = MatMul(x, w) }}"
-    made = prepared(graph(text, w=np.zeros(right, np.float32)))
-    assert is_matrix_vector(made.graph[0]) == expected
 
 
 @pytest.mark.parametrize(("axis", "rules"), [(0, set()), (1, {"weight-axis"})])

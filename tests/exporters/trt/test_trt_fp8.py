@@ -19,8 +19,8 @@ from compressor.graph.session import open_session
 from compressor.quantization.placement import place
 from compressor.quantization.remainder import halved
 from compressor.system.output_folder import sha256
-from exporters.lint.trt.graph import is_fp8, is_integer, layers, prepared
 from exporters.lint.trt.rules import RULES
+from exporters.trt.graph import is_fp8, is_integer, layers, prepared
 from exporters.trt.policy import fp8_policy
 from exporters.trt.target import TARGET as TRT
 

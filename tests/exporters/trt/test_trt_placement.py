@@ -10,8 +10,8 @@ from trt_graphs import attention, feeds_for, quantized, unet
 
 from compressor.quantization.placement import place, quantized_uses, quantized_values, restricted
 from compressor.quantization.static import quantize_static
-from exporters.lint.trt.graph import is_integer, layers, prepared
 from exporters.lint.trt.rules import RULES
+from exporters.trt.graph import is_integer, layers, prepared
 from exporters.trt.policy import trt_policy
 from exporters.trt.target import TARGET as TRT
 

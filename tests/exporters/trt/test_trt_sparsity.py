@@ -18,8 +18,8 @@ from compressor.plan.plan import Plan
 from compressor.pruning.reconstruction import repair
 from compressor.pruning.reconstruction.fitting import Fit
 from exporters.base import find_target
-from exporters.lint.trt.speed import sparse_layers
 from exporters.trt.building import settings
+from exporters.trt.facts import sparse_layers
 from exporters.trt.options import SPARSE, TrtOptions
 
 needs_rtx = pytest.mark.skipif(
