@@ -19,7 +19,7 @@ from calibration.gaps import without_gaps
 from calibration.histogram import BINS, Counts, Histogram, count, keys_of
 from calibration.observers import MinMax, Observed
 from calibration.sampling import Sampling, rows_of, sampling_of, strided
-from calibration.stats import CalibrationStats, Origin
+from calibration.stats import CalibrationStats, StatsOrigin
 from calibration.taps import Taps, feeds_of
 from calibration.windows import parts
 from compressor.errors import DataError
@@ -93,7 +93,7 @@ def collect(  # noqa: PLR0913 - what is observed, and how it is run and told
         observed |= (seen | again.observed()) if odd else seen
     if samples == 0:
         raise DataError(f"{data.description} holds no samples to calibrate on")
-    origin = Origin(fingerprint(model), batch, histograms)
+    origin = StatsOrigin(fingerprint(model), batch, histograms)
     return CalibrationStats(observed, samples, origin)
 
 
@@ -125,7 +125,7 @@ def extremes(
 
 
 @dataclass(frozen=True)
-class Layout:
+class ValueLayout:
     """Where the samples lie in each value, and what one sample takes.
 
     Attributes:
@@ -141,7 +141,7 @@ class Layout:
     sample_bytes: int
 
 
-def layout_of(model: ir.Model, values: Sequence[str], data: CalibrationSet) -> Layout:
+def layout_of(model: ir.Model, values: Sequence[str], data: CalibrationSet) -> ValueLayout:
     """Compare the shapes for one sample with those for two."""
     fixed = fixed_batch(input_specs(model))
     head = data.head(fixed or 2)
@@ -151,10 +151,10 @@ def layout_of(model: ir.Model, values: Sequence[str], data: CalibrationSet) -> L
     if data.has_lengths:
         sampling = {name: replace(how, varies=True) for name, how in sampling.items()}
     ranks = {name: len(one.shapes[name]) for name in values if name in one.shapes}
-    return Layout(sampling, ranks, fixed, peak_bytes(one.model, one.shapes) // (fixed or 1))
+    return ValueLayout(sampling, ranks, fixed, peak_bytes(one.model, one.shapes) // (fixed or 1))
 
 
-def fitting_batch(layout: Layout, batch: int, memory: int | None) -> int:
+def fitting_batch(layout: ValueLayout, batch: int, memory: int | None) -> int:
     """The largest batch up to `batch` whose activations take half of the memory or less."""
     room = (MEMORY if memory is None else memory) // 2
     return max(1, min(batch, room // max(layout.sample_bytes, 1)))
@@ -169,7 +169,7 @@ def run_batch(
 
 
 def windows(
-    values: Sequence[str], layout: Layout, batch: int, memory: int | None
+    values: Sequence[str], layout: ValueLayout, batch: int, memory: int | None
 ) -> list[list[str]]:
     """Cut the values so that the counts and counted elements of each part take half the memory."""
     room = (MEMORY if memory is None else memory) // 2
@@ -184,7 +184,7 @@ class _Window:
         self,
         model: ir.Model,
         values: Sequence[str],
-        layout: Layout,
+        layout: ValueLayout,
         *,
         histograms: bool,
         endless: bool = False,

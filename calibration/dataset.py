@@ -13,11 +13,19 @@ from calibration.conversion import Conversion
 from calibration.digest import Digest
 from calibration.fields import Binding, Signature, Stored
 from calibration.labels import is_class_label
-from calibration.noise import Noise
+from calibration.noise import NoiseInputs
 from calibration.preprocess import Preprocess, undo_normalization
-from calibration.selection import ClassPart, OfShape, Part, Selection, Shard, Take, apportioned
+from calibration.selection import (
+    ClassPart,
+    OfShape,
+    Part,
+    SampleSelection,
+    Shard,
+    Take,
+    apportioned,
+)
 from calibration.sources import find_source
-from calibration.sources.base import Source
+from calibration.sources.base import SampleSource
 from compressor.errors import DataError
 from compressor.graph.tensors import Array, TensorSpec
 
@@ -46,11 +54,11 @@ class CalibrationSet:
 
     def __init__(
         self,
-        source: Source,
+        source: SampleSource,
         preprocess: Preprocess,
         role: str,
         binding: Binding | None = None,
-        selections: tuple[Selection, ...] = (),
+        selections: tuple[SampleSelection, ...] = (),
         seed: int = SEED,
     ) -> None:
         self._source = source
@@ -62,7 +70,7 @@ class CalibrationSet:
         self._conversion = Conversion(self._binding, preprocess, self._where)
         self._selections = selections
         self._seed = seed
-        self._noise: Noise | None = None
+        self._noise: NoiseInputs | None = None
         self._shapes: Counter[CallShape] | None = None
         self._calls: dict[int, int] = {}
         self._samples: dict[int, Batch] = {}
@@ -195,13 +203,13 @@ class CalibrationSet:
         binding = bound(self._stored, inputs, self._preprocess)
         return self._bound_by(binding)
 
-    def drawing(self, noise: Noise) -> "CalibrationSet":
+    def drawing(self, noise: NoiseInputs) -> "CalibrationSet":
         """The samples, each with numbers of its own for what a model draws."""
         view = self._bound_by(self._binding)
         view._noise = noise
         return view
 
-    def _with_noise(self, batch: Batch, noise: Noise) -> Batch:
+    def _with_noise(self, batch: Batch, noise: NoiseInputs) -> Batch:
         drawn = noise.of(batch.inputs, batch.index, self._seed)
         return replace(
             batch,
@@ -305,7 +313,7 @@ class CalibrationSet:
             self._count = self._classes.total()
         return self._classes
 
-    def _view(self, selection: Selection) -> "CalibrationSet":
+    def _view(self, selection: SampleSelection) -> "CalibrationSet":
         """Some of the samples."""
         view = self._bound_by(self._binding)
         view._selections = (*self._selections, selection)

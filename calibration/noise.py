@@ -13,7 +13,7 @@ from compressor.graph.tensors import Array, Arrays, TensorSpec
 
 
 @dataclass(frozen=True)
-class Noise:
+class NoiseInputs:
     """The random numbers of a model, as inputs beside those that data feeds.
 
     Attributes:

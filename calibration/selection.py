@@ -11,7 +11,7 @@ from calibration.chunks import CallShape, Chunk
 from compressor.errors import DataError
 
 
-class Selection(Protocol):
+class SampleSelection(Protocol):
     """Lets some of the samples through, in their order."""
 
     def __call__(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:

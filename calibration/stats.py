@@ -29,7 +29,7 @@ HISTOGRAMS = ("histogram", "lows", "highs")
 
 
 @dataclass(frozen=True)
-class Origin:
+class StatsOrigin:
     """The origin of statistics: what they must share to be merged, and where each part comes from.
 
     Attributes:
@@ -51,7 +51,7 @@ class CalibrationStats:
 
     observed: Mapping[str, Observed]
     samples: int
-    origin: Origin
+    origin: StatsOrigin
 
     @property
     def data(self) -> str | None:
@@ -187,7 +187,7 @@ class CalibrationStats:
         return cls(
             observed,
             int(document["samples"]),
-            Origin(**{**origin, "shards": tuple(origin["shards"])}),
+            StatsOrigin(**{**origin, "shards": tuple(origin["shards"])}),
         )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import cast
 
 from calibration.preprocess import Preprocess
-from calibration.sources.base import Source
+from calibration.sources.base import SampleSource
 from compressor.errors import DataError
 from compressor.system.nearby import did_you_mean
 from compressor.system.userfile import is_object_spec, load_object
@@ -13,7 +13,9 @@ from compressor.system.userfile import is_object_spec, load_object
 _READS = ".npz, .npy, a folder of .npz, an image folder, or file.py:function"
 
 
-def find_source(source: object, preprocess: Preprocess, role: str) -> tuple[Source, Preprocess]:
+def find_source(
+    source: object, preprocess: Preprocess, role: str
+) -> tuple[SampleSource, Preprocess]:
     """The source for whatever names or holds the data, and the preprocessing of what it yields.
 
     Files are told apart by their content, not their name.
@@ -33,7 +35,7 @@ def find_source(source: object, preprocess: Preprocess, role: str) -> tuple[Sour
     return _from_object(source, f"{role} data {description}", description), preprocess
 
 
-def _from_file(path: Path, role: str) -> Source:
+def _from_file(path: Path, role: str) -> SampleSource:
     where = f"{role} data {path}"
     try:
         with path.open("rb") as file:
@@ -57,7 +59,7 @@ def _from_file(path: Path, role: str) -> Source:
     raise DataError(f"{where}: expected {_READS}, found another kind of file", hint=hint)
 
 
-def _from_folder(path: Path, preprocess: Preprocess, where: str) -> tuple[Source, Preprocess]:
+def _from_folder(path: Path, preprocess: Preprocess, where: str) -> tuple[SampleSource, Preprocess]:
     from calibration.sources.images import ImageFolderSource, has_images  # noqa: PLC0415
 
     if next(path.glob("*.npz"), None) is None:
@@ -69,7 +71,7 @@ def _from_folder(path: Path, preprocess: Preprocess, where: str) -> tuple[Source
     return NpzFolderSource(path, where), preprocess
 
 
-def _from_object(source: object, where: str, description: str) -> Source:
+def _from_object(source: object, where: str, description: str) -> SampleSource:
     from calibration.sources.memory import MemorySource  # noqa: PLC0415 - one kind a job
     from calibration.sources.stream import (  # noqa: PLC0415 - one kind a job
         function_source,

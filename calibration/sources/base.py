@@ -26,7 +26,7 @@ Axes = Mapping[str, int | None]
 """Name of a wanted array → the axis along which its samples lie; None for one value for all."""
 
 
-class Source(Protocol):
+class SampleSource(Protocol):
     """A finite, re-iterable stream of stored samples, labels among the fields.
 
     Attributes:

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from compressor.capture.captured import Captured
 from compressor.capture.finishing import OLDEST_OPSET
 from compressor.capture.onnx_source import capture_onnx
-from compressor.capture.source import Source
+from compressor.capture.source import ModelSource
 from compressor.graph.batch import BatchAxis
 from compressor.graph.tensors import Array, TensorSpec
 
 
 def capture(
-    source: Source,
+    source: ModelSource,
     *,
     inputs: Sequence[TensorSpec] | None,
     examples: Mapping[str, Array] | None,

@@ -18,7 +18,7 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 @dataclass(frozen=True)
-class Binding:
+class CallBinding:
     """The form of a call: names of inputs in positional order, and parameter → input."""
 
     positional: tuple[str, ...]
@@ -52,7 +52,7 @@ def without_strangers(module: Any, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(n for n in names if n in known) if closed and known <= set(names) else tuple(names)
 
 
-def bind(module: Any, names: Sequence[str]) -> Binding:
+def bind(module: Any, names: Sequence[str]) -> CallBinding:
     """Bind inputs to the parameters of a module's `forward`.
 
     Args:
@@ -103,15 +103,15 @@ def takes_nothing(module: Any) -> bool:
     return not _parameters(module)
 
 
-def _by_position(parameters: Sequence[inspect.Parameter], name: str) -> Binding | None:
+def _by_position(parameters: Sequence[inspect.Parameter], name: str) -> CallBinding | None:
     kinds = {parameter.kind for parameter in parameters}
     if kinds & {*_POSITIONAL, inspect.Parameter.VAR_POSITIONAL}:
-        return Binding((name,), {})
+        return CallBinding((name,), {})
     only = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
     if only:
-        return Binding((), {(_required(parameters) or only)[0]: name})
+        return CallBinding((), {(_required(parameters) or only)[0]: name})
     takes_any = inspect.Parameter.VAR_KEYWORD in kinds
-    return Binding((), {name: name}) if takes_any else None
+    return CallBinding((), {name: name}) if takes_any else None
 
 
 def _nameless(parameters: Sequence[inspect.Parameter], names: Sequence[str]) -> bool:
@@ -120,13 +120,13 @@ def _nameless(parameters: Sequence[inspect.Parameter], names: Sequence[str]) -> 
     return tuple(names) == positional_names(len(names)) and len(names) <= taken
 
 
-def _by_name(parameters: Sequence[inspect.Parameter], names: Sequence[str]) -> Binding | None:
+def _by_name(parameters: Sequence[inspect.Parameter], names: Sequence[str]) -> CallBinding | None:
     kinds = {parameter.kind for parameter in parameters}
     known = {parameter.name: parameter.kind for parameter in parameters}
     if kinds == {inspect.Parameter.VAR_POSITIONAL}:  # forward(*tensors) has no names to bind to
-        return Binding(tuple(names), {})
+        return CallBinding(tuple(names), {})
     if _nameless(parameters, names) and not known.keys() & set(names):
-        return Binding(tuple(names), {})
+        return CallBinding(tuple(names), {})
     strangers = [name for name in names if name not in known]
     if strangers and inspect.Parameter.VAR_KEYWORD not in kinds:
         return None
@@ -134,7 +134,7 @@ def _by_name(parameters: Sequence[inspect.Parameter], names: Sequence[str]) -> B
     ordered = [p.name for p in parameters if p.name in names]
     positional = tuple(name for name in ordered if known[name] is only_positional)
     keyword = [name for name in ordered if name not in positional] + strangers
-    return Binding(positional, {name: name for name in keyword})
+    return CallBinding(positional, {name: name for name in keyword})
 
 
 def _needs_only(parameters: Sequence[inspect.Parameter], name: str) -> bool:

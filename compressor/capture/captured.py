@@ -7,8 +7,8 @@ import onnx_ir as ir
 
 from compressor.capture.inputs import Inputs
 from compressor.capture.peculiar import peculiarities
-from compressor.capture.source import Source
-from compressor.graph.lifting import Noise
+from compressor.capture.source import ModelSource
+from compressor.graph.lifting import DrawnInput
 from compressor.graph.shapes import input_specs, output_specs
 from compressor.graph.tensors import TensorSpec
 from compressor.results.effects import effects
@@ -32,14 +32,14 @@ class Captured:
     parity: tuple[Parity, ...]
     record: StageRecord
     inputs: Inputs
-    noises: tuple[Noise, ...] = ()
+    noises: tuple[DrawnInput, ...] = ()
 
 
 @dataclass
 class Log:
     """Collects what happens during one capture."""
 
-    source: Source
+    source: ModelSource
     watch: Stopwatch = field(default_factory=Stopwatch)
     decisions: list[Decision] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Log:
         inputs: Inputs,
         parity: Sequence[Parity],
         exporter: str,
-        noises: tuple[Noise, ...] = (),
+        noises: tuple[DrawnInput, ...] = (),
     ) -> Captured:
         """Close the log."""
         specs = input_specs(model)[: len(input_specs(model)) - len(noises)]

@@ -14,9 +14,9 @@ import onnx_ir as ir
 
 from compressor.capture.inputs import Inputs
 from compressor.capture.parity import run
-from compressor.graph.drawing_forms import Form, form_of
+from compressor.graph.drawing_forms import DrawingForm, form_of
 from compressor.graph.initializers import free_name
-from compressor.graph.lifting import Lifted, Noise, drawing, flat, lift
+from compressor.graph.lifting import DrawnInput, Lifted, drawing, flat, lift
 from compressor.graph.session import open_session
 from compressor.graph.shapes import shape_of
 from compressor.graph.sizes import parse_size
@@ -61,7 +61,7 @@ def noise_lifted(
     return lift(model, inputs.specs, shapes, inverted=inverted)
 
 
-def with_noise(inputs: Inputs, noises: Sequence[Noise], *, alike: bool = False) -> Inputs:
+def with_noise(inputs: Inputs, noises: Sequence[DrawnInput], *, alike: bool = False) -> Inputs:
     """The inputs of the graph whose noise was made inputs.
 
     Args:
@@ -104,10 +104,10 @@ def runtime_inverts() -> bool:
 
 
 def _shapes(
-    model: ir.Model, forms: Mapping[str, Form], inputs: Inputs, at: Sequence[Inputs]
+    model: ir.Model, forms: Mapping[str, DrawingForm], inputs: Inputs, at: Sequence[Inputs]
 ) -> dict[str, tuple[Dimension, ...] | None]:
     found: dict[str, tuple[Dimension, ...] | None] = {}
-    open_ones = dict[str, Form]()
+    open_ones = dict[str, DrawingForm]()
     for name, form in forms.items():
         if form.sizes is not None:
             found[name] = form.sizes
@@ -127,7 +127,7 @@ def _shapes(
 
 
 def _seen(
-    model: ir.Model, forms: Mapping[str, Form], at: Sequence[Inputs]
+    model: ir.Model, forms: Mapping[str, DrawingForm], at: Sequence[Inputs]
 ) -> dict[str, list[list[_Seen]]]:
     """Drawing node → for each run its sizes."""
     probe = model.clone()

@@ -26,13 +26,13 @@ from compressor.capture.noise_inputs import (
 from compressor.capture.parity import compare_outputs, run
 from compressor.capture.relations import Evaluate, runs
 from compressor.capture.runtime_dropout import without_dropout
-from compressor.capture.source import Source
+from compressor.capture.source import ModelSource
 from compressor.capture.verify import Expected, expectations, settle, verify
 from compressor.capture.widening import widen
 from compressor.errors import CaptureError, GraphError
 from compressor.graph.hints import fit_outputs, settle_hints
 from compressor.graph.invariants import check, import_domains
-from compressor.graph.lifting import Noise, drawing, flat
+from compressor.graph.lifting import DrawnInput, drawing, flat
 from compressor.graph.names import make_unique
 from compressor.graph.noise import drawing_nodes, draws
 from compressor.graph.session import open_session
@@ -46,7 +46,7 @@ logger = logging.getLogger("compressor.capture")
 
 
 def capture_onnx(
-    source: Source,
+    source: ModelSource,
     declared: Sequence[TensorSpec],
     examples: Mapping[str, Array] | None,
     opset: int,
@@ -125,7 +125,7 @@ def _settled(
 
 def _lifted(
     model: ir.Model, inputs: Inputs, expected: tuple[Expected, ...], log: Log
-) -> tuple[ir.Model, Inputs, tuple[Expected, ...], tuple[Noise, ...]]:
+) -> tuple[ir.Model, Inputs, tuple[Expected, ...], tuple[DrawnInput, ...]]:
     """The model with its noise as inputs, and what it computes of those."""
     if not drawing_nodes(model):
         return model, inputs, expected, ()

@@ -33,7 +33,7 @@ padding shows at 1e-2.
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ParityCheck:
     """The figures, and why each output that fails does (empty: all pass)."""
 
     parity: tuple[Parity, ...]
@@ -43,7 +43,7 @@ class Comparison:
 
 def compare_outputs(
     source: Mapping[str, Array], graph: Mapping[str, Array], *, batch: int, computed_in: str
-) -> Comparison:
+) -> ParityCheck:
     """Compare outputs by name.
 
     Args:
@@ -71,7 +71,7 @@ def compare_outputs(
         parity.append(figures)
         failures += [failure] if failure else []
         notices += [notice] if notice else []
-    return Comparison(tuple(parity), tuple(failures), tuple(notices))
+    return ParityCheck(tuple(parity), tuple(failures), tuple(notices))
 
 
 def run(session: Any, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:

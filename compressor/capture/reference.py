@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 import torch
 
-from compressor.capture.binding import Binding
+from compressor.capture.binding import CallBinding
 from compressor.capture.outputs import Path, leaves, output_names
 from compressor.errors import CaptureError
 from compressor.graph.tensors import Array
@@ -67,7 +67,7 @@ class FlatModule(torch.nn.Module):
         return _named_outputs(leaves(result), self.order)
 
 
-def flat_module(source: torch.nn.Module, binding: Binding) -> FlatModule:
+def flat_module(source: torch.nn.Module, binding: CallBinding) -> FlatModule:
     """A module, or a `ScriptModule`, called as its binding says."""
 
     def call(module: Any, tensors: Sequence[torch.Tensor]) -> object:

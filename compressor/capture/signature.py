@@ -6,14 +6,14 @@ from dataclasses import replace
 from calibration.dataset import CalibrationSet
 from calibration.fields import Signature
 from compressor.capture.inputs import named
-from compressor.capture.source import Source
+from compressor.capture.source import ModelSource
 from compressor.errors import GraphError
 from compressor.graph.hints import opened
 from compressor.graph.shapes import input_specs
 from compressor.graph.tensors import Dimension, TensorSpec
 
 
-def taken(source: Source, declared: Sequence[TensorSpec]) -> Signature | None:
+def taken(source: ModelSource, declared: Sequence[TensorSpec]) -> Signature | None:
     """The inputs of a source by its own account, and by `--input`; None where neither tells.
 
     A graph knows all of its inputs, a module the names of what `forward` takes.

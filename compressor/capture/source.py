@@ -10,7 +10,7 @@ SourceKind = Literal["onnx", "exported program", "torchscript", "module"]
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """A model before capture. Which of `model`, `program` and `module` is set follows from `kind`.
 
     The torch objects are typed `Any`, so that a job from ONNX needs no torch.

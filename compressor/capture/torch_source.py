@@ -37,7 +37,7 @@ from compressor.capture.opening import Axis, opened, other_pictures, traceable
 from compressor.capture.parity import compare_outputs
 from compressor.capture.program import flat_program, program_inputs
 from compressor.capture.reference import FlatModule, coarsest_float, flat_module, to_numpy
-from compressor.capture.source import Source
+from compressor.capture.source import ModelSource
 from compressor.capture.verify import Expected, expectations, open_outputs, settle, verify
 from compressor.capture.widening import widen
 from compressor.errors import CaptureError, CompressorError
@@ -79,7 +79,7 @@ class Subject:
         draws: Whether two runs on the same inputs differ: what it draws is given to it then.
     """
 
-    source: Source
+    source: ModelSource
     flat: FlatModule
     inputs: Inputs
     symbols: Mapping[str, str] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Attempt:
+class CaptureAttempt:
     """A way to capture: an exporter, and inputs of which some sizes may be dynamic."""
 
     exporter: str
@@ -111,7 +111,7 @@ class Attempt:
 
 
 def capture_torch(
-    source: Source,
+    source: ModelSource,
     declared: Sequence[TensorSpec],
     examples: Mapping[str, Array] | None,
     axes: Mapping[str, BatchAxis | None] | None,
@@ -238,15 +238,15 @@ def _of(inputs: Inputs, expected: Expected) -> bool:
     return all(expected.inputs.sizes[s] == inputs.sizes[s] for s in baked)
 
 
-def _attempts(inputs: Inputs, asked: Sequence[str], kind: str) -> Iterator[Attempt]:
+def _attempts(inputs: Inputs, asked: Sequence[str], kind: str) -> Iterator[CaptureAttempt]:
     """Every size open, then those that were asked for, then none: each with every exporter."""
     if kind == "exported program":
-        yield Attempt(TRANSLATION, inputs)
+        yield CaptureAttempt(TRANSLATION, inputs)
     found = [symbol for symbol in inputs.symbols if symbol not in asked]
     ways = [inputs, inputs.baked(found), inputs.baked(inputs.others), inputs.fixed()]
     for way in dict.fromkeys(tuple(map(str, way.specs)) for way in ways):
         for exporter in _EXPORTERS[kind]:
-            yield Attempt(exporter, next(w for w in ways if tuple(map(str, w.specs)) == way))
+            yield CaptureAttempt(exporter, next(w for w in ways if tuple(map(str, w.specs)) == way))
 
 
 def _check_lost(inputs: Inputs, lost: Sequence[str], log: Log) -> None:
@@ -274,7 +274,7 @@ def _check_lost(inputs: Inputs, lost: Sequence[str], log: Log) -> None:
 
 def _try(
     subject: Subject,
-    attempt: Attempt,
+    attempt: CaptureAttempt,
     expected: Sequence[Expected],
     computed_in: str,
     opset: int,
@@ -310,7 +310,7 @@ def _try(
 
 
 def _export(
-    subject: Subject, attempt: Attempt, outputs: Mapping[str, Array], opset: int
+    subject: Subject, attempt: CaptureAttempt, outputs: Mapping[str, Array], opset: int
 ) -> ir.Model:
     order, inputs, flat = subject.flat.order, attempt.inputs, subject.flat
     found: list[ir.Value | None]

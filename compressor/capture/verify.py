@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from compressor.capture.inputs import OTHER_BATCHES, SYMBOL_SIZES, Inputs
-from compressor.capture.parity import Comparison, compare_outputs, run
+from compressor.capture.parity import ParityCheck, compare_outputs, run
 from compressor.capture.relations import (
     Evaluate,
     alone,
@@ -96,7 +96,7 @@ def expectations(
     return tuple(found)
 
 
-def verify(model: ir.Model, expected: Sequence[Expected], computed_in: str) -> Comparison:
+def verify(model: ir.Model, expected: Sequence[Expected], computed_in: str) -> ParityCheck:
     """Run a graph in ONNX Runtime and compare it with what the source returned.
 
     Raises:
@@ -119,7 +119,7 @@ def verify(model: ir.Model, expected: Sequence[Expected], computed_in: str) -> C
         parity += compared.parity
         failures += compared.failures
         notices += compared.notices
-    return Comparison(tuple(parity), tuple(failures), tuple(notices))
+    return ParityCheck(tuple(parity), tuple(failures), tuple(notices))
 
 
 def open_outputs(model: ir.Model, expected: Sequence[Expected]) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from compressor.capture.source import Source
+from compressor.capture.source import ModelSource
 from compressor.checkpoint.architectures import FACTORY_HINT, load_pretrained
 from compressor.checkpoint.exported import load_exported
-from compressor.checkpoint.hub import Weights, find_weights
+from compressor.checkpoint.hub import WeightFiles, find_weights
 from compressor.checkpoint.kinds import FileKind, find_kind
 from compressor.checkpoint.numpy_files import load_numpy
 from compressor.checkpoint.statedict import listed, load_into, summary
@@ -52,7 +52,7 @@ _STATES: set[FileKind] = {
 _TRUSTED = "the file's pickle was trusted: code in it has run"
 
 
-def load_checkpoint(path: Path, options: ModelOptions) -> Source:
+def load_checkpoint(path: Path, options: ModelOptions) -> ModelSource:
     """Load a model of any supported kind; the kind is found from the content.
 
     A `torch.export` archive, a TorchScript archive and an ONNX model are complete. A state dict
@@ -74,14 +74,16 @@ def load_checkpoint(path: Path, options: ModelOptions) -> Source:
         return _from_weights(path, weights, options)
     kind = find_kind(path)
     if kind == "onnx":
-        return Source(kind, str(path), path, model=load_model(path), notices=_idle(kind, options))
+        return ModelSource(
+            kind, str(path), path, model=load_model(path), notices=_idle(kind, options)
+        )
     if kind == "exported program":
         program, trusted = load_exported(path, trust=options.trust_pickle)
         notices = (*_idle(kind, options), *((_TRUSTED,) if trusted else ()))
-        return Source(kind, str(path), path, program=program, notices=notices)
+        return ModelSource(kind, str(path), path, program=program, notices=notices)
     if kind == "torchscript":
         module = load_torchscript(path)
-        return Source(kind, str(path), path, module=module, notices=_idle(kind, options))
+        return ModelSource(kind, str(path), path, module=module, notices=_idle(kind, options))
     if kind == "safetensors":
         return _from_state(path, _stored(path), options, ())
     if kind == "numpy":
@@ -114,7 +116,7 @@ def require_model(model: object, recipe: Recipe) -> None:
         load_object(factory, "model factory", error=CheckpointError)
 
 
-def source_of(model: object) -> Source:
+def source_of(model: object) -> ModelSource:
     """The source of a live object: a module, an exported program, or an ONNX model in memory.
 
     Wrappers (`DataParallel`, `torch.compile`) are taken off. The object is not changed.
@@ -123,32 +125,32 @@ def source_of(model: object) -> Source:
         UsageError: It is none of these.
         CheckpointError: The nodes of an ONNX message do not make a graph.
     """
-    if isinstance(model, Source):
+    if isinstance(model, ModelSource):
         return model
     if isinstance(model, ir.Model):
-        return Source("onnx", f"onnx_ir.Model {model.graph.name or ''}".strip(), model=model)
+        return ModelSource("onnx", f"onnx_ir.Model {model.graph.name or ''}".strip(), model=model)
     if isinstance(model, onnx.ModelProto):
         name = f"ModelProto {model.graph.name}".strip()
         made = ir.from_proto(model)
         make_sound(made, name)
-        return Source("onnx", name, model=made)
+        return ModelSource("onnx", name, model=made)
     torch: Any = sys.modules.get("torch")
     if torch is not None:
         if isinstance(model, torch.export.ExportedProgram):
-            return Source("exported program", "exported program", program=model)
+            return ModelSource("exported program", "exported program", program=model)
         if isinstance(model, torch.jit.ScriptModule):
             name = getattr(model, "original_name", type(model).__name__)
-            return Source("torchscript", f"TorchScript {name}", module=model)
+            return ModelSource("torchscript", f"TorchScript {name}", module=model)
         if isinstance(model, torch.nn.Module):
             module = _unwrapped(model, torch)
-            return Source("module", type(module).__name__, module=module)
+            return ModelSource("module", type(module).__name__, module=module)
     raise UsageError(
         f"expected a path, an nn.Module, an ExportedProgram, a ScriptModule or an onnx_ir.Model, "
         f"found {type(model).__name__}"
     )
 
 
-def _from_weights(path: Path, weights: Weights, options: ModelOptions) -> Source:
+def _from_weights(path: Path, weights: WeightFiles, options: ModelOptions) -> ModelSource:
     """What a folder of Hugging Face, an index or shards hold, by its own architecture or ours."""
     kinds = {file: find_kind(file) for file in weights.files}
     single = weights.files[0]
@@ -158,7 +160,7 @@ def _from_weights(path: Path, weights: Weights, options: ModelOptions) -> Source
         torch: Any = require("torch", path)
         module, notices = load_pretrained(weights.folder, torch)
         notices = (*weights.notices, *notices, *_unused_key(options))
-        return Source("module", str(path), path, module=module.eval(), notices=notices)
+        return ModelSource("module", str(path), path, module=module.eval(), notices=notices)
     if len(weights.files) == 1 and kinds[single] != "safetensors":
         return replace(_from_pickle(single, kinds[single], options), path=path)
     state: dict[str, Any] = {}
@@ -189,7 +191,7 @@ def _pickled(path: Path, kind: FileKind) -> dict[str, Any]:
     return tensors_of(opened)
 
 
-def _from_pickle(path: Path, kind: FileKind, options: ModelOptions) -> Source:
+def _from_pickle(path: Path, kind: FileKind, options: ModelOptions) -> ModelSource:
     loaded = unpickle(path, trust=options.trust_pickle, kind=kind)
     torch: Any = require("torch", path)
     found = find_module(loaded.content, torch.nn.Module, options.state_key)
@@ -198,7 +200,7 @@ def _from_pickle(path: Path, kind: FileKind, options: ModelOptions) -> Source:
         said = () if options.state_key or not place else (f"the module under {place!r} was taken",)
         notices = (*_said_of_code(loaded), *said, *_idle("pickled module", options))
         module = _unwrapped(module, torch).eval()
-        return Source("module", str(path), path, module=module, notices=notices)
+        return ModelSource("module", str(path), path, module=module, notices=notices)
     if options.factory is None and loaded.unknown:
         raise refused(path, loaded.unknown)
     return _from_state(path, loaded.content, options, _said_of_code(loaded))
@@ -227,7 +229,7 @@ def _require_weights(path: Path, options: ModelOptions) -> None:
 
 def _from_state(
     path: Path, loaded: object, options: ModelOptions, notices: tuple[str, ...]
-) -> Source:
+) -> ModelSource:
     """The state dict that fits the user's module, loaded into it."""
     if options.state_key is None:
         states = find_states(loaded, str(path))
@@ -243,7 +245,7 @@ def _from_state(
         module = build_module(options.factory, options.args)
     state, more = fitting_state(module, states)
     more += load_into(module, state.tensors, f"{path} in {options.factory}")
-    return Source("module", str(path), path, module=module.eval(), notices=(*notices, *more))
+    return ModelSource("module", str(path), path, module=module.eval(), notices=(*notices, *more))
 
 
 def build_module(factory: str, arguments: Mapping[str, Any]) -> Any:
@@ -316,4 +318,4 @@ def _unused_key(options: ModelOptions) -> tuple[str, ...]:
     )
 
 
-__all__ = ["Source", "build_module", "load_checkpoint", "require_model", "source_of"]
+__all__ = ["ModelSource", "build_module", "load_checkpoint", "require_model", "source_of"]

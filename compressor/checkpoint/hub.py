@@ -32,7 +32,7 @@ _SHARD = re.compile(r"(?P<stem>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})(?P<endin
 
 
 @dataclass(frozen=True)
-class Weights:
+class WeightFiles:
     """Where the weights lie that a path means.
 
     Attributes:
@@ -48,7 +48,7 @@ class Weights:
     notices: tuple[str, ...] = ()
 
 
-def find_weights(path: Path) -> Weights | None:
+def find_weights(path: Path) -> WeightFiles | None:
     """The weights that a folder, an index or a shard means; None for any other path.
 
     Raises:
@@ -63,11 +63,11 @@ def find_weights(path: Path) -> Weights | None:
     if index is not None:
         found = _of_index(index)
         said = f"all {len(found.files)} shards that {index.name} lists were read, not {path} alone"
-        return Weights(found.files, found.names, found.folder, (said,))
+        return WeightFiles(found.files, found.names, found.folder, (said,))
     if (shard := _SHARD.fullmatch(path.name)) and path.is_file():
         return _of_shards(path, shard)
     if path.name in NAMES and path.is_file():
-        return Weights((path,), folder=_configured(path.parent))
+        return WeightFiles((path,), folder=_configured(path.parent))
     return None
 
 
@@ -80,10 +80,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     return _object(folder / CONFIG)
 
 
-def _of_folder(folder: Path) -> Weights | None:
+def _of_folder(folder: Path) -> WeightFiles | None:
     for name in NAMES:
         if (folder / name).is_file():
-            return Weights((folder / name,), folder=_configured(folder))
+            return WeightFiles((folder / name,), folder=_configured(folder))
         if (folder / (name + INDEX)).is_file():
             return _of_index(folder / (name + INDEX))
     if (folder / "adapter_config.json").is_file():
@@ -123,7 +123,7 @@ def _snapshot(folder: Path) -> Path:
     return folder
 
 
-def _of_json(path: Path) -> Weights | None:
+def _of_json(path: Path) -> WeightFiles | None:
     if not path.is_file():
         return None
     document = _object(path)
@@ -147,7 +147,7 @@ def _index_beside(path: Path) -> Path | None:
     return None
 
 
-def _of_index(index: Path) -> Weights:
+def _of_index(index: Path) -> WeightFiles:
     names = {}
     for name, file in _weight_map(index).items():
         place = index.parent / file
@@ -156,10 +156,10 @@ def _of_index(index: Path) -> Weights:
         names[name] = place
     files = tuple(sorted(set(names.values())))
     _require_all(index, files)
-    return Weights(files, names, _configured(index.parent))
+    return WeightFiles(files, names, _configured(index.parent))
 
 
-def _of_shards(path: Path, found: re.Match[str]) -> Weights:
+def _of_shards(path: Path, found: re.Match[str]) -> WeightFiles:
     """Shards without an index: their names say how many there are."""
     count = int(found["count"])
     files = tuple(
@@ -168,7 +168,7 @@ def _of_shards(path: Path, found: re.Match[str]) -> Weights:
     )
     _require_all(path, files)
     said = f"all {count} shards were read, not {path} alone"
-    return Weights(files, folder=_configured(path.parent), notices=(said,))
+    return WeightFiles(files, folder=_configured(path.parent), notices=(said,))
 
 
 def _require_all(what: Path, files: tuple[Path, ...]) -> None:

@@ -78,7 +78,7 @@ class Inert(dict[Any, Any]):
             self.append(element)
 
 
-class Reading:
+class InertFile:
     """A file that is read without running what it names.
 
     Attributes:

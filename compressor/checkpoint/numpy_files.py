@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from compressor.checkpoint.inert import Reading
+from compressor.checkpoint.inert import InertFile
 from compressor.errors import CheckpointError
 
 
@@ -22,7 +22,7 @@ def load_numpy(path: Path) -> Any:
     Raises:
         CheckpointError: The file is damaged.
     """
-    reading = Reading()
+    reading = InertFile()
     try:
         if not zipfile.is_zipfile(path):
             with path.open("rb") as file:
@@ -64,7 +64,7 @@ def numbers_in(mapping: Mapping[Any, Any]) -> bool:
     )
 
 
-def _read(file: BinaryIO, reading: Reading) -> Any:
+def _read(file: BinaryIO, reading: InertFile) -> Any:
     """One array; where its elements are objects, what is in it."""
     version = np.lib.format.read_magic(file)
     header = np.lib.format.read_array_header_1_0

@@ -10,19 +10,20 @@ import onnx_ir as ir
 
 from calibration.batch import Batch
 from calibration.dataset import CalibrationSet, open_dataset
-from calibration.noise import Noise as DataNoise
+from calibration.noise import NoiseInputs
 from compressor.capture import Captured, capture
 from compressor.capture.inputs import Inputs, named, sized
 from compressor.capture.noise_inputs import listed
 from compressor.capture.peculiar import graph_not_finite, module_not_finite
 from compressor.capture.signature import taken, told
-from compressor.checkpoint import Source, load_checkpoint, source_of
+from compressor.capture.source import ModelSource
+from compressor.checkpoint import load_checkpoint, source_of
 from compressor.checkpoint.phases import Phases, phases_of
 from compressor.errors import DataError
 from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.yardstick import Yardstick
 from compressor.graph.batch import batch_axes, fixed_batch
-from compressor.graph.lifting import Noise, put_back
+from compressor.graph.lifting import DrawnInput, put_back
 from compressor.graph.shapes import input_specs
 from compressor.graph.sizes import solve
 from compressor.graph.tensors import Array, Arrays
@@ -72,11 +73,11 @@ class Prepared:
     records: tuple[StageRecord, ...]
     calibration: CalibrationSet | None
     evaluation: CalibrationSet | None
-    source: Source | None = None
+    source: ModelSource | None = None
     yardstick: Yardstick | None = None
     captured_at: Inputs | None = None
     phases: Phases = field(default_factory=Phases)
-    noises: tuple[Noise, ...] = ()
+    noises: tuple[DrawnInput, ...] = ()
 
     def as_shipped(self, model: ir.Model) -> ir.Model:
         """A graph of these inputs as it is written and timed: it draws its own noise."""
@@ -231,7 +232,7 @@ def _bound(data: CalibrationSet, captured: Captured) -> CalibrationSet:
         return bound
     fed = tuple(spec for spec in captured.inputs.specs if spec.name not in names)
     draws = {noise.spec.name: noise.draw for noise in captured.noises}
-    return bound.drawing(DataNoise(fed, drawn, draws))
+    return bound.drawing(NoiseInputs(fed, drawn, draws))
 
 
 def _records(captured: Captured, recipe: Recipe) -> tuple[StageRecord, ...]:
@@ -271,13 +272,13 @@ def _phases(prepared: Prepared, recipe: Recipe) -> Phases:
     return phases_of(prepared.model, at, first=options.phase, context=options.context)
 
 
-def _source(model: object, recipe: Recipe) -> Source:
+def _source(model: object, recipe: Recipe) -> ModelSource:
     if isinstance(model, str | os.PathLike):
         return load_checkpoint(Path(model), recipe.model)
     return source_of(model)
 
 
-def _not_finite(source: Source) -> Iterator[str]:
+def _not_finite(source: ModelSource) -> Iterator[str]:
     if source.model is not None:
         yield from graph_not_finite(source.model)
     elif source.module is not None:

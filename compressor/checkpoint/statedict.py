@@ -54,7 +54,7 @@ class Mismatch:
 
 
 @dataclass(frozen=True)
-class Fit:
+class StateDictMatch:
     """A state dict against a module.
 
     Attributes:
@@ -100,7 +100,7 @@ def load_into(module: Any, state: Mapping[str, Any], what: str) -> tuple[str, ..
     return (*fit.renamed.notices, *notices, *_left_out(fit.idle, len(fit.renamed.state)), *casts)
 
 
-def fitted(module: Any, state: Mapping[str, Any]) -> Fit:
+def fitted(module: Any, state: Mapping[str, Any]) -> StateDictMatch:
     """Compare a state dict with a module, under the names that fit best."""
     expected = module.state_dict()
     if not expected.keys() <= state.keys():
@@ -112,7 +112,7 @@ def fitted(module: Any, state: Mapping[str, Any]) -> Fit:
     missing = without_tied((k for k in expected if k not in renamed.state), renamed.state, shared)
     extra = [key for key in renamed.state if key not in expected]
     beyond = set(_beyond(extra, expected, _ignored(module)))
-    return Fit(
+    return StateDictMatch(
         renamed,
         expected,
         shared,
@@ -151,7 +151,7 @@ def summary(state: Mapping[str, Any]) -> str:
     return f"{len(state)} entries: {listed(first, 4)}"
 
 
-def _converted(module: Any, fit: Fit, what: str) -> tuple[str, ...]:
+def _converted(module: Any, fit: StateDictMatch, what: str) -> tuple[str, ...]:
     """Load what does not fit by name: modules may convert names of their older versions."""
     state = {key: value for part in in_chunks(fit.renamed.state) for key, value in part.items()}
     found = _load(module, state, what)

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy._core.multiarray import _reconstruct, scalar
 
-from compressor.checkpoint.inert import Reading
+from compressor.checkpoint.inert import InertFile
 from compressor.checkpoint.statedict import listed
 from compressor.errors import CheckpointError
 from compressor.system.third_party_output import relayed
@@ -104,7 +104,7 @@ def unpickle(path: Path, *, trust: bool, kind: str) -> Unpickled:
 
 def _inertly(path: Path, kind: str, torch: Any) -> Unpickled:
     """The weights, and something inert for all else."""
-    reading = Reading()
+    reading = InertFile()
     try:
         with relayed(logger), path.open("rb") as file:
             if kind == "plain pickle":

@@ -77,7 +77,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Form:
+class RowFormat:
     """Format of the rows: found once, in the original's, for both models.
 
     Attributes:
@@ -151,7 +151,7 @@ def read(
     return None
 
 
-def form_of(rows: list[Rows]) -> Form:
+def form_of(rows: list[Rows]) -> RowFormat:
     """How the original's rows are to be read.
 
     Scores outside of 0 to 1 are logits. Boxes are centres and sizes where the second pair is no
@@ -163,10 +163,10 @@ def form_of(rows: list[Rows]) -> Form:
     ordered = (boxes[:, 2:] >= boxes[:, :2]).all(axis=1)
     centred = bool(len(boxes)) and ordered.mean() < 0.9 and bool((boxes[:, 2:] >= 0).all())
     known = rows[0].centred
-    return Form(logits, centred if known is None else known, _background(rows, logits))
+    return RowFormat(logits, centred if known is None else known, _background(rows, logits))
 
 
-def chosen(rows: Rows, form: Form) -> Detections:
+def chosen(rows: Rows, form: RowFormat) -> Detections:
     """The best detections of a sample: neighbours of one class suppressed where rows are many."""
     scores, classes = _best(rows, form)
     order = np.argsort(-scores, kind="stable")[:DENSE]
@@ -218,7 +218,7 @@ def _suppressed(boxes: FloatArray, classes: FloatArray) -> list[int]:
     return kept
 
 
-def _best(rows: Rows, form: Form) -> tuple[FloatArray, FloatArray]:
+def _best(rows: Rows, form: RowFormat) -> tuple[FloatArray, FloatArray]:
     """Score and class of each row."""
     scores = _probabilities(rows.scores, form.logits)
     if rows.classes is not None:

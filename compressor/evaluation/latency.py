@@ -39,7 +39,7 @@ from compressor.evaluation.rounds import (
     LEAST_WHOLE,
     WANTED_ROUNDS,
     Course,
-    Plan,
+    TurnPlan,
     plan_of,
     repeats_of,
     warm_up,
@@ -71,7 +71,7 @@ _WARM_UP_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class Session:
+class PairTimings:
     """Timings of one pair of runners.
 
     Attributes:
@@ -140,7 +140,7 @@ def take_session(
     *,
     seconds: float,
     clocks: Clocks | None = None,
-) -> Session:
+) -> PairTimings:
     """The rounds of one pair of runners; arguments as of `compare_latency`."""
     clocks = clocks or Clocks()
     runners = (baseline, result)
@@ -154,7 +154,7 @@ def take_session(
         slower = max(one.nanoseconds for one in warm)
         plan = plan_of(slower, threaded=config.threads != 1)
         course.take(runs, [repeats_of(one.nanoseconds) for one in warm], plan)
-    return Session(
+    return PairTimings(
         walls=course.walls(),
         cpus=course.cpus(),
         kept=course.kept_core(),
@@ -174,7 +174,7 @@ def _is_on_caller(runner: Runner, config: LatencyConfig) -> bool:
 
 
 def result_of(
-    sessions: Sequence[Session], config: LatencyConfig, *, deciding: bool
+    sessions: Sequence[PairTimings], config: LatencyConfig, *, deciding: bool
 ) -> LatencyResult:
     """What sessions of one pair of models say together.
 
@@ -234,7 +234,7 @@ def time_runner(
         computes = threads == 1 and runner.on_caller
         on_thread = computes and clocks.thread is not None and not warm.blocks
         course = Course(clocks, Load(clocks), seconds, on_thread)
-        course.take([run], [repeats_of(warm.nanoseconds)], Plan(wait=0, samples=1))
+        course.take([run], [repeats_of(warm.nanoseconds)], TurnPlan(wait=0, samples=1))
     whole = _whole(course.slowness())
     walls, cpus = course.walls()[0][whole], course.cpus()[0][whole]
     kept = course.kept_core()[0][whole] > 0
@@ -263,7 +263,7 @@ def _enough(rounds: int) -> int:
     return max(min(LEAST_QUIET, rounds), min(WANTED_ROUNDS, rounds // 2))
 
 
-def _thread_timings(sessions: Sequence[Session], whole: BoolArray) -> tuple[Timing, Timing]:
+def _thread_timings(sessions: Sequence[PairTimings], whole: BoolArray) -> tuple[Timing, Timing]:
     """Timings of samples that kept the processor, if both models have enough; else CPU times."""
     walls, cpus, kept = (
         [
@@ -285,7 +285,7 @@ def _is_enough(kept: FloatArray) -> bool:
 
 
 def _of_quiet_rounds(
-    sessions: Sequence[Session], config: LatencyConfig, foreign: float
+    sessions: Sequence[PairTimings], config: LatencyConfig, foreign: float
 ) -> tuple[Estimate | None, tuple[Timing, Timing] | None]:
     """Estimate and timings of rounds that others left alone; None where too few are left."""
     quiet = [session.quiet > 0 for session in sessions]
@@ -304,7 +304,9 @@ def _of_quiet_rounds(
     return found, (first, second)
 
 
-def _conditions(sessions: Sequence[Session], whole: BoolArray, *, on_thread: bool) -> Conditions:
+def _conditions(
+    sessions: Sequence[PairTimings], whole: BoolArray, *, on_thread: bool
+) -> Conditions:
     slowness = 1.0
     if on_thread:
         shares = [np.concatenate([s.kept[i].ravel() for s in sessions]).mean() for i in (0, 1)]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from time import perf_counter
 
 from compressor.evaluation.clocks import Clocks
-from compressor.evaluation.latency import Session, result_of, take_session
+from compressor.evaluation.latency import PairTimings, result_of, take_session
 from compressor.graph.tensors import Arrays
 from compressor.results.measurements import LatencyConfig, LatencyResult
 from exporters.base import Runner
@@ -46,7 +46,7 @@ def race(
     """
     wanted = SESSIONS if config.threads != 1 and seconds >= SESSIONS * LEAST_SECONDS else 1
     each = seconds / wanted
-    sessions: list[Session] = []
+    sessions: list[PairTimings] = []
 
     def take() -> float:
         """Another session; seconds that opening took."""
@@ -70,7 +70,7 @@ def race(
     return found
 
 
-def _is_hopeless(sessions: list[Session]) -> bool:
+def _is_hopeless(sessions: list[PairTimings]) -> bool:
     """Whether others left no round alone so far, where only such rounds count."""
     return not any(s.on_thread or s.quiet.any() for s in sessions)
 

@@ -48,19 +48,19 @@ Inference = Callable[[], None]
 
 
 @dataclass(frozen=True)
-class Plan:
+class TurnPlan:
     """A turn: the runner works untimed for `wait` nanoseconds, then for so many `samples`."""
 
     wait: float
     samples: int
 
 
-def plan_of(slower: float, *, threaded: bool) -> Plan:
+def plan_of(slower: float, *, threaded: bool) -> TurnPlan:
     """The plan for inferences of so many nanoseconds; long ones, which sway little, do not wait."""
     if not threaded:
-        return Plan(wait=1 if slower < 10 * _MS else 0, samples=1)  # one inference warms caches
+        return TurnPlan(wait=1 if slower < 10 * _MS else 0, samples=1)  # one inference warms caches
     burst = min(_MOST_IN_BURST, math.ceil(_BURST / max(slower, _SHORTEST)))
-    return Plan(wait=_SPIN if slower < 1000 * _MS else 0, samples=burst)
+    return TurnPlan(wait=_SPIN if slower < 1000 * _MS else 0, samples=burst)
 
 
 def repeats_of(nanoseconds: float) -> int:
@@ -134,7 +134,7 @@ class Course:
     loops: list[float] = field(default_factory=list)
     _looked: int = 0
 
-    def take(self, runs: Sequence[Inference], repeats: Sequence[int], plan: Plan) -> None:
+    def take(self, runs: Sequence[Inference], repeats: Sequence[int], plan: TurnPlan) -> None:
         """Give every runner a turn per round, in alternating order, until it is enough."""
         order = list(range(len(runs)))
         started = self.clocks.wall()
@@ -232,7 +232,7 @@ class Course:
         return self.clocks.pace.look() if self.on_thread and self.clocks.pace else 0.0
 
 
-def _of(plan: Plan) -> range:
+def _of(plan: TurnPlan) -> range:
     return range(plan.samples)
 
 

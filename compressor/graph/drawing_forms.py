@@ -30,7 +30,7 @@ _MULTINOMIAL = 11
 
 
 @dataclass(frozen=True)
-class Form:
+class DrawingForm:
     """The form of a node that draws random numbers.
 
     Attributes:
@@ -87,7 +87,7 @@ class Builder:
         return self.op("Cast", value, to=int(dtype))
 
 
-def form_of(node: ir.Node, opset: int, *, inverted: bool = False) -> Form | str:
+def form_of(node: ir.Node, opset: int, *, inverted: bool = False) -> DrawingForm | str:
     """The form of a node that draws, or why it has none.
 
     Args:
@@ -108,7 +108,7 @@ class _NoFormError(Exception):
     """Why a node has no form; never leaves this file."""
 
 
-def _affine(node: ir.Node, opset: int) -> Form:
+def _affine(node: ir.Node, opset: int) -> DrawingForm:
     """Draws of a fixed distribution."""
     del opset
     normal = "Normal" in node.op_type
@@ -135,10 +135,10 @@ def _affine(node: ir.Node, opset: int) -> Form:
             value = build.op("Add", value, build.number(shift, kind))
         return [build.op("Identity", value) if value is drawn else value]
 
-    return Form("normal" if normal else "uniform", kind, sizes, like, compute)
+    return DrawingForm("normal" if normal else "uniform", kind, sizes, like, compute)
 
 
-def _bernoulli(node: ir.Node, *, inverted: bool) -> Form:
+def _bernoulli(node: ir.Node, *, inverted: bool) -> DrawingForm:
     chance = _input(node, 0)
     kind = ir.DataType(node.attributes.get_int("dtype", 0) or _type(chance))
     given = ir.DataType(_type(chance))
@@ -147,10 +147,10 @@ def _bernoulli(node: ir.Node, *, inverted: bool) -> Form:
         limit = chance if given is ir.DataType.FLOAT else build.cast(chance, ir.DataType.FLOAT)
         return [build.cast(build.op("Greater" if inverted else "Less", drawn, limit), kind)]
 
-    return Form("uniform", ir.DataType.FLOAT, None, chance, compute)
+    return DrawingForm("uniform", ir.DataType.FLOAT, None, chance, compute)
 
 
-def _dropout(node: ir.Node, opset: int) -> Form:
+def _dropout(node: ir.Node, opset: int) -> DrawingForm:
     del opset
     value = _input(node, 0)
     ratio = scalar(node.inputs[1], 0.5)
@@ -167,10 +167,10 @@ def _dropout(node: ir.Node, opset: int) -> Form:
         made: list[ir.Value | None] = [dropped, mask]
         return made[: len(node.outputs)]
 
-    return Form("uniform", ir.DataType.FLOAT, None, value, compute)
+    return DrawingForm("uniform", ir.DataType.FLOAT, None, value, compute)
 
 
-def _multinomial(node: ir.Node, opset: int) -> Form:
+def _multinomial(node: ir.Node, opset: int) -> DrawingForm:
     if opset < _MULTINOMIAL:
         raise _NoFormError(f"opset {opset} has no CumSum: export it with {_MULTINOMIAL} or later")
     logits = _input(node, 0)
@@ -195,7 +195,7 @@ def _multinomial(node: ir.Node, opset: int) -> Form:
         return [build.cast(count, kind)]
 
     size = node.attributes.get_int("sample_size", 1)
-    return Form("uniform", ir.DataType.FLOAT, None, logits, compute, last=size)
+    return DrawingForm("uniform", ir.DataType.FLOAT, None, logits, compute, last=size)
 
 
 def _summed(build: Builder, value: ir.Value, integers: Callable[[int], ir.Value]) -> ir.Value:
@@ -220,7 +220,7 @@ def _type(value: ir.Value) -> int:
     return int(value.dtype)
 
 
-_FORMS: dict[str, Callable[[ir.Node, int], Form]] = {
+_FORMS: dict[str, Callable[[ir.Node, int], DrawingForm]] = {
     **dict.fromkeys(("RandomNormal", "RandomNormalLike"), _affine),
     **dict.fromkeys(("RandomUniform", "RandomUniformLike"), _affine),
     "Dropout": _dropout,

@@ -14,13 +14,13 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass, RemoveUnusedNodesPass
 
 from compressor.graph.constants import constant
-from compressor.graph.drawing_forms import Builder, Form, form_of
+from compressor.graph.drawing_forms import Builder, DrawingForm, form_of
 from compressor.graph.draws import Draw
 from compressor.graph.initializers import FreeNames, add_initializer, free_name, names_beside
 from compressor.graph.names import make_unique
 from compressor.graph.noise import FOLLOWS, drawing_nodes, draws
 from compressor.graph.shapes import infer_shapes, shape_of
-from compressor.graph.sizes import Size, names_in, parse_size
+from compressor.graph.sizes import SymbolicSize, names_in, parse_size
 from compressor.graph.tensors import Dimension, TensorSpec
 
 _TURNS = frozenset({"Loop", "Scan"})
@@ -28,7 +28,7 @@ _OF_A_SIZE = frozenset({"ConstantOfShape", "Constant", "Expand"})
 
 
 @dataclass(frozen=True)
-class Noise:
+class DrawnInput:
     """The random numbers of one node, as an input of the graph.
 
     Attributes:
@@ -62,7 +62,7 @@ class Lifted:
     """
 
     model: ir.Model
-    noises: tuple[Noise, ...]
+    noises: tuple[DrawnInput, ...]
     inside: Mapping[str, str]
 
 
@@ -112,7 +112,7 @@ def lift(
     """
     copy = model.clone()
     opset = copy.opset_imports.get("", 0)
-    inside, ready = dict[str, str](), list[tuple[ir.Node, Form, tuple[Dimension, ...]]]()
+    inside, ready = dict[str, str](), list[tuple[ir.Node, DrawingForm, tuple[Dimension, ...]]]()
     for node, reason in drawing(copy):
         form = reason or form_of(node, opset, inverted=inverted)
         shape = shapes.get(node.name or "")
@@ -131,7 +131,9 @@ def lift(
         spec = _spec(name, form, shape)
         seed = node.attributes.get("seed")
         seeded = None if seed is None else float(seed.value)
-        noises.append(Noise(spec, Draw(form.kind, number), node.name or "", node.op_type, seeded))
+        noises.append(
+            DrawnInput(spec, Draw(form.kind, number), node.name or "", node.op_type, seeded)
+        )
         _replace(copy, node, form, spec, opset)
     RemoveUnusedNodesPass()(copy)
     make_unique(copy)
@@ -139,7 +141,7 @@ def lift(
     return Lifted(copy, tuple(noises), inside)
 
 
-def put_back(model: ir.Model, noises: Sequence[Noise]) -> ir.Model:
+def put_back(model: ir.Model, noises: Sequence[DrawnInput]) -> ir.Model:
     """The graph that draws its own noise; the model stays as it is.
 
     A node of the standard distribution takes the place of each input, of the sizes that the other
@@ -192,7 +194,7 @@ def _narrowed(spec: TensorSpec, value: ir.Value) -> tuple[TensorSpec, ir.Value]:
     return replace(spec, shape=tuple(shape)), value
 
 
-def _drawn(noise: Noise, spec: TensorSpec, sizes: "_Sizes") -> ir.Node:
+def _drawn(noise: DrawnInput, spec: TensorSpec, sizes: "_Sizes") -> ir.Node:
     """The node that draws it."""
     operator = f"Random{noise.draw.kind.capitalize()}"
     dtype = int(ir.DataType.from_numpy(spec.dtype))
@@ -248,7 +250,7 @@ class _Sizes:
                     return self._op("Gather", shape, self._integer(axis), axis=0)
         return None
 
-    def _sum(self, size: Size) -> ir.Value:
+    def _sum(self, size: SymbolicSize) -> ir.Value:
         total: ir.Value | None = None
         for names, factor in size.terms:
             term = self._integer(factor) if factor != 1 or not names else None
@@ -294,7 +296,7 @@ def _free_names(nodes: Sequence[ir.Node]) -> None:
             value.name = f"{node.name}/drawn"
 
 
-def _spec(name: str, form: Form, shape: tuple[Dimension, ...]) -> TensorSpec:
+def _spec(name: str, form: DrawingForm, shape: tuple[Dimension, ...]) -> TensorSpec:
     return TensorSpec(name, np.dtype(form.dtype.numpy()), shape)
 
 
@@ -319,7 +321,9 @@ def _drawn_anew(turn: ir.Node) -> str:
     return f"it is in the body of the {turn.op_type} {turn.name!r}, which draws anew in every turn"
 
 
-def _replace(copy: ir.Model, node: ir.Node, form: Form, spec: TensorSpec, opset: int) -> None:
+def _replace(
+    copy: ir.Model, node: ir.Node, form: DrawingForm, spec: TensorSpec, opset: int
+) -> None:
     """An input and what makes of it what the node computes, in the place of the node."""
     drawn = ir.Value(name=spec.name, shape=ir.Shape(spec.shape), type=ir.TensorType(form.dtype))
     if _is_computed(form.like):

@@ -21,7 +21,7 @@ _TOKEN = re.compile(r"\s*(\d+|[A-Za-z_]\w*|[-+*()])")
 
 
 @dataclass(frozen=True)
-class Size:
+class SymbolicSize:
     """A sum of products of names: monomial → coefficient, none of them zero."""
 
     terms: tuple[tuple[Monomial, int], ...]
@@ -40,7 +40,7 @@ class Size:
         """Its value; a KeyError where a name has no size."""
         return sum(factor * prod(sizes[n] for n in names) for names, factor in self.terms)
 
-    def substitute(self, sizes: Mapping[str, int]) -> "Size":
+    def substitute(self, sizes: Mapping[str, int]) -> "SymbolicSize":
         """The size with numbers for the names that have any."""
         found = Counter[Monomial]()
         for names, factor in self.terms:
@@ -72,7 +72,7 @@ class Size:
         return text or "0"
 
 
-def parse_size(dim: int | str) -> Size:
+def parse_size(dim: int | str) -> SymbolicSize:
     """A dimension as an expression; what is none is one name as a whole."""
     if isinstance(dim, int):
         return _size({(): dim})
@@ -130,7 +130,7 @@ def solve(specs: Sequence[TensorSpec], arrays: Arrays, where: str = "the data") 
 
 @dataclass(frozen=True)
 class _Equation:
-    size: Size
+    size: SymbolicSize
     value: int
     spec: TensorSpec
     axis: int
@@ -181,13 +181,13 @@ def _at(dim: Dimension, sizes: Mapping[str, int], default: int) -> int:
     return size.evaluate({name: sizes.get(name, default) for name in size.names})
 
 
-def _size(terms: Mapping[Monomial, int]) -> Size:
+def _size(terms: Mapping[Monomial, int]) -> SymbolicSize:
     kept = {names: factor for names, factor in terms.items() if factor}
     ordered = sorted(kept.items(), key=lambda term: (not term[0], term[1] < 0))
-    return Size(tuple(ordered))
+    return SymbolicSize(tuple(ordered))
 
 
-def _parsed(text: str) -> Size | None:
+def _parsed(text: str) -> SymbolicSize | None:
     tokens = list[str]()
     place = 0
     while place < len(text.rstrip()):
@@ -210,7 +210,7 @@ class _Reader:
     def __init__(self, tokens: list[str]) -> None:
         self.tokens = tokens
 
-    def sum(self) -> Size:
+    def sum(self) -> SymbolicSize:
         total = Counter[Monomial]()
         sign = 1
         while True:
@@ -220,14 +220,14 @@ class _Reader:
                 return _size(total)
             sign = 1 if self.tokens.pop(0) == "+" else -1
 
-    def product(self) -> Size:
+    def product(self) -> SymbolicSize:
         found = self.atom()
         while self.tokens and self.tokens[0] == "*":
             self.tokens.pop(0)
             found = _product(found, self.atom())
         return found
 
-    def atom(self) -> Size:
+    def atom(self) -> SymbolicSize:
         token = self.tokens.pop(0)
         if token == "(":
             inner = self.sum()
@@ -241,7 +241,7 @@ class _Reader:
         return _size({(token,): 1})
 
 
-def _product(one: Size, other: Size) -> Size:
+def _product(one: SymbolicSize, other: SymbolicSize) -> SymbolicSize:
     terms = Counter[Monomial]()
     for names, factor in one.terms:
         for more, by in other.terms:

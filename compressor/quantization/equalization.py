@@ -24,7 +24,7 @@ from calibration.scheme import FloatArray
 from compressor.quantization.auto import drawn
 from compressor.quantization.graph import consumers
 from compressor.quantization.pair_errors import PLAIN, Extremes, Replaying
-from compressor.quantization.pairs import Pair, find_pairs, reading, weight_of, writing
+from compressor.quantization.pairs import EqualizationPair, find_pairs, reading, weight_of, writing
 from compressor.results.records import Decision, StageRecord
 from compressor.system.stopwatch import Stopwatch
 from exporters.base import QuantPolicy
@@ -95,7 +95,7 @@ def choose_equalization(
     return found, record
 
 
-def by_weights(pairs: Mapping[str, Pair]) -> dict[str, FloatArray]:
+def by_weights(pairs: Mapping[str, EqualizationPair]) -> dict[str, FloatArray]:
     """Equation 11 over all pairs, again and again until nothing changes, (channels,) each."""
     weights = {
         node: np.abs(weight_of(node)).astype(np.float64)
@@ -130,7 +130,7 @@ def _read(node: ir.Node, weight: FloatArray) -> FloatArray:
 
 
 def _candidates(
-    pairs: Mapping[str, Pair], seen: Mapping[str, Extremes]
+    pairs: Mapping[str, EqualizationPair], seen: Mapping[str, Extremes]
 ) -> dict[str, dict[str, FloatArray]]:
     """Value → what the divisors come from → divisors."""
     weights = by_weights(pairs)
@@ -141,7 +141,7 @@ def _candidates(
     }
 
 
-def _by_activations(pair: Pair, seen: Extremes, alpha: float) -> FloatArray:
+def _by_activations(pair: EqualizationPair, seen: Extremes, alpha: float) -> FloatArray:
     loud = np.maximum(seen.most.astype(np.float64), LEAST)
     read = np.zeros(pair.channels)
     for node in pair.readers:

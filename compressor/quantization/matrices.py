@@ -20,7 +20,7 @@ READERS = frozenset({"MatMul", "Gemm", "Gather"})
 
 
 @dataclass(frozen=True)
-class Reader:
+class MatrixReader:
     """A node that reads a matrix.
 
     Attributes:
@@ -49,7 +49,7 @@ class ConstantMatrix:
 
     value: ir.Value
     stored_transposed: bool
-    readers: tuple[Reader, ...]
+    readers: tuple[MatrixReader, ...]
 
     @property
     def name(self) -> str:
@@ -155,7 +155,7 @@ def readers_behind(value: ir.Value) -> list[ir.Node]:
 
 def _matrix(value: ir.Value, leave: tuple[str, ...]) -> ConstantMatrix | str:
     """The matrix, or why it cannot be one."""
-    readers: list[Reader] = []
+    readers: list[MatrixReader] = []
     ways: set[bool] = set()
     if value.is_graph_output() or value.is_graph_input():
         return "its weight is an input or an output of the graph"
@@ -172,7 +172,7 @@ def _matrix(value: ir.Value, leave: tuple[str, ...]) -> ConstantMatrix | str:
             if isinstance(way, str):
                 return way
             ways.add(way == (turned is None))
-            readers.append(Reader(reader, turned))
+            readers.append(MatrixReader(reader, turned))
     if len(ways) != 1:
         return "its weight is read by rows and by columns"
     names = [value.name or "", *(reader.node.name or "" for reader in readers)]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from calibration.collect import AT_ONCE, MEMORY, Layout, fitting_batch, layout_of
+from calibration.collect import AT_ONCE, MEMORY, ValueLayout, fitting_batch, layout_of
 from calibration.dataset import CalibrationSet
 from calibration.sampling import rows_of
 from calibration.taps import PREFIX, Taps, feeds_of
@@ -36,7 +36,7 @@ the same of the layer alone."""
 
 
 @dataclass(frozen=True)
-class Point:
+class ErrorPoint:
     """A layer and where its error is measured: behind the activation that it absorbs, if any."""
 
     node: str
@@ -56,7 +56,7 @@ class Noise:
             float layers, which have no error of their own.
     """
 
-    point: Point
+    point: ErrorPoint
     sqnr: float
     own: float | None
 
@@ -112,7 +112,9 @@ def layer_noise(
     return tuple(found)
 
 
-def points_of(model: ir.Model, integer: Iterable[str], policy: QuantPolicy) -> tuple[Point, ...]:
+def points_of(
+    model: ir.Model, integer: Iterable[str], policy: QuantPolicy
+) -> tuple[ErrorPoint, ...]:
     """The layers of the main graph, in order: what computes float32."""
     names = set(integer)
     found = []
@@ -124,7 +126,7 @@ def points_of(model: ir.Model, integer: Iterable[str], policy: QuantPolicy) -> t
         last = (absorbing(node, names, policy) if is_integer else None) or node
         value = _written(last)
         if value.name and (is_integer or value.dtype == ir.DataType.FLOAT):
-            found.append(Point(node.name or "", node.op_type, value.name, is_integer))
+            found.append(ErrorPoint(node.name or "", node.op_type, value.name, is_integer))
     return tuple(found)
 
 
@@ -137,7 +139,7 @@ class _Comparison:
         quantized: ir.Model,
         integer: set[str],
         policy: QuantPolicy,
-        layout: Layout,
+        layout: ValueLayout,
     ) -> None:
         self._integer, self._policy, self._layout = integer, policy, layout
         self._taps = Taps(model)
@@ -148,7 +150,7 @@ class _Comparison:
         self._stored = _storing(self._quantized.values())
 
     def run(
-        self, points: Sequence[Point], data: CalibrationSet, batch: int, seconds: float
+        self, points: Sequence[ErrorPoint], data: CalibrationSet, batch: int, seconds: float
     ) -> list[Noise]:
         """Compare at some of the points, over all of the data."""
         fetched: list[str] = []
@@ -196,7 +198,7 @@ class _Comparison:
             self._taps.graph.append(node)
         return names
 
-    def _compared(self, point: Point) -> list[str]:
+    def _compared(self, point: ErrorPoint) -> list[str]:
         """Outputs that hold signal, noise, and for an integer layer its own noise."""
         node, last = self._originals[point.node], self._originals[point.node]
         if point.integer:

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from calibration.collect import MEMORY, Layout, fitting_batch
+from calibration.collect import MEMORY, ValueLayout, fitting_batch
 from calibration.dataset import CalibrationSet
 from calibration.scheme import FloatArray, dequantize, params_from_range, quantize
 from calibration.taps import Taps, feeds_of
 from calibration.windows import parts
 from compressor.graph.session import open_session
 from compressor.quantization.graph import constant
-from compressor.quantization.pairs import Pair, reading, weight_of, writing
+from compressor.quantization.pairs import EqualizationPair, reading, weight_of, writing
 from compressor.quantization.replay import CEILING, fake_quantized
 from compressor.quantization.weights import channel_axis, weight_params
 from exporters.base import QuantPolicy
@@ -59,11 +59,13 @@ class Replaying:
 
     model: ir.Model
     policy: QuantPolicy
-    layout: Layout
+    layout: ValueLayout
     batch: int
     memory: int | None
 
-    def extremes(self, pairs: Mapping[str, Pair], data: CalibrationSet) -> dict[str, Extremes]:
+    def extremes(
+        self, pairs: Mapping[str, EqualizationPair], data: CalibrationSet
+    ) -> dict[str, Extremes]:
         """Extremes of each pair's value over all samples."""
         taps = Taps(self.model)
         fetched = [
@@ -80,7 +82,7 @@ class Replaying:
 
     def scores(
         self,
-        pairs: Mapping[str, Pair],
+        pairs: Mapping[str, EqualizationPair],
         tried: Mapping[str, Candidates],
         seen: Mapping[str, Extremes],
         data: CalibrationSet,
@@ -113,7 +115,7 @@ class Replaying:
         return found
 
     def _measured(
-        self, taps: Taps, pair: Pair, divisors: Iterable[FloatArray], seen: Extremes
+        self, taps: Taps, pair: EqualizationPair, divisors: Iterable[FloatArray], seen: Extremes
     ) -> list[str]:
         """Mean and mean square of each reader, then each candidate's error there; to be fetched."""
         wanted = [(reader, taps.values[reader.outputs[0].name or ""]) for reader in pair.readers]
@@ -129,7 +131,9 @@ class Replaying:
                 moments.append(_square(taps, error, _all_but_channels(reader)))
         return [taps.output(one) for one in moments]
 
-    def _rescaled(self, taps: Taps, pair: Pair, divisor: FloatArray, seen: Extremes) -> ir.Value:
+    def _rescaled(
+        self, taps: Taps, pair: EqualizationPair, divisor: FloatArray, seen: Extremes
+    ) -> ir.Value:
         """The value divided, as the quantized maker writes it, quantized."""
         maker, activation = pair.maker, pair.activation
         bias = constant(maker.inputs[2]) if len(maker.inputs) > 2 else None

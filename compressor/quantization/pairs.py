@@ -22,7 +22,7 @@ HOMOGENEOUS = frozenset({"Relu", "LeakyRelu", "PRelu"})
 
 
 @dataclass(frozen=True)
-class Pair:
+class EqualizationPair:
     """A value whose channels can be divided.
 
     Attributes:
@@ -43,13 +43,13 @@ class Pair:
         return len(weight_of(self.maker))
 
 
-def find_pairs(model: ir.Model) -> dict[str, Pair]:
+def find_pairs(model: ir.Model) -> dict[str, EqualizationPair]:
     """Every such value, by name, in graph order."""
     found = (pair_of(node.outputs[0]) for node in model.graph if node.outputs)
     return {pair.value.name or "": pair for pair in found if pair is not None}
 
 
-def pair_of(value: ir.Value) -> Pair | None:
+def pair_of(value: ir.Value) -> EqualizationPair | None:
     """The pair around a value; None where others than convolutions write or read it."""
     made_by, activation = value.producer(), None
     if made_by is not None and made_by.op_type in HOMOGENEOUS and made_by.domain == "":
@@ -66,7 +66,9 @@ def pair_of(value: ir.Value) -> Pair | None:
         and all(reader.graph is made_by.graph and _scalable(reader) for reader in readers)
         and all(use.idx == 0 for use in value.uses())
     )
-    return Pair(value, made_by, activation, tuple(readers)) if fits and made_by else None
+    return (
+        EqualizationPair(value, made_by, activation, tuple(readers)) if fits and made_by else None
+    )
 
 
 def weight_of(node: ir.Node) -> FloatArray:
@@ -95,7 +97,9 @@ def writing(node: ir.Node, divisor: FloatArray) -> FloatArray:
     return (1.0 / divisor).reshape(-1, *[1] * (weight_of(node).ndim - 1))
 
 
-def rescale(graph: ir.Graph, pairs: Mapping[str, Pair], divisors: Mapping[str, FloatArray]) -> None:
+def rescale(
+    graph: ir.Graph, pairs: Mapping[str, EqualizationPair], divisors: Mapping[str, FloatArray]
+) -> None:
     """Divide those values, in place, and let the weights behind them make up for it.
 
     Each convolution gets weights of its own, however many of its values are divided, rounded once.

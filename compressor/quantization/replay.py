@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from calibration.collect import MEMORY, Layout, layout_of
+from calibration.collect import MEMORY, ValueLayout, layout_of
 from calibration.dataset import CalibrationSet
 from calibration.sampling import rows_of
 from calibration.scheme import QuantParams, Scheme, dequantize, quantize
@@ -72,7 +72,7 @@ def _values(model: ir.Model) -> list[ir.Value]:
 
 
 def _windows(
-    model: ir.Model, values: Sequence[str], layout: Layout, memory: int | None
+    model: ir.Model, values: Sequence[str], layout: ValueLayout, memory: int | None
 ) -> list[list[str]]:
     """Parts whose values, copies and differences fit into half of the memory at once."""
     room = (MEMORY if memory is None else memory) // 2
@@ -95,7 +95,7 @@ class _Judge:
         model: ir.Model,
         integer: set[str],
         values: Sequence[str],
-        layout: Layout,
+        layout: ValueLayout,
         policy: QuantPolicy,
     ) -> None:
         self._integer, self._values = integer, values

@@ -26,7 +26,7 @@ _LONGEST_NAME = 30
 
 
 @dataclass(frozen=True)
-class Point:
+class PlottedCandidate:
     """A candidate in the picture, with the ends of its intervals where there are any.
 
     Attributes:
@@ -46,7 +46,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Frontier:
+class FrontierPlot:
     """The picture and what its caption tells."""
 
     svg: Markup
@@ -54,7 +54,7 @@ class Frontier:
     words: str
 
 
-def frontier(graph: GraphReport, key: str) -> Frontier | None:
+def frontier(graph: GraphReport, key: str) -> FrontierPlot | None:
     """The picture; None unless at least two candidates can be drawn."""
     points, timed = drawable(graph.candidates)
     if len(points) < _LEAST:
@@ -63,7 +63,7 @@ def frontier(graph: GraphReport, key: str) -> Frontier | None:
     allowed = None if graph.budget is None else graph.budget.allowed
     axis = "speed" if timed else "nodes that run as integer"
     across = "times as fast as the baseline" if timed else axis
-    everything = (Point("float", "float", 1.0 if timed else 0.0, 0.0), *points)
+    everything = (PlottedCandidate("float", "float", 1.0 if timed else 0.0, 0.0), *points)
     told = "; ".join(
         f"{p.label} {p.outcome} {fmt.significant(p.x)}, {fmt.significant(p.y, 2)}"
         for p in everything
@@ -76,10 +76,10 @@ def frontier(graph: GraphReport, key: str) -> Frontier | None:
     )
     missing = len(graph.candidates) - len(points)
     where = "the samples that were searched on" if graph.budget else quality.data
-    return Frontier(svg, axis, _words(where, points, missing, allowed))
+    return FrontierPlot(svg, axis, _words(where, points, missing, allowed))
 
 
-def drawable(candidates: Sequence[Candidate]) -> tuple[tuple[Point, ...], bool]:
+def drawable(candidates: Sequence[Candidate]) -> tuple[tuple[PlottedCandidate, ...], bool]:
     """The candidates with a loss, and whether their places along the axis are speeds.
 
     They are where every one of them was timed; else all stand at the number of nodes that run as
@@ -101,7 +101,7 @@ def drawable(candidates: Sequence[Candidate]) -> tuple[tuple[Point, ...], bool]:
             ends = None if latency is None else latency.interval
             loss, loss_ends = _loss(quality)
             outcome, share = _outcome(candidate), candidate.pruned
-            points.append(Point(label, outcome, float(x), loss, ends, loss_ends, share))
+            points.append(PlottedCandidate(label, outcome, float(x), loss, ends, loss_ends, share))
     return tuple(points), timed
 
 
@@ -127,7 +127,7 @@ def _loss_label(quality: QualityResult) -> str:
 
 
 def _draw(
-    axes: Any, points: Sequence[Point], allowed: float | None, labels: tuple[str, str]
+    axes: Any, points: Sequence[PlottedCandidate], allowed: float | None, labels: tuple[str, str]
 ) -> None:
     quiet, rule = COLOURS["quiet"], COLOURS["rule"]
     if allowed is not None:
@@ -148,7 +148,7 @@ def _draw(
     axes.set_ylabel(labels[1], color=quiet, parse_math=False)
 
 
-def _curve(points: Sequence[Point]) -> list[Point]:
+def _curve(points: Sequence[PlottedCandidate]) -> list[PlottedCandidate]:
     """The pruned ones by how much went of them, behind what of the whole graph was tried last."""
     pruned = sorted((p for p in points if p.pruned is not None), key=lambda p: p.pruned or 0.0)
     if not pruned:
@@ -156,7 +156,7 @@ def _curve(points: Sequence[Point]) -> list[Point]:
     return [*[p for p in points if p.pruned is None][-1:], *pruned]
 
 
-def _draw_point(axes: Any, point: Point) -> None:
+def _draw_point(axes: Any, point: PlottedCandidate) -> None:
     marker, colour, filling = _LOOKS[point.outcome]
     faint = {"color": colour, "linewidth": 1, "alpha": 0.4}
     if point.x_ends is not None:
@@ -173,7 +173,9 @@ def _draw_point(axes: Any, point: Point) -> None:
         )
 
 
-def _words(where: str, points: Sequence[Point], missing: int, allowed: float | None) -> str:
+def _words(
+    where: str, points: Sequence[PlottedCandidate], missing: int, allowed: float | None
+) -> str:
     """What the lines are, and what is not drawn."""
     words = f"on {where}, with 95 % intervals"
     if allowed is not None:

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from compressor.report import plots
 from compressor.report.changed import change_words, decision, error_words
 from compressor.report.conditions import busy_words
-from compressor.report.frontier import Frontier, frontier
+from compressor.report.frontier import FrontierPlot, frontier
 from compressor.report.layers import LayersView, layers_view
 from compressor.report.pruned import SHOWN, PrunedView, goal_tone, goal_words, pruned_view
 from compressor.report.regions import RegionRow, region_rows
@@ -81,7 +81,7 @@ class GraphView:
     float_reasons: dict[str, tuple[str, ...]]
     regions: tuple[RegionRow, ...]
     layers: LayersView | None
-    frontier: Frontier | None
+    frontier: FrontierPlot | None
     pruned: PrunedView | None
 
     @property

@@ -17,7 +17,7 @@ POOR = 10.0
 
 
 @dataclass(frozen=True)
-class LayerRow:
+class LayerErrorRow:
     """A layer, its errors in words."""
 
     layer: LayerError
@@ -42,8 +42,8 @@ class TensorPicture:
 class LayersView:
     """The section on layers; `reason` where nothing was measured."""
 
-    rows: tuple[LayerRow, ...]
-    rest: tuple[LayerRow, ...]
+    rows: tuple[LayerErrorRow, ...]
+    rest: tuple[LayerErrorRow, ...]
     pictures: tuple[TensorPicture, ...]
     has_shipped: bool
     reason: str
@@ -62,7 +62,7 @@ def layers_view(graph: GraphReport, anchor: str) -> LayersView | None:
     if not graph.layers and not (has_shipped and reason):
         return None
     rows = tuple(
-        LayerRow(layer, fmt.decibels(layer.sqnr_db), fmt.decibels(layer.own_sqnr_db))
+        LayerErrorRow(layer, fmt.decibels(layer.sqnr_db), fmt.decibels(layer.own_sqnr_db))
         for layer in graph.layers
     )
     pictures = tuple(

@@ -28,7 +28,7 @@ class GroupRow:
 
 
 @dataclass(frozen=True)
-class LayerRow:
+class RepairRow:
     """A layer that was fitted, or why it was not."""
 
     layer: RepairedLayer
@@ -46,7 +46,7 @@ class PrunedView:
     latency: str
     blocks: tuple[str, ...]
     groups: tuple[GroupRow, ...]
-    layers: tuple[LayerRow, ...]
+    layers: tuple[RepairRow, ...]
     is_replayed: bool
 
 
@@ -120,12 +120,12 @@ def _group_row(group: PrunedGroup) -> GroupRow:
     )
 
 
-def _layer_row(layer: RepairedLayer) -> LayerRow:
+def _layer_row(layer: RepairedLayer) -> RepairRow:
     outcome = layer.reason or ("repaired" if layer.repaired else "left: the fit does not help")
     spent = "" if layer.seconds is None else fmt.seconds(layer.seconds)
     if layer.memory_bytes is not None:
         spent = f"{spent}, {fmt.size(layer.memory_bytes)}"
-    return LayerRow(layer, _error(layer.error_before), _error(layer.error_after), outcome, spent)
+    return RepairRow(layer, _error(layer.error_before), _error(layer.error_after), outcome, spent)
 
 
 def _error(value: float | None) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from calibration.dataset import open_dataset
-from calibration.noise import Noise
+from calibration.noise import NoiseInputs
 from compressor.graph.draws import Draw
 from compressor.graph.tensors import TensorSpec
 
@@ -18,7 +18,7 @@ def spec(name, *shape):
 
 def drawing(*drawn, fed=("batch", 3), kinds=("normal",)):
     draws = {s.name: Draw(k, i) for i, (s, k) in enumerate(zip(drawn, kinds, strict=True))}
-    noise = Noise((spec("x", *fed),), drawn, draws)
+    noise = NoiseInputs((spec("x", *fed),), drawn, draws)
     return open_dataset({"x": X}).bind([spec("x", *fed)]).drawing(noise)
 
 

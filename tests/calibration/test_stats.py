@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from calibration.observers import MinMax, Observed
-from calibration.stats import CalibrationStats, Origin, merged
+from calibration.stats import CalibrationStats, StatsOrigin, merged
 from compressor.errors import DataError
 
-ORIGIN = Origin("graph", 32)
+ORIGIN = StatsOrigin("graph", 32)
 finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
 arrays = hnp.arrays(np.float32, st.integers(1, 60), elements=finite)
 
@@ -51,7 +51,7 @@ def test_merge_of_different_graphs_is_refused():
     one = np.ones(3, np.float32)
     with pytest.raises(DataError, match="different graphs"):
         stats(one).merge(stats(one, "two", name="b"))
-    other = replace(stats(one, "two"), origin=Origin("another graph", 32))
+    other = replace(stats(one, "two"), origin=StatsOrigin("another graph", 32))
     with pytest.raises(DataError, match="different graphs"):
         stats(one).merge(other)
 
@@ -64,7 +64,7 @@ def test_merge_of_the_same_shard_twice_is_refused():
 
 def test_merge_of_other_options_is_refused():
     one = np.ones(3, np.float32)
-    other = replace(stats(one, "two"), origin=Origin("graph", 16))
+    other = replace(stats(one, "two"), origin=StatsOrigin("graph", 16))
     with pytest.raises(DataError, match="batch=16"):
         stats(one).merge(other)
 

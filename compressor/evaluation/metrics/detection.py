@@ -17,7 +17,7 @@ from compressor.errors import UsageError
 from compressor.evaluation.detections import (
     OVERLAP,
     Detections,
-    Form,
+    RowFormat,
     chosen,
     form_of,
     overlaps,
@@ -57,7 +57,7 @@ class Detection(Metric):
             UsageError: The outputs of the original are no boxes with scores.
         """
         found: dict[str, list[Detections]] = {name: [] for name in runners}
-        form: Form | None = None
+        form: RowFormat | None = None
         for step, outputs in predictions(runners, data, batch):
             original = read(outputs[BASELINE], len(step))
             if original is None:
@@ -69,7 +69,7 @@ class Detection(Metric):
                 found[name] += (
                     [NOTHING] * len(step)
                     if rows is None
-                    else [chosen(one, form or Form()) for one in rows]
+                    else [chosen(one, form or RowFormat()) for one in rows]
                 )
         least, most = _what_counts(found[BASELINE])
         units = {

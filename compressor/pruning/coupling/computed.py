@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.pruning.coupling.dimensions import Walk, size_dimensions
-from compressor.pruning.coupling.sizes import Size, Sizes, combined, opaque, stored
+from compressor.pruning.coupling.sizes import ComputedSize, Sizes, combined, opaque, stored
 
 _MOST = 64
 """Elements of a value up to which it is followed."""
@@ -27,7 +27,7 @@ def computed_sizes(walk: Walk, node: ir.Node) -> Sizes | None:
     """The output of a node as sizes; None where it is none or is not followed."""
     if node.domain != "" or not node.outputs:
         return None
-    if node.op_type in ("Shape", "Size"):
+    if node.op_type in ("Shape", "ComputedSize"):
         return _shape(walk, node)
     function = _FOLLOWED.get(node.op_type)
     dtype = node.outputs[0].dtype
@@ -52,7 +52,7 @@ def _shape(walk: Walk, node: ir.Node) -> Sizes | None:
     return _scalar(product)
 
 
-def _scalar(size: Size) -> Sizes:
+def _scalar(size: ComputedSize) -> Sizes:
     found = np.empty((), object)
     found[()] = size
     return found
@@ -103,7 +103,7 @@ def _slice(walk: Walk, node: ir.Node, inputs: list[Sizes]) -> Sizes | None:
 def _arithmetic(walk: Walk, node: ir.Node, inputs: list[Sizes]) -> Sizes | None:
     on_numbers, on_formulas = _ARITHMETIC[node.op_type]
 
-    def one(a: Size, b: Size) -> Size:
+    def one(a: ComputedSize, b: ComputedSize) -> ComputedSize:
         walk.fix(a)
         walk.fix(b)
         return combined(a, b, on_numbers(a.number, b.number), on_formulas)
@@ -115,7 +115,7 @@ def _equal(walk: Walk, node: ir.Node, inputs: list[Sizes]) -> Sizes | None:
     """A size is never negative; whether it equals another number is not followed."""
     del node
 
-    def one(a: Size, b: Size) -> Size:
+    def one(a: ComputedSize, b: ComputedSize) -> ComputedSize:
         walk.fix(a)
         walk.fix(b)
         number = int(a.number == b.number)
@@ -128,7 +128,7 @@ def _equal(walk: Walk, node: ir.Node, inputs: list[Sizes]) -> Sizes | None:
 def _where(walk: Walk, node: ir.Node, inputs: list[Sizes]) -> Sizes | None:
     del walk, node
 
-    def one(condition: Size, yes: Size, no: Size) -> Size:
+    def one(condition: ComputedSize, yes: ComputedSize, no: ComputedSize) -> ComputedSize:
         chosen = yes if condition.number else no
         return chosen if condition.constant else opaque(chosen.number, condition, yes, no)
 
@@ -161,7 +161,7 @@ def _numbers(sizes: Sizes) -> np.ndarray | None:
     return np.array([size.number for size in sizes.ravel()], np.int64).reshape(sizes.shape)
 
 
-def _each(function: Callable[..., Size], *inputs: Sizes) -> Sizes:
+def _each(function: Callable[..., ComputedSize], *inputs: Sizes) -> Sizes:
     aligned = np.broadcast_arrays(*inputs)
     found = np.empty(aligned[0].shape, object)
     for index in np.ndindex(found.shape):

@@ -16,7 +16,7 @@ from compressor.graph.constants import array_if_stored
 from compressor.graph.invariants import subgraphs
 from compressor.graph.noise import follows
 from compressor.pruning.coupling.labels import Cause, Ints, Labels
-from compressor.pruning.coupling.sizes import Origin, Size, Sizes, size_of, stored
+from compressor.pruning.coupling.sizes import ComputedSize, ConstantOrigin, Sizes, size_of, stored
 
 Dimensions = list[Ints]
 
@@ -36,7 +36,7 @@ _MOST_SIZES = 64
 class Demand:
     """A computed or stored size that has to be the kept size of one dimension."""
 
-    size: Size
+    size: ComputedSize
     labels: Ints
     value: str
     axis: int
@@ -69,7 +69,7 @@ class Walk:
         self.dimensions: dict[str, Dimensions] = {}
         self.sizes: dict[str, Sizes] = {}
         self.demands: list[Demand] = []
-        self.fixed: set[Origin] = set()
+        self.fixed: set[ConstantOrigin] = set()
         self.offered: dict[Choice, int] = {}
         self.watched: dict[Choice, list[Ints]] = defaultdict(list)
         self.unknown: dict[str, list[str]] = defaultdict(list)
@@ -203,7 +203,8 @@ class Walk:
         if array is None or array.size > _MOST_SIZES or array.dtype.kind not in "iub":
             return None
         flat = [
-            stored(int(n), Origin(node.name or "", index, i)) for i, n in enumerate(array.ravel())
+            stored(int(n), ConstantOrigin(node.name or "", index, i))
+            for i, n in enumerate(array.ravel())
         ]
         found = np.empty(len(flat), object)
         found[:] = flat
@@ -236,12 +237,12 @@ class Walk:
             for labels in size.labels:
                 self.freeze(labels, "a computed size is used as a number")
 
-    def fix(self, size: Size) -> None:
+    def fix(self, size: ComputedSize) -> None:
         """A stored number enters a computation, so that it cannot be rewritten."""
         if size.origin is not None:
             self.fixed.add(size.origin)
 
-    def demand(self, size: Size, value: ir.Value, axis: int) -> None:
+    def demand(self, size: ComputedSize, value: ir.Value, axis: int) -> None:
         """The number has to be the kept size of an axis of a value."""
         labels = self.of(value)[axis]
         same = size.dimension and np.array_equal(size.labels[0], labels)
@@ -253,7 +254,7 @@ class Walk:
         """A dimension copies the size of one with these labels."""
         self.demand(size_of(labels), value, axis)
 
-    def like(self, size: Size) -> Ints:
+    def like(self, size: ComputedSize) -> Ints:
         """Labels of a dimension whose size is computed and whose positions are all alike."""
         if size.dimension:
             return size.labels[0]

@@ -25,7 +25,7 @@ from compressor.pruning.coupling.labels import Cause, Classes, Ints
 from compressor.pruning.coupling.rules import rule_of
 from compressor.pruning.coupling.rules.opaque import control_flow
 from compressor.pruning.coupling.settling import choose_again, settle
-from compressor.pruning.coupling.sizes import Origin
+from compressor.pruning.coupling.sizes import ConstantOrigin
 
 Keep = Mapping[str, npt.NDArray[np.bool_]]
 """Group name → (units,), True stays; groups that are not named stay whole."""
@@ -94,7 +94,7 @@ class Frozen:
 class SizeEdit:
     """A stored number that becomes the kept size of an axis of a value."""
 
-    origin: Origin
+    origin: ConstantOrigin
     value: str
     axis: int
 

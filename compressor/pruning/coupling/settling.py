@@ -4,7 +4,7 @@ import numpy as np
 
 from compressor.pruning.coupling.dimensions import Choice, Demand, Walk
 from compressor.pruning.coupling.labels import Cause, Classes
-from compressor.pruning.coupling.sizes import Origin, Weights
+from compressor.pruning.coupling.sizes import ConstantOrigin, PositionWeights
 
 _SEEDS = (0, 1)
 _CLOSE = 1e-9
@@ -14,7 +14,7 @@ def settle(walk: Walk) -> Classes:
     """Find the classes; freeze what a computed size would contradict, until none does."""
     while True:
         classes = walk.labels.solve()
-        weights = [Weights(classes, seed) for seed in _SEEDS]
+        weights = [PositionWeights(classes, seed) for seed in _SEEDS]
         wrong = [d for d in _contradictions(walk, weights) if _is_free(classes, d)]
         if not wrong:
             return classes
@@ -24,10 +24,10 @@ def settle(walk: Walk) -> Classes:
                 walk.labels.freeze(labels, cause)
 
 
-def _contradictions(walk: Walk, weights: list[Weights]) -> list[Demand]:
+def _contradictions(walk: Walk, weights: list[PositionWeights]) -> list[Demand]:
     """Demands that some pruning would break: those of one stored number have to agree."""
     wrong = []
-    first: dict[Origin, Demand] = {}
+    first: dict[ConstantOrigin, Demand] = {}
     for demand in walk.demands:
         size = demand.size
         if size.origin is not None and size.origin not in walk.fixed:
@@ -41,7 +41,7 @@ def _contradictions(walk: Walk, weights: list[Weights]) -> list[Demand]:
     return wrong
 
 
-def _agree(expected: list[float], demand: Demand, weights: list[Weights]) -> bool:
+def _agree(expected: list[float], demand: Demand, weights: list[PositionWeights]) -> bool:
     totals = [w.total(demand.labels) for w in weights]
     return np.allclose(totals, expected, rtol=_CLOSE, atol=_CLOSE)
 

@@ -14,11 +14,11 @@ import numpy.typing as npt
 from compressor.pruning.coupling.labels import Classes, Ints
 
 Sizes = npt.NDArray[np.object_]
-"""An integer value of the graph; its elements are of type `Size`."""
+"""An integer value of the graph; its elements are of type `ComputedSize`."""
 
 
 @dataclass(frozen=True)
-class Origin:
+class ConstantOrigin:
     """A number in a constant: which node reads it at which input, and where in the flat array."""
 
     node: str
@@ -26,7 +26,7 @@ class Origin:
     index: int
 
 
-class Weights:
+class PositionWeights:
     """Weights of the positions that can go, to tell whether two sizes are one polynomial.
 
     A size is a polynomial in the indicators of the classes. Two that agree at random points agree
@@ -44,7 +44,7 @@ class Weights:
 
 
 @dataclass(frozen=True, eq=False)
-class Size:
+class ComputedSize:
     """A number that a graph computes from sizes.
 
     Attributes:
@@ -56,9 +56,9 @@ class Size:
     """
 
     number: int
-    formula: Callable[[Weights], float] | None
+    formula: Callable[[PositionWeights], float] | None
     labels: tuple[Ints, ...] = ()
-    origin: Origin | None = None
+    origin: ConstantOrigin | None = None
     dimension: bool = False
 
     @property
@@ -67,24 +67,30 @@ class Size:
         return self.formula is not None and not self.labels
 
 
-def stored(number: int, origin: Origin | None = None) -> Size:
+def stored(number: int, origin: ConstantOrigin | None = None) -> ComputedSize:
     """A number of a constant."""
-    return Size(number, lambda _: float(number), origin=origin)
+    return ComputedSize(number, lambda _: float(number), origin=origin)
 
 
-def size_of(labels: Ints) -> Size:
+def size_of(labels: Ints) -> ComputedSize:
     """The size of a dimension with these labels."""
-    return Size(len(labels), lambda weights: weights.total(labels), (labels,), dimension=True)
+    return ComputedSize(
+        len(labels), lambda weights: weights.total(labels), (labels,), dimension=True
+    )
 
 
-def opaque(number: int, *parts: Size) -> Size:
+def opaque(number: int, *parts: ComputedSize) -> ComputedSize:
     """A number computed from others in a way that is not followed."""
-    return Size(number, None, tuple(labels for part in parts for labels in part.labels))
+    return ComputedSize(number, None, tuple(labels for part in parts for labels in part.labels))
 
 
-def combined(a: Size, b: Size, number: int, function: Callable[[float, float], float]) -> Size:
+def combined(
+    a: ComputedSize, b: ComputedSize, number: int, function: Callable[[float, float], float]
+) -> ComputedSize:
     """A number computed from two others by arithmetic."""
     f, g = a.formula, b.formula
     if f is None or g is None:
         return opaque(number, a, b)
-    return Size(number, lambda weights: function(f(weights), g(weights)), a.labels + b.labels)
+    return ComputedSize(
+        number, lambda weights: function(f(weights), g(weights)), a.labels + b.labels
+    )

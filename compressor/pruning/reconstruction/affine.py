@@ -25,7 +25,7 @@ _PASSING = frozenset({"Reshape", "Transpose", "Cast", "Identity"})
 
 
 @dataclass(frozen=True)
-class Affine:
+class NormAffine:
     """Factors, and mostly shifts, one for each channel of what a norm makes.
 
     Attributes:
@@ -93,7 +93,7 @@ class Affine:
         return (self.node, 2) if has_shift and self.node.inputs[2] is not None else None
 
 
-def affines_of(model: ir.Model) -> Mapping[str, Affine]:
+def affines_of(model: ir.Model) -> Mapping[str, NormAffine]:
     """Node name → affine terms, in the order of the main graph.
 
     Terms that are ones and zeros are left out: an exporter put them there.
@@ -102,7 +102,7 @@ def affines_of(model: ir.Model) -> Mapping[str, Affine]:
     return {one.name: one for one in found if one is not None and not _is_neutral(one)}
 
 
-def _affine(node: ir.Node) -> Affine | None:
+def _affine(node: ir.Node) -> NormAffine | None:
     if node.op_type in _AXES:
         terms = [value for value in node.inputs[1:3] if value is not None]
         trained = any(value.uses() or value.is_graph_output() for value in node.outputs[1:])
@@ -111,7 +111,7 @@ def _affine(node: ir.Node) -> Affine | None:
         axis = _AXES[node.op_type]
         several = axis == -1 and node.attributes.get_int("axis", -1) != -1
         by_group = node.attributes.get_int("num_groups", 0) == stored_array(node.inputs[1]).size
-        return None if several or by_group else Affine(node, axis)
+        return None if several or by_group else NormAffine(node, axis)
     if node.op_type != "Mul":
         return None
     vectors = [value for value in node.inputs if value is not None and _is_vector(value)]
@@ -119,7 +119,7 @@ def _affine(node: ir.Node) -> Affine | None:
     if len(vectors) != 1 or len(others) != 1 or not _is_normalized(others[0]):
         return None
     axis = _axis(vectors[0])
-    return Affine(node, axis, _added(node.outputs[0], axis))
+    return NormAffine(node, axis, _added(node.outputs[0], axis))
 
 
 def _added(value: ir.Value, axis: int) -> ir.Node | None:
@@ -156,7 +156,7 @@ def _over_root(value: ir.Value | None) -> bool:
     return node is not None and node.op_type == "Div" and _makes(node.inputs[1], "Sqrt")
 
 
-def _is_neutral(affine: Affine) -> bool:
+def _is_neutral(affine: NormAffine) -> bool:
     shift = affine.shift
     return bool((affine.scale == 1).all()) and (shift is None or bool((shift == 0).all()))
 

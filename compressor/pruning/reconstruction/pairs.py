@@ -51,7 +51,7 @@ def second_of(layer: Layer, layers: Mapping[str, Layer]) -> Layer | None:
 
 
 @dataclass(frozen=True)
-class Pair:
+class LayerPair:
     """Two layers and the problem of the second, with the frontier in front of the first."""
 
     first: Layer

@@ -20,7 +20,7 @@ from compressor.layerwise.layers import Layer, layers_of
 from compressor.layerwise.moments import Solution
 from compressor.layerwise.streams import Ancestry, Stream, stream_of
 from compressor.pruning.coupling.groups import Grouping, Keep
-from compressor.pruning.reconstruction.affine import Affine, affines_of
+from compressor.pruning.reconstruction.affine import NormAffine, affines_of
 from compressor.pruning.reconstruction.fitting import (
     ROUNDING,
     Fit,
@@ -29,7 +29,7 @@ from compressor.pruning.reconstruction.fitting import (
     fit,
     is_exact,
 )
-from compressor.pruning.reconstruction.pairs import Pair, second_of
+from compressor.pruning.reconstruction.pairs import LayerPair, second_of
 from compressor.pruning.reconstruction.problem import Problem
 from compressor.pruning.reconstruction.rescaling import Rescaled, Rescaling
 from compressor.pruning.reconstruction.restriction import Restriction
@@ -174,7 +174,7 @@ class _Walk:
         """Number of batches, the same of both models."""
         return len(self._now)
 
-    def rescale(self, affine: Affine) -> Rescaled | str:
+    def rescale(self, affine: NormAffine) -> Rescaled | str:
         """Fit the affine terms of one norm; the fit, or why there was none."""
         output = affine.output.name or ""
         aim = self._how.aims.get(output, output)
@@ -230,7 +230,7 @@ class _Walk:
             problem = self._problem(second, later & ~self._bits[second.name])
             if is_exact(problem):
                 return found
-            pair, both = Pair(layer, second, problem, self._write), (layer, second)
+            pair, both = LayerPair(layer, second, problem, self._write), (layer, second)
             before = [(one.matrix(), one.bias()) for one in both]
             try:
                 self._done[second.name], self.steps[layer.name] = pair.improve(

@@ -15,7 +15,7 @@ import numpy as np
 
 from calibration.frontier import Frontier
 from compressor.layerwise.im2col import Doubles, Floats
-from compressor.pruning.reconstruction.affine import Affine
+from compressor.pruning.reconstruction.affine import NormAffine
 from compressor.pruning.reconstruction.fitting import Pick, divided
 from compressor.pruning.reconstruction.restriction import Restriction
 
@@ -61,7 +61,7 @@ class Rescaling:
         aim: The value of the original that the output should equal.
     """
 
-    affine: Affine
+    affine: NormAffine
     then: Frontier
     now: Frontier
     restriction: Restriction

@@ -24,7 +24,7 @@ from compressor.layerwise.activity import Activity, activity, moments_bytes, why
 from compressor.layerwise.im2col import Doubles
 from compressor.pruning.coupling.groups import Group, Grouping
 from compressor.pruning.coupling.labels import Ints
-from compressor.pruning.selection.obs import Reader, removal_costs
+from compressor.pruning.selection.obs import Contraction, removal_costs
 from compressor.pruning.selection.readings import Reading, readings
 from compressor.recipe.methods import METHODS, NORMS, Method
 from compressor.system.progress import SILENT, Progress
@@ -216,7 +216,7 @@ def _obs(
     read: Sequence[Reading], seen: Mapping[str, Activity], units: int, least: float
 ) -> Doubles:
     readers = [
-        Reader(
+        Contraction(
             matrix=reading.layer.matrix()[reading.part],
             gram=seen[reading.layer.name].moments.centred()[0][reading.part],
             columns=reading.columns,

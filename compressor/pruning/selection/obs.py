@@ -28,7 +28,7 @@ RIDGE = 1e-3
 
 
 @dataclass
-class Reader:
+class Contraction:
     """A contraction over a group: a layer, or one of a layer's own groups.
 
     Attributes:
@@ -44,7 +44,7 @@ class Reader:
     weight: float
 
 
-def removal_costs(readers: Sequence[Reader], units: int, fewest: int = 1) -> Doubles:
+def removal_costs(readers: Sequence[Contraction], units: int, fewest: int = 1) -> Doubles:
     """The increase of Σ weight·‖ΔW·x‖² when each unit goes, in the cheapest order, greedily.
 
     Args:
@@ -80,7 +80,7 @@ class _State:
     not O(k²); only what all units' costs need is kept up to date, (H⁻¹)_rr and W_rᵀW_r.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Contraction) -> None:
         gram = damped(reader.gram.copy(), RIDGE)
         factor = scipy.linalg.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
         self._inverse = scipy.linalg.cho_solve(factor, np.eye(len(gram)), check_finite=False)

@@ -3,7 +3,7 @@
 import pytest
 
 from calibration.fields import Signature
-from compressor.capture.binding import Binding, bind, signature, without_strangers
+from compressor.capture.binding import CallBinding, bind, signature, without_strangers
 from compressor.errors import CaptureError
 
 
@@ -19,31 +19,31 @@ def _bind(forward, *names):
 
 
 def test_a_single_input_binds_by_position_whatever_its_name():
-    assert _bind(lambda x, mask=None: 0, "image") == Binding(("image",), {})
-    assert _bind(lambda *tensors: 0, "image") == Binding(("image",), {})
-    assert _bind(lambda **inputs: 0, "image") == Binding((), {"image": "image"})
+    assert _bind(lambda x, mask=None: 0, "image") == CallBinding(("image",), {})
+    assert _bind(lambda *tensors: 0, "image") == CallBinding(("image",), {})
+    assert _bind(lambda **inputs: 0, "image") == CallBinding((), {"image": "image"})
 
 
 def test_a_single_input_binds_by_name_where_that_is_all_that_is_needed():
-    assert _bind(lambda ids=None, pixels=None: 0, "pixels") == Binding((), {"pixels": "pixels"})
+    assert _bind(lambda ids=None, pixels=None: 0, "pixels") == CallBinding((), {"pixels": "pixels"})
     # By the name of an optional parameter, the one that is needed would go without.
-    assert _bind(lambda x, mask=None: 0, "mask") == Binding(("mask",), {})
+    assert _bind(lambda x, mask=None: 0, "mask") == CallBinding(("mask",), {})
 
 
 def test_a_single_input_of_a_keyword_only_module():
-    assert _bind(lambda *, scale=1, x: 0, "image") == Binding((), {"x": "image"})
-    assert _bind(lambda *, x=None: 0, "image") == Binding((), {"x": "image"})
+    assert _bind(lambda *, scale=1, x: 0, "image") == CallBinding((), {"x": "image"})
+    assert _bind(lambda *, x=None: 0, "image") == CallBinding((), {"x": "image"})
 
 
 def test_several_bind_by_name_in_the_order_of_forward():
     binding = _bind(lambda a, b, /, c, *, d, e=None: 0, "d", "c", "b", "a")
-    assert binding == Binding(("a", "b"), {"c": "c", "d": "d"})
+    assert binding == CallBinding(("a", "b"), {"c": "c", "d": "d"})
     assert binding.order == ("a", "b", "c", "d")
 
 
 def test_several_into_variadic_parameters():
-    assert _bind(lambda *xs: 0, "b", "a") == Binding(("b", "a"), {})
-    assert _bind(lambda x, **rest: 0, "y", "x") == Binding((), {"x": "x", "y": "y"})
+    assert _bind(lambda *xs: 0, "b", "a") == CallBinding(("b", "a"), {})
+    assert _bind(lambda x, **rest: 0, "y", "x") == CallBinding((), {"x": "x", "y": "y"})
 
 
 def test_strangers_are_named_with_the_signature():
@@ -60,7 +60,7 @@ def test_missing_inputs_are_named():
 
 
 def test_arrays_without_names_bind_by_position():
-    assert _bind(lambda a, b: 0, "input_0", "input_1") == Binding(("input_0", "input_1"), {})
+    assert _bind(lambda a, b: 0, "input_0", "input_1") == CallBinding(("input_0", "input_1"), {})
     with pytest.raises(CaptureError, match="does not fit"):
         _bind(lambda a: 0, "input_0", "input_1", "input_2")
 

@@ -6,7 +6,7 @@ import pytest
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from compressor.capture import capture
-from compressor.capture.parity import Comparison
+from compressor.capture.parity import ParityCheck
 from compressor.capture.widening import NOTICE, widen
 from compressor.checkpoint import source_of
 from compressor.graph.files import serialize
@@ -117,7 +117,7 @@ def test_a_model_that_computes_something_else_in_float32_stays_in_half(
     monkeypatch: pytest.MonkeyPatch,
 ):
     """As one would that counts on overflow: the runtime's own float16 is float32 in between."""
-    refused = Comparison((), ("output 'y' at batch 2: NaN or infinity where the other has none",))
+    refused = ParityCheck((), ("output 'y' at batch 2: NaN or infinity where the other has none",))
     monkeypatch.setattr("compressor.capture.onnx_source.verify", lambda *_: refused)
     model = _model("g (float16[n,4] x) => (float16[n,4] y) { y = Relu(x) }")
     x = np.ones((8, 4), np.float16)

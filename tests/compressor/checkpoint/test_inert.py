@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from compressor.checkpoint import load_checkpoint
-from compressor.checkpoint.inert import Reading
+from compressor.checkpoint.inert import InertFile
 from compressor.checkpoint.torch_files import unpickle
 from compressor.errors import CheckpointError
 from compressor.recipe.recipe import ModelOptions
@@ -230,7 +230,7 @@ def test_no_code_of_a_file_runs(tmp_path, file):
 def test_what_is_ours_is_never_lent_to_a_file(tmp_path, monkeypatch, content):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(pickle.UnpicklingError):
-        Reading().load(io.BytesIO(content))
+        InertFile().load(io.BytesIO(content))
     assert not Path("mark").exists() and not hasattr(torch.Tensor, "changed")
 
 

@@ -13,7 +13,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from compressor.checkpoint import Source, load_checkpoint, source_of
+from compressor.capture.source import ModelSource
+from compressor.checkpoint import load_checkpoint, source_of
 from compressor.checkpoint.exported import is_arithmetic
 from compressor.errors import CheckpointError, UsageError
 from compressor.recipe.recipe import ModelOptions
@@ -71,7 +72,7 @@ def _save(content, tmp_path, **options) -> Path:
     return path
 
 
-def _load(path, **options) -> Source:
+def _load(path, **options) -> ModelSource:
     return load_checkpoint(path, ModelOptions(**options))
 
 

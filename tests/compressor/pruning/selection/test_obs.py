@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from compressor.pruning.selection.obs import RIDGE, Reader, removal_costs
+from compressor.pruning.selection.obs import RIDGE, Contraction, removal_costs
 
 RNG = np.random.default_rng(0)
 
@@ -29,7 +29,7 @@ def test_costs_are_those_of_least_squares_in_the_greedy_order():
     matrix, gram = problem()
     columns = np.arange(10).reshape(5, 2)
     plain = gram - RIDGE * np.trace(gram) / len(gram) / (1 + RIDGE) * np.eye(10)
-    costs = removal_costs([Reader(matrix, plain, columns, 1.0)], 5)
+    costs = removal_costs([Contraction(matrix, plain, columns, 1.0)], 5)
     order = np.argsort(costs)
     left, before = list(range(5)), 0.0
     for unit in order[:4]:
@@ -50,7 +50,7 @@ def test_costs_hold_to_the_last_unit_among_columns_that_stay(units: int, b: int)
     matrix, gram = problem(units * b + 2, 1)
     plain = gram - RIDGE * np.trace(gram) / len(gram) / (1 + RIDGE) * np.eye(len(gram))
     columns = RNG.permutation(units * b + 2)[: units * b].reshape(units, b)
-    costs = removal_costs([Reader(matrix, plain, columns, 1.0)], units)
+    costs = removal_costs([Contraction(matrix, plain, columns, 1.0)], units)
     left, before, level = np.ones(len(gram), bool), 0.0, 0.0
     for unit in np.argsort(costs):
         left[columns[unit]] = False
@@ -64,7 +64,7 @@ def test_a_unit_that_others_can_make_up_for_costs_next_to_nothing_once():
     x = RNG.standard_normal((1000, 3))
     x = np.column_stack([x, x[:, 0]])
     matrix = np.ones((2, 4))
-    reader = Reader(matrix, x.T @ x, np.arange(4)[:, None], 1.0)
+    reader = Contraction(matrix, x.T @ x, np.arange(4)[:, None], 1.0)
     costs = removal_costs([reader], 4)
     twins = np.sort(costs[[0, 3]])
     assert twins[0] < 0.01 * twins[1]
@@ -75,10 +75,10 @@ def test_readers_add_up_by_their_weight():
     (first, gram), (second, other) = problem(), problem()
     columns = np.arange(10).reshape(5, 2)
     single = [
-        removal_costs([Reader(w, g, columns, 1.0)], 5, fewest=5)
+        removal_costs([Contraction(w, g, columns, 1.0)], 5, fewest=5)
         for w, g in ((first, gram), (second, other))
     ]
-    both = [Reader(first, gram, columns, 2.0), Reader(second, other, columns, 3.0)]
+    both = [Contraction(first, gram, columns, 2.0), Contraction(second, other, columns, 3.0)]
     together = removal_costs(both, 5, fewest=5)
     np.testing.assert_allclose(together, 2 * single[0] + 3 * single[1], rtol=1e-9)
 
@@ -86,7 +86,7 @@ def test_readers_add_up_by_their_weight():
 def test_greedy_is_not_far_from_the_best_subset():
     matrix, gram = problem(6)
     columns = np.arange(12).reshape(6, 2)
-    costs = removal_costs([Reader(matrix, gram, columns, 1.0)], 6)
+    costs = removal_costs([Contraction(matrix, gram, columns, 1.0)], 6)
     kept = columns[np.argsort(costs)[3:]].reshape(-1)
     best = min(
         loss(matrix, gram, columns[list(some)].reshape(-1))
