@@ -129,20 +129,21 @@ class Verdicts:
     def __init__(
         self,
         samples: CalibrationSet | None,
-        search: Iterable[bool] = (),
+        search: Iterable[bool | Judged] = (),
         confirm: Iterable[bool] = (),
         *,
         asked: str | None = "50pt",
         provable: bool = True,
     ) -> None:
         self.samples, self.asked, self.provable = samples, asked, provable
-        self._search: Iterator[bool] = iter(search)
+        self._search: Iterator[bool | Judged] = iter(search)
         self._confirm: Iterator[bool] = iter(confirm)
         self.shown: list[ir.Model] = []
 
     def accepts(self, model: ir.Model) -> Judged:
         del model
-        return judged(next(self._search))
+        found = next(self._search)
+        return judged(found) if isinstance(found, bool) else found
 
     def confirms(self, model: ir.Model) -> Judged:
         self.shown.append(model)
@@ -153,9 +154,10 @@ class Verdicts:
         return None
 
 
-def judged(met: bool) -> Judged:
-    held = Judgement(baseline=1.0, allowed=0.5, loss=0.1, bound=0.2, met=met, n=40, needed=None)
-    return Judged(met, 0.1, "accepted" if met else "refused", judgement=held)
+def judged(met: bool, loss: float = 0.1) -> Judged:
+    """What a budget of 0.5 says of such a loss, or of any other."""
+    held = Judgement(baseline=1.0, allowed=0.5, loss=loss, bound=0.2, met=met, n=40, needed=None)
+    return Judged(met, loss, "accepted" if met else "refused", judgement=held)
 
 
 def session_of(
@@ -187,16 +189,16 @@ def looking(session: Session, data: CalibrationSet) -> Session:
 
 
 def searching(
-    session: Session, acceptance: Acceptance, data: CalibrationSet | None, **known: Any
+    session: Session, acceptance: Acceptance, calibrating: CalibrationSet | None, **known: Any
 ) -> PtqSearch:
     """A search of the float graph that has taken no step yet.
 
     Args:
         session: The captured graph.
         acceptance: The budget, or none.
-        data: What ranges are taken from, and what is replayed.
+        calibrating: What ranges are taken from, and what is replayed unless `known` says that.
         known: Other fields of the search.
     """
     start = undecided(session)
-    how = {"data": data, "calibrating": data} | known
+    how = {"data": calibrating, "calibrating": calibrating} | known
     return PtqSearch(session, acceptance, start, start.plan, **how)

@@ -67,7 +67,9 @@ X = {"uneven": inputs((16, 32, 6, 6)), "tokens": inputs((16, 6, 32))}
 def search(made: ir.Model, data: dict[str, np.ndarray], **known: object) -> PtqSearch:
     recipe = Recipe(quantize=QuantizeOptions(batch=8, cpu="vnni"))
     session = session_of(made, recipe, Clock(), calibration=data)
-    return searching(session, Verdicts(None), session.prepared.calibration, **known)
+    return searching(
+        session, Verdicts(None), **({"calibrating": session.prepared.calibration} | known)
+    )
 
 
 def assert_same(one: ir.Model, other: ir.Model, data: dict[str, np.ndarray]) -> None:
