@@ -1,6 +1,6 @@
 """What a search is tested with: a clock and verdicts of the test's own."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -90,6 +90,15 @@ class Clock:
 
     def kernels(self, *_: object, **__: object) -> list[dict[str, float]]:
         raise AssertionError("no kernel is timed here")
+
+
+class Timed(Clock):
+    """A clock by which every node takes as long in every precision."""
+
+    def kernels(
+        self, models: Sequence[ir.Model], source: ir.Model, *_: object, **__: object
+    ) -> list[dict[str, float]]:
+        return [{node.name or "": 1e-5 for node in source.graph} for _ in models]
 
 
 class Told:

@@ -17,7 +17,6 @@ from compressor.graph.files import save_model
 from compressor.graph.session import open_session
 from compressor.recipe.recipe import MeasureOptions, ModelOptions, QuantizeOptions
 from compressor.results.report import Report
-from compressor.search.precision.error_analysis import TENSORS
 from compressor.system.output_folder import sha256
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -95,31 +94,6 @@ def test_report_tells_the_error_of_every_layer_and_the_worst_tensors(done: tuple
     assert image.clipped < 0.01
     html = (done[0] / "report.html").read_text()
     assert "Quantization error by layer" in html
-
-
-def test_minmax_has_histograms_of_the_sample_and_scores_of_its_own(source: Path, tmp_path: Path):
-    options = RECIPE.quantize.model_copy(update={"ranges": "minmax"})
-    recipe = RECIPE.model_copy(update={"quantize": options})
-    values = images()
-    report = compress(source, calibration={"x": values}, recipe=recipe, output=tmp_path / "out")
-    image = next(t for t in report.graphs["model"].tensors if t.value == "x")
-    assert image.method == "minmax"
-    assert image.clipped == 0
-    assert sum(image.counts) == 32 * 32 * 8 * 8
-    assert 20 < image.sqnr_db < 60
-
-
-def test_an_int8_graph_that_does_not_ship_is_told_all_the_same(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(
-        "compressor.search.precision.race.verdict", lambda race, *_, **__: (False, "slower")
-    )
-    report = compress(source, calibration={"x": images()}, recipe=RECIPE, output=tmp_path / "out")
-    graph = report.graphs["model"]
-    assert graph.shipped == "float"
-    assert len(graph.layers) == 5
-    assert 1 <= len(graph.tensors) <= TENSORS
 
 
 def test_a_comparison_that_fails_is_a_reason_and_no_failure(

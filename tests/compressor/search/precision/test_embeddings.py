@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from graphs import model
-from seams import Clock, Verdicts, always, session_of
+from seams import Clock, Timed, Verdicts, always, session_of
 
 from compressor.graph.files import initializer_bytes, serialize
 from compressor.recipe.recipe import MeasureOptions, QuantizeOptions, Recipe
@@ -67,13 +67,6 @@ def operators(found: Outcome) -> list[str]:
 def at_speed(verdict: Verdict, ratio: float) -> Clock:
     """All comparisons of speed end so, but for the regions, which are timed."""
     return Timed(always(ratio), verdict=verdict)
-
-
-class Timed(Clock):
-    """Every region takes as long in every precision."""
-
-    def kernels(self, models, source, *_: object, **__: object) -> list[dict[str, float]]:
-        return [{node.name: 1e-5 for node in source.graph} for _ in models]
 
 
 def test_large_embeddings_become_integers_and_are_replayed():

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from graphs import model, residual
-from seams import Clock, Verdicts, always, images, judged, searching, session_of
+from seams import Clock, Timed, Verdicts, always, images, judged, searching, session_of
 
 from compressor.recipe.recipe import BudgetOptions, MeasureOptions, QuantizeOptions, Recipe
 from compressor.search.acceptance import NoBudget
@@ -25,13 +25,6 @@ from compressor.search.precision.ptq_steps import (
 from compressor.search.precision.ranges import calibrated_ranges, runtime_ranges
 
 DATA = images(24, 0)
-
-
-class Timed(Clock):
-    """Every node takes as long in every precision."""
-
-    def kernels(self, models, source, *_: object, **__: object) -> list[dict[str, float]]:
-        return [{node.name: 1e-5 for node in source.graph} for _ in models]
 
 
 def search(
