@@ -11,7 +11,7 @@ STOLEN = 0.02
 
 
 def busy_words(measured: Measured) -> tuple[str, ...]:
-    """One sentence on the machine, and what the figures are of; empty where it was quiet.
+    """A few sentences on the machine and what the figures are of; empty where it was quiet.
 
     A configuration that it was too busy for has that as its reason, and is not told again.
     """
@@ -20,16 +20,16 @@ def busy_words(measured: Measured) -> tuple[str, ...]:
     if not busy:
         return ()
     where = "; ".join(fmt.configuration(one.config) for one in busy)
-    told = f"The machine was busy while speed was measured at {where}{_shares(busy)}"
+    told = [f"the machine was busy while speed was measured at {where}", *_shares(busy)]
     thread = [one for one in busy if one.method == "cpu time" and one.is_known]
     if thread:
-        told += (
-            "; speed-ups on one thread are of CPU time, which that does not change, with wider "
+        told.append(
+            "speed-ups on one thread are of CPU time, which others do not change, with wider "
             "intervals"
         )
     if any(one.baseline is not None and one.baseline.method == "cpu time" for one in thread):
-        told += ", and so are their times, where too few inferences kept the processor"
-    return (f"{told}.",)
+        told.append("so are times for which too few inferences kept the processor")
+    return (" ".join(map(fmt.sentence, told)),)
 
 
 def time_words(latency: LatencyResult) -> str:
@@ -40,21 +40,21 @@ def time_words(latency: LatencyResult) -> str:
     return f"{told} (CPU time, machine busy)" if busy else told
 
 
-def _shares(busy: Sequence[LatencyResult]) -> str:
+def _shares(busy: Sequence[LatencyResult]) -> list[str]:
     """How much others took, the host and the quota."""
     known = [one.conditions for one in busy if one.conditions is not None]
     foreign = max((one.foreign for one in known if one.foreign is not None), default=0.0)
     stolen = max((one.stolen for one in known if one.stolen is not None), default=0.0)
     throttled = sum(one.throttled_seconds or 0.0 for one in known)
-    told = [f"others took {fmt.percent(foreign)} of it"] if foreign else []
+    told = [f"other processes took {fmt.percent(foreign)} of it"] if foreign else []
     if stolen >= STOLEN:
-        told.append(f"the host kept {fmt.percent(stolen)} for itself")
+        told.append(f"the host of the virtual machine kept {fmt.percent(stolen)} for itself")
     slowness = max((one.slowness or 1.0 for one in known), default=1.0)
     if slowness > 1:
         told.append(
-            f"its core took {slowness:.1f} times its own best time for the same work: another "
-            "virtual machine may have had the other hardware thread"
+            f"the core took {slowness:.1f} times its best time for the same work: another virtual "
+            "machine may have had its other hardware thread"
         )
     if throttled:
         told.append(f"a quota held this process back for {fmt.seconds(throttled)}")
-    return f": {', '.join(told)}" if told else ""
+    return told
