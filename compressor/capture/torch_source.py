@@ -220,8 +220,8 @@ def _picture_notices(inputs: Inputs, open_spec: TensorSpec | None) -> list[str]:
     fixed = inputs.shape(next(spec for spec in inputs.specs if spec.name == open_spec.name))
     sizes = ", ".join(f"axis {axis} at {fixed[axis]}" for axis in range(2, len(fixed)))
     return [
-        f"the source takes pictures of other sizes, and the artifact those of the data: "
-        f"{open_spec.name!r} has {sizes}; --input '{open_spec}' keeps them open"
+        "the source takes pictures of other sizes, the artifact only those of the data: "
+        f"{open_spec.name!r} has {sizes}. --input '{open_spec}' keeps them open"
     ]
 
 

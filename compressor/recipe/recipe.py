@@ -87,10 +87,9 @@ class QuantizeOptions(Section):
         "int8", "int8-static", "int8-dynamic", "int8-weights", "int4", "fp16", "bf16", "none"
     ] = Field(
         "int8",
-        description="int8; int8-static: all ranges are fixed by calibration, none found at run "
-        "time; int8-dynamic: ranges are found at run time, without calibration data; "
-        "int8-weights or int4: matrices in blocks of integers; fp16 or bf16: weights in half of "
-        "the bits; none: fold only.",
+        description="Precision. For speed: int8; int8-static, without ranges found at run time; "
+        "int8-dynamic, with no others and without calibration data. For size, weights only: "
+        "int8-weights or int4, in blocks of integers; fp16 or bf16, in half. none folds only.",
     )
     ranges: str = Field(
         "auto",
@@ -245,8 +244,8 @@ class MeasureOptions(Section):
     )
     context: Positive | None = Field(
         None,
-        description="Tokens of that prompt, and in the cache behind which one token is timed; "
-        "default: as many as cache and input have together in the data, 128 without data.",
+        description="Tokens of that prompt, and in the cache behind which one token is timed. "
+        "Default: as many as cache and input have together in the data, 128 without data.",
     )
     metric: str | None = Field(
         None,

@@ -598,7 +598,7 @@ def test_outputs_are_declared_with_the_lengths_that_were_verified():
 def test_sizes_of_pictures_that_are_fixed_are_named_with_what_opens_them():
     captured = _capture(nn.Conv2d(3, 4, 3).eval(), examples={"x": _images()})
     (said,) = [notice for notice in captured.record.notices if "pictures" in notice]
-    assert "'x' has axis 2 at 8, axis 3 at 8; --input 'x:float32[batch,3,h,w]'" in said
+    assert "'x' has axis 2 at 8, axis 3 at 8. --input 'x:float32[batch,3,h,w]'" in said
     asked = _capture(
         nn.Conv2d(3, 4, 3).eval(), declared=["x:float32[batch,3,h,w]"], examples={"x": _images()}
     )
