@@ -14,7 +14,7 @@ PARALLEL := -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup sample sample-finetune test zoo check bench bench-large lock clean
+.PHONY: help setup sample sample-finetune picture test zoo check bench bench-large lock clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -28,6 +28,9 @@ sample: $(READY) $(SAMPLE)/model.pt ## Train a small network, compress it to INT
 
 sample-finetune: $(READY) $(SAMPLE)/model.pt ## Prune the sample's network, fine-tune it in torch, compress it
 	$(BIN)/python samples/digits/finetune.py $(SAMPLE)
+
+picture: ## Draw docs/report.png from the report of `make sample` (needs Chromium)
+	$(BIN)/python benchmarks/picture.py $(SAMPLE)/model-ort/report.html docs/report.png
 
 # Also writes calib.npz and eval.npz, before the checkpoint. A new .venv does not retrain it.
 $(SAMPLE)/model.pt: samples/digits/train.py samples/digits/model.py | $(READY)
