@@ -27,7 +27,7 @@ from compressor.cli.sections import SectionedCommand
 from exporters import DEFAULT_LINTER, DEFAULT_TARGET
 
 DEFAULT = "run"
-RUNTIME = f"Runtime. [default: {DEFAULT_TARGET}]"
+RUNTIME = f"Runtime; `compress targets` lists them. [default: {DEFAULT_TARGET}]"
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 EPILOG = """\b
 Exit codes: 0 done · 1 internal error · 2 wrong usage or bad input ·
@@ -205,11 +205,11 @@ def compare(a: str, b: str, **flags: Any) -> None:
 )
 @SHOWING
 def lint(model: str, **flags: Any) -> None:
-    """What a runtime would reject, misread or run slowly in an ONNX file; exit 5 with errors.
+    """Check an ONNX file for what a runtime would reject, misread or run slowly.
 
-    Any ONNX file will do. Each finding tells the node, the reason and what to do. The rules of the
-    runtime are applied and, where it is installed, its own parser, which needs no GPU. docs/lint.md
-    lists the rules.
+    Any ONNX file will do. Each finding names the node, the reason and the remedy. Errors give exit
+    code 5. The runtime's own parser reads the file too, where it is installed; neither needs a GPU.
+    docs/lint.md lists the rules.
     """
     from compressor.cli.commands import lint_model  # noqa: PLC0415 - keeps --help quick
 

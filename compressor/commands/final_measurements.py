@@ -81,7 +81,7 @@ def measured(
 def _unmeasured(pair: Pair, budget: QualityBudget | None) -> Measurements:
     """As if interrupted at once."""
     unchanged, unmeasurable = _unchanged(pair), pair.target.why_not_measurable()
-    nowhere = None if unmeasurable is None else f"nothing runs as it will: {unmeasurable}"
+    nowhere = None if unmeasurable is None else f"not measured: {unmeasurable}"
     return Measurements(
         latency_reason=INTERRUPTED if _is_timed(pair) else unchanged or nowhere,
         quality_reason=INTERRUPTED,

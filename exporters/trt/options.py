@@ -28,30 +28,31 @@ class TrtOptions(TargetOptions):
 
     precision: Annotated[
         Precision,
-        Flag("--precision", "Precision of the engine. Layers without 8 bits run in half."),
+        Flag("--precision", "Precision of the engine. Layers outside INT8 or FP8 run in half."),
     ] = Field(
         "int8",
-        description="int8: convolutions and products in INT8, the rest in half; int8-fp32: the "
-        "rest in float32; fp8: 8-bit floats (E4M3) in place of INT8; fp16; fp32; "
-        "int4-weights: matrices of products in blocks of 128 (--block 64) that share a scale, all "
-        "else in half.",
+        description="Precision of the engine. int8: convolutions and products in INT8, the rest in "
+        "half; int8-fp32: the rest in float32. fp8: 8-bit floats (E4M3) in place of INT8. fp16 and "
+        "fp32: all of it. int4-weights: matrices of products in blocks of 128 that share a "
+        "scale, or of 64 with block = 64 in [quantize]; all else in half.",
     )
     backend: Annotated[
         Backend,
-        Flag("--trt-backend", "Builder of the engine; script writes model and build script."),
+        Flag("--trt-backend", "Builder of the engine; script only writes its build script."),
     ] = Field(
         "auto",
         description="What builds the engine: tensorrt where it has a GPU, else tensorrt-rtx, else "
         "script, which writes model.onnx and build_engine.py only.",
     )
     require_engine: Annotated[
-        bool, Flag("--require-engine", "Exit 4 where no engine was built.")
+        bool, Flag("--require-engine", "Exit code 4 if no engine was built.")
     ] = Field(False, description="End with exit code 4 where none was built.")
     profiles: Annotated[
         tuple[str, ...],
         Flag(
             "--profile",
-            "Shapes of an open input: x:1x3x224x224,8x3x224x224,32x3x224x224 (repeatable).",
+            "Least, most likely and greatest shape of an open input (repeatable): "
+            "x:1x3x224x224,8x3x224x224,32x3x224x224.",
             "NAME:MIN,OPT,MAX",
         ),
     ] = Field(
