@@ -105,8 +105,8 @@ class QuantizeOptions(Section):
     symmetric: bool | None = Field(
         None,
         description="Real zero in the middle of the integers of activations; default: the "
-        "target's. Kernels that absorb Relu need false: else it stays float. Of weights for int4 and "
-        "int8-weights, without zero points; default: those of 8 bits.",
+        "target's. Kernels that absorb Relu need false: else it stays float. Of weights for int4 "
+        "and int8-weights, without zero points; default: those of 8 bits.",
     )
     weight_bits: Literal[7, 8] | None = Field(
         None, description="Bits of weights; default: what the deployment CPU can sum, see cpu."
