@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from compressor.module.applying import apply_plan
+    from compressor.pipelines.loading import load
     from compressor.plan.plan import Plan
     from compressor.recipe.recipe import Recipe
     from compressor.report.files import load_report, render_report
@@ -43,6 +44,7 @@ _HOMES = {
     "inspect": "compressor.commands.inspect",
     "compare": "compressor.commands.inspect",
     "lint": "compressor.commands.lint",
+    "load": "compressor.pipelines.loading",
     "Recipe": "compressor.recipe.recipe",
     "Plan": "compressor.plan.plan",
     "load_report": "compressor.report.files",
@@ -89,6 +91,7 @@ __all__ = [
     "compress",
     "inspect",
     "lint",
+    "load",
     "load_report",
     "profile",
     "render_report",

@@ -10,21 +10,26 @@ import click
 from rich.console import Console, RenderableType
 
 from compressor.errors import UsageError
-from compressor.recipe.recipe import load_recipe
+from compressor.recipe.recipe import Recipe, load_recipe
 from compressor.report.terminal import RichProgress, comparison, profile_table, summary
 from compressor.report.terminal_lint import findings
 from compressor.results.records import Record
 from compressor.system.progress import SILENT, Progress
 
 
-def compress_model(model: str, flags: dict[str, Any], values: dict[str, Any]) -> None:
+def compress_model(model: str | None, flags: dict[str, Any], values: dict[str, Any]) -> None:
     """`compress MODEL`."""
     from compressor.commands.compress import compress  # noqa: PLC0415 - as above
-    from compressor.commands.goals_met import require_kept  # noqa: PLC0415 - loads the runtime
+    from compressor.commands.goals_met import (  # noqa: PLC0415 - loads the runtime
+        require_kept,
+        require_pipeline_kept,
+    )
 
+    recipe = load_recipe(flags["recipe_file"], values)
+    _require_model(model, recipe)
     report = compress(
         model,
-        recipe=load_recipe(flags["recipe_file"], values),
+        recipe=recipe,
         recipe_file=flags["recipe_file"],
         plan=flags["plan"],
         force=flags["force"],
@@ -32,8 +37,27 @@ def compress_model(model: str, flags: dict[str, Any], values: dict[str, Any]) ->
         command=shlex.join(["compress", *sys.argv[1:]]),
     )
     _show(report, summary(report), flags)
+    require_pipeline_kept(report)
     for graph in report.graphs.values():
         require_kept(graph)
+
+
+def _require_model(model: str | None, recipe: Recipe) -> None:
+    """One model, or the graphs of a pipeline."""
+    if model is None and not recipe.graphs:
+        raise UsageError(
+            "there is no MODEL", hint="compress model.pt --calib DATA, or see compress --help."
+        )
+    if model is not None and recipe.graphs:
+        raise UsageError(
+            f"{model} is given beside graphs {', '.join(recipe.graphs)}",
+            hint="Name every graph of the loop by --graph NAME=MODEL, and leave MODEL out.",
+        )
+    if recipe.graphs and recipe.pipeline.loop is None:
+        raise UsageError(
+            "graphs are given, and no loop over them",
+            hint="Pass --pipeline file.py:function, a function generate(models, seed, count).",
+        )
 
 
 def profile_model(model: str, flags: dict[str, Any], values: dict[str, Any]) -> None:

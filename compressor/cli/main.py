@@ -15,6 +15,7 @@ from compressor.cli.options import (
     LOADING,
     MEASURING,
     OUTPUT,
+    PIPELINE,
     PRUNING,
     QUANTIZATION,
     SHOWING,
@@ -88,9 +89,10 @@ def cli() -> None:
 
 
 @cli.command(DEFAULT, cls=_ModelCommand, hidden=True, context_settings=CONTEXT, epilog=EPILOG)
-@click.argument("model")
+@click.argument("model", required=False, metavar="MODEL")
 @OUTPUT
 @DATA
+@PIPELINE
 @QUANTIZATION
 @CALIBRATION
 @PRUNING
@@ -99,7 +101,7 @@ def cli() -> None:
 @BUDGET
 @TARGETS
 @SHOWING
-def run(model: str, **flags: Any) -> None:
+def run(model: str | None, **flags: Any) -> None:
     """Compress a trained MODEL for its runtime: fold, prune, quantize to INT8, measure, report.
 
     MODEL is a checkpoint (state dict, safetensors, torch.export or TorchScript archive, trusted

@@ -14,6 +14,9 @@ from exporters import DEFAULT_TARGET
 
 PLACES = {
     "target": ("target",),
+    "graphs": ("graphs",),
+    "pipeline": ("pipeline", "loop"),
+    "units": ("pipeline", "units"),
     "seed": ("seed",),
     "output": ("output",),
     "model_factory": ("model", "factory"),
@@ -116,6 +119,21 @@ def shard(context: click.Context, parameter: click.Parameter, text: str | None) 
     return int(index), int(of)
 
 
+def graphs(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> Any:
+    """Graphs of a pipeline, as in unet=unet.pt@net.py:build."""
+    del context
+    found: dict[str, dict[str, str]] = {}
+    for text in texts:
+        name, equals, rest = text.partition("=")
+        if not (name and equals and rest):
+            raise click.BadParameter(f"expected NAME=MODEL or NAME=MODEL@FACTORY, found {text!r}")
+        if name in found:
+            raise click.BadParameter(f"two graphs are called {name!r}")
+        path, at, factory = (rest, "", "") if Path(rest).exists() else rest.partition("@")
+        found[name] = {"model": path, **({"factory": factory} if at else {})}
+    return found or None
+
+
 def image_size(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
     """Height and width, as in 224 or 224x192."""
     del context
@@ -201,6 +219,23 @@ LOADING = section(
         "--noise", type=click.Choice(["inside", "input"]),
         help="Source of the random numbers that the model draws: inside the artifact, or an input "
         "of it. [default: inside]",
+    ),
+)  # fmt: skip
+
+PIPELINE = section(
+    "Pipelines of several graphs",
+    click.option(
+        "--pipeline", metavar="SPEC",
+        help="Loop over the graphs: generate(models, seed, count) as file.py:function. What it "
+        "feeds them calibrates them; what it returns is judged.",
+    ),
+    click.option(
+        "--graph", "graphs", multiple=True, callback=graphs, metavar="NAME=MODEL[@FACTORY]",
+        help="Graph of the loop by the name it is called (repeatable), in place of MODEL.",
+    ),
+    click.option(
+        "--units", type=click.IntRange(2), metavar="N",
+        help="Number of generated units that judge. [default: what a minute makes, at least 64]",
     ),
 )  # fmt: skip
 

@@ -1,5 +1,6 @@
 """The account of a finished run: its report, and what is written beside the artifact."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from compressor.recipe.recipe import Recipe
 from compressor.report.files import pages
 from compressor.results.environment import environment
 from compressor.results.format import configuration, ratio
+from compressor.results.records import StageRecord
 from compressor.results.report import GraphReport, Report
 from compressor.search.candidate import Outcome
 from compressor.search.data_split import DataSplit
@@ -49,30 +51,54 @@ class Finished:
     plan: Plan
 
 
-def account(run: Finished, directory: Path, *, seconds: float, command: str | None) -> Report:
+def account(
+    runs: Mapping[str, Finished],
+    directory: Path,
+    *,
+    seconds: float,
+    command: str | None,
+    notices: tuple[str, ...] = (),
+) -> Report:
     """The report of a run that ends now.
 
     Args:
-        run: What became of it.
+        runs: Graph → what became of it.
         directory: The output folder.
         seconds: How long it took.
         command: The command line that repeats it.
+        notices: What was said of all of them.
     """
-    prepared, graph = run.pair.prepared, _graph_report(run.outcome, run.pair, run.found)
+    graphs = {name: _graph_report(run.outcome, run.pair, run.found) for name, run in runs.items()}
+    own = {name: _notices(run, graphs[name]) for name, run in runs.items()}
+    first = next(iter(runs.values()))
     return Report(
-        source=prepared.name,
-        target=run.pair.target.name,
+        source=", ".join(run.pair.prepared.name for run in runs.values()),
+        target=first.pair.target.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=seconds,
         command=command,
         artifact=str(directory),
-        files=_files(directory, run.pair.result, run.plan),
-        data=run.data.uses,
-        graphs={GRAPH: graph},
-        stages=(*prepared.records, *run.outcome.records, *run.found.records),
-        notices=_notices(run, graph),
+        files=_files(directory, {name: run.pair.result for name, run in runs.items()}, first.plan),
+        data=tuple(use for run in runs.values() for use in run.data.uses),
+        graphs=graphs,
+        stages=tuple(one for name, run in runs.items() for one in _stages(name, run, len(runs))),
+        notices=tuple(dict.fromkeys([*notices, *_of_graphs(own)])),
         environment=environment(),
     )
+
+
+def _stages(name: str, run: Finished, graphs: int) -> tuple[StageRecord, ...]:
+    """The stages of a graph, with its name where there are several."""
+    stages = (*run.pair.prepared.records, *run.outcome.records, *run.found.records)
+    if graphs == 1:
+        return stages
+    return tuple(one.model_copy(update={"name": f"{name}: {one.name}"}) for one in stages)
+
+
+def _of_graphs(notices: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    """What is to be known of each, with its name where there are several."""
+    for name, said in notices.items():
+        yield from said if len(notices) == 1 else (f"graph {name}: {one}" for one in said)
 
 
 def _graph_report(outcome: Outcome, pair: Pair, found: Measurements) -> GraphReport:
@@ -175,10 +201,8 @@ def measured_again(graph: GraphReport) -> tuple[str, ...]:
     )
 
 
-def _files(directory: Path, artifact: Artifact, plan: Plan) -> dict[str, str]:
+def _files(directory: Path, artifacts: Mapping[str, Artifact], plan: Plan) -> dict[str, str]:
     names = {
-        "model": artifact.model.name,
-        **{role: path.name for role, path in artifact.roles.items()},
         "report": "report.html",
         "report.md": "report.md",
         "report.json": "report.json",
@@ -187,7 +211,15 @@ def _files(directory: Path, artifact: Artifact, plan: Plan) -> dict[str, str]:
     }
     if plan.weights:
         names["plan.safetensors"] = "plan.safetensors"
-    return {role: str(directory / name) for role, name in names.items()}
+    found: dict[str, str] = {}
+    for name, artifact in artifacts.items():
+        own = {"model": artifact.model, **artifact.roles}
+        alone = artifact.model.parent.name != name
+        found |= {
+            (role if alone else f"{name}/{role}"): path.name if alone else f"{name}/{path.name}"
+            for role, path in own.items()
+        }
+    return {role: str(directory / name) for role, name in (found | names).items()}
 
 
 def write_account(folder: Path, plan: Plan, report: Report, recipe: Recipe) -> Report:
@@ -197,7 +229,7 @@ def write_account(folder: Path, plan: Plan, report: Report, recipe: Recipe) -> R
 
     Args:
         folder: Holds the artifact.
-        plan: What was outcome.
+        plan: What was decided.
         report: The account of the run.
         recipe: What was asked for.
 
@@ -223,10 +255,17 @@ def write_account(folder: Path, plan: Plan, report: Report, recipe: Recipe) -> R
             "seed": recipe.seed,
             "recipe": recipe.model_dump(mode="json"),
             "environment": report.environment.model_dump(mode="json"),
+            "graphs": {name: _file_of(name, report) for name in report.graphs},
             **_engines(report),
         },
     )
     return report
+
+
+def _file_of(name: str, report: Report) -> str:
+    """The file of a graph, from the folder on."""
+    path = report.files.get(f"{name}/model") or report.files["model"]
+    return Path(path).relative_to(report.artifact or "").as_posix()
 
 
 def _engines(report: Report) -> dict[str, object]:

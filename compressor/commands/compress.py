@@ -1,8 +1,10 @@
 """`compress`: load, search, measure, write. Readable as that."""
 
 import tempfile
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 
@@ -11,13 +13,13 @@ from compressor.checkpoint import require_model
 from compressor.checkpoint.prepare import Prepared, prepare
 from compressor.commands.account import GRAPH, PLAN, Finished, account, write_account
 from compressor.commands.final_measurements import measured
-from compressor.errors import RecipeError, TargetError
+from compressor.errors import RecipeError, TargetError, UsageError
 from compressor.evaluation.metrics import find_metric
 from compressor.layerwise.factor import own_threads
 from compressor.plan.plan import Plan
 from compressor.recipe.paths import read_by
 from compressor.recipe.policy import as_implied
-from compressor.recipe.recipe import Recipe
+from compressor.recipe.recipe import GraphOptions, Recipe
 from compressor.recipe.requirements import require_data, require_sense
 from compressor.results.report import GraphReport, Report
 from compressor.search.candidate import Outcome
@@ -50,6 +52,8 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     recipe_file: Path | None = None,
     output: str | Path | None = None,
     plan: Plan | str | Path | None = None,
+    pipeline: object = None,
+    units: int | None = None,
     force: bool = False,
     progress: Progress = SILENT,
     command: str | None = None,
@@ -69,6 +73,10 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         output: The folder to write; default: the checkpoint's name with "-TARGET" beside it, or
             a live model's class name with "-TARGET" in the working directory.
         plan: Replay these decisions instead of searching; it is written again, unchanged.
+        pipeline: A loop over graphs, `generate(models, seed, count)` or `file.py:function`: then
+            `model` is a mapping from names to models, or one that the loop calls "model". What the
+            loop feeds them calibrates them, and what it returns is judged (docs/pipelines.md).
+        units: How many generated units judge it; default: what a minute makes, at least 64.
         force: Replace a folder that was not written by this tool.
         progress: Where progress is shown.
         command: The command line, for the report.
@@ -88,6 +96,19 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     """
     watch = Stopwatch()
     recipe = _recipe(recipe, target)
+    if pipeline is not None or recipe.pipeline.loop is not None:
+        return _pipeline(
+            model,
+            pipeline or recipe.pipeline.loop,
+            (calibration, evaluation),
+            recipe=recipe,
+            units=units or recipe.pipeline.units,
+            output=output,
+            plan=plan,
+            force=force,
+            progress=progress,
+            command=command,
+        )
     backend = available_target(recipe)
     recipe = as_implied(recipe, backend)
     replayed = _replayed(plan, backend)
@@ -120,20 +141,53 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         tempfile.TemporaryDirectory(prefix="compressor-") as scratch,
         written_aside(directory) as folder,
     ):
-        samples = _samples(prepared, recipe)
+        samples = samples_of(prepared, recipe)
         shipped = prepared.as_shipped(outcome.shipped)
         artifact = backend.build(shipped, folder, samples=samples, progress=progress)
-        pair = _built(outcome, artifact, session, Path(scratch))
+        pair = build_pair(outcome, artifact, session, Path(scratch))
         budget = acceptance if isinstance(acceptance, QualityBudget) else None
         found = measured(outcome, pair, data, budget)
         # A replayed plan stays what it is: its ranges are of the data that it was made from.
         made = replayed or _plan(outcome, data, pair)
         run = Finished(outcome, pair, found, data, budget, made)
-        report = account(run, directory, seconds=watch.seconds, command=command)
+        report = account({GRAPH: run}, directory, seconds=watch.seconds, command=command)
         report = write_account(folder, made, report, recipe)
     if found.interrupted:
         raise KeyboardInterrupt(_interrupted(directory, report.graphs[GRAPH]))
     return report
+
+
+def _pipeline(
+    model: object,
+    pipeline: object,
+    data: tuple[object, object],
+    *,
+    recipe: Recipe,
+    output: str | Path | None,
+    plan: Plan | str | Path | None,
+    **more: Any,
+) -> Report:
+    """The same for the graphs of a loop, which gives them their data."""
+    from compressor.commands.pipeline import compress_pipeline  # noqa: PLC0415 - it imports this
+
+    if any(one is not None for one in (*data, recipe.data.calib, recipe.data.eval)):
+        raise UsageError(
+            "a pipeline gives its graphs their data, and there is other data beside it",
+            hint="Leave out --calib and --eval: what the loop feeds its graphs is recorded.",
+        )
+    graphs = dict(model) if isinstance(model, Mapping) else {GRAPH: model}
+    if model is None:
+        graphs = {name: _spelt(graph) for name, graph in recipe.graphs.items()}
+    named = next(iter(graphs.values())) if len(graphs) == 1 else "pipeline"
+    named = named.partition("@")[0] if isinstance(named, str) else named
+    found = Plan.load(Path(plan)) if isinstance(plan, str | Path) else plan
+    directory = _directory(named, recipe, output)
+    return compress_pipeline(graphs, pipeline, recipe=recipe, output=directory, plan=found, **more)
+
+
+def _spelt(graph: GraphOptions) -> str:
+    """A graph of the recipe as the command line has it: `unet.pt@net.py:build`."""
+    return graph.model if graph.factory is None else f"{graph.model}@{graph.factory}"
 
 
 def _plan(outcome: Outcome, data: DataSplit, pair: Pair) -> Plan:
@@ -200,7 +254,7 @@ def _directory(model: object, recipe: Recipe, output: str | Path | None) -> Path
     return Path(f"{type(model).__name__.lower()}-{recipe.target}")
 
 
-def _samples(prepared: Prepared, recipe: Recipe) -> Samples:
+def samples_of(prepared: Prepared, recipe: Recipe) -> Samples:
     """What the build may know: batches reach from one sample to the largest that was named."""
     fixed, deciding = prepared.fixed_batch, recipe.measure.batch
     configs = configurations(recipe, prepared)
@@ -214,7 +268,7 @@ def _samples(prepared: Prepared, recipe: Recipe) -> Samples:
     )
 
 
-def _built(outcome: Outcome, artifact: Artifact, session: Session, scratch: Path) -> Pair:
+def build_pair(outcome: Outcome, artifact: Artifact, session: Session, scratch: Path) -> Pair:
     """Build original and baseline beside the artifact, each model once."""
     built: list[tuple[ir.Model, Artifact]] = [(outcome.shipped, artifact)]
 

@@ -203,7 +203,7 @@ def _changed(pair: Pair, data: DataSplit, is_float: bool, clock: "_Clock") -> Ch
 
 
 def _known(outcome: Outcome, pair: Pair) -> LatencyResult | None:
-    """The race that outcome, of the graphs that ship; an engine is built anew, and may differ."""
+    """The race that decided, of the graphs that ship; an engine is built anew, and may differ."""
     return None if pair.result.engine is not None else outcome.known_race
 
 

@@ -7,7 +7,7 @@ from compressor.results.format import milliseconds, percent, ratio
 from compressor.results.format import size as bytes_words
 from compressor.results.measurements import LatencyResult, Size
 from compressor.results.pruning import GoalResult
-from compressor.results.report import GraphReport
+from compressor.results.report import GraphReport, Report
 from compressor.search.candidate import Outcome
 
 ROUNDING = 1e-3
@@ -58,6 +58,20 @@ def goal_result(
         + _why_more(goal, wanted, measured, outcome)
         + _why_less(outcome, met=met),
     )
+
+
+def require_pipeline_kept(report: Report) -> None:
+    """Refuse a pipeline whose joint result does not keep the budget; it is written all the same.
+
+    Raises:
+        BudgetError: It loses more quality than the budget allows, or that is not certain.
+    """
+    budget = None if report.pipeline is None else report.pipeline.budget
+    if budget is not None and not budget.met:
+        raise BudgetError(
+            f"the budget of {budget.asked} was not met: {budget.reason}",
+            hint=f"The best is written all the same. {_REMEDY[budget.accept]}",
+        )
 
 
 def require_kept(graph: GraphReport) -> None:

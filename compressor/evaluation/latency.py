@@ -13,8 +13,8 @@ Where others want the processor, a long inference loses it nearly always and a s
 that any statistic of the time that passes is wrong by factors, and its spread does not tell. So:
 
 - On one thread the ratio is of the thread's own time, which does not pass while others run, in
-  rounds that had the whole core (`pace`); where there are too few of these it is of all, and its
-  interval says so. Times are those of samples that kept the processor; where there are too few,
+  rounds that had the whole core (`pace`); where there are too few of these it is of all, and
+  that is said. Times are those of samples that kept the processor; where there are too few,
   the 25th percentile of the thread's time, and the result says that.
 - On several threads, on a GPU, or where an inference sleeps, the time that passes is all there is:
   only rounds count in which others took less than a tenth of the machine, and where too few are
@@ -192,7 +192,7 @@ def result_of(
     times: tuple[Timing, Timing] | None
     if on_thread:
         logs = np.concatenate([s.logs for s in sessions])
-        found = estimate(logs[whole], foreign, conditions.slowness or 1.0)
+        found = estimate(logs[whole], foreign)
         times = _thread_timings(sessions, whole)
     else:
         found, times = _of_quiet_rounds(sessions, config, foreign)
@@ -217,7 +217,7 @@ def result_of(
         "result": times[1],
         "ratio": found.ratio,
         "interval": found.interval,
-        "verdict": verdict(found.as_it_was),
+        "verdict": verdict(found.interval),
         "reason": None,
     }
     return refused.model_copy(update=known)

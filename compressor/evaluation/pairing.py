@@ -11,11 +11,11 @@ all of them together keep to 5 % (Pocock 1977). No sampling interval covers the 
 however: the ratio wanders by a percent or two from one second to the next, more where others work
 (docs/report.md). An error of 3 %, and of 4 % times the share that others took, is added:
 
-    H² = h² + log(1 + 0.03 + 0.04 · foreign)² + (log(slowness) / 2)²
+    H² = h² + log(1 + 0.03 + 0.04 · foreign)²
 
-The last term stands where too few rounds had the core to themselves (`pace`): beside a neighbour
-each model is slower by a factor of its own between 1 and about `slowness`, and their ratio by
-anything between. Which is faster on the core as it is, is told without it.
+It is the ratio on the core as it was. Where too few rounds had the core to themselves (`pace`), it
+is not that of a whole core: beside a neighbour each model is slower by a factor of its own between
+1 and about the slowness, which `Conditions` tells.
 """
 
 import math
@@ -42,9 +42,6 @@ CLOSE = 0.02
 """Half-width at which more rounds gain nothing."""
 CLEAR = 0.05
 """Half-width that is enough where it is certain which is faster."""
-SHARE = 0.5
-"""Share of the logarithm of slowness by which a ratio may be off from that of the whole core.
-ResNet-20: 1.98 and 1.63 at a slowness of 1.55."""
 _WIDEST = 20.0
 """Half-width of a logarithm's interval where two rounds contradict each other."""
 
@@ -59,7 +56,6 @@ class Estimate:
         wide: Half-width with all that sampling does not show.
         low: How far down the interval reaches; below log - wide where sessions did.
         high: Likewise upwards.
-        beside: How far the ratio may be from that of a core which nobody else has a part of.
     """
 
     log: float
@@ -67,7 +63,6 @@ class Estimate:
     wide: float
     low: float
     high: float
-    beside: float = 0.0
 
     @property
     def ratio(self) -> float:
@@ -76,14 +71,7 @@ class Estimate:
 
     @property
     def interval(self) -> Interval:
-        """Interval of the ratio on a core of its own."""
-        low = self.log - math.hypot(self.log - self.low, self.beside)
-        high = self.log + math.hypot(self.high - self.log, self.beside)
-        return Interval(low=math.exp(low), high=math.exp(high))
-
-    @property
-    def as_it_was(self) -> Interval:
-        """Interval of the ratio on the core as it was while it was measured."""
+        """Interval of the ratio."""
         return Interval(low=math.exp(self.low), high=math.exp(self.high))
 
     @property
@@ -93,18 +81,16 @@ class Estimate:
         return self.half <= (CLEAR if certain else CLOSE)
 
 
-def estimate(logs: FloatArray, foreign: float, slowness: float = 1.0) -> Estimate:
+def estimate(logs: FloatArray, foreign: float) -> Estimate:
     """Estimate of the ratio from one pair of sessions on one thread.
 
     Args:
         logs: log(baseline / result) of each round, two rounds at least, in order.
         foreign: The share of the machine that others took, 0 to 1.
-        slowness: How much longer the processor took for the same work than it can, 1 or more.
     """
     middle, half = float(np.median(logs)), sampling_half(logs)
     wide = math.hypot(half, _unseen(foreign))
-    beside = SHARE * math.log(slowness)
-    return Estimate(middle, half, wide, middle - wide, middle + wide, beside)
+    return Estimate(middle, half, wide, middle - wide, middle + wide)
 
 
 def estimate_of_sessions(sessions: list[FloatArray], foreign: float) -> Estimate:

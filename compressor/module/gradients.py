@@ -11,7 +11,7 @@ structures of parameters as in Molchanov et al. 2019, arXiv 1906.10771, section 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,9 +30,8 @@ from compressor.layerwise.im2col import Doubles
 from compressor.pruning import Grouping
 from compressor.pruning.coupling.labels import Ints
 from compressor.pruning.selection.importance import Scores
-from compressor.recipe.requirements import require_class_labels, users_loss
 from compressor.system.progress import SILENT, Progress
-from compressor.system.userfile import user_errors
+from compressor.system.userfile import load_object, user_errors
 
 
 @dataclass(frozen=True)
@@ -63,8 +62,19 @@ def find_loss(named: str | None, data: CalibrationSet) -> Loss:
         RecipeError: There is no such function, or none is named and the data has no class labels.
     """
     if named is not None:
-        return _users(cast(Loss, users_loss(named)), named)
-    require_class_labels(data)
+        found = load_object(named, "pruning loss", error=RecipeError)
+        if not callable(found):
+            raise RecipeError(
+                f"pruning loss {named}: expected a function of (outputs, batch), found "
+                f"{type(found).__name__}"
+            )
+        return _users(found, named)
+    labels = data.head(1).labels
+    if labels is None or labels.shape[1:] not in ((), (1,)) or labels.dtype.kind not in "iu":
+        raise RecipeError(
+            "importance by 'taylor' needs a loss: the calibration data has no class labels",
+            hint="Name one with --prune-loss file.py:function, or choose obs.",
+        )
     return cross_entropy
 
 

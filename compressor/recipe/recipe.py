@@ -105,8 +105,8 @@ class QuantizeOptions(Section):
     symmetric: bool | None = Field(
         None,
         description="Real zero in the middle of the integers of activations; default: the "
-        "target's. Kernels that absorb Relu need false: else it stays float. Of weights for int4 "
-        "and int8-weights, without zero points; default: those of 8 bits.",
+        "target's. Kernels that absorb Relu where it is false leave it in float then. For int4 and "
+        "int8-weights of weights, without zero points; default: of 8 bits.",
     )
     weight_bits: Literal[7, 8] | None = Field(
         None, description="Bits of weights; default: what the deployment CPU can sum, see cpu."
@@ -300,6 +300,25 @@ class BudgetOptions(Section):
         return text
 
 
+class GraphOptions(Section):
+    """One graph of a pipeline."""
+
+    model: str = Field(description="Its checkpoint, or ONNX file.")
+    factory: str | None = Field(None, description="Its module, package.module:factory.")
+
+
+class PipelineOptions(Section):
+    """The loop over graphs; each of them is a table [graphs.NAME] with its model and factory."""
+
+    loop: str | None = Field(
+        None, description="The function generate(models, seed, count): file.py:function."
+    )
+    units: Positive | None = Field(
+        None,
+        description="Generated units that judge; default: what a minute makes, at least 64.",
+    )
+
+
 def _of_targets() -> type[Section]:
     """A section for every target that lets something be chosen, under the target's name."""
     found = {name: options for name in target_names() if (options := options_of(name)) is not None}
@@ -330,6 +349,10 @@ class Recipe(Targets):
     quantize: QuantizeOptions = QuantizeOptions()
     measure: MeasureOptions = MeasureOptions()
     budget: BudgetOptions = BudgetOptions()
+    pipeline: PipelineOptions = PipelineOptions()
+    graphs: dict[str, GraphOptions] = Field(
+        default_factory=dict, description="Graphs of the pipeline, by the loop's names for them."
+    )
     output: Path | None = Field(
         None, description="Output folder; default: the checkpoint's name with -TARGET."
     )

@@ -65,7 +65,7 @@ def require_sense(recipe: Recipe, target: Target, find_metric: FindMetric) -> No
     for text in recipe.model.inputs:
         parse_input(text)
     if recipe.prune.loss is not None:
-        users_loss(recipe.prune.loss)
+        load_object(recipe.prune.loss, "pruning loss", error=RecipeError)
     cache = recipe.data.cache
     reason = None if cache is None else why_not_writable(cache)
     if reason is not None:
@@ -144,21 +144,17 @@ def require_labels(
     evaluation: CalibrationSet | None,
     find_metric: FindMetric,
 ) -> None:
-    """Refuse what needs labels where the data has none, before the model is captured.
+    """Refuse a metric that needs labels where what judges has none, before the model is captured.
 
     Args:
-        recipe: Which metric, and what tells the importance of units.
+        recipe: Which metric.
         calibration: Told from the labels by what the model takes.
         evaluation: Likewise.
         find_metric: Finds metrics by name.
 
     Raises:
-        DataError: A metric needs labels.
-        RecipeError: Importance by gradients needs class labels, or a loss that needs none.
+        DataError: There are none.
     """
-    is_pruned = recipe.prune.goal is not None and not is_for_bits(recipe, recipe.prune.goal)
-    if is_pruned and recipe.prune.method == "taylor" and recipe.prune.loss is None:
-        require_class_labels(calibration)
     judging = calibration if evaluation is None else evaluation
     name = recipe.measure.metric
     if name is None or judging is None or judging.has_labels:
@@ -169,35 +165,6 @@ def require_labels(
             hint="Give evaluation data with an array `label` by --eval, or choose --metric cosine, "
             "which compares with the original and needs none.",
         )
-
-
-def require_class_labels(calibration: CalibrationSet | None) -> None:
-    """Refuse gradients of the default loss, cross-entropy, without a class for each sample.
-
-    Raises:
-        RecipeError: The data has no labels of that form.
-    """
-    labels = None if calibration is None else calibration.head(1).labels
-    if labels is None or labels.shape[1:] not in ((), (1,)) or labels.dtype.kind not in "iu":
-        raise RecipeError(
-            "importance by 'taylor' needs a loss: the calibration data has no class labels",
-            hint="Name one with --prune-loss file.py:function, or choose obs.",
-        )
-
-
-def users_loss(named: str) -> Callable[..., object]:
-    """The loss of the user: `file.py:function` or `package.module:function`.
-
-    Raises:
-        RecipeError: There is no such function.
-    """
-    found = load_object(named, "pruning loss", error=RecipeError)
-    if not callable(found):
-        raise RecipeError(
-            f"pruning loss {named}: expected a function of (outputs, batch), found "
-            f"{type(found).__name__}"
-        )
-    return found
 
 
 def require_two(found: int, of: int | None, asked: str) -> None:

@@ -53,7 +53,8 @@ def _shares(busy: Sequence[LatencyResult]) -> list[str]:
     if slowness > 1:
         told.append(
             f"the core took {slowness:.1f} times its best time for the same work: another virtual "
-            "machine may have had its other hardware thread"
+            "machine may have had its other hardware thread, and without it speed-ups may be "
+            f"{max(one.leeway for one in known):.1f} times as large or as small"
         )
     if throttled:
         told.append(f"a quota held this process back for {fmt.seconds(throttled)}")

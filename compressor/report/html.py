@@ -19,10 +19,12 @@ from compressor.report.changed import change_words, decision, error_words
 from compressor.report.conditions import busy_words
 from compressor.report.frontier import FrontierPlot, frontier
 from compressor.report.layers import LayersView, layers_view
+from compressor.report.pipeline import graph_rows, pipeline_headline
 from compressor.report.pruned import SHOWN, PrunedView, goal_tone, goal_words, pruned_view
 from compressor.report.regions import RegionRow, region_rows
 from compressor.report.rows import (
     Row,
+    all_rows,
     latency_row,
     memory_row,
     output_rows,
@@ -42,7 +44,7 @@ from compressor.report.verdict import (
 )
 from compressor.results import format as fmt
 from compressor.results.measurements import LatencyResult
-from compressor.results.report import GraphReport, Report
+from compressor.results.report import GraphReport, PipelineResult, Report
 from compressor.system.sparing import spared, unfinished
 
 T = TypeVar("T")
@@ -113,6 +115,7 @@ def render_html(report: Report, failures: list[str] | None = None) -> str:
         .render(
             report=report,
             title=_title(report),
+            loop_view=None if report.pipeline is None else _loop(report.pipeline),
             views=[
                 _view(index, name, graph, charts)
                 for index, (name, graph) in enumerate(report.graphs.items(), start=1)
@@ -155,6 +158,29 @@ def _title(report: Report) -> str:
     """Source and outcome, short enough for a tab."""
     outcomes = ", ".join(shipped_name(graph) for graph in report.graphs.values())
     return f"{report.source}: {outcomes} for {report.target}"
+
+
+@dataclass(frozen=True)
+class LoopView:
+    """The pipeline, as the page shows it."""
+
+    headline: str
+    budget: str
+    budget_tone: Tone
+    rows: tuple[Row, ...]
+    graphs: tuple[tuple[str, str, str, str], ...]
+    busy: tuple[str, ...]
+
+
+def _loop(pipeline: PipelineResult) -> LoopView:
+    return LoopView(
+        pipeline_headline(pipeline),
+        budget_words(pipeline),
+        budget_tone(pipeline),
+        tuple(row for row in all_rows(pipeline) if not row.is_missing),
+        tuple(graph_rows(pipeline)),
+        busy_words(pipeline),
+    )
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 
 from compressor.report.changed import change_words
 from compressor.report.conditions import busy_words
+from compressor.report.pipeline import graph_words, pipeline_headline
 from compressor.report.pruned import goal_words, removal_words
 from compressor.report.rows import Row, all_rows
 from compressor.report.spoken import speaker
 from compressor.report.verdict import budget_words, engine_words, headline, losses
 from compressor.results import format as fmt
-from compressor.results.report import GraphReport, Report
+from compressor.results.report import GraphReport, PipelineResult, Report
 
 _MOST_NOTICES = 5
 _MOST_CANDIDATES = 6
@@ -36,6 +37,8 @@ def render_markdown(report: Report) -> str:
     the run. The same report gives the same text, also when read back from `report.json`.
     """
     lines: list[str] = []
+    if report.pipeline is not None:
+        lines += _pipeline(report.pipeline)
     for name, graph in report.graphs.items():
         lines += _graph(graph, name if len(report.graphs) > 1 else None)
     lines += _listed(
@@ -43,6 +46,17 @@ def render_markdown(report: Report) -> str:
     )
     lines += _reproduce(report)
     return "\n".join(lines) + "\n"
+
+
+def _pipeline(pipeline: PipelineResult) -> Iterator[str]:
+    yield from (f"## {escaped(pipeline_headline(pipeline))}.", "")
+    if pipeline.budget is not None:
+        yield from (f"**{escaped(budget_words(pipeline))}**", "")
+    yield from _table(all_rows(pipeline))
+    words = busy_words(pipeline)
+    if words:
+        yield from (*(escaped(text) for text in words), "")
+    yield from _listed("Graphs", graph_words(pipeline))
 
 
 def _graph(graph: GraphReport, name: str | None) -> Iterator[str]:

@@ -12,6 +12,7 @@ from rich.text import Text
 from compressor.report.conditions import busy_words
 from compressor.report.floats import float_words
 from compressor.report.layers import worst_layer
+from compressor.report.pipeline import graph_words, pipeline_headline
 from compressor.report.pruned import goal_tone, goal_words, removal_words
 from compressor.report.rows import Row, all_rows
 from compressor.report.spoken import Speak, Spoken
@@ -28,7 +29,7 @@ from compressor.report.verdict import (
 from compressor.report.verdict import summary as sentence_of
 from compressor.results import format as fmt
 from compressor.results.measurements import TOO_BUSY
-from compressor.results.report import Comparison, GraphReport, Measured, Report
+from compressor.results.report import Comparison, GraphReport, Measured, PipelineResult, Report
 
 __all__ = ["RichProgress", "comparison", "profile_table", "summary"]
 
@@ -46,6 +47,8 @@ def summary(report: Report) -> RenderableType:
     """The whole run in about twenty lines: verdict, figures, losses, notices, where it lies."""
 
     def build(speak: Speak) -> Iterable[RenderableType]:
+        if report.pipeline is not None:
+            yield from _pipeline(report.pipeline, speak)
         for name, graph in report.graphs.items():
             yield from _graph(graph, speak, name if len(report.graphs) > 1 else None)
         yield from _notices(report.notices, speak)
@@ -65,6 +68,16 @@ def comparison(compared: Comparison) -> RenderableType:
         yield from _notices(compared.notices, speak)
 
     return Spoken(build)
+
+
+def _pipeline(pipeline: PipelineResult, speak: Speak) -> Iterable[RenderableType]:
+    """What the loop makes of all graphs together, before each by itself."""
+    if pipeline.budget is not None:
+        yield Text(speak(budget_words(pipeline)), style=f"bold {_STYLES[budget_tone(pipeline)]}")
+    yield Text(speak(f"{pipeline_headline(pipeline)}."), style="bold")
+    yield from _figures(pipeline, speak, ("before", "after"))
+    for words in graph_words(pipeline):
+        yield Text(speak(f"- {words}"), style="dim")
 
 
 def _graph(graph: GraphReport, speak: Speak, name: str | None) -> Iterable[RenderableType]:

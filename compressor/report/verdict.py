@@ -8,7 +8,7 @@ from compressor.results import format as fmt
 from compressor.results.engine import EngineBuild
 from compressor.results.measurements import LatencyResult, QualityResult, Verdict
 from compressor.results.precision import EIGHT_BITS, WORDS
-from compressor.results.report import GraphReport, Measured
+from compressor.results.report import GraphReport, Measured, PipelineResult
 
 Tone = Literal["better", "worse", "even", "unknown"]
 """Whether a change is a gain, a loss, neither for certain, or not known."""
@@ -64,7 +64,7 @@ def engine_words(graph: GraphReport) -> str:
     return fmt.sentence(told)
 
 
-def budget_words(graph: GraphReport) -> str:
+def budget_words(graph: GraphReport | PipelineResult) -> str:
     """`Budget of 1%: met, …`; empty where none was asked for."""
     budget = graph.budget
     if budget is None:
@@ -73,7 +73,7 @@ def budget_words(graph: GraphReport) -> str:
     return fmt.sentence(f"Budget of {budget.asked} in {budget.metric}: {verdict}: {budget.reason}")
 
 
-def budget_tone(graph: GraphReport) -> Tone:
+def budget_tone(graph: GraphReport | PipelineResult) -> Tone:
     """Kept or not."""
     if graph.budget is None:
         return "unknown"

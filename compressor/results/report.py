@@ -247,6 +247,44 @@ class GraphReport(Measured):
     changed_reason: str | None = None
 
 
+class LoopGraph(Record):
+    """What a graph is to its pipeline.
+
+    Attributes:
+        calls: How often one unit calls it.
+        share: Of the time of its graphs that one unit takes in it, 0 to 1, as captured.
+        errors: Signal to noise of its outputs in dB by the part of the run that its calls lie in,
+            from first to last, on what the original feeds it; empty where it ships as it was.
+    """
+
+    calls: int
+    share: float
+    errors: tuple[float, ...] = ()
+
+
+class PipelineResult(Measured):
+    """The user's loop on what ships against the loop on what was captured, with the same seeds.
+
+    Latency is of one unit, on the graphs that speed is compared with and on what ships; sizes are
+    those of all graphs together, MACs those of one unit.
+
+    Attributes:
+        name: The function.
+        units: How many were generated to judge.
+        traced: How many were generated to calibrate.
+        graphs: In the order in which they were decided, the costliest first.
+        budget: What became of the budget; None without one.
+        stepped_back: Graphs that went back to float, as all together broke the budget.
+    """
+
+    name: str
+    units: int
+    traced: int
+    graphs: dict[str, LoopGraph]
+    budget: BudgetResult | None = None
+    stepped_back: tuple[str, ...] = ()
+
+
 class Report(Record):
     """The measured account of one run.
 
@@ -260,6 +298,7 @@ class Report(Record):
             repaired or rounded weights "plan.safetensors", and for TensorRT "build_engine.py",
             "reference", "engine" and "timing.cache") → path, the folder included.
         graphs: Keyed by graph; a single model is "model".
+        pipeline: What the user's loop makes of them together; None where there is none.
         stages: The stages in the order they ran.
     """
 
@@ -273,6 +312,7 @@ class Report(Record):
     files: dict[str, str] = Field(default_factory=dict)
     data: tuple[DataUse, ...] = ()
     graphs: dict[str, GraphReport]
+    pipeline: PipelineResult | None = None
     stages: tuple[StageRecord, ...] = ()
     notices: tuple[str, ...] = ()
     environment: Environment

@@ -88,13 +88,19 @@ def blame(failure: BaseException) -> str:
     said = traceback.format_exception_only(failure)[-1].strip()
     if isinstance(failure, SyntaxError) and failure.filename:
         return f"{failure.filename}:{failure.lineno}: {type(failure).__name__}: {failure.msg}"
+    where = place_of(failure)
+    return said if where is None else f"{where}: {said}"
+
+
+def place_of(failure: BaseException) -> str | None:
+    """`file.py:12`, the deepest line that belongs to the user; None where none does."""
     frames = [
         frame
         for frame in traceback.extract_tb(failure.__traceback__)
         if not frame.filename.startswith("<frozen") and not _is_own(frame.filename)
     ]
     theirs = [frame for frame in frames if not _is_installed(frame.filename)] or frames
-    return f"{theirs[-1].filename}:{theirs[-1].lineno}: {said}" if theirs else said
+    return f"{theirs[-1].filename}:{theirs[-1].lineno}" if theirs else None
 
 
 def _advice(failure: BaseException) -> str | None:

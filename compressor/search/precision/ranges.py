@@ -42,7 +42,7 @@ def calibrated_ranges(search: PtqSearch) -> None:
         "dynamic": chosen.dynamic,
         "ranges": dict(chosen.ranges),
     }
-    search.plan = search.plan.model_copy(update=update)
+    search.plan, search.named = search.plan.model_copy(update=update), words
 
 
 def runtime_ranges(search: PtqSearch) -> None:

@@ -46,11 +46,6 @@ def refused(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         ({"measure": {"metric": "acuracy"}}, 9, "unknown metric 'acuracy'"),
         ({"measure": {"metric": "own.py:score"}}, 9, r"there is no file own\.py"),
         ({"prune": {"loss": "own.py:loss"}}, 9, r"there is no file own\.py"),
-        (
-            {"prune": {"loss": "math:pi"}},
-            9,
-            r"expected a function of \(outputs, batch\), found float",
-        ),
         ({"prune": {"macs": "30%"}}, None, "--prune 30% needs calibration data"),
         ({"budget": {"max_drop": "1%"}}, None, "needs samples to judge on"),
         ({"budget": {"max_drop": "1%"}}, 1, "only the held-out fifth"),
@@ -91,34 +86,6 @@ def test_labels_that_a_metric_needs_are_missed_before_the_model_is_captured(
             output=tmp_path / "out",
         )
     assert info.value.exit_code == 2
-
-
-@pytest.mark.parametrize(
-    ("labels", "said"),
-    [
-        (None, "no class labels"),
-        (np.ones((9, 4), np.float32), "no class labels"),
-        (np.arange(9) % 4, "captured"),
-        (np.arange(9).reshape(9, 1) % 4, "captured"),
-    ],
-)
-def test_class_labels_that_gradients_need_are_missed_before_the_model_is_captured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labels: np.ndarray | None, said: str
-):
-    from torch import nn
-
-    def too_late(*given: object, **named: object) -> None:
-        raise CompressorError("the model is captured")
-
-    monkeypatch.setattr("compressor.checkpoint.prepare.capture", too_late)
-    data = {"input": np.ones((9, 16), np.float32)}
-    with pytest.raises(CompressorError, match=said):
-        compress(
-            nn.Linear(16, 4),
-            recipe=load_recipe(None, {"prune": {"method": "taylor", "macs": "30%"}}),
-            calibration=data if labels is None else data | {"label": labels},
-            output=tmp_path / "out",
-        )
 
 
 def test_a_model_that_is_none_is_refused_before_data_is_read(refused, tmp_path):

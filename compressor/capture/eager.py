@@ -1,0 +1,85 @@
+"""A source as it is, before it is captured: for what can only be known by running it."""
+
+from collections.abc import Callable, Mapping
+from typing import Self
+
+from compressor.capture.source import ModelSource
+from compressor.graph.tensors import Array, Arrays, TensorSpec
+from exporters.base import Runner, Target
+
+
+class EagerRunner:
+    """A torch module, TorchScript or exported program, called with named arrays.
+
+    Its inputs are found by the names of the first call, which has to name all that are needed. Its
+    outputs have the names that they will have in the captured graph.
+    """
+
+    on_caller = False
+
+    def __init__(self, source: ModelSource) -> None:
+        """Keep the source, which is called as it is."""
+        self._source = source
+        self._evaluate: dict[tuple[str, ...], Callable[[Arrays], Mapping[str, Array]]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        pass
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Not known before capture."""
+        return ()
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Not known before capture."""
+        return ()
+
+    def run(self, feeds: Arrays) -> dict[str, Array]:
+        """Call it.
+
+        Raises:
+            CaptureError: It fails, or its parameters are not called so.
+        """
+        names = tuple(feeds)
+        if names not in self._evaluate:
+            self._evaluate[names] = self._bound(names)
+        return dict(self._evaluate[names](feeds))
+
+    def bind(self, feeds: Arrays) -> Callable[[], None]:
+        """A call as it is."""
+
+        def run() -> None:
+            self.run(feeds)
+
+        return run
+
+    def _bound(self, names: tuple[str, ...]) -> Callable[[Arrays], Mapping[str, Array]]:
+        import torch  # noqa: PLC0415 - a job from ONNX never imports it
+
+        from compressor.capture.binding import bind  # noqa: PLC0415
+        from compressor.capture.program import flat_program  # noqa: PLC0415
+        from compressor.capture.reference import flat_module  # noqa: PLC0415
+
+        source = self._source
+        if source.kind == "exported program":
+            flat = flat_program(source.program, names)
+        else:
+            source.module.eval()
+            flat = flat_module(source.module, bind(source.module, names))
+
+        def evaluate(feeds: Arrays) -> Mapping[str, Array]:
+            with torch.no_grad():
+                return flat.evaluate(feeds, source.description)[0]
+
+        return evaluate
+
+
+def runs_as_it_is(source: ModelSource, target: Target) -> Runner:
+    """A source that runs, on the target where it is a graph already."""
+    if source.model is not None:
+        return target.open(source.model, threads=0, timed=False)
+    return EagerRunner(source)

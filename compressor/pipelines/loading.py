@@ -1,0 +1,80 @@
+"""`compressor.load`: the graphs of a finished folder, as the user's loop calls them.
+
+    import compressor
+    models = compressor.load("out")
+    images = generate(models, seed=7, count=1)["image"]
+
+It needs numpy and onnxruntime alone.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from compressor.errors import OutputError
+from compressor.graph.tensors import TensorSpec
+from compressor.pipelines.calls import Array, Arrays, GraphCall
+
+MANIFEST = "manifest.json"
+
+
+def load(folder: str | Path, *, threads: int = 0) -> dict[str, GraphCall]:
+    """The graphs that a run of `compress` wrote, by name; a single model is "model".
+
+    Args:
+        folder: What `compress` wrote for ONNX Runtime.
+        threads: Threads of an inference; 0 is all.
+
+    Returns:
+        Name → a graph that is called with named arrays and returns named arrays.
+
+    Raises:
+        OutputError: The folder is none of ours, or lacks a file.
+    """
+    root = Path(folder)
+    return {name: _opened(name, path, threads) for name, path in graphs_of(root).items()}
+
+
+def graphs_of(folder: Path) -> dict[str, Path]:
+    """Graph → its file, by the manifest of a folder.
+
+    Raises:
+        OutputError: The folder is none of ours, or lacks a file.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"{folder} is no result of compress: {MANIFEST} cannot be read ({error})",
+            hint="Name the folder that `compress ... -o FOLDER` wrote.",
+        ) from error
+    named = manifest.get("graphs") or {"model": "model.onnx"}
+    found = {name: folder / path for name, path in named.items()}
+    for name, path in found.items():
+        if not path.is_file():
+            raise OutputError(f"graph {name!r} of {folder} is gone: there is no {path}")
+    return found
+
+
+def _opened(name: str, path: Path, threads: int) -> GraphCall:
+    import onnxruntime  # noqa: PLC0415 - `import compressor` does without
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    inputs = [
+        TensorSpec(one.name, _dtype(one.type), tuple(one.shape)) for one in session.get_inputs()
+    ]
+
+    def run(feeds: Arrays) -> dict[str, Array]:
+        return dict(zip(names, session.run(None, dict(feeds)), strict=True))
+
+    return GraphCall(name, inputs, run)
+
+
+def _dtype(kind: str) -> np.dtype[np.generic]:
+    """Of `tensor(float16)` and the like."""
+    plain = kind.removeprefix("tensor(").removesuffix(")")
+    return np.dtype({"float": "float32", "double": "float64", "string": "O"}.get(plain, plain))

@@ -1,0 +1,212 @@
+"""The user's loop, run on whatever graphs there are: a `Runner` from seeds to what it generates.
+
+The loop is a function `generate(models, seed, count)`. It calls graphs by their names and returns
+named arrays whose first axis counts units. A unit is `generate(models, seed, 1)` with a seed of its
+own, so that two runs of one seed can be compared as two models on one sample.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+
+from compressor.errors import UsageError
+from compressor.graph.tensors import Array, Arrays, TensorSpec
+from compressor.pipelines.calls import GraphCall
+from compressor.system.userfile import place_of, user_errors
+from exporters.base import Runner
+
+SEED = "seed"
+"""The input of a loop: one number a unit."""
+
+Generate = Callable[[Mapping[str, GraphCall], int, int], object]
+Opener = Callable[[], Runner]
+
+
+@dataclass(frozen=True)
+class UserLoop:
+    """The function, and what to call it in messages."""
+
+    generate: Generate
+    name: str
+
+    def run(self, models: Mapping[str, GraphCall], seed: int, count: int) -> dict[str, Array]:
+        """Generate units.
+
+        Args:
+            models: Name → graph.
+            seed: All randomness follows from it.
+            count: How many units.
+
+        Raises:
+            UsageError: The function fails, calls a graph wrongly (with its own file and line), or
+                returns no arrays of so many units.
+        """
+        try:
+            with user_errors(f"pipeline {self.name}"):
+                made = self.generate(_Named(models), seed, count)
+        except UsageError as error:
+            where = place_of(error)
+            if where is None or where in error.message:
+                raise
+            raise UsageError(f"{where}: {error.message}", hint=error.hint) from error
+        return self._checked(made, count)
+
+    def _checked(self, made: object, count: int) -> dict[str, Array]:
+        if not isinstance(made, Mapping) or not made:
+            raise UsageError(
+                f"pipeline {self.name} returned {type(made).__name__}, and not named arrays",
+                hint='End it with a dict, such as return {"image": images}.',
+            )
+        arrays = {str(name): np.asarray(array) for name, array in made.items()}
+        for name, array in arrays.items():
+            if array.ndim == 0 or array.shape[0] != count:
+                raise UsageError(
+                    f"pipeline {self.name} returned {name!r} of shape {list(array.shape)} for "
+                    f"{count} unit{'s' if count > 1 else ''}: the first axis counts units",
+                    hint="generate(models, seed, count) returns `count` of each.",
+                )
+        return arrays
+
+
+class _Named(dict[str, GraphCall]):
+    """The graphs, which says what there is where one is asked for that is not."""
+
+    def __missing__(self, name: str) -> GraphCall:
+        raise UsageError(
+            f"the pipeline asks for graph {name!r}", hint=f"There is {', '.join(sorted(self))}."
+        )
+
+
+class Loop:
+    """A loop on opened graphs, as a `Runner` that takes seeds."""
+
+    def __init__(self, loop: UserLoop, openers: Mapping[str, Opener]) -> None:
+        """Open nothing yet.
+
+        Args:
+            loop: The function.
+            openers: Name → opens the graph.
+        """
+        self._loop, self._openers = loop, openers
+        self._stack = ExitStack()
+        self._calls: dict[str, GraphCall] = {}
+        self._on_caller = True
+        self._outputs: tuple[TensorSpec, ...] | None = None
+
+    def __enter__(self) -> Self:
+        for name, opener in self._openers.items():
+            runner = self._stack.enter_context(opener())
+            self._on_caller = self._on_caller and runner.on_caller
+            self._calls[name] = GraphCall(name, runner.inputs, runner.run)
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._stack.close()
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """One seed a unit."""
+        return (TensorSpec(SEED, np.dtype(np.int64), ("batch",)),)
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What one unit is made of; generated once to see it."""
+        if self._outputs is None:
+            made = self._loop.run(self._calls, 0, 1)
+            self._outputs = tuple(
+                TensorSpec(name, array.dtype, ("batch", *array.shape[1:]))
+                for name, array in made.items()
+            )
+        return self._outputs
+
+    @property
+    def on_caller(self) -> bool:
+        """Whether all graphs work on the calling thread."""
+        return self._on_caller
+
+    @property
+    def calls(self) -> dict[str, int]:
+        """Graph → how often it was called since it was opened."""
+        return {name: call.calls for name, call in self._calls.items()}
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Graph → what its calls took since it was opened."""
+        return {name: call.seconds for name, call in self._calls.items()}
+
+    def run(self, feeds: Arrays) -> dict[str, Array]:
+        """The units of some seeds, one after the other."""
+        seeds = np.asarray(feeds[SEED]).reshape(-1)
+        made = [self._loop.run(self._calls, int(seed), 1) for seed in seeds]
+        return {name: _joined([one[name] for one in made]) for name in made[0]}
+
+    def bind(self, feeds: Arrays) -> Callable[[], None]:
+        """Generate those units, whatever comes out."""
+
+        def run() -> None:
+            self.run(feeds)
+
+        return run
+
+
+class Remembered(Loop):
+    """A loop that generates each unit once: what the original makes is asked for again and again.
+
+    What it remembers is bounded; beyond that it generates anew.
+    """
+
+    def __init__(self, loop: UserLoop, openers: Mapping[str, Opener], memory: "Memory") -> None:
+        """Open nothing yet; `memory` may be shared by loops of the same graphs."""
+        super().__init__(loop, openers)
+        self._memory = memory
+
+    def run(self, feeds: Arrays) -> dict[str, Array]:
+        """The units of some seeds, as they were generated before where they were."""
+        made = []
+        for seed in np.asarray(feeds[SEED]).reshape(-1).tolist():
+            known = self._memory.units.get(seed)
+            if known is None:
+                known = super().run({SEED: np.array([seed], np.int64)})
+                self._memory.keep(seed, known)
+            made.append(known)
+        return {name: _joined([one[name] for one in made]) for name in made[0]}
+
+
+MOST_BYTES = 2**28
+"""Of units that are remembered."""
+
+
+@dataclass
+class Memory:
+    """Seed → the unit that was generated."""
+
+    units: dict[int, dict[str, Array]] = field(default_factory=dict)
+    bytes: int = 0
+
+    def keep(self, seed: int, unit: dict[str, Array]) -> None:
+        """Remember a unit, if there is room."""
+        size = sum(array.nbytes for array in unit.values())
+        if self.bytes + size <= MOST_BYTES:
+            self.units[seed] = unit
+            self.bytes += size
+
+
+def _joined(parts: list[Array]) -> Array:
+    """Units in one array; those that are shorter than others, as texts are, end in zeros."""
+    if len({part.shape[1:] for part in parts}) == 1:
+        return np.concatenate(parts)
+    sizes = np.max([part.shape for part in parts], axis=0)
+    filled = [
+        np.pad(
+            part,
+            [
+                (0, 0),
+                *((0, most - size) for size, most in zip(part.shape[1:], sizes[1:], strict=True)),
+            ],
+        )
+        for part in parts
+    ]
+    return np.concatenate(filled)

@@ -1,0 +1,55 @@
+"""Calls that a loop makes: right ones run, wrong ones say the graph's signature."""
+
+import numpy as np
+import pytest
+
+from compressor.errors import UsageError
+from compressor.graph.tensors import TensorSpec
+from compressor.pipelines.calls import GraphCall
+
+SPECS = (
+    TensorSpec("x", np.dtype(np.float32), ("batch", 4)),
+    TensorSpec("t", np.dtype(np.int64), ()),
+)
+X = np.ones((2, 4), np.float32)
+
+
+def called() -> tuple[GraphCall, list[dict[str, np.ndarray]]]:
+    seen: list[dict[str, np.ndarray]] = []
+
+    def run(feeds):
+        seen.append(dict(feeds))
+        return {"y": feeds["x"]}
+
+    return GraphCall("unet", SPECS, run), seen
+
+
+def test_a_call_runs_and_is_counted():
+    graph, seen = called()
+    np.testing.assert_array_equal(graph(x=X, t=np.int64(3))["y"], X)
+    assert graph.calls == 1
+    assert graph.seconds >= 0
+    assert seen[0]["t"] == 3
+
+
+def test_a_plain_number_becomes_the_type_of_its_input():
+    graph = GraphCall("g", (TensorSpec("s", np.dtype(np.float32), ()),), dict)
+    assert graph(s=0.5)["s"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"x": X, "t": np.int64(1), "z": X}, "has no input 'z'"),
+        ({"x": X}, "needs 't'"),
+        ({"x": X.astype(np.float64), "t": np.int64(1)}, "takes 'x' as float32, and got float64"),
+        ({"x": X, "t": 0.5}, "takes 't' as int64, and got float64"),
+    ],
+)
+def test_a_wrong_call_says_what_the_graph_takes(arrays, words: str):
+    graph, seen = called()
+    with pytest.raises(UsageError, match=words) as error:
+        graph(**arrays)
+    assert "unet(x: float32[batch, 4], t: int64[])" in (error.value.hint or "")
+    assert not seen
+    assert graph.calls == 0
