@@ -171,7 +171,7 @@ def test_where_nothing_can_be_timed_a_budget_prunes_nothing():
     target = TrtTarget(TrtOptions(precision="fp32"))
     asked = recipe(max_drop="50pt")
     made = session(asked, target=target)
-    assert target.unmeasurable() is not None
+    assert target.why_not_measurable() is not None
     assert decided(made, budget(made)).pruning is None
 
 
