@@ -9,18 +9,14 @@ import pytest
 from graphs import model
 from hypothesis import given
 from hypothesis import strategies as st
-from seams import TARGET, Clock, Told, session_of
+from seams import TARGET, Told
 
 from calibration.collect import collect
 from calibration.dataset import CalibrationSet, open_dataset
 from compressor.checkpoint.prepare import Prepared
-from compressor.errors import DataError
 from compressor.graph.shapes import input_specs
-from compressor.recipe.recipe import BudgetOptions, MeasureOptions, Recipe
-from compressor.recipe.requirements import require_two
-from compressor.search.acceptance import NoBudget
+from compressor.recipe.recipe import MeasureOptions, Recipe
 from compressor.search.data_split import DataSplit, examined, looked_at, split_data
-from compressor.search.quality_budget import QualityBudget, divided_for_budget
 from compressor.system.progress import SILENT
 
 
@@ -182,61 +178,3 @@ def test_outputs_are_looked_at_where_something_judges():
     assert replace(found, yardstick=None) == whole
     assert looked_at(whole, replace(split, quality=None), recipe, TARGET, told) is whole
     assert told.stages == ["look at outputs"]
-
-
-# Divided for a budget
-
-
-def budgeted(
-    max_drop: str | None, calibration: np.ndarray | None, evaluation: np.ndarray | None = None
-) -> tuple[DataSplit, QualityBudget | NoBudget, DataSplit]:
-    """The data before, the acceptance, and the data after it was divided."""
-    recipe = Recipe(
-        measure=MeasureOptions(metric="cosine"), budget=BudgetOptions(max_drop=max_drop)
-    )
-    calib, judging = (None if x is None else {"x": x} for x in (calibration, evaluation))
-    session = session_of(net(), recipe, Clock(), calibration=calib, evaluation=judging)
-    split = split_data(session.prepared, recipe.seed)
-    looked = looked_at(session.prepared, split, recipe, TARGET, SILENT)
-    after, acceptance = divided_for_budget(replace(session, prepared=looked), split)
-    return split, acceptance, after
-
-
-@pytest.mark.parametrize(
-    ("evaluation", "kind", "share"),
-    [(rows(40, seed=1), "evaluation", 0.5), (None, "calibration", 0.1)],
-)
-def test_what_judges_is_halved_into_search_and_confirm(evaluation, kind, share):
-    before, acceptance, after = budgeted("1%", rows(200), evaluation)
-    assert isinstance(acceptance, QualityBudget)
-    assert after.calibration is before.calibration
-    assert values(after.search).isdisjoint(values(after.quality))
-    assert values(after.search) | values(after.quality) == values(before.quality)
-    halves = acceptance.halves
-    assert (halves.search, halves.confirm) == (after.search, after.quality)
-    assert (halves.kind, halves.share) == (kind, share)
-    assert halves.words == before.words
-
-
-def test_without_a_budget_the_data_stays_as_it_is():
-    before, acceptance, after = budgeted(None, rows(40))
-    assert isinstance(acceptance, NoBudget)
-    assert after is before
-    assert acceptance.samples is before.quality
-
-
-def test_a_budget_needs_samples():
-    with pytest.raises(DataError, match="needs samples to judge on"):
-        budgeted("1%", None)
-    with pytest.raises(DataError, match="found one"):
-        budgeted("1%", rows(20), rows(1))
-    with pytest.raises(DataError, match="which is one of 5") as error:
-        budgeted("1%", rows(5))
-    assert "10 samples or more" in (error.value.hint or "")
-
-
-@given(st.integers(2, 10), st.none() | st.integers(10, 50))
-def test_two_samples_are_enough(found: int, of: int | None):
-    require_two(found, of, "1%")
-    with pytest.raises(DataError, match="the budget of 1% needs at least two samples"):
-        require_two(1, of, "1%")

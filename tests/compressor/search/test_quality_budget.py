@@ -13,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from seams import Clock, Told, session_of
 
-from compressor.errors import RecipeError
+from calibration.dataset import CalibrationSet
+from compressor.errors import DataError, RecipeError
 from compressor.evaluation.metrics.base import BASELINE, RESULT, Scores
 from compressor.recipe.recipe import BudgetOptions, MeasureOptions, QuantizeOptions, Recipe
-from compressor.search.data_split import divided_for_budget, looked_at, split_data
-from compressor.search.quality_budget import METHODS, QualityBudget
+from compressor.search.acceptance import NoBudget
+from compressor.search.data_split import DataSplit, looked_at, split_data
+from compressor.search.quality_budget import METHODS, QualityBudget, divided_for_budget
 
 X = np.random.default_rng(0).standard_normal((400, 16)).astype(np.float32)
 
@@ -249,3 +251,61 @@ def test_the_best_of_an_interrupted_run_is_not_confirmed(held: QualityBudget):
     found = held.unconfirmed()
     assert (found.met, found.interrupted, found.bound) == (False, True, None)
     assert found.n == 200
+
+
+# The samples that judge, divided
+
+
+def divided(
+    max_drop: str | None, calibration: int = 0, evaluation: int = 0
+) -> tuple[DataSplit, QualityBudget | NoBudget, DataSplit]:
+    """The data before, of so many samples, the acceptance, and the data after it was divided."""
+    recipe = Recipe(
+        measure=MeasureOptions(metric="cosine"), budget=BudgetOptions(max_drop=max_drop)
+    )
+    calib = {"x": X[:calibration]} if calibration else None
+    judging = {"x": X[-evaluation:]} if evaluation else None
+    session = session_of(net(), recipe, Clock(), calibration=calib, evaluation=judging)
+    split = split_data(session.prepared, recipe.seed)
+    prepared = looked_at(session.prepared, split, recipe, session.target, Told())
+    after, acceptance = divided_for_budget(replace(session, prepared=prepared), split)
+    return split, acceptance, after
+
+
+def values(data: CalibrationSet | None) -> set[bytes]:
+    """The samples, each as its bytes."""
+    assert data is not None
+    return {row.tobytes() for batch in data.batches(16) for row in batch.inputs["x"]}
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "kind", "share"), [(40, "evaluation", 0.5), (0, "calibration", 0.1)]
+)
+def test_what_judges_is_halved_into_search_and_confirm(evaluation: int, kind: str, share: float):
+    before, acceptance, after = divided("1%", 200, evaluation)
+    assert isinstance(acceptance, QualityBudget)
+    assert after.calibration is before.calibration
+    assert values(after.search).isdisjoint(values(after.quality))
+    assert values(after.search) | values(after.quality) == values(before.quality)
+    halves = acceptance.halves
+    assert (halves.search, halves.confirm) == (after.search, after.quality)
+    assert (halves.kind, halves.share) == (kind, share)
+    assert halves.words == before.words
+
+
+def test_without_a_budget_the_data_stays_as_it_is():
+    before, acceptance, after = divided(None, 40)
+    assert isinstance(acceptance, NoBudget)
+    assert after is before
+    assert acceptance.samples is before.quality
+
+
+def test_a_budget_needs_samples_for_both_halves():
+    with pytest.raises(DataError, match="needs samples to judge on"):
+        divided("1%")
+    with pytest.raises(DataError, match="found one"):
+        divided("1%", 20, 1)
+    with pytest.raises(DataError, match="which is one of 5") as error:
+        divided("1%", 5)
+    assert "10 samples or more" in (error.value.hint or "")
+    assert isinstance(divided("1%", 20, 2)[1], QualityBudget)
