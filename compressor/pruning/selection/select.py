@@ -50,7 +50,12 @@ class Weighing:
     streams: float = 1.0
 
     def __str__(self) -> str:
-        return f"power {self.power:g}, late {self.late:g}, streams {self.streams:g}"
+        told = "score" if self.power == 1 else f"score^{self.power:g}"
+        if self.late:
+            told = f"{told} · depth" if self.late == 1 else f"{told} · depth^{self.late:g}"
+        if np.isinf(self.streams):
+            return f"{told}, residual streams whole"
+        return told if self.streams == 1 else f"{told}, residual streams x{self.streams:g}"
 
 
 WEIGHINGS = (
