@@ -29,7 +29,7 @@ sample: $(READY) $(SAMPLE)/model.pt ## Train a small network, compress it to INT
 sample-finetune: $(READY) $(SAMPLE)/model.pt ## Prune the sample's network, fine-tune it in torch, compress it
 	$(BIN)/python samples/digits/finetune.py $(SAMPLE)
 
-picture: ## Draw docs/report.png from the report of `make sample` (needs Chromium)
+picture: $(READY) ## Draw docs/report.png from the report of `make sample` (needs Chromium)
 	$(BIN)/python benchmarks/picture.py $(SAMPLE)/model-ort/report.html docs/report.png
 
 # Also writes calib.npz and eval.npz, before the checkpoint. A new .venv does not retrain it.

@@ -16,9 +16,9 @@ from pathlib import Path
 from PIL import Image
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-WIDTH, HEIGHT = 1000, 760
+WIDTH, HEIGHT = 1000, 725
 """Pixels of the page that are shown."""
-COLOURS = 32
+COLOURS = 64
 MOST_BYTES = 60_000
 SECONDS = 120
 """That the browser may take."""
