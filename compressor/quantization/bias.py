@@ -25,11 +25,12 @@ from calibration.gaps import without_gaps
 from calibration.scheme import FloatArray
 from calibration.taps import Taps
 from compressor.errors import RecipeError
+from compressor.graph.constants import constant
 from compressor.graph.initializers import add_initializer, names_beside
 from compressor.graph.session import open_session
 from compressor.graph.shapes import infer_shapes
 from compressor.graph.walks import reads
-from compressor.quantization.graph import constant, consumers
+from compressor.quantization.graph import consumers
 
 Means = npt.NDArray[np.float64]
 

@@ -20,6 +20,7 @@ import onnx_ir as ir
 
 from calibration.scheme import Codes, FloatArray
 from compressor.errors import RecipeError
+from compressor.graph.constants import constant
 from compressor.graph.initializers import (
     FreeNames,
     add_initializer,
@@ -29,7 +30,6 @@ from compressor.graph.initializers import (
 from compressor.graph.invariants import check
 from compressor.quantization.auto import Selected
 from compressor.quantization.dynamic_placement import place_dynamic, why_not_dynamic
-from compressor.quantization.graph import constant
 from compressor.quantization.recurrent import is_recurrent, make_dynamic
 from compressor.quantization.static import StaticChoice
 from compressor.quantization.weights import channel_axis, weight_integers, weight_params
@@ -41,7 +41,7 @@ __all__ = ["choose_dynamic", "insert_dynamic", "place_dynamic"]
 
 
 def choose_dynamic(model: ir.Model, policy: QuantPolicy) -> StaticChoice:
-    """The same as what `calibrate` decides, with every range found at run time."""
+    """What `calibrate` would decide, with every range found at run time instead."""
     watch = Stopwatch()
     placement = place_dynamic(model, policy)
     operators = {node.name: node.op_type for node in model.graph.all_nodes()}

@@ -4,17 +4,7 @@ import math
 
 import onnx_ir as ir
 
-from compressor.graph.constants import constant, scalar
-
-__all__ = [
-    "absorbed_bounds",
-    "constant",
-    "consumers",
-    "fixed_elements",
-    "output",
-    "producer",
-    "scalar",
-]
+from compressor.graph.constants import scalar
 
 
 def absorbed_bounds(node: ir.Node) -> tuple[float, float] | None:
@@ -26,19 +16,9 @@ def absorbed_bounds(node: ir.Node) -> tuple[float, float] | None:
     return None if low is None or high is None else (low, high)
 
 
-def producer(value: ir.Value) -> ir.Node | None:
-    """The node that writes the value; None for graph inputs and initializers."""
-    return value.producer()
-
-
 def consumers(value: ir.Value) -> list[ir.Node]:
     """The nodes that read the value, each once."""
     return list(dict.fromkeys(value.consumers()))
-
-
-def output(node: ir.Node) -> ir.Value:
-    """The first output."""
-    return node.outputs[0]
 
 
 def fixed_elements(value: ir.Value) -> int | None:

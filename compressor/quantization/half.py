@@ -22,10 +22,10 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.errors import RecipeError
+from compressor.graph.constants import constant
 from compressor.graph.initializers import FreeNames, add_initializer, taken_names
 from compressor.graph.invariants import check
 from compressor.graph.tensors import Array
-from compressor.quantization.graph import constant
 from compressor.quantization.matrices import readers_behind
 from compressor.results.records import Decision, StageRecord
 from compressor.system.stopwatch import Stopwatch

@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterable
 
 import onnx_ir as ir
 
+from compressor.graph.constants import constant
 from compressor.graph.walks import leads_to
-from compressor.quantization.graph import constant, consumers
+from compressor.quantization.graph import consumers
 from exporters.base import QuantPolicy
 
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})

@@ -10,9 +10,9 @@ from fnmatch import fnmatchcase
 import numpy as np
 import onnx_ir as ir
 
+from compressor.graph.constants import constant
 from compressor.graph.tensor_bytes import forget_pages
 from compressor.quantization.blocks import Matrix
-from compressor.quantization.graph import constant
 
 ROWS = 2**19
 """Bytes of a matrix that are looked at together: what is computed on the way fits into a cache."""

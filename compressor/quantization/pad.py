@@ -9,8 +9,9 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.scheme import QuantParams, quantize
+from compressor.graph.constants import scalar
 from compressor.graph.initializers import add_initializer
-from compressor.quantization.graph import consumers, scalar
+from compressor.quantization.graph import consumers
 
 
 def pad_integers(graph: ir.Graph, integer: set[str], params: dict[str, QuantParams]) -> int:

@@ -16,8 +16,8 @@ from calibration.dataset import CalibrationSet
 from calibration.scheme import FloatArray, dequantize, params_from_range, quantize
 from calibration.taps import Taps, feeds_of
 from calibration.windows import parts
+from compressor.graph.constants import constant
 from compressor.graph.session import open_session
-from compressor.quantization.graph import constant
 from compressor.quantization.pairs import EqualizationPair, reading, weight_of, writing
 from compressor.quantization.replay import CEILING, fake_quantized
 from compressor.quantization.weights import channel_axis, weight_params

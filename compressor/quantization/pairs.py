@@ -13,8 +13,9 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.scheme import FloatArray
+from compressor.graph.constants import constant
 from compressor.graph.initializers import FreeNames, add_initializer, names_beside
-from compressor.quantization.graph import constant, consumers
+from compressor.quantization.graph import consumers
 from compressor.quantization.placement import why_not_quantizable
 
 HOMOGENEOUS = frozenset({"Relu", "LeakyRelu", "PRelu"})

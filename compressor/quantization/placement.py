@@ -18,14 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from compressor.quantization.graph import (
-    absorbed_bounds,
-    constant,
-    consumers,
-    output,
-    producer,
-    scalar,
-)
+from compressor.graph.constants import constant, scalar
+from compressor.quantization.graph import absorbed_bounds, consumers
 from compressor.quantization.inputs import (
     integer_inputs,
     reading_integer,
@@ -165,7 +159,7 @@ def quantized_uses(
 
 def absorbing(node: ir.Node, integer: set[str], policy: QuantPolicy) -> ir.Node | None:
     """The activation that vanishes into the quantization of the node's output."""
-    readers = consumers(output(node))
+    readers = consumers(node.outputs[0])
     return readers[0] if len(readers) == 1 and _is_absorbed(readers[0], integer, policy) else None
 
 
@@ -225,12 +219,12 @@ def _joins(node: ir.Node, chosen: set[str], policy: QuantPolicy) -> bool:
         return False
     if node.op_type in ("Add", "Mul", "Concat") and len(operands) != len(node.inputs):
         return False
-    if not operands or any(_name(producer(value)) not in chosen for value in operands):
+    if not operands or any(_name(value.producer()) not in chosen for value in operands):
         return False
     if node.op_type in policy.absorbed:
         source = operands[0]
         alone = len(consumers(source)) == 1 and not source.is_graph_output()
-        made_by = producer(source)
+        made_by = source.producer()
         return (
             alone
             and made_by is not None
@@ -265,7 +259,7 @@ def _shrink(nodes: list[ir.Node], chosen: set[str], policy: QuantPolicy) -> None
         readers = [reader for value in node.outputs for reader in consumers(value)]
         absorbed = [r for r in readers if r.op_type in policy.absorbed and _name(r) in chosen]
         if absorbed:
-            readers = [reader for r in absorbed for reader in consumers(output(r))]
+            readers = [reader for r in absorbed for reader in consumers(r.outputs[0])]
         if not any(_name(reader) in chosen for reader in readers):
             chosen.discard(_name(node))
             chosen.difference_update(_name(r) for r in absorbed)
@@ -275,7 +269,7 @@ def _neighbour_reason(node: ir.Node, chosen: set[str], policy: QuantPolicy) -> s
     floats = [
         _name(made_by) or f"input {value.name}"
         for value in activations(node)
-        if _name(made_by := producer(value)) not in chosen
+        if _name(made_by := value.producer()) not in chosen
     ]
     if floats:
         return f"reads float from {floats[0]}: as integer it would be an island"
@@ -300,7 +294,7 @@ def _absorption_refusal(node: ir.Node) -> str:
         return f"its input {source.name} is read elsewhere as well, so it cannot be absorbed"
     if not _bounds_hold_zero(node):
         return "its bounds are no constants around zero, so it cannot be absorbed"
-    return f"{_name(producer(source))} in front of it cannot absorb it"
+    return f"{_name(source.producer())} in front of it cannot absorb it"
 
 
 def _moves_floats(node: ir.Node) -> bool:

@@ -14,8 +14,8 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.scheme import Codes, FloatArray, QuantParams
+from compressor.graph.constants import constant
 from compressor.graph.initializers import add_initializer, names_beside, remove_unread_initializers
-from compressor.quantization.graph import constant
 from compressor.quantization.pad import pad_integers
 from compressor.quantization.placement import activations, quantized_uses
 from compressor.quantization.runtime_rounding import shield_floats

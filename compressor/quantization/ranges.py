@@ -13,7 +13,8 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.scheme import QuantParams, Scheme, params_from_range
-from compressor.quantization.graph import absorbed_bounds, scalar
+from compressor.graph.constants import scalar
+from compressor.quantization.graph import absorbed_bounds
 from compressor.quantization.placement import activations
 from exporters.base import QuantPolicy
 

@@ -15,8 +15,8 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.scheme import Codes, FloatArray, Scheme
+from compressor.graph.constants import constant
 from compressor.graph.initializers import add_initializer, free_name
-from compressor.quantization.graph import constant
 from compressor.quantization.placement import why_not_finite
 from compressor.quantization.weights import weight_integers, weight_params
 from exporters.base import QuantPolicy

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from compressor.quantization.graph import constant, consumers, fixed_elements
+from compressor.graph.constants import constant
+from compressor.quantization.graph import consumers, fixed_elements
 from exporters.base import QuantPolicy
 
 MACS_PER_BOUNDARY_ELEMENT = 24

@@ -19,8 +19,8 @@ from calibration.sampling import rows_of
 from calibration.scheme import QuantParams, Scheme, dequantize, quantize
 from calibration.taps import Taps, feeds_of
 from calibration.windows import parts
+from compressor.graph.constants import constant
 from compressor.graph.session import open_session
-from compressor.quantization.graph import constant
 from compressor.quantization.placement import absorbing, quantized_uses
 from compressor.quantization.weights import channel_axis, weight_params
 from exporters.base import QuantPolicy

@@ -17,8 +17,9 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from calibration.scheme import FloatArray
+from compressor.graph.constants import constant
 from compressor.graph.initializers import add_initializer, free_name
-from compressor.quantization.graph import constant, consumers
+from compressor.quantization.graph import consumers
 
 Indices = npt.NDArray[np.intp]
 """Which element of the divisor each position has, of size 1 along axes where all are alike; -1

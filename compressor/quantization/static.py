@@ -13,6 +13,7 @@ from calibration.ranges import find_method
 from calibration.scheme import Codes, FloatArray
 from calibration.stats import CalibrationStats
 from compressor.errors import DataError, RecipeError
+from compressor.graph.constants import constant
 from compressor.graph.fingerprint import fingerprint
 from compressor.graph.invariants import check
 from compressor.graph.session import is_refusal, words
@@ -21,7 +22,6 @@ from compressor.quantization.auto import AUTO, Selected, by_method, select
 from compressor.quantization.bias import add_corrections
 from compressor.quantization.branches import Unseen, unseen_branches
 from compressor.quantization.dynamic_placement import place_in_bodies
-from compressor.quantization.graph import constant
 from compressor.quantization.placement import place, quantized_values
 from compressor.quantization.qdq import insert_qdq
 from compressor.quantization.ranges import Range, activation_params

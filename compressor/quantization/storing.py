@@ -14,11 +14,11 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from compressor.errors import RecipeError
+from compressor.graph.constants import constant
 from compressor.graph.initializers import FreeNames, add_initializer, taken_names
 from compressor.graph.invariants import check
 from compressor.graph.tensors import Array
 from compressor.quantization.blocks import BlockFormat, Packed
-from compressor.quantization.graph import constant
 from compressor.quantization.matrices import ConstantMatrix, find_matrices
 
 DOMAIN = "com.microsoft"

@@ -172,7 +172,7 @@ def require_two(found: int, of: int | None, asked: str) -> None:
 
     Args:
         found: How many judge.
-        of: Of how many calibration samples they are the held-out part; None for evaluation data.
+        of: How many calibration samples they are the held-out part of; None for evaluation data.
         asked: The budget.
 
     Raises:

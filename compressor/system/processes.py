@@ -31,7 +31,7 @@ class Failure:
 
     Attributes:
         cause: What became of it.
-        words: The same and more, to follow "the process".
+        words: The cause and its details, to follow "the process".
     """
 
     cause: Cause
