@@ -55,7 +55,7 @@ class Estimate:
         half: Half-width of its interval, of sampling alone.
         wide: Half-width with all that sampling does not show.
         low: How far down the interval reaches; below log - wide where sessions did.
-        high: Likewise upwards.
+        high: How far up the interval reaches; above log + wide where sessions did.
     """
 
     log: float

@@ -15,6 +15,7 @@ from onnxscript.optimizer import FOLDED_FROM_KEY, fold_constants_ir
 
 from compressor.graph.constants import constant
 from compressor.graph.initializers import add_initializer, free_name
+from compressor.graph.noise import RANDOM
 from compressor.results.effects import node_count
 
 _GROWTH = 2**16
@@ -22,14 +23,6 @@ _GROWTH = 2**16
 
 _SHARED = 1024
 """Elements from which a weight that other nodes read too is not stored once more, transposed."""
-
-RANDOM = frozenset(
-    {
-        *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
-        *("Multinomial", "Bernoulli"),
-    }
-)
-"""Operators that give a different result at every run."""
 
 _ANY = 2**62
 """Elements: no limit."""

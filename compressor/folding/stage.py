@@ -16,7 +16,7 @@ from onnx_ir.passes.common import (
 
 from compressor.errors import CompressorError, GraphError
 from compressor.folding.check import equal_outputs
-from compressor.folding.constants import RANDOM, fold_constants
+from compressor.folding.constants import fold_constants
 from compressor.folding.duplicates import merge_equal_initializers
 from compressor.folding.interface import hide_defaults, restore_defaults, restore_outputs
 from compressor.folding.rules import fold_affine, simplify, to_gemm
@@ -24,6 +24,7 @@ from compressor.folding.zero_bias import remove_zero_biases
 from compressor.graph.chatter import silenced
 from compressor.graph.invariants import check
 from compressor.graph.names import make_unique
+from compressor.graph.noise import RANDOM
 from compressor.graph.shapes import infer_shapes
 from compressor.graph.tensors import Arrays
 from compressor.results.effects import effects, node_count

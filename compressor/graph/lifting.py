@@ -17,6 +17,7 @@ from compressor.graph.constants import constant
 from compressor.graph.drawing_forms import Builder, DrawingForm, form_of
 from compressor.graph.draws import Draw
 from compressor.graph.initializers import FreeNames, add_initializer, free_name, names_beside
+from compressor.graph.invariants import subgraphs
 from compressor.graph.names import make_unique
 from compressor.graph.noise import FOLLOWS, drawing_nodes, draws
 from compressor.graph.shapes import infer_shapes, shape_of
@@ -77,7 +78,7 @@ def drawing(model: ir.Model) -> Iterator[tuple[ir.Node, str | None]]:
         graph, turn = waiting.pop()
         for node in graph:
             inner = turn or (node if node.op_type in _TURNS else None)
-            waiting += [(body, inner) for body in _bodies(node)]
+            waiting += [(body, inner) for body in subgraphs(node)]
             if draws(node) and any(v.uses() or v.is_graph_output() for v in node.outputs):
                 yield node, None if turn is None else _drawn_anew(turn)
 
@@ -307,14 +308,6 @@ def _is_computed(like: ir.Value | None) -> bool:
     """
     made_by = None if like is None else like.producer()
     return made_by is not None and made_by.op_type not in _OF_A_SIZE
-
-
-def _bodies(node: ir.Node) -> Iterator[ir.Graph]:
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            yield attribute.as_graph()
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            yield from attribute.as_graphs()
 
 
 def _drawn_anew(turn: ir.Node) -> str:

@@ -4,12 +4,13 @@ import onnx_ir as ir
 
 from compressor.graph.constants import constant
 
-_DRAWS = frozenset(
+RANDOM = frozenset(
     {
         *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
         *("Multinomial", "Bernoulli"),
     }
 )
+"""Operators that draw at every run, whatever their inputs."""
 _TRAINING = 2
 """The input of Dropout that says whether it drops."""
 
@@ -36,7 +37,7 @@ def draws(node: ir.Node) -> bool:
     if node.domain != "":
         return False
     if node.op_type != "Dropout" or len(node.inputs) <= _TRAINING:
-        return node.op_type in _DRAWS
+        return node.op_type in RANDOM
     training = node.inputs[_TRAINING]
     tensor = constant(training)
     return training is not None and (tensor is None or bool(tensor.numpy().any()))

@@ -30,11 +30,10 @@ from compressor.graph.initializers import add_initializer, names_beside
 from compressor.graph.session import open_session
 from compressor.graph.shapes import infer_shapes
 from compressor.graph.walks import reads
-from compressor.quantization.graph import consumers
+from compressor.quantization.graph import QDQ, consumers
 
 Means = npt.NDArray[np.float64]
 
-_QDQ = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _STORED = np.dtype("<f4")
 MEMORY = 10**9
 """Bytes that may be taken beside the model, unless told otherwise."""
@@ -205,7 +204,7 @@ def _bias_behind(node: ir.Node) -> tuple[ir.Node, int] | None:
         readers = consumers(value)
         if len(readers) != 1 or value.is_graph_output():
             return None
-        if readers[0].op_type not in _QDQ:
+        if readers[0].op_type not in QDQ:
             break
         value = readers[0].outputs[0]
     if readers[0].op_type != "Add":

@@ -6,6 +6,9 @@ import onnx_ir as ir
 
 from compressor.graph.constants import scalar
 
+QDQ = frozenset({"QuantizeLinear", "DequantizeLinear"})
+"""The operators at the boundary of integers and floats."""
+
 
 def absorbed_bounds(node: ir.Node) -> tuple[float, float] | None:
     """The interval that Relu or Clip maps into; None when its bounds are not constants."""

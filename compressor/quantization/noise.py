@@ -22,13 +22,12 @@ from calibration.windows import parts
 from compressor.errors import GraphError
 from compressor.graph.session import open_session
 from compressor.graph.walks import behind
-from compressor.quantization.graph import consumers
+from compressor.quantization.graph import QDQ, consumers
 from compressor.quantization.placement import absorbing
 from compressor.quantization.replay import BATCH, CEILING
 from compressor.system.stopwatch import Stopwatch
 from exporters.base import QuantPolicy
 
-_BOUNDARY = ("QuantizeLinear", "DequantizeLinear")
 _EIGHT_BITS = (ir.DataType.UINT8, ir.DataType.INT8, ir.DataType.FLOAT8E4M3FN)
 _COPIES = 6
 """Tensors of a layer's size that its comparison keeps alive: both values, the difference, and
@@ -254,7 +253,7 @@ class _Comparison:
         # What the float graph has no node for belongs to the layer that it was added for.
         is_added = self._names[node] not in self._floats
         writes_integers = any(value.dtype in _EIGHT_BITS for value in node.outputs)
-        return node in layer or node.op_type in _BOUNDARY or writes_integers or is_added
+        return node in layer or node.op_type in QDQ or writes_integers or is_added
 
     def _given(self, value: ir.Value | None) -> ir.Value | None:
         """The float graph's value in place of one that a layer reads; weights as they are."""

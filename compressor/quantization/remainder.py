@@ -32,9 +32,10 @@ from compressor.graph.initializers import (
     names_beside,
     remove_unread_initializers,
 )
-from compressor.graph.invariants import check
+from compressor.graph.invariants import check, subgraphs
 from compressor.graph.schemas import schema_of
 from compressor.graph.shapes import infer_shapes
+from compressor.quantization.graph import QDQ
 from compressor.quantization.runtime_rounding import least_half_scales
 
 LIMIT = 65504 / 2
@@ -58,9 +59,7 @@ REFERENCE = (
 """Notice of what a figure of quality leaves out."""
 _TYPED = ("to", "dtype")
 """Attributes that say what a node writes."""
-_QDQ = ("QuantizeLinear", "DequantizeLinear")
 _EIGHT_BITS = (ir.DataType.INT8, ir.DataType.FLOAT8E4M3FN)
-_BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
 def why_not_half(model: ir.Model) -> str | None:
@@ -69,7 +68,7 @@ def why_not_half(model: ir.Model) -> str | None:
     if opset < SCALES_SINCE:
         return f"its opset is {opset}, and half scales need {SCALES_SINCE}"
     for node in model.graph:
-        if any(attribute.type in _BODIES for attribute in node.attributes.values()):
+        if any(True for _ in subgraphs(node)):
             return f"{node.op_type} {node.name!r} has a body, whose types are not changed"
     return None
 
@@ -168,7 +167,7 @@ class _Halving:
 
     def _goes(self, node: ir.Node) -> bool:
         """Q has the type of what it reads, and DQ that of its readers; scales must allow it."""
-        if node.op_type in _QDQ:
+        if node.op_type in QDQ:
             scale = constant(node.inputs[1])
             if scale is None or not _are_scales_of_half(scale.numpy()):
                 return False
@@ -182,7 +181,7 @@ class _Halving:
         """The value in the wanted type: stored so, or through a Cast in front of the node."""
         tensor = constant(value)
         if tensor is not None:
-            return self._constant(value, tensor, wanted, exact=node.op_type not in _QDQ)
+            return self._constant(value, tensor, wanted, exact=node.op_type not in QDQ)
         if value.dtype == wanted:
             return value
         key = (value, wanted)

@@ -20,6 +20,7 @@ from calibration.scheme import QuantParams, Scheme, dequantize, quantize
 from calibration.taps import Taps, feeds_of
 from calibration.windows import parts
 from compressor.graph.constants import constant
+from compressor.graph.invariants import subgraphs
 from compressor.graph.session import open_session
 from compressor.quantization.placement import absorbing, quantized_uses
 from compressor.quantization.weights import channel_axis, weight_params
@@ -164,7 +165,7 @@ class _Judge:
     def _can_judge(self, node: ir.Node) -> bool:
         """Whether a copy of a reader tells an error: Shape, ArgMax and bodies do not."""
         value = node.outputs[0]
-        has_body = any(a.type in _BODIES for a in node.attributes.values())
+        has_body = any(True for _ in subgraphs(node))
         inside = self._values_of.get(value.name or "") is value
         return bool(value.name) and inside and not has_body and value.dtype == ir.DataType.FLOAT
 
@@ -205,9 +206,6 @@ class _Judge:
             rows = rows_of(self._taps, one, rank, how)
             total = self._taps.reduced("ReduceSumSquare", rows, 1)
             self._fetched[name].append(self._taps.output(total))
-
-
-_BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
 def fake_quantized(

@@ -148,8 +148,8 @@ def require_labels(
 
     Args:
         recipe: Which metric.
-        calibration: Told from the labels by what the model takes.
-        evaluation: Likewise.
+        calibration: Calibration data, told from its labels by what the model takes.
+        evaluation: Evaluation data, told from its labels in the same way.
         find_metric: Finds metrics by name.
 
     Raises:
