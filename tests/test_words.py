@@ -40,7 +40,8 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_somewhere(page: Path) -> None:
-    for link in re.findall(r"\]\((?!https?://)([^)]+)\)", page.read_text("utf-8")):
+    prose = re.sub(r"^```.*?^```|`[^`\n]*`", "", page.read_text("utf-8"), flags=re.M | re.S)
+    for link in re.findall(r"\]\((?!https?://)([^)]+)\)", prose):
         path, _, anchor = link.partition("#")
         to = page.parent / path if path else page
         assert to.is_file(), f"{page.name} links to {link}"
