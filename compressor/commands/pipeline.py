@@ -32,6 +32,7 @@ from compressor.graph.tensors import Arrays
 from compressor.layerwise.factor import own_threads
 from compressor.pipelines.drift import errors_by_part
 from compressor.pipelines.loop import SEED, Loop, Memory, Opener, Remembered, UserLoop
+from compressor.pipelines.sheet import worst_units
 from compressor.pipelines.tracing import Trace, recorded
 from compressor.plan.plan import Plan
 from compressor.recipe.paths import read_by
@@ -59,6 +60,7 @@ from compressor.system.output_folder import prepare as prepare_output
 from compressor.system.output_folder import written_aside
 from compressor.system.processors import available_processors
 from compressor.system.progress import Progress
+from compressor.system.sparing import spared
 from compressor.system.stopwatch import Stopwatch
 from compressor.system.userfile import load_object
 from exporters.base import Runner, Target
@@ -499,6 +501,10 @@ class _Run:
                 for metric in yardstick.metrics
             ]
             outputs = output_results(runners, data, BATCH, yardstick)
+            shown = yardstick.primary or next(spec.name for spec in one.outputs)
+            worst, worst_reason = spared(
+                lambda: (worst_units(one, other, data, shown), None), lambda reason: ((), reason)
+            )
         latency, reason = self._latency()
         return PipelineResult(
             name=self._loop.name,
@@ -515,6 +521,8 @@ class _Run:
             result_size=self._together([one.result_size for one in graphs.values()]),
             budget=self._budget,
             stepped_back=tuple(self._stepped_back),
+            worst=worst,
+            worst_reason=worst_reason,
         )
 
     def _together(self, sizes: Sequence[Size]) -> Size:

@@ -21,7 +21,7 @@ _PREFIX = "data:image/png;base64,"
 _ROUNDING = 1e-3
 
 
-def picture(array: Array, stored: Array | None) -> str | None:
+def picture(array: Array, stored: Array | None, largest: int = LARGEST) -> str | None:
     """One sample as a PNG in a data URI.
 
     Values become gray levels 0 to 255 as they are where they are bytes, times 255 where they lie
@@ -30,6 +30,7 @@ def picture(array: Array, stored: Array | None) -> str | None:
     Args:
         array: The model's input without its batch axis.
         stored: The input before it was normalized, where that can be undone.
+        largest: Pixels of the longer side, to which larger images are reduced.
 
     Returns:
         None where it does not look like an image: three axes, of which the first or the last has
@@ -38,7 +39,7 @@ def picture(array: Array, stored: Array | None) -> str | None:
     pixels = _channels_last(array if stored is None else stored)
     if pixels is None or not np.isfinite(pixels.astype(np.float64)).all():
         return None
-    return _png(_levels(pixels, are_bytes=stored is not None or pixels.dtype == np.uint8))
+    return _png(_levels(pixels, are_bytes=stored is not None or pixels.dtype == np.uint8), largest)
 
 
 def tokens(inputs: Mapping[str, Array]) -> str | None:
@@ -73,11 +74,23 @@ def _levels(pixels: Array, *, are_bytes: bool) -> npt.NDArray[np.uint8]:
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 
-def _png(levels: npt.NDArray[np.uint8]) -> str:
+def side_by_side(before: Array, after: Array) -> str | None:
+    """Two samples as one PNG, the first on the left, in the same gray levels.
+
+    Returns:
+        None where they do not look like images of one size.
+    """
+    one, other = _channels_last(before), _channels_last(after)
+    if one is None or other is None or one.shape != other.shape:
+        return None
+    return picture(np.concatenate([one, other], axis=1), None, 2 * LARGEST)
+
+
+def _png(levels: npt.NDArray[np.uint8], largest: int) -> str:
     from PIL import Image  # noqa: PLC0415 - only where there are images
 
     image = Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels)
-    image.thumbnail((LARGEST, LARGEST))
+    image.thumbnail((largest, largest))
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
     return _PREFIX + base64.b64encode(buffer.getvalue()).decode("ascii")

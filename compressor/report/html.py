@@ -44,7 +44,7 @@ from compressor.report.verdict import (
 )
 from compressor.results import format as fmt
 from compressor.results.measurements import LatencyResult
-from compressor.results.report import GraphReport, PipelineResult, Report
+from compressor.results.report import GeneratedUnit, GraphReport, PipelineResult, Report
 from compressor.system.sparing import spared, unfinished
 
 T = TypeVar("T")
@@ -170,6 +170,7 @@ class LoopView:
     rows: tuple[Row, ...]
     graphs: tuple[tuple[str, str, str, str], ...]
     busy: tuple[str, ...]
+    worst: tuple[GeneratedUnit, ...]
 
 
 def _loop(pipeline: PipelineResult) -> LoopView:
@@ -180,6 +181,7 @@ def _loop(pipeline: PipelineResult) -> LoopView:
         tuple(row for row in all_rows(pipeline) if not row.is_missing),
         tuple(graph_rows(pipeline)),
         busy_words(pipeline),
+        pipeline.worst,
     )
 
 

@@ -262,6 +262,27 @@ class LoopGraph(Record):
     errors: tuple[float, ...] = ()
 
 
+class GeneratedUnit(Record):
+    """A unit that the loop generated before and after, with the same seed.
+
+    Attributes:
+        seed: Its seed.
+        error: Norm of the difference over the norm of the original's; of whole numbers, the share
+            that differs.
+        image: A PNG of both side by side, the original on the left, in a data URI.
+        before: The original's row of whole numbers, such as tokens.
+        after: The result's.
+        parts_at: The first place where the rows differ.
+    """
+
+    seed: int
+    error: float
+    image: str | None = Field(None, pattern=r"^data:image/png;base64,[A-Za-z0-9+/]+=*$")
+    before: str | None = None
+    after: str | None = None
+    parts_at: int | None = None
+
+
 class PipelineResult(Measured):
     """The user's loop on what ships against the loop on what was captured, with the same seeds.
 
@@ -275,6 +296,8 @@ class PipelineResult(Measured):
         graphs: In the order in which they were decided, the costliest first.
         budget: What became of the budget; None without one.
         stepped_back: Graphs that went back to float, as all together broke the budget.
+        worst: The units that differ most.
+        worst_reason: Why there are none.
     """
 
     name: str
@@ -283,6 +306,8 @@ class PipelineResult(Measured):
     graphs: dict[str, LoopGraph]
     budget: BudgetResult | None = None
     stepped_back: tuple[str, ...] = ()
+    worst: tuple[GeneratedUnit, ...] = ()
+    worst_reason: str | None = None
 
 
 class Report(Record):
