@@ -443,3 +443,18 @@ def test_folding_never_changes_the_outputs(
     folded, _ = fold(m)
     assert len(folded.graph) < len(m.graph)
     assert equal_outputs(m, folded, {"x": numbers(2, c_in, 5, 5)}, rtol=1e-5, atol=1e-6).equal
+
+
+def test_a_body_takes_in_nothing_that_is_computed_once_outside() -> None:
+    """A Loop would compute it in every turn."""
+    m = model(
+        "h = MatMul(x, w) y = If(c) <"
+        "then_branch = then () => (float[3,6] t) { k = Constant<value_float=2.0>() t = Mul(h, k) },"
+        "else_branch = other () => (float[3,6] e) { e = Identity(z) }>",
+        "float[3,4] x, bool c, float[3,6] z",
+        "float[3,6] y",
+        w=numbers(4, 6),
+    )
+    folded, record = fold(m)
+    assert ops(folded) == ["MatMul", "If"]
+    assert not any("+" in rule for rule in record.changed), record.changed
