@@ -1,7 +1,6 @@
 """`compress --target trt --sparsity 2:4` from end to end, on a machine without a GPU."""
 
 import json
-import time
 from importlib import util
 from pathlib import Path
 
@@ -15,8 +14,6 @@ from onnx import numpy_helper
 from compressor.cli.main import cli
 from compressor.graph.files import save_model
 from compressor.plan.plan import Plan
-from compressor.pruning.reconstruction import repair
-from compressor.pruning.reconstruction.fitting import Fit
 from exporters.base import find_target
 from exporters.trt.building import settings
 from exporters.trt.facts import sparse_layers
@@ -136,35 +133,6 @@ def test_the_budget_decides_how_many_layers(source: Path, tmp_path: Path, drop: 
     assert ("computes what the original does" in graph["budget"]["reason"]) == (sparse == 0)
     if sparse:
         assert graph["quality"][0]["result"] < graph["quality"][0]["baseline"]
-
-
-@pytest.mark.parametrize("late", [0.0, 1e9])
-def test_what_the_time_budget_does_not_reach_stays_dense(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: float
-):
-    now, fit = [0.0], repair.sparse_fit
-
-    def slow(*arguments) -> Fit:
-        now[0] += 1e9
-        return fit(*arguments)
-
-    def clock() -> float:
-        now[0] += late
-        return time.perf_counter() + now[0]
-
-    monkeypatch.setattr(repair, "sparse_fit", slow)
-    monkeypatch.setattr("compressor.search.session.perf_counter", clock)
-    more = ("--trt-backend", "script", "--precision", "fp32", "--max-drop", "90%")
-    result = run(source, tmp_path / "out", *FLAG, *more, "--budget", "point", "--time-budget", "5m")
-    assert result.exit_code == 0, result.output
-    stage = stage_of(tmp_path / "out")
-    told = {one["subject"]: (one["verdict"], one["reason"]) for one in stage["decisions"]}
-    assert told["2:4 sparse"][0] == ("dense" if late else "kept in 1 layer")
-    assert told["Conv_0"][0] == ("left alone" if late else "2:4 sparse")
-    assert told["Conv_2"] == ("left alone", "the time was over")
-    assert f"the time budget ended it before {3 if late else 2} layers" in stage["notices"]
-    graph = graph_of(tmp_path / "out")
-    assert graph["engine"]["sparse"] == len(graph["candidates"]) == (0 if late else 1)
 
 
 REFUSED = [

@@ -1,0 +1,294 @@
+"""Pruned candidates: made once each, at the precision that ships, timed and judged whole."""
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from graphs import residual
+from seams import TARGET, Clock, Told, Verdicts, always, by_size, images, looking, session_of
+
+from compressor.errors import PruningError
+from compressor.evaluation.attribution import NodeSeconds
+from compressor.graph.cost import macs, parameters
+from compressor.graph.files import initializer_bytes, serialize
+from compressor.recipe.recipe import MeasureOptions, PruneOptions, QuantizeOptions, Recipe
+from compressor.search.acceptance import Acceptance, NoBudget
+from compressor.search.baseline import undecided
+from compressor.search.candidate import Outcome
+from compressor.search.precision.search import with_precision
+from compressor.search.pruning.candidates import PrunedCandidates
+from compressor.search.pruning.sparsity_2_4 import with_sparsity
+from compressor.search.pruning.steps import grouped
+from compressor.search.pruning.summary import CostKind
+from compressor.search.session import Session
+from exporters.base import Target
+from exporters.trt.options import TrtOptions
+from exporters.trt.target import TrtTarget
+
+DATA, JUDGES = images(24, 3), images(24, 4)
+
+
+def candidates(
+    *verdicts: bool,
+    mode: str = "none",
+    cost: CostKind = "macs",
+    clock: Clock | None = None,
+    told: Told | None = None,
+    target: Target = TARGET,
+    judged: bool = True,
+    **prune: Any,
+) -> PrunedCandidates:
+    """Of a residual network; with a budget where there are verdicts."""
+    recipe = Recipe(
+        prune=PruneOptions(**({"round": 1, "blocks": False} | prune)),
+        quantize=QuantizeOptions(keep_slower=True, cpu="avx2", batch=8, mode=mode),
+        measure=MeasureOptions(seconds=0.5, metric="cosine"),
+    )
+    session = session_of(
+        residual(), recipe, clock or Clock(), calibration=DATA, evaluation=JUDGES, target=target,
+        progress=told or Told(),
+    )  # fmt: skip
+    evaluation = session.prepared.evaluation
+    assert evaluation is not None
+    session = looking(session, evaluation)
+    acceptance: Acceptance = NoBudget(session, evaluation if judged else None, "evaluation data")
+    if verdicts:
+        acceptance = Verdicts(evaluation, verdicts)
+    return made_of(session, acceptance, cost)
+
+
+def made_of(session: Session, acceptance: Acceptance, cost: CostKind) -> PrunedCandidates:
+    data = session.prepared.calibration
+    assert data is not None
+    start, unjudged = undecided(session), NoBudget(session, None, "")
+    whole = with_sparsity(session, start, data, unjudged)
+    whole = with_precision(session, whole, data, unjudged)
+    groups = grouped(session, start.baseline, len(data))
+    return PrunedCandidates(session, start, whole, data, groups, acceptance, cost=cost)
+
+
+def half(made: PrunedCandidates) -> Outcome:
+    return made.at(0.5 * made.full)
+
+
+# What is pruned, and by how much
+
+
+@pytest.mark.parametrize(
+    ("cost", "count", "unit"),
+    [
+        ("macs", lambda graph: macs(graph, images(1, 0)).macs, "of the multiply-accumulates"),
+        ("params", parameters, "of the parameters"),
+    ],
+)
+def test_so_much_of_the_cost_goes_as_was_asked(cost: CostKind, count: Any, unit: str):
+    made = candidates(cost=cost)
+    assert made.unit == unit
+    found = half(made)
+    share = found.candidate.share
+    assert share is not None
+    assert 0.5 <= share < 0.6
+    before, after = count(residual()), count(found.shipped)
+    assert 1 - after / before == pytest.approx(share, abs=0.02), "but for biases of the repair"
+    assert found.pruning is not None
+    assert (found.pruning.cost, found.pruning.share) == (cost, share)
+
+
+def test_a_candidate_knows_its_plan_its_race_and_what_it_loses():
+    clock = Clock()
+    made = candidates(clock=clock)
+    found = half(made)
+    candidate = found.candidate
+    assert candidate.name.endswith("% pruned, float")
+    assert found.plan.prune is not None
+    assert found.plan.model_copy(update={"prune": None}) == made.start.plan
+    assert candidate.since(made.start.candidate)[0].name == "score channels"
+    race = clock.races[-1]
+    assert (race.baseline, race.challenger) == (made.start.baseline, found.shipped)
+    assert race.seconds == 0.25
+    assert candidate.speed == by_size(race) > 1
+    assert found.known_race is candidate.latency
+    assert "the speed of the float baseline" in candidate.reason
+    assert candidate.judged is not None
+    assert candidate.judged.quality is not None
+    assert candidate.judged.quality.data == "evaluation data"
+    assert made.made == [found]
+
+
+def test_within_a_budget_the_verdict_comes_first():
+    made = candidates(False)
+    found = half(made)
+    assert found.candidate.refused
+    assert found.candidate.reason.startswith("refused; it ran at ")
+    assert found.candidate.told().accepted is False
+
+
+def test_what_removes_the_same_is_not_made_again():
+    told = Told()
+    made = candidates(round=16, told=told)
+    one, other = made.at(0.7 * made.full), made.at(0.6 * made.full)
+    assert one is other
+    assert made.made == [one]
+    assert told.stages.count("repair") == 1
+    less = candidates(told=told)
+    assert less.at(0.7 * less.full) is not less.at(0.5 * less.full)
+    assert len(less.made) == 2
+
+
+def test_the_graph_that_is_pruned_stays_as_it_is():
+    made = candidates()
+    before = serialize(made.start.baseline), serialize(made.whole.shipped)
+    half(made)
+    made.drafted(0.5 * made.full)
+    assert (serialize(made.start.baseline), serialize(made.whole.shipped)) == before
+
+
+def test_a_draft_is_as_large_as_the_candidate_and_not_repaired():
+    told = Told()
+    made = candidates(told=told)
+    pruned, shipped = made.drafted(0.5 * made.full)
+    assert "repair" not in told.stages
+    assert made.made == []
+    assert shipped is pruned.model
+    found = half(made)
+    sizes = [macs(one, images(1, 0)).macs for one in (shipped, found.shipped)]
+    assert sizes[0] == sizes[1]
+    assert pruned.cost <= 0.5 * made.full
+
+
+def test_what_saves_nothing_is_an_error():
+    made = candidates(least=1.0)
+    assert not made.can_shrink
+    with pytest.raises(PruningError, match="nothing that may be removed"):
+        half(made)
+
+
+# At the precision that ships
+
+
+def integers(graph: ir.Model) -> int:
+    weights = (value.const_value for value in graph.graph.initializers.values())
+    return sum(tensor is not None and tensor.dtype == ir.DataType.INT8 for tensor in weights)
+
+
+@pytest.mark.parametrize(("mode", "precision"), [("int8", "INT8"), ("fp16", "FP16")])
+def test_candidates_and_drafts_have_the_precision_of_the_whole(mode: str, precision: str):
+    made = candidates(mode=mode, judged=False)
+    assert made.precision == precision
+    _, draft = made.drafted(0.5 * made.full)
+    found = half(made)
+    assert found.plan.ship == made.whole.plan.ship
+    assert found.candidate.name.endswith(f"% pruned, {precision}")
+    assert (integers(found.shipped) > 0) == (integers(draft) > 0) == (mode == "int8")
+    small, large = initializer_bytes(found.shipped), initializer_bytes(made.whole.shipped)
+    assert small < large
+    assert initializer_bytes(draft) == pytest.approx(small, rel=0.1)
+    considered = made.whole_quantized()
+    assert integers(considered) == integers(made.whole.shipped)
+
+
+def test_ranges_of_run_time_need_no_samples_for_a_draft():
+    made = candidates(mode="int8-dynamic", judged=False)
+    assert (made.whole.plan.integer, made.whole.plan.dynamic) == ((), ("Gemm_7",))
+    _, draft = made.drafted(0.5 * made.full)
+    assert "MatMulInteger" in {node.op_type for node in draft.graph}
+
+
+def test_zeros_of_a_pattern_come_after_channels_in_the_same_layers():
+    target = TrtTarget(TrtOptions(precision="fp32"))
+    made = candidates(target=target, sparsity="2:4", judged=False, round=None)
+    assert made.whole.plan.sparse is not None
+    found = half(made)
+    assert found.plan.sparse is not None
+    assert set(found.plan.sparse.layers) <= set(made.whole.plan.sparse.layers)
+    value = found.shipped.graph.initializers["w1"].const_value
+    assert value is not None
+    quads = np.moveaxis(value.numpy(), 1, -1).reshape(-1, 4)
+    assert (np.count_nonzero(quads, axis=1) <= 2).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "asked", "multiple"), [("none", None, 8), ("int8", None, 16), ("int8", 4, 4)]
+)
+def test_multiples_are_those_of_the_kernels_unless_asked_for(mode, asked, multiple):
+    made = candidates(mode=mode, round=asked, judged=False)
+    assert made.multiple == multiple
+    assert made.can_shrink
+
+
+# What they are compared by
+
+
+def test_the_race_of_the_whole_is_the_one_that_decided_it():
+    clock = Clock(always(1.5))
+    made = candidates(mode="int8", clock=clock)
+    races = len(clock.races)
+    assert made.race is made.whole.known_race
+    assert len(clock.races) == races
+    plain = candidates(clock=clock)
+    races = len(clock.races)
+    assert plain.race is not None
+    assert len(clock.races) == races + 1, "float was not raced before"
+
+
+def test_the_best_is_raced_against_the_whole_at_length():
+    clock = Clock()
+    made = candidates(clock=clock)
+    found = half(made)
+    made.against_whole(found)
+    race = clock.races[-1]
+    assert (race.baseline, race.challenger) == (made.whole.shipped, found.shipped)
+    assert race.seconds == 0.5
+
+
+def test_what_cannot_be_timed_has_no_speed_and_says_so():
+    made = candidates(clock=Clock(always(None)))
+    found = half(made)
+    assert found.candidate.latency is None
+    assert found.candidate.reason == "its speed is not known"
+    assert (made.race, found.raced) == (None, None)
+
+
+class Failing(NoBudget):
+    """Whose metric does not take what it is given."""
+
+    def accepts(self, model: ir.Model):
+        raise ValueError("no such axis")
+
+
+def test_a_quality_that_only_explains_may_fail():
+    told = Told()
+    made = candidates(told=told)
+    made.acceptance = Failing(made.session, made.session.prepared.evaluation, "")
+    assert half(made).candidate.judged is None
+    assert any("measure the quality of a pruned graph failed" in one for one in told.notices)
+    made.acceptance = NoBudget(made.session, None, "")
+    assert made.gauged(made.whole.shipped) is None
+
+
+def test_seconds_are_counted_from_the_first():
+    clock = Clock()
+    made = candidates(clock=clock)
+    clock.seconds += 7.0
+    assert made.seconds == 7.0
+
+
+class ByWeights(Clock):
+    """A node takes as long as its weights are many."""
+
+    def nodes(self, shipped: ir.Model, source: ir.Model, *_: object, **__: object) -> NodeSeconds:
+        many = {
+            node.name: sum(one.const_value.size for one in node.inputs if one and one.const_value)
+            for node in shipped.graph
+        }
+        return NodeSeconds({n.name: 1e-9 * many[n.name] for n in source.graph if many[n.name]}, 0.0)
+
+
+def test_a_latency_is_predicted_from_kernels():
+    made = candidates(cost="latency", clock=ByWeights(), judged=False, round=8)
+    assert made.unit == "of the predicted time"
+    assert made.full == pytest.approx(1e-9 * parameters(residual()))
+    found = half(made)
+    assert found.pruning is not None
+    assert found.pruning.predicted_ms == pytest.approx(0.5e3 * made.full, rel=0.3)
