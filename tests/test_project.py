@@ -109,6 +109,20 @@ def test_paths_and_targets_named_in_the_guides_exist() -> None:
             assert f"\n{target}:" in makefile, f"{guide} names `make {target}`"
 
 
+def test_every_module_of_the_search_has_a_test_file_of_its_own() -> None:
+    modules = (ROOT / "compressor" / "search").rglob("*.py")
+    wanted = {
+        path.relative_to(ROOT).with_name(f"test_{path.name}")
+        for path in modules
+        if path.name != "__init__.py"
+    }
+    tests = ROOT / "tests"
+    found = {path.relative_to(tests) for path in (tests / "compressor" / "search").rglob("test_*")}
+    found = {path for path in found if path.suffix == ".py"}
+    assert sorted(wanted - found) == [], "without a test"
+    assert sorted(found - wanted) == [], "of no module"
+
+
 @pytest.fixture
 def project(tmp_path: Path, tiny_model: Path, tiny_data: Path) -> Path:
     """A user's project: models/net.onnx, data, a recipe, and our makefile copied beside them."""
