@@ -18,7 +18,7 @@ ENOUGH = 32
 
 
 @dataclass(frozen=True)
-class Samples:
+class SamplePercentile:
     """The range in which `percent` % of the samples stay, at each end."""
 
     percent: float
@@ -38,15 +38,15 @@ class Samples:
         return low + 0.0, high + 0.0  # no -0.0
 
 
-def with_parameter(text: str) -> Samples:
+def with_parameter(text: str) -> SamplePercentile:
     """`samples:TEXT`.
 
     Raises:
         UsageError: It is not a number above 50 and at most 100.
     """
-    return Samples(parsed(text))
+    return SamplePercentile(parsed(text))
 
 
 def propose(observed: Observed, scheme: Scheme) -> tuple[float, float]:
     """The range that covers 99 % of the samples at each end."""
-    return Samples(DEFAULT).propose(observed, scheme)
+    return SamplePercentile(DEFAULT).propose(observed, scheme)

@@ -19,7 +19,7 @@ from compressor.evaluation.classification import (
     predicted,
 )
 from compressor.evaluation.fidelity import FidelityMetric, sums_of, total
-from compressor.evaluation.metrics.agreement import Agreement
+from compressor.evaluation.metrics.agreement import Top1Agreement
 from compressor.evaluation.metrics.base import BASELINE, RESULT, Outputs, predictions
 from compressor.evaluation.metrics.detection import Detection
 from compressor.evaluation.metrics.perplexity import Perplexity
@@ -59,13 +59,20 @@ def decides(yardstick: Yardstick) -> bool:
 
     A metric of the user's own does not tell; then scores of classes are.
     """
-    told = (ClassificationMetric, FidelityMetric, SpreadMetric, Agreement, Perplexity, Detection)
+    told = (
+        ClassificationMetric,
+        FidelityMetric,
+        SpreadMetric,
+        Top1Agreement,
+        Perplexity,
+        Detection,
+    )
     if not any(isinstance(metric, told) for metric in yardstick.metrics):
         return yardstick.classes is not None
     scored = yardstick.primary is not None and yardstick.seen[yardstick.primary].floating
     flat = scored and len(yardstick.seen[yardstick.primary or ""].shape) == 2
     return any(
-        isinstance(metric, ClassificationMetric) or (isinstance(metric, Agreement) and flat)
+        isinstance(metric, ClassificationMetric) or (isinstance(metric, Top1Agreement) and flat)
         for metric in yardstick.metrics
     )
 

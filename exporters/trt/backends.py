@@ -36,7 +36,7 @@ class Device:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenBackend:
     """The package that builds the engine.
 
     Attributes:
@@ -84,14 +84,14 @@ def _why_not_proven(name: Name) -> str | None:
     return None if reason is None else f"a small engine was tried and does not run: {reason}"
 
 
-def choose(asked: str) -> Chosen:
+def choose(asked: str) -> ChosenBackend:
     """The backend for `auto`, `tensorrt`, `tensorrt-rtx` or `script`.
 
     Raises:
         TargetError: The one that was asked for cannot build here.
     """
     if asked == "script":
-        return Chosen(reason="the script alone was asked for (--trt-backend script)")
+        return ChosenBackend(reason="the script alone was asked for (--trt-backend script)")
     if asked != "auto":
         name: Name = "tensorrt" if asked == "tensorrt" else "tensorrt-rtx"
         objection = _why_not_usable(name)
@@ -106,7 +106,7 @@ def choose(asked: str) -> Chosen:
         if objection is None:
             return _chosen(name)
     told = "; ".join(f"{name}: {objection}" for name, objection in objections.items())
-    return Chosen(reason=f"nothing here builds engines ({told})")
+    return ChosenBackend(reason=f"nothing here builds engines ({told})")
 
 
 def version_of(name: Name) -> str | None:
@@ -119,8 +119,8 @@ def version_of(name: Name) -> str | None:
         return "of unknown version"
 
 
-def _chosen(name: Name) -> Chosen:
-    return Chosen(name, version_of(name), why_not_run=why_not_run(name))
+def _chosen(name: Name) -> ChosenBackend:
+    return ChosenBackend(name, version_of(name), why_not_run=why_not_run(name))
 
 
 def _why_not_usable(name: Name) -> str | None:

@@ -20,7 +20,7 @@ from compressor.system.processes import Cause, Failure, run_python
 from compressor.system.progress import Progress
 from exporters.lint.base import Finding
 from exporters.lint.trt.messages import finding_of_error, finding_of_warning
-from exporters.trt.backends import Chosen
+from exporters.trt.backends import ChosenBackend
 from exporters.trt.build_engine import ENGINES, PARTS
 from exporters.trt.notation import Profile
 from exporters.trt.options import TrtOptions
@@ -80,7 +80,7 @@ def write_script(directory: Path, settings: Mapping[str, Any]) -> Path:
 
 def build_engine(
     directory: Path,
-    chosen: Chosen,
+    chosen: ChosenBackend,
     nodes: Sequence[ir.Node],
     *,
     cache: Path | None,
@@ -127,7 +127,7 @@ def _built(
     failure: Failure | None,
     model: Path,
     nodes: Sequence[ir.Node],
-    chosen: Chosen,
+    chosen: ChosenBackend,
 ) -> Built:
     findings = [finding_of_error(error, nodes) for error in said.get("errors", ())]
     findings += [finding_of_warning(text) for text in said.get("warnings", ())]
@@ -147,7 +147,7 @@ def _sentence(
     failure: Failure,
     findings: Sequence[Finding],
     model: Path,
-    chosen: Chosen,
+    chosen: ChosenBackend,
 ) -> str:
     """Why there is no engine, and what to do where something can be done about it."""
     own = None if said.get("cancelled") else said.get("failure")

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.errors import CompressorError
-from exporters.trt.backends import PACKAGES, Chosen, Name
+from exporters.trt.backends import PACKAGES, ChosenBackend, Name
 from exporters.trt.options import TrtOptions
 from exporters.trt.timed import TimedRunner
 
@@ -24,7 +24,7 @@ def why_not_running(name: Name) -> str | None:
     """Why engines do not run; None where they do."""
     x = np.array([-1, 0, 1, 2], np.float32)
     try:
-        with TimedRunner(ir.from_onnx_text(MODEL), TrtOptions(), Chosen(name)) as runner:
+        with TimedRunner(ir.from_onnx_text(MODEL), TrtOptions(), ChosenBackend(name)) as runner:
             y = runner.run({"x": x})["y"]
             runner.bind({"x": x})()
     except CompressorError as error:

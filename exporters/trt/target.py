@@ -31,7 +31,7 @@ from exporters.lint.base import Finding
 from exporters.lint.trt.rules import RULES
 from exporters.ort import OrtRunner
 from exporters.trt.agreement import agreements, fitting, not_integer
-from exporters.trt.backends import Chosen, Name, choose, device
+from exporters.trt.backends import ChosenBackend, Name, choose, device
 from exporters.trt.build_engine import ENGINES
 from exporters.trt.building import Built, build_engine, settings, write_script
 from exporters.trt.facts import (
@@ -277,7 +277,7 @@ class TrtTarget(Target):
         self,
         model: ir.Model,
         profiles: tuple[Profile, ...],
-        chosen: Chosen,
+        chosen: ChosenBackend,
         built: Built,
         findings: tuple[Finding, ...],
     ) -> EngineBuild:

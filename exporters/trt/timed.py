@@ -17,7 +17,7 @@ from compressor.errors import TargetError
 from compressor.graph.files import load_model, save_model
 from compressor.graph.tensors import Array, Arrays, TensorSpec
 from compressor.system.progress import SILENT
-from exporters.trt.backends import PACKAGES, Chosen, Name
+from exporters.trt.backends import PACKAGES, ChosenBackend, Name
 from exporters.trt.building import build_engine, settings, write_script
 from exporters.trt.cuda import Cuda
 from exporters.trt.facts import sparse_layers
@@ -53,7 +53,7 @@ class TimedRunner:
         self,
         model: ir.Model | Path,
         options: TrtOptions,
-        chosen: Chosen,
+        chosen: ChosenBackend,
         opener: Callable[[Path, Name], EngineRunner] = open_engine,
     ) -> None:
         self._model = load_model(model) if isinstance(model, Path) else model

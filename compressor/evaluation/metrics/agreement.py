@@ -26,7 +26,7 @@ from compressor.graph.tensors import Array
 from exporters.base import Runner
 
 
-class Agreement(Metric):
+class Top1Agreement(Metric):
     """Top-1 agreement; needs no labels."""
 
     name = "agreement"
@@ -87,4 +87,4 @@ def share_alike(original: Array, own: Array) -> FloatArray:
     return np.asarray(np.where(empty, 1.0, same / longest)[:, None])
 
 
-METRIC = Agreement()
+METRIC = Top1Agreement()

@@ -19,7 +19,7 @@ from exporters.ort import OrtRunner
 from exporters.trt import backends, cuda
 from exporters.trt import target as target_module
 from exporters.trt.agreement import agreements, not_integer
-from exporters.trt.backends import Chosen, Device
+from exporters.trt.backends import ChosenBackend, Device
 from exporters.trt.building import Built
 from exporters.trt.cuda import Cuda
 from exporters.trt.notation import Span
@@ -265,7 +265,7 @@ def test_an_engine_that_does_not_run_is_told_so(tmp_path: Path, monkeypatch: pyt
 @pytest.fixture
 def with_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU on which a small engine ran."""
-    chosen = Chosen("tensorrt", "11.4")
+    chosen = ChosenBackend("tensorrt", "11.4")
     monkeypatch.setattr(target_module, "device", lambda: Device("a GPU"))
     monkeypatch.setattr(target_module, "choose", lambda asked: chosen)
 
@@ -300,7 +300,7 @@ def test_a_model_in_memory_is_built_for_the_shapes_that_it_is_fed(
     def opener(file: Path, name: str) -> EngineRunner:
         return opened(file, driver, declared=(-1, 3), profiles=[((1, 3), (2, 3), (9, 3))])
 
-    with TimedRunner(graph, TrtOptions(), Chosen("tensorrt"), opener) as runner:
+    with TimedRunner(graph, TrtOptions(), ChosenBackend("tensorrt"), opener) as runner:
         assert str(runner.inputs[0]) == "x:float32[n,3]"
         assert scripts == [], "nothing is built before shapes are known"
         for rows in (2, 2, 4):
