@@ -45,8 +45,14 @@ def compress_model(model: str | None, flags: dict[str, Any], values: dict[str, A
 def _require_model(model: str | None, recipe: Recipe) -> None:
     """One model, or the graphs of a pipeline."""
     if model is None and not recipe.graphs:
+        hint = "compress model.pt --calib DATA, or see compress --help."
+        if recipe.pipeline.loop is not None:
+            hint = "Name the loop's graphs: --graph NAME=MODEL for each, or one MODEL alone."
+        raise UsageError("there is no MODEL", hint=hint)
+    if recipe.pipeline.units is not None and recipe.pipeline.loop is None:
         raise UsageError(
-            "there is no MODEL", hint="compress model.pt --calib DATA, or see compress --help."
+            "--units are of a pipeline, and there is none",
+            hint="Pass --pipeline file.py:function, a function generate(models, seed, count).",
         )
     if model is not None and recipe.graphs:
         raise UsageError(

@@ -19,7 +19,7 @@ from compressor.layerwise.factor import own_threads
 from compressor.plan.plan import Plan
 from compressor.recipe.paths import read_by
 from compressor.recipe.policy import as_implied
-from compressor.recipe.recipe import GraphOptions, Recipe
+from compressor.recipe.recipe import DataOptions, GraphOptions, Recipe
 from compressor.recipe.requirements import require_data, require_sense
 from compressor.results.report import GraphReport, Report
 from compressor.search.candidate import Outcome
@@ -170,10 +170,13 @@ def _pipeline(
     """The same for the graphs of a loop, which gives them their data."""
     from compressor.commands.pipeline import compress_pipeline  # noqa: PLC0415 - it imports this
 
-    if any(one is not None for one in (*data, recipe.data.calib, recipe.data.eval)):
+    options = recipe.data
+    own = DataOptions(samples=options.samples, cache=options.cache)
+    if any(one is not None for one in data) or options != own:
         raise UsageError(
             "a pipeline gives its graphs their data, and there is other data beside it",
-            hint="Leave out --calib and --eval: what the loop feeds its graphs is recorded.",
+            hint="Leave out --calib, --eval, --stats and what prepares data: what the loop feeds "
+            "its graphs is recorded as it is.",
         )
     graphs = dict(model) if isinstance(model, Mapping) else {GRAPH: model}
     if model is None:

@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from compressor.errors import UsageError
+from compressor.errors import CompressorError, UsageError
 from compressor.graph.tensors import Array, Arrays, TensorSpec
 from compressor.pipelines.calls import GraphCall
 from compressor.system.userfile import place_of, user_errors
@@ -44,14 +44,13 @@ class UserLoop:
             UsageError: The function fails, calls a graph wrongly (with its own file and line), or
                 returns no arrays of so many units.
         """
-        try:
-            with user_errors(f"pipeline {self.name}"):
+        with user_errors(f"pipeline {self.name}"):
+            try:
                 made = self.generate(_Named(models), seed, count)
-        except UsageError as error:
-            where = place_of(error)
-            if where is None or where in error.message:
-                raise
-            raise UsageError(f"{where}: {error.message}", hint=error.hint) from error
+            except CompressorError as error:  # a call that does not fit: say where it stands
+                where = place_of(error)
+                told = error.message if where is None else f"{where}: {error.message}"
+                raise UsageError(told, hint=error.hint) from error
         return self._checked(made, count)
 
     def _checked(self, made: object, count: int) -> dict[str, Array]:

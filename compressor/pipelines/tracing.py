@@ -85,6 +85,7 @@ class Trace:
                 with np.load(path, allow_pickle=False) as stored:
                     yield {key: stored[key] for key in stored.files}
 
+        read.__qualname__ = f"calls of graph {name}"
         return read
 
     def _phases(self, name: str) -> int:

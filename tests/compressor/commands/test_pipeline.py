@@ -202,6 +202,8 @@ def test_the_same_by_the_command_line(tmp_path: Path, monkeypatch: pytest.Monkey
     ("flags", "words"),
     [
         ([], "there is no MODEL"),
+        (["model.onnx", "--units", "8"], "--units are of a pipeline"),
+        (["--graph", "a=c", "--pipeline", f"{FILE}:generate", "--scale", "2"], "other data"),
         (["model.onnx", "--graph", "a=b"], "is given beside graphs a"),
         (["--graph", "a=b"], "no loop over them"),
         (["--graph", "a"], "expected NAME=MODEL"),

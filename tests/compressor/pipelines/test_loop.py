@@ -96,5 +96,6 @@ def test_a_mistake_in_the_loop_is_told_with_its_line(tmp_path: Path):
         function = load_object(f"{file}:{name}", "pipeline")
         with loop(function) as opened, pytest.raises(UsageError) as error:
             opened.run({SEED: np.array([0])})
+        assert error.value.message.count(".py:") == 1
         assert f"mine.py:{line}" in error.value.message
         assert words in error.value.message
