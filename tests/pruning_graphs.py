@@ -1,5 +1,6 @@
 """Small graphs of every kind of coupling, for tests of pruning."""
 
+import numpy as np
 import onnx_ir as ir
 from graphs import model
 
@@ -444,3 +445,32 @@ def einsum() -> ir.Model:
         }""",
         a=[5, 6], b=[6, 3],
     )  # fmt: skip
+
+
+def residual_blocks(*branches: float) -> ir.Model:
+    """Residual blocks between two convolutions, whose branches are so loud."""
+    weights = {f"w{i}": [16, 16, 1, 1] for i in range(len(branches))}
+    inputs = "".join(f", float[16,16,1,1] {name}" for name in weights)
+    body, before = "", "s"
+    for index in range(len(branches)):
+        body += f"c{index} = Conv({before}, w{index})\n"
+        body += f"r{index} = Relu(c{index})\n"
+        body += f"a{index} = Add(r{index}, {before})\n"
+        before = f"a{index}"
+    made = model(
+        f"""g (float[n,4,6,6] x, float[16,4,1,1] first, float[3,16,1,1] last{inputs})
+            => (float[n,3,6,6] y)
+        {{
+            s = Conv(x, first)
+            {body}
+            y = Conv({before}, last)
+        }}""",
+        first=[16, 4, 1, 1], last=[3, 16, 1, 1], **weights,
+    )  # fmt: skip
+    for index, loud in enumerate(branches):
+        value = made.graph.initializers[f"w{index}"]
+        assert value.const_value is not None
+        value.const_value = ir.tensor(
+            (loud * value.const_value.numpy()).astype(np.float32), name=value.name
+        )
+    return made

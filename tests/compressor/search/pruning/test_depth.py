@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
-from graphs import model
+from pruning_graphs import residual_blocks
 from seams import Clock, Told, session_of
 
 from compressor.graph.files import serialize
@@ -17,35 +17,6 @@ from compressor.search.pruning.depth import BLOCKS, shortest
 from compressor.search.pruning.steps import Base, Shrinking, grouped
 
 X = np.random.default_rng(0).standard_normal((16, 4, 6, 6)).astype(np.float32)
-
-
-def network(*branches: float) -> ir.Model:
-    """Residual blocks between two convolutions, whose branches are so loud."""
-    weights = {f"w{i}": [16, 16, 1, 1] for i in range(len(branches))}
-    inputs = "".join(f", float[16,16,1,1] {name}" for name in weights)
-    body, before = "", "s"
-    for index in range(len(branches)):
-        body += f"c{index} = Conv({before}, w{index})\n"
-        body += f"r{index} = Relu(c{index})\n"
-        body += f"a{index} = Add(r{index}, {before})\n"
-        before = f"a{index}"
-    made = model(
-        f"""g (float[n,4,6,6] x, float[16,4,1,1] first, float[3,16,1,1] last{inputs})
-            => (float[n,3,6,6] y)
-        {{
-            s = Conv(x, first)
-            {body}
-            y = Conv({before}, last)
-        }}""",
-        first=[16, 4, 1, 1], last=[3, 16, 1, 1], **weights,
-    )  # fmt: skip
-    for index, loud in enumerate(branches):
-        value = made.graph.initializers[f"w{index}"]
-        assert value.const_value is not None
-        value.const_value = ir.tensor(
-            (loud * value.const_value.numpy()).astype(np.float32), name=value.name
-        )
-    return made
 
 
 def run(
@@ -69,7 +40,7 @@ def run(
 
 
 def test_a_block_that_does_nothing_goes_before_channels_do():
-    whole, best, record, _ = run(network(1.0, 1e-4), 0.6)
+    whole, best, record, _ = run(residual_blocks(1.0, 1e-4), 0.6)
     assert best.short.removed == ("Add_6",)
     assert best.blocks == 1
     assert record is not None
@@ -85,7 +56,7 @@ def test_a_block_that_does_nothing_goes_before_channels_do():
 
 
 def test_where_every_block_counts_none_goes():
-    _, best, record, _ = run(network(3.0), 0.9, macs=None, speedup="2x")
+    _, best, record, _ = run(residual_blocks(3.0), 0.9, macs=None, speedup="2x")
     assert best.blocks == 0
     assert record is not None
     told = {one.subject: one.verdict for one in record.decisions}
@@ -93,20 +64,20 @@ def test_where_every_block_counts_none_goes():
 
 
 def test_without_blocks_there_is_nothing_to_compare():
-    whole, best, record, how = run(network(), 0.7)
+    whole, best, record, how = run(residual_blocks(), 0.7)
     assert best is whole
     assert record is None
     assert "cut" not in how.session.progress.stages
 
 
 def test_what_has_to_stay_is_not_removed():
-    _, best, record, _ = run(network(1e-4, 1e-4), 0.6, leave=("Add_*",))
+    _, best, record, _ = run(residual_blocks(1e-4, 1e-4), 0.6, leave=("Add_*",))
     assert (best.blocks, record) == (0, None)
 
 
 @pytest.mark.parametrize(("share", "most"), [(0.95, 1), (0.3, BLOCKS)])
 def test_no_more_are_tried_than_lead_to_the_target(share: float, most: int):
-    silent = network(1e-4, 1e-4, 1e-4)
+    silent = residual_blocks(1e-4, 1e-4, 1e-4)
     _, best, record, _ = run(silent, share, macs=None, speedup="2x")
     assert record is not None
     assert len(record.decisions) == 1 + most
@@ -114,5 +85,5 @@ def test_no_more_are_tried_than_lead_to_the_target(share: float, most: int):
 
 
 def test_a_share_is_not_exceeded_by_a_block():
-    _, best, record, _ = run(network(1e-4), 0.95, macs="5%")
+    _, best, record, _ = run(residual_blocks(1e-4), 0.95, macs="5%")
     assert (best.blocks, record) == (0, None)
