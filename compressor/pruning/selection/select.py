@@ -77,6 +77,8 @@ class Selecting:
         repair: How candidates and the result are repaired.
         limits: What must stay.
         weighings: What is tried; a single one is taken as it is.
+        compared: Whether those that reach the target are compared by the outputs after repair;
+            otherwise the first of them is taken.
         seed: Divides the samples into those that repair and those that judge.
         known: The scores, where they were found before.
     """
@@ -85,6 +87,7 @@ class Selecting:
     repair: Repair = field(default_factory=Repair)
     limits: Limits = field(default_factory=Limits)
     weighings: tuple[Weighing, ...] = WEIGHINGS
+    compared: bool = True
     seed: int = 0
     known: Scores | None = None
 
@@ -137,8 +140,9 @@ def select(
     )
     tried = _candidates(pruned, grouping, found, cost, target, how)
     errors: dict[Weighing, float] = {}
-    found_all = len(tried)
-    tried = dict(islice(tried.items(), max(1, REPAIRED // max(len(layers_of(pruned)), 1))))
+    most = max(1, REPAIRED // max(len(layers_of(pruned)), 1)) if how.compared else 1
+    left_out = max(0, len(tried) - most) if how.compared else 0
+    tried = dict(islice(tried.items(), most))
     if len(tried) > 1:
         held, used = data.split(HELD_OUT, how.seed)
         with progress.stage("select", total=len(tried)) as advance:
@@ -159,7 +163,7 @@ def select(
             errors,
             how,
             watch.seconds,
-            left_out=found_all - len(tried),
+            left_out=left_out,
         ),
     )
 

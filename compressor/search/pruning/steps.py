@@ -172,7 +172,8 @@ class Shrinking:
             replace(limits(self.session, self.multiple), whole=whole),
             seed=self.session.recipe.seed,
             known=base.scores,
-            weighings=weighings if options.repair else weighings[:1],
+            weighings=weighings,
+            compared=options.repair,
         )
         return select(
             self.graph,

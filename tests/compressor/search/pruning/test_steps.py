@@ -19,7 +19,7 @@ from compressor.pruning.blocks import Shortened
 from compressor.pruning.reconstruction.sparsity import GROUP
 from compressor.pruning.selection.costs import Macs, Sizes
 from compressor.pruning.selection.importance import scores
-from compressor.pruning.selection.select import Weighing
+from compressor.pruning.selection.select import WEIGHINGS, Weighing
 from compressor.recipe.goal import NEAR
 from compressor.recipe.recipe import PruneOptions, QuantizeOptions, Recipe
 from compressor.search.pruning.steps import (
@@ -177,6 +177,19 @@ def test_the_least_worth_goes_until_the_cost_is_down():
     assert (1 - 0.5 * NEAR) * full <= found.allocation.cost <= 0.5 * full
     kept = int(mask.sum())
     np.testing.assert_array_equal(np.flatnonzero(mask), np.arange(32 - kept, 32))
+
+
+def test_without_repair_residual_streams_go_where_nothing_else_does():
+    how = shrinking(macs="50%", blocks=False, repair=False)
+    base = base_of(how.graph)
+    cost = Macs(base.sizes)
+    full = cost({})
+    found = how.select(base, cost, 0.5 * full, WEIGHINGS, whole=full)
+    assert found.allocation.reached
+    assert np.isinf(WEIGHINGS[0].streams), "the first would leave this graph whole"
+    assert not np.isinf(found.weighing.streams)
+    assert found.errors == {}
+    assert not any("ways to weigh" in notice for notice in found.record.notices)
 
 
 def keep(*units: int) -> dict[str, np.ndarray]:
