@@ -458,8 +458,8 @@ def residual_blocks(*branches: float) -> ir.Model:
         body += f"a{index} = Add(r{index}, {before})\n"
         before = f"a{index}"
     made = model(
-        f"""g (float[n,4,6,6] x, float[16,4,1,1] first, float[3,16,1,1] last{inputs})
-            => (float[n,3,6,6] y)
+        f"""g (float[n,4,4,4] x, float[16,4,1,1] first, float[3,16,1,1] last{inputs})
+            => (float[n,3,4,4] y)
         {{
             s = Conv(x, first)
             {body}

@@ -17,7 +17,7 @@ from compressor.search.precision.ranges import calibrated_ranges
 from compressor.search.precision.regions import CHOICES, FLOAT, STATIC, mixed
 from exporters.ort import TARGET
 
-DATA = images(16, 0)
+DATA = images(8, 0)
 
 
 class Sensitive(Verdicts):

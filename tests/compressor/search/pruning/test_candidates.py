@@ -26,7 +26,8 @@ from exporters.base import Target
 from exporters.trt.options import TrtOptions
 from exporters.trt.target import TrtTarget
 
-DATA, JUDGES = images(24, 3), images(24, 4)
+DATA, JUDGES = images(16, 3), images(16, 4)
+FAST = {"round": 1, "blocks": False, "method": "l2", "repair": False}
 
 
 def candidates(
@@ -41,7 +42,7 @@ def candidates(
 ) -> PrunedCandidates:
     """Of a residual network; with a budget where there are verdicts."""
     recipe = Recipe(
-        prune=PruneOptions(**({"round": 1, "blocks": False} | prune)),
+        prune=PruneOptions(**(FAST | prune)),
         quantize=QuantizeOptions(keep_slower=True, cpu="avx2", batch=8, mode=mode),
         measure=MeasureOptions(seconds=0.5, metric="cosine"),
     )
@@ -72,6 +73,15 @@ def half(made: PrunedCandidates) -> Outcome:
     return made.at(0.5 * made.full)
 
 
+@pytest.fixture(scope="module")
+def plain() -> tuple[PrunedCandidates, Clock, Told]:
+    """Float without a budget, of which a half was made."""
+    clock, told = Clock(), Told()
+    made = candidates(clock=clock, told=told)
+    half(made)
+    return made, clock, told
+
+
 # What is pruned, and by how much
 
 
@@ -95,16 +105,15 @@ def test_so_much_of_the_cost_goes_as_was_asked(cost: CostKind, count: Any, unit:
     assert (found.pruning.cost, found.pruning.share) == (cost, share)
 
 
-def test_a_candidate_knows_its_plan_its_race_and_what_it_loses():
-    clock = Clock()
-    made = candidates(clock=clock)
-    found = half(made)
+def test_a_candidate_knows_its_plan_its_race_and_what_it_loses(plain):
+    made, clock, _ = plain
+    (found,) = made.made
     candidate = found.candidate
     assert candidate.name.endswith("% pruned, float")
     assert found.plan.prune is not None
     assert found.plan.model_copy(update={"prune": None}) == made.start.plan
     assert candidate.since(made.start.candidate)[0].name == "score channels"
-    race = clock.races[-1]
+    race = clock.races[0]
     assert (race.baseline, race.challenger) == (made.start.baseline, found.shipped)
     assert race.seconds == 0.25
     assert candidate.speed == by_size(race) > 1
@@ -113,7 +122,6 @@ def test_a_candidate_knows_its_plan_its_race_and_what_it_loses():
     assert candidate.judged is not None
     assert candidate.judged.quality is not None
     assert candidate.judged.quality.data == "evaluation data"
-    assert made.made == [found]
 
 
 def test_within_a_budget_the_verdict_comes_first():
@@ -126,32 +134,25 @@ def test_within_a_budget_the_verdict_comes_first():
 
 def test_what_removes_the_same_is_not_made_again():
     told = Told()
-    made = candidates(round=16, told=told)
+    made = candidates(round=16, repair=True, told=told)
     one, other = made.at(0.7 * made.full), made.at(0.6 * made.full)
     assert one is other
     assert made.made == [one]
     assert told.stages.count("repair") == 1
-    less = candidates(told=told)
-    assert less.at(0.7 * less.full) is not less.at(0.5 * less.full)
-    assert len(less.made) == 2
 
 
-def test_the_graph_that_is_pruned_stays_as_it_is():
-    made = candidates()
-    before = serialize(made.start.baseline), serialize(made.whole.shipped)
-    half(made)
-    made.drafted(0.5 * made.full)
-    assert (serialize(made.start.baseline), serialize(made.whole.shipped)) == before
+def test_the_graph_that_is_pruned_stays_as_it_is(plain):
+    made, _, _ = plain
+    whole = serialize(undecided(session_of(residual(), made.session.recipe, Clock())).baseline)
+    assert serialize(made.start.baseline) == serialize(made.whole.shipped) == whole
 
 
-def test_a_draft_is_as_large_as_the_candidate_and_not_repaired():
-    told = Told()
-    made = candidates(told=told)
+def test_a_draft_is_as_large_as_the_candidate_and_is_none(plain):
+    made, _, told = plain
     pruned, shipped = made.drafted(0.5 * made.full)
     assert "repair" not in told.stages
-    assert made.made == []
+    (found,) = made.made
     assert shipped is pruned.model
-    found = half(made)
     sizes = [macs(one, images(1, 0)).macs for one in (shipped, found.shipped)]
     assert sizes[0] == sizes[1]
     assert pruned.cost <= 0.5 * made.full
@@ -172,15 +173,19 @@ def integers(graph: ir.Model) -> int:
     return sum(tensor is not None and tensor.dtype == ir.DataType.INT8 for tensor in weights)
 
 
-@pytest.mark.parametrize(("mode", "precision"), [("int8", "INT8"), ("fp16", "FP16")])
-def test_candidates_and_drafts_have_the_precision_of_the_whole(mode: str, precision: str):
-    made = candidates(mode=mode, judged=False)
-    assert made.precision == precision
+@pytest.fixture(scope="module")
+def int8() -> PrunedCandidates:
+    return candidates(mode="int8", clock=Clock(always(1.5)), judged=False, round=None)
+
+
+def test_candidates_and_drafts_have_the_precision_of_the_whole(int8: PrunedCandidates):
+    made = int8
+    assert (made.precision, made.multiple, made.can_shrink) == ("INT8", 16, True)
     _, draft = made.drafted(0.5 * made.full)
     found = half(made)
     assert found.plan.ship == made.whole.plan.ship
-    assert found.candidate.name.endswith(f"% pruned, {precision}")
-    assert (integers(found.shipped) > 0) == (integers(draft) > 0) == (mode == "int8")
+    assert found.candidate.name.endswith("% pruned, INT8")
+    assert integers(found.shipped) == integers(draft) == integers(made.whole.shipped) > 0
     small, large = initializer_bytes(found.shipped), initializer_bytes(made.whole.shipped)
     assert small < large
     assert initializer_bytes(draft) == pytest.approx(small, rel=0.1)
@@ -208,11 +213,9 @@ def test_zeros_of_a_pattern_come_after_channels_in_the_same_layers():
     assert (np.count_nonzero(quads, axis=1) <= 2).all()
 
 
-@pytest.mark.parametrize(
-    ("mode", "asked", "multiple"), [("none", None, 8), ("int8", None, 16), ("int8", 4, 4)]
-)
-def test_multiples_are_those_of_the_kernels_unless_asked_for(mode, asked, multiple):
-    made = candidates(mode=mode, round=asked, judged=False)
+@pytest.mark.parametrize(("asked", "multiple"), [(None, 8), (4, 4)])
+def test_multiples_are_those_of_the_kernels_unless_asked_for(asked, multiple):
+    made = candidates(round=asked, judged=False)
     assert made.multiple == multiple
     assert made.can_shrink
 
@@ -220,22 +223,18 @@ def test_multiples_are_those_of_the_kernels_unless_asked_for(mode, asked, multip
 # What they are compared by
 
 
-def test_the_race_of_the_whole_is_the_one_that_decided_it():
+def test_the_race_of_the_whole_is_the_one_that_decided_it(int8: PrunedCandidates):
+    assert int8.race is int8.whole.known_race
     clock = Clock(always(1.5))
-    made = candidates(mode="int8", clock=clock)
+    floating = candidates(clock=clock)
     races = len(clock.races)
-    assert made.race is made.whole.known_race
-    assert len(clock.races) == races
-    plain = candidates(clock=clock)
-    races = len(clock.races)
-    assert plain.race is not None
+    assert floating.race is not None
     assert len(clock.races) == races + 1, "float was not raced before"
 
 
-def test_the_best_is_raced_against_the_whole_at_length():
-    clock = Clock()
-    made = candidates(clock=clock)
-    found = half(made)
+def test_the_best_is_raced_against_the_whole_at_length(plain):
+    made, clock, _ = plain
+    (found,) = made.made
     made.against_whole(found)
     race = clock.races[-1]
     assert (race.baseline, race.challenger) == (made.whole.shipped, found.shipped)
@@ -267,11 +266,11 @@ def test_a_quality_that_only_explains_may_fail():
     assert made.gauged(made.whole.shipped) is None
 
 
-def test_seconds_are_counted_from_the_first():
-    clock = Clock()
-    made = candidates(clock=clock)
+def test_seconds_are_those_of_the_timer(plain):
+    made, clock, _ = plain
+    before = made.seconds
     clock.seconds += 7.0
-    assert made.seconds == 7.0
+    assert made.seconds == before + 7.0
 
 
 class ByWeights(Clock):

@@ -16,7 +16,7 @@ from compressor.results.records import StageRecord
 from compressor.search.pruning.depth import BLOCKS, shortest
 from compressor.search.pruning.steps import Base, Shrinking, grouped
 
-X = np.random.default_rng(0).standard_normal((16, 4, 6, 6)).astype(np.float32)
+X = np.random.default_rng(0).standard_normal((12, 4, 4, 4)).astype(np.float32)
 
 
 def run(

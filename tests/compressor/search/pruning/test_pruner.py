@@ -16,7 +16,7 @@ from compressor.recipe.recipe import PruneOptions, Recipe
 from compressor.search.pruning.pruner import Pruner
 from compressor.search.pruning.steps import grouped
 
-X = np.random.default_rng(0).standard_normal((16, 4, 6, 6)).astype(np.float32)
+X = np.random.default_rng(0).standard_normal((12, 4, 4, 4)).astype(np.float32)
 
 
 def pruner(made: Any, data: dict[str, np.ndarray], told: Told | None = None, **prune: Any):
@@ -96,6 +96,6 @@ def test_what_nothing_can_save_is_an_error():
 
 
 def test_multiples_give_way_where_more_than_was_asked_would_go():
-    made, full = pruner(residual(), images(8, 0), blocks=False, macs="10%", round=16)
-    cost = made.chosen(Macs, 0.9 * full).selection.allocation.cost
-    assert (1 - 0.1 * NEAR) * full <= cost <= 0.9 * full
+    made, full = pruner(residual(), images(8, 0), blocks=False, macs="30%", round=16)
+    cost = made.chosen(Macs, 0.7 * full).selection.allocation.cost
+    assert (1 - 0.3 * NEAR) * full <= cost <= 0.7 * full
