@@ -179,7 +179,7 @@ def _notices(run: Finished, graph: GraphReport) -> tuple[str, ...]:
     if relative and labelled and metric is None:
         said.append(
             "the labels were not used: they do not fit the output that decides as class numbers, "
-            "tokens or values; quality is of the outputs against the original's"
+            "tokens or values. Quality is of the outputs against the original's"
         )
     before = () if run.budget is None else run.budget.notices
     looked = () if prepared.yardstick is None else prepared.yardstick.notices
@@ -196,8 +196,8 @@ def measured_again(graph: GraphReport) -> tuple[str, ...]:
     if raced[-1].config != final.config:
         return (f"the race that decided, {told}, was on one thread, as others used the machine",)
     return (
-        f"the race that decided, {told}, was of a graph, or against one, that is not quite what "
-        "the report compares: that pair was timed again when it was finished",
+        f"the race that decided, {told}, was not of quite the two graphs that the report compares. "
+        "That pair was timed again when it was finished",
     )
 
 

@@ -137,7 +137,7 @@ def _shared(calibration: CalibrationSet, judging: CalibrationSet, words: str) ->
         return ()
     return (
         f"{same:,} of {of:,} samples that judge ({words}) are calibrated on, too: what is seen "
-        "twice looks better than it is; keep --calib and --eval apart, and copies out of both",
+        "twice looks better than it is. Keep --calib and --eval apart, and copies out of both",
     )
 
 

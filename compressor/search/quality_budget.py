@@ -111,7 +111,7 @@ class QualityBudget:
         notice = (
             f"the budget of {budget.asked} cannot be confirmed: "
             f"{plural(len(halves.confirm), 'confirming sample')} cannot rule out a larger loss "
-            f"even where nothing is lost; that takes {least:,}{chosen._source(least)} "
+            f"even where nothing is lost. That takes {least:,}{chosen._source(least)} "
             "(--budget point takes the measured value)"
         )
         return replace(chosen, provable=False, notices=(*said, notice))
@@ -161,9 +161,9 @@ class QualityBudget:
             return replace(self, notices=(*self.notices, notice))
         notice = (
             f"the budget of {self.budget.asked} cannot be confirmed: {metric.name} has no value "
-            f"per sample, and the confirming samples are {batches} of {batch}, of which "
-            f"no bound can be had; that takes {least:,}{self._source(least * batch)}, or a smaller "
-            "--calib-batch (--budget point takes the measured value, which proves nothing)"
+            f"per sample, and {batches} of {batch} confirming samples give no bound. That takes "
+            f"{least:,}{self._source(least * batch)}, or a smaller --calib-batch. --budget point "
+            "takes the measured value, which proves nothing"
         )
         return replace(self, provable=False, notices=(*self.notices, notice))
 
@@ -206,7 +206,7 @@ class QualityBudget:
         if not self.provable or self._takes_point or needed is None or needed <= n:
             return None
         return (
-            f"{name} as is would take {needed:,} confirming samples to prove, there are "
+            f"to prove {name} as it is takes {needed:,} confirming samples, and there are "
             f"{n:,}{self._source(needed)}"
         )
 

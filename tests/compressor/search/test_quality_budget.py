@@ -147,7 +147,7 @@ def test_what_a_candidate_takes_to_prove_is_told_where_more_samples_would():
     some = held.accepts(net(noise=0.09))
     said = held.lacking("INT8", some)
     assert said is not None
-    assert said.startswith("INT8 as is would take ")
+    assert said.startswith("to prove INT8 as it is takes ")
     assert "there are 200, so " in said
     assert held.lacking("INT8", held.accepts(net())) is None
     assert budget("25pt", accept="point").lacking("INT8", some) is None
@@ -190,8 +190,8 @@ def spread(outputs, labels):
     ("accept", "samples", "words", "provable"),
     [
         ("point", 400, "the measured value decides (--budget point), of 7 batches", True),
-        ("bound", 400, "the confirming samples are 7 batches of 32", False),
-        ("bound", 60, "the confirming samples are one batch of 32", False),
+        ("bound", 400, "7 batches of 32 confirming samples give no bound", False),
+        ("bound", 60, "one batch of 32 confirming samples give no bound", False),
     ],
 )
 def test_a_metric_without_a_value_per_sample_counts_batches(
