@@ -63,7 +63,7 @@ def with_rounding(
             chosen = [by_name[name] for name in window]
             for layer, moments in _moments(model, chosen, data, memory):
                 zeros = plan.sparse is not None and layer.name in plan.sparse.layers
-                # Squares of what float32 can just hold are not finite: there the nearest stay.
+                # Where a layer reads infinity on the samples the nearest stay.
                 if np.isfinite(moments).all():
                     found[layer.name] = integers_of(layer, moments, policy.weight, zeros=zeros)
                 advance(1)
@@ -115,6 +115,7 @@ def _moments(
 ) -> Iterator[tuple[Layer, Doubles]]:
     """Σ x·xᵀ of the rows of each layer, in one pass."""
     batch = min(BATCH, len(data))
-    seen = activity(model, layers, data, batch=batch, memory=memory // 2)
+    with np.errstate(over="ignore", invalid="ignore"):  # whoever takes them looks for infinity
+        seen = activity(model, layers, data, batch=batch, memory=memory // 2)
     for layer in layers:
         yield layer, seen[layer.name].moments.raw()[0]

@@ -4,6 +4,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from graphs import model
+from seams import Clock, session_of
 
 from calibration.dataset import open_dataset
 from calibration.scheme import Scheme, dequantize, quantize
@@ -18,7 +19,8 @@ from compressor.quantization.weights import (
     weight_integers,
     weight_params,
 )
-from compressor.search.precision.adaptive_rounding import integers_of, own_layers
+from compressor.recipe.recipe import Recipe
+from compressor.search.precision.adaptive_rounding import integers_of, own_layers, with_rounding
 
 SCHEME = Scheme("int8", symmetric=True, per_channel=True, bits=4)
 
@@ -168,3 +170,19 @@ def test_a_layer_that_feeds_a_stream_through_a_reshape_takes_images_of_any_size(
     sums = [x + (t @ weight)[:, :, None, None] for x, t in zip(images, times, strict=True)]
     rows = np.concatenate([np.moveaxis(a, 1, -1).reshape(-1, 8) for a in sums])
     np.testing.assert_allclose(seen.spread, np.square(rows - rows.mean(0)).sum(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "rounded"), [(1.0, True), (100.0, False)])
+def test_weights_stay_the_nearest_where_squares_are_not_finite(size: float, rounded: bool):
+    graph = model(
+        "g (float[n,64] x, float w) => (float[n,16] y) { e = Exp(x) y = MatMul(e, w) }",
+        w=[64, 16],
+    )
+    x = (size * np.random.default_rng(0).standard_normal((32, 64))).astype(np.float32)
+    session = session_of(graph, Recipe(), Clock(), calibration={"x": x})
+    data = session.prepared.calibration
+    assert data is not None
+    plan = GraphPlan(graph="", baseline="captured", ship="int8", cpu="avx2", dynamic=("MatMul_1",))
+    found = with_rounding(session, session.prepared.model, plan, data)
+    assert (found is plan) != rounded
+    assert set(found.rounded) == ({"MatMul_1"} if rounded else set())

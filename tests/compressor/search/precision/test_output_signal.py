@@ -1,88 +1,118 @@
-"""Weights rounded together and biases corrected: kept where the outputs gain, and only there."""
+"""Plans of one speed are compared by the signal to noise at the outputs, on other samples."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from graphs import residual
+from hypothesis import given
+from hypothesis import strategies as st
+from seams import Clock, images, searching, session_of
 
-from compressor import Recipe, compress
-from compressor.graph.files import save_model
-from compressor.plan.plan import Plan
-from compressor.recipe.recipe import MeasureOptions, QuantizeOptions
-from compressor.search.precision import adaptive_rounding, output_signal
+from compressor.graph.files import serialize
+from compressor.graph.session import open_session
+from compressor.plan.plan import GraphPlan, Plan
+from compressor.plan.realize import realize
+from compressor.quantization.replay import CEILING
+from compressor.recipe.recipe import QuantizeOptions, Recipe
+from compressor.search.acceptance import NoBudget
+from compressor.search.precision.output_signal import GAIN, SAMPLES, OutputSignal
+from compressor.search.precision.ptq_search import PtqSearch
+from compressor.search.precision.ptq_steps import adaptive_rounding, bias_correction
+from compressor.search.precision.ranges import calibrated_ranges
+from compressor.search.replay import replay
+from exporters.ort import TARGET
 
-pytestmark = pytest.mark.usefixtures("quick")
 
-SHAPE = (64, 32, 8, 8)
-
-
-def images() -> np.ndarray:
+def mixed(samples: int) -> dict[str, np.ndarray]:
     """Channels that go together, as those of a trained network do."""
     rng = np.random.default_rng(1)
-    mixed = np.linalg.qr(rng.standard_normal((32, 32)))[0] * np.geomspace(1, 0.02, 32)
-    return np.einsum("nchw,cd->ndhw", rng.standard_normal(SHAPE), mixed).astype(np.float32)
+    mix = np.linalg.qr(rng.standard_normal((32, 32)))[0] * np.geomspace(1, 0.02, 32)
+    noise = rng.standard_normal((samples, 32, 8, 8))
+    return {"x": np.einsum("nchw,cd->ndhw", noise, mix).astype(np.float32)}
 
 
-def run(folder: Path, ranges: str):
-    """INT8 of a residual network; its plan, and the stages by name."""
-    source = folder / "net.onnx"
-    save_model(residual(), source)
-    recipe = Recipe(
-        quantize=QuantizeOptions(keep_slower=True, keep_ruined=True, cpu="avx2", ranges=ranges),
-        measure=MeasureOptions(seconds=0.05),
+def search(data: dict[str, np.ndarray], ranges: str) -> PtqSearch:
+    """Everything in 8 bits by such ranges, without a budget."""
+    recipe = Recipe(quantize=QuantizeOptions(cpu="avx2", batch=16, ranges=ranges))
+    session = session_of(residual(), recipe, Clock(), calibration=data)
+    found = searching(session, NoBudget(session, None, ""), session.prepared.calibration)
+    calibrated_ranges(found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def coarse() -> PtqSearch:
+    """The first ranges clip much, which shifts means."""
+    return search(mixed(40), "percentile:90")
+
+
+def signal_of(made: PtqSearch) -> OutputSignal:
+    assert made.data is not None
+    return OutputSignal.of(made.session, made.graph, made.data)
+
+
+def samples(data: Any) -> set[bytes]:
+    return {row.tobytes() for batch in data.batches(16) for row in batch.inputs["x"]}
+
+
+def test_half_of_a_few_samples_refines_and_the_other_judges(coarse: PtqSearch):
+    signal = signal_of(coarse)
+    assert samples(signal.refining).isdisjoint(samples(signal.judging))
+    assert samples(signal.refining) | samples(signal.judging) == samples(coarse.data)
+    many = search(images(2 * SAMPLES + 20, 0), "minmax")
+    assert [len(part) for part in (signal_of(many).refining, signal_of(many).judging)] == [64, 64]
+
+
+def test_it_is_the_signal_over_the_noise_of_samples_that_did_not_refine(coarse: PtqSearch):
+    signal = signal_of(coarse)
+    x = np.concatenate([batch.inputs["x"] for batch in signal.judging.batches(64)])
+    one, other = (
+        open_session(made).run(None, {"x": x})[0].astype(np.float64)
+        for made in (coarse.graph, realize(coarse.graph, coarse.plan, TARGET))
     )
-    report = compress(source, calibration={"x": images()}, recipe=recipe, output=folder / "out")
-    plan = Plan.load(folder / "out" / "plan.json").graphs["model"]
-    return plan, {stage.name: stage for stage in report.stages}
+    each = 10 * np.log10(np.square(one).sum(axis=1) / np.square(one - other).sum(axis=1))
+    found = signal.decibels(coarse.plan)
+    assert each.min() < found < each.max()
+    assert found == pytest.approx(np.median(each), abs=1.0)
 
 
-def assert_replayed(folder: Path) -> None:
-    out, again = folder / "out", folder / "again"
-    compress(folder / "net.onnx", plan=out / "plan.json", output=again)
-    for file in (path for path in out.iterdir() if path.name.startswith(("model", "plan"))):
-        assert (again / file.name).read_bytes() == file.read_bytes()
+def test_closer_plans_have_more_of_it_and_float_all(coarse: PtqSearch):
+    signal = signal_of(coarse)
+    ranges = {name: (3 * low, 3 * high) for name, (low, high) in coarse.plan.ranges.items()}
+    wider = coarse.plan.model_copy(update={"ranges": ranges})
+    exact = GraphPlan(graph="", baseline="captured", ship="float")
+    assert signal.decibels(coarse.plan) < signal.decibels(wider) < signal.decibels(exact)
+    assert signal.decibels(exact) == CEILING
 
 
-def test_weights_that_help_are_kept_and_replayed(tmp_path: Path):
-    plan, stages = run(tmp_path, "minmax")
-    assert set(plan.rounded) == {"Conv_0", "Conv_2", "Gemm_7"}
-    assert all(codes.dtype == np.int8 for codes in plan.rounded.values())
-    assert stages["round weights"].changed == {"layers": 3}
-    assert stages["round weights"].decisions[0].verdict == "rounded together"
-    assert (tmp_path / "out" / "plan.safetensors").is_file()
-    assert_replayed(tmp_path)
+@given(st.floats(-50, 50), st.floats(-50, 50))
+def test_little_is_no_gain(before: float, after: float):
+    signal = OutputSignal(*[None] * 4)  # type: ignore[arg-type] - it looks at nothing else
+    assert signal.gains(before, after) == (after - before >= GAIN)
+    assert not signal.gains(before, before)
+    assert not signal.gains(before, -np.inf)
 
 
-def test_corrections_that_help_are_kept_and_replayed(tmp_path: Path):
-    # The first ranges clip much, which shifts means.
-    plan, stages = run(tmp_path, "percentile:90")
-    assert set(plan.bias) == {"Conv_0", "Conv_2", "Gemm_7"}
-    assert stages["correct biases"].changed == {"layers": 3}
-    assert stages["correct biases"].decisions[0].verdict == "corrected"
-    assert_replayed(tmp_path)
-
-
-def test_what_gains_too_little_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(output_signal, "GAIN", 100.0)
-    plan, stages = run(tmp_path, "percentile:90")
-    assert not plan.bias
-    assert not plan.rounded
-    for stage in ("round weights", "correct biases"):
-        assert stages[stage].changed == {"layers": 0}
-        assert stages[stage].decisions[0].verdict == "left alone"
-        assert "on 25 other samples" in stages[stage].decisions[0].reason, "13 judge the run"
-    assert not (tmp_path / "out" / "plan.safetensors").exists()
-
-
-def test_weights_stay_the_nearest_where_squares_are_not_finite(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("step", "field", "ranges"),
+    [(adaptive_rounding, "rounded", "minmax"), (bias_correction, "bias", "percentile:90")],
+)
+def test_refinements_that_help_are_kept_and_replayed(
+    tmp_path: Path, step: Any, field: str, ranges: str
 ):
-    endless = np.full((1, 1, 1), np.inf)
-    monkeypatch.setattr(
-        adaptive_rounding, "_moments", lambda _, layers, *__: [(n, endless) for n in layers]
-    )
-    plan, stages = run(tmp_path, "minmax")
-    assert plan.integer
-    assert not plan.rounded
-    assert "round weights" not in stages
+    made = search(mixed(64), ranges)
+    before = made.plan
+    step(made)
+    assert getattr(made.plan, field).keys() == {"Conv_0", "Conv_2", "Gemm_7"}
+    signal = signal_of(made)
+    assert signal.gains(signal.decibels(before), signal.decibels(made.plan))
+    record = made.start.records[-1]
+    assert record.changed == {"layers": 3}
+    assert record.decisions[0].verdict in ("rounded together", "corrected")
+    Plan(target="ort", seed=0, graphs={"model": made.plan}).save(tmp_path / "plan.json")
+    assert (tmp_path / "plan.safetensors").exists() == (field == "rounded")
+    again = Plan.load(tmp_path / "plan.json").graphs["model"]
+    shipped = realize(made.graph, made.plan, TARGET)
+    assert serialize(replay(made.session, again).shipped) == serialize(shipped)
