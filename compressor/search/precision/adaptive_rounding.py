@@ -115,7 +115,9 @@ def _moments(
 ) -> Iterator[tuple[Layer, Doubles]]:
     """Σ x·xᵀ of the rows of each layer, in one pass."""
     batch = min(BATCH, len(data))
-    with np.errstate(over="ignore", invalid="ignore"):  # whoever takes them looks for infinity
+    with np.errstate(over="ignore", invalid="ignore"):
         seen = activity(model, layers, data, batch=batch, memory=memory // 2)
     for layer in layers:
-        yield layer, seen[layer.name].moments.raw()[0]
+        with np.errstate(over="ignore", invalid="ignore"):
+            moments = seen[layer.name].moments.raw()[0]
+        yield layer, moments
