@@ -103,6 +103,7 @@ class Pruner:
         # A threshold is of the norms themselves.
         by_norm = session.recipe.prune.threshold is not None
         self._weighings: tuple[Weighing, ...] = (Weighing(),) if by_norm else WEIGHINGS
+        self._proven: list[Weighing] = []
         self._records: list[StageRecord] = []
         self._unscored: tuple[str, ...] = ()
         self._provenance = Provenance(session.prepared.model, start.model, checked_feeds(session))
@@ -122,19 +123,30 @@ class Pruner:
         Raises:
             PruningError: Nothing that may go saves any cost.
         """
-        base, how = self._base_for(cost_of, target), self._how
+        base = self._base_for(cost_of, target)
         full = cost_of(self.whole.sizes)({})
-        selection = how.select(base, cost_of(base.sizes), target, self._weighings, whole=full)
+        selection = self._selected(base, cost_of, target, full)
         refused = selection.allocation.refused
         if refused is not None and not selection.allocation.keep and not base.blocks:
             raise PruningError(
                 f"the least that can go is {percent(1 - refused / full)}, and "
                 f"{percent(1 - target / full)} were asked for"
             )
-        self._weighings = (selection.weighing,)
         if not selection.allocation.keep and not base.blocks:
             raise PruningError("nothing that may be removed from this graph would save anything")
         return Chosen(base, selection)
+
+    def _selected(self, base: Base, cost_of: CostOf, target: float, full: float) -> Selection:
+        """As earlier targets were weighed, unless none of those weighings leads so far."""
+        how, cost = self._how, cost_of(base.sizes)
+        for weighing in self._proven:
+            found = how.select(base, cost, target, (weighing,), whole=full)
+            if found.allocation.reached:
+                return found
+        found = how.select(base, cost, target, self._weighings, whole=full)
+        if found.allocation.reached:
+            self._proven.append(found.weighing)
+        return found
 
     def made(self, chosen: Chosen, *, repaired: bool = True) -> Pruned:
         """The graph without what was chosen.

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graphs import residual
+from graphs import model, residual
 from pruning_graphs import residual_blocks
 from seams import Clock, Told, images, session_of
 
@@ -40,6 +40,30 @@ def test_later_targets_keep_the_blocks_of_the_first_unless_less_is_asked():
     assert less.base.blocks == 0, "the block alone is more than that"
     assert less.base is made.whole
     assert made.chosen(Macs, 0.6 * full).base is first.base
+
+
+def test_residual_streams_that_an_early_target_left_whole_go_for_a_later_one():
+    block = model(
+        """g (float[n,4,4,4] x, float[16,4,1,1] first, float[16,16,1,1] a, float[16,16,1,1] b,
+              float[3,16,1,1] last) => (float[n,3,4,4] y)
+        {
+            s = Conv(x, first)
+            h = Conv(s, a)
+            r = Relu(h)
+            c = Conv(r, b)
+            t = Add(c, s)
+            y = Conv(t, last)
+        }""",
+        first=[16, 4, 1, 1], a=[16, 16, 1, 1], b=[16, 16, 1, 1], last=[3, 16, 1, 1],
+    )  # fmt: skip
+    made, full = pruner(block, {"x": X}, blocks=False, macs=None, speedup="2x")
+    early = made.chosen(Macs, 0.8 * full).selection
+    assert early.allocation.keep.keys() == {"Conv_1"}
+    assert made.chosen(Macs, 0.7 * full).selection.weighing == early.weighing
+    later = made.chosen(Macs, 0.2 * full).selection
+    assert later.allocation.reached
+    assert later.allocation.keep.keys() == {"Conv_0", "Conv_1"}
+    assert made.chosen(Macs, 0.6 * full).selection.weighing == early.weighing
 
 
 @pytest.fixture(scope="module")
