@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Self
 
 from compressor.capture.source import ModelSource
+from compressor.errors import CaptureError
 from compressor.graph.tensors import Array, Arrays, TensorSpec
 from exporters.base import Runner, Target
 
@@ -60,7 +61,7 @@ class EagerRunner:
     def _bound(self, names: tuple[str, ...]) -> Callable[[Arrays], Mapping[str, Array]]:
         import torch  # noqa: PLC0415 - a job from ONNX never imports it
 
-        from compressor.capture.binding import bind  # noqa: PLC0415
+        from compressor.capture.binding import bind, signature  # noqa: PLC0415
         from compressor.capture.program import flat_program  # noqa: PLC0415
         from compressor.capture.reference import flat_module  # noqa: PLC0415
 
@@ -68,6 +69,12 @@ class EagerRunner:
         if source.kind == "exported program":
             flat = flat_program(source.program, names)
         else:
+            known = signature(source.module)
+            strange = [name for name in names if name not in known.names]
+            if strange and not known.any_more:
+                raise CaptureError(
+                    f"{source.description} takes {', '.join(known.names)}, and not {strange[0]!r}"
+                )
             source.module.eval()
             flat = flat_module(source.module, bind(source.module, names))
 

@@ -21,7 +21,7 @@ from compressor.recipe.paths import read_by
 from compressor.recipe.policy import as_implied
 from compressor.recipe.recipe import DataOptions, GraphOptions, Recipe
 from compressor.recipe.requirements import require_data, require_sense
-from compressor.results.report import GraphReport, Report
+from compressor.results.report import BudgetResult, Report
 from compressor.search.candidate import Outcome
 from compressor.search.data_split import (
     DataSplit,
@@ -105,6 +105,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
             units=units or recipe.pipeline.units,
             output=output,
             plan=plan,
+            recipe_file=recipe_file,
             force=force,
             progress=progress,
             command=command,
@@ -153,7 +154,9 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         report = account({GRAPH: run}, directory, seconds=watch.seconds, command=command)
         report = write_account(folder, made, report, recipe)
     if found.interrupted:
-        raise KeyboardInterrupt(_interrupted(directory, report.graphs[GRAPH]))
+        reached = report.graphs[GRAPH].budget
+        assert reached is not None, "without one nothing is written"
+        raise KeyboardInterrupt(interruption_words(directory, reached))
     return report
 
 
@@ -165,6 +168,7 @@ def _pipeline(
     recipe: Recipe,
     output: str | Path | None,
     plan: Plan | str | Path | None,
+    recipe_file: Path | None,
     **more: Any,
 ) -> Report:
     """The same for the graphs of a loop, which gives them their data."""
@@ -185,7 +189,10 @@ def _pipeline(
     named = named.partition("@")[0] if isinstance(named, str) else named
     found = Plan.load(Path(plan)) if isinstance(plan, str | Path) else plan
     directory = _directory(named, recipe, output)
-    return compress_pipeline(graphs, pipeline, recipe=recipe, output=directory, plan=found, **more)
+    files = (recipe_file, _other(plan, directory))
+    return compress_pipeline(
+        graphs, pipeline, recipe=recipe, output=directory, plan=found, files=files, **more
+    )
 
 
 def _spelt(graph: GraphOptions) -> str:
@@ -202,10 +209,8 @@ def _plan(outcome: Outcome, data: DataSplit, pair: Pair) -> Plan:
     )
 
 
-def _interrupted(directory: Path, graph: GraphReport) -> str:
+def interruption_words(directory: Path, budget: BudgetResult) -> str:
     """What became of a run that was interrupted when there was something to write."""
-    budget = graph.budget
-    assert budget is not None, "without one nothing is written"
     if budget.interrupted:
         return f"interrupted: the best so far was written to {directory}, not confirmed"
     verdict = "confirmed" if budget.met else "which the budget refused"

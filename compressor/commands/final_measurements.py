@@ -65,7 +65,7 @@ def measured(
     Raises:
         KeyboardInterrupt: There is no budget, and so no best so far to write.
     """
-    found = nothing = _unmeasured(pair, budget)
+    found = nothing = unmeasured(pair, budget)
     if budget is not None and outcome.interrupted:
         return nothing
     try:
@@ -78,7 +78,7 @@ def measured(
     return replace(found, interrupted=False)
 
 
-def _unmeasured(pair: Pair, budget: QualityBudget | None) -> Measurements:
+def unmeasured(pair: Pair, budget: QualityBudget | None) -> Measurements:
     """As if interrupted at once."""
     unchanged, unmeasurable = _unchanged(pair), pair.target.why_not_measurable()
     nowhere = None if unmeasurable is None else f"not measured: {unmeasurable}"

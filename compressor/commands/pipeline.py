@@ -6,10 +6,12 @@ all of them make together is confirmed on seeds that no decision has seen.
 """
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -19,9 +21,19 @@ from compressor.capture.eager import runs_as_it_is
 from compressor.checkpoint import ModelSource, load_checkpoint, source_of
 from compressor.checkpoint.prepare import prepare
 from compressor.commands.account import Finished, account, write_account
-from compressor.commands.compress import available_target, build_pair, samples_of
-from compressor.commands.final_measurements import measured
-from compressor.errors import RecipeError, UsageError
+from compressor.commands.compress import (
+    available_target,
+    build_pair,
+    interruption_words,
+    samples_of,
+)
+from compressor.commands.final_measurements import (
+    INTERRUPTED,
+    Measurements,
+    measured,
+    unmeasured,
+)
+from compressor.errors import CompressorError, RecipeError, UsageError
 from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.metrics.base import BASELINE, RESULT
 from compressor.evaluation.per_output import output_results
@@ -38,7 +50,7 @@ from compressor.plan.plan import Plan
 from compressor.recipe.paths import read_by
 from compressor.recipe.recipe import Recipe
 from compressor.recipe.requirements import require_sense
-from compressor.results.format import plural
+from compressor.report.pipeline import calls_words
 from compressor.results.measurements import LatencyConfig, LatencyResult, Size
 from compressor.results.report import (
     BudgetResult,
@@ -51,7 +63,7 @@ from compressor.search.acceptance import Acceptance, NoBudget
 from compressor.search.baseline import undecided
 from compressor.search.candidate import Outcome, ships_float
 from compressor.search.data_split import DataSplit, examined, looked_at, split_data
-from compressor.search.measure import told
+from compressor.search.measure import Pair, told
 from compressor.search.quality_budget import Halves, QualityBudget
 from compressor.search.replay import replay
 from compressor.search.session import Session
@@ -79,6 +91,8 @@ BATCH = 8
 """Units that are held at a time where they are compared."""
 _BLOCK = 10**6
 """Seeds of one purpose."""
+_SEEDS = 2**32
+"""How many there are: more than that NumPy's older generators do not take."""
 _CONFIRMATIONS = 100
 """The first block of seeds that confirm."""
 WORDS = "generated units"
@@ -101,7 +115,7 @@ class Units:
     def of(self, block: int, count: int) -> CalibrationSet:
         """Seeds of a purpose."""
         first = (self.base * 1000 + block) * _BLOCK
-        seeds = np.arange(first, first + count, dtype=np.int64)
+        seeds = np.arange(first, first + count, dtype=np.int64) % _SEEDS
         return open_dataset({SEED: seeds}, role="evaluation", seed=self.base)
 
 
@@ -181,7 +195,7 @@ class Graph:
 
     session: Session
     data: DataSplit
-    calls: int = 0
+    calls: float = 0.0
     seconds: float = 0.0
     outcome: Outcome | None = None
 
@@ -200,6 +214,7 @@ def compress_pipeline(  # noqa: PLR0913 - the front door of several graphs
     units: int | None,
     output: Path,
     plan: Plan | None,
+    files: tuple[Path | None, ...],
     force: bool,
     progress: Progress,
     command: str | None,
@@ -213,6 +228,7 @@ def compress_pipeline(  # noqa: PLR0913 - the front door of several graphs
         units: How many judge; as many as a minute makes without.
         output: The folder to write: one sub-folder a graph.
         plan: Decisions to replay.
+        files: What else was read: the recipe, the plan.
         force: Replace a folder that was not written by this tool.
         progress: Where progress is shown.
         command: The command line, for the report.
@@ -224,9 +240,11 @@ def compress_pipeline(  # noqa: PLR0913 - the front door of several graphs
     watch = Stopwatch()
     target = available_target(recipe)
     require_sense(recipe, target, find_metric)
-    _require_names(graphs, plan)
-    files = [text.rpartition("@")[0] or text for text in graphs.values() if isinstance(text, str)]
-    prepare_output(output, force=force, inputs=read_by(recipe, *files), room=0)
+    _require_names(graphs, plan, target)
+    _require_fitting(recipe)
+    named = [one for model in graphs.values() for one in _files_of(model, recipe)]
+    inputs = read_by(recipe, *named, pipeline, *files)
+    prepare_output(output, force=force, inputs=inputs, room=0)
     loop = _loop(pipeline)
     with tempfile.TemporaryDirectory(prefix="compressor-") as scratch:
         run = _Run(loop, target, recipe, progress, Path(scratch))
@@ -250,13 +268,39 @@ def _loop(pipeline: object) -> UserLoop:
     return UserLoop(found, name)
 
 
-def _require_names(graphs: Mapping[str, object], plan: Plan | None) -> None:
+def _files_of(model: object, recipe: Recipe) -> tuple[object, ...]:
+    """What is read of a graph: its file, and that of its factory."""
+    path, own = _named(model, recipe)
+    return path, own.model.factory
+
+
+def _require_fitting(recipe: Recipe) -> None:
+    """Refuse what needs labels: a loop generates, and nothing says what would be right."""
+    metric = recipe.measure.metric
+    if metric is not None and find_metric(metric).needs_labels:
+        raise UsageError(
+            f"metric {metric} needs labels, and what a pipeline generates has none",
+            hint="Choose one that compares with the original, such as psnr or cosine, or write "
+            "file.py:function.",
+        )
+    if recipe.prune.method == "taylor":
+        raise UsageError(
+            "importance by 'taylor' needs a loss of labelled data, and a pipeline has none",
+            hint="Choose --prune-method obs.",
+        )
+
+
+def _require_names(graphs: Mapping[str, object], plan: Plan | None, target: Target) -> None:
+    if not graphs:
+        raise UsageError("there are no graphs", hint="Name those that the loop calls.")
     for name in graphs:
         if not name.replace("-", "_").isidentifier():
             raise UsageError(
                 f"a graph cannot be called {name!r}: the name becomes a folder",
                 hint="Use letters, digits, _ and -.",
             )
+    if plan is not None and plan.target != target.name:
+        raise RecipeError(f"the plan is for target {plan.target!r}, not {target.name!r}")
     if plan is not None and set(plan.graphs) != set(graphs):
         raise RecipeError(
             f"the plan is of graphs {', '.join(plan.graphs)}, and there are {', '.join(graphs)}",
@@ -274,6 +318,7 @@ class _Run:
         self._progress, self._scratch = progress, scratch
         self._graphs: dict[str, Graph] = {}
         self._stepped_back: list[str] = []
+        self._interrupted = False
         self._budget: BudgetResult | None = None
         self._notices: list[str] = []
 
@@ -306,8 +351,16 @@ class _Run:
                 trace.began()
                 tracing.run(batch.inputs)
                 advance(1)
+        unused = [name for name in named if not trace.seen[name]]
+        if unused:
+            raise UsageError(
+                f"pipeline {self._loop.name} never calls graph {unused[0]!r}",
+                hint="Leave it out, or call it as models[NAME](...).",
+            )
         for name, (model, own) in named.items():
-            self._graphs[name] = self._prepared(name, model, own, trace)
+            with _of_graph(name):
+                self._graphs[name] = self._prepared(name, model, own, trace)
+            self._graphs[name].calls = trace.seen[name] / total
         originals = {name: one.session.prepared.model for name, one in self._graphs.items()}
         self._pipeline = Pipeline(self._loop, self._target, originals, dict(originals))
         self._look()
@@ -330,12 +383,6 @@ class _Run:
                     hint="Draw all randomness from the seed: np.random.default_rng(seed), or "
                     "torch.Generator().manual_seed(seed).",
                 )
-        unused = [name for name, count in calls.items() if count == 0]
-        if unused:
-            raise UsageError(
-                f"pipeline {self._loop.name} never calls graph {unused[0]!r}",
-                hint="Leave it out, or call it as models[NAME](...).",
-            )
         return calls, seconds
 
     def _prepared(self, name: str, model: object, recipe: Recipe, trace: Trace) -> Graph:
@@ -364,7 +411,7 @@ class _Run:
         with pipeline.opened(pipeline.originals, options.threads) as loop:
             loop.run({SEED: np.array([self._recipe.seed], np.int64)})
             for name, graph in self._graphs.items():
-                graph.calls, graph.seconds = loop.calls[name], loop.seconds[name]
+                graph.seconds = loop.seconds[name]
         pipeline.yardstick = found
         for notice in found.notices:
             self._progress.notice(notice)
@@ -376,20 +423,55 @@ class _Run:
         return sorted(self._graphs, key=lambda name: -self._graphs[name].seconds)
 
     def decide(self, plan: Plan | None) -> None:
-        """Each graph with the others as they are; then all together."""
+        """Each graph with the others as they are; then all together.
+
+        Where the user ends it and something has kept the budget, that is the best so far: what was
+        not decided by then ships in float.
+        """
         for name in self._order:
-            graph = self._graphs[name]
-            if len(self._graphs) > 1:
-                self._progress.notice(f"now graph {name}: {plural(graph.calls, 'call')} a unit")
-            if plan is None:
-                acceptance = self._acceptance(name, 1, 2)
-                outcome = decide(graph.session, graph.data, acceptance)
-            else:
-                outcome = replay(graph.session, plan.graphs[name])
-            graph.outcome = outcome
-            self._pipeline.current[name] = graph.session.prepared.as_shipped(outcome.shipped)
-        if self._recipe.budget.allowed is not None:
-            self._confirm(may_step_back=plan is None)
+            with _of_graph(name):
+                self._decide(name, plan)
+        if self._recipe.budget.allowed is None:
+            return
+        try:
+            if not self._interrupted:
+                self._confirm(may_step_back=plan is None)
+        except KeyboardInterrupt:
+            self._interrupted = True
+        if self._interrupted and self._budget is None:
+            acceptance = self._acceptance(self._order[0], 1, 2)
+            assert isinstance(acceptance, QualityBudget), "there is a budget"
+            self._budget = acceptance.unconfirmed()
+
+    def _decide(self, name: str, plan: Plan | None) -> None:
+        graph = self._graphs[name]
+        if not self._interrupted:
+            try:
+                graph.outcome = self._decided(name, plan)
+                self._interrupted = graph.outcome.interrupted
+            except KeyboardInterrupt:
+                if not self._has_best:
+                    raise
+                self._interrupted = True
+        if graph.outcome is None:
+            reason = "the run was interrupted before it was decided"
+            graph.outcome = undecided(graph.session).then(reason=reason)
+        self._pipeline.current[name] = graph.session.prepared.as_shipped(graph.outcome.shipped)
+
+    @property
+    def _has_best(self) -> bool:
+        """Whether something has kept a budget so far, which is written if the user ends the run."""
+        done = [one.outcome for one in self._graphs.values() if one.outcome is not None]
+        held = self._recipe.budget.allowed is not None
+        return held and any(not ships_float(one.plan) for one in done)
+
+    def _decided(self, name: str, plan: Plan | None) -> Outcome:
+        graph = self._graphs[name]
+        if len(self._graphs) > 1:
+            self._progress.notice(f"now graph {name}: {calls_words(graph.calls)} a unit")
+        if plan is not None:
+            return replay(graph.session, plan.graphs[name])
+        return decide(graph.session, graph.data, self._acceptance(name, 1, 2))
 
     def _acceptance(self, name: str, search: int, confirm: int) -> Acceptance:
         """What judges a graph of the loop, on blocks of seeds of its own."""
@@ -469,7 +551,11 @@ class _Run:
             )
             result = self._result(report.graphs)
             report = report.model_copy(update={"pipeline": result, "seconds": watch.seconds})
-            return write_account(folder, made, report, self._recipe)
+            report = write_account(folder, made, report, self._recipe)
+        if self._interrupted:
+            assert self._budget is not None, "without one nothing is written"
+            raise KeyboardInterrupt(interruption_words(directory, self._budget))
+        return report
 
     def _finished(self, name: str, folder: Path, plan: Plan) -> Finished:
         """One graph, built into its own folder and measured on its recorded calls."""
@@ -481,11 +567,64 @@ class _Run:
         samples = samples_of(session.prepared, session.recipe)
         artifact = self._target.build(shipped, folder, samples=samples, progress=self._progress)
         pair = build_pair(graph.decided, artifact, session, scratch)
-        found = measured(graph.decided, pair, graph.data, None)
+        found = self._measured(graph, pair)
         return Finished(graph.decided, pair, found, graph.data, None, plan)
+
+    def _measured(self, graph: Graph, pair: Pair) -> Measurements:
+        """What is measured of a graph by itself, until the user ends a run with a verdict."""
+        if not self._interrupted:
+            try:
+                return measured(graph.decided, pair, graph.data, None)
+            except KeyboardInterrupt:
+                if self._budget is None:
+                    raise
+                self._interrupted = True
+        return unmeasured(pair, None)
 
     def _result(self, graphs: Mapping[str, GraphReport]) -> PipelineResult:
         """What the loop makes of what ships, and what that takes."""
+        if not self._interrupted:
+            try:
+                return self._measured_loop(graphs)
+            except KeyboardInterrupt:
+                if self._budget is None:
+                    raise
+                self._interrupted = True
+        return self._told(graphs)
+
+    def _told(
+        self,
+        graphs: Mapping[str, GraphReport],
+        shares: dict[str, LoopGraph] | None = None,
+        **found: Any,
+    ) -> PipelineResult:
+        """What is known of the loop; without measurements the run was interrupted."""
+        sizes = [(one.baseline_size, one.result_size) for one in graphs.values()]
+        before, after = (self._together(list(which)) for which in zip(*sizes, strict=True))
+        whole = sum(one.seconds for one in self._graphs.values()) or 1.0
+        plain = {
+            name: LoopGraph(
+                calls=self._graphs[name].calls, share=self._graphs[name].seconds / whole
+            )
+            for name in self._order
+        }
+        missing = {"latency_reason": INTERRUPTED, "quality_reason": INTERRUPTED}
+        missing |= {"worst_reason": INTERRUPTED}
+        known = {"graphs": shares or plain, **(found or missing)}
+        return PipelineResult(
+            name=self._loop.name,
+            units=self._units.count,
+            traced=self._units.traced,
+            memory_reason="it is measured of each graph",
+            baseline_size=before,
+            result_size=after,
+            budget=self._budget,
+            stepped_back=tuple(self._stepped_back),
+            **known,
+        )
+
+    def _measured_loop(self, graphs: Mapping[str, GraphReport]) -> PipelineResult:
+        """Its quality, its latency, and where errors arise."""
         pipeline, yardstick = self._pipeline, self._pipeline.yardstick
         assert yardstick is not None, "the outputs were looked at"
         units, words = self._units, f"{WORDS}, of seeds that no decision has seen"
@@ -506,27 +645,21 @@ class _Run:
                 lambda: (worst_units(one, other, data, shown), None), lambda reason: ((), reason)
             )
         latency, reason = self._latency()
-        return PipelineResult(
-            name=self._loop.name,
-            units=units.count,
-            traced=units.traced,
-            graphs=self._shares(),
+        shares = self._shares()
+        return self._told(
+            graphs,
+            shares=shares,
             quality=told(scored, yardstick, words, units.base),
             quality_reason=None if scored else yardstick.reason,
             outputs=outputs,
             latency=() if latency is None else (latency,),
             latency_reason=reason,
-            memory_reason="it is measured of each graph",
-            baseline_size=self._together([one.baseline_size for one in graphs.values()]),
-            result_size=self._together([one.result_size for one in graphs.values()]),
-            budget=self._budget,
-            stepped_back=tuple(self._stepped_back),
             worst=worst,
             worst_reason=worst_reason,
         )
 
     def _together(self, sizes: Sequence[Size]) -> Size:
-        """Of all graphs; a unit's MACs are those of every call."""
+        """Sizes of all graphs together; a unit's MACs are those of every call."""
         calls = [self._graphs[name].calls for name in self._graphs]
         macs = [size.macs for size in sizes]
         return Size(
@@ -534,7 +667,7 @@ class _Run:
             parameters=sum(size.parameters for size in sizes),
             macs=None
             if None in macs
-            else sum(one * count for one, count in zip(macs, calls, strict=True) if one),
+            else round(sum(one * count for one, count in zip(macs, calls, strict=True) if one)),
             macs_reason="of one graph they are not known" if None in macs else None,
         )
 
@@ -577,7 +710,7 @@ class _Run:
             return ()
         calls: list[Arrays] = []
 
-        every, index = -(-graph.calls // LISTENED), iter(range(10**9))
+        every, index = max(1, round(graph.calls / LISTENED)), iter(range(10**9))
 
         def listen(called: str, feeds: Arrays) -> None:
             if called == name and next(index) % every == 0:
@@ -591,6 +724,15 @@ class _Run:
             self._target.open(pipeline.current[name], threads=0, timed=False) as other,
         ):
             return errors_by_part(one, other, calls)
+
+
+@contextmanager
+def _of_graph(name: str) -> Iterator[None]:
+    """Let an error say which graph it is of."""
+    try:
+        yield
+    except CompressorError as error:
+        raise type(error)(f"graph {name}: {error.message}", hint=error.hint) from error
 
 
 def _named(model: object, recipe: Recipe) -> tuple[object, Recipe]:

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from compressor.errors import UsageError
+from compressor.errors import CompressorError, UsageError
 from compressor.system.stopwatch import Stopwatch
 
 Array = npt.NDArray[np.generic]
@@ -38,6 +38,29 @@ class Input(Protocol):
         ...
 
 
+class Graphs(dict[str, "GraphCall"]):
+    """Name → graph, which says what there is where one is asked for that is not."""
+
+    def __missing__(self, name: str) -> "GraphCall":
+        raise UsageError(
+            f"there is no graph {name!r}", hint=f"There is {', '.join(sorted(self)) or 'none'}."
+        )
+
+
+class Outputs(dict[str, Array]):
+    """Name → array, which says what there is where one is asked for that is not."""
+
+    def __init__(self, graph: str, arrays: Arrays) -> None:
+        """What a graph returned."""
+        super().__init__(arrays)
+        self._graph = graph
+
+    def __missing__(self, name: str) -> Array:
+        raise UsageError(
+            f"graph {self._graph!r} has no output {name!r}", hint=f"It has {', '.join(self)}."
+        )
+
+
 class GraphCall:
     """One graph of a loop.
 
@@ -58,20 +81,27 @@ class GraphCall:
         self.name, self.calls, self.seconds = name, 0, 0.0
         self._inputs, self._run = tuple(inputs), run
 
-    def __call__(self, **arrays: object) -> dict[str, Array]:
+    def __call__(self, **arrays: object) -> "Outputs":
         """Run it once.
 
+        Returns:
+            Its outputs by name.
+
         Raises:
-            UsageError: An input is missing, unknown, or of another type.
+            UsageError: An input is missing, unknown, or of another type, or the graph fails.
         """
         feeds = {name: np.asarray(value) for name, value in arrays.items()}
         if self._inputs:
             feeds = self._fitted(feeds)
         watch = Stopwatch()
-        made = self._run(feeds)
+        try:
+            made = self._run(feeds)
+        except CompressorError as error:
+            hint = f"It is {self.signature}." if self._inputs else error.hint
+            raise UsageError(f"graph {self.name!r}: {error.message}", hint=hint) from error
         self.calls += 1
         self.seconds += watch.seconds
-        return made
+        return Outputs(self.name, made)
 
     @property
     def signature(self) -> str:

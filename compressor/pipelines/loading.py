@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from compressor.errors import OutputError
+from compressor.errors import OutputError, UsageError
 from compressor.graph.tensors import TensorSpec
-from compressor.pipelines.calls import Array, Arrays, GraphCall
+from compressor.pipelines.calls import Array, Arrays, GraphCall, Graphs
 
 MANIFEST = "manifest.json"
 
@@ -33,7 +33,8 @@ def load(folder: str | Path, *, threads: int = 0) -> dict[str, GraphCall]:
         OutputError: The folder is none of ours, or lacks a file.
     """
     root = Path(folder)
-    return {name: _opened(name, path, threads) for name, path in graphs_of(root).items()}
+    found = graphs_of(root).items()
+    return Graphs({name: _opened(name, path, threads) for name, path in found})
 
 
 def graphs_of(folder: Path) -> dict[str, Path]:
@@ -69,12 +70,16 @@ def _opened(name: str, path: Path, threads: int) -> GraphCall:
     ]
 
     def run(feeds: Arrays) -> dict[str, Array]:
-        return dict(zip(names, session.run(None, dict(feeds)), strict=True))
+        try:
+            made = session.run(None, dict(feeds))
+        except Exception as error:  # the runtime has classes of its own, without a common one
+            raise UsageError(f"ONNX Runtime refuses the call: {error}") from error
+        return dict(zip(names, made, strict=True))
 
     return GraphCall(name, inputs, run)
 
 
 def _dtype(kind: str) -> np.dtype[np.generic]:
-    """Of `tensor(float16)` and the like."""
+    """The element type of `tensor(float16)` and the like."""
     plain = kind.removeprefix("tensor(").removesuffix(")")
     return np.dtype({"float": "float32", "double": "float64", "string": "O"}.get(plain, plain))

@@ -14,7 +14,7 @@ import numpy as np
 
 from compressor.errors import CompressorError, UsageError
 from compressor.graph.tensors import Array, Arrays, TensorSpec
-from compressor.pipelines.calls import GraphCall
+from compressor.pipelines.calls import GraphCall, Graphs
 from compressor.system.userfile import place_of, user_errors
 from exporters.base import Runner
 
@@ -46,7 +46,7 @@ class UserLoop:
         """
         with user_errors(f"pipeline {self.name}"):
             try:
-                made = self.generate(_Named(models), seed, count)
+                made = self.generate(Graphs(models), seed, count)
             except CompressorError as error:  # a call that does not fit: say where it stands
                 where = place_of(error)
                 told = error.message if where is None else f"{where}: {error.message}"
@@ -68,15 +68,6 @@ class UserLoop:
                     hint="generate(models, seed, count) returns `count` of each.",
                 )
         return arrays
-
-
-class _Named(dict[str, GraphCall]):
-    """The graphs, which says what there is where one is asked for that is not."""
-
-    def __missing__(self, name: str) -> GraphCall:
-        raise UsageError(
-            f"the pipeline asks for graph {name!r}", hint=f"There is {', '.join(sorted(self))}."
-        )
 
 
 class Loop:
@@ -140,7 +131,24 @@ class Loop:
         """The units of some seeds, one after the other."""
         seeds = np.asarray(feeds[SEED]).reshape(-1)
         made = [self._loop.run(self._calls, int(seed), 1) for seed in seeds]
-        return {name: _joined([one[name] for one in made]) for name in made[0]}
+        return self._together(made, seeds.tolist())
+
+    def _together(self, made: list[dict[str, Array]], seeds: list[int]) -> dict[str, Array]:
+        """The units as arrays of all.
+
+        Raises:
+            UsageError: A unit lacks an array that another has.
+        """
+        names = dict.fromkeys(name for one in made for name in one)
+        for one, seed in zip(made, seeds, strict=True):
+            lacking = [name for name in names if name not in one]
+            if lacking:
+                raise UsageError(
+                    f"pipeline {self._loop.name} returned no {lacking[0]!r} for seed {seed}, and "
+                    "did for another",
+                    hint="Return the same arrays for every seed.",
+                )
+        return {name: _joined([one[name] for one in made]) for name in names}
 
     def bind(self, feeds: Arrays) -> Callable[[], None]:
         """Generate those units, whatever comes out."""
@@ -164,18 +172,18 @@ class Remembered(Loop):
 
     def run(self, feeds: Arrays) -> dict[str, Array]:
         """The units of some seeds, as they were generated before where they were."""
-        made = []
-        for seed in np.asarray(feeds[SEED]).reshape(-1).tolist():
+        made, seeds = [], np.asarray(feeds[SEED]).reshape(-1).tolist()
+        for seed in seeds:
             known = self._memory.units.get(seed)
             if known is None:
                 known = super().run({SEED: np.array([seed], np.int64)})
                 self._memory.keep(seed, known)
             made.append(known)
-        return {name: _joined([one[name] for one in made]) for name in made[0]}
+        return self._together(made, seeds)
 
 
 MOST_BYTES = 2**28
-"""Of units that are remembered."""
+"""Bytes of the units that are remembered, at most."""
 
 
 @dataclass

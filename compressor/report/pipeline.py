@@ -12,6 +12,11 @@ def pipeline_headline(pipeline: PipelineResult) -> str:
     return f"{pipeline.name}, one unit: {summary(pipeline)}"
 
 
+def calls_words(calls: float) -> str:
+    """`10 calls`, or `3.5 calls` where runs differ."""
+    return fmt.plural(int(calls), "call") if calls == int(calls) else f"{calls:.3g} calls"
+
+
 def graph_rows(pipeline: PipelineResult) -> Iterator[tuple[str, str, str, str]]:
     """Graph, calls a unit, share of the time as captured, and signal to noise along a run."""
     for name, graph in pipeline.graphs.items():
@@ -21,7 +26,7 @@ def graph_rows(pipeline: PipelineResult) -> Iterator[tuple[str, str, str, str]]:
             errors = f"{fmt.fixed(first, 1)} dB"
             if len(graph.errors) > 1:
                 errors = f"{errors} in its first calls, {fmt.fixed(last, 1)} dB in its last"
-        yield name, fmt.plural(graph.calls, "call"), fmt.percent(graph.share), errors
+        yield name, calls_words(graph.calls), fmt.percent(graph.share), errors
 
 
 def graph_words(pipeline: PipelineResult) -> tuple[str, ...]:

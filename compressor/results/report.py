@@ -251,13 +251,13 @@ class LoopGraph(Record):
     """What a graph is to its pipeline.
 
     Attributes:
-        calls: How often one unit calls it.
+        calls: How often one unit calls it, on average.
         share: Of the time of its graphs that one unit takes in it, 0 to 1, as captured.
         errors: Signal to noise of its outputs in dB by the part of the run that its calls lie in,
             from first to last, on what the original feeds it; empty where it ships as it was.
     """
 
-    calls: int
+    calls: float
     share: float
     errors: tuple[float, ...] = ()
 

@@ -39,7 +39,7 @@ class OutputSignal:
 
     @staticmethod
     def of(session: Session, model: ir.Model, data: CalibrationSet) -> "OutputSignal":
-        """Of calibration samples, two at least."""
+        """A signal on calibration samples, of which there are two at least."""
         refining, judging = (h.take(SAMPLES) for h in data.split(0.5, session.recipe.seed))
         return OutputSignal(session, model, refining, judging)
 

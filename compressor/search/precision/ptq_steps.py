@@ -1,7 +1,8 @@
 """The order of post-training quantization, on one screen.
 
 A step is a function of the search; what it does stands in the module of its name. Add one by a line
-here.
+here. Around the steps stands what is no choice between candidates (`search`): half precision where
+the target computes in it comes before, the race against float and small embeddings come after.
 """
 
 from compressor.search.precision.adaptive_rounding import with_rounding

@@ -69,7 +69,7 @@ class Mix:
 
     @property
     def names(self) -> tuple[RegionPrecision, ...]:
-        """Of `CHOICES`, as the report tells them: what is not float may be 8-bit floats."""
+        """Names of `CHOICES` in the report: what is not float may be 8-bit floats."""
         return ("float", "FP8", "FP8") if self.policy.precision == "fp8" else CHOICES
 
     def floats(self, chosen: Sequence[int]) -> tuple[str, ...]:

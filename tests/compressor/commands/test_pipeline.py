@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ FILE = Path(__file__).parents[2] / "loops.py"
 def recipe(max_drop: str | None = None, **quantize: object) -> Recipe:
     return Recipe(
         quantize=QuantizeOptions(keep_slower=True, cpu="avx2", batch=8, **quantize),
-        measure=MeasureOptions(seconds=0.05, metric="psnr" if max_drop else None),
+        measure=MeasureOptions(seconds=0.05, metric="cosine" if max_drop else None),
         budget=BudgetOptions(max_drop=max_drop, accept="point" if max_drop else "bound"),
     )
 
@@ -141,9 +142,7 @@ def test_a_budget_that_all_together_break_takes_the_most_damaging_back(
     """What the search accepted is not confirmed at first, as can happen on other seeds."""
     loss = 1 - done[1].pipeline.quality[0].result
     asked = recipe(f"{100 * 3 * loss:.8f}%")
-    options = {"measure": asked.measure.model_copy(update={"metric": "cosine"})}
-    options["prune"] = asked.prune.model_copy(update={"macs": "none"})
-    asked = asked.model_copy(update=options)
+    asked = asked.model_copy(update={"prune": asked.prune.model_copy(update={"macs": "none"})})
     real, verdicts = QualityBudget.confirmed, iter([False, True])
 
     def confirmed(self: QualityBudget, *of: object, is_float: bool) -> BudgetResult:
@@ -210,6 +209,7 @@ def test_the_same_by_the_command_line(tmp_path: Path, monkeypatch: pytest.Monkey
         (["--graph", "a=b", "--graph", "a=c"], "two graphs are called 'a'"),
         (["--graph", "a/b=c", "--pipeline", f"{FILE}:generate"], "cannot be called 'a/b'"),
         (["--graph", "a=c", "--pipeline", f"{FILE}:STEPS"], "is no function"),
+        (["--graph", "a=c", "--pipeline", f"{FILE}:generate", "--metric", "top5"], "needs labels"),
         (["--graph", "a=c", "--pipeline", f"{FILE}:generate", "--calib", "x"], "other data"),
     ],
 )
@@ -217,6 +217,66 @@ def test_what_is_no_pipeline_is_refused(flags: list[str], words: str):
     result = CliRunner().invoke(cli, [*flags, "--target", "ort"])
     assert result.exit_code == 2, result.output
     assert words in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("inside", ["model", "loop", "recipe"])
+def test_an_output_folder_that_holds_what_is_read_is_not_replaced(tmp_path: Path, inside: str):
+    folder = tmp_path / "out@3"
+    folder.mkdir()
+    places = {what: folder if what == inside else tmp_path for what in ("model", "loop", "recipe")}
+    save_model(decoder(), places["model"] / "vae.onnx")
+    shutil.copy(FILE, places["loop"] / "mine.py")
+    recipe_file = places["recipe"] / "recipe.toml"
+    recipe_file.write_text("seed = 1\n")
+    flags = ["--graph", f"vae={places['model'] / 'vae.onnx'}", "--force", "-o", str(folder)]
+    flags += ["--pipeline", f"{places['loop'] / 'mine.py'}:generate"]
+    before = sorted(path.name for path in folder.iterdir())
+    result = CliRunner().invoke(cli, [*flags, "--recipe", str(recipe_file)])
+    assert result.exit_code == 2, result.output
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+class Stopping:
+    """A `Progress` that stops the run at a stage, the n-th time."""
+
+    def __init__(self, stop: str, times: int = 1) -> None:
+        self.stop, self.left = stop, times
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None):
+        self.left -= name == self.stop
+        if name == self.stop and self.left == 0:
+            raise KeyboardInterrupt
+        yield lambda units: None
+
+    def notice(self, text: str) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("stop", "times", "words"),
+    [
+        ("fold", 2, "the best so far was written"),
+        ("measure the pipeline's quality", 1, "the result was written"),
+    ],
+)
+def test_what_kept_the_budget_so_far_is_written_when_the_run_is_ended(
+    tmp_path: Path, stop: str, times: int, words: str
+):
+    asked = recipe("30%")
+    asked = asked.model_copy(update={"prune": asked.prune.model_copy(update={"macs": "none"})})
+    with pytest.raises(KeyboardInterrupt, match=words):
+        run(tmp_path / "out", asked, progress=Stopping(stop, times))
+    report = Report.model_validate_json((tmp_path / "out" / "report.json").read_text())
+    assert report.graphs["unet"].shipped == "int8"
+    assert report.pipeline.budget.interrupted == (stop == "fold")
+    assert report.pipeline.latency_reason == "the run was interrupted"
+
+
+def test_nothing_is_written_before_anything_kept_the_budget(tmp_path: Path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "out", recipe("30%"), progress=Stopping("fold"))
+    assert not (tmp_path / "out").exists()
 
 
 def drawn(models, seed, count):

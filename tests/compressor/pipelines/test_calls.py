@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from compressor.errors import UsageError
+from compressor.errors import DataError, UsageError
 from compressor.graph.tensors import TensorSpec
 from compressor.pipelines.calls import GraphCall
 
@@ -30,6 +30,23 @@ def test_a_call_runs_and_is_counted():
     assert graph.calls == 1
     assert graph.seconds >= 0
     assert seen[0]["t"] == 3
+
+
+def test_an_output_that_is_not_there_is_told_with_those_that_are():
+    graph, _ = called()
+    with pytest.raises(UsageError, match="has no output 'z'") as error:
+        graph(x=X, t=np.int64(3))["z"]
+    assert error.value.hint == "It has y."
+
+
+def test_a_graph_that_fails_says_its_signature():
+    def fail(feeds):
+        raise DataError("the runtime refuses it")
+
+    graph = GraphCall("unet", SPECS, fail)
+    with pytest.raises(UsageError, match="graph 'unet': the runtime refuses it") as error:
+        graph(x=X, t=np.int64(3))
+    assert "It is unet(x:" in (error.value.hint or "")
 
 
 def test_a_plain_number_becomes_the_type_of_its_input():

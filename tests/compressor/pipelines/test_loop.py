@@ -78,6 +78,15 @@ def test_what_is_no_unit_is_refused(returned, words: str):
         opened.run({SEED: np.array([0])})
 
 
+def test_every_unit_has_the_same_arrays():
+    def some(models, seed, count):
+        arrays = {"out": np.ones((count, 2))}
+        return arrays | ({"extra": np.ones(count)} if seed else {})
+
+    with loop(some) as opened, pytest.raises(UsageError, match="no 'extra' for seed 0"):
+        opened.run({SEED: np.array([3, 0])})
+
+
 def test_a_mistake_in_the_loop_is_told_with_its_line(tmp_path: Path):
     file = tmp_path / "mine.py"
     file.write_text(
@@ -89,7 +98,7 @@ def test_a_mistake_in_the_loop_is_told_with_its_line(tmp_path: Path):
         "    raise ValueError('so')\n"
     )
     for name, line, words in (
-        ("generate", 2, "asks for graph 'nett'"),
+        ("generate", 2, "there is no graph 'nett'"),
         ("wrong", 4, "has no input 'z'"),
         ("broken", 6, "ValueError: so"),
     ):
