@@ -12,6 +12,7 @@ from compressor.capture import Captured, capture
 from compressor.checkpoint import source_of
 from compressor.folding import fold
 from compressor.graph.tensors import Array, Arrays
+from compressor.recipe.notation import parse_input
 
 OPSET = 20
 """What the ONNX Runtime target asks for."""
@@ -47,11 +48,13 @@ class Network:
         name: For tests and tables.
         make: Builds the module; transformers is imported only then.
         inputs: By name of a parameter of `forward`.
+        fixed: Inputs as `--input` declares them, where no exporter keeps a length open.
     """
 
     name: str
     make: Callable[[], torch.nn.Module]
     inputs: Mapping[str, Input]
+    fixed: tuple[str, ...] = ()
 
     def module(self) -> torch.nn.Module:
         """The module in evaluation mode, with seeded weights and statistics."""
@@ -70,7 +73,8 @@ class Network:
     def captured(self) -> Captured:
         """The graph as a run captures it, checked against the module at two batch sizes."""
         examples = self.feeds(SAMPLES)
-        return capture(source_of(self.module()), inputs=None, examples=examples, opset=OPSET)
+        declared = [parse_input(text) for text in self.fixed] or None
+        return capture(source_of(self.module()), inputs=declared, examples=examples, opset=OPSET)
 
     def folded(self) -> ir.Model:
         """The graph as pruning gets it."""

@@ -87,5 +87,11 @@ LANGUAGE = (
     Network("llama", llama, IDS),
     Network("t5_encoder", t5_encoder, MASKED),
     Network("whisper_encoder", whisper_encoder, {"input_features": Input((40, 2 * LENGTH))}),
-    Network("mamba", mamba, {"input_ids": tokens(8, VOCABULARY)}),
+    # Its scan is unrolled over the tokens that it is traced at.
+    Network(
+        "mamba",
+        mamba,
+        {"input_ids": tokens(8, VOCABULARY)},
+        fixed=("input_ids:int64[batch,8]",),
+    ),
 )
