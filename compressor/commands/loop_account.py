@@ -1,0 +1,236 @@
+"""Builds, measures and accounts for the graphs of a loop, and for the loop itself."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compressor.commands.account import Finished, account, write_account
+from compressor.commands.compress import (
+    build_pair,
+    interruption_words,
+    samples_of,
+)
+from compressor.commands.final_measurements import (
+    INTERRUPTED,
+    Measurements,
+    measured,
+    unmeasured,
+)
+from compressor.commands.loop_job import BATCH, CONFIRMATIONS, WORDS, Graph, Job
+from compressor.evaluation.metrics.base import BASELINE, RESULT
+from compressor.evaluation.per_output import output_results
+from compressor.evaluation.racing import race
+from compressor.graph.tensors import Arrays
+from compressor.pipelines.drift import errors_by_part
+from compressor.pipelines.loop import SEED, Loop
+from compressor.pipelines.sheet import worst_units
+from compressor.pipelines.tracing import recorded
+from compressor.plan.plan import Plan
+from compressor.results.measurements import LatencyConfig, LatencyResult, Size
+from compressor.results.report import (
+    GraphReport,
+    LoopGraph,
+    PipelineResult,
+    Report,
+)
+from compressor.search.candidate import ships_float
+from compressor.search.measure import Pair, told
+from compressor.system.output_folder import written_aside
+from compressor.system.processors import available_processors
+from compressor.system.sparing import spared
+from compressor.system.stopwatch import Stopwatch
+
+LISTENED = 64
+"""Calls of a graph in one run that its error is looked at in, at most."""
+
+
+def written(
+    job: Job, directory: Path, plan: Plan | None, watch: Stopwatch, command: str | None
+) -> Report:
+    """Build, measure and account for all of it."""
+    made = plan or Plan(
+        target=job.target.name,
+        seed=job.recipe.seed,
+        graphs={name: one.decided.plan for name, one in job.graphs.items()},
+    )
+    with written_aside(directory) as folder:
+        finished = {name: _finished(job, name, folder / name, made) for name in job.graphs}
+        report = account(
+            finished, directory, seconds=0.0, command=command, notices=tuple(job.notices)
+        )
+        result = _result(job, report.graphs)
+        report = report.model_copy(update={"pipeline": result, "seconds": watch.seconds})
+        report = write_account(folder, made, report, job.recipe)
+    if job.interrupted:
+        assert job.budget is not None, "without one nothing is written"
+        raise KeyboardInterrupt(interruption_words(directory, job.budget))
+    return report
+
+
+def _finished(job: Job, name: str, folder: Path, plan: Plan) -> Finished:
+    """One graph, built into its own folder and measured on its recorded calls."""
+    graph, session = job.graphs[name], job.graphs[name].session
+    folder.mkdir()
+    scratch = job.scratch / f"built-{name}"
+    scratch.mkdir()
+    shipped = session.prepared.as_shipped(graph.decided.shipped)
+    samples = samples_of(session.prepared, session.recipe)
+    artifact = job.target.build(shipped, folder, samples=samples, progress=job.progress)
+    pair = build_pair(graph.decided, artifact, session, scratch)
+    found = _measured(job, graph, pair)
+    return Finished(graph.decided, pair, found, graph.data, None, plan)
+
+
+def _measured(job: Job, graph: Graph, pair: Pair) -> Measurements:
+    """What is measured of a graph by itself, until the user ends a run with a verdict."""
+    if not job.interrupted:
+        try:
+            return measured(graph.decided, pair, graph.data, None)
+        except KeyboardInterrupt:
+            if job.budget is None:
+                raise
+            job.interrupted = True
+    return unmeasured(pair, None)
+
+
+def _result(job: Job, graphs: Mapping[str, GraphReport]) -> PipelineResult:
+    """What the loop makes of what ships, and what that takes."""
+    if not job.interrupted:
+        try:
+            return _measured_loop(job, graphs)
+        except KeyboardInterrupt:
+            if job.budget is None:
+                raise
+            job.interrupted = True
+    return _told(job, graphs)
+
+
+def _told(
+    job: Job,
+    graphs: Mapping[str, GraphReport],
+    **found: Any,
+) -> PipelineResult:
+    """What is known of the loop; without measurements the run was interrupted."""
+    sizes = [(one.baseline_size, one.result_size) for one in graphs.values()]
+    before, after = (_together(job, list(which)) for which in zip(*sizes, strict=True))
+    missing = {"latency_reason": INTERRUPTED, "quality_reason": INTERRUPTED}
+    missing |= {"worst_reason": INTERRUPTED}
+    return PipelineResult(
+        name=job.loop.name,
+        units=job.units.count,
+        traced=job.units.traced,
+        memory_reason="it is measured of each graph",
+        baseline_size=before,
+        result_size=after,
+        budget=job.budget,
+        stepped_back=tuple(job.stepped_back),
+        graphs=_shares(job, errors=bool(found)),
+        **(found or missing),
+    )
+
+
+def _measured_loop(job: Job, graphs: Mapping[str, GraphReport]) -> PipelineResult:
+    """Its quality, its latency, and where errors arise."""
+    pipeline, yardstick = job.pipeline, job.pipeline.yardstick
+    assert yardstick is not None, "the outputs were looked at"
+    units, words = job.units, f"{WORDS}, of seeds that no decision has seen"
+    data = units.of(CONFIRMATIONS - 1, units.count)
+    with (
+        job.progress.stage("measure the pipeline's quality"),
+        pipeline.original() as one,
+        pipeline.opened(pipeline.current) as other,
+    ):
+        runners = {BASELINE: one, RESULT: other}
+        scored = [
+            (metric, yardstick.scores(metric, runners, data, BATCH)) for metric in yardstick.metrics
+        ]
+        outputs = output_results(runners, data, BATCH, yardstick)
+        shown = yardstick.primary or next(spec.name for spec in one.outputs)
+        worst, worst_reason = spared(
+            lambda: (worst_units(one, other, data, shown), None), lambda reason: ((), reason)
+        )
+    latency, reason = _latency(job)
+    return _told(
+        job,
+        graphs,
+        quality=told(scored, yardstick, words, units.base),
+        quality_reason=None if scored else yardstick.reason,
+        outputs=outputs,
+        latency=() if latency is None else (latency,),
+        latency_reason=reason,
+        worst=worst,
+        worst_reason=worst_reason,
+    )
+
+
+def _together(job: Job, sizes: Sequence[Size]) -> Size:
+    """Sizes of all graphs together; a unit's MACs are those of every call."""
+    calls = [job.graphs[name].calls for name in job.graphs]
+    macs = [size.macs for size in sizes]
+    return Size(
+        file_bytes=sum(size.file_bytes for size in sizes),
+        parameters=sum(size.parameters for size in sizes),
+        macs=None
+        if None in macs
+        else round(sum(one * count for one, count in zip(macs, calls, strict=True) if one)),
+        macs_reason="of one graph they are not known" if None in macs else None,
+    )
+
+
+def _latency(job: Job) -> tuple[LatencyResult | None, str | None]:
+    """One unit on the graphs that speed is compared with, and on what ships."""
+    reason = job.target.why_not_measurable()
+    if reason is not None:
+        return None, f"nothing runs as it will: {reason}"
+    pipeline, measure = job.pipeline, job.recipe.measure
+    threads = min(measure.threads or available_processors(), available_processors())
+    before = {name: one.decided.baseline for name, one in job.graphs.items()}
+    with job.progress.stage("measure the pipeline's latency"):
+        found = race(
+            lambda: pipeline.opened(before, threads, timed=True),
+            lambda: pipeline.opened(pipeline.current, threads, timed=True),
+            {SEED: np.array([job.seed], np.int64)},
+            LatencyConfig(batch=1, threads=threads),
+            deciding=True,
+            seconds=measure.seconds,
+            again=1,
+        )
+    return (found, None) if found.is_known else (None, found.reason)
+
+
+def _shares(job: Job, *, errors: bool) -> dict[str, LoopGraph]:
+    """What each graph is to the loop, the costliest first."""
+    whole = sum(one.seconds for one in job.graphs.values()) or 1.0
+    return {
+        name: LoopGraph(
+            calls=job.graphs[name].calls,
+            share=job.graphs[name].seconds / whole,
+            errors=_errors(job, name) if errors else (),
+        )
+        for name in job.order
+    }
+
+
+def _errors(job: Job, name: str) -> tuple[float, ...]:
+    """Where in a run the graph's error arises."""
+    pipeline, graph = job.pipeline, job.graphs[name]
+    if ships_float(graph.decided.plan):
+        return ()
+    calls: list[Arrays] = []
+
+    every, index = max(1, round(graph.calls / LISTENED)), iter(range(10**9))
+
+    def listen(called: str, feeds: Arrays) -> None:
+        if called == name and next(index) % every == 0:
+            calls.append({key: np.array(array) for key, array in feeds.items()})
+
+    openers = recorded(pipeline.openers(pipeline.originals), listen)
+    with Loop(job.loop, openers) as loop:
+        loop.run({SEED: np.array([job.seed], np.int64)})
+    with (
+        job.target.open(pipeline.originals[name], threads=0, timed=False) as one,
+        job.target.open(pipeline.current[name], threads=0, timed=False) as other,
+    ):
+        return errors_by_part(one, other, calls)

@@ -1,0 +1,168 @@
+"""Runs a loop on its graphs as they are, and prepares them on what it feeds them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from compressor.capture.eager import runs_as_it_is
+from compressor.checkpoint import ModelSource, load_checkpoint, source_of
+from compressor.checkpoint.prepare import prepare
+from compressor.commands.loop_job import BATCH, Given, Graph, Job, Pipeline, Units, naming
+from compressor.errors import UsageError
+from compressor.evaluation.metrics import find_metric
+from compressor.evaluation.roles import Roles
+from compressor.evaluation.yardstick import choose
+from compressor.pipelines.loop import SEED, Loop, Opener
+from compressor.pipelines.tracing import Trace, recorded
+from compressor.recipe.recipe import Recipe
+from compressor.search.data_split import examined, looked_at, split_data
+from compressor.search.session import Session
+from compressor.system.stopwatch import Stopwatch
+
+JUDGING_SECONDS = 60.0
+"""What generating the units that judge may take, once."""
+TRACING_SECONDS = 20.0
+"""What generating those that calibrate may take."""
+LEAST_UNITS, MOST_UNITS = 64, 2048
+LEAST_TRACED, MOST_TRACED = 8, 64
+CALLS = 512
+"""Calls of a graph that are kept to calibrate it, unless told otherwise."""
+
+
+def traced(given: Given, models: Mapping[str, object], units: int | None) -> Job:
+    """Run the loop on the graphs as they are, and prepare them on what it feeds them.
+
+    Args:
+        given: The loop, the target, and what is asked for.
+        models: Name → model: a path, `path@factory`, or a live module.
+        units: How many judge; as many as a minute makes without.
+
+    Raises:
+        UsageError: Two runs of one seed differ, or a graph is never called.
+    """
+    named = {name: with_factory(model, given.recipe) for name, model in models.items()}
+    sources = {name: _source(*one) for name, one in named.items()}
+
+    def opener(name: str) -> Opener:
+        return lambda: runs_as_it_is(sources[name], given.target)
+
+    openers = {name: opener(name) for name in sources}
+    with given.progress.stage("run the pipeline twice"):
+        calls, seconds = _twice(given, openers)
+    seeds = _units(given.recipe.seed, units, seconds)
+    trace = _recorded(given, openers, seeds, calls)
+    unused = [name for name in named if not trace.seen[name]]
+    if unused:
+        raise UsageError(
+            f"pipeline {given.loop.name} never calls graph {unused[0]!r}",
+            hint="Leave it out, or call it as models[NAME](...).",
+        )
+    graphs: dict[str, Graph] = {}
+    for name, (model, own) in named.items():
+        with naming(name):
+            graphs[name] = _prepared(given, name, model, own, trace)
+        graphs[name].calls = trace.seen[name] / seeds.traced
+    originals = {name: one.session.prepared.model for name, one in graphs.items()}
+    pipeline = Pipeline(given.loop, given.target, originals, dict(originals))
+    job = Job(**vars(given), units=seeds, pipeline=pipeline, graphs=graphs)
+    _look(job)
+    return job
+
+
+def _recorded(
+    given: Given, openers: Mapping[str, Opener], units: Units, calls: Mapping[str, int]
+) -> Trace:
+    """What the loop feeds its graphs, of the units that calibrate."""
+    folder = given.scratch / "calls"
+    folder.mkdir()
+    trace = Trace(folder, given.recipe.data.samples or CALLS, given.recipe.seed, calls)
+    with (
+        given.progress.stage("record its calls", total=units.traced) as advance,
+        Loop(given.loop, recorded(openers, trace.record)) as tracing,
+    ):
+        for batch in units.of(0, units.traced).batches(1):
+            trace.began()
+            tracing.run(batch.inputs)
+            advance(1)
+    return trace
+
+
+def _twice(given: Given, openers: Mapping[str, Opener]) -> tuple[dict[str, int], float]:
+    """Calls of each graph in one unit, and what a unit takes; the same seed gives the same."""
+    made = []
+    for _ in range(2):
+        watch = Stopwatch()
+        with Loop(given.loop, openers) as loop:
+            made.append(loop.run({SEED: np.array([given.seed], np.int64)}))
+            calls, seconds = loop.calls, watch.seconds
+    first, second = made
+    for name, array in first.items():
+        other = second.get(name)
+        if other is None or not np.array_equal(array, other, equal_nan=array.dtype.kind == "f"):
+            raise UsageError(
+                f"pipeline {given.loop.name} returns another {name!r} for the same seed: what "
+                "ships could not be compared with the original",
+                hint="Draw all randomness from the seed: np.random.default_rng(seed), or "
+                "torch.Generator().manual_seed(seed).",
+            )
+    return calls, seconds
+
+
+def _prepared(given: Given, name: str, model: object, recipe: Recipe, trace: Trace) -> Graph:
+    """A graph and its recorded calls; its own quality is in the metric that fits it."""
+    options = recipe.measure.model_copy(update={"metric": None, "output": None})
+    recipe = recipe.model_copy(update={"measure": options})
+    prepared = prepare(
+        model,
+        target=given.target,
+        recipe=recipe,
+        calibration=trace.calls(name),
+        progress=given.progress,
+    )
+    given.target.require_buildable(prepared.model)
+    data = examined(prepared, split_data(prepared, recipe.seed), given.progress)
+    prepared = looked_at(prepared, data, recipe, given.target, given.progress)
+    return Graph(Session(prepared, recipe, given.target, given.progress), data)
+
+
+def _look(job: Job) -> None:
+    """What the final outputs are judged in, and what each graph costs."""
+    pipeline, options = job.pipeline, job.recipe.measure
+    metric = None if options.metric is None else find_metric(options.metric)
+    data = job.units.of(1, min(job.units.count, LEAST_UNITS))
+    with job.progress.stage("look at outputs"), pipeline.opened(pipeline.originals) as loop:
+        found = choose(loop, data, BATCH, roles=Roles(), metric=metric, output=options.output)
+    with pipeline.opened(pipeline.originals, options.threads) as loop:
+        loop.run({SEED: np.array([job.seed], np.int64)})
+        for name, graph in job.graphs.items():
+            graph.seconds = loop.seconds[name]
+    pipeline.yardstick = found
+    for notice in found.notices:
+        job.progress.notice(notice)
+    job.notices += found.notices
+
+
+def with_factory(model: object, recipe: Recipe) -> tuple[object, Recipe]:
+    """The model, and the recipe with its factory: `unet.pt@net.py:build` names both."""
+    if not isinstance(model, str) or "@" not in model or Path(model).exists():
+        return model, recipe
+    path, _, factory = model.partition("@")
+    own = recipe.model.model_copy(update={"factory": factory})
+    return path, recipe.model_copy(update={"model": own})
+
+
+def _source(model: object, recipe: Recipe) -> ModelSource:
+    if isinstance(model, str | Path):
+        return load_checkpoint(Path(model), recipe.model)
+    return source_of(model)
+
+
+def _units(seed: int, asked: int | None, seconds: float) -> Units:
+    """As many as time allows, of one unit's seconds."""
+
+    def fitting(time: float, least: int, most: int) -> int:
+        return int(min(max(time / max(seconds, 1e-6), least), most))
+
+    count = asked or fitting(JUDGING_SECONDS, LEAST_UNITS, MOST_UNITS)
+    return Units(seed, count, fitting(TRACING_SECONDS, LEAST_TRACED, MOST_TRACED))
