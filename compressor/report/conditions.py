@@ -6,6 +6,8 @@ from compressor.results import format as fmt
 from compressor.results.measurements import LatencyResult
 from compressor.results.report import Measured
 
+LEAST = 0.01
+"""Share of other processes from which it is told."""
 STOLEN = 0.02
 """Share of the host from which it is told."""
 
@@ -24,8 +26,8 @@ def busy_words(measured: Measured) -> tuple[str, ...]:
     thread = [one for one in busy if one.method == "cpu time" and one.is_known]
     if thread:
         told.append(
-            "speed-ups on one thread are of CPU time, which others do not change, with wider "
-            "intervals"
+            "speed-ups on one thread are of CPU time, which does not pass while others have the "
+            "processor, with wider intervals"
         )
     if any(one.baseline is not None and one.baseline.method == "cpu time" for one in thread):
         told.append("so are times for which too few inferences kept the processor")
@@ -46,7 +48,7 @@ def _shares(busy: Sequence[LatencyResult]) -> list[str]:
     foreign = max((one.foreign for one in known if one.foreign is not None), default=0.0)
     stolen = max((one.stolen for one in known if one.stolen is not None), default=0.0)
     throttled = sum(one.throttled_seconds or 0.0 for one in known)
-    told = [f"other processes took {fmt.percent(foreign)} of it"] if foreign else []
+    told = [f"other processes took {fmt.percent(foreign)} of it"] if foreign >= LEAST else []
     if stolen >= STOLEN:
         told.append(f"the host of the virtual machine kept {fmt.percent(stolen)} for itself")
     slowness = max((one.slowness or 1.0 for one in known), default=1.0)

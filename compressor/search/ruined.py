@@ -88,7 +88,7 @@ class _Looking:
             return None, None
         metric, batch = yardstick.metrics[0], judge.batch
         with (
-            session.progress.stage("measure quality"),
+            session.progress.stage("look for ruin"),
             judge.original() as original,
             judge.opened(model) as result,
         ):

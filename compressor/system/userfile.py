@@ -52,7 +52,7 @@ def load_object(spec: str, what: str, *, error: type[UsageError] = UsageError) -
     if not place or not _OBJECT.fullmatch(name):
         raise error(
             f"{what}: expected file.py:name or package.module:name, found {spec!r}",
-            hint="name the object after a colon, as in data.py:batches",
+            hint="Name the object after a colon, as in data.py:batches",
         )
     if place.endswith(".py"):
         module = _load_file(Path(place), f"{what} {spec}", error)
@@ -153,7 +153,7 @@ def _load_module(place: str, name: str, what: str, error: type[UsageError]) -> M
     if not _OBJECT.fullmatch(place):
         raise error(
             f"{what}: {place!r} is neither a .py file nor the name of a module",
-            hint=f"write path/to/file.py:{name}",
+            hint=f"Write path/to/file.py:{name}",
         )
     with _importable(Path.cwd()):
         try:
@@ -165,14 +165,14 @@ def _load_module(place: str, name: str, what: str, error: type[UsageError]) -> M
             if missing and f"{place}.".startswith(f"{missing}."):
                 raise error(
                     f"{what}: there is no module {missing!r}",
-                    hint=f"install it, or write path/to/file.py:{name}",
+                    hint=f"Install it, or write path/to/file.py:{name}",
                 ) from cause
             raise
     file = Path(*place.split(".")).with_suffix(".py")
     if place in _OWN_PACKAGES and file.is_file():
         raise error(
             f"{what}: the module {place!r} is a package of this toolkit",
-            hint=f"for the file in this folder write {file}:{name}",
+            hint=f"For the file in this folder write {file}:{name}",
         )
     return module
 
@@ -214,5 +214,5 @@ def _public(owner: object) -> list[str]:
 def _suggest(wanted: str, known: list[str]) -> str | None:
     close = difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
     if close:
-        return f"did you mean {' or '.join(close)}?"
+        return f"Did you mean {' or '.join(close)}?"
     return f"it has {', '.join(sorted(known)[:8])}" if known else None

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import onnx_ir as ir
 
+from compressor.results.format import plural
 from exporters.lint.base import Finding, Rule
 from exporters.trt.facts import (
     CHANNELS_8_BITS,
@@ -80,7 +81,7 @@ def few_channels(model: ir.Model) -> Iterator[Finding]:
         if counts is not None and is_integer(node):
             yield FEW_CHANNELS.at(
                 node,
-                f"quantized with {counts[0]} channels in and {counts[1]} out; below "
+                f"quantized with {plural(counts[0], 'channel')} in and {counts[1]} out; below "
                 f"{LEAST_CHANNELS} {_words(node)} mostly loses",
             )
 

@@ -63,7 +63,7 @@ def test_a_users_calibration_file_hides_nothing(here):
     assert done.returncode == 0, done.stderr
     with pytest.raises(UsageError) as error:
         load_object("calibration:batches", "data")
-    assert error.value.hint == "for the file in this folder write calibration.py:batches"
+    assert error.value.hint == "For the file in this folder write calibration.py:batches"
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def test_a_users_calibration_file_hides_nothing(here):
         ("mine.py", "expected file.py:name or package.module:name, found 'mine.py'"),
         ("mine.py:", "expected file.py:name"),
         ("mine.py:1x", "expected file.py:name"),
-        ("mien.py:f", "there is no file mien.py\n.*did you mean mine.py"),
-        ("mine.py:batchs", "mine.py has no 'batchs'\n.*did you mean batches"),
+        ("mien.py:f", "there is no file mien.py\n.*Did you mean mine.py"),
+        ("mine.py:batchs", "mine.py has no 'batchs'\n.*Did you mean batches"),
         ("no_such_package.sub:f", "there is no module 'no_such_package'"),
         ("a b:f", "'a b' is neither a .py file nor the name of a module"),
         ("broken.py:f", r"broken.py:2: SyntaxError: "),
         ("missing.py:f", r"missing.py:1: ModuleNotFoundError: .*Install 'nothing_of_it' for "),
-        ("misspelt.py:f", r"misspelt.py:1: ImportError: .*did you mean OrderedDict"),
+        ("misspelt.py:f", r"misspelt.py:1: ImportError: .*Did you mean OrderedDict"),
         ("relative.py:f", r"relative.py:1: ImportError: .*package.module:name"),
         ("missing:f", r"missing.py:1: ModuleNotFoundError"),
         ("leaving.py:f", r"leaving.py:2: SystemExit: 3"),
