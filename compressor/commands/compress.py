@@ -142,11 +142,8 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         tempfile.TemporaryDirectory(prefix="compressor-") as scratch,
         written_aside(directory) as folder,
     ):
-        samples = samples_of(prepared, recipe)
-        shipped = prepared.as_shipped(outcome.shipped)
-        artifact = backend.build(shipped, folder, samples=samples, progress=progress)
-        pair = build_pair(outcome, artifact, session, Path(scratch))
         budget = acceptance if isinstance(acceptance, QualityBudget) else None
+        pair = build_pair(outcome, session, folder, Path(scratch))
         found = measured(outcome, pair, data, budget)
         # A replayed plan stays what it is: its ranges are of the data that it was made from.
         made = replayed or _plan(outcome, data, pair)
@@ -262,7 +259,7 @@ def _directory(model: object, recipe: Recipe, output: str | Path | None) -> Path
     return Path(f"{type(model).__name__.lower()}-{recipe.target}")
 
 
-def samples_of(prepared: Prepared, recipe: Recipe) -> Samples:
+def _samples(prepared: Prepared, recipe: Recipe) -> Samples:
     """What the build may know: batches reach from one sample to the largest that was named."""
     fixed, deciding = prepared.fixed_batch, recipe.measure.batch
     configs = configurations(recipe, prepared)
@@ -276,8 +273,22 @@ def samples_of(prepared: Prepared, recipe: Recipe) -> Samples:
     )
 
 
-def build_pair(outcome: Outcome, artifact: Artifact, session: Session, scratch: Path) -> Pair:
-    """Build original and baseline beside the artifact, each model once."""
+def build_pair(outcome: Outcome, session: Session, folder: Path, scratch: Path) -> Pair:
+    """Build what ships, and original and baseline beside it, each model once.
+
+    Args:
+        outcome: What ships.
+        session: The target, and what a build may know.
+        folder: Where the artifact goes.
+        scratch: Where the others go.
+    """
+    prepared, target = session.prepared, session.target
+    artifact = target.build(
+        prepared.as_shipped(outcome.shipped),
+        folder,
+        samples=_samples(prepared, session.recipe),
+        progress=session.progress,
+    )
     built: list[tuple[ir.Model, Artifact]] = [(outcome.shipped, artifact)]
 
     def build(model: ir.Model, name: str) -> Artifact:

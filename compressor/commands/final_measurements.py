@@ -111,7 +111,42 @@ def _measure(
     found: Measurements, outcome: Outcome, pair: Pair, data: DataSplit, budget: QualityBudget | None
 ) -> Iterator[Measurements]:
     """What is known after each measurement; `found` is what is known before."""
-    clock = _Clock()
+    clock, is_float = _Clock(), ships_float(outcome.plan)
+    found = _with_quality(found, pair, data, budget, clock, is_float=is_float)
+    yield found
+    changed = _changed(pair, data, is_float, clock)
+    found = replace(found, changed=changed, records=tuple(clock.records))
+    yield found
+    samples = data.search if data.calibration is None else data.calibration
+    explained = spared(
+        lambda: explain(outcome, pair, samples),
+        lambda reason: Explanation(reason=clock.missed("measure layers", reason)),
+    )
+    if explained.layers:
+        clock.lap("measure layers")
+    found = replace(found, explained=explained, records=tuple(clock.records))
+    yield found
+    beyond = beyond_memory(pair.recipe, outcome.baseline, outcome.shipped)
+    if beyond is None:
+        yield from _with_speed(found, outcome, pair, clock)
+        return
+    yield replace(
+        found,
+        latency_reason=beyond if _is_timed(pair) else found.latency_reason,
+        memory_reason=beyond if _unchanged(pair) is None else found.memory_reason,
+    )
+
+
+def _with_quality(
+    found: Measurements,
+    pair: Pair,
+    data: DataSplit,
+    budget: QualityBudget | None,
+    clock: "_Clock",
+    *,
+    is_float: bool,
+) -> Measurements:
+    """Quality on what judges, and the verdict of the budget on it."""
     yardstick = pair.prepared.yardstick
     scored: tuple[tuple[Metric, Scores], ...] = ()
     if data.quality is not None and yardstick is not None:
@@ -128,35 +163,18 @@ def _measure(
         clock.lap("measure quality")
     else:
         found = replace(found, quality_reason=data.quality_reason)
-    found = replace(found, notices=(*found.notices, *_departures(pair, data)))
-    is_float = ships_float(outcome.plan)
-    found = replace(
+    return replace(
         found,
+        notices=(*found.notices, *_departures(pair, data)),
         budget=None if budget is None else budget.confirmed(*scored[0], is_float=is_float),
         records=tuple(clock.records),
     )
-    yield found
-    changed = _changed(pair, data, is_float, clock)
-    found = replace(found, changed=changed, records=tuple(clock.records))
-    yield found
-    samples = data.search if data.calibration is None else data.calibration
-    explained = spared(
-        lambda: explain(outcome, pair, samples),
-        lambda reason: Explanation(reason=clock.missed("measure layers", reason)),
-    )
-    if explained.layers:
-        clock.lap("measure layers")
-    found = replace(found, explained=explained, records=tuple(clock.records))
-    yield found
-    beyond = beyond_memory(pair.recipe, outcome.baseline, outcome.shipped)
-    if beyond is not None:
-        found = replace(
-            found,
-            latency_reason=beyond if _is_timed(pair) else found.latency_reason,
-            memory_reason=beyond if _unchanged(pair) is None else found.memory_reason,
-        )
-        yield found
-        return
+
+
+def _with_speed(
+    found: Measurements, outcome: Outcome, pair: Pair, clock: "_Clock"
+) -> Iterator[Measurements]:
+    """Latency and memory, where they can be measured."""
     if _is_timed(pair):
         latency = measure_latency(pair, _known(outcome, pair))
         clock.lap("measure latency", speed_effects(latency[0]))

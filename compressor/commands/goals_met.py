@@ -86,7 +86,7 @@ def require_kept(graph: GraphReport) -> None:
     if engine is not None and engine.file is None and (engine.failed or engine.required):
         raise TargetError(
             f"no engine was built: {engine.reason}",
-            hint="Model, report and build_engine.py are written all the same.",
+            hint="The model, the report and what builds the engine are written all the same.",
         )
     if budget is not None and not budget.met:
         raise BudgetError(

@@ -10,7 +10,6 @@ from compressor.commands.account import Finished, account, write_account
 from compressor.commands.compress import (
     build_pair,
     interruption_words,
-    samples_of,
 )
 from compressor.commands.final_measurements import (
     INTERRUPTED,
@@ -75,10 +74,7 @@ def _finished(job: Job, name: str, folder: Path, plan: Plan) -> Finished:
     folder.mkdir()
     scratch = job.scratch / f"built-{name}"
     scratch.mkdir()
-    shipped = session.prepared.as_shipped(graph.decided.shipped)
-    samples = samples_of(session.prepared, session.recipe)
-    artifact = job.target.build(shipped, folder, samples=samples, progress=job.progress)
-    pair = build_pair(graph.decided, artifact, session, scratch)
+    pair = build_pair(graph.decided, session, folder, scratch)
     found = _measured(job, graph, pair)
     return Finished(graph.decided, pair, found, graph.data, None, plan)
 

@@ -24,6 +24,7 @@ from compressor.layerwise.factor import own_threads
 from compressor.pipelines.loop import UserLoop
 from compressor.plan.plan import Plan
 from compressor.recipe.paths import read_by
+from compressor.recipe.policy import as_implied
 from compressor.recipe.recipe import Recipe
 from compressor.recipe.requirements import require_sense
 from compressor.results.report import (
@@ -69,6 +70,7 @@ def compress_pipeline(  # noqa: PLR0913 - the front door of several graphs
     """
     watch = Stopwatch()
     target = available_target(recipe)
+    recipe = as_implied(recipe, target)
     require_sense(recipe, target, find_metric)
     _require_names(graphs, plan, target)
     _require_fitting(recipe)

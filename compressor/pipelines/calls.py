@@ -5,37 +5,15 @@
 A call that does not fit the graph is the user's mistake, and says the graph's signature.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from compressor.errors import CompressorError, UsageError
+from compressor.graph.tensors import Array, Arrays, TensorSpec
 from compressor.system.stopwatch import Stopwatch
 
-Array = npt.NDArray[np.generic]
-Arrays = Mapping[str, Array]
 Run = Callable[[Arrays], dict[str, Array]]
-
-
-class Input(Protocol):
-    """A tensor that a graph takes."""
-
-    @property
-    def name(self) -> str:
-        """The keyword of a call."""
-        ...
-
-    @property
-    def dtype(self) -> np.dtype[np.generic]:
-        """What its arrays are of."""
-        ...
-
-    @property
-    def shape(self) -> Sequence[object]:
-        """Its dimensions, numbers or names."""
-        ...
 
 
 class Graphs(dict[str, "GraphCall"]):
@@ -70,7 +48,7 @@ class GraphCall:
         seconds: What that took together.
     """
 
-    def __init__(self, name: str, inputs: Sequence[Input], run: Run) -> None:
+    def __init__(self, name: str, inputs: Sequence[TensorSpec], run: Run) -> None:
         """Nothing is run yet.
 
         Args:
@@ -118,7 +96,7 @@ class GraphCall:
             raise UsageError(f"graph {self.name!r} {what}", hint=f"It is {self.signature}.")
         return {name: self._typed(known[name], array) for name, array in feeds.items()}
 
-    def _typed(self, wanted: Input, array: Array) -> Array:
+    def _typed(self, wanted: TensorSpec, array: Array) -> Array:
         """The array, if it is of the input's type; plain Python numbers become that."""
         if array.dtype == wanted.dtype:
             return array

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from compressor.errors import OutputError, UsageError
-from compressor.graph.tensors import TensorSpec
-from compressor.pipelines.calls import Array, Arrays, GraphCall, Graphs
+from compressor.graph.tensors import Array, Arrays, TensorSpec
+from compressor.pipelines.calls import GraphCall, Graphs
 
 MANIFEST = "manifest.json"
 

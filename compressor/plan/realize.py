@@ -59,7 +59,7 @@ def with_integers(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Mod
     if policy.precision != plan.ship:
         raise RecipeError(
             f"the plan is of {WORDS[plan.ship]}, and {WORDS[policy.precision]} is asked for",
-            hint="Replay a plan with the --precision that it was made with.",
+            hint="Replay a plan with the options of the target that it was made with.",
         )
     made = quantize_static(
         baseline,

@@ -39,7 +39,7 @@ def dequantizing(
     if forms and opset < OPSET:
         raise RecipeError(
             f"blocks of 4-bit integers need opset {OPSET}, the model has {opset}",
-            hint="Export it anew with that opset, or take another --precision.",
+            hint="Export it anew with that opset, or store weights in another way.",
         )
     clone = model.clone()
     for matrix, stored, form in planned_matrices(clone, forms, packed, _fits):

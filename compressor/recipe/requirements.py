@@ -76,18 +76,16 @@ def require_sense(recipe: Recipe, target: Target, find_metric: FindMetric) -> No
 
 
 def require_mode(options: QuantizeOptions, target: Target) -> None:
-    """Refuse what the target's runtime cannot load.
+    """Refuse what the target's runtime or its own section of the recipe excludes.
 
     Raises:
         TargetError: It has no kernels for weights of that kind.
+        RecipeError: Its own section contradicts it.
     """
-    if options.mode in STORED and options.mode not in target.stores:
-        known = ", ".join(sorted(target.stores)) or "none of these"
-        hint = f"Of the modes that only store weights it runs {known}; int8 and none are left."
-        raise TargetError(
-            f"target {target.name!r} cannot run --quantize {options.mode}",
-            hint=target.stored_otherwise.get(options.mode, hint),
-        )
+    refused = target.why_not_mode(options.mode)
+    if refused is not None:
+        error = TargetError if options.mode in STORED else RecipeError
+        raise error(refused.reason, hint=refused.hint)
 
 
 def require_kind(recipe: Recipe, kind: str, description: str) -> None:
@@ -117,20 +115,26 @@ def require_data(
         RecipeError: Pruning is asked for, and there is nothing to choose by.
         DataError: A budget is asked for, and there are no two samples to judge by.
     """
-    goal, unseen = recipe.prune.goal, calibration is None or recipe.data.stats is not None
-    if goal is not None and unseen and not is_for_bits(recipe, goal):
-        raise RecipeError(
-            f"{goal.flag} needs calibration data to choose and repair what stays",
-            hint="Pass --calib DATA, without --stats: statistics are of the whole graph.",
-        )
-    if recipe.prune.sparsity is not None and unseen:
-        raise RecipeError(
-            f"--sparsity {recipe.prune.sparsity} needs calibration data to choose and refit what "
-            "stays",
-            hint="Pass --calib DATA, without --stats: statistics are of the whole graph.",
-        )
+    if calibration is None or recipe.data.stats is not None:
+        require_no_repair(recipe)
     if recipe.budget.allowed is not None:
         _require_judges(recipe, calibration, evaluation)
+
+
+def require_no_repair(recipe: Recipe) -> None:
+    """Refuse what chooses and refits weights by calibration samples, where there are none.
+
+    Raises:
+        RecipeError: Pruning or sparsity is asked for.
+    """
+    goal, sparsity = recipe.prune.goal, recipe.prune.sparsity
+    asked = goal.flag if goal is not None and not is_for_bits(recipe, goal) else None
+    asked = f"--sparsity {sparsity}" if asked is None and sparsity is not None else asked
+    if asked is not None:
+        raise RecipeError(
+            f"{asked} needs calibration data to choose and refit what stays",
+            hint="Pass --calib DATA, without --stats: statistics are of the whole graph.",
+        )
 
 
 def is_for_bits(recipe: Recipe, goal: Goal) -> bool:
@@ -254,9 +258,6 @@ def _require_target(recipe: Recipe, target: Target) -> None:
                 f"{recipe.target!r}",
                 hint=f"Pass --target {name} with them.",
             )
-    reason = target.why_not_mode(recipe.quantize.mode)
-    if reason is not None:
-        raise RecipeError(reason, hint="Leave one out.")
     _require_sparsity(recipe, target)
     goal, reason = recipe.prune.goal, target.why_not_measurable()
     if goal is not None and goal.timed and reason is not None:
@@ -265,9 +266,9 @@ def _require_target(recipe: Recipe, target: Target) -> None:
             hint="Prune by --prune, --params or --size, or run where it can be measured.",
         )
     policy = policy_of(target, recipe.quantize)
-    refusal = target.why_not_compatible(policy)
-    if refusal is not None:
-        raise RecipeError(refusal, hint="Leave --activation, --symmetric and --weight-bits to it.")
+    refused = target.why_not_compatible(policy)
+    if refused is not None:
+        raise RecipeError(refused.reason, hint=refused.hint)
     if recipe.quantize.mode == "int8-dynamic" and not policy.dynamic:
         raise RecipeError(
             f"the target {target.name!r} does not quantize activations while it runs",

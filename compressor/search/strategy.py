@@ -7,7 +7,7 @@ from calibration.stats import CalibrationStats
 from compressor.errors import RecipeError
 from compressor.layerwise.factor import own_threads
 from compressor.recipe.goal import Goal
-from compressor.recipe.requirements import is_for_bits
+from compressor.recipe.requirements import is_for_bits, require_no_repair
 from compressor.results.precision import EIGHT_BITS, STORED, WORDS
 from compressor.results.records import StageRecord
 from compressor.results.report import Candidate as ToldCandidate
@@ -75,11 +75,8 @@ class _Strategy:
         """What pays, and keeps the budget if there is one; `stage` tells how long it took."""
         session, goal, samples = self.session, self.session.recipe.prune.goal, self.data.calibration
         unseen = samples is None or self.stats is not None
-        if goal is not None and unseen and not is_for_bits(session.recipe, goal):
-            raise RecipeError(
-                f"{goal.flag} needs calibration data to choose and repair what stays",
-                hint="Pass --calib DATA, without --stats: statistics are of the whole graph.",
-            )
+        if unseen:
+            require_no_repair(session.recipe)
         if samples is None or unseen or not self._is_pruned:
             whole = self._precise()
             return whole if goal is None else self._by_bits(goal, whole, UNSEEN)
@@ -115,9 +112,9 @@ class _Strategy:
             cost="latency" if goal is None else cost_of(goal),
         )
 
-        def undone(record: StageRecord) -> Outcome:
+        def undone(record: StageRecord, reason: str) -> Outcome:
             asked = "as far as the budget allows" if goal is None else goal.flag
-            return ships_whole(candidates, Why(asked, record.notices[0], notices=record.notices))
+            return ships_whole(candidates, Why(asked, reason, notices=record.notices))
 
         def work() -> Outcome:
             if goal is None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from exporters.base.artifact import Artifact, Samples
     from exporters.base.options import Flag, TargetOptions
     from exporters.base.policy import QuantPolicy
+    from exporters.base.refusal import Refusal
     from exporters.base.registry import find_target, options_of, reference_target, target_names
     from exporters.base.runner import Runner
     from exporters.base.target import Target
@@ -28,6 +29,7 @@ _HOMES = {
     **dict.fromkeys(
         ("find_target", "options_of", "reference_target", "target_names"), "exporters.base.registry"
     ),
+    "Refusal": "exporters.base.refusal",
     "Runner": "exporters.base.runner",
     "Target": "exporters.base.target",
 }
@@ -38,6 +40,7 @@ __all__ = [
     "EngineBuild",
     "Flag",
     "QuantPolicy",
+    "Refusal",
     "Runner",
     "Samples",
     "Target",

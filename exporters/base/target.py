@@ -3,16 +3,17 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal, Self
 
 import onnx_ir as ir
 
 from compressor.graph.tensors import Arrays
+from compressor.results.precision import STORED
 from compressor.system.progress import SILENT, Progress
 from exporters.base.artifact import Artifact, Samples
 from exporters.base.options import TargetOptions
 from exporters.base.policy import QuantPolicy
+from exporters.base.refusal import Refusal
 from exporters.base.runner import Runner
 
 
@@ -34,8 +35,6 @@ class Target(ABC):
             DequantizeLinear of whole blocks, without zero points.
         sparsities: Patterns of zeros in weights that its kernels skip, as `--sparsity` names them.
             TensorRT.
-        stored_otherwise: Other way to store weights → what to pass instead, where an option of the
-            target does the same. TensorRT.
     """
 
     name: str
@@ -45,7 +44,6 @@ class Target(ABC):
     stores: frozenset[str] = frozenset()
     blocks_as: Literal["kernels", "standard"] = "kernels"
     sparsities: frozenset[str] = frozenset()
-    stored_otherwise: Mapping[str, str] = MappingProxyType({})
 
     # Whether it can be used, and for what.
 
@@ -94,13 +92,15 @@ class Target(ABC):
         del quantize
         return {}
 
-    def why_not_mode(self, mode: str) -> str | None:
-        """Why its own section contradicts `--quantize`; None where it does not.
-
-        TensorRT.
-        """
-        del mode
-        return None
+    def why_not_mode(self, mode: str) -> Refusal | None:
+        """Why `--quantize` asks for what its runtime or its own section excludes."""
+        if mode not in STORED or mode in self.stores:
+            return None
+        known = ", ".join(sorted(self.stores)) or "none of these"
+        return Refusal(
+            f"target {self.name!r} cannot run --quantize {mode}",
+            f"Of the modes that only store weights it runs {known}; int8 and none are left.",
+        )
 
     # What is quantized, and how.
 
@@ -108,7 +108,7 @@ class Target(ABC):
     def policy(self, cpu: str) -> QuantPolicy:
         """The quantization policy for a deployment CPU: "host", "vnni", "avx2" or "arm64"."""
 
-    def why_not_compatible(self, policy: QuantPolicy) -> str | None:
+    def why_not_compatible(self, policy: QuantPolicy) -> Refusal | None:
         """Why a policy other than its own gives wrong results; None where it does not.
 
         TensorRT.

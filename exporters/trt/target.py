@@ -7,7 +7,6 @@ quality is of ONNX Runtime on the same graph, and nothing is timed.
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal, Self, cast
 
 import numpy as np
@@ -22,6 +21,7 @@ from exporters.base import (
     Artifact,
     EngineBuild,
     QuantPolicy,
+    Refusal,
     Runner,
     Samples,
     Target,
@@ -61,6 +61,12 @@ TOLERANCES = {
 }
 """Precision → cosine of an engine's outputs with those of ONNX Runtime on the same graph."""
 
+_STORED_OTHERWISE = {
+    "int4": "Pass --precision int4-weights.",
+    "fp16": "Pass --precision fp16, in which it computes, too.",
+}
+_OWN_POLICY = "Leave --activation, --symmetric and --weight-bits to it."
+
 
 class TrtTarget(Target):
     """NVIDIA TensorRT and TensorRT-RTX."""
@@ -69,12 +75,6 @@ class TrtTarget(Target):
     title = TrtOptions.title
     blocks_as = "standard"
     sparsities = frozenset({"2:4"})
-    stored_otherwise = MappingProxyType(
-        {
-            "int4": "Pass --precision int4-weights.",
-            "fp16": "Pass --precision fp16, in which it computes, too.",
-        }
-    )
 
     def __init__(self, options: TrtOptions | None = None) -> None:
         self.options = options or TrtOptions()
@@ -96,14 +96,16 @@ class TrtTarget(Target):
         block = quantize["block"] if quantize["block"] in BLOCKS else BLOCKS[-1]
         return {"mode": "int4", "block": block, "symmetric": True}
 
-    def why_not_mode(self, mode: str) -> str | None:
-        """FP8 is a precision of layers that are quantized."""
+    def why_not_mode(self, mode: str) -> Refusal | None:
+        """FP8 is of layers that are quantized; some ways to store weights are precisions here."""
         if mode == "none" and self.options.precision == "fp8":
-            return (
+            return Refusal(
                 "--precision fp8 and --quantize none contradict each other: the first quantizes, "
-                "which --precision fp16 does not"
+                "which --precision fp16 does not",
+                "Leave one out.",
             )
-        return None
+        refused = super().why_not_mode(mode)
+        return refused and refused._replace(hint=_STORED_OTHERWISE.get(mode, refused.hint))
 
     def why_not_available(self) -> str | None:
         """Model and script can be written anywhere; what was asked for by name has to be there.
@@ -155,15 +157,17 @@ class TrtTarget(Target):
         """What a process holds is not what its engine takes of the GPU."""
         return self.why_not_measurable() or "the memory of a GPU is not measured"
 
-    def why_not_compatible(self, policy: QuantPolicy) -> str | None:
+    def why_not_compatible(self, policy: QuantPolicy) -> Refusal | None:
         """Unsigned activations are read as signed, and a zero point other than 0 is rejected."""
         if self.options.precision == "fp8":
             one, other = policy.activation, policy.weight
             if one.is_float and one.symmetric and other.bits == other.stored.itemsize * 8:
                 return None
-            return "8-bit floats are symmetric, of 8 bits, for activations and weights alike"
+            told = "8-bit floats are symmetric, of 8 bits, for activations and weights alike"
+            return Refusal(told, _OWN_POLICY)
         if policy.activation.dtype != "int8":
-            return "TensorRT reads uint8 activations as int8: wrong numbers; it wants int8"
+            told = "TensorRT reads uint8 activations as int8: wrong numbers; it wants int8"
+            return Refusal(told, _OWN_POLICY)
         return None
 
     def policy(self, cpu: str) -> QuantPolicy:

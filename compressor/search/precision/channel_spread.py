@@ -34,7 +34,8 @@ def _move(search: PtqSearch, stage: str, choose: Chooser) -> None:
     if search.calibrating is None or search.stats is not None:
         return
 
-    def undone(record: StageRecord) -> None:
+    def undone(record: StageRecord, reason: str) -> None:
+        del reason
         search.start = search.start.then(record)
 
     or_undone(search.session, stage, lambda: _moved(search, stage, choose), undone)

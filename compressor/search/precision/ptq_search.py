@@ -263,7 +263,8 @@ class PtqSearch:
         signal to noise at the outputs, on samples that did not refine.
         """
 
-        def undone(record: StageRecord) -> None:
+        def undone(record: StageRecord, reason: str) -> None:
+            del reason
             self.start = self.start.then(record)
 
         def work() -> None:

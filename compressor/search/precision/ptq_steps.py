@@ -27,7 +27,7 @@ def without_refused_layers(search: PtqSearch) -> None:
     search.plan = runs.plan
     search.start = search.start.then(*runs.records, float_reasons=runs.float_reasons)
     if not runs.plan.quantized:
-        search.stays_float = f"float ships: {runs.records[0].notices[0]}"
+        search.stays_float = f"float ships: {runs.notice}"
 
 
 def norm_fusions(search: PtqSearch) -> None:

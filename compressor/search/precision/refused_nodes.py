@@ -7,7 +7,7 @@ runtime's words; a step that fails in it in other ways is left out as a whole, a
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import onnx_ir as ir
 
@@ -17,7 +17,7 @@ from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import planned_policy, realize
 from compressor.quantization.placement import restricted
 from compressor.results.records import StageRecord
-from compressor.search.session import Session, Stage
+from compressor.search.session import Session
 
 STAGE = "leave float what the runtime refuses"
 TRIES = 96
@@ -34,15 +34,17 @@ class Runnable:
         plan: As it was, or without the places that were refused.
         float_reasons: Node → why it stays float.
         records: The stage, where anything was undone.
+        notice: What was undone, in words; empty where nothing was.
     """
 
     plan: GraphPlan
     float_reasons: Mapping[str, str]
     records: tuple[StageRecord, ...]
+    notice: str = ""
 
 
 def or_undone(
-    session: Session, step: str, work: Callable[[], T], otherwise: Callable[[StageRecord], T]
+    session: Session, step: str, work: Callable[[], T], otherwise: Callable[[StageRecord, str], T]
 ) -> T:
     """What a step comes to; where the runtime refuses what it made, what is there without it.
 
@@ -50,7 +52,7 @@ def or_undone(
         session: Where the user is told.
         step: Its name, for people.
         work: The step.
-        otherwise: The result without it, which is given the record of that.
+        otherwise: The result without it, which is given the record of that, and the reason.
     """
     with session.stage(step) as stage:
         try:
@@ -62,7 +64,7 @@ def or_undone(
     session.progress.notice(notice)
     stage.decide(step, "undone", notice)
     stage.notices.append(notice)
-    return otherwise(stage.record)
+    return otherwise(stage.record, notice)
 
 
 def runnable(session: Session, graph: ir.Model, plan: GraphPlan) -> Runnable:
@@ -73,38 +75,63 @@ def runnable(session: Session, graph: ir.Model, plan: GraphPlan) -> Runnable:
         graph: The float graph that the plan builds on.
         plan: What was proposed: places of 8 bits.
     """
+    return _without_places(
+        session,
+        graph,
+        plan,
+        _Places("layers of 8 bits", "layers", _seeds(session, graph, plan)),
+        lambda names: _only(session, graph, plan, names),
+    )
+
+
+def storable(session: Session, graph: ir.Model, plan: GraphPlan) -> Runnable:
+    """The plan without the weights in fewer bits that the runtime refuses; see `runnable`."""
+    stored = plan.stored
+    assert stored is not None, "a plan that stores weights"
+    weights = [*stored.matrices, *stored.halved]
+    places = _Places("weights in fewer bits", "weights", weights)
+    return _without_places(session, graph, plan, places, lambda names: _storing(plan, names))
+
+
+class _Places(NamedTuple):
+    """What can stay float.
+
+    Attributes:
+        words: What they are, for people.
+        counted: The same in a word.
+        names: All of them.
+    """
+
+    words: str
+    counted: str
+    names: Sequence[str]
+
+
+def _without_places(
+    session: Session,
+    graph: ir.Model,
+    plan: GraphPlan,
+    places: _Places,
+    only: Callable[[Sequence[str]], GraphPlan],
+) -> Runnable:
+    """The plan with as many of the places as the runtime takes; `only` makes a plan of some."""
     with session.stage(STAGE) as stage:
-        refused = _refusal(session, graph, plan)
+        refused = _failed(session, graph, plan) if places.names else None
         if refused is None:
             return Runnable(plan, {}, ())
-        seeds = _seeds(session, graph, plan)
         kept, reasons = without_refused(
-            seeds,
-            lambda names: _refusal(session, graph, _only(session, graph, plan, names)),
-            refused,
+            places.names, lambda names: _failed(session, graph, only(names)), refused
         )
-        _tell(session, stage, "layers of 8 bits", len(seeds), reasons, refused)
-        stage.changed = {"layers left float": len(reasons)}
-    return Runnable(_only(session, graph, plan, kept), reasons, (stage.record,))
-
-
-def _tell(
-    session: Session,
-    stage: Stage,
-    what: str,
-    of: int,
-    reasons: Mapping[str, str],
-    refused: str,
-) -> None:
-    """What stays float, to the user and in the record."""
-    notice = (
-        f"the runtime refused the graph with {of} {what}: "
-        f"{len(reasons)} of them stay float ({refused})"
-    )
+        notice = (
+            f"the runtime refused the graph with {len(places.names)} {places.words}: "
+            f"{len(reasons)} of them stay float ({refused})"
+        )
+        stage.notices.append(notice)
+        stage.changed = {f"{places.counted} left float": len(reasons)}
+        for name, reason in reasons.items():
+            stage.decide(name, "float", reason)
     session.progress.notice(notice)
-    stage.notices.append(notice)
-    for name, reason in reasons.items():
-        stage.decide(name, "float", reason)
+    return Runnable(only(kept), reasons, (stage.record,), notice)
 
 
 def without_refused(
@@ -138,23 +165,6 @@ def without_refused(
     return kept, reasons
 
 
-def storable(session: Session, graph: ir.Model, plan: GraphPlan) -> Runnable:
-    """The plan without the weights in fewer bits that the runtime refuses; see `runnable`."""
-    stored = plan.stored
-    assert stored is not None, "a plan that stores weights"
-    weights = [*stored.matrices, *stored.halved]
-    with session.stage(STAGE) as stage:
-        refused = _failed(session, graph, plan)
-        if refused is None or not weights:
-            return Runnable(plan, {}, ())
-        kept, reasons = without_refused(
-            weights, lambda names: _failed(session, graph, _storing(plan, names)), refused
-        )
-        _tell(session, stage, "weights in fewer bits", len(weights), reasons, refused)
-        stage.changed = {"weights left float": len(reasons)}
-    return Runnable(_storing(plan, kept), reasons, (stage.record,))
-
-
 def _storing(plan: GraphPlan, names: Sequence[str]) -> GraphPlan:
     """The plan with those weights in fewer bits and no others."""
     assert plan.stored is not None, "a plan that stores weights"
@@ -184,11 +194,6 @@ def _only(session: Session, graph: ir.Model, plan: GraphPlan, names: Sequence[st
     integer = restricted(graph, plan.integer, names, policy) if plan.integer else ()
     dynamic = tuple(name for name in plan.dynamic if name in set(names))
     return plan.model_copy(update={"integer": integer, "dynamic": dynamic})
-
-
-def _refusal(session: Session, graph: ir.Model, plan: GraphPlan) -> str | None:
-    """Why the runtime does not run what a plan makes; None where it does."""
-    return _failed(session, graph, plan) if plan.quantized else None
 
 
 def _failed(session: Session, graph: ir.Model, plan: GraphPlan) -> str | None:

@@ -46,8 +46,8 @@ def with_precision(
         KeyboardInterrupt: Before there was a best so far.
     """
 
-    def undone(record: StageRecord) -> Outcome:
-        return start.then(record, reason=f"float ships: {record.notices[0]}")
+    def undone(record: StageRecord, reason: str) -> Outcome:
+        return start.then(record, reason=f"float ships: {reason}")
 
     def work() -> Outcome:
         return _with_precision(session, start, data, stats, acceptance, favoured=favoured)
@@ -70,7 +70,7 @@ def _with_precision(
     if mode == "none":
         return start.then(reason="quantization was switched off (--quantize none)")
     if not session.target.quantizes:
-        return start.then(reason="nothing was quantized: --precision asks for float")
+        return start.then(reason="nothing was quantized: the target is asked to compute in float")
     if mode in STORED:
         return with_stored_weights(session, start, data, acceptance)
     search = PtqSearch(

@@ -86,7 +86,7 @@ def with_stored_weights(
     proposal = replace(proposal, stored=plan.stored)
     found = found.then(*runs.records)
     if not (plan.stored.matrices or plan.stored.halved):
-        return found.then(reason=f"float ships: {runs.records[0].notices[0]}")
+        return found.then(reason=f"float ships: {runs.notice}")
     samples = acceptance.samples if data is None else data
     search = PtqSearch(session, acceptance, found, plan, samples, named=WORDS[mode])
     search.run(_steps(session, proposal, data))

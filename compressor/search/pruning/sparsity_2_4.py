@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
-from compressor.errors import RecipeError
 from compressor.layerwise.factor import own_threads
 from compressor.layerwise.layers import Layer, layers_of
 from compressor.plan.plan import GraphPlan, SparsePlan
@@ -18,6 +17,7 @@ from compressor.pruning.coupling.groups import Grouping
 from compressor.pruning.reconstruction.patching import patch_of, patched
 from compressor.pruning.reconstruction.repair import MEMORY, Repair, repair
 from compressor.pruning.reconstruction.sparsity import why_not_eligible
+from compressor.recipe.requirements import require_no_repair
 from compressor.results import format as fmt
 from compressor.results.effects import weight_effect
 from compressor.results.pruning import LayerRepair, LayerVerdict, RepairRecord
@@ -61,10 +61,8 @@ def with_sparsity(
     if asked is None:
         return start
     if data is None:
-        raise RecipeError(
-            f"--sparsity {asked} needs calibration data to choose and refit what stays",
-            hint="Pass --calib DATA, without --stats: statistics are of the whole graph.",
-        )
+        require_no_repair(session.recipe)
+        return start
     with session.stage(STAGE) as stage:
         layers = layers_of(start.graph)
         dense = _dense(layers, session.target)

@@ -83,11 +83,11 @@ def test_only_refusals_of_the_runtime_undo_a_step() -> None:
     def refuse() -> StageRecord:
         raise GraphError("ONNX Runtime refuses the model: so")
 
-    record = or_undone(found, "a step", refuse, lambda record: record)
+    record = or_undone(found, "a step", refuse, lambda record, _: record)
     assert record.notices == ("a step was left out: ONNX Runtime refuses the model: so",)
 
     def fail() -> StageRecord:
         raise ValueError("ours")
 
     with pytest.raises(ValueError, match="ours"):
-        or_undone(found, "a step", fail, lambda record: record)
+        or_undone(found, "a step", fail, lambda record, _: record)

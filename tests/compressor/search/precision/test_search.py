@@ -110,7 +110,7 @@ def test_with_a_budget_the_first_accepted_ships():
     ("quantize", "target", "words"),
     [
         ({"mode": "none"}, TARGET, "switched off (--quantize none)"),
-        ({}, TrtTarget(TrtOptions(precision="fp32")), "--precision asks for float"),
+        ({}, TrtTarget(TrtOptions(precision="fp32")), "is asked to compute in float"),
     ],
     ids=["switched off", "by the target"],
 )
