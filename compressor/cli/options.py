@@ -65,6 +65,7 @@ PLACES = {
     "phase": ("measure", "phase"),
     "context": ("measure", "context"),
     "metric": ("measure", "metric"),
+    "features": ("measure", "features"),
     "output_metric": ("measure", "output"),
     "measure_seconds": ("measure", "seconds"),
     "max_drop": ("budget", "max_drop"),
@@ -301,8 +302,13 @@ MEASURING = section(
     ),
     click.option(
         "--metric", metavar="NAME",
-        help="Quality metric: accuracy, top5, f1, perplexity, r2, nrmse, residual, mse, psnr, "
-        "cosine, sqnr, agreement, detection, or file.py:function. [default: the first that fits]",
+        help="Quality metric, such as accuracy, psnr or fid: docs/metrics.md lists all. Or "
+        "file.py:function. [default: the first that fits]",
+    ),
+    click.option(
+        "--features", metavar="MODEL",
+        help="Feature model of metrics such as fid and kid: an ONNX file, CHECKPOINT, "
+        "CHECKPOINT@FACTORY, or file.py:function.",
     ),
     click.option(
         "--output-metric", metavar="OUTPUT",

@@ -54,6 +54,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     plan: Plan | str | Path | None = None,
     pipeline: object = None,
     units: int | None = None,
+    features: object = None,
     force: bool = False,
     progress: Progress = SILENT,
     command: str | None = None,
@@ -77,6 +78,8 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
             `model` is a mapping from names to models, or one that the loop calls "model". What the
             loop feeds them calibrates them, and what it returns is judged (docs/pipelines.md).
         units: How many generated units judge it; default: what a minute makes, at least 64.
+        features: The feature model of metrics such as `fid`: a path as `--features` takes it, a
+            module, a model, or a function of (samples, ...) that returns (samples, d).
         force: Replace a folder that was not written by this tool.
         progress: Where progress is shown.
         command: The command line, for the report.
@@ -95,7 +98,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
             only measurements after that are missing; else nothing was.
     """
     watch = Stopwatch()
-    recipe = _recipe(recipe, target)
+    recipe = with_features(_recipe(recipe, target), features)
     if pipeline is not None or recipe.pipeline.loop is not None:
         return _pipeline(
             model,
@@ -233,6 +236,14 @@ def available_target(recipe: Recipe) -> Target:
 def _recipe(recipe: Recipe | None, target: str | None) -> Recipe:
     recipe = recipe or Recipe()
     return recipe if target is None else recipe.model_copy(update={"target": target})
+
+
+def with_features(recipe: Recipe, features: object) -> Recipe:
+    """The recipe with a feature model, where one is given beside it."""
+    if features is None:
+        return recipe
+    measure = recipe.measure.model_copy(update={"features": features})
+    return recipe.model_copy(update={"measure": measure})
 
 
 def _replayed(plan: Plan | str | Path | None, target: Target) -> Plan | None:

@@ -9,8 +9,9 @@ import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
 from compressor.checkpoint.prepare import Prepared, prepare
-from compressor.commands.compress import available_target
+from compressor.commands.compress import available_target, with_features
 from compressor.errors import UsageError
+from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.profile import Profile, profile_model
 from compressor.evaluation.ruin import why_ruined
 from compressor.folding import fold
@@ -18,6 +19,7 @@ from compressor.graph.names import make_unique
 from compressor.pruning import find_groups
 from compressor.pruning.coupling.summary import Inspection, summarize
 from compressor.recipe.recipe import Recipe
+from compressor.recipe.requirements import require_features
 from compressor.results.environment import environment
 from compressor.results.measurements import OutputResult, QualityResult
 from compressor.results.report import Comparison
@@ -114,6 +116,7 @@ def compare(
     calibration: object = None,
     evaluation: object = None,
     recipe: Recipe | None = None,
+    features: object = None,
     progress: Progress = SILENT,
 ) -> Comparison:
     """Measure two models against each other: B's gain and loss over A.
@@ -124,14 +127,16 @@ def compare(
         calibration: Data for latency, and for agreement when there is no evaluation data.
         evaluation: Labelled data.
         recipe: Batch, threads, target, metric and how to load.
+        features: The feature model of metrics such as `fid`, as for `compress`.
         progress: Where progress is shown.
 
     Raises:
         UsageError: The models take different inputs.
         CompressorError: See `compress`.
     """
-    recipe = recipe or Recipe()
+    recipe = with_features(recipe or Recipe(), features)
     target = available_target(recipe)
+    require_features(recipe, find_metric)
     first, second = (
         prepare(
             model,

@@ -31,6 +31,8 @@ SEEDS = 2**32
 """How many seeds there are: more than that NumPy's older generators do not take."""
 CONFIRMATIONS = 100
 """The first block of seeds that confirm."""
+RESEEDED = 500
+"""How many blocks further on the seeds lie that distributions are compared with."""
 WORDS = "generated units"
 
 
@@ -53,6 +55,12 @@ class Units:
         first = (self.base * 1000 + block) * _BLOCK
         seeds = np.arange(first, first + count, dtype=np.int64) % SEEDS
         return open_dataset({SEED: seeds}, role="evaluation", seed=self.base)
+
+    def reseeded(self, data: CalibrationSet) -> CalibrationSet:
+        """As many seeds that serve nothing else, for the original's own units beside others."""
+        seeds = np.concatenate([step.inputs[SEED] for step in data.batches(1024)])
+        others = (seeds + RESEEDED * _BLOCK) % SEEDS
+        return open_dataset({SEED: others}, role="evaluation", seed=self.base)
 
 
 @dataclass

@@ -7,10 +7,10 @@ import numpy as np
 
 from compressor.capture.eager import runs_as_it_is
 from compressor.checkpoint import ModelSource, load_checkpoint, source_of
+from compressor.checkpoint.features import asked_metric
 from compressor.checkpoint.prepare import prepare
 from compressor.commands.loop_job import BATCH, Given, Graph, Job, Pipeline, Units, naming
 from compressor.errors import UsageError
-from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.roles import Roles
 from compressor.evaluation.yardstick import choose
 from compressor.pipelines.loop import SEED, Loop, Opener
@@ -111,7 +111,8 @@ def _twice(given: Given, openers: Mapping[str, Opener]) -> tuple[dict[str, int],
 
 def _prepared(given: Given, name: str, model: object, recipe: Recipe, trace: Trace) -> Graph:
     """A graph and its recorded calls; its own quality is in the metric that fits it."""
-    options = recipe.measure.model_copy(update={"metric": None, "output": None})
+    unasked = {"metric": None, "features": None, "output": None}
+    options = recipe.measure.model_copy(update=unasked)
     recipe = recipe.model_copy(update={"measure": options})
     prepared = prepare(
         model,
@@ -129,10 +130,18 @@ def _prepared(given: Given, name: str, model: object, recipe: Recipe, trace: Tra
 def _look(job: Job) -> None:
     """What the final outputs are judged in, and what each graph costs."""
     pipeline, options = job.pipeline, job.recipe.measure
-    metric = None if options.metric is None else find_metric(options.metric)
+    metric, again = asked_metric(job.recipe), job.units.reseeded
     data = job.units.of(1, min(job.units.count, LEAST_UNITS))
     with job.progress.stage("look at outputs"), pipeline.opened(pipeline.originals) as loop:
-        found = choose(loop, data, BATCH, roles=Roles(), metric=metric, output=options.output)
+        found = choose(
+            loop,
+            data,
+            BATCH,
+            roles=Roles(),
+            metric=metric,
+            output=options.output,
+            reseeded=again,
+        )
     with pipeline.opened(pipeline.originals, options.threads) as loop:
         loop.run({SEED: np.array([job.seed], np.int64)})
         for name, graph in job.graphs.items():

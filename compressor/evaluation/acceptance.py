@@ -71,18 +71,25 @@ def judge(
     allowed = budget.allowed(baseline, metric.name)
     sign = 1.0 if metric.higher_is_better else -1.0
     loss = sign * (baseline - result)
+    n = scores.samples if scores.blocks else len(before)
     if not math.isfinite(loss):
-        return Judgement(baseline, allowed, None, None, False, len(before), None, scores.noun)
-    bound = loss_bound(metric, before, after, seed=seed)
+        return Judgement(baseline, allowed, None, None, False, n, None, scores.noun)
+    enough = scores.samples >= scores.least
+    bound = loss_bound(metric, before, after, seed=seed) if enough else None
     decides = loss if method == "point" else bound
+    # Of a floor that falls with n a share does, too: in the long run nothing of it is allowed.
+    lasting = 0.0 if metric.falls and budget.relative else allowed
+    needed = _needed(metric, before, after, loss, lasting)
+    if needed is not None:
+        needed = max(scores.least, math.ceil(needed * n / len(before)))
     return Judgement(
         baseline=baseline,
         allowed=allowed,
         loss=loss,
         bound=bound,
         met=decides is not None and decides <= allowed,
-        n=len(before),
-        needed=_needed(metric, before, after, loss, allowed),
+        n=n,
+        needed=needed if enough or loss > allowed else scores.least,
         noun=scores.noun,
     )
 

@@ -37,6 +37,19 @@ def primary_output(outputs: Mapping[str, Array], samples: int, metric: str) -> t
     return name, candidates[name]
 
 
+def shown_output(outputs: Mapping[str, Array], samples: int, metric: str) -> Array:
+    """The primary output, or the first with a row per sample where none is floating.
+
+    Raises:
+        UsageError: None has a row per sample.
+    """
+    if not any(is_floating(array.dtype) for array in outputs.values()):
+        for array in outputs.values():
+            if array.ndim and len(array) == samples:
+                return array
+    return primary_output(outputs, samples, metric)[1]
+
+
 def paired_outputs(
     original: Mapping[str, Array], other: Mapping[str, Array], samples: int, metric: str
 ) -> Iterator[tuple[Array, Array]]:

@@ -1,7 +1,7 @@
 """What quality is measured in: which output decides, by which metric, and what stands beside it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +10,7 @@ from calibration.dataset import CalibrationSet
 from compressor.errors import UsageError
 from compressor.evaluation.classification import ClassificationMetric
 from compressor.evaluation.detections import Evidence
+from compressor.evaluation.distributions import DistributionMetric
 from compressor.evaluation.label_sense import doubts, require_within
 from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.metrics.base import BASELINE, RESULT, Metric, Scores
@@ -19,6 +20,8 @@ from compressor.evaluation.seen import SAMPLES, Seen, SeenOutput, look
 from compressor.evaluation.views import only
 from compressor.graph.tensors import Array
 from exporters.base import Runner
+
+Reseed = Callable[[CalibrationSet], CalibrationSet]
 
 FEW = 8
 """Values a sample up to which cosine says little: of one it is the sign."""
@@ -47,6 +50,8 @@ class Yardstick:
         classes: How many the primary output scores; None where it scores none.
         reason: Why no metric fits.
         notices: What the user should know.
+        reseeded: Makes other samples of the same kind, which distributions are compared with; None
+            where half of the samples have to do for that.
     """
 
     metrics: tuple[Metric, ...]
@@ -56,6 +61,7 @@ class Yardstick:
     classes: int | None = None
     reason: str | None = None
     notices: tuple[str, ...] = ()
+    reseeded: Reseed | None = None
 
     @property
     def answers(self) -> tuple[str, ...]:
@@ -73,6 +79,8 @@ class Yardstick:
         """
         if not metric.whole and self.primary is not None:
             runners = only(runners, [self.primary])
+        if self.reseeded is not None and isinstance(metric, DistributionMetric):
+            return metric.against(runners, data, self.reseeded(data), batch)
         return metric.evaluate(runners, data, batch)
 
     def output_of(self, metric: Metric) -> str | None:
@@ -88,6 +96,7 @@ def choose(
     roles: Roles,
     metric: Metric | None = None,
     output: str | None = None,
+    reseeded: Reseed | None = None,
 ) -> Yardstick:
     """Look at the original's outputs on a few samples, and choose what quality is measured in.
 
@@ -108,22 +117,24 @@ def choose(
         roles: Roles of the original's outputs.
         metric: What the user asked for.
         output: The output that the user asked for.
+        reseeded: See `Yardstick`.
 
     Raises:
         UsageError: There is no such output, or the metric fits none.
         DataError: The metric needs labels that the data does not have, or they do not fit it.
     """
     seen = look(original, data, batch)
+    start = Yardstick((), None, seen, roles, reseeded=reseeded)
     noisy = [repr(one.name) for one in seen.outputs if one.noisy]
     if noisy:
-        found = _chosen(seen, original, data, batch, roles=roles, metric=metric, output=output)
+        found = _chosen(start, original, data, batch, metric=metric, output=output)
         said = (
             f"the model draws random numbers: {', '.join(noisy)} differed when the same samples "
             "were run again, and closeness to the original is limited by that noise"
             + _to_itself(found, original, data, batch),
         )
         return replace(found, notices=(*found.notices, *said))
-    return _chosen(seen, original, data, batch, roles=roles, metric=metric, output=output)
+    return _chosen(start, original, data, batch, metric=metric, output=output)
 
 
 def to_itself(
@@ -148,22 +159,22 @@ def _to_itself(found: Yardstick, original: Runner, data: CalibrationSet, batch: 
 
 
 def _chosen(
-    seen: Seen,
+    start: Yardstick,
     original: Runner,
     data: CalibrationSet,
     batch: int,
     *,
-    roles: Roles,
     metric: Metric | None,
     output: str | None,
 ) -> Yardstick:
+    seen, roles = start.seen, start.roles
     if output is not None and output not in [one.name for one in seen.outputs]:
         raise UsageError(
             f"--output-metric {output}: the model has no such output",
             hint=f"It has {', '.join(one.name for one in seen.outputs)}.",
         )
     primary = _primary(seen, roles, output)
-    found = Yardstick((), None if primary is None else primary.name, seen, roles)
+    found = replace(start, primary=None if primary is None else primary.name)
     if metric is not None:
         return _asked(found, primary, metric, original, data, batch)
     if seen.boxes is Evidence.CERTAIN and output is None:

@@ -16,10 +16,21 @@ def read_by(recipe: Recipe, *named: object) -> list[Path]:
     """
     data = recipe.data
     code = (recipe.model.factory, recipe.measure.metric, recipe.prune.loss)
-    asked = (data.calib, data.eval, data.stats, *code)
+    asked = (data.calib, data.eval, data.stats, *_of_features(recipe.measure.features), *code)
     # The cache is made where it is missing, and would be lost with the next run.
     cache = () if data.cache is None else (data.cache,)
     return [*(path for path in _paths((*named, *asked)) if path.exists()), *cache]
+
+
+def with_factory(text: str) -> tuple[str, str | None]:
+    """A checkpoint and its factory, which `net.pt@net.py:build` names both; None without one."""
+    path, at, factory = text.partition("@")
+    is_whole = Path(text).exists() or Path(text.rpartition(":")[0]).is_file()
+    return (text, None) if is_whole or not at else (path, factory)
+
+
+def _of_features(model: object) -> tuple[object, ...]:
+    return with_factory(model) if isinstance(model, str) else (model,)
 
 
 def _paths(named: Iterable[object]) -> Iterator[Path]:

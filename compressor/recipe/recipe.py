@@ -13,6 +13,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     create_model,
+    field_serializer,
     field_validator,
     model_validator,
 )
@@ -249,8 +250,13 @@ class MeasureOptions(Section):
     )
     metric: str | None = Field(
         None,
-        description="accuracy, top5, f1, perplexity, r2, nrmse, residual, mse, psnr, cosine, sqnr, "
-        "agreement, detection or file.py:function; default: what fits outputs and labels.",
+        description="A name, as docs/metrics.md lists them, or file.py:function; default: what "
+        "fits outputs and labels.",
+    )
+    features: object = Field(
+        None,
+        description="Feature model of metrics such as fid and kid: an ONNX file, a checkpoint, "
+        "checkpoint@file.py:factory, or file.py:function.",
     )
     output: str | None = Field(
         None,
@@ -260,6 +266,20 @@ class MeasureOptions(Section):
     seconds: Annotated[float, Field(gt=0)] = Field(
         4.0, description="Most time for the deciding latency measurement; others take half."
     )
+
+    @field_serializer("features")
+    def _by_name(self, features: object) -> str | None:
+        """A live model is told by its name; what a file holds is a text."""
+        if features is None or isinstance(features, str | Path):
+            return None if features is None else str(features)
+        return str(getattr(features, "__name__", type(features).__name__))
+
+    @field_validator("features")
+    @classmethod
+    def _is_a_model(cls, features: object) -> object:
+        if isinstance(features, bool | int | float | list | dict):
+            raise ValueError("expected the name of a file, or file.py:function")
+        return features
 
 
 class BudgetOptions(Section):

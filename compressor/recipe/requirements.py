@@ -6,16 +6,19 @@ the model is captured. What depends on the graph is asked by the stages, right a
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from calibration.dataset import CalibrationSet
 from compressor.errors import DataError, OutputError, RecipeError, TargetError
 from compressor.recipe.goal import Goal
 from compressor.recipe.notation import parse_input
+from compressor.recipe.paths import with_factory
 from compressor.recipe.policy import policy_of
 from compressor.recipe.recipe import ModelOptions, QuantizeOptions, Recipe
 from compressor.results.precision import STORED
-from compressor.system.userfile import load_object
+from compressor.system.nearby import did_you_mean
+from compressor.system.userfile import is_object_spec, load_object
 from compressor.system.writable import why_not_writable
 from exporters.base import Target, find_target, target_names
 
@@ -37,6 +40,14 @@ class Metric(Protocol):
     @property
     def needs_labels(self) -> bool:
         """Whether it says nothing without labels."""
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether it is taken in the features of a model."""
+
+    @property
+    def relative(self) -> bool:
+        """Whether a share of the original's own value means something."""
 
 
 FindMetric = Callable[[str], Metric]
@@ -60,6 +71,7 @@ def require_sense(recipe: Recipe, target: Target, find_metric: FindMetric) -> No
     require_mode(recipe.quantize, target)
     _require_target(recipe, target)
     name = recipe.measure.metric
+    require_features(recipe, find_metric)
     _require_budget(recipe, None if name is None else find_metric(name))
     _require_model_options(recipe.model)
     for text in recipe.model.inputs:
@@ -235,6 +247,53 @@ def _require_budget(recipe: Recipe, metric: Metric | None) -> None:
         )
     if metric is not None:
         allowed.require_hold(metric.name, higher_is_better=metric.higher_is_better)
+    if metric is not None and allowed.relative and not metric.relative:
+        raise RecipeError(
+            f"{allowed.asked} of the original's {metric.name} allows nothing: against itself that "
+            "is 0",
+            hint="Give the budget in the metric's own unit, such as --max-drop 0.01pt.",
+        )
+
+
+def require_features(recipe: Recipe, find_metric: FindMetric) -> None:
+    """Refuse a metric without the features that it is taken in, and features that none takes.
+
+    Args:
+        recipe: Which metric, and which features.
+        find_metric: Finds metrics by name.
+
+    Raises:
+        RecipeError: One of both is missing, or there is no such file.
+        UsageError: There is no such metric, or the function cannot be imported.
+    """
+    given, name = recipe.measure.features, recipe.measure.metric
+    metric = None if name is None else find_metric(name)
+    if given is None:
+        if metric is not None and metric.needs_features:
+            raise RecipeError(
+                f"metric {metric.name} is taken in the features of a model, and none is given",
+                hint="Pass --features FILE: an ONNX file, a checkpoint, or file.py:function that "
+                "makes features of what is judged.",
+            )
+        return
+    if metric is None or not metric.needs_features:
+        asked = "no metric is named" if metric is None else f"metric {metric.name} takes none"
+        raise RecipeError(
+            f"features are given, and {asked}",
+            hint="Choose a metric in a feature space, such as --metric fid, or leave them out.",
+        )
+    if not isinstance(given, str | Path):
+        return
+    path, factory = with_factory(str(given))
+    for spec in (path, factory):
+        if spec is not None and is_object_spec(spec):
+            load_object(spec, "features")
+    if not is_object_spec(path) and not Path(path).exists():
+        raise RecipeError(
+            f"features {given}: there is no file {path}",
+            hint=did_you_mean(Path(path))
+            or "Pass an ONNX file, a checkpoint, or file.py:function.",
+        )
 
 
 def _require_model_options(options: ModelOptions) -> None:

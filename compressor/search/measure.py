@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
+from compressor.checkpoint.features import asked_metric
 from compressor.checkpoint.prepare import Prepared
 from compressor.evaluation.changed import Changed, changed_decisions, decides, largest_errors
 from compressor.evaluation.memory import compare_memory
-from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.metrics.base import BASELINE, RESULT, Metric, Scores
 from compressor.evaluation.outputs import require_alike
 from compressor.evaluation.per_output import output_results
@@ -181,7 +181,7 @@ def yardstick(
             data,
             prepared.fixed_batch or recipe.quantize.batch,
             roles=roles_of(prepared.model),
-            metric=None if options.metric is None else find_metric(options.metric),
+            metric=asked_metric(recipe),
             output=options.output,
         )
 

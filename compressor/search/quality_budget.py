@@ -103,7 +103,7 @@ class QualityBudget:
         allowed = budget.allowed(baseline, metric.name)
         said = (*_beside(yardstick, metric), *_idle(budget, metric, baseline))
         chosen = QualityBudget(session, budget, halves, yardstick, judge, notices=said)
-        least = least_samples(metric, allowed)
+        least = max(least_samples(metric, allowed), scores.least)
         if scores.noun == "batch":
             return chosen._in_batches(judge.batch, least)
         if chosen._takes_point or len(halves.confirm) >= least:
@@ -291,6 +291,11 @@ class QualityBudget:
             more = f"; at this loss it would take {found.needed:,}{self._source(found.needed)}"
         if found.noun == "batch" and not found.met:
             more = f"; {metric.name} has no value per sample, and only batches can be resampled"
+        if metric.falls and self.budget.relative and found.needed is None and not found.met:
+            more = (
+                f"; more of them lower the original's own {metric.name}, of which this is a share: "
+                "give it in the metric's unit, such as --max-drop 0.5pt"
+            )
         if found.bound is None:
             return f"{measured}, too few to bound it{more}"
         bound = f"{measured}, with 95 % confidence at most {words(found.bound)}"

@@ -37,16 +37,22 @@ class Scores:
             (a sample, as a rule), the same units in the same order for every runner.
         reference: What the runners were scored against.
         samples: How many samples were seen.
+        blocks: Whether rows are blocks of the samples, as `jackknife` makes them.
+        least: Samples below which the aggregate proves nothing.
     """
 
     units: Mapping[str, FloatArray]
     reference: Reference
     samples: int
+    blocks: bool = False
+    least: int = 0
 
     @property
     def noun(self) -> str:
-        """What a unit is: a sample, or a batch where the metric has no value per sample."""
-        return "sample" if len(next(iter(self.units.values()))) == self.samples else "batch"
+        """What is counted: samples, or batches where the metric has no value per sample."""
+        if self.blocks or len(next(iter(self.units.values()))) == self.samples:
+            return "sample"
+        return "batch"
 
 
 class Metric(ABC):
@@ -60,6 +66,10 @@ class Metric(ABC):
         proportion: The aggregate is 100 · mean of one column that holds zeros and ones, so that
             a score interval applies where the column really holds nothing else.
         needs_labels: Whether it says nothing without labels.
+        needs_features: Whether it is taken in the features of a model (`--features`).
+        relative: Whether a share of the original's own value means something; not where that is
+            0 but for chance.
+        falls: Whether the original's own value falls as more samples are taken.
     """
 
     name: str
@@ -68,6 +78,9 @@ class Metric(ABC):
     whole: ClassVar[bool] = False
     proportion: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = False
+    needs_features: ClassVar[bool] = False
+    relative: ClassVar[bool] = True
+    falls: ClassVar[bool] = False
 
     @abstractmethod
     def evaluate(self, runners: Mapping[str, Runner], data: CalibrationSet, batch: int) -> Scores:

@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -372,3 +375,28 @@ def test_functions_that_do_not_work(tmp_path, body, message):
 def test_a_metric_object_of_the_users_is_taken_as_it_is(tmp_path):
     metric = write(tmp_path, "from compressor.evaluation.metrics.accuracy import METRIC as score\n")
     assert metric is find_metric("accuracy")
+
+
+# The table of all
+
+
+def documented() -> dict[str, list[str]]:
+    """The rows of docs/metrics.md, by metric."""
+    page = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if line.startswith("| `")]
+    cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
+    return {row[0].strip(" `"): [cell.strip() for cell in row[1:]] for row in cells}
+
+
+def test_the_table_lists_every_metric_as_it_is():
+    table = documented()
+    assert sorted(table) == metric_names()
+    assert list(table) == sorted(table)
+    for name, (value, unit, better, against, needs, _) in table.items():
+        metric = find_metric(name)
+        assert value
+        assert against
+        assert unit == metric.unit
+        assert better == ("higher" if metric.higher_is_better else "lower")
+        wanted = {"labels": metric.needs_labels, "features": metric.needs_features}
+        assert needs == ", ".join(word for word, needed in wanted.items() if needed)
