@@ -13,34 +13,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from calibration.dataset import CalibrationSet
-from compressor.errors import UsageError
-from compressor.evaluation.detections import (
-    OVERLAP,
-    Detections,
-    RowFormat,
-    chosen,
-    form_of,
-    overlaps,
-    read,
-)
-from compressor.evaluation.metrics.base import (
-    BASELINE,
-    FloatArray,
-    Metric,
-    Outputs,
-    Scores,
-    predictions,
-)
-from compressor.evaluation.outputs import describe
+from compressor.evaluation.detected import detect, what_counts
+from compressor.evaluation.detections import OVERLAP, Detections, overlaps
+from compressor.evaluation.metrics.base import BASELINE, FloatArray, Metric, Scores
 from exporters.base import Runner
-
-LEAST_SCORE = 0.05
-"""What scores less is no detection, unless the original hardly ever scores more."""
-FEW = 20
-"""Detections of a sample that count then."""
-
-
-NOTHING = Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0))
 
 
 class Detection(Metric):
@@ -56,22 +32,8 @@ class Detection(Metric):
         Raises:
             UsageError: The outputs of the original are no boxes with scores.
         """
-        found: dict[str, list[Detections]] = {name: [] for name in runners}
-        form: RowFormat | None = None
-        for step, outputs in predictions(runners, data, batch):
-            original = read(outputs[BASELINE], len(step))
-            if original is None:
-                raise _refusal(outputs[BASELINE])
-            if form is None and any(len(one.boxes) for one in original):
-                form = form_of(original)
-            for name, arrays in outputs.items():
-                rows = read(arrays, len(step), like=outputs[BASELINE])
-                found[name] += (
-                    [NOTHING] * len(step)
-                    if rows is None
-                    else [chosen(one, form or RowFormat()) for one in rows]
-                )
-        least, most = _what_counts(found[BASELINE])
+        found = detect(runners, data, batch, self.name).found
+        least, most = what_counts(found[BASELINE])
         units = {
             name: np.array(
                 [
@@ -104,21 +66,6 @@ def shared(one: Detections, other: Detections) -> tuple[float, float]:
             both += 2 * min(float(score), float(one.scores[match]))
             near[:, match] = -1
     return both, total
-
-
-def _what_counts(original: list[Detections]) -> tuple[float, int]:
-    """The least score of a detection and how many of a sample there may be, by the original."""
-    sure = sum(len(one.above(LEAST_SCORE).scores) for one in original)
-    return (LEAST_SCORE, 100) if 10 * sure >= len(original) else (0.0, FEW)
-
-
-def _refusal(outputs: Outputs) -> UsageError:
-    return UsageError(
-        f"metric detection: expected boxes with scores, found {describe(outputs)}",
-        hint="Name the outputs boxes, scores and labels (let forward return a dict), or let one "
-        "output hold rows of box, score and class. For another form write --metric "
-        "file.py:function.",
-    )
 
 
 METRIC = Detection()

@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from scipy.spatial.distance import cdist, pdist
+from scipy.special import rel_entr
+from sklearn.neighbors import NearestNeighbors
+from tables import Table, data
 from torchmetrics.image.kid import poly_mmd
 
 from calibration.dataset import open_dataset
@@ -18,22 +22,7 @@ from compressor.evaluation.metrics.base import BASELINE, RESULT
 from compressor.evaluation.roles import Roles
 from compressor.evaluation.seen import Seen, SeenOutput
 from compressor.evaluation.yardstick import Yardstick
-from compressor.graph.tensors import TensorSpec
 from compressor.recipe.budget import parse_budget
-
-
-class Table:
-    """A model that looks its answers up."""
-
-    def __init__(self, rows):
-        self.rows = rows
-        self.asked = 0
-        self.inputs = (TensorSpec("i", np.dtype(np.int64), ("n",)),)
-        self.outputs = (TensorSpec("y", rows.dtype, ("n", *rows.shape[1:])),)
-
-    def run(self, feeds):
-        self.asked += len(feeds["i"])
-        return {"y": self.rows[feeds["i"]]}
 
 
 def metric(name: str) -> DistributionMetric:
@@ -114,66 +103,61 @@ def test_the_mean_of_pseudo_values_is_the_figure_also_of_uneven_blocks():
 
 
 def test_a_single_model_is_compared_on_the_other_half():
-    table, data = Table(rows(60, 3, 0)), open_dataset({"i": np.arange(60)})
-    scores = metric("fid").evaluate({BASELINE: table, RESULT: table}, data, 7)
+    table, own = Table(y=rows(60, 3, 0)), data(60)
+    scores = metric("fid").evaluate({BASELINE: table, RESULT: table}, own, 7)
     assert scores.samples == 60
     assert scores.least == 18  # three a feature in each half
-    own, other = (
-        np.concatenate([step.inputs["i"] for step in half.batches(9)])
-        for half in data.split(0.5, 0)
+    mine, other = (
+        np.concatenate([step.inputs["i"] for step in half.batches(9)]) for half in own.split(0.5, 0)
     )
-    expected = frechet(table.rows[own], table.rows[other])
+    expected = frechet(table.table["y"][mine], table.table["y"][other])
     assert float(scores.units[RESULT].mean()) == pytest.approx(expected)
     assert scores.noun == "sample"
 
 
 def test_what_the_original_makes_is_kept():
-    table, data = Table(rows(60, 3, 0)), open_dataset({"i": np.arange(60)})
+    table, own = Table(y=rows(60, 3, 0)), data(60)
     fid = metric("fid")
     for _ in range(3):
-        fid.evaluate({BASELINE: table}, data, 7)
+        fid.evaluate({BASELINE: table}, own, 7)
     assert table.asked == 60
 
 
 def test_few_samples_prove_nothing_and_the_number_is_told():
     start = rows(400, 8, 0)
-    data = open_dataset({"i": np.arange(400)})
-    runners = {BASELINE: Table(start), RESULT: Table(start + 1e-6)}
+    own = data(400)
+    runners = {BASELINE: Table(y=start), RESULT: Table(y=start + 1e-6)}
     budget = parse_budget("50%")
     many = judge(
-        metric("fid"), metric("fid").evaluate(runners, data, 50), budget, method="bound", seed=0
+        metric("fid"), metric("fid").evaluate(runners, own, 50), budget, method="bound", seed=0
     )
     assert many.met
-    few = metric("fid").evaluate(runners, data.take(40), 50)
+    few = metric("fid").evaluate(runners, own.take(40), 50)
     found = judge(metric("fid"), few, budget, method="bound", seed=0)
     assert (found.met, found.bound, found.n, found.needed) == (False, None, 40, 48)
 
 
 def test_what_is_not_a_number_has_no_distance():
     start = rows(40, 3, 0)
-    runners = {BASELINE: Table(start), RESULT: Table(start * np.nan)}
-    scores = metric("kid").evaluate(runners, open_dataset({"i": np.arange(40)}), 7)
+    runners = {BASELINE: Table(y=start), RESULT: Table(y=start * np.nan)}
+    scores = metric("kid").evaluate(runners, data(40), 7)
     assert np.isfinite(scores.units[BASELINE]).all()
     assert np.isnan(scores.units[RESULT]).all()
 
 
 def test_two_samples_are_too_few():
     with pytest.raises(DataError, match="expected 16 samples or more, found 2"):
-        metric("fid").evaluate(
-            {BASELINE: Table(rows(2, 3, 0))}, open_dataset({"i": np.arange(2)}), 7
-        )
+        metric("fid").evaluate({BASELINE: Table(y=rows(2, 3, 0))}, data(2), 7)
 
 
 def test_without_features_the_way_out_is_told():
     with pytest.raises(UsageError, match="none is given") as caught:
-        find_metric("fid").evaluate(
-            {BASELINE: Table(rows(20, 3, 0))}, open_dataset({"i": np.arange(20)}), 7
-        )
+        find_metric("fid").evaluate({BASELINE: Table(y=rows(20, 3, 0))}, data(20), 7)
     assert "--features" in str(caught.value.hint)
 
 
 def test_other_seeds_are_the_reference_where_there_are_some():
-    table, data = Table(rows(90, 3, 0)), open_dataset({"i": np.arange(45)})
+    table, own = Table(y=rows(90, 3, 0)), data(45)
     spec = SeenOutput(table.outputs[0], (45, 3), rows=True)
     seen = Seen((spec,), Evidence.NONE, ())
     found = Yardstick(
@@ -181,9 +165,79 @@ def test_other_seeds_are_the_reference_where_there_are_some():
         "y",
         seen,
         Roles(),
-        reseeded=lambda own: open_dataset({"i": 45 + own.head(90).inputs["i"]}),
+        reseeded=lambda of: open_dataset({"i": 45 + of.head(90).inputs["i"]}),
     )
-    scores = found.scores(found.metrics[0], {BASELINE: table}, data, 7)
+    scores = found.scores(found.metrics[0], {BASELINE: table}, own, 7)
     assert (scores.samples, scores.least) == (45, 9)
-    expected = frechet(table.rows[:45], table.rows[45:])
+    expected = frechet(table.table["y"][:45], table.table["y"][45:])
     assert float(scores.units[BASELINE].mean()) == pytest.approx(expected)
+
+
+# Of one set, of pairs and of neighbours
+
+
+def probabilities(n: int, classes: int, seed: int) -> np.ndarray:
+    found = np.random.default_rng(seed).gamma(0.5, size=(n, classes)) + 1e-9
+    return found / found.sum(axis=1, keepdims=True)
+
+
+def test_the_inception_score_is_the_exponential_of_the_mean_divergence():
+    own = probabilities(70, 5, 0)
+    expected = np.exp(rel_entr(own, own.mean(axis=0)).sum(axis=1).mean())
+    assert metric("inception_score").estimate(sets(own, own)).whole == pytest.approx(expected)
+
+
+def test_a_score_of_sure_answers_is_the_number_of_classes():
+    rows_ = np.eye(4, dtype=np.float32)[np.arange(40) % 4]
+    scores = metric("inception_score").evaluate({BASELINE: Table(y=rows_)}, data(40), 7)
+    assert float(scores.units[BASELINE].mean()) == pytest.approx(4)
+    assert scores.samples == 40
+
+
+def test_diversity_is_the_ratio_of_mean_distances():
+    own, reference = rows(40, 3, 0), rows(50, 3, 1)
+    found = metric("diversity").estimate(sets(own, reference)).whole
+    assert found == pytest.approx(pdist(own).mean() / pdist(reference).mean(), rel=1e-6)
+
+
+def test_a_collapsed_generator_has_no_diversity():
+    own = np.repeat(rows(1, 3, 0), 40, axis=0)
+    assert metric("diversity").estimate(sets(own, rows(40, 3, 0))).whole == pytest.approx(
+        0, abs=1e-6
+    )
+
+
+def slow_share(samples: np.ndarray, others: np.ndarray) -> float:
+    radii = NearestNeighbors(n_neighbors=4).fit(others).kneighbors(others)[0][:, 3]
+    return 100 * float((cdist(samples, others) <= radii).any(axis=1).mean())
+
+
+def test_precision_and_recall_are_those_of_nearest_neighbours():
+    own, reference = 1.5 * rows(70, 3, 0), rows(60, 3, 1)
+    found = sets(own, reference)
+    assert metric("precision_manifold").estimate(found).whole == slow_share(own, reference)
+    assert metric("recall_manifold").estimate(found).whole == slow_share(reference, own)
+
+
+def test_radii_reach_further_than_what_is_kept_where_all_of_that_is_left_out(monkeypatch):
+    monkeypatch.setattr("compressor.evaluation.manifolds.SPARE", 0)
+    found = sets(rows(60, 3, 0), rows(60, 3, 1), most=3)
+    of_name = metric("precision_manifold")
+    estimate = of_name.estimate(found)
+    for block in range(3):
+        own = np.delete(found.own, found.blocks[block], axis=0)
+        reference = np.delete(found.reference, found.others[block], axis=0)
+        assert estimate.without[block] == pytest.approx(slow_share(own, reference))
+
+
+def test_the_feature_distance_is_of_the_same_seeds():
+    before, after = rows(12, 3, 0), rows(12, 3, 1)
+    found = find_metric("feature_distance")
+    assert isinstance(found, FeatureMetric)
+    space = FeatureSpace(lambda array: {"features": array}, "as they are")
+    scores = found.within(space).evaluate(
+        {BASELINE: Table(y=before), RESULT: Table(y=after)}, data(12), 5
+    )
+    expected = np.linalg.norm(before - after, axis=1)
+    np.testing.assert_allclose(scores.units[RESULT][:, 0], expected)
+    assert (scores.units[BASELINE] == 0).all()
