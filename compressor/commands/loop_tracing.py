@@ -131,7 +131,7 @@ def _look(job: Job) -> None:
     """What the final outputs are judged in, and what each graph costs."""
     pipeline, options = job.pipeline, job.recipe.measure
     metric, again = asked_metric(job.recipe), job.units.reseeded
-    data = job.units.of(1, min(job.units.count, LEAST_UNITS))
+    data = job.units.of(1, job.units.count)
     with job.progress.stage("look at outputs"), pipeline.opened(pipeline.originals) as loop:
         found = choose(
             loop,

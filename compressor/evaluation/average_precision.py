@@ -19,6 +19,7 @@ from calibration.dataset import CalibrationSet
 from compressor.errors import DataError
 from compressor.evaluation.detected import detect, what_counts
 from compressor.evaluation.detections import Detections, overlaps
+from compressor.evaluation.intervals import LEAST_UNITS
 from compressor.evaluation.jackknife import blocks_of, pseudo_values
 from compressor.evaluation.metrics.base import BASELINE, FloatArray, Metric, Reference, Scores
 from compressor.graph.tensors import Array
@@ -98,7 +99,7 @@ class AveragePrecision(Metric):
             whole = mean_precision(matches, everything)
             sizes = [len(block) for block in blocks]
             units[name] = pseudo_values(whole, np.array(without), sizes)
-        return Scores(units, reference, len(there), blocks=True)
+        return Scores(units, reference, len(there), blocks=True, least=LEAST_UNITS)
 
     def aggregate(self, units: FloatArray) -> FloatArray:
         """Mean of the blocks."""

@@ -17,6 +17,7 @@ from calibration.dataset import CalibrationSet
 from compressor.errors import DataError, UsageError
 from compressor.evaluation.features import FeatureSpace
 from compressor.evaluation.feeding import predict
+from compressor.evaluation.intervals import LEAST_UNITS
 from compressor.evaluation.jackknife import BLOCKS, Indices, blocks_of, pseudo_values
 from compressor.evaluation.metrics.base import BASELINE, FloatArray, Metric, Scores
 from compressor.evaluation.outputs import shown_output
@@ -107,6 +108,11 @@ class DistributionMetric(FeatureMetric):
         del width
         return FEWEST
 
+    def blocks(self, width: int) -> int:
+        """Blocks of samples, at most, for so many features."""
+        del width
+        return BLOCKS
+
     def evaluate(self, runners: Mapping[str, Runner], data: CalibrationSet, batch: int) -> Scores:
         """Every runner on one half of the data, against the original on the other.
 
@@ -152,7 +158,7 @@ class DistributionMetric(FeatureMetric):
             sets, width = self._sets(own, own if reference is None else reference), own.shape[1]
             units[name] = self.units_of(sets)
         share = samples / len(data)
-        least = round(share * self.fewest(width))
+        least = round(share * max(self.fewest(width), LEAST_UNITS))
         return Scores(units, "original", samples, blocks=True, least=least)
 
     def units_of(self, sets: Sets) -> FloatArray:
@@ -167,7 +173,7 @@ class DistributionMetric(FeatureMetric):
         n, m = len(own), len(reference)
         if min(n, m) < FEWEST:
             raise self._too_few(min(n, m), FEWEST)
-        most = min(n, m, BLOCKS)
+        most = min(n, m, self.blocks(own.shape[1]))
         blocks = blocks_of(n, most)
         return Sets(own, reference, blocks, blocks if reference is own else blocks_of(m, most))
 

@@ -315,6 +315,8 @@ def _asked(
     notices = _hidden(found.seen, metric, found.primary) if found.seen.boxes else ()
     if scores.noun == "batch":
         notices = (*notices, without_samples(metric, batch))
+    if len(data) < scores.least:
+        notices = (*notices, _few(metric, len(data), scores.least))
     return _doubted(replace(found, notices=notices), original, data, batch)
 
 
@@ -324,6 +326,14 @@ def without_samples(metric: Metric, batch: int) -> str:
         f"{metric.name} gives one number for a batch of {batch} samples and none per sample. Its "
         "value is the mean over batches; that of a distance between distributions depends on their "
         "size (--calib-batch). Only batches can be resampled to prove a loss"
+    )
+
+
+def _few(metric: Metric, found: int, least: int) -> str:
+    """That a figure of so few samples is mostly chance."""
+    return (
+        f"{metric.name} of {found:,} samples says little: for as many features as there are it "
+        f"takes {least:,} or more"
     )
 
 

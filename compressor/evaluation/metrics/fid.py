@@ -11,8 +11,11 @@ nothing: covariances of d samples or fewer are singular.
 import numpy as np
 
 from compressor.evaluation.distributions import DistributionMetric, Estimate, Sets
+from compressor.evaluation.intervals import LEAST_UNITS
 from compressor.evaluation.jackknife import Indices
 from compressor.evaluation.metrics.base import FloatArray
+
+_WIDE = 512
 
 Moments = tuple[FloatArray, FloatArray]
 """Mean (d,) and covariance (d, d)."""
@@ -28,6 +31,10 @@ class FrechetDistance(DistributionMetric):
     def fewest(self, width: int) -> int:
         """Three times as many samples as features."""
         return max(super().fewest(width), 3 * width)
+
+    def blocks(self, width: int) -> int:
+        """As few as are bounded where each takes seconds: it goes with the cube of the features."""
+        return super().blocks(width) if width <= _WIDE else LEAST_UNITS
 
     def estimate(self, sets: Sets) -> Estimate:
         """The distance of all samples, and without each block."""

@@ -21,7 +21,7 @@ from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.metrics.base import BASELINE, RESULT
 from compressor.evaluation.roles import Roles
 from compressor.evaluation.seen import Seen, SeenOutput
-from compressor.evaluation.yardstick import Yardstick
+from compressor.evaluation.yardstick import Yardstick, choose
 from compressor.recipe.budget import parse_budget
 
 
@@ -106,7 +106,7 @@ def test_a_single_model_is_compared_on_the_other_half():
     table, own = Table(y=rows(60, 3, 0)), data(60)
     scores = metric("fid").evaluate({BASELINE: table, RESULT: table}, own, 7)
     assert scores.samples == 60
-    assert scores.least == 18  # three a feature in each half
+    assert scores.least == 40  # twenty in each half
     mine, other = (
         np.concatenate([step.inputs["i"] for step in half.batches(9)]) for half in own.split(0.5, 0)
     )
@@ -168,7 +168,7 @@ def test_other_seeds_are_the_reference_where_there_are_some():
         reseeded=lambda of: open_dataset({"i": 45 + of.head(90).inputs["i"]}),
     )
     scores = found.scores(found.metrics[0], {BASELINE: table}, own, 7)
-    assert (scores.samples, scores.least) == (45, 9)
+    assert (scores.samples, scores.least) == (45, 20)
     expected = frechet(table.table["y"][:45], table.table["y"][45:])
     assert float(scores.units[BASELINE].mean()) == pytest.approx(expected)
 
@@ -241,3 +241,10 @@ def test_the_feature_distance_is_of_the_same_seeds():
     expected = np.linalg.norm(before - after, axis=1)
     np.testing.assert_allclose(scores.units[RESULT][:, 0], expected)
     assert (scores.units[BASELINE] == 0).all()
+
+
+@pytest.mark.parametrize(("n", "said"), [(40, True), (60, False)])
+def test_few_samples_are_told_beforehand(n: int, said: bool):
+    table = Table(y=rows(60, 10, 0).astype(np.float32))
+    found = choose(table, data(n), 7, roles=Roles(), metric=metric("fid"))
+    assert any("fid of 40 samples says little" in notice for notice in found.notices) is said
