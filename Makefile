@@ -56,6 +56,7 @@ bench: $(READY) ## Benchmarks; DATA=folder MODEL=checkpoint adds CIFAR-10 ResNet
 	$(BIN)/python benchmarks/transformer.py
 	$(BIN)/python benchmarks/decoder.py out/decoder
 	$(BIN)/python benchmarks/recurrent.py
+	$(BIN)/python benchmarks/forms.py
 ifneq ($(and $(DATA),$(MODEL)),)
 	$(BIN)/python benchmarks/cifar.py --data "$(DATA)" --model "$(MODEL)"
 	$(BIN)/python benchmarks/ranges.py --data "$(DATA)" --model "$(MODEL)"

@@ -23,7 +23,10 @@ from compressor.system.nearby import did_you_mean
 ROUNDED = "rounded"
 SPARSE = "sparse_"
 """Prefix of the role of a weight that a pattern of zeros brought."""
-ROUNDED_OF = {"graph", "baseline", "prune", "sparse", "smooth", "weight_bits", "granularity"}
+ROUNDED_OF = {"graph", "baseline", "prune", "sparse", "forms", "smooth"} | {
+    "weight_bits",
+    "granularity",
+}
 """Decisions that make the weights whose integers are stored, and their scales."""
 
 
@@ -94,6 +97,7 @@ class GraphPlan(Record):
         granularity: Whether each output channel of a weight has its own scale.
         prune: What is removed before anything else; None where nothing is.
         sparse: Which weights then get a pattern of zeros; None where none do.
+        forms: Node → the form of the target that it is rewritten in before it is quantized.
         integer: Names of the nodes that run as integer, with ranges known beforehand.
         dynamic: Names of the MatMul, Gemm and LSTM nodes that run as integer with the range of
             each input, found while the model runs; none of them is in `integer`.
@@ -126,6 +130,7 @@ class GraphPlan(Record):
     granularity: Literal["channel", "tensor"] | None = None
     prune: PrunePlan | None = None
     sparse: SparsePlan | None = None
+    forms: dict[str, str] = Field(default_factory=dict)
     integer: tuple[str, ...] = ()
     dynamic: tuple[str, ...] = ()
     ranges: dict[str, RealRange] = Field(default_factory=dict)

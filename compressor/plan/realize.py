@@ -1,10 +1,13 @@
 """Carries out a plan: the only place where decisions become a model."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx_ir as ir
 
 from compressor.errors import RecipeError
 from compressor.graph.fingerprint import fingerprint
+from compressor.graph.invariants import check
 from compressor.graph.tensors import Arrays
 from compressor.plan.plan import GraphPlan, PrunePlan
 from compressor.plan.storage import StoragePlan
@@ -16,6 +19,7 @@ from compressor.quantization.dequantizing import dequantizing
 from compressor.quantization.dynamic import insert_dynamic
 from compressor.quantization.half import halve
 from compressor.quantization.remainder import halved
+from compressor.quantization.smoothing import smoothed
 from compressor.quantization.static import quantize_static
 from compressor.quantization.storing import store
 from compressor.results.precision import EIGHT_BITS, WORDS, Precision
@@ -29,12 +33,52 @@ def baseline_graph(captured: ir.Model, folded: ir.Model, plan: GraphPlan) -> ir.
     return captured if plan.baseline == "captured" else folded
 
 
+def decided_graph(plain: ir.Model, plan: GraphPlan, target: Target) -> ir.Model:
+    """The float graph that precision is decided for: in the plan's forms, and smoothed.
+
+    Args:
+        plain: The baseline, pruned as the plan says; it stays as it is.
+        plan: What was decided.
+        target: Whose forms they are.
+
+    Raises:
+        RecipeError: The plan names forms, nodes or values that do not fit.
+    """
+    formed = in_forms(plain, plan.forms, target)
+    return smoothed(formed, restored(plan.smooth)) if plan.smooth else formed
+
+
+def in_forms(model: ir.Model, forms: Mapping[str, str], target: Target) -> ir.Model:
+    """The graph with some nodes in other forms; `model` stays as it is.
+
+    Args:
+        model: A float graph.
+        forms: Node → name of a form of the target.
+        target: Whose forms they are.
+
+    Raises:
+        RecipeError: The target has no such form, or it does not fit the node.
+    """
+    if not forms:
+        return model
+    known, made = {form.name: form for form in target.forms}, model.clone()
+    for node, name in forms.items():
+        if name not in known:
+            raise RecipeError(
+                f"the plan rewrites {node!r} as {name!r}, a form that {target.title} lacks",
+                hint=_REPLAY,
+            )
+        known[name].rewrite(made, node)
+    check(made, "rewriting in other forms")
+    return made
+
+
 def realize(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Model:
     """The graph that the plan ships; `baseline` stays as it is.
 
     Args:
-        baseline: The float graph that the plan builds on (`baseline_graph`), pruned and smoothed
-            as it says.
+        baseline: The float graph that the plan builds on (`baseline_graph`), pruned, rewritten in
+            forms and smoothed as it says (`decided_graph`).
         plan: What was decided.
         target: The target whose policy places Q/DQ.
 

@@ -7,7 +7,8 @@ gets slower than float:
 1. Weighted operators with a constant weight are the seeds.
 2. Pass-through, absorbed and element-wise operators join when everything they read comes from
    integer nodes, until nothing changes.
-3. Those that feed no integer node leave again: they would only move the boundary.
+3. Those that feed no integer node leave again: they would only move the boundary. What arranges
+   the output of a kernel that writes integers stays, as it arranges a quarter of the bytes.
 4. A region whose work does not pay for its boundary leaves.
 """
 
@@ -28,6 +29,9 @@ from compressor.quantization.inputs import (
 )
 from compressor.quantization.regions import regions, why_not_worthwhile
 from exporters.base import QuantPolicy
+
+ARRANGING = frozenset({"Transpose", "Reshape", "Slice", "DepthToSpace"})
+"""Pass-through operators that write no more than they read."""
 
 
 @dataclass(frozen=True)
@@ -260,9 +264,21 @@ def _shrink(nodes: list[ir.Node], chosen: set[str], policy: QuantPolicy) -> None
         absorbed = [r for r in readers if r.op_type in policy.absorbed and _name(r) in chosen]
         if absorbed:
             readers = [reader for r in absorbed for reader in consumers(r.outputs[0])]
-        if not any(_name(reader) in chosen for reader in readers):
+        arranges = node.op_type in ARRANGING and _writes_integers(node, chosen, policy)
+        if not arranges and not any(_name(reader) in chosen for reader in readers):
             chosen.discard(_name(node))
             chosen.difference_update(_name(r) for r in absorbed)
+
+
+def _writes_integers(node: ir.Node | None, chosen: set[str], policy: QuantPolicy) -> bool:
+    """Whether what a node writes comes from kernels that round it in any case."""
+    if node is None or _name(node) not in chosen:
+        return False
+    if node.op_type in policy.weighted:
+        return node.op_type not in policy.float_output
+    if node.op_type in ARRANGING | policy.absorbed | {"Concat"}:
+        return all(_writes_integers(one.producer(), chosen, policy) for one in activations(node))
+    return False
 
 
 def _neighbour_reason(node: ir.Node, chosen: set[str], policy: QuantPolicy) -> str:

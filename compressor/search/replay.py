@@ -3,11 +3,15 @@
 from dataclasses import replace
 
 from compressor.plan.plan import GraphPlan
-from compressor.plan.realize import baseline_graph, pruned_graph, realize, require_same_graph
+from compressor.plan.realize import (
+    baseline_graph,
+    decided_graph,
+    pruned_graph,
+    realize,
+    require_same_graph,
+)
 from compressor.pruning.reconstruction.patching import patched
-from compressor.quantization.bias import restored
 from compressor.quantization.remainder import REFERENCE
-from compressor.quantization.smoothing import smoothed
 from compressor.results.effects import weight_effect
 from compressor.search.baseline import folded, started
 from compressor.search.candidate import Outcome
@@ -34,7 +38,7 @@ def replay(session: Session, plan: GraphPlan) -> Outcome:
             pruning = planned(plan.prune, grouping, plain)
         if plan.sparse is not None:
             plain = patched(plain, plan.sparse.weights)
-        graph = smoothed(plain, restored(plan.smooth)) if plan.smooth else plain
+        graph = decided_graph(plain, plan, session.target)
         shipped = realize(graph, plan, session.target)
         stage.changed = _carried_out(plan)
         stage.notices = [] if plan.half is None else [REFERENCE]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from compressor.results.engine import Agreement, EngineBuild
     from exporters.base.artifact import Artifact, Samples
+    from exporters.base.form import Form, Place
     from exporters.base.options import Flag, TargetOptions
     from exporters.base.policy import QuantPolicy
     from exporters.base.refusal import Refusal
@@ -25,6 +26,7 @@ _HOMES = {
     **dict.fromkeys(("Agreement", "EngineBuild"), "compressor.results.engine"),
     **dict.fromkeys(("Artifact", "Samples"), "exporters.base.artifact"),
     **dict.fromkeys(("Flag", "TargetOptions"), "exporters.base.options"),
+    **dict.fromkeys(("Form", "Place"), "exporters.base.form"),
     "QuantPolicy": "exporters.base.policy",
     **dict.fromkeys(
         ("find_target", "options_of", "reference_target", "target_names"), "exporters.base.registry"
@@ -39,6 +41,8 @@ __all__ = [
     "Artifact",
     "EngineBuild",
     "Flag",
+    "Form",
+    "Place",
     "QuantPolicy",
     "Refusal",
     "Runner",

@@ -11,6 +11,7 @@ from compressor.graph.tensors import Arrays
 from compressor.results.precision import STORED
 from compressor.system.progress import SILENT, Progress
 from exporters.base.artifact import Artifact, Samples
+from exporters.base.form import Form
 from exporters.base.options import TargetOptions
 from exporters.base.policy import QuantPolicy
 from exporters.base.refusal import Refusal
@@ -35,6 +36,7 @@ class Target(ABC):
             DequantizeLinear of whole blocks, without zero points.
         sparsities: Patterns of zeros in weights that its kernels skip, as `--sparsity` names them.
             TensorRT.
+        forms: Exact rewrites that may have faster kernels. ONNX Runtime.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Target(ABC):
     stores: frozenset[str] = frozenset()
     blocks_as: Literal["kernels", "standard"] = "kernels"
     sparsities: frozenset[str] = frozenset()
+    forms: tuple[Form, ...] = ()
 
     # Whether it can be used, and for what.
 

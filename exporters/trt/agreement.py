@@ -14,7 +14,7 @@ import onnx_ir as ir
 from compressor.graph.names import label
 from compressor.graph.tensors import Array, Arrays
 from exporters.base import Agreement, Runner
-from exporters.ort import OrtRunner
+from exporters.ort.target import OrtRunner
 from exporters.trt.graph import is_integer, layers, prepared
 from exporters.trt.notation import Profile
 

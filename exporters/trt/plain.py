@@ -10,7 +10,7 @@ import numpy as np
 
 from compressor.errors import CompressorError
 from compressor.graph.tensors import Array, Arrays
-from exporters.ort import OrtRunner
+from exporters.ort.target import OrtRunner
 
 LEAST = 0.999
 """Cosine of an output with its own as the graph stands, from which both are the same."""

@@ -29,7 +29,7 @@ from exporters.base import (
 )
 from exporters.lint.base import Finding
 from exporters.lint.trt.rules import RULES
-from exporters.ort import OrtRunner
+from exporters.ort.target import OrtRunner
 from exporters.trt.agreement import agreements, fitting, not_integer
 from exporters.trt.backends import ChosenBackend, Name, choose, device
 from exporters.trt.build_engine import ENGINES

@@ -46,7 +46,7 @@ OPTIONS = FpgaOptions
 """
 TARGET = """
 from exporters.fpga.options import FpgaOptions
-from exporters.ort import OrtTarget
+from exporters.ort.target import OrtTarget
 
 
 class FpgaTarget(OrtTarget):

@@ -7,9 +7,10 @@ weights that read them by SmoothQuant (Xiao et al. 2023). Both compute the same 
 from collections.abc import Callable
 
 from calibration.scheme import FloatArray
+from compressor.plan.realize import decided_graph
 from compressor.quantization.bias import restored, stored
 from compressor.quantization.equalization import choose_equalization
-from compressor.quantization.smoothing import choose_divisors, smoothed
+from compressor.quantization.smoothing import choose_divisors
 from compressor.recipe.policy import policy_of
 from compressor.results.records import StageRecord
 from compressor.search.precision.ptq_search import PtqSearch
@@ -59,4 +60,4 @@ def _moved(search: PtqSearch, stage: str, choose: Chooser) -> None:
     moved = {"smooth": stored(divisors)}
     plan = start.plan.model_copy(update=moved)
     search.plan = search.plan.model_copy(update=moved)
-    search.start = start.then(plan=plan, graph=smoothed(start.plain, divisors))
+    search.start = start.then(plan=plan, graph=decided_graph(start.plain, plan, session.target))

@@ -8,6 +8,7 @@ the target computes in it comes before, the race against float and small embeddi
 from compressor.search.precision.adaptive_rounding import with_rounding
 from compressor.search.precision.bias_correction import corrected
 from compressor.search.precision.channel_spread import cross_layer_equalization, smooth_quant
+from compressor.search.precision.exact_forms import exact_forms
 from compressor.search.precision.latency_placement import placed_by_time
 from compressor.search.precision.mixed_precision import mixed_precision
 from compressor.search.precision.norm_fusions import with_norms_apart
@@ -75,6 +76,7 @@ def bias_correction(search: PtqSearch) -> None:
 
 
 PTQ_STEPS: tuple[Step, ...] = (
+    Step("exact forms", exact_forms, Kind.PREPARES),
     Step("cross-layer equalization", cross_layer_equalization, Kind.PREPARES),
     Step("SmoothQuant", smooth_quant, Kind.PREPARES),
     Step("calibrated ranges", calibrated_ranges, Kind.PREPARES),
@@ -95,6 +97,6 @@ DYNAMIC_STEPS: tuple[Step, ...] = tuple(
     if step.take is calibrated_ranges
     else step
     for step in PTQ_STEPS
-    if step.take is not cross_layer_equalization
+    if step.take not in (exact_forms, cross_layer_equalization)
 )
 """The same where all ranges are found at run time, which takes no calibration."""

@@ -86,7 +86,7 @@ def _with_precision(
     found = _decided(search, favoured=favoured)
     if found.plan.ship in EIGHT_BITS:
         return found
-    plan = found.plan.model_copy(update={"smooth": {}, "plain_norms": False})
+    plan = found.plan.model_copy(update={"forms": {}, "smooth": {}, "plain_norms": False})
     return found.then(plan=plan)
 
 

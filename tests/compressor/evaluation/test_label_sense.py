@@ -10,7 +10,7 @@ from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.roles import roles_of
 from compressor.evaluation.yardstick import choose
 from compressor.graph.shapes import input_specs
-from exporters.ort import TARGET
+from exporters.ort.target import TARGET
 
 MODEL = model("g (float[n,4] x) => (float[n,4] logits) { logits = Identity(x) }")
 CLASSES = np.arange(200) % 4

@@ -10,7 +10,7 @@ from compressor.quantization.auto import EQUAL
 from compressor.quantization.placement import quantized_values
 from compressor.quantization.ranges import activation_params
 from compressor.quantization.static import CalibrationOptions, StaticChoice, calibrate
-from exporters.ort import TARGET
+from exporters.ort.target import TARGET
 
 POLICY = TARGET.policy("vnni")
 

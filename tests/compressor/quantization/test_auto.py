@@ -15,7 +15,7 @@ from compressor.quantization.placement import place, quantized_values
 from compressor.quantization.ranges import activation_params
 from compressor.quantization.replay import replay
 from compressor.quantization.static import CalibrationOptions, calibrate
-from exporters.ort import TARGET
+from exporters.ort.target import TARGET
 
 POLICY = TARGET.policy("vnni")
 SHAPE = (24, 32, 8, 8)

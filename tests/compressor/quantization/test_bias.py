@@ -18,7 +18,7 @@ from compressor.plan.plan import GraphPlan
 from compressor.quantization.bias import add_corrections, correct, restored, stored
 from compressor.quantization.placement import place, quantized_values
 from compressor.quantization.static import quantize_static
-from exporters.ort import TARGET
+from exporters.ort.target import TARGET
 
 POLICY = TARGET.policy("avx2")
 

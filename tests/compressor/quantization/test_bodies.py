@@ -14,7 +14,7 @@ from compressor.quantization.dynamic import insert_dynamic, place_dynamic
 from compressor.quantization.static import CalibrationOptions, calibrate
 from compressor.quantization.storing import store
 from compressor.quantization.weight_only import StoringOptions
-from exporters.ort import TARGET
+from exporters.ort.target import TARGET
 
 POLICY = TARGET.policy("vnni")
 

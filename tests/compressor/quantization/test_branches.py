@@ -9,7 +9,7 @@ from compressor.graph.names import make_unique
 from compressor.graph.shapes import infer_shapes, input_specs
 from compressor.quantization.branches import unseen_branches
 from compressor.quantization.static import CalibrationOptions, calibrate
-from exporters.ort import TARGET
+from exporters.ort.target import TARGET
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((16, 256)).astype(np.float32)

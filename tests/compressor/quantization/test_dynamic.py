@@ -17,7 +17,7 @@ from compressor.plan.realize import realize
 from compressor.quantization.dynamic import choose_dynamic, insert_dynamic, place_dynamic
 from compressor.quantization.noise import layer_noise
 from compressor.recipe.recipe import BudgetOptions, MeasureOptions, QuantizeOptions
-from exporters.ort import TARGET
+from exporters.ort.target import TARGET
 
 pytestmark = pytest.mark.usefixtures("quick")
 

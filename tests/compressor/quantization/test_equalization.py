@@ -19,7 +19,7 @@ from compressor.quantization.pairs import find_pairs
 from compressor.quantization.smoothing import smoothed
 from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
 from compressor.recipe.recipe import MeasureOptions, QuantizeOptions
-from exporters.ort import TARGET
+from exporters.ort.target import TARGET
 
 pytestmark = pytest.mark.usefixtures("quick")
 

@@ -20,7 +20,7 @@ from compressor.quantization.static import (
     calibrate,
     quantize_static,
 )
-from exporters.ort import TARGET
+from exporters.ort.target import TARGET
 
 POLICY = TARGET.policy("avx2")
 

@@ -7,7 +7,7 @@ from graphs import model, residual
 
 from compressor.quantization.placement import place, quantized_values, restricted
 from compressor.quantization.static import quantize_static
-from exporters.ort import TARGET
+from exporters.ort.target import TARGET
 
 POLICY = TARGET.policy("vnni")
 
@@ -113,6 +113,24 @@ def test_trailing_movers_do_not_widen_the_region():
     placement = place(graph, POLICY)
     assert placement.integer == ("Conv_0",)
     assert "feeds no integer node" in placement.float_reasons["MaxPool_1"]
+
+
+@pytest.mark.parametrize(
+    ("layer", "arranged"),
+    [("Conv(x, w)", True), ("MatMul(x, w)", False)],
+    ids=["written as integers", "written as float"],
+)
+def test_what_arranges_integers_stays_with_them(layer: str, arranged: bool):
+    graph = model(
+        f"""g (float[n,256,8,256] x, float w) => (float[n,8,256,256] y)
+        <float[n,256,8,256] c, float[n,8,256,256] t>
+        {{ c = {layer}
+          t = Transpose<perm=[0,2,3,1]>(c)
+          y = Tanh(t) }}""",
+        w=[256, 256, 1, 1] if arranged else [256, 256],
+    )
+    names = [node.name for node in graph.graph]
+    assert place(graph, POLICY).integer == tuple(names[: 1 + arranged])
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from compressor.quantization.recurrent import place_recurrent
 from compressor.recipe.recipe import BudgetOptions, MeasureOptions, PruneOptions, QuantizeOptions
 from compressor.search.precision.region_latency import designs, fitted
 from compressor.search.precision.regions import DYNAMIC, FLOAT, STATIC, Mix, mixed
-from exporters.ort import TARGET
+from exporters.ort.target import TARGET
 
 pytestmark = pytest.mark.usefixtures("quick")
 

@@ -9,7 +9,7 @@ from calibration.dataset import open_dataset
 from compressor.graph.shapes import infer_shapes
 from compressor.quantization.routes import route_of
 from compressor.quantization.smoothing import choose_divisors, smoothed
-from exporters.ort import TARGET
+from exporters.ort.target import TARGET
 
 X = np.random.default_rng(1).standard_normal((24, 6, 32)).astype(np.float32)
 LOUD = 5

@@ -13,7 +13,7 @@ from compressor.graph.files import serialize
 from compressor.quantization.remainder import halved
 from compressor.quantization.runtime_rounding import is_rounded, shield_floats
 from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
-from exporters.ort import TARGET as ORT
+from exporters.ort.target import TARGET as ORT
 from exporters.trt.policy import trt_policy
 
 PLAIN = 0.9999

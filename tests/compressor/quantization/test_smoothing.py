@@ -15,7 +15,7 @@ from compressor.plan.plan import Plan
 from compressor.quantization.dynamic import insert_dynamic, place_dynamic
 from compressor.quantization.smoothing import choose_divisors, smoothed
 from compressor.recipe.recipe import MeasureOptions, QuantizeOptions
-from exporters.ort import TARGET
+from exporters.ort.target import TARGET
 
 pytestmark = pytest.mark.usefixtures("quick")
 

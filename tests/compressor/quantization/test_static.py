@@ -16,7 +16,7 @@ from compressor.graph.names import make_unique
 from compressor.graph.shapes import infer_shapes
 from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
 from compressor.quantization.weights import fit_bias, quantize_bias, weight_params
-from exporters.ort import TARGET
+from exporters.ort.target import TARGET
 
 POLICY = TARGET.policy("vnni")
 WEIGHT = Scheme("int8", symmetric=True, per_channel=True)

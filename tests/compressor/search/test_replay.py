@@ -15,7 +15,7 @@ from compressor.recipe.recipe import Recipe
 from compressor.search.baseline import undecided
 from compressor.search.replay import replay
 from compressor.search.session import Session
-from exporters.ort import TARGET
+from exporters.ort.target import TARGET
 
 POLICY = TARGET.policy("avx2")
 

@@ -15,7 +15,7 @@ from compressor.graph.files import save_model
 from compressor.report.verdict import engine_words
 from compressor.results.report import GraphReport
 from exporters.base import Agreement, EngineBuild, Samples
-from exporters.ort import OrtRunner
+from exporters.ort.target import OrtRunner
 from exporters.trt import backends, cuda
 from exporters.trt import target as target_module
 from exporters.trt.agreement import agreements, not_integer

@@ -15,7 +15,7 @@ from compressor.quantization.placement import place, quantized_values
 from compressor.recipe.recipe import QuantizeOptions, Recipe
 from compressor.search.precision.bias_correction import corrected, corrections
 from compressor.search.session import Session
-from exporters.ort import TARGET
+from exporters.ort.target import TARGET
 
 SPANS = {"x": (-1.0, 1.0), "r1": (0.0, 2.0), "r2": (0.0, 8.0)}
 """Some clip much, which shifts means."""

@@ -15,7 +15,7 @@ from compressor.search.precision.ptq_search import AS_INTEGER, PtqSearch
 from compressor.search.precision.ptq_steps import as_calibrated, latency_placement
 from compressor.search.precision.ranges import calibrated_ranges
 from compressor.search.precision.regions import CHOICES, FLOAT, STATIC, mixed
-from exporters.ort import TARGET
+from exporters.ort.target import TARGET
 
 DATA = images(8, 0)
 

@@ -22,7 +22,7 @@ from compressor.search.precision.ptq_search import PtqSearch
 from compressor.search.precision.ptq_steps import adaptive_rounding, bias_correction
 from compressor.search.precision.ranges import calibrated_ranges
 from compressor.search.replay import replay
-from exporters.ort import TARGET
+from exporters.ort.target import TARGET
 
 
 def mixed(samples: int) -> dict[str, np.ndarray]:

@@ -27,7 +27,7 @@ from compressor.search.precision.ptq_search import (
 )
 from compressor.search.precision.region_latency import RegionTimes
 from compressor.search.precision.regions import CHOICES, mixed
-from exporters.ort import TARGET
+from exporters.ort.target import TARGET
 
 X = np.random.default_rng(0).standard_normal((16, 64)).astype(np.float32)
 

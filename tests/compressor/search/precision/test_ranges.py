@@ -16,7 +16,7 @@ from compressor.quantization.static import CalibrationOptions, calibrate
 from compressor.recipe.recipe import DataOptions, QuantizeOptions, Recipe
 from compressor.search.precision.ptq_search import PtqSearch
 from compressor.search.precision.ranges import calibrated_ranges, runtime_ranges
-from exporters.ort import TARGET
+from exporters.ort.target import TARGET
 from exporters.trt.options import TrtOptions
 from exporters.trt.target import TrtTarget
 

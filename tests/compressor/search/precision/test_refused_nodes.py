@@ -15,7 +15,7 @@ from compressor.search.precision import refused_nodes
 from compressor.search.precision.refused_nodes import or_undone, runnable, without_refused
 from compressor.search.session import Session
 from compressor.system.progress import SILENT
-from exporters.ort import TARGET
+from exporters.ort.target import TARGET
 
 
 def session() -> tuple[Session, GraphPlan]:

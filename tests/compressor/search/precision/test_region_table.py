@@ -16,7 +16,7 @@ from compressor.quantization.placement import place
 from compressor.search.precision.region_latency import RegionTimes
 from compressor.search.precision.region_table import POINTS, predicted_frontier, region_results
 from compressor.search.precision.regions import CHOICES, DYNAMIC, FLOAT, STATIC, Mix, mixed
-from exporters.ort import TARGET
+from exporters.ort.target import TARGET
 
 POLICY = TARGET.policy("avx2")
 

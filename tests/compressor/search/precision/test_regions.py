@@ -11,7 +11,7 @@ from compressor.plan.plan import GraphPlan
 from compressor.quantization.placement import place
 from compressor.quantization.regions import divided
 from compressor.search.precision.regions import CHOICES, DYNAMIC, FLOAT, STATIC, Mix, mixed
-from exporters.ort import TARGET
+from exporters.ort.target import TARGET
 from exporters.trt.options import TrtOptions
 from exporters.trt.target import TrtTarget
 

@@ -9,7 +9,7 @@ from compressor.recipe.recipe import QuantizeOptions
 from compressor.report.floats import float_words
 from compressor.results.report import GraphReport
 from compressor.search.precision.unquantized import unquantized, why_float
-from exporters.ort import TARGET
+from exporters.ort.target import TARGET
 
 FEEDS = {"x": np.zeros((1, 4, 8, 8), np.float32)}
 

@@ -15,7 +15,7 @@ import pytest
 
 from compressor.errors import GraphError
 from compressor.graph.session import open_session
-from exporters.ort import TARGET, why_not_integer
+from exporters.ort.target import TARGET, why_not_integer
 
 POLICY = TARGET.policy("vnni")
 IMAGE = (1, 3, 9, 10)

@@ -5,7 +5,7 @@ from graphs import model, residual
 from compressor.errors import DataError, UsageError
 from compressor.system import hardware
 from exporters.base import find_target, target_names
-from exporters.ort import TARGET
+from exporters.ort.target import TARGET
 
 
 def test_targets_are_found_by_file_name():

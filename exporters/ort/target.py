@@ -23,6 +23,7 @@ from compressor.graph.tensors import Array, Arrays, TensorSpec
 from compressor.system.hardware import has_int8_dot
 from compressor.system.progress import SILENT, Progress
 from exporters.base import Artifact, QuantPolicy, Samples, Target
+from exporters.ort.forms import FORMS
 
 INTEGER_OPERATORS = frozenset(
     {"QGemm", "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
@@ -99,6 +100,7 @@ class OrtTarget(Target):
     title = "ONNX Runtime (CPU)"
     opset = 20
     stores = frozenset({"int4", "int8-weights", "fp16", "bf16"})
+    forms = FORMS
 
     def why_not_available(self) -> str | None:
         """ONNX Runtime is a dependency; a broken installation is the only way to lack it."""
@@ -126,7 +128,7 @@ class OrtTarget(Target):
             ),
             passthrough=frozenset(
                 {"MaxPool", "Reshape", "Flatten", "Transpose", "Slice", "Squeeze", "Unsqueeze"}
-                | {"Resize", "Gather", "Tile", "Expand", "Pad", "Split"}
+                | {"Resize", "Gather", "Tile", "Expand", "Pad", "Split", "DepthToSpace"}
             ),
             absorbed=frozenset({"Relu", "Clip"}),
             float_output=frozenset({"Gemm", "MatMul"}),

@@ -1,0 +1,73 @@
+"""ConvTranspose of an image of one position, as generators begin: a product.
+
+Each output position reads the one input position by one tap an axis, or by none, so that
+y[c, v] = Σ_i W[c, i, t(v)] · x[i]: a 1 x 1 convolution to C · positions channels, and a Reshape.
+"""
+
+import math
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.errors import RecipeError
+from exporters.base.form import Form, Place
+from exporters.ort.forms.emitting import Emitter, reshaped
+from exporters.ort.forms.upsampling import Axis, Upsampling, Weights, upsamplings
+
+MOST = 256
+"""Positions that one may become."""
+
+
+class Point(Form):
+    """A convolution of one position."""
+
+    name = "point"
+    words = "a 1 x 1 convolution and a Reshape"
+
+    def places(self, model: ir.Model) -> list[Place]:
+        """Wherever the image that is enlarged is known to be one position."""
+        return [
+            Place(one.name, one.operator, one.x.name or "", one.y.name or "")
+            for one in upsamplings(model)
+            if _fits(one)
+        ]
+
+    def rewrite(self, model: ir.Model, node: str) -> None:
+        """One place.
+
+        Raises:
+            RecipeError: The form does not fit there.
+        """
+        place = next((one for one in upsamplings(model) if one.name == node and _fits(one)), None)
+        if place is None:
+            raise RecipeError(f"the plan makes {node!r} {self.words}, and it cannot be one")
+        to = Emitter(model, place)
+        taps = place.weight
+        for axis, one in enumerate(place.axes):
+            chosen = _read(one, place.weight.shape[2 + axis])
+            taps = np.moveaxis(np.tensordot(taps, chosen, ([2 + axis], [1])), -1, 2 + axis)
+        lengths = list(taps.shape[2:])
+        weight = np.moveaxis(taps, 1, -1).reshape(-1, taps.shape[1], *[1] * len(lengths))
+        inputs = [place.x, to.weight("weight", np.ascontiguousarray(weight))]
+        if place.bias is not None:
+            inputs.append(to.weight("bias", np.repeat(place.bias, math.prod(lengths))))
+        ones = [1] * len(lengths)
+        made = to.activated(to.emit("Conv", inputs, [len(weight), *ones], "conv"))
+        to.replace(reshaped(to, made, [place.outputs, *lengths], "positions"))
+
+
+def _fits(place: Upsampling) -> bool:
+    if place.groups > 1 or any(axis.size != 1 for axis in place.axes):
+        return False
+    lengths = [axis.stride + axis.surplus for axis in place.axes]
+    return min(lengths) > 0 and 1 < math.prod(lengths) <= MOST
+
+
+def _read(axis: Axis, taps: int) -> Weights:
+    """[positions, taps]: 1 where a position reads the input by that tap."""
+    length = axis.stride + axis.surplus
+    found = np.zeros((length, taps), np.float32)
+    for v in range(length):
+        a, b = divmod(v, axis.stride)
+        found[v, list(axis.phases[b].get(-a, ()))] = 1
+    return found
