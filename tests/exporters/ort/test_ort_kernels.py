@@ -109,6 +109,8 @@ def movers() -> Iterator[Case]:
     yield Case("Gather", {"axis": 2}, constants=[np.array(-1)])
     yield Case("Reshape", constants=[ints(0, -1)])
     yield Case("Transpose", {"perm": [0, 2, 3, 1]})
+    for mode in ("DCR", "CRD"):
+        yield Case("DepthToSpace", {"blocksize": 2, "mode": mode}, ((1, 12, 5, 6),))
     yield Case("Flatten", {"axis": 2})
     yield Case("Squeeze", shapes=((1, 3, 1, 4),), constants=[ints(0, 2)])
     yield Case("Unsqueeze", shapes=((3, 4),), constants=[ints(0, 2)])
