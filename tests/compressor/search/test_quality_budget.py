@@ -56,10 +56,11 @@ def budget(
     made: ir.Model | None = None,
     told: Told | None = None,
     metric: str | None = None,
+    features: object = None,
     **options: Any,
 ) -> QualityBudget:
     recipe = Recipe(
-        measure=MeasureOptions(metric=metric),
+        measure=MeasureOptions(metric=metric, features=features),
         quantize=QuantizeOptions(batch=32),
         budget=BudgetOptions(max_drop=max_drop, **options),
     )
@@ -309,3 +310,50 @@ def test_a_budget_needs_samples_for_both_halves():
         divided("1%", 5)
     assert "10 samples or more" in (error.value.hint or "")
     assert isinstance(divided("1%", 20, 2)[1], QualityBudget)
+
+
+# Distances of distributions
+
+
+def as_they_are(logits: np.ndarray) -> np.ndarray:
+    return logits
+
+
+def test_a_distance_is_confirmed_on_blocks_and_its_loss_is_what_the_floor_lacks():
+    held = budget("50%", labels=False, metric="fid", features=as_they_are)
+    assert held.provable
+    near, far = held.confirms(net(noise=0.001)), held.confirms(net(noise=0.5))
+    assert near.accepted
+    assert not far.accepted
+    assert near.judgement is not None
+    assert near.judgement.n == 200
+    assert near.judgement.allowed == pytest.approx(near.judgement.baseline / 2)
+
+
+def test_a_distance_of_few_samples_is_refused_with_the_number_that_it_takes():
+    held = budget("50%", samples=60, labels=False, metric="fid", features=as_they_are)
+    assert not held.provable
+    (notice,) = held.notices
+    assert "That takes 40, so 80 evaluation samples" in notice
+    found = held.confirms(net())
+    assert not found.accepted
+    assert found.judgement is not None
+    assert found.judgement.needed == 40
+
+
+def test_a_share_of_a_floor_that_falls_asks_for_points():
+    held = budget("2%", labels=False, metric="fid", features=as_they_are)
+    scores = held._scores(net(noise=0.05), held.halves.confirm)
+    told = held.confirmed(held.metric, scores, is_float=False)
+    assert not told.met
+    assert told.needed_n is None
+    assert "give it in the metric's unit" in told.reason
+
+
+def test_a_score_that_is_better_when_higher_is_held_likewise():
+    held = budget("5%", labels=False, metric="inception_score", features=as_they_are)
+    assert held.confirms(net()).accepted
+    halved = net()
+    weight = halved.graph.initializers["w"]
+    weight.const_value = ir.tensor(weight.const_value.numpy() / 2, name="w")
+    assert not held.confirms(halved).accepted  # less sure of every class
