@@ -11,6 +11,7 @@ from compressor.cli.failures import shown
 from compressor.cli.options import (
     BUDGET,
     CALIBRATION,
+    COMPARED_LOOP,
     DATA,
     LOADING,
     MEASURING,
@@ -177,13 +178,15 @@ def sensitivity(model: str, **flags: Any) -> None:
 @click.argument("b")
 @click.option("--target", metavar="NAME", help=RUNTIME)
 @DATA
+@COMPARED_LOOP
 @LOADING
 @MEASURING
 @SHOWING
 def compare(a: str, b: str, **flags: Any) -> None:
     """Compare two models: latency, quality, memory and size of B against A.
 
-    Both are timed in turn in one process. --model and --input hold for both.
+    Both are timed in turn in one process. --model and --input hold for both. With --pipeline A and
+    B are folders that compress wrote.
     """
     from compressor.cli.commands import compare_models  # noqa: PLC0415 - keeps --help quick
 

@@ -223,8 +223,25 @@ LOADING = section(
     ),
 )  # fmt: skip
 
+_LOOPS = "Pipelines of several graphs"
+
+UNITS = click.option(
+    "--units", type=click.IntRange(2), metavar="N",
+    help="Number of generated units that judge. [default: what a minute makes, at least 64]",
+)  # fmt: skip
+
+COMPARED_LOOP = section(
+    _LOOPS,
+    click.option(
+        "--pipeline", metavar="SPEC",
+        help="Loop over the graphs of two result folders: generate(models, seed, count) as "
+        "file.py:function. What it returns is compared.",
+    ),
+    UNITS,
+)  # fmt: skip
+
 PIPELINE = section(
-    "Pipelines of several graphs",
+    _LOOPS,
     click.option(
         "--pipeline", metavar="SPEC",
         help="Loop over the graphs: generate(models, seed, count) as file.py:function. What it "
@@ -234,10 +251,7 @@ PIPELINE = section(
         "--graph", "graphs", multiple=True, callback=graphs, metavar="NAME=MODEL[@FACTORY]",
         help="Graph of the loop by the name it is called (repeatable), in place of MODEL.",
     ),
-    click.option(
-        "--units", type=click.IntRange(2), metavar="N",
-        help="Number of generated units that judge. [default: what a minute makes, at least 64]",
-    ),
+    UNITS,
 )  # fmt: skip
 
 DATA = section(

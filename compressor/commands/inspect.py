@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
 from compressor.checkpoint.prepare import Prepared, prepare
+from compressor.commands.compare_pipelines import compare_pipelines
 from compressor.commands.compress import available_target, with_features
 from compressor.errors import UsageError
 from compressor.evaluation.metrics import find_metric
@@ -109,24 +110,28 @@ def inspect(
         return summarize(folded, find_groups(folded, feeds), prepared.name)
 
 
-def compare(
+def compare(  # noqa: PLR0913 - a front door: all but the models is optional and named
     a: object,
     b: object,
     *,
     calibration: object = None,
     evaluation: object = None,
     recipe: Recipe | None = None,
+    pipeline: object = None,
+    units: int | None = None,
     features: object = None,
     progress: Progress = SILENT,
 ) -> Comparison:
     """Measure two models against each other: B's gain and loss over A.
 
     Args:
-        a: The baseline: a path or a live module.
-        b: What it is compared with.
+        a: The baseline: a path or a live module; of a pipeline the folder of a result.
+        b: What it is compared with, likewise.
         calibration: Data for latency, and for agreement when there is no evaluation data.
         evaluation: Labelled data.
         recipe: Batch, threads, target, metric and how to load.
+        pipeline: A loop over the graphs of both results: what it makes of them is compared.
+        units: How many generated units judge then.
         features: The feature model of metrics such as `fid`, as for `compress`.
         progress: Where progress is shown.
 
@@ -137,6 +142,18 @@ def compare(
     recipe = with_features(recipe or Recipe(), features)
     target = available_target(recipe)
     require_features(recipe, find_metric)
+    pipeline = recipe.pipeline.loop if pipeline is None else pipeline
+    if pipeline is not None:
+        given = (calibration, evaluation, recipe.data.calib, recipe.data.eval)
+        if any(one is not None for one in given):
+            raise UsageError(
+                "a pipeline makes its own data, and there is other data beside it",
+                hint="Leave out --calib and --eval.",
+            )
+        units = units or recipe.pipeline.units
+        return compare_pipelines(
+            a, b, pipeline, target=target, recipe=recipe, units=units, progress=progress
+        )
     first, second = (
         prepare(
             model,

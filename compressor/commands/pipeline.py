@@ -73,11 +73,11 @@ def compress_pipeline(  # noqa: PLR0913 - the front door of several graphs
     recipe = as_implied(recipe, target)
     require_sense(recipe, target, find_metric)
     _require_names(graphs, plan, target)
-    _require_fitting(recipe)
+    require_fitting(recipe)
     named = [one for model in graphs.values() for one in _files_of(model, recipe)]
     inputs = read_by(recipe, *named, pipeline, *files)
     prepare_output(output, force=force, inputs=inputs, room=0)
-    loop = _loop(pipeline)
+    loop = user_loop(pipeline)
     with tempfile.TemporaryDirectory(prefix="compressor-") as scratch:
         job = traced(Given(loop, target, recipe, progress, Path(scratch)), graphs, units)
         with own_threads():
@@ -85,8 +85,12 @@ def compress_pipeline(  # noqa: PLR0913 - the front door of several graphs
         return written(job, output, plan, watch, command)
 
 
-def _loop(pipeline: object) -> UserLoop:
-    """The function, by its own name or by that of its file."""
+def user_loop(pipeline: object) -> UserLoop:
+    """The function, by its own name or by that of its file.
+
+    Raises:
+        UsageError: It cannot be imported, or is no function.
+    """
     if isinstance(pipeline, str):
         found, name = load_object(pipeline, "pipeline"), pipeline
     else:
@@ -105,8 +109,12 @@ def _files_of(model: object, recipe: Recipe) -> tuple[object, ...]:
     return path, own.model.factory
 
 
-def _require_fitting(recipe: Recipe) -> None:
-    """Refuse what needs labels: a loop generates, and nothing says what would be right."""
+def require_fitting(recipe: Recipe) -> None:
+    """Refuse what needs labels: a loop generates, and nothing says what would be right.
+
+    Raises:
+        UsageError: The metric or the importance needs some.
+    """
     metric = recipe.measure.metric
     if metric is not None and find_metric(metric).needs_labels:
         raise UsageError(
