@@ -7,8 +7,13 @@ import numpy as np
 
 from compressor.checkpoint.features import asked_metric
 from compressor.commands.loop_job import BATCH, WORDS, Units
-from compressor.commands.loop_tracing import JUDGING_SECONDS, LEAST_UNITS, MOST_UNITS
-from compressor.commands.pipeline import require_fitting, user_loop
+from compressor.commands.loop_tracing import (
+    JUDGING_SECONDS,
+    LEAST_UNITS,
+    MOST_UNITS,
+    require_target,
+)
+from compressor.commands.pipeline import user_loop
 from compressor.errors import UsageError
 from compressor.evaluation.metrics.base import BASELINE, RESULT
 from compressor.evaluation.per_output import output_results
@@ -57,7 +62,6 @@ def compare_pipelines(
         OutputError: A folder is no result of ours.
         UsageError: They have other graphs, or the loop fails.
     """
-    require_fitting(recipe)
     loop = user_loop(pipeline)
     first, second = (graphs_of(_folder(one)) for one in (a, b))
     if set(first) != set(second):
@@ -70,6 +74,7 @@ def compare_pipelines(
     data = seeds.of(BLOCK, seeds.count)
     with Loop(loop, one) as before, Loop(loop, other) as after:
         with progress.stage("look at outputs"):
+            require_target(recipe, before.run({SEED: np.array([recipe.seed], np.int64)}))
             yardstick = choose(
                 before,
                 data,

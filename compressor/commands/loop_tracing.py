@@ -11,8 +11,11 @@ from compressor.checkpoint.features import asked_metric
 from compressor.checkpoint.prepare import prepare
 from compressor.commands.loop_job import BATCH, Given, Graph, Job, Pipeline, Units, naming
 from compressor.errors import UsageError
+from compressor.evaluation.metrics import find_metric
+from compressor.evaluation.metrics.base import TARGET
 from compressor.evaluation.roles import Roles
 from compressor.evaluation.yardstick import choose
+from compressor.graph.tensors import Array
 from compressor.pipelines.loop import SEED, Loop, Opener
 from compressor.pipelines.tracing import Trace, recorded
 from compressor.recipe.recipe import Recipe
@@ -97,6 +100,7 @@ def _twice(given: Given, openers: Mapping[str, Opener]) -> tuple[dict[str, int],
             made.append(loop.run({SEED: np.array([given.seed], np.int64)}))
             calls, seconds = loop.calls, watch.seconds
     first, second = made
+    require_target(given.recipe, first)
     for name, array in first.items():
         other = second.get(name)
         if other is None or not np.array_equal(array, other, equal_nan=array.dtype.kind == "f"):
@@ -107,6 +111,22 @@ def _twice(given: Given, openers: Mapping[str, Opener]) -> tuple[dict[str, int],
                 "torch.Generator().manual_seed(seed).",
             )
     return calls, seconds
+
+
+def require_target(recipe: Recipe, outputs: Mapping[str, Array]) -> None:
+    """Refuse a metric that needs labels where the loop does not return what would be right.
+
+    Raises:
+        UsageError: There is no output `target`.
+    """
+    name = recipe.measure.metric
+    if name is not None and find_metric(name).needs_labels and TARGET not in outputs:
+        raise UsageError(
+            f"metric {name} needs labels, and what a pipeline generates has none: it returns "
+            f"{', '.join(outputs)}, and no {TARGET}",
+            hint=f'Return what would be right as "{TARGET}" beside it, choose a metric that '
+            "compares with the original, such as psnr or cosine, or write file.py:function.",
+        )
 
 
 def _prepared(given: Given, name: str, model: object, recipe: Recipe, trace: Trace) -> Graph:

@@ -110,18 +110,11 @@ def _files_of(model: object, recipe: Recipe) -> tuple[object, ...]:
 
 
 def require_fitting(recipe: Recipe) -> None:
-    """Refuse what needs labels: a loop generates, and nothing says what would be right.
+    """Refuse an importance that needs labels: a loop calibrates without any.
 
     Raises:
-        UsageError: The metric or the importance needs some.
+        UsageError: It is asked for.
     """
-    metric = recipe.measure.metric
-    if metric is not None and find_metric(metric).needs_labels:
-        raise UsageError(
-            f"metric {metric} needs labels, and what a pipeline generates has none",
-            hint="Choose one that compares with the original, such as psnr or cosine, or write "
-            "file.py:function.",
-        )
     if recipe.prune.method == "taylor":
         raise UsageError(
             "importance by 'taylor' needs a loss of labelled data, and a pipeline has none",

@@ -13,6 +13,7 @@ from compressor.evaluation.metrics.base import (
     Metric,
     Outputs,
     Scores,
+    labelled,
     predictions,
     stack,
 )
@@ -31,6 +32,7 @@ class ClassificationMetric(Metric):
     """
 
     needs_labels = True
+    takes_labels = True
 
     @abstractmethod
     def units(self, scores: FloatArray, labels: Classes) -> FloatArray:
@@ -43,14 +45,14 @@ class ClassificationMetric(Metric):
             DataError: There are no labels, or they are not class numbers of these scores.
             UsageError: The model's output is not (samples, classes).
         """
-        if not data.has_labels:
-            raise DataError(
-                f"metric {self.name} needs labels; {data.description} has none",
-                hint="Give evaluation data with an array `label` by --eval, or choose "
-                "--metric cosine, which compares with the original and needs none.",
-            )
         rows: dict[str, list[FloatArray]] = {name: [] for name in runners}
-        for step, outputs in predictions(runners, data, batch):
+        for step, outputs in labelled(predictions(runners, data, batch)):
+            if step.labels is None and not data.has_labels:
+                raise DataError(
+                    f"metric {self.name} needs labels; {data.description} has none",
+                    hint="Give evaluation data with an array `label` by --eval, let a loop return "
+                    "`target`, or choose --metric cosine, which compares with the original.",
+                )
             for name, arrays in outputs.items():
                 scores = class_scores(arrays, len(step), self.name)
                 labels = class_labels(step.labels, scores.shape, step.start, data.description)

@@ -16,6 +16,7 @@ from compressor.evaluation.metrics.base import (
     Outputs,
     Reference,
     Scores,
+    labelled,
     predictions,
     stack,
 )
@@ -52,12 +53,10 @@ class Sums:
 class FidelityMetric(Metric):
     """Base of metrics over `Sums`, against the outputs of the original model.
 
-    Where several outputs are given, all floating ones with a row per sample count, as if
+    With `takes_labels` those with as many values a sample as the primary output replace the
+    original. Where several outputs are given, all floating ones with a row per sample count, as if
     concatenated.
     """
-
-    accepts_targets = False
-    """Whether labels with as many values per sample as the primary output replace the original."""
 
     @abstractmethod
     def units(self, sums: Sums) -> FloatArray:
@@ -72,10 +71,11 @@ class FidelityMetric(Metric):
         """
         rows: dict[str, list[FloatArray]] = {name: [] for name in runners}
         reference: Reference = "original"
-        for step, outputs in predictions(runners, data, batch):
+        steps = predictions(runners, data, batch)
+        for step, outputs in labelled(steps) if self.takes_labels else steps:
             original = outputs[BASELINE]
             target = None
-            if self.accepts_targets:
+            if self.takes_labels:
                 target = target_of(self.name, step, original, data.description)
             for name, arrays in outputs.items():
                 if target is not None:

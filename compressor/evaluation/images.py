@@ -20,7 +20,6 @@ import numpy as np
 from calibration.batch import Batch
 from calibration.dataset import CalibrationSet
 from compressor.errors import UsageError
-from compressor.evaluation.feeding import predict
 from compressor.evaluation.fidelity import target_of
 from compressor.evaluation.metrics.base import (
     BASELINE,
@@ -29,6 +28,7 @@ from compressor.evaluation.metrics.base import (
     Outputs,
     Reference,
     Scores,
+    labelled,
     predictions,
     stack,
 )
@@ -43,6 +43,8 @@ _MOST_CHANNELS = 4
 
 class StructuralMetric(Metric):
     """Base of metrics of one figure an image, against targets of its shape or the original's."""
+
+    takes_labels = True
 
     @abstractmethod
     def similarity(self, reference: FloatArray, images: FloatArray, peak: float) -> FloatArray:
@@ -61,7 +63,7 @@ class StructuralMetric(Metric):
         """
         reference, peak = self._range(runners[BASELINE], data, batch)
         rows: dict[str, list[FloatArray]] = {name: [] for name in runners}
-        for step, outputs in predictions(runners, data, batch):
+        for step, outputs in labelled(predictions(runners, data, batch)):
             expected = self._reference(step, outputs[BASELINE], data)
             for name, arrays in outputs.items():
                 own = images_of(*primary_output(arrays, len(step), self.name), self.name)
@@ -77,11 +79,10 @@ class StructuralMetric(Metric):
         """What is compared with, and the range that it has over all samples."""
         low, high = np.inf, -np.inf
         reference: Reference = "original"
-        for step in data.batches(batch):
-            outputs = predict(original, step.inputs, len(step), step.sample_axes)
-            found = self._reference(step, outputs, data)
+        for step, outputs in labelled(predictions({BASELINE: original}, data, batch)):
+            found = self._reference(step, outputs[BASELINE], data)
             low, high = min(low, float(found.min())), max(high, float(found.max()))
-            if target_of(self.name, step, outputs, data.description) is not None:
+            if target_of(self.name, step, outputs[BASELINE], data.description) is not None:
                 reference = "labels"
         return reference, high - low
 

@@ -14,6 +14,7 @@ from compressor.evaluation.metrics.base import (
     Metric,
     Reference,
     Scores,
+    labelled,
     predictions,
     stack,
 )
@@ -24,6 +25,8 @@ class SequenceMetric(Metric):
     """Base of metrics of generated sequences, against labels that are some, else the original's."""
 
     unit = "%"
+    takes_labels = True
+    takes_decisions = True
 
     @abstractmethod
     def counts(self, reference: Sequence[object], own: Sequence[object]) -> list[float]:
@@ -37,7 +40,7 @@ class SequenceMetric(Metric):
         """
         rows: dict[str, list[FloatArray]] = {name: [] for name in runners}
         against: Reference = "original"
-        for step, outputs in predictions(runners, data, batch):
+        for step, outputs in labelled(predictions(runners, data, batch)):
             found = {n: sequences_of(arrays, len(step), self.name) for n, arrays in outputs.items()}
             expected = found[BASELINE]
             labels = None if step.labels is None else as_sequences(step.labels, len(step))

@@ -12,6 +12,7 @@ from compressor.evaluation.metrics.base import (
     Metric,
     Reference,
     Scores,
+    labelled,
     predictions,
 )
 from compressor.evaluation.outputs import evened, paired_outputs, primary_output
@@ -31,6 +32,8 @@ class SpreadMetric(Metric):
     samples differ in shape, one mean of all their values serves.
     """
 
+    takes_labels = True
+
     def evaluate(self, runners: Mapping[str, Runner], data: CalibrationSet, batch: int) -> Scores:
         """Error and spread of each sample, (n, 2).
 
@@ -40,7 +43,7 @@ class SpreadMetric(Metric):
         """
         errors: dict[str, list[FloatArray]] = {name: [] for name in runners}
         means, reference = _Means(), "original"
-        for step, outputs in predictions(runners, data, batch):
+        for step, outputs in labelled(predictions(runners, data, batch)):
             original, samples = outputs[BASELINE], len(step)
             target = target_of(self.name, step, original, data.description)
             reference = "original" if target is None else "labels"
@@ -63,7 +66,7 @@ class SpreadMetric(Metric):
     ) -> list[FloatArray]:
         """The spread by a second pass over what was too large to hold."""
         found = []
-        for step, outputs in predictions({BASELINE: runners[BASELINE]}, data, batch):
+        for step, outputs in labelled(predictions({BASELINE: runners[BASELINE]}, data, batch)):
             original, samples = outputs[BASELINE], len(step)
             target = target_of(self.name, step, original, data.description)
             found.append(means.distance(_reference(target, original, samples, self.name)))

@@ -16,7 +16,7 @@ import numpy as np
 
 from calibration.batch import Batch
 from compressor.errors import UsageError
-from compressor.evaluation.metrics.base import FloatArray
+from compressor.evaluation.metrics.base import TARGET, FloatArray
 from compressor.evaluation.metrics.residual import nearest_input
 from compressor.evaluation.outputs import describe
 from compressor.graph.tensors import Array
@@ -24,7 +24,6 @@ from compressor.graph.tensors import Array
 MEAN = ("mean", "mu", "z_mean", "latent_mean")
 LOGVAR = ("logvar", "log_var", "log_variance", "z_logvar", "z_log_var")
 RECONSTRUCTION = ("reconstruction", "recon", "reconstructed", "x_hat", "x_recon", "decoded")
-TARGET = ("target",)
 
 
 def squared_error(outputs: Mapping[str, Array], step: Batch, metric: str) -> FloatArray:
@@ -82,7 +81,7 @@ def _named(outputs: Mapping[str, Array], names: tuple[str, ...], what: str, metr
 
 
 def _target(outputs: Mapping[str, Array], step: Batch, own: Array) -> Array | None:
-    called = next((array for name, array in outputs.items() if name.lower() in TARGET), None)
+    called = outputs.get(TARGET)
     if called is not None and called.size == own.size:
         return called
     labels = step.labels

@@ -13,7 +13,7 @@ from compressor.evaluation.detections import Evidence
 from compressor.evaluation.distributions import DistributionMetric
 from compressor.evaluation.label_sense import doubts, require_within
 from compressor.evaluation.metrics import find_metric
-from compressor.evaluation.metrics.base import BASELINE, RESULT, Metric, Scores
+from compressor.evaluation.metrics.base import BASELINE, RESULT, TARGET, Metric, Scores
 from compressor.evaluation.outputs import PREFERRED
 from compressor.evaluation.roles import Roles, names_classes, words
 from compressor.evaluation.seen import SAMPLES, Seen, SeenOutput, look
@@ -78,10 +78,16 @@ class Yardstick:
             UsageError: The metric does not apply to the outputs.
         """
         if not metric.whole and self.primary is not None:
-            runners = only(runners, [self.primary])
+            runners = only(runners, [self.primary, *self._beside(metric)])
         if self.reseeded is not None and isinstance(metric, DistributionMetric):
             return metric.against(runners, data, self.reseeded(data), batch)
         return metric.evaluate(runners, data, batch)
+
+    def _beside(self, metric: Metric) -> tuple[str, ...]:
+        """What a metric takes beside the primary output: what that should be, if a loop tells."""
+        names = [one.name for one in self.seen.outputs]
+        tells = metric.takes_labels and TARGET in names and self.primary != TARGET
+        return (TARGET,) if tells else ()
 
     def output_of(self, metric: Metric) -> str | None:
         """What a metric looks at; None where that is all outputs."""
@@ -173,7 +179,7 @@ def _chosen(
             f"--output-metric {output}: the model has no such output",
             hint=f"It has {', '.join(one.name for one in seen.outputs)}.",
         )
-    primary = _primary(seen, roles, output)
+    primary = _primary(seen, roles, output, metric)
     found = replace(start, primary=None if primary is None else primary.name)
     if metric is not None:
         return _asked(found, primary, metric, original, data, batch)
@@ -282,11 +288,17 @@ def relative_metric(output: SeenOutput, roles: Roles) -> str:
     return "r2" if few or constant else "cosine"
 
 
-def _primary(seen: Seen, roles: Roles, asked: str | None) -> SeenOutput | None:
+def _primary(
+    seen: Seen, roles: Roles, asked: str | None, metric: Metric | None
+) -> SeenOutput | None:
     if asked is not None:
         return seen[asked]
     answers = [one for one in seen.outputs if one.name not in roles.states]
+    answers = [one for one in answers if one.name != TARGET] or answers
     fitting = [one for one in answers if one.misfit is None]
+    decisions = [one for one in fitting if not one.floating]
+    if metric is not None and metric.takes_decisions and decisions:
+        return decisions[0]
     floating = [one for one in fitting if one.floating]
     by_name = [one for name in PREFERRED for one in floating if one.name == name]
     in_part = [one for one in floating if "logits" in words(one.name)]

@@ -6,7 +6,7 @@ name. A library user passes an instance.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -24,8 +24,10 @@ Reference = Literal["labels", "original"]
 
 BASELINE = "baseline"
 RESULT = "result"
+TARGET = "target"
 """The names under which a metric is handed the runners. A metric that scores against
-the original takes the outputs of `BASELINE` for it."""
+the original takes the outputs of `BASELINE` for it. An output `TARGET` is no answer: it is what the
+answer should be, as labels are where the data has some."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,9 @@ class Metric(ABC):
         proportion: The aggregate is 100 · mean of one column that holds zeros and ones, so that
             a score interval applies where the column really holds nothing else.
         needs_labels: Whether it says nothing without labels.
+        takes_labels: Whether it scores against labels where there are some: the data's, or an
+            output `target` that a loop returns beside what is judged.
+        takes_decisions: Whether it scores tokens or texts rather than logits beside them.
         needs_features: Whether it is taken in the features of a model (`--features`).
         relative: Whether a share of the original's own value means something; not where that is
             0 but for chance.
@@ -78,6 +83,8 @@ class Metric(ABC):
     whole: ClassVar[bool] = False
     proportion: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = False
+    takes_labels: ClassVar[bool] = False
+    takes_decisions: ClassVar[bool] = False
     needs_features: ClassVar[bool] = False
     relative: ClassVar[bool] = True
     falls: ClassVar[bool] = False
@@ -107,6 +114,22 @@ def predictions(
                 for name, r in runners.items()
             },
         )
+
+
+def labelled(
+    steps: Iterator[tuple[Batch, dict[str, dict[str, Array]]]],
+) -> Iterator[tuple[Batch, dict[str, dict[str, Array]]]]:
+    """Batches and outputs of `predictions`, an output `TARGET` put in the place of labels."""
+    for step, outputs in steps:
+        target = next(iter(outputs.values())).get(TARGET)
+        if target is None or all(len(arrays) == 1 for arrays in outputs.values()):
+            yield step, outputs
+            continue
+        answers = {
+            runner: {name: array for name, array in arrays.items() if name != TARGET}
+            for runner, arrays in outputs.items()
+        }
+        yield step if step.labels is not None else replace(step, labels=target), answers
 
 
 def stack(rows: Mapping[str, list[FloatArray]], reference: Reference) -> Scores:

@@ -17,6 +17,7 @@ from compressor.evaluation.metrics.base import (
     FloatArray,
     Metric,
     Scores,
+    labelled,
     predictions,
     stack,
 )
@@ -30,6 +31,7 @@ class Divergence(Metric):
     unit = "nats"
     higher_is_better = False
     relative = False
+    takes_labels = True
 
     def evaluate(self, runners: Mapping[str, Runner], data: CalibrationSet, batch: int) -> Scores:
         """Summed divergence and positions of each sample, (n, 2).
@@ -38,7 +40,7 @@ class Divergence(Metric):
             UsageError: The output is no logits, or the result's are of other positions.
         """
         rows: dict[str, list[FloatArray]] = {name: [] for name in runners}
-        for step, outputs in predictions(runners, data, batch):
+        for step, outputs in labelled(predictions(runners, data, batch)):
             original = logits_of(outputs[BASELINE], len(step), self.name)
             expected, counts = log_softmax(original), counted(step, original.shape[1])
             for name, arrays in outputs.items():

@@ -15,7 +15,7 @@ class MeanSquaredError(FidelityMetric):
 
     name = "mse"
     higher_is_better = False
-    accepts_targets = True
+    takes_labels = True
 
     def units(self, sums: Sums) -> FloatArray:
         """Error and number of values, (b, 2)."""

@@ -15,7 +15,14 @@ import numpy.typing as npt
 from calibration.batch import Batch
 from calibration.dataset import CalibrationSet
 from compressor.errors import DataError, UsageError
-from compressor.evaluation.metrics.base import FloatArray, Metric, Scores, predictions, stack
+from compressor.evaluation.metrics.base import (
+    FloatArray,
+    Metric,
+    Scores,
+    labelled,
+    predictions,
+    stack,
+)
 from compressor.evaluation.outputs import primary_output
 from compressor.graph.tensors import Array
 from exporters.base import Runner
@@ -27,6 +34,7 @@ class Perplexity(Metric):
     name = "perplexity"
     higher_is_better = False
     needs_labels = True
+    takes_labels = True
 
     def evaluate(self, runners: Mapping[str, Runner], data: CalibrationSet, batch: int) -> Scores:
         """Cross-entropy and positions per sequence, (n, 2).
@@ -36,7 +44,7 @@ class Perplexity(Metric):
             UsageError: The model's output is not (samples, positions, vocabulary).
         """
         rows: dict[str, list[FloatArray]] = {name: [] for name in runners}
-        for step, outputs in predictions(runners, data, batch):
+        for step, outputs in labelled(predictions(runners, data, batch)):
             for name, arrays in outputs.items():
                 logits = self._logits(arrays, len(step))
                 labels = _labels(step, logits.shape, data.description)
@@ -77,7 +85,8 @@ def _labels(step: Batch, shape: tuple[int, ...], source: str) -> npt.NDArray[np.
     if labels is None:
         raise DataError(
             f"metric perplexity needs labels; {source} has none",
-            hint="Give an array `label` with the next token at every position, by --eval.",
+            hint="Give an array `label` with the next token at every position, by --eval, or let a "
+            "loop return it as `target`.",
         )
     if positions == 1 and labels.shape == (samples,):
         labels = labels[:, None]

@@ -16,7 +16,7 @@ class PeakSignalToNoise(FidelityMetric):
 
     name = "psnr"
     unit = "dB"
-    accepts_targets = True
+    takes_labels = True
 
     def units(self, sums: Sums) -> FloatArray:
         """Error, number of values, least and largest reference, (b, 4)."""

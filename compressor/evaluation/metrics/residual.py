@@ -29,6 +29,7 @@ class Residual(Determination):
     """1 is exact."""
 
     name = "residual"
+    takes_labels = False
 
     def evaluate(self, runners: Mapping[str, Runner], data: CalibrationSet, batch: int) -> Scores:
         """Error and change of each sample, (n, 2).

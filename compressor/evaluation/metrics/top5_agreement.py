@@ -17,6 +17,7 @@ from compressor.evaluation.metrics.base import (
     FloatArray,
     Metric,
     Scores,
+    labelled,
     predictions,
     stack,
 )
@@ -29,6 +30,7 @@ class Top5Agreement(Metric):
     name = "top5_agreement"
     unit = "%"
     proportion = True
+    takes_labels = True
 
     def evaluate(self, runners: Mapping[str, Runner], data: CalibrationSet, batch: int) -> Scores:
         """The share of positions per sample, (n, 1).
@@ -38,7 +40,7 @@ class Top5Agreement(Metric):
                 scores.
         """
         rows: dict[str, list[FloatArray]] = {name: [] for name in runners}
-        for step, outputs in predictions(runners, data, batch):
+        for step, outputs in labelled(predictions(runners, data, batch)):
             original = logits_of(outputs[BASELINE], len(step), self.name)
             samples, positions, choices = original.shape
             if choices <= 5:

@@ -209,7 +209,6 @@ def test_the_same_by_the_command_line(tmp_path: Path, monkeypatch: pytest.Monkey
         (["--graph", "a=b", "--graph", "a=c"], "two graphs are called 'a'"),
         (["--graph", "a/b=c", "--pipeline", f"{FILE}:generate"], "cannot be called 'a/b'"),
         (["--graph", "a=c", "--pipeline", f"{FILE}:STEPS"], "is no function"),
-        (["--graph", "a=c", "--pipeline", f"{FILE}:generate", "--metric", "top5"], "needs labels"),
         (["--graph", "a=c", "--pipeline", f"{FILE}:generate", "--calib", "x"], "other data"),
     ],
 )
