@@ -1,7 +1,7 @@
 """From what the user names to a captured graph with data bound to its inputs."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +33,7 @@ from compressor.recipe.requirements import require_kind, require_labels
 from compressor.results.measurements import LatencyConfig, Parity, Phase
 from compressor.results.records import StageRecord
 from compressor.system.progress import SILENT, Progress
-from exporters.base import Target
+from exporters.base import CallShapes, Target
 
 DRAWN = 256
 """Samples for a model that takes nothing but what it draws, unless told otherwise."""
@@ -62,6 +62,8 @@ class Prepared:
         yardstick: What quality is measured in; None before that is known, or without data.
         captured_at: What the graph's inputs look like, and sizes that it runs at.
         phases: What is timed of a decoder.
+        calls: Shapes of the inputs of a call → how many calls of a loop had them; empty where there
+            is no loop.
         noises: Inputs of the graph that stand for what the source draws. The artifact draws it.
     """
 
@@ -77,6 +79,7 @@ class Prepared:
     yardstick: Yardstick | None = None
     captured_at: Inputs | None = None
     phases: Phases = field(default_factory=Phases)
+    calls: Mapping[CallShapes, int] = field(default_factory=dict)
     noises: tuple[DrawnInput, ...] = ()
 
     def as_shipped(self, model: ir.Model) -> ir.Model:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from compressor.results.engine import Agreement, EngineBuild
-    from exporters.base.artifact import Artifact, Samples
+    from exporters.base.artifact import Artifact, CallShapes, Samples
     from exporters.base.form import Form, Place
     from exporters.base.options import Flag, TargetOptions
     from exporters.base.policy import QuantPolicy
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     **dict.fromkeys(("Agreement", "EngineBuild"), "compressor.results.engine"),
-    **dict.fromkeys(("Artifact", "Samples"), "exporters.base.artifact"),
+    **dict.fromkeys(("Artifact", "CallShapes", "Samples"), "exporters.base.artifact"),
     **dict.fromkeys(("Flag", "TargetOptions"), "exporters.base.options"),
     **dict.fromkeys(("Form", "Place"), "exporters.base.form"),
     "QuantPolicy": "exporters.base.policy",
@@ -39,6 +39,7 @@ _HOMES = {
 __all__ = [
     "Agreement",
     "Artifact",
+    "CallShapes",
     "EngineBuild",
     "Flag",
     "Form",

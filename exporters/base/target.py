@@ -1,7 +1,7 @@
 """What every target offers: availability, a quantization policy, artifacts and runners."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal, Self
 
@@ -34,6 +34,9 @@ class Target(ABC):
             them.
         blocks_as: Whether matrices in blocks go to kernels of the runtime's own, or are standard
             DequantizeLinear of whole blocks, without zero points.
+        built_for_shapes: Whether a build is for certain shapes, and runs at no others. TensorRT.
+        shares_weights: Whether several models read their weights from one file, if it lies in their
+            folder. ONNX Runtime.
         sparsities: Patterns of zeros in weights that its kernels skip, as `--sparsity` names them.
             TensorRT.
         forms: Exact rewrites that may have faster kernels. ONNX Runtime.
@@ -45,6 +48,8 @@ class Target(ABC):
     least_opset: int = 13
     stores: frozenset[str] = frozenset()
     blocks_as: Literal["kernels", "standard"] = "kernels"
+    built_for_shapes: bool = False
+    shares_weights: bool = False
     sparsities: frozenset[str] = frozenset()
     forms: tuple[Form, ...] = ()
 
@@ -82,6 +87,18 @@ class Target(ABC):
     def configured(self, options: TargetOptions) -> Self:
         """The target with its own section of the recipe; only targets with one are asked."""
         del options
+        return self
+
+    def for_graph(self, name: str, names: Collection[str]) -> Self:
+        """The target as one graph of a pipeline has it, where its section tells graphs apart.
+
+        TensorRT.
+
+        Args:
+            name: The graph.
+            names: All of them.
+        """
+        del name, names
         return self
 
     def implied(self, quantize: Mapping[str, object]) -> Mapping[str, object]:

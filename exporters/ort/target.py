@@ -101,6 +101,7 @@ class OrtTarget(Target):
     opset = 20
     stores = frozenset({"int4", "int8-weights", "fp16", "bf16"})
     forms = FORMS
+    shares_weights = True
 
     def why_not_available(self) -> str | None:
         """ONNX Runtime is a dependency; a broken installation is the only way to lack it."""

@@ -109,7 +109,9 @@ def _allows(profile: Profile, feeds: Arrays) -> bool:
 
 
 def _sized(array: Array, shape: tuple[int, ...] | None) -> Array:
-    """Cut or repeated along each axis."""
+    """Cut or repeated along each axis; zeros where there is nothing to repeat."""
+    if shape is not None and array.size == 0:
+        return np.zeros(shape, array.dtype)
     for axis, size in enumerate(() if shape is None else shape):
         array = np.take(array, np.arange(size) % array.shape[axis], axis)
     return array

@@ -52,13 +52,14 @@ class TrtOptions(TargetOptions):
         Flag(
             "--profile",
             "Least, most likely and greatest shape of an open input (repeatable): "
-            "x:1x3x224x224,8x3x224x224,32x3x224x224.",
+            "x:1x3x224x224,8x3x224x224,32x3x224x224. Of a graph of a pipeline GRAPH/NAME:...",
             "NAME:MIN,OPT,MAX",
         ),
     ] = Field(
         (),
         description="name:min,opt,max shapes of an input, as x:1x3x224x224,8x3x224x224,32x3x224x224"
-        "; a name that comes again begins another profile. Default: from the data.",
+        "; a name that comes again begins another profile. graph/name:... is of one graph of a "
+        "pipeline. Default: from the data, of a pipeline from what the loop feeds it.",
     )
     workspace: ByteSize | None = Field(
         None, description="GPU memory that layers may use while they run, like 2GB."

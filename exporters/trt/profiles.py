@@ -3,7 +3,8 @@
 An engine runs any shape between the least and the greatest of one of its profiles, and is tuned for
 the most likely one. Profiles come from the user, or from the data: the most likely shape is that of
 the deciding batch, batches reach from one sample to the largest that was asked for, and sizes
-other than the batch are those of the samples; of a decoder from one token to a whole prompt.
+other than the batch are those of the samples; of a decoder from one token to a whole prompt. Of a
+graph in a loop they are the shapes that the loop fed it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ import onnx_ir as ir
 
 from compressor.errors import RecipeError
 from exporters.base import Samples
+from exporters.trt.called import profiles_of_calls
 from exporters.trt.notation import FLAG, Profile, Span, asked
 
 
@@ -41,7 +43,9 @@ def require_fitting(model: ir.Model, profiles: Sequence[Profile]) -> None:
 def profiles_for(
     model: ir.Model, texts: Sequence[str], samples: Samples | None
 ) -> tuple[Profile, ...]:
-    """Those that were asked for, else one from the data; none for a model of fixed shapes.
+    """Those that were asked for, else from the data; none for a model of fixed shapes.
+
+    From calls of a loop there are as many as it takes for sizes to go together as they came.
 
     Raises:
         RecipeError: They do not fit, or there is nothing to tell the sizes by.
@@ -55,7 +59,10 @@ def profiles_for(
         return ()
     if samples is None:
         raise RecipeError("the model has open sizes, and no data tells them", hint=f"Pass {FLAG}.")
-    return ({name: _seen(inputs[name], samples) for name in open_inputs(model.graph.inputs)},)
+    names = open_inputs(model.graph.inputs)
+    if samples.calls and all({n for n, _ in call}.issuperset(names) for call in samples.calls):
+        return profiles_of_calls(names, samples.calls)
+    return ({name: _seen(inputs[name], samples) for name in names},)
 
 
 def open_inputs(inputs: Iterable[ir.Value]) -> list[str]:

@@ -5,7 +5,7 @@ TensorRT-RTX, of the GPU that it was built with. What a GPU would do is not know
 quality is of ONNX Runtime on the same graph, and nothing is timed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal, Self, cast
 
@@ -74,6 +74,7 @@ class TrtTarget(Target):
     name = "trt"
     title = TrtOptions.title
     blocks_as = "standard"
+    built_for_shapes = True
     sparsities = frozenset({"2:4"})
 
     def __init__(self, options: TrtOptions | None = None) -> None:
@@ -88,6 +89,17 @@ class TrtTarget(Target):
         """The target with the section [trt] of a recipe."""
         assert isinstance(options, TrtOptions), "the recipe's section [trt]"
         return type(self)(options)
+
+    def for_graph(self, name: str, names: Collection[str]) -> Self:
+        """With the profiles of that graph, written `GRAPH/INPUT:…`, and those that name none."""
+        own = []
+        for text in self.options.profiles:
+            head, slash, rest = text.partition("/")
+            if not (slash and head in names):
+                own.append(text)
+            elif head == name:
+                own.append(rest)
+        return type(self)(self.options.model_copy(update={"profiles": tuple(own)}))
 
     def implied(self, quantize: Mapping[str, object]) -> Mapping[str, object]:
         """Weights of 4 bits lie in symmetric blocks of 64 or 128, as the kernels read them."""
