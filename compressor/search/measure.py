@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
@@ -63,6 +63,12 @@ class Pair:
     def compared(self) -> tuple[Artifact, Artifact]:
         """Original and result as they are compared: on the same random numbers."""
         return self.drawn or (self.original, self.result)
+
+    def moved(self, result: Artifact) -> "Pair":
+        """The same with what ships in another place; it may be original or baseline, too."""
+        places = (self.original, self.baseline, self.result)
+        first, second, third = (result if one is self.result else one for one in places)
+        return replace(self, original=first, baseline=second, result=third)
 
     def feeds(self, batch: int) -> Arrays:
         """Inputs for any of them."""
@@ -265,7 +271,7 @@ def size(built: Artifact, model: ir.Model, feeds: Arrays) -> Size:
     """Bytes on disk with external data, parameters, and MACs of one sample."""
     counted = macs(model, feeds)
     return Size(
-        file_bytes=sum(file.stat().st_size for file in built.files),
+        file_bytes=built.file_bytes,
         parameters=parameters(model),
         macs=counted.macs,
         macs_reason=counted.reason,

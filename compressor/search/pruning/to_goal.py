@@ -143,7 +143,7 @@ class _Way:
     def _bytes(self, model: ir.Model) -> int:
         with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
             built = self._candidates.session.target.draft(model, Path(folder))
-            return sum(file.stat().st_size for file in built.files)
+            return built.file_bytes
 
     def _distance(self, reached: float) -> tuple[bool, float]:
         """From the goal: what meets it comes before all that does not."""
