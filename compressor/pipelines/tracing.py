@@ -2,19 +2,20 @@
 
 A loop calls a graph many times in a run, and what it feeds drifts from the first call to the
 last. So a run is divided into phases by the number of the call, and each phase keeps a sample of
-its calls that is drawn by seed (Vitter 1985, algorithm R). Calls lie on disk: memory does not grow
-with their number.
+its calls that is drawn by seed (Vitter 1985, algorithm R). Calls lie on disk, where they take a
+bounded number of bytes: memory does not grow with their number.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
+from calibration.collect import MEMORY
 from compressor.graph.tensors import Array, Arrays, TensorSpec
-from exporters.base import Runner
+from exporters.base import CallShapes, Runner
 
 PHASES = 16
 """Into which a run is divided."""
@@ -28,9 +29,18 @@ class Trace:
 
     Attributes:
         seen: Graph → all of its calls.
+        shapes: Graph → shapes of the inputs of a call → how many had them. It grows with the
+            variety of shapes, not with the number of calls.
     """
 
-    def __init__(self, folder: Path, capacity: int, seed: int, calls: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        capacity: int,
+        seed: int,
+        calls: Mapping[str, int],
+        memory: int = MEMORY,
+    ) -> None:
         """Nothing is recorded yet.
 
         Args:
@@ -38,9 +48,12 @@ class Trace:
             capacity: Calls of a graph that are kept, at most.
             seed: By which they are drawn.
             calls: Graph → how often a run calls it, as one has shown.
+            memory: Bytes that all that is kept takes. Where calls are larger, fewer are kept of the
+                graph that takes most, down to one of each phase.
         """
         self._calls = calls
         self.seen: defaultdict[str, int] = defaultdict(int)
+        self.shapes: defaultdict[str, Counter[CallShapes]] = defaultdict(Counter)
         self._folder, self._capacity = folder, capacity
         self._rng = np.random.default_rng(seed)
         self._order = np.random.default_rng(seed + 1)
@@ -48,6 +61,9 @@ class Trace:
         self._kept: defaultdict[tuple[str, int], list[Path]] = defaultdict(list)
         self._count: defaultdict[tuple[str, int], int] = defaultdict(int)
         self._files = 0
+        self._memory = memory
+        self._bytes: dict[Path, int] = {}
+        self._rooms: dict[str, int] = {}
 
     def began(self) -> None:
         """A run begins."""
@@ -57,18 +73,23 @@ class Trace:
         """A graph is called."""
         index, self._now[name] = self._now[name], self._now[name] + 1
         self.seen[name] += 1
+        self.shapes[name][shapes_of(feeds)] += 1
         key = name, self._phase(name, index)
-        room = max(1, self._capacity // self._phases(name))
+        room = self._rooms.setdefault(name, max(1, self._capacity // self._phases(name)))
         self._count[key] += 1
         kept = self._kept[key]
-        if len(kept) < room:
+        if len(kept) < room and self._count[key] == len(kept) + 1:
             self._files += 1
             kept.append(self._folder / f"{self._files}.npz")
-            _write(kept[-1], feeds)
+            self._write(kept[-1], feeds)
             return
         place = int(self._rng.integers(self._count[key]))
-        if place < room:
-            _write(kept[place], feeds)
+        if place < len(kept):
+            self._write(kept[place], feeds)
+
+    def kept(self, name: str) -> int:
+        """How many calls of a graph are kept."""
+        return sum(len(kept) for (graph, _), kept in self._kept.items() if graph == name)
 
     def calls(self, name: str) -> Callable[[], Iterator[dict[str, Array]]]:
         """The calls that were kept of a graph, in an order that is drawn."""
@@ -88,6 +109,30 @@ class Trace:
         read.__qualname__ = f"calls of graph {name}"
         return read
 
+    def _write(self, path: Path, feeds: Arrays) -> None:
+        """Keep a call, and fewer of them where all take more than they may."""
+        self._bytes[path] = sum(array.nbytes for array in feeds.values())
+        _write(path, feeds)
+        while sum(self._bytes.values()) > self._memory:
+            wide = [name for name, room in self._rooms.items() if room > 1]
+            if not wide:
+                return
+            self._halve(max(wide, key=self._taken))
+
+    def _taken(self, name: str) -> int:
+        """Bytes of the calls of a graph."""
+        kept = (paths for (graph, _), paths in self._kept.items() if graph == name)
+        return sum(self._bytes[path] for paths in kept for path in paths)
+
+    def _halve(self, name: str) -> None:
+        """Keep half as many calls of each phase, drawn: what is left is a sample of all, too."""
+        self._rooms[name] = room = self._rooms[name] // 2
+        for (graph, _), kept in self._kept.items():
+            while graph == name and len(kept) > room:
+                path = kept.pop(int(self._rng.integers(len(kept))))
+                path.unlink()
+                del self._bytes[path]
+
     def _phases(self, name: str) -> int:
         return max(1, min(PHASES, self._calls.get(name, 1), self._capacity))
 
@@ -95,6 +140,11 @@ class Trace:
         """The part of a run that a call lies in; a longer run than was seen adds to the last."""
         phases, calls = self._phases(name), self._calls.get(name, 1)
         return min(index * phases // max(calls, 1), phases - 1)
+
+
+def shapes_of(feeds: Arrays) -> CallShapes:
+    """The shapes of one call."""
+    return tuple((name, feeds[name].shape) for name in sorted(feeds))
 
 
 def _write(path: Path, feeds: Arrays) -> None:

@@ -69,3 +69,19 @@ def test_what_is_recorded_is_what_is_fed_and_runs_all_the_same():
         assert [spec.name for spec in runner.inputs] == ["x"]
     np.testing.assert_array_equal(made["y"], [[2, 2]])
     assert seen == [("g", 2.0)]
+
+
+def test_what_is_kept_takes_no_more_than_it_may(tmp_path: Path):
+    small, large = np.zeros(10, np.int8), np.zeros(1000, np.int8)
+    trace = Trace(tmp_path, 64, 0, {"a": 8, "b": 8}, 20_000)
+    for run in range(30):
+        trace.began()
+        for index in range(8):
+            trace.record("a", {"x": large, "run": np.array([run]), "t": np.array([index])})
+            trace.record("b", {"x": small})
+    assert trace.kept("b") == 64
+    assert 8 <= trace.kept("a") <= 16
+    calls = list(trace.calls("a")())
+    assert Counter(int(call["t"][0]) for call in calls) == {t: len(calls) // 8 for t in range(8)}
+    assert 5 < np.mean([call["run"][0] for call in calls]) < 25
+    assert len(list(tmp_path.iterdir())) == trace.kept("a") + trace.kept("b")
