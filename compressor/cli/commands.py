@@ -21,8 +21,7 @@ def compress_model(model: str | None, flags: dict[str, Any], values: dict[str, A
     """`compress MODEL`."""
     from compressor.commands.compress import compress  # noqa: PLC0415 - as above
     from compressor.commands.goals_met import (  # noqa: PLC0415 - loads the runtime
-        require_kept,
-        require_pipeline_kept,
+        require_report_kept,
     )
 
     recipe = load_recipe(flags["recipe_file"], values)
@@ -37,9 +36,7 @@ def compress_model(model: str | None, flags: dict[str, Any], values: dict[str, A
         command=shlex.join(["compress", *sys.argv[1:]]),
     )
     _show(report, summary(report), flags)
-    require_pipeline_kept(report)
-    for graph in report.graphs.values():
-        require_kept(graph)
+    require_report_kept(report)
 
 
 def _require_model(model: str | None, recipe: Recipe) -> None:
@@ -54,9 +51,10 @@ def _require_model(model: str | None, recipe: Recipe) -> None:
             "--units are of a pipeline, and there is none",
             hint="Pass --pipeline file.py:function, a function generate(models, seed, count).",
         )
-    if model is not None and recipe.graphs:
+    named = [name for name, graph in recipe.graphs.items() if graph.model is not None]
+    if model is not None and named:
         raise UsageError(
-            f"{model} is given beside graphs {', '.join(recipe.graphs)}",
+            f"{model} is given beside graphs {', '.join(named)}",
             hint="Name every graph of the loop by --graph NAME=MODEL, and leave MODEL out.",
         )
     if recipe.graphs and recipe.pipeline.loop is None:

@@ -87,6 +87,8 @@ def recipe_values(parameters: dict[str, Any]) -> dict[str, Any]:
         for key in place[:-1]:
             section = section.setdefault(key, {})
         section[place[-1]] = int(value) if name == "weight_bits" else value
+    for name, data in (parameters.get("graph_calib") or {}).items():
+        document.setdefault("graphs", {}).setdefault(name, {})["calib"] = data
     return document
 
 
@@ -133,6 +135,27 @@ def graphs(context: click.Context, parameter: click.Parameter, texts: tuple[str,
         path, at, factory = (rest, "", "") if Path(rest).exists() else rest.partition("@")
         found[name] = {"model": path, **({"factory": factory} if at else {})}
     return found or None
+
+
+def calib(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> Any:
+    """Calibration data, of which NAME=DATA is for one graph of a pipeline."""
+    plain: str | None = None
+    own: dict[str, str] = {}
+    for text in texts:
+        name, equals, data = text.partition("=")
+        if equals and name.replace("-", "_").isidentifier() and not Path(text).exists():
+            if name in own:
+                raise click.BadParameter(f"graph {name!r} is given calibration data twice")
+            own[name] = data
+        elif plain is not None:
+            raise click.BadParameter(
+                f"{plain!r} and {text!r} are both calibration data: NAME=DATA is of a graph"
+            )
+        else:
+            plain = text
+    if own:
+        context.params["graph_calib"] = own
+    return plain
 
 
 def image_size(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
@@ -257,8 +280,9 @@ PIPELINE = section(
 DATA = section(
     "Data",
     click.option(
-        "--calib", metavar="DATA",
-        help="Calibration data: .npz, .npy, folder of .npz, image folder, or file.py:function.",
+        "--calib", multiple=True, callback=calib, metavar="DATA",
+        help="Calibration data: .npz, .npy, folder of .npz, image folder, or file.py:function. For "
+        "one graph of a pipeline NAME=DATA (repeatable), in place of what the loop feeds it.",
     ),
     click.option(
         "--eval", metavar="DATA", help="Evaluation data in the same forms, with or without labels."

@@ -214,9 +214,10 @@ def _files(directory: Path, artifacts: Mapping[str, Artifact], plan: Plan) -> di
     found: dict[str, str] = {}
     for name, artifact in artifacts.items():
         own = {"model": artifact.model, **artifact.roles}
-        alone = artifact.model.parent.name != name
+        within = artifact.model.parent.name == name
+        alone = len(artifacts) == 1 and not within
         found |= {
-            (role if alone else f"{name}/{role}"): path.name if alone else f"{name}/{path.name}"
+            (role if alone else f"{name}/{role}"): f"{name}/{path.name}" if within else path.name
             for role, path in own.items()
         }
     return {role: str(directory / name) for role, name in (found | names).items()}

@@ -8,6 +8,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from calibration.preprocess import Preprocess
 from calibration.stats import CalibrationStats
 from compressor.checkpoint import require_model
 from compressor.checkpoint.prepare import Prepared, prepare
@@ -66,8 +67,8 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
             program, or an `onnx_ir.Model`.
         target: The runtime's name; the recipe's by default.
         calibration: A path, arrays, a dict of arrays, a DataLoader, or a function that yields
-            batches. Without it only `int8-dynamic` makes integers, and stored weights are the
-            nearest ones.
+            batches; of a pipeline a dict of such, for graphs that have data of their own. Without
+            it only `int8-dynamic` makes integers, and stored weights are the nearest ones.
         evaluation: Labelled data in the same forms.
         recipe: What is asked for; `compress recipe` documents every field.
         recipe_file: Where the recipe was read from: the folder that holds it is not replaced.
@@ -174,29 +175,69 @@ def _pipeline(
     """The same for the graphs of a loop, which gives them their data."""
     from compressor.commands.pipeline import compress_pipeline  # noqa: PLC0415 - it imports this
 
-    options = recipe.data
-    own = DataOptions(samples=options.samples, cache=options.cache)
-    if any(one is not None for one in data) or options != own:
-        raise UsageError(
-            "a pipeline gives its graphs their data, and there is other data beside it",
-            hint="Leave out --calib, --eval, --stats and what prepares data: what the loop feeds "
-            "its graphs is recorded as it is.",
-        )
     graphs = dict(model) if isinstance(model, Mapping) else {GRAPH: model}
     if model is None:
-        graphs = {name: _spelt(graph) for name, graph in recipe.graphs.items()}
+        graphs = {name: _spelt(name, graph) for name, graph in recipe.graphs.items()}
+    calibration = _own_data(graphs, *data, recipe)
     named = next(iter(graphs.values())) if len(graphs) == 1 else "pipeline"
     named = named.partition("@")[0] if isinstance(named, str) else named
     found = Plan.load(Path(plan)) if isinstance(plan, str | Path) else plan
     directory = _directory(named, recipe, output)
     files = (recipe_file, _other(plan, directory))
     return compress_pipeline(
-        graphs, pipeline, recipe=recipe, output=directory, plan=found, files=files, **more
+        graphs,
+        pipeline,
+        calibration=calibration,
+        recipe=recipe,
+        output=directory,
+        plan=found,
+        files=files,
+        **more,
     )
 
 
-def _spelt(graph: GraphOptions) -> str:
-    """A graph of the recipe as the command line has it: `unet.pt@net.py:build`."""
+def _own_data(
+    graphs: Mapping[str, object], calibration: object, evaluation: object, recipe: Recipe
+) -> dict[str, object]:
+    """Graph → calibration data of its own, where the loop is not to give it.
+
+    Raises:
+        UsageError: There is data that is of no graph.
+    """
+    options = recipe.data
+    found = {name: graph.calib for name, graph in recipe.graphs.items() if graph.calib is not None}
+    own: dict[str, object] = dict(found)
+    if isinstance(calibration, Mapping) and set(calibration) <= set(graphs):
+        own |= {str(name): data for name, data in calibration.items()}
+        calibration = None
+    prepared = Preprocess() if not own else options.preprocess
+    mine = DataOptions(samples=options.samples, cache=options.cache, preprocess=prepared)
+    if calibration is not None or evaluation is not None or options != mine:
+        raise UsageError(
+            "a pipeline gives its graphs their data, and there is other data beside it",
+            hint="Leave out --calib, --eval, --stats and what prepares data: what the loop feeds "
+            "its graphs is recorded as it is. A graph has data of its own by --calib NAME=DATA, or "
+            "calibration={NAME: DATA}.",
+        )
+    strange = [name for name in own if name not in graphs]
+    if strange:
+        raise UsageError(
+            f"there is calibration data for {strange[0]!r}, and the graphs are {', '.join(graphs)}",
+            hint="Name one of them: --calib NAME=DATA.",
+        )
+    return own
+
+
+def _spelt(name: str, graph: GraphOptions) -> str:
+    """A graph of the recipe as the command line has it: `unet.pt@net.py:build`.
+
+    Raises:
+        UsageError: It has no model.
+    """
+    if graph.model is None:
+        raise UsageError(
+            f"graph {name!r} has no model", hint=f"Name it: --graph {name}=MODEL, or in the recipe."
+        )
     return graph.model if graph.factory is None else f"{graph.model}@{graph.factory}"
 
 
@@ -281,6 +322,7 @@ def _samples(prepared: Prepared, recipe: Recipe) -> Samples:
         also=tuple(prepared.timed(config, recipe.seed) for config in others.values()),
         batches=(1, fixed or deciding, fixed or max(deciding, recipe.quantize.batch)),
         are_real=prepared.feeds_are_real,
+        calls=prepared.calls,
     )
 
 

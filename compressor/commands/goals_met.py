@@ -1,5 +1,7 @@
 """Whether what was asked for was reached, by the figures of the finished result."""
 
+from collections.abc import Mapping
+
 from compressor.errors import BudgetError, GoalError, TargetError
 from compressor.pruning.selection.allocation import most_of
 from compressor.recipe.goal import FAR, NEAR, Goal
@@ -7,7 +9,7 @@ from compressor.results.format import milliseconds, percent, ratio
 from compressor.results.format import size as bytes_words
 from compressor.results.measurements import LatencyResult, Size
 from compressor.results.pruning import GoalResult
-from compressor.results.report import GraphReport, Report
+from compressor.results.report import GraphReport, PipelineResult, Report
 from compressor.search.candidate import Outcome
 
 ROUNDING = 1e-3
@@ -60,34 +62,87 @@ def goal_result(
     )
 
 
-def require_pipeline_kept(report: Report) -> None:
-    """Refuse a pipeline whose joint result does not keep the budget; it is written all the same.
+def pipeline_goal(
+    goal: Goal, pipeline: PipelineResult, graphs: Mapping[str, GraphReport]
+) -> GoalResult:
+    """What became of a goal of a whole loop.
 
-    Raises:
-        BudgetError: It loses more quality than the budget allows, or that is not certain.
+    Args:
+        goal: What was asked for.
+        pipeline: The loop, measured.
+        graphs: Its graphs, each with what became of its part.
     """
-    budget = None if report.pipeline is None else report.pipeline.budget
-    if budget is not None and not budget.met:
-        raise BudgetError(
-            f"the budget of {budget.asked} was not met: {budget.reason}",
-            hint=f"The best is written all the same. {_REMEDY[budget.accept]}",
-        )
+    wanted = 1e3 * goal.amount if goal.kind == "latency" else goal.amount
+    before, after = pipeline.baseline_size, pipeline.result_size
+    measured = _counted(goal, before, after) if goal.counted else _raced(goal, pipeline.latency)
+    parts = [graph.goal for graph in graphs.values() if graph.goal is not None]
+    if goal.kind == "threshold":
+        measured = 1 - (after.macs or 0) / max(before.macs or 1, 1)
+        met = all(part.met for part in parts)
+    else:
+        met = measured is not None and goal.is_met(_reached(goal, wanted, measured))
+    return GoalResult(
+        asked=goal.flag,
+        kind=goal.kind,
+        wanted=wanted,
+        measured=measured,
+        met=met,
+        held_back=not met and any(part.held_back for part in parts),
+        reason=_reason(goal, wanted, measured, pipeline.latency, "unit", "all files have"),
+    )
 
 
-def require_kept(graph: GraphReport) -> None:
+def _counted(goal: Goal, before: Size, after: Size) -> float | None:
+    """Bytes of all files, or the share that is gone of a unit's work or of all parameters."""
+    if goal.kind == "size":
+        return float(after.file_bytes)
+    if goal.kind == "params":
+        return 1 - after.parameters / max(before.parameters, 1)
+    return None if None in (before.macs, after.macs) else 1 - (after.macs or 0) / (before.macs or 1)
+
+
+def _raced(goal: Goal, latency: tuple[LatencyResult, ...]) -> float | None:
+    if not latency or not latency[0].is_known:
+        return None
+    return latency[0].speed if goal.kind == "speedup" else latency[0].milliseconds[1]
+
+
+def require_report_kept(report: Report) -> None:
     """Refuse a result that does not keep what was asked for; it is written all the same.
+
+    Of a pipeline budget and goal are those of the whole; each graph needs its engine.
 
     Raises:
         BudgetError: It loses more quality than the budget allows, or that is not certain.
         TargetError: An engine could not be built.
         GoalError: It was to be smaller or faster, and no quality budget is the reason.
     """
-    budget, goal, engine = graph.budget, graph.goal, graph.engine
+    for graph in report.graphs.values():
+        if report.pipeline is None:
+            require_kept(graph)
+        else:
+            _require_engine(graph)
+    if report.pipeline is not None:
+        _require_kept(report.pipeline)
+
+
+def require_kept(graph: GraphReport) -> None:
+    """The same of one graph that is all there is."""
+    _require_engine(graph)
+    _require_kept(graph)
+
+
+def _require_engine(graph: GraphReport) -> None:
+    engine = graph.engine
     if engine is not None and engine.file is None and (engine.failed or engine.required):
         raise TargetError(
             f"no engine was built: {engine.reason}",
             hint="The model, the report and what builds the engine are written all the same.",
         )
+
+
+def _require_kept(result: GraphReport | PipelineResult) -> None:
+    budget, goal = result.budget, result.goal
     if budget is not None and not budget.met:
         raise BudgetError(
             f"the budget of {budget.asked} was not met: {budget.reason}",
@@ -186,7 +241,12 @@ def _why_more(goal: Goal, wanted: float, measured: float | None, outcome: Outcom
 
 
 def _reason(
-    goal: Goal, wanted: float, measured: float | None, latency: tuple[LatencyResult, ...]
+    goal: Goal,
+    wanted: float,
+    measured: float | None,
+    latency: tuple[LatencyResult, ...],
+    unit: str = "inference",
+    files: str = "the file has",
 ) -> str:
     if measured is None and latency and latency[0].reason is not None:
         return latency[0].reason
@@ -197,8 +257,8 @@ def _reason(
     if goal.kind == "speedup":
         return f"it runs at {ratio(measured)} the speed of the float baseline"
     if goal.kind == "latency":
-        return f"one inference takes {milliseconds(measured)}"
-    return f"the file has {bytes_words(round(measured), round(wanted))}"
+        return f"one {unit} takes {milliseconds(measured)}"
+    return f"{files} {bytes_words(round(measured), round(wanted))}"
 
 
 def _few(sizes: list[int]) -> str:

@@ -1,7 +1,9 @@
 """Builds, measures and accounts for the graphs of a loop, and for the loop itself."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,17 +19,21 @@ from compressor.commands.final_measurements import (
     measured,
     unmeasured,
 )
+from compressor.commands.goals_met import pipeline_goal
 from compressor.commands.loop_job import BATCH, CONFIRMATIONS, WORDS, Graph, Job
+from compressor.commands.loop_speed import loop_latency, loop_rates
 from compressor.evaluation.metrics.base import BASELINE, RESULT
 from compressor.evaluation.per_output import output_results
-from compressor.evaluation.racing import race
+from compressor.graph.shared_weights import DATA, Sharing, saved_bytes, share_weights
 from compressor.graph.tensors import Arrays
 from compressor.pipelines.drift import errors_by_part
 from compressor.pipelines.loop import SEED, Loop
-from compressor.pipelines.sheet import worst_units
+from compressor.pipelines.rates import EACH, FIRST
+from compressor.pipelines.sheet import Sheet, sheet
 from compressor.pipelines.tracing import recorded
 from compressor.plan.plan import Plan
-from compressor.results.measurements import LatencyConfig, LatencyResult, Size
+from compressor.results.format import size as bytes_words
+from compressor.results.measurements import LatencyResult, Size
 from compressor.results.report import (
     GraphReport,
     LoopGraph,
@@ -37,9 +43,9 @@ from compressor.results.report import (
 from compressor.search.candidate import ships_float
 from compressor.search.measure import Pair, told
 from compressor.system.output_folder import written_aside
-from compressor.system.processors import available_processors
 from compressor.system.sparing import spared
 from compressor.system.stopwatch import Stopwatch
+from exporters.base import Artifact
 
 LISTENED = 64
 """Calls of a graph in one run that its error is looked at in, at most."""
@@ -55,11 +61,15 @@ def written(
         graphs={name: one.decided.plan for name, one in job.graphs.items()},
     )
     with written_aside(directory) as folder:
-        finished = {name: _finished(job, name, folder / name, made) for name in job.graphs}
+        pairs = _with_shared(job, {name: _built(job, name, folder) for name in job.graphs}, folder)
+        finished = {name: _finished(job, name, pair, made) for name, pair in pairs.items()}
         report = account(
             finished, directory, seconds=0.0, command=command, notices=tuple(job.notices)
         )
-        result = _result(job, report.graphs)
+        result, goal = _result(job, report.graphs), job.recipe.prune.goal
+        if goal is not None:
+            met = pipeline_goal(goal, result, report.graphs)
+            result = result.model_copy(update={"goal": met})
         report = report.model_copy(update={"pipeline": result, "seconds": watch.seconds})
         report = write_account(folder, made, report, job.recipe)
     if job.interrupted:
@@ -68,15 +78,41 @@ def written(
     return report
 
 
-def _finished(job: Job, name: str, folder: Path, plan: Plan) -> Finished:
-    """One graph, built into its own folder and measured on its recorded calls."""
-    graph, session = job.graphs[name], job.graphs[name].session
-    folder.mkdir()
-    scratch = job.scratch / f"built-{name}"
+def _built(job: Job, name: str, folder: Path) -> Pair:
+    """One graph, built into its own folder."""
+    graph = job.graphs[name]
+    own, scratch = folder / name, job.scratch / f"built-{name}"
+    own.mkdir()
     scratch.mkdir()
-    pair = build_pair(graph.decided, session, folder, scratch)
-    found = _measured(job, graph, pair)
-    return Finished(graph.decided, pair, found, graph.data, None, plan)
+    return build_pair(graph.decided, graph.session, own, scratch)
+
+
+def _with_shared(job: Job, pairs: dict[str, Pair], folder: Path) -> dict[str, Pair]:
+    """With what graphs have in common stored once, where the runtime lets them read one file."""
+    if not job.target.shares_weights:
+        return pairs
+    found = share_weights({name: pair.result.model for name, pair in pairs.items()}, folder)
+    job.shared_bytes = saved_bytes(found)
+    if found:
+        job.notices.append(
+            f"{', '.join(found)} read their weights from {DATA}, in which what they have in common "
+            f"is stored once: {bytes_words(job.shared_bytes)} less"
+        )
+    return {
+        name: pair.moved(_moved(pair.result, found[name])) if name in found else pair
+        for name, pair in pairs.items()
+    }
+
+
+def _moved(artifact: Artifact, to: Sharing) -> Artifact:
+    """An artifact whose weights lie in a file of several."""
+    return replace(artifact, model=to.model, files=(to.model, to.data), own_bytes=to.bytes)
+
+
+def _finished(job: Job, name: str, pair: Pair, plan: Plan) -> Finished:
+    """One graph, measured on its recorded calls."""
+    graph = job.graphs[name]
+    return Finished(graph.decided, pair, _measured(job, graph, pair), graph.data, None, plan)
 
 
 def _measured(job: Job, graph: Graph, pair: Pair) -> Measurements:
@@ -106,6 +142,7 @@ def _result(job: Job, graphs: Mapping[str, GraphReport]) -> PipelineResult:
 def _told(
     job: Job,
     graphs: Mapping[str, GraphReport],
+    rates: Mapping[str, LatencyResult] = MappingProxyType({}),
     **found: Any,
 ) -> PipelineResult:
     """What is known of the loop; without measurements the run was interrupted."""
@@ -119,10 +156,11 @@ def _told(
         traced=job.units.traced,
         memory_reason="it is measured of each graph",
         baseline_size=before,
-        result_size=after,
+        result_size=after.model_copy(update={"file_bytes": after.file_bytes - job.shared_bytes}),
+        shared_bytes=job.shared_bytes,
         budget=job.budget,
         stepped_back=tuple(job.stepped_back),
-        graphs=_shares(job, errors=bool(found)),
+        graphs=_shares(job, rates, errors=bool(found)),
         **(found or missing),
     )
 
@@ -144,10 +182,11 @@ def _measured_loop(job: Job, graphs: Mapping[str, GraphReport]) -> PipelineResul
         ]
         outputs = output_results(runners, data, BATCH, yardstick)
         shown = yardstick.primary or next(spec.name for spec in one.outputs)
-        worst, worst_reason = spared(
-            lambda: (worst_units(one, other, data, shown), None), lambda reason: ((), reason)
+        seen, unseen = spared(
+            lambda: (sheet(one, other, data, shown), None), lambda reason: (Sheet((), ()), reason)
         )
-    latency, reason = _latency(job)
+    latency, reason = loop_latency(job)
+    rates: dict[str, LatencyResult] = spared(lambda: loop_rates(job), lambda _: {})
     return _told(
         job,
         graphs,
@@ -156,8 +195,10 @@ def _measured_loop(job: Job, graphs: Mapping[str, GraphReport]) -> PipelineResul
         outputs=outputs,
         latency=() if latency is None else (latency,),
         latency_reason=reason,
-        worst=worst,
-        worst_reason=worst_reason,
+        rates=rates,
+        worst=seen.worst,
+        worst_reason=unseen,
+        clusters=seen.clusters,
     )
 
 
@@ -175,28 +216,7 @@ def _together(job: Job, sizes: Sequence[Size]) -> Size:
     )
 
 
-def _latency(job: Job) -> tuple[LatencyResult | None, str | None]:
-    """One unit on the graphs that speed is compared with, and on what ships."""
-    reason = job.target.why_not_measurable()
-    if reason is not None:
-        return None, f"nothing runs as it will: {reason}"
-    pipeline, measure = job.pipeline, job.recipe.measure
-    threads = min(measure.threads or available_processors(), available_processors())
-    before = {name: one.decided.baseline for name, one in job.graphs.items()}
-    with job.progress.stage("measure the pipeline's latency"):
-        found = race(
-            lambda: pipeline.opened(before, threads, timed=True),
-            lambda: pipeline.opened(pipeline.current, threads, timed=True),
-            {SEED: np.array([job.seed], np.int64)},
-            LatencyConfig(batch=1, threads=threads),
-            deciding=True,
-            seconds=measure.seconds,
-            again=1,
-        )
-    return (found, None) if found.is_known else (None, found.reason)
-
-
-def _shares(job: Job, *, errors: bool) -> dict[str, LoopGraph]:
+def _shares(job: Job, rates: Mapping[str, LatencyResult], *, errors: bool) -> dict[str, LoopGraph]:
     """What each graph is to the loop, the costliest first."""
     whole = sum(one.seconds for one in job.graphs.values()) or 1.0
     return {
@@ -204,9 +224,20 @@ def _shares(job: Job, *, errors: bool) -> dict[str, LoopGraph]:
             calls=job.graphs[name].calls,
             share=job.graphs[name].seconds / whole,
             errors=_errors(job, name) if errors else (),
+            noun=_noun(job, name),
+            first=rates.get(f"{name} {FIRST}"),
+            each=rates.get(f"{name} {EACH}"),
         )
         for name in job.order
     }
+
+
+def _noun(job: Job, name: str) -> str:
+    """What a call of a graph makes: a built-in loop says that of the graph that it is about."""
+    loop = job.loop.generate
+    noun, main = getattr(loop, "noun", None), getattr(loop, "main", None)
+    is_main = callable(main) and main(job.graphs) == name
+    return noun if isinstance(noun, str) and is_main else "call"
 
 
 def _errors(job: Job, name: str) -> tuple[float, ...]:

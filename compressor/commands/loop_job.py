@@ -160,6 +160,7 @@ class Given:
         recipe: What is asked for, of all graphs alike.
         progress: Where progress is shown.
         scratch: A folder for what is not kept.
+        calibration: Graph → calibration data of its own; the loop gives the others theirs.
     """
 
     loop: UserLoop
@@ -167,6 +168,7 @@ class Given:
     recipe: Recipe
     progress: Progress
     scratch: Path
+    calibration: Mapping[str, object]
 
     @property
     def seed(self) -> int:
@@ -185,6 +187,7 @@ class Job(Given):
         budget: What became of the budget of all graphs together; None before, or without one.
         stepped_back: Graphs that went back to float.
         notices: What the user should know of all of them.
+        shared_bytes: Bytes that graphs have in common and that are stored once.
         interrupted: Whether the user has ended the run: what there is by then is written.
     """
 
@@ -194,6 +197,7 @@ class Job(Given):
     budget: BudgetResult | None = None
     stepped_back: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    shared_bytes: int = 0
     interrupted: bool = False
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from compressor.commands.loop_goals import set_part
 from compressor.commands.loop_job import BATCH, CONFIRMATIONS, WORDS, Job, PipelineJudge, naming
 from compressor.evaluation.metrics.base import BASELINE, RESULT
 from compressor.plan.plan import Plan
@@ -12,6 +13,7 @@ from compressor.search.candidate import Outcome, ships_float
 from compressor.search.quality_budget import Halves, QualityBudget
 from compressor.search.replay import replay
 from compressor.search.strategy import decide
+from compressor.system.stopwatch import Stopwatch
 
 
 def decide_all(job: Job, plan: Plan | None) -> None:
@@ -20,8 +22,11 @@ def decide_all(job: Job, plan: Plan | None) -> None:
     Where the user ends it and something has kept the budget, that is the best so far: what was
     not decided by then ships in float.
     """
+    watch = Stopwatch()
     for name in job.order:
         with naming(name):
+            if plan is None and not job.interrupted:
+                set_part(job, name, watch)
             _decide(job, name, plan)
     if job.recipe.budget.allowed is None:
         return

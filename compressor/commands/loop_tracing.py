@@ -1,27 +1,32 @@
 """Runs a loop on its graphs as they are, and prepares them on what it feeds them."""
 
+from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from calibration.collect import MEMORY
 from compressor.capture.eager import runs_as_it_is
 from compressor.checkpoint import ModelSource, load_checkpoint, source_of
 from compressor.checkpoint.features import asked_metric
 from compressor.checkpoint.prepare import prepare
 from compressor.commands.loop_job import BATCH, Given, Graph, Job, Pipeline, Units, naming
-from compressor.errors import UsageError
+from compressor.errors import CompressorError, UsageError
 from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.metrics.base import TARGET
 from compressor.evaluation.roles import Roles
 from compressor.evaluation.yardstick import choose
-from compressor.graph.tensors import Array
+from compressor.graph.tensors import Array, Arrays
 from compressor.pipelines.loop import SEED, Loop, Opener
-from compressor.pipelines.tracing import Trace, recorded
-from compressor.recipe.recipe import Recipe
+from compressor.pipelines.together import Together, of_several
+from compressor.pipelines.tracing import Trace, recorded, shapes_of
+from compressor.recipe.recipe import DataOptions, Recipe
 from compressor.search.data_split import examined, looked_at, split_data
 from compressor.search.session import Session
 from compressor.system.stopwatch import Stopwatch
+from exporters.base import CallShapes
 
 JUDGING_SECONDS = 60.0
 """What generating the units that judge may take, once."""
@@ -55,12 +60,15 @@ def traced(given: Given, models: Mapping[str, object], units: int | None) -> Job
         calls, seconds = _twice(given, openers)
     seeds = _units(given.recipe.seed, units, seconds)
     trace = _recorded(given, openers, seeds, calls)
+    notices = _look_at_several(given, openers, trace, seconds)
     unused = [name for name in named if not trace.seen[name]]
     if unused:
         raise UsageError(
             f"pipeline {given.loop.name} never calls graph {unused[0]!r}",
             hint="Leave it out, or call it as models[NAME](...).",
         )
+    for name in named:
+        _require_same_inputs(name, trace)
     graphs: dict[str, Graph] = {}
     for name, (model, own) in named.items():
         with naming(name):
@@ -68,9 +76,23 @@ def traced(given: Given, models: Mapping[str, object], units: int | None) -> Job
         graphs[name].calls = trace.seen[name] / seeds.traced
     originals = {name: one.session.prepared.model for name, one in graphs.items()}
     pipeline = Pipeline(given.loop, given.target, originals, dict(originals))
-    job = Job(**vars(given), units=seeds, pipeline=pipeline, graphs=graphs)
+    job = Job(**vars(given), units=seeds, pipeline=pipeline, graphs=graphs, notices=notices)
     _look(job)
     return job
+
+
+def _require_same_inputs(name: str, trace: Trace) -> None:
+    """Refuse a graph that is called with an input and without it: those are two graphs."""
+    kinds = {frozenset(one for one, _ in call) for call in trace.shapes[name]}
+    extra = sorted(frozenset.union(*kinds) - frozenset.intersection(*kinds))
+    if extra:
+        raise UsageError(
+            f"graph {name!r} is called with {extra[0]!r} and without it: one graph takes the same "
+            "inputs in every call",
+            hint=f"Pass {extra[0]!r} every time, as what it is where it is left out (zeros, or its "
+            f"default); or name the model twice, --graph {name}=MODEL --graph {name}_bare=MODEL, "
+            "and call one of them with it and the other without.",
+        )
 
 
 def _recorded(
@@ -79,7 +101,9 @@ def _recorded(
     """What the loop feeds its graphs, of the units that calibrate."""
     folder = given.scratch / "calls"
     folder.mkdir()
-    trace = Trace(folder, given.recipe.data.samples or CALLS, given.recipe.seed, calls)
+    recipe = given.recipe
+    memory = recipe.quantize.memory or MEMORY
+    trace = Trace(folder, recipe.data.samples or CALLS, recipe.seed, calls, memory)
     with (
         given.progress.stage("record its calls", total=units.traced) as advance,
         Loop(given.loop, recorded(openers, trace.record)) as tracing,
@@ -89,6 +113,48 @@ def _recorded(
             tracing.run(batch.inputs)
             advance(1)
     return trace
+
+
+def _look_at_several(
+    given: Given, openers: Mapping[str, Opener], trace: Trace, seconds: float
+) -> list[str]:
+    """The shapes that several units at a time have, where what ships is built for shapes.
+
+    Returns:
+        What is to be said of it.
+    """
+    asked, target = given.recipe.measure.batch, given.target
+    count = max(asked, BATCH if BATCH * seconds <= TRACING_SECONDS else 1)
+    if count == 1 or not (target.built_for_shapes or asked > 1):
+        return []
+    try:
+        with given.progress.stage("look at several units at a time"):
+            alone, several = (_shapes(given, openers, n) for n in (1, count))
+    except CompressorError as error:
+        if asked > 1:
+            raise
+        said = f"engines take one unit at a time, as the loop fails with {count}: {error.message}"
+        given.progress.notice(said)
+        return [said]
+    for name, seen in trace.shapes.items():
+        likely = 1 + max(seen.values()) if asked > 1 else 0
+        for shapes in of_several(seen, alone[name], several[name], count):
+            seen[shapes] += likely
+    return []
+
+
+def _shapes(
+    given: Given, openers: Mapping[str, Opener], count: int
+) -> defaultdict[str, list[CallShapes]]:
+    """Graph → the shapes of its calls in a run for so many units, in order."""
+    found: defaultdict[str, list[CallShapes]] = defaultdict(list)
+
+    def look(name: str, feeds: Arrays) -> None:
+        found[name].append(shapes_of(feeds))
+
+    with Together(given.loop, recorded(openers, look)) as loop:
+        loop.run({SEED: np.full(count, given.seed, np.int64)})
+    return found
 
 
 def _twice(given: Given, openers: Mapping[str, Opener]) -> tuple[dict[str, int], float]:
@@ -133,18 +199,23 @@ def _prepared(given: Given, name: str, model: object, recipe: Recipe, trace: Tra
     """A graph and its recorded calls; its own quality is in the metric that fits it."""
     unasked = {"metric": None, "features": None, "output": None}
     options = recipe.measure.model_copy(update=unasked)
-    recipe = recipe.model_copy(update={"measure": options})
+    own = given.calibration.get(name)
+    kept = DataOptions(samples=recipe.data.samples, cache=recipe.data.cache)
+    prepares = kept if own is None else recipe.data
+    recipe = recipe.model_copy(update={"measure": options, "data": prepares})
+    target = given.target.for_graph(name, trace.shapes)
     prepared = prepare(
         model,
-        target=given.target,
+        target=target,
         recipe=recipe,
-        calibration=trace.calls(name),
+        calibration=trace.calls(name) if own is None else own,
         progress=given.progress,
     )
-    given.target.require_buildable(prepared.model)
+    prepared = replace(prepared, calls=trace.shapes[name])
+    target.require_buildable(prepared.model)
     data = examined(prepared, split_data(prepared, recipe.seed), given.progress)
-    prepared = looked_at(prepared, data, recipe, given.target, given.progress)
-    return Graph(Session(prepared, recipe, given.target, given.progress), data)
+    prepared = looked_at(prepared, data, recipe, target, given.progress)
+    return Graph(Session(prepared, recipe, target, given.progress), data)
 
 
 def _look(job: Job) -> None:

@@ -41,6 +41,7 @@ def compress_pipeline(  # noqa: PLR0913 - the front door of several graphs
     graphs: Mapping[str, object],
     pipeline: object,
     *,
+    calibration: Mapping[str, object],
     recipe: Recipe,
     units: int | None,
     output: Path,
@@ -55,6 +56,7 @@ def compress_pipeline(  # noqa: PLR0913 - the front door of several graphs
     Args:
         graphs: Name → model: a path, `path@factory`, or a live module.
         pipeline: The function, or `file.py:function`.
+        calibration: Graph → calibration data of its own; the loop gives the others theirs.
         recipe: What is asked for, of all graphs alike.
         units: How many judge; as many as a minute makes without.
         output: The folder to write: one sub-folder a graph.
@@ -75,11 +77,12 @@ def compress_pipeline(  # noqa: PLR0913 - the front door of several graphs
     _require_names(graphs, plan, target)
     require_fitting(recipe)
     named = [one for model in graphs.values() for one in _files_of(model, recipe)]
-    inputs = read_by(recipe, *named, pipeline, *files)
+    inputs = read_by(recipe, *named, *calibration.values(), pipeline, *files)
     prepare_output(output, force=force, inputs=inputs, room=0)
     loop = user_loop(pipeline)
     with tempfile.TemporaryDirectory(prefix="compressor-") as scratch:
-        job = traced(Given(loop, target, recipe, progress, Path(scratch)), graphs, units)
+        given = Given(loop, target, recipe, progress, Path(scratch), calibration)
+        job = traced(given, graphs, units)
         with own_threads():
             decide_all(job, plan)
         return written(job, output, plan, watch, command)

@@ -22,7 +22,7 @@ that any statistic of the time that passes is wrong by factors, and its spread d
 """
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -140,8 +140,12 @@ def take_session(
     *,
     seconds: float,
     clocks: Clocks | None = None,
+    after: Callable[[int], None] = lambda index: None,
 ) -> PairTimings:
-    """The rounds of one pair of runners; arguments as of `compare_latency`."""
+    """The rounds of one pair of runners; arguments as of `compare_latency`.
+
+    `after` is told, behind each sample, whether it was of the original (0) or the result (1).
+    """
     clocks = clocks or Clocks()
     runners = (baseline, result)
     runs = [runner.bind(feeds_for(runner, feeds)) for runner in runners]
@@ -153,7 +157,7 @@ def take_session(
         course = Course(clocks, load, seconds, on_thread)
         slower = max(one.nanoseconds for one in warm)
         plan = plan_of(slower, threaded=config.threads != 1)
-        course.take(runs, [repeats_of(one.nanoseconds) for one in warm], plan)
+        course.take(runs, [repeats_of(one.nanoseconds) for one in warm], plan, after)
     return PairTimings(
         walls=course.walls(),
         cpus=course.cpus(),

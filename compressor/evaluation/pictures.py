@@ -36,10 +36,10 @@ def picture(array: Array, stored: Array | None, largest: int = LARGEST) -> str |
         None where it does not look like an image: three axes, of which the first or the last has
         1 or 3 entries and the others `SMALLEST` or more, of numbers that are finite.
     """
-    pixels = _channels_last(array if stored is None else stored)
+    pixels = channels_last(array if stored is None else stored)
     if pixels is None or not np.isfinite(pixels.astype(np.float64)).all():
         return None
-    return _png(_levels(pixels, are_bytes=stored is not None or pixels.dtype == np.uint8), largest)
+    return png(_levels(pixels, are_bytes=stored is not None or pixels.dtype == np.uint8), largest)
 
 
 def tokens(inputs: Mapping[str, Array]) -> str | None:
@@ -51,7 +51,7 @@ def tokens(inputs: Mapping[str, Array]) -> str | None:
     return None
 
 
-def _channels_last(array: Array) -> Array | None:
+def channels_last(array: Array) -> Array | None:
     """(height, width, channels) of what looks like an image, whichever way it is laid out."""
     if array.ndim != 3 or array.dtype.kind not in "fiu":
         return None
@@ -80,13 +80,14 @@ def side_by_side(before: Array, after: Array) -> str | None:
     Returns:
         None where they do not look like images of one size.
     """
-    one, other = _channels_last(before), _channels_last(after)
+    one, other = channels_last(before), channels_last(after)
     if one is None or other is None or one.shape != other.shape:
         return None
     return picture(np.concatenate([one, other], axis=1), None, 2 * LARGEST)
 
 
-def _png(levels: npt.NDArray[np.uint8], largest: int) -> str:
+def png(levels: npt.NDArray[np.uint8], largest: int) -> str:
+    """Pixels (height, width, 1 or 3) as a PNG in a data URI, reduced to `largest` at most."""
     from PIL import Image  # noqa: PLC0415 - only where there are images
 
     image = Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels)

@@ -134,8 +134,21 @@ class Course:
     loops: list[float] = field(default_factory=list)
     _looked: int = 0
 
-    def take(self, runs: Sequence[Inference], repeats: Sequence[int], plan: TurnPlan) -> None:
-        """Give every runner a turn per round, in alternating order, until it is enough."""
+    def take(
+        self,
+        runs: Sequence[Inference],
+        repeats: Sequence[int],
+        plan: TurnPlan,
+        after: Callable[[int], None] = lambda index: None,
+    ) -> None:
+        """Give every runner a turn per round, in alternating order, until it is enough.
+
+        Args:
+            runs: An inference of each.
+            repeats: Inferences of a sample of each.
+            plan: What a turn is.
+            after: Is told, behind each sample, which runner it was of.
+        """
         order = list(range(len(runs)))
         started = self.clocks.wall()
         while not self._is_over((self.clocks.wall() - started) / 1e9):
@@ -144,8 +157,9 @@ class Course:
             loops = [self._loop()]
             for index in order:
                 _work_untimed(runs[index], plan.wait, self.clocks)
-                taken = (_sample(runs[index], repeats[index], self.clocks) for _ in _of(plan))
-                turns[index] = list(taken)
+                for _ in range(plan.samples):
+                    turns[index].append(_sample(runs[index], repeats[index], self.clocks))
+                    after(index)
                 loops.append(self._loop())
                 self.load.look()
             self.wall.append([[wall for wall, _ in turn] for turn in turns])
@@ -164,10 +178,8 @@ class Course:
         return np.asarray(self.cpu).swapaxes(0, 1)
 
     def kept_core(self) -> FloatArray:
-        """Which samples kept the processor: 1 where wall - CPU < max(5 µs, 1 % of CPU)."""
-        cpu = self.cpus()
-        kept = self.walls() - cpu < np.maximum(LEAST_GAP, KEPT * cpu)
-        return np.asarray(kept, np.float64)
+        """Which samples kept the processor; see `kept`."""
+        return kept(self.walls(), self.cpus())
 
     def slowness(self) -> FloatArray:
         """Each round's factor by which the core was slower than it can be; 1 where unknown."""
@@ -188,9 +200,7 @@ class Course:
 
     def logs(self) -> FloatArray:
         """log(baseline / result) of each round."""
-        times = np.median(self.cpus() if self.on_thread else self.walls(), axis=2)
-        logs: FloatArray = np.log(np.maximum(times[0], 1.0) / np.maximum(times[1], 1.0))
-        return logs
+        return logs_of(self.cpus() if self.on_thread else self.walls())
 
     def _is_over(self, elapsed: float) -> bool:
         rounds = len(self.spans)
@@ -232,8 +242,15 @@ class Course:
         return self.clocks.pace.look() if self.on_thread and self.clocks.pace else 0.0
 
 
-def _of(plan: TurnPlan) -> range:
-    return range(plan.samples)
+def kept(walls: FloatArray, cpus: FloatArray) -> FloatArray:
+    """Which samples kept the processor: 1 where wall - CPU < max(5 µs, 1 % of CPU)."""
+    return np.asarray(walls - cpus < np.maximum(LEAST_GAP, KEPT * cpus), np.float64)
+
+
+def logs_of(times: FloatArray) -> FloatArray:
+    """log(baseline / result) of the medians of each round, of times (2, rounds, samples)."""
+    middle = np.maximum(np.median(times, axis=2), 1.0)
+    return np.asarray(np.log(middle[0] / middle[1]), np.float64)
 
 
 def _work_untimed(run: Inference, wait: float, clocks: Clocks) -> None:

@@ -1,14 +1,18 @@
 """What a loop generates before and after, with the same seeds, for a person to look at."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from calibration.dataset import CalibrationSet
 from compressor.evaluation.pictures import side_by_side
+from compressor.evaluation.spectrograms import is_sound, spectrograms
 from compressor.graph.tensors import Array
+from compressor.pipelines.clusters import Seen, clusters
 from compressor.pipelines.loop import SEED
-from compressor.results.report import GeneratedUnit
+from compressor.pipelines.profiles import error_of, is_row, words_of
+from compressor.results.report import GeneratedUnit, UnitCluster
 from exporters.base import Runner
 
 SHOWN = 8
@@ -16,21 +20,25 @@ SHOWN = 8
 LOOKED_AT = 256
 """Units that they are chosen from, at most."""
 _WORDS = 32
-"""Numbers of a row that are shown."""
+"""Words or numbers of a row that are shown."""
+_BEFORE = 8
+"""Of these, in front of the first difference."""
+
+Unit = Mapping[str, Array]
 
 
 @dataclass(frozen=True)
-class _Seen:
-    seed: int
-    error: float
-    before: Array
-    after: Array
+class Sheet:
+    """Units that differ most, and what kinds of them there are."""
+
+    worst: tuple[GeneratedUnit, ...]
+    clusters: tuple[UnitCluster, ...]
 
 
-def worst_units(
-    original: Runner, result: Runner, data: CalibrationSet, output: str
-) -> tuple[GeneratedUnit, ...]:
-    """The units that differ most, by ‖y - ŷ‖ / ‖y‖, or by the share of numbers that differ.
+def sheet(original: Runner, result: Runner, data: CalibrationSet, output: str) -> Sheet:
+    """The units that differ most.
+
+    That is by ‖y - ŷ‖ / ‖y‖, or by the share of numbers or words that differ.
 
     Args:
         original: The loop on the graphs as captured.
@@ -38,43 +46,62 @@ def worst_units(
         data: Seeds.
         output: What is looked at of a unit.
     """
-    worst: list[_Seen] = []
+    seen: list[Seen] = []
+    worst: list[tuple[float, GeneratedUnit]] = []
+
+    def both(seed: int) -> tuple[Unit, Unit]:
+        feeds = {SEED: np.array([seed], np.int64)}
+        one, other = (runner.run(feeds) for runner in (original, result))
+        return {n: a[0] for n, a in one.items()}, {n: a[0] for n, a in other.items()}
+
     for batch in data.take(LOOKED_AT).batches(1):
-        before, after = (runner.run(batch.inputs)[output][0] for runner in (original, result))
         seed = int(np.asarray(batch.inputs[SEED]).reshape(-1)[0])
-        worst.append(_Seen(seed, _error(before, after), before, after))
-        worst = sorted(worst, key=lambda one: -one.error)[:SHOWN]
-    return tuple(_shown(one) for one in worst)
+        before, after = both(seed)
+        seen.append(Seen.of(seed, before, after, output))
+        if len(worst) < SHOWN or seen[-1].error > worst[-1][0]:
+            worst.append((seen[-1].error, shown(seed, before, after, output)))
+            worst = sorted(worst, key=lambda one: -one[0])[:SHOWN]
+    kinds = clusters(seen, lambda seed: shown(seed, *both(seed), output))
+    return Sheet(tuple(unit for _, unit in worst), kinds)
 
 
-def _error(before: Array, after: Array) -> float:
-    if before.shape != after.shape or before.dtype.kind not in "fiub":
-        return 1.0
-    if before.dtype.kind != "f":
-        return float(np.mean(before != after))
-    exact = before.astype(np.float64)
-    norm = float(np.linalg.norm(exact))
-    apart = float(np.linalg.norm(exact - after.astype(np.float64)))
-    return apart / norm if norm else apart
+def shown(seed: int, before: Unit, after: Unit, output: str) -> GeneratedUnit:
+    """An image of both, or spectrograms, or both rows with where they part.
+
+    Where a loop returns texts beside what is looked at, they are what is shown.
+    """
+    one, other = before[output], after[output]
+    error = error_of(one, other)
+    if is_sound(output, one, before) and is_sound(output, other, after):
+        return GeneratedUnit(seed=seed, error=error, image=spectrograms(one, other), sound=True)
+    texts = [name for name, array in before.items() if array.dtype.kind in "OSU"]
+    if is_row(one) or texts:
+        name = output if one.dtype.kind in "OSU" or not texts else texts[0]
+        return _parted(seed, error, words_of(before[name]), words_of(after[name]))
+    return GeneratedUnit(seed=seed, error=error, image=side_by_side(one, other))
 
 
-def _shown(one: _Seen) -> GeneratedUnit:
-    """An image of both, or both rows of numbers with where they part."""
-    if one.before.ndim == 1 and one.before.dtype.kind in "iu":
-        shared = min(len(one.before), len(one.after))
-        apart = np.flatnonzero(one.before[:shared] != one.after[:shared])
-        same_length = len(one.before) == len(one.after)
-        first = int(apart[0]) if len(apart) else None if same_length else shared
-        return GeneratedUnit(
-            seed=one.seed,
-            error=one.error,
-            before=_row(one.before),
-            after=_row(one.after),
-            parts_at=first,
-        )
-    return GeneratedUnit(seed=one.seed, error=one.error, image=side_by_side(one.before, one.after))
+def _parted(seed: int, error: float, before: list[str], after: list[str]) -> GeneratedUnit:
+    """Two rows around the first place where they differ."""
+    apart = (at for at, (a, b) in enumerate(zip(before, after, strict=False)) if a != b)
+    same_length = len(before) == len(after)
+    first = next(apart, None if same_length else min(len(before), len(after)))
+    start = (
+        0 if first is None or max(len(before), len(after)) <= _WORDS else max(0, first - _BEFORE)
+    )
+    return GeneratedUnit(
+        seed=seed,
+        error=error,
+        before=_window(before, start),
+        after=_window(after, start),
+        parts_at=first,
+        marked=None if first is None else first - start + (1 if start else 0),
+    )
 
 
-def _row(array: Array) -> str:
-    told = " ".join(str(int(number)) for number in array[:_WORDS])
-    return told if len(array) <= _WORDS else f"{told} … ({len(array):,} numbers)"
+def _window(row: list[str], start: int) -> str:
+    told = ["…"] if start else []
+    told += row[start : start + _WORDS]
+    if len(row) > start + _WORDS:
+        told.append(f"… ({len(row):,} in all)")
+    return " ".join(told)

@@ -16,7 +16,9 @@ def read_by(recipe: Recipe, *named: object) -> list[Path]:
     """
     data = recipe.data
     code = (recipe.model.factory, recipe.measure.metric, recipe.prune.loss)
-    asked = (data.calib, data.eval, data.stats, *_of_features(recipe.measure.features), *code)
+    of_graphs = [graph.calib for graph in recipe.graphs.values()]
+    features = _of_features(recipe.measure.features)
+    asked = (data.calib, data.eval, data.stats, *of_graphs, *features, *code)
     # The cache is made where it is missing, and would be lost with the next run.
     cache = () if data.cache is None else (data.cache,)
     return [*(path for path in _paths((*named, *asked)) if path.exists()), *cache]

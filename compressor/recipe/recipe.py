@@ -133,7 +133,8 @@ class QuantizeOptions(Section):
     )
     memory: Annotated[ByteSize, Field(ge=1_000_000)] | None = Field(
         None,
-        description="Memory that calibration may take beside the model, like 4GB; default: 1GB.",
+        description="Memory that calibration may take beside the model, like 4GB; as much again on "
+        "disk for the calls of a pipeline. Default: 1GB.",
     )
     keep_slower: bool = Field(
         False, description="Ship INT8, or what was pruned to a goal, even where it is not faster."
@@ -323,12 +324,15 @@ class BudgetOptions(Section):
 class GraphOptions(Section):
     """One graph of a pipeline."""
 
-    model: str = Field(description="Its checkpoint, or ONNX file.")
+    model: str | None = Field(None, description="Its checkpoint, or ONNX file.")
     factory: str | None = Field(None, description="Its module, package.module:factory.")
+    calib: str | None = Field(
+        None, description="Its calibration data; default: what the loop feeds it."
+    )
 
 
 class PipelineOptions(Section):
-    """The loop over graphs; each of them is a table [graphs.NAME] with its model and factory."""
+    """The loop over graphs; each of them is a table [graphs.NAME]: model, factory, calib."""
 
     loop: str | None = Field(
         None, description="The function generate(models, seed, count): file.py:function."

@@ -19,12 +19,11 @@ from compressor.report.changed import change_words, decision, error_words
 from compressor.report.conditions import busy_words
 from compressor.report.frontier import FrontierPlot, frontier
 from compressor.report.layers import LayersView, layers_view
-from compressor.report.pipeline import graph_rows, pipeline_headline
+from compressor.report.pipeline import graph_rows, loop_rows, pipeline_headline
 from compressor.report.pruned import SHOWN, PrunedView, goal_tone, goal_words, pruned_view
 from compressor.report.regions import RegionRow, region_rows
 from compressor.report.rows import (
     Row,
-    all_rows,
     latency_row,
     memory_row,
     output_rows,
@@ -44,7 +43,13 @@ from compressor.report.verdict import (
 )
 from compressor.results import format as fmt
 from compressor.results.measurements import LatencyResult
-from compressor.results.report import GeneratedUnit, GraphReport, PipelineResult, Report
+from compressor.results.report import (
+    GeneratedUnit,
+    GraphReport,
+    PipelineResult,
+    Report,
+    UnitCluster,
+)
 from compressor.system.sparing import spared, unfinished
 
 T = TypeVar("T")
@@ -167,10 +172,13 @@ class LoopView:
     headline: str
     budget: str
     budget_tone: Tone
+    goal: str
+    goal_tone: Tone
     rows: tuple[Row, ...]
     graphs: tuple[tuple[str, str, str, str], ...]
     busy: tuple[str, ...]
     worst: tuple[GeneratedUnit, ...]
+    clusters: tuple[UnitCluster, ...]
 
 
 def _loop(pipeline: PipelineResult) -> LoopView:
@@ -178,10 +186,13 @@ def _loop(pipeline: PipelineResult) -> LoopView:
         pipeline_headline(pipeline),
         budget_words(pipeline),
         budget_tone(pipeline),
-        tuple(row for row in all_rows(pipeline) if not row.is_missing),
+        goal_words(pipeline),
+        goal_tone(pipeline),
+        tuple(row for row in loop_rows(pipeline) if not row.is_missing),
         tuple(graph_rows(pipeline)),
         busy_words(pipeline),
         pipeline.worst,
+        pipeline.clusters,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from compressor.report.changed import change_words
 from compressor.report.conditions import busy_words
-from compressor.report.pipeline import graph_words, pipeline_headline
+from compressor.report.pipeline import graph_words, loop_rows, pipeline_headline
 from compressor.report.pruned import goal_words, removal_words
 from compressor.report.rows import Row, all_rows
 from compressor.report.spoken import speaker
@@ -52,7 +52,9 @@ def _pipeline(pipeline: PipelineResult) -> Iterator[str]:
     yield from (f"## {escaped(pipeline_headline(pipeline))}.", "")
     if pipeline.budget is not None:
         yield from (f"**{escaped(budget_words(pipeline))}**", "")
-    yield from _table(all_rows(pipeline))
+    if pipeline.goal is not None:
+        yield from (f"**{escaped(goal_words(pipeline))}**", "")
+    yield from _table(loop_rows(pipeline))
     words = busy_words(pipeline)
     if words:
         yield from (*(escaped(text) for text in words), "")

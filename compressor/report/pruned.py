@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from compressor.report.verdict import Tone
 from compressor.results import format as fmt
 from compressor.results.pruning import PrunedGroup, PruningResult, RepairedLayer
-from compressor.results.report import GraphReport
+from compressor.results.report import GraphReport, PipelineResult
 
 SHOWN = 20
 """Groups and layers in each table; the rest is folded away below it."""
@@ -65,7 +65,7 @@ def pruned_view(graph: GraphReport) -> PrunedView | None:
     )
 
 
-def goal_words(graph: GraphReport) -> str:
+def goal_words(graph: GraphReport | PipelineResult) -> str:
     """`Goal of --prune 30%: met: 31.2 % of the … were removed.`; empty without one."""
     goal = graph.goal
     if goal is None:
@@ -73,7 +73,7 @@ def goal_words(graph: GraphReport) -> str:
     return f"Goal of {goal.asked}: {'met' if goal.met else 'NOT met'}: {goal.reason}."
 
 
-def goal_tone(graph: GraphReport) -> Tone:
+def goal_tone(graph: GraphReport | PipelineResult) -> Tone:
     """Reached or not; where the budget held it back, neither."""
     if graph.goal is None:
         return "unknown"

@@ -12,7 +12,7 @@ from rich.text import Text
 from compressor.report.conditions import busy_words
 from compressor.report.floats import float_words
 from compressor.report.layers import worst_layer
-from compressor.report.pipeline import graph_words, pipeline_headline
+from compressor.report.pipeline import graph_words, loop_rows, pipeline_headline
 from compressor.report.pruned import goal_tone, goal_words, removal_words
 from compressor.report.rows import Row, all_rows
 from compressor.report.spoken import Speak, Spoken
@@ -64,7 +64,7 @@ def comparison(compared: Comparison) -> RenderableType:
         names = f"{compared.baseline} → {compared.result}"
         yield Text(speak(names), style="dim", overflow="fold")
         yield Text(speak(fmt.sentence(sentence_of(compared))), style="bold")
-        yield from _figures(compared, speak, ("first", "second"))
+        yield from _figures(compared, all_rows(compared), speak, ("first", "second"))
         yield from _notices(compared.notices, speak)
 
     return Spoken(build)
@@ -74,8 +74,10 @@ def _pipeline(pipeline: PipelineResult, speak: Speak) -> Iterable[RenderableType
     """What the loop makes of all graphs together, before each by itself."""
     if pipeline.budget is not None:
         yield Text(speak(budget_words(pipeline)), style=f"bold {_STYLES[budget_tone(pipeline)]}")
+    if pipeline.goal is not None:
+        yield Text(speak(goal_words(pipeline)), style=f"bold {_STYLES[goal_tone(pipeline)]}")
     yield Text(speak(f"{pipeline_headline(pipeline)}."), style="bold")
-    yield from _figures(pipeline, speak, ("before", "after"))
+    yield from _figures(pipeline, loop_rows(pipeline), speak, ("before", "after"))
     for words in graph_words(pipeline):
         yield Text(speak(f"- {words}"), style="dim")
 
@@ -93,7 +95,7 @@ def _graph(graph: GraphReport, speak: Speak, name: str | None) -> Iterable[Rende
         yield Text(speak(engine_words(graph)), style="yellow")
     if graph.pruning is not None:
         yield Text(speak(removal_words(graph)))
-    yield from _figures(graph, speak, ("before", "after"))
+    yield from _figures(graph, all_rows(graph), speak, ("before", "after"))
     floats = float_words(graph)
     if floats:
         yield Text(speak(f"- {floats}"), style="dim")
@@ -102,9 +104,10 @@ def _graph(graph: GraphReport, speak: Speak, name: str | None) -> Iterable[Rende
         yield Text(speak(f"- {worst}"), style="dim")
 
 
-def _figures(measured: Measured, speak: Speak, names: tuple[str, str]) -> Iterable[RenderableType]:
+def _figures(
+    measured: Measured, rows: Sequence[Row], speak: Speak, names: tuple[str, str]
+) -> Iterable[RenderableType]:
     """A table with a line for each figure; below it what is missing and what is worse."""
-    rows = all_rows(measured)
     told = [row for row in rows if not row.is_missing]
     level = next((row.level for row in told if row.level), "interval")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")

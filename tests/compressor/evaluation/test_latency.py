@@ -10,6 +10,7 @@ import pytest
 from compressor.evaluation.clocks import Clocks, MachineTime, machine_time
 from compressor.evaluation.latency import compare_latency, time_runner, verdict
 from compressor.evaluation.load import Load
+from compressor.evaluation.parts import race_of_parts
 from compressor.evaluation.racing import race
 from compressor.evaluation.rounds import MIN_ROUNDS, WANTED_ROUNDS
 from compressor.graph.tensors import TensorSpec
@@ -421,3 +422,25 @@ def test_one_model_against_itself_on_onnx_runtime(tiny_model):
     assert result.method == "cpu time"
     assert not result.deciding
     assert 0 < result.milliseconds[1] < 10
+
+
+class InParts(Working):
+    """A first result after two fifths of its time, and three more."""
+
+    def parts(self):
+        first = 0.4 * self.nanoseconds
+        return {"g first": (first, first), "g each": (2 * (self.nanoseconds - first) / 3,) * 2}
+
+
+def test_parts_are_compared_by_the_rounds_of_the_whole():
+    machine = Machine()
+    slow, quick = InParts(machine, 20 * MS), InParts(machine, 10 * MS)
+    found = race_of_parts(
+        lambda: slow, lambda: quick, FEEDS, ONE, seconds=1.0, clocks=machine.clocks()
+    )
+    assert set(found) == {"g first", "g each"}
+    assert found["g first"].milliseconds == pytest.approx((8.0, 4.0), rel=1e-6)
+    assert found["g each"].milliseconds == pytest.approx((8.0, 4.0), rel=1e-6)
+    assert found["g each"].speed == pytest.approx(2.0, rel=1e-3)
+    assert found["g each"].rounds >= WANTED_ROUNDS
+    assert not found["g each"].deciding

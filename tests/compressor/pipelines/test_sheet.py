@@ -8,7 +8,7 @@ from PIL import Image
 
 from calibration.dataset import open_dataset
 from compressor.pipelines.loop import SEED, Loop, UserLoop
-from compressor.pipelines.sheet import SHOWN, worst_units
+from compressor.pipelines.sheet import SHOWN, sheet
 
 
 def units(scale: float, kind: str):
@@ -29,7 +29,7 @@ def units(scale: float, kind: str):
 def shown(kind: str):
     data = open_dataset({SEED: np.arange(1, 21)}, role="evaluation")
     with units(0.0, kind) as original, units(0.1 if kind == "image" else 1.0, kind) as result:
-        return worst_units(original, result, data, "out")
+        return sheet(original, result, data, "out").worst
 
 
 def test_the_worst_images_come_first_in_pairs():
@@ -47,3 +47,37 @@ def test_rows_of_numbers_tell_where_they_part():
     assert found[0].parts_at == 5
     assert found[0].before.split()[:5] == found[0].after.split()[:5]
     assert found[0].image is None
+
+
+def test_a_text_is_shown_around_the_first_word_that_differs():
+    def texts(word: int):
+        def generate(models, seed, count):
+            words = [f"w{i}" for i in range(60)]
+            words[40] = f"w{word}"
+            return {"tokens": np.full((count, 2), word), "text": np.array([" ".join(words)])}
+
+        return Loop(UserLoop(generate, "generate"), {})
+
+    data = open_dataset({SEED: np.arange(3)}, role="evaluation")
+    with texts(1) as original, texts(2) as result:
+        found = sheet(original, result, data, "tokens").worst[0]
+    before, after = found.before.split(" "), found.after.split(" ")
+    assert found.parts_at == 40
+    assert (before[found.marked], after[found.marked]) == ("w1", "w2")
+    assert before[0] == "…"
+    assert before[found.marked - 1] == "w39"
+
+
+def test_a_sound_is_shown_as_spectrograms():
+    def sounds(scale: float):
+        def generate(models, seed, count):
+            wave = np.sin(np.arange(2048) * 0.3).astype(np.float32)
+            return {"audio": np.stack([wave * np.float32(scale)] * count)}
+
+        return Loop(UserLoop(generate, "generate"), {})
+
+    data = open_dataset({SEED: np.arange(2)}, role="evaluation")
+    with sounds(1.0) as original, sounds(0.9) as result:
+        (found, *_) = sheet(original, result, data, "audio").worst
+    assert found.sound
+    assert found.image is not None

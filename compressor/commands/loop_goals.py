@@ -1,0 +1,129 @@
+"""Goals of a whole loop, handed to its graphs one after the other.
+
+`--size` is of all files, `--latency` and `--speedup` are of a unit, `--time-budget` is of the whole
+search. Each graph gets its part when its turn comes: of what those before it have left, by its own
+share of the cost that is still to be decided. So one that came out better than it had to leaves the
+rest more, and one that did not reach its part leaves less. Shares (`--prune`, `--params`) are those
+of the whole if each graph keeps them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.commands.loop_job import Job
+from compressor.errors import UsageError
+from compressor.graph.files import initializer_bytes
+from compressor.pipelines.loop import SEED
+from compressor.recipe.goal import Goal
+from compressor.recipe.recipe import Recipe
+from compressor.system.stopwatch import Stopwatch
+
+_RUNS = 3
+"""Units of which the shortest tells the times of graphs."""
+_LEAST_SECONDS = 1.0
+"""Time for a graph's search, however little is left."""
+
+
+def set_part(job: Job, name: str, watch: Stopwatch) -> None:
+    """Let a graph's search go for its part of what is asked of the whole.
+
+    Args:
+        job: The run; graphs that come before this one are decided.
+        name: The graph.
+        watch: Runs since the first was begun.
+
+    Raises:
+        UsageError: The loop takes longer than is asked for without any graph.
+    """
+    graph, recipe = job.graphs[name], job.graphs[name].session.recipe
+    recipe = _with_time(job, name, recipe, watch)
+    goal = job.recipe.prune.goal
+    if goal is not None and goal.kind == "size":
+        recipe = _pruning(recipe, size=f"{_bytes(job, name, goal) / 1e6:.6f}MB")
+    elif goal is not None and goal.timed:
+        recipe = _with_speed(job, name, recipe, goal)
+    graph.session = replace(graph.session, recipe=recipe)
+
+
+def _with_time(job: Job, name: str, recipe: Recipe, watch: Stopwatch) -> Recipe:
+    """What is left of the time for the search, by equal parts."""
+    limit = job.recipe.budget.seconds
+    if limit is None:
+        return recipe
+    waiting = len(job.order) - job.order.index(name)
+    seconds = max((limit - watch.seconds) / waiting, _LEAST_SECONDS)
+    budget = recipe.budget.model_copy(update={"time": f"{seconds:.1f}s"})
+    return recipe.model_copy(update={"budget": budget})
+
+
+def _bytes(job: Job, name: str, goal: Goal) -> float:
+    """Bytes that a graph may take."""
+    costs = {
+        one: float(initializer_bytes(graph.session.prepared.model))
+        for one, graph in job.graphs.items()
+    }
+    made = {one: float(initializer_bytes(job.pipeline.current[one])) for one in job.graphs}
+    return max(part_of(goal.amount, name, job.order, costs, made), 1.0)
+
+
+def _with_speed(job: Job, name: str, recipe: Recipe, goal: Goal) -> Recipe:
+    """The time of one call that a graph may take, or how many times its speed it has to have."""
+    costs, whole = _times(job, job.pipeline.originals)
+    made, _ = _times(job, job.pipeline.current)
+    around = max(whole - sum(costs.values()), 0.0)
+    asked = goal.amount if goal.kind == "latency" else whole / goal.amount
+    if asked <= around:
+        raise UsageError(
+            f"{goal.flag} cannot be reached: what the loop does between calls of its graphs takes "
+            f"{1e3 * around:.3g} ms of a unit's {1e3 * whole:.3g}",
+            hint="Make the loop itself faster, or ask for less.",
+        )
+    part = max(part_of(asked - around, name, job.order, costs, made), 1e-9)
+    if goal.kind == "latency":
+        each = part / max(job.graphs[name].calls, 1.0)
+        return _pruning(recipe, latency=f"{1e6 * each:.3f}us")
+    factor = costs[name] / part
+    return _pruning(recipe, speedup=f"{factor:.4f}x" if factor > 1 else None)
+
+
+def part_of(
+    whole: float,
+    name: str,
+    order: list[str],
+    costs: Mapping[str, float],
+    made: Mapping[str, float],
+) -> float:
+    """cᵢ · (whole - Σ made of those before) / Σ c of those that are not decided.
+
+    Args:
+        whole: What all may take.
+        name: Graph i.
+        order: Graphs in the order in which they are decided.
+        costs: Graph → what it takes as captured.
+        made: Graph → what it takes as it is by now.
+    """
+    place = order.index(name)
+    left = whole - sum(made[one] for one in order[:place])
+    return costs[name] * left / (sum(costs[one] for one in order[place:]) or 1.0)
+
+
+def _times(job: Job, models: Mapping[str, ir.Model]) -> tuple[dict[str, float], float]:
+    """Seconds of each graph in a unit, and of the unit: of the shortest of some."""
+    threads, found = job.recipe.measure.threads, list[tuple[float, dict[str, float]]]()
+    with job.pipeline.opened(models, threads, timed=True) as loop:
+        before = dict.fromkeys(models, 0.0)
+        for _ in range(_RUNS):
+            watch = Stopwatch()
+            loop.run({SEED: np.array([job.seed], np.int64)})
+            taken, now = watch.seconds, loop.seconds
+            found.append((taken, {name: now[name] - before[name] for name in models}))
+            before = now
+    whole, each = min(found, key=lambda one: one[0])
+    return each, whole
+
+
+def _pruning(recipe: Recipe, **goal: str | None) -> Recipe:
+    return recipe.model_copy(update={"prune": recipe.prune.model_copy(update=goal)})
