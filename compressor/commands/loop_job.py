@@ -21,7 +21,7 @@ from compressor.search.candidate import Outcome
 from compressor.search.data_split import DataSplit
 from compressor.search.session import Session
 from compressor.system.progress import Progress
-from exporters.base import Runner, Target
+from exporters.base import CallShapes, Runner, Target
 
 BATCH = 8
 """Units that are held at a time where they are compared."""
@@ -72,6 +72,7 @@ class Pipeline:
         target: Runs the graphs.
         originals: Name → the graph as captured.
         current: Name → what ships of it so far.
+        calls: Name → shapes of the inputs of a call → how many calls had them.
         yardstick: What the final outputs are judged in.
     """
 
@@ -79,6 +80,7 @@ class Pipeline:
     target: Target
     originals: Mapping[str, ir.Model]
     current: dict[str, ir.Model]
+    calls: Mapping[str, Mapping[CallShapes, int]] = field(default_factory=dict)
     yardstick: Yardstick | None = None
     memory: Memory = field(default_factory=Memory)
 
@@ -97,10 +99,11 @@ class Pipeline:
     ) -> dict[str, Opener]:
         """What opens some graphs on the target."""
 
-        def opener(model: ir.Model) -> Opener:
-            return lambda: self.target.open(model, threads=threads, timed=timed)
+        def opener(name: str, model: ir.Model) -> Opener:
+            calls = self.calls.get(name, {})
+            return lambda: self.target.open_in_loop(model, calls, threads=threads, timed=timed)
 
-        return {name: opener(model) for name, model in models.items()}
+        return {name: opener(name, model) for name, model in models.items()}
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def traced(given: Given, models: Mapping[str, object], units: int | None) -> Job
             graphs[name] = _prepared(given, name, model, own, trace)
         graphs[name].calls = trace.seen[name] / seeds.traced
     originals = {name: one.session.prepared.model for name, one in graphs.items()}
-    pipeline = Pipeline(given.loop, given.target, originals, dict(originals))
+    pipeline = Pipeline(given.loop, given.target, originals, dict(originals), trace.shapes)
     job = Job(**vars(given), units=seeds, pipeline=pipeline, graphs=graphs, notices=notices)
     _look(job)
     return job

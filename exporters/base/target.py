@@ -10,7 +10,7 @@ import onnx_ir as ir
 from compressor.graph.tensors import Arrays
 from compressor.results.precision import STORED
 from compressor.system.progress import SILENT, Progress
-from exporters.base.artifact import Artifact, Samples
+from exporters.base.artifact import Artifact, CallShapes, Samples
 from exporters.base.form import Form
 from exporters.base.options import TargetOptions
 from exporters.base.policy import QuantPolicy
@@ -228,6 +228,22 @@ class Target(ABC):
             threads: Threads of one inference; 0 is all.
             timed: Whether latency counts. If not, it yields to other work in the process.
         """
+
+    def open_in_loop(
+        self, model: ir.Model, calls: Mapping[CallShapes, int], *, threads: int, timed: bool
+    ) -> Runner:
+        """A runner for a model that a loop feeds with these shapes.
+
+        TensorRT, which builds for them all at once.
+
+        Args:
+            model: What to run.
+            calls: Shapes of the inputs of a call → how many calls had them.
+            threads: As of `open`.
+            timed: Likewise.
+        """
+        del calls
+        return self.open(model, threads=threads, timed=timed)
 
     def departures(self, model: Path, feeds: Arrays) -> tuple[str, ...]:
         """Where a runtime that users load the model in computes other numbers, in sentences.

@@ -16,7 +16,7 @@ from compressor.graph.tensors import Array, Arrays
 from exporters.base import Agreement, Runner
 from exporters.ort.target import OrtRunner
 from exporters.trt.graph import is_integer, layers, prepared
-from exporters.trt.notation import Profile
+from exporters.trt.notation import Profile, allows
 
 FORMAT = "Format/Datatype"
 """Under this the engine inspector tells the type of a layer's inputs."""
@@ -93,19 +93,11 @@ def fitting(profiles: Sequence[Profile], feeds: Arrays) -> dict[str, Array]:
         profiles: Profiles of the engine; none for fixed shapes.
         feeds: Samples of every input.
     """
-    if not profiles or any(_allows(profile, feeds) for profile in profiles):
+    shapes = {name: array.shape for name, array in feeds.items()}
+    if not profiles or any(allows(profile, shapes) for profile in profiles):
         return dict(feeds)
     likely = {name: span.likely for name, span in profiles[0].items()}
     return {name: _sized(array, likely.get(name)) for name, array in feeds.items()}
-
-
-def _allows(profile: Profile, feeds: Arrays) -> bool:
-    sizes = ((feeds[name].shape, span) for name, span in profile.items())
-    return all(
-        low <= size <= high
-        for shape, span in sizes
-        for low, size, high in zip(span.least, shape, span.most, strict=True)
-    )
 
 
 def _sized(array: Array, shape: tuple[int, ...] | None) -> Array:

@@ -1,6 +1,6 @@
 """The notation of `--profile`: `name:1x3x224x224,8x3x224x224,32x3x224x224`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 Shape = tuple[int, ...]
@@ -17,6 +17,16 @@ class Span(NamedTuple):
 
 Profile = dict[str, Span]
 """Input → its shapes."""
+
+
+def allows(profile: Profile, shapes: Mapping[str, Shape]) -> bool:
+    """Whether shapes lie in a profile."""
+    sizes = ((shapes[name], span) for name, span in profile.items())
+    return all(
+        low <= size <= high
+        for shape, span in sizes
+        for low, size, high in zip(span.least, shape, span.most, strict=True)
+    )
 
 
 def parse_profile(text: str) -> tuple[str, Span]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import onnx_ir as ir
 
 from compressor.errors import RecipeError
-from exporters.base import Samples
+from exporters.base import CallShapes, Samples
 from exporters.trt.called import profiles_of_calls
 from exporters.trt.notation import FLAG, Profile, Span, asked
 
@@ -60,9 +60,18 @@ def profiles_for(
     if samples is None:
         raise RecipeError("the model has open sizes, and no data tells them", hint=f"Pass {FLAG}.")
     names = open_inputs(model.graph.inputs)
-    if samples.calls and all({n for n, _ in call}.issuperset(names) for call in samples.calls):
-        return profiles_of_calls(names, samples.calls)
-    return ({name: _seen(inputs[name], samples) for name in names},)
+    return of_loop(names, samples.calls) or (
+        {name: _seen(inputs[name], samples) for name in names},
+    )
+
+
+def of_loop(names: Sequence[str], calls: Mapping[CallShapes, int]) -> tuple[Profile, ...]:
+    """Profiles from the calls of a loop; none where there is no loop, or it does not feed them."""
+    if not names or not calls:
+        return ()
+    if not all({name for name, _ in call}.issuperset(names) for call in calls):
+        return ()
+    return profiles_of_calls(names, calls)
 
 
 def open_inputs(inputs: Iterable[ir.Value]) -> list[str]:

@@ -19,6 +19,7 @@ from compressor.graph.tensors import Arrays
 from compressor.system.progress import SILENT, Progress
 from exporters.base import (
     Artifact,
+    CallShapes,
     EngineBuild,
     QuantPolicy,
     Refusal,
@@ -274,6 +275,14 @@ class TrtTarget(Target):
             if timed:
                 return TimedRunner(model, self.options, chosen)
         return OrtRunner(model, threads, spin=False, integers=False)
+
+    def open_in_loop(
+        self, model: ir.Model, calls: Mapping[CallShapes, int], *, threads: int, timed: bool
+    ) -> Runner:
+        """One engine with the profiles of the loop, where it is timed and runs."""
+        if timed and self.why_not_measurable() is None:
+            return TimedRunner(model, self.options, choose(self.options.backend), calls=calls)
+        return self.open(model, threads=threads, timed=timed)
 
     def departures(self, model: Path, feeds: Arrays) -> tuple[str, ...]:
         """The departures of ONNX Runtime's CPU provider, without options."""

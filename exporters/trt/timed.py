@@ -1,14 +1,16 @@
 """A model as an engine for just the shapes that it is fed: for comparisons of speed.
 
 Candidates of a search have no output folder. Their engine is built when shapes are known, in a
-process of its own, and again where they change.
+process of its own, and again where they change: at once for all that a loop is known to feed it,
+as a cache that grows would have it built at every token.
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import onnx_ir as ir
@@ -17,13 +19,14 @@ from compressor.errors import TargetError
 from compressor.graph.files import load_model, save_model
 from compressor.graph.tensors import Array, Arrays, TensorSpec
 from compressor.system.progress import SILENT
+from exporters.base import CallShapes
 from exporters.trt.backends import PACKAGES, ChosenBackend, Name
 from exporters.trt.building import build_engine, settings, write_script
 from exporters.trt.cuda import Cuda
 from exporters.trt.facts import sparse_layers
-from exporters.trt.notation import Profile, Span
+from exporters.trt.notation import Profile, Shape, Span, allows
 from exporters.trt.options import TrtOptions
-from exporters.trt.profiles import open_inputs
+from exporters.trt.profiles import of_loop, open_inputs
 from exporters.trt.runner import EngineRunner
 
 
@@ -44,6 +47,7 @@ class TimedRunner:
         options: Precision, limits and the like.
         chosen: What builds; it has a GPU to run on.
         opener: Opens the engine.
+        calls: Shapes of the inputs of a call → how many calls of a loop had them, if it is in one.
     """
 
     on_caller = False
@@ -55,10 +59,13 @@ class TimedRunner:
         options: TrtOptions,
         chosen: ChosenBackend,
         opener: Callable[[Path, Name], EngineRunner] = open_engine,
+        calls: Mapping[CallShapes, int] = MappingProxyType({}),
     ) -> None:
         self._model = load_model(model) if isinstance(model, Path) else model
         self._options, self._chosen, self._opener = options, chosen, opener
-        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._profiles: tuple[Profile, ...] = ()
+        names = open_inputs(self._model.graph.inputs)
+        self._of_loop = of_loop(names, calls)
         self._runner: EngineRunner | None = None
         self._opened = ExitStack()
         self.inputs = tuple(_spec(value) for value in self._model.graph.inputs)
@@ -81,23 +88,29 @@ class TimedRunner:
 
     def _for(self, feeds: Arrays) -> EngineRunner:
         shapes = {spec.name: tuple(feeds[spec.name].shape) for spec in self.inputs}
-        if self._runner is None or shapes != self._shapes:
+        if self._runner is None or not self._allows(shapes):
             self._runner = None
             self._opened.close()
-            self._runner, self._shapes = self._built(shapes), shapes
+            own: Profile = {
+                name: Span(*3 * (shapes[name],)) for name in open_inputs(self._model.graph.inputs)
+            }
+            self._profiles = (own,) if own else ()
+            if any(allows(profile, shapes) for profile in self._of_loop):
+                self._profiles = self._of_loop
+            self._runner = self._built()
         return self._runner
 
-    def _settings(self, profile: Profile) -> dict[str, Any]:
-        profiles = (profile,) if profile else ()
-        return settings(self._options, profiles, sparse=sparse_layers(self._model))
+    def _allows(self, shapes: Mapping[str, Shape]) -> bool:
+        """Whether the engine is for these; of fixed shapes there is no other."""
+        return not self._profiles or any(allows(one, shapes) for one in self._profiles)
 
-    def _built(self, shapes: dict[str, tuple[int, ...]]) -> EngineRunner:
-        profile: Profile = {
-            name: Span(*3 * (shapes[name],)) for name in open_inputs(self._model.graph.inputs)
-        }
+    def _settings(self) -> dict[str, Any]:
+        return settings(self._options, self._profiles, sparse=sparse_layers(self._model))
+
+    def _built(self) -> EngineRunner:
         folder = Path(self._opened.enter_context(tempfile.TemporaryDirectory(prefix="compressor-")))
         save_model(self._model, folder / "model.onnx")
-        write_script(folder, self._settings(profile))
+        write_script(folder, self._settings())
         built = build_engine(
             folder,
             self._chosen,

@@ -309,6 +309,13 @@ def test_a_model_in_memory_is_built_for_the_shapes_that_it_is_fed(
     assert len(scripts) == 2
     assert "{'x': [[4, 3], [4, 3], [4, 3]]}" in scripts[1]
     assert driver.memory == {}
+    calls = {(("x", (rows, 3)),): 1 for rows in (2, 4, 8)}
+    chosen = ChosenBackend("tensorrt")
+    with TimedRunner(graph, TrtOptions(), chosen, opener, calls) as runner:
+        for rows in (2, 8, 4, 9):
+            runner.run({"x": np.ones((rows, 3), np.float32)})
+    assert len(scripts) == 4, "a loop's shapes have one engine, and what is beyond one of its own"
+    assert "{'x': [[2, 3], [4, 3], [8, 3]]}" in scripts[2]
 
 
 def test_engines_run_only_where_a_small_one_did(monkeypatch: pytest.MonkeyPatch):
