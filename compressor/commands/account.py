@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from compressor.commands.final_measurements import Measurements
 from compressor.commands.goals_met import goal_result
@@ -223,7 +224,13 @@ def _files(directory: Path, artifacts: Mapping[str, Artifact], plan: Plan) -> di
     return {role: str(directory / name) for role, name in (found | names).items()}
 
 
-def write_account(folder: Path, plan: Plan, report: Report, recipe: Recipe) -> Report:
+def write_account(
+    folder: Path,
+    plan: Plan,
+    report: Report,
+    recipe: Recipe,
+    defaults: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
+) -> Report:
     """Plan, report in all its forms, and the manifest that seals them.
 
     A page, or a chart in it, that fails costs no more than itself: the report says so.
@@ -233,6 +240,7 @@ def write_account(folder: Path, plan: Plan, report: Report, recipe: Recipe) -> R
         plan: What was decided.
         report: The account of the run.
         recipe: What was asked for.
+        defaults: Graph → inputs that a call may leave out, and what they are then.
 
     Returns:
         The report, as it was written.
@@ -258,6 +266,11 @@ def write_account(folder: Path, plan: Plan, report: Report, recipe: Recipe) -> R
             "environment": report.environment.model_dump(mode="json"),
             "graphs": {name: _file_of(name, report) for name in report.graphs},
             **_engines(report),
+            **(
+                {"defaults": told}
+                if (told := {k: dict(v) for k, v in defaults.items() if v})
+                else {}
+            ),
         },
     )
     return report

@@ -71,7 +71,7 @@ def written(
             met = pipeline_goal(goal, result, report.graphs)
             result = result.model_copy(update={"goal": met})
         report = report.model_copy(update={"pipeline": result, "seconds": watch.seconds})
-        report = write_account(folder, made, report, job.recipe)
+        report = write_account(folder, made, report, job.recipe, job.loop.defaults)
     if job.interrupted:
         assert job.budget is not None, "without one nothing is written"
         raise KeyboardInterrupt(interruption_words(directory, job.budget))

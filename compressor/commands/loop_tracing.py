@@ -19,6 +19,7 @@ from compressor.evaluation.metrics.base import TARGET
 from compressor.evaluation.roles import Roles
 from compressor.evaluation.yardstick import choose
 from compressor.graph.tensors import Array, Arrays
+from compressor.pipelines.defaults import defaults_of
 from compressor.pipelines.loop import SEED, Loop, Opener
 from compressor.pipelines.together import Together, of_several
 from compressor.pipelines.tracing import Trace, recorded, shapes_of
@@ -67,8 +68,7 @@ def traced(given: Given, models: Mapping[str, object], units: int | None) -> Job
             f"pipeline {given.loop.name} never calls graph {unused[0]!r}",
             hint="Leave it out, or call it as models[NAME](...).",
         )
-    for name in named:
-        _require_same_inputs(name, trace)
+    given = _with_defaults(given, sources, trace)
     graphs: dict[str, Graph] = {}
     for name, (model, own) in named.items():
         with naming(name):
@@ -81,18 +81,12 @@ def traced(given: Given, models: Mapping[str, object], units: int | None) -> Job
     return job
 
 
-def _require_same_inputs(name: str, trace: Trace) -> None:
-    """Refuse a graph that is called with an input and without it: those are two graphs."""
-    kinds = {frozenset(one for one, _ in call) for call in trace.shapes[name]}
-    extra = sorted(frozenset.union(*kinds) - frozenset.intersection(*kinds))
-    if extra:
-        raise UsageError(
-            f"graph {name!r} is called with {extra[0]!r} and without it: one graph takes the same "
-            "inputs in every call",
-            hint=f"Pass {extra[0]!r} every time, as what it is where it is left out (zeros, or its "
-            f"default); or name the model twice, --graph {name}=MODEL --graph {name}_bare=MODEL, "
-            "and call one of them with it and the other without.",
-        )
+def _with_defaults(given: Given, sources: Mapping[str, ModelSource], trace: Trace) -> Given:
+    """The loop with what graphs are called with where it leaves an input out."""
+    found = {name: defaults_of(name, source, trace) for name, source in sources.items()}
+    for name, defaults in found.items():
+        trace.fill(name, defaults)
+    return replace(given, loop=replace(given.loop, defaults=found))
 
 
 def _recorded(

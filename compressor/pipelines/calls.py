@@ -5,7 +5,7 @@
 A call that does not fit the graph is the user's mistake, and says the graph's signature.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -46,6 +46,7 @@ class GraphCall:
         name: As the loop calls it.
         calls: How often it was called.
         seconds: What that took together.
+        defaults: Inputs that a call may leave out, and what they are then.
     """
 
     def __init__(self, name: str, inputs: Sequence[TensorSpec], run: Run) -> None:
@@ -58,6 +59,7 @@ class GraphCall:
         """
         self.name, self.calls, self.seconds = name, 0, 0.0
         self._inputs, self._run = tuple(inputs), run
+        self.defaults: Mapping[str, float] = {}
 
     def __call__(self, **arrays: object) -> "Outputs":
         """Run it once.
@@ -89,6 +91,7 @@ class GraphCall:
 
     def _fitted(self, feeds: dict[str, Array]) -> dict[str, Array]:
         known = {one.name: one for one in self._inputs}
+        feeds = {**{name: np.asarray(value) for name, value in self.defaults.items()}, **feeds}
         unknown = [name for name in feeds if name not in known]
         missing = [name for name in known if name not in feeds]
         if unknown or missing:

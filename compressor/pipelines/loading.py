@@ -9,6 +9,7 @@ It needs numpy and onnxruntime alone.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,8 +34,10 @@ def load(folder: str | Path, *, threads: int = 0) -> dict[str, GraphCall]:
         OutputError: The folder is none of ours, or lacks a file.
     """
     root = Path(folder)
-    found = graphs_of(root).items()
-    return Graphs({name: _opened(name, path, threads) for name, path in found})
+    found = Graphs({name: _opened(name, path, threads) for name, path in graphs_of(root).items()})
+    for name, defaults in _manifest(root).get("defaults", {}).items():
+        found[name].defaults = defaults
+    return found
 
 
 def graphs_of(folder: Path) -> dict[str, Path]:
@@ -43,18 +46,22 @@ def graphs_of(folder: Path) -> dict[str, Path]:
     Raises:
         OutputError: The folder is none of ours, or lacks a file.
     """
+    named = _manifest(folder).get("graphs") or {"model": "model.onnx"}
+    found = {name: folder / path for name, path in named.items()}
+    for name, path in found.items():
+        if not path.is_file():
+            raise OutputError(f"graph {name!r} of {folder} is gone: there is no {path}")
+    return found
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise OutputError(
             f"{folder} is no result of compress: {MANIFEST} cannot be read ({error})",
             hint="Name the folder that `compress ... -o FOLDER` wrote.",
         ) from error
-    named = manifest.get("graphs") or {"model": "model.onnx"}
-    found = {name: folder / path for name, path in named.items()}
-    for name, path in found.items():
-        if not path.is_file():
-            raise OutputError(f"graph {name!r} of {folder} is gone: there is no {path}")
     return found
 
 

@@ -27,10 +27,17 @@ Opener = Callable[[], Runner]
 
 @dataclass(frozen=True)
 class UserLoop:
-    """The function, and what to call it in messages."""
+    """The function, and what to call it in messages.
+
+    Attributes:
+        generate: The function.
+        name: What it is called.
+        defaults: Graph → inputs that a call may leave out, and what they are then.
+    """
 
     generate: Generate
     name: str
+    defaults: Mapping[str, Mapping[str, float]] = field(default_factory=dict, kw_only=True)
 
     def run(self, models: Mapping[str, GraphCall], seed: int, count: int) -> dict[str, Array]:
         """Generate units.
@@ -44,6 +51,8 @@ class UserLoop:
             UsageError: The function fails, calls a graph wrongly (with its own file and line), or
                 returns no arrays of so many units.
         """
+        for name, call in models.items():
+            call.defaults = self.defaults.get(name, {})
         with user_errors(f"pipeline {self.name}"):
             try:
                 made = self.generate(Graphs(models), seed, count)

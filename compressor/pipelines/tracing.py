@@ -64,6 +64,7 @@ class Trace:
         self._memory = memory
         self._bytes: dict[Path, int] = {}
         self._rooms: dict[str, int] = {}
+        self._fills: dict[str, Mapping[str, float]] = {}
 
     def began(self) -> None:
         """A run begins."""
@@ -87,6 +88,19 @@ class Trace:
         if place < len(kept):
             self._write(kept[place], feeds)
 
+    def is_scalar(self, name: str, key: str) -> bool:
+        """Whether an input of a graph is one number wherever it is passed."""
+        return all(shape == () for call in self.shapes[name] for one, shape in call if one == key)
+
+    def fill(self, name: str, defaults: Mapping[str, float]) -> None:
+        """Let the calls of a graph that leave scalars out have them, too."""
+        self._fills[name] = defaults
+        counted: Counter[CallShapes] = Counter()
+        for call, count in self.shapes[name].items():
+            whole = {**dict.fromkeys(defaults, ()), **dict(call)}
+            counted[tuple((key, whole[key]) for key in sorted(whole))] += count
+        self.shapes[name] = counted
+
     def kept(self, name: str) -> int:
         """How many calls of a graph are kept."""
         return sum(len(kept) for (graph, _), kept in self._kept.items() if graph == name)
@@ -100,14 +114,21 @@ class Trace:
             for path in kept
         ]
         order = [paths[i] for i in self._order.permutation(len(paths))]
+        fills = self._filled(name, order)
 
         def read() -> Iterator[dict[str, Array]]:
             for path in order:
-                with np.load(path, allow_pickle=False) as stored:
-                    yield {key: stored[key] for key in stored.files}
+                yield {**fills, **_read(path)}
 
         read.__qualname__ = f"calls of graph {name}"
         return read
+
+    def _filled(self, name: str, paths: list[Path]) -> dict[str, Array]:
+        """What is left out, of the type that it has where it is passed."""
+        fills, kinds = self._fills.get(name, {}), dict[str, np.dtype[np.generic]]()
+        for path in paths if fills else ():
+            kinds |= {key: array.dtype for key, array in _read(path).items() if key in fills}
+        return {key: np.asarray(value, kinds.get(key)) for key, value in fills.items()}
 
     def _write(self, path: Path, feeds: Arrays) -> None:
         """Keep a call, and fewer of them where all take more than they may."""
@@ -145,6 +166,11 @@ class Trace:
 def shapes_of(feeds: Arrays) -> CallShapes:
     """The shapes of one call."""
     return tuple((name, feeds[name].shape) for name in sorted(feeds))
+
+
+def _read(path: Path) -> dict[str, Array]:
+    with np.load(path, allow_pickle=False) as stored:
+        return {key: stored[key] for key in stored.files}
 
 
 def _write(path: Path, feeds: Arrays) -> None:

@@ -70,3 +70,12 @@ def test_a_wrong_call_says_what_the_graph_takes(arrays, words: str):
     assert "unet(x: float32[batch, 4], t: int64[])" in (error.value.hint or "")
     assert not seen
     assert graph.calls == 0
+
+
+def test_what_a_call_may_leave_out_is_what_it_is_by_default():
+    graph, seen = called()
+    graph.defaults = {"t": 7}
+    graph(x=X)
+    graph(x=X, t=np.int64(3))
+    assert [int(feeds["t"]) for feeds in seen] == [7, 3]
+    assert seen[0]["t"].dtype == np.int64
