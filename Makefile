@@ -9,12 +9,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SAMPLE := out/digits
+GENERATIVE := gan vae diffusion language encoder
 # A process per core, each with whole files, as fixtures of a file are costly; slow files first.
 PARALLEL := -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup sample sample-finetune picture test zoo check bench bench-large lock clean
+.PHONY: help setup sample sample-finetune $(GENERATIVE:%=sample-%) picture test zoo check bench \
+	bench-large bench-generative lock clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -32,9 +34,25 @@ sample-finetune: $(READY) $(SAMPLE)/model.pt ## Prune the sample's network, fine
 picture: $(READY) ## Draw docs/report.png from the report of `make sample` (needs Chromium)
 	$(BIN)/python benchmarks/picture.py $(SAMPLE)/model-ort/report.html docs/report.png
 
-# Also writes calib.npz and eval.npz, before the checkpoint. A new .venv does not retrain it.
-$(SAMPLE)/model.pt: samples/digits/train.py samples/digits/model.py | $(READY)
-	$(BIN)/python samples/digits/train.py $(SAMPLE)
+sample-gan: ## Train a GAN, compress it for both runtimes, generate with the result
+sample-vae: ## Likewise an autoencoder: two graphs
+sample-diffusion: ## Likewise a U-Net that a loop calls 20 times an image
+sample-language: ## Likewise a small GPT with a cache, on docstrings of Python's library
+sample-encoder: ## Likewise a transformer that tells docstrings apart
+sample-encoder: MODEL := out/encoder/model.pt
+
+# samples/NAME/recipe.toml names graphs and loop; use.py runs the same loop on the result.
+$(GENERATIVE:%=sample-%): sample-%: $(READY) out/%/model.pt $(SAMPLE)/features.onnx
+	$(BIN)/compress $(MODEL) --recipe samples/$*/recipe.toml --target ort -o out/$*/ort
+	$(BIN)/compress $(MODEL) --recipe samples/$*/recipe.toml --target trt -o out/$*/trt
+	$(BIN)/python samples/use.py $* out/$*/ort
+
+# What train.py writes besides, it writes before the checkpoint. A new .venv does not retrain it.
+out/%/model.pt: samples/%/train.py samples/%/model.py | $(READY)
+	$(BIN)/python $< out/$*
+
+$(SAMPLE)/features.onnx: samples/digits/features.py $(SAMPLE)/model.pt
+	$(BIN)/python $< $(SAMPLE)
 
 test: $(READY) ## Run the tests; ARGS="-k name -x" goes to pytest
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
