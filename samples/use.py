@@ -17,15 +17,16 @@ import compressor
 
 ACROSS = 8
 """Images in a row of the sheet."""
-ENLARGED = 3
+ENLARGED, GAP = 3, 2
 
 
 def sheet(images: np.ndarray) -> Image.Image:
     """Images [n, 1, height, width] in 0..1, in rows of eight."""
     count, _, height, width = images.shape
     down = -(-count // ACROSS)
-    filled = np.ones((down * ACROSS, height, width))
-    filled[:count] = images[:, 0]
+    filled = np.ones((down * ACROSS, height + GAP, width + GAP))
+    filled[:count, :height, :width] = images[:, 0]
+    height, width = height + GAP, width + GAP
     tiles = filled.reshape(down, ACROSS, height, width).transpose(0, 2, 1, 3)
     levels = np.rint(255 * tiles.reshape(down * height, ACROSS * width).clip(0, 1))
     picture = Image.fromarray(levels.astype(np.uint8))

@@ -21,10 +21,10 @@ from model import build
 from sample import ALPHAS, TRAINED
 
 SEED = 0
-STEPS = 900
-BATCH = 48
+STEPS = 1300
+BATCH = 32
 PEAK_RATE = 2e-3
-AVERAGE = 0.99
+AVERAGE = 0.995
 
 
 def load_images() -> torch.Tensor:
@@ -37,7 +37,9 @@ def train(network: nn.Module, images: torch.Tensor, steps: int = STEPS) -> nn.Mo
     """Adam with a one-cycle learning rate; returns the average of the network."""
     average, alphas = copy.deepcopy(network), torch.from_numpy(ALPHAS).float()
     optimizer = torch.optim.Adam(network.parameters(), PEAK_RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, PEAK_RATE, total_steps=steps, pct_start=0.1
+    )
     started, total = time.perf_counter(), 0.0
     for step in range(1, steps + 1):
         clean = images[torch.randint(len(images), (BATCH,))]

@@ -20,9 +20,9 @@ from model import HEADS, LAYERS, VOCABULARY, WIDTH, build
 from text import divided
 
 SEED = 0
-STEPS = 480
+STEPS = 700
 BATCH, LENGTH = 12, 80
-PEAK_RATE = 2e-3
+PEAK_RATE = 3e-3
 PROMPT = 16
 END = "<|end|>"
 """Between two docstrings."""
