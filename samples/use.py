@@ -47,7 +47,10 @@ def main() -> None:
     if "told" in own:
         print("\n".join(own["told"](made)))
         return
-    for name, images in made.items():
+    for name in ("image", "reconstruction", "drawn"):
+        if name not in made:
+            continue
+        images = made[name]
         path = arguments.folder / f"{name}s.png"
         sheet(images).save(path)
         print(f"{len(images)} generated: {path}")

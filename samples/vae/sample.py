@@ -20,7 +20,10 @@ def load_images(path):
 
 
 def generate(models, seed, count):
-    """Reconstructions and new digits, [count, 1, 32, 32] in 0..1 each."""
+    """Reconstructions of digits and new ones, [count, 1, 32, 32] in 0..1 each.
+
+    With the digits and what the encoder says of them, as `--metric elbo` reads them.
+    """
     rng = np.random.default_rng(seed)
     known = load_images(IMAGES)
     images = known[rng.integers(len(known), size=count)]
@@ -28,6 +31,8 @@ def generate(models, seed, count):
     noise = rng.standard_normal(code["mean"].shape).astype(np.float32)
     z = code["mean"] + np.exp(0.5 * code["log_variance"]) * noise
     return {
-        "image": models["decoder"](z=z)["image"],
+        "reconstruction": models["decoder"](z=z)["image"],
         "drawn": models["decoder"](z=noise)["image"],
+        "target": images,
+        **code,
     }
