@@ -20,7 +20,7 @@ from torch import nn
 from model import decoder, encoder
 
 SEED = 0
-EPOCHS = 45
+EPOCHS = 30
 BATCH = 64
 PEAK_RATE = 3e-3
 HELD_OUT = 450
