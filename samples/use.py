@@ -3,7 +3,7 @@
     python samples/use.py gan out/gan/ort
 
 The loop is samples/gan/sample.py as it stands: it takes the graphs of the folder in place of the
-original's. Images go into a sheet, samples.png in the folder; text is printed.
+original's. Images go into a sheet, NAME.png in the folder; text is printed.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def main() -> None:
         if name not in made:
             continue
         images = made[name]
-        path = arguments.folder / f"{name}s.png"
+        path = arguments.folder / f"{name}.png"
         sheet(images).save(path)
         print(f"{len(images)} generated: {path}")
 

@@ -77,9 +77,7 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, VOCABULARY, bias=False)
-        for layer in self.modules():  # as Radford et al. 2019
-            if isinstance(layer, nn.Linear | nn.Embedding):
-                nn.init.normal_(layer.weight, std=0.02)
+        nn.init.normal_(self.embedding.weight, std=0.02)
 
     def forward(self, input_ids: torch.Tensor, **past: torch.Tensor) -> dict[str, torch.Tensor]:
         """Logits [batch, new, 1024] of int64 [batch, new], and the cache with the new tokens.

@@ -22,7 +22,7 @@ from text import divided
 SEED = 0
 STEPS = 700
 BATCH, LENGTH = 12, 80
-PEAK_RATE = 3e-3
+PEAK_RATE = 2e-3
 PROMPT = 16
 END = "<|end|>"
 """Between two docstrings."""
