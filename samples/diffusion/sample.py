@@ -20,6 +20,5 @@ def generate(models, seed, count):
         signal, noise = np.sqrt(ALPHAS[now]), np.sqrt(1 - ALPHAS[now])
         clean = np.clip((x - noise * eps) / signal, -1, 1)
         left = ALPHAS[then] if then >= 0 else 1.0
-        rest = (x - signal * clean) / noise
-        x = (np.sqrt(left) * clean + np.sqrt(1 - left) * rest).astype(np.float32)
+        x = (np.sqrt(left) * clean + np.sqrt(1 - left) * eps).astype(np.float32)
     return {"image": (x + 1) / 2}

@@ -29,6 +29,6 @@ def told(made):
     """How many are right, and the first of them with what the graph takes them for."""
     stored = json.loads(TEXTS.with_name("texts.json").read_text(encoding="utf-8"))
     found, right = made["logits"].argmax(1), made["label"]
-    yield f"{(found == right).mean():.1%} of {len(found)} docstrings are told from each other"
+    yield f"{(found == right).mean():.1%} of {len(found)} docstrings are told right"
     for index, family in zip(made["index"][:5], found[:5], strict=True):
         yield f"{stored['families'][family]}: {stored['texts'][index][:80]}"
