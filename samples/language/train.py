@@ -20,7 +20,7 @@ from model import HEADS, LAYERS, VOCABULARY, WIDTH, build
 from text import divided
 
 SEED = 0
-STEPS = 700
+STEPS = 600
 BATCH, LENGTH = 12, 80
 PEAK_RATE = 2e-3
 PROMPT = 16
