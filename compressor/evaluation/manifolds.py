@@ -4,7 +4,11 @@ The manifold of a set is the union of balls around its samples, each reaching to
 other sample of the set (Kynkäänniemi et al. 2019, section 2, with k = 3).
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
+import numpy.typing as npt
 
 from compressor.evaluation.distributions import Estimate, distances
 from compressor.evaluation.jackknife import FloatArray, Indices
@@ -12,6 +16,25 @@ from compressor.evaluation.jackknife import FloatArray, Indices
 NEIGHBOURS = 3
 SPARE = 12
 """Neighbours beyond the third that are kept, for when some are left out."""
+ROWS = 1024
+"""Samples whose distances to all others are in memory at a time."""
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Grown:
+    """What becomes of a manifold without some of its samples.
+
+    Attributes:
+        gone: Those samples.
+        wider: Samples whose balls have to reach further then.
+        radii: How far, of those.
+    """
+
+    gone: Indices
+    wider: Indices
+    radii: FloatArray
 
 
 def share_within(
@@ -27,41 +50,50 @@ def share_within(
     """
     centre = others.mean(axis=0)
     samples, others = samples - centre, others - centre
-    apart, near, ordered = distances(samples, others), *_neighbours(others)
+    near, ordered = _neighbours(others)
     radii = ordered[:, NEIGHBOURS - 1]
-    within = apart <= radii
-    counts = within.sum(axis=1)
-    without = []
-    for part, place in zip(parts, places, strict=True):
-        kept = np.ones(len(samples), dtype=bool)
-        kept[part] = False
-        gone = np.zeros(len(others), dtype=bool)
-        gone[place] = True
-        wider = ~gone & gone[near[:, :NEIGHBOURS]].any(axis=1)
-        new = _radii(others, gone, near[wider], ordered[wider], np.flatnonzero(wider))
-        grown = (apart[:, wider] <= new).sum(axis=1) - within[:, wider].sum(axis=1)
-        left = counts - within[:, place].sum(axis=1) + grown
-        without.append(100 * float((left[kept] > 0).mean()))
-    return Estimate(100 * float((counts > 0).mean()), np.array(without))
+    manifolds = [_without(others, place, near, ordered) for place in places]
+    within = np.zeros(len(samples), dtype=bool)
+    left = np.zeros((len(parts), len(samples)), dtype=bool)
+    for rows in _pieces(len(samples)):
+        apart = distances(samples[rows], others)
+        inside = apart <= radii
+        counts = inside.sum(axis=1)
+        within[rows] = counts > 0
+        for block, one in enumerate(manifolds):
+            lost = inside[:, one.gone].sum(axis=1) + inside[:, one.wider].sum(axis=1)
+            left[block, rows] = counts - lost + (apart[:, one.wider] <= one.radii).sum(axis=1) > 0
+    without = [
+        100 * float(np.delete(row, part).mean()) for row, part in zip(left, parts, strict=True)
+    ]
+    return Estimate(100 * float(within.mean()), np.array(without))
 
 
 def _neighbours(rows: FloatArray) -> tuple[Indices, FloatArray]:
     """The nearest others of each row and how far they are, in order: (m, k) each."""
-    apart = distances(rows, rows)
-    np.fill_diagonal(apart, np.inf)
     count = min(NEIGHBOURS + SPARE, len(rows) - 1)
-    near = np.argpartition(apart, count - 1, axis=1)[:, :count]
-    lengths = np.take_along_axis(apart, near, axis=1)
-    order = np.argsort(lengths, axis=1, kind="stable")
-    return np.take_along_axis(near, order, axis=1), np.take_along_axis(lengths, order, axis=1)
+    near = np.empty((len(rows), count), dtype=np.int64)
+    lengths = np.empty((len(rows), count))
+    for piece in _pieces(len(rows)):
+        apart = distances(rows[piece], rows)
+        apart[np.arange(len(apart)), np.arange(len(rows))[piece]] = np.inf
+        found = np.argpartition(apart, count - 1, axis=1)[:, :count]
+        far = np.take_along_axis(apart, found, axis=1)
+        order = np.argsort(far, axis=1, kind="stable")
+        near[piece] = np.take_along_axis(found, order, axis=1)
+        lengths[piece] = np.take_along_axis(far, order, axis=1)
+    return near, lengths
+
+
+def _without(rows: FloatArray, place: Indices, near: Indices, ordered: FloatArray) -> Grown:
+    gone = np.zeros(len(rows), dtype=bool)
+    gone[place] = True
+    wider = np.flatnonzero(~gone & gone[near[:, :NEIGHBOURS]].any(axis=1))
+    return Grown(place, wider, _radii(rows, gone, near[wider], ordered[wider], wider))
 
 
 def _radii(
-    rows: FloatArray,
-    gone: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]",
-    near: Indices,
-    ordered: FloatArray,
-    which: Indices,
+    rows: FloatArray, gone: Mask, near: Indices, ordered: FloatArray, which: Indices
 ) -> FloatArray:
     """Distance of some rows to the third neighbour that is left."""
     left = np.where(gone[near], np.inf, ordered)
@@ -72,3 +104,7 @@ def _radii(
         apart[gone] = apart[row] = np.inf
         found[place] = np.sort(apart)[NEIGHBOURS - 1]
     return np.asarray(found)
+
+
+def _pieces(count: int) -> Iterator[slice]:
+    return (slice(start, start + ROWS) for start in range(0, count, ROWS))

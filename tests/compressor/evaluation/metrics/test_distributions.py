@@ -248,3 +248,12 @@ def test_few_samples_are_told_beforehand(n: int, said: bool):
     table = Table(y=rows(60, 10, 0).astype(np.float32))
     found = choose(table, data(n), 7, roles=Roles(), metric=metric("fid"))
     assert any("fid of 40 samples says little" in notice for notice in found.notices) is said
+
+
+def test_samples_are_held_in_pieces(monkeypatch):
+    found = sets(rows(60, 3, 0), rows(50, 3, 1))
+    expected = metric("recall_manifold").estimate(found)
+    monkeypatch.setattr("compressor.evaluation.manifolds.ROWS", 7)
+    in_pieces = metric("recall_manifold").estimate(found)
+    assert in_pieces.whole == expected.whole
+    np.testing.assert_array_equal(in_pieces.without, expected.without)
