@@ -70,6 +70,7 @@ check: $(READY) ## Lint, formatting, types, and the floors that modules may impo
 bench: $(READY) ## Benchmarks; DATA=folder MODEL=checkpoint adds CIFAR-10 ResNet-20
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/budget.py --runs 400
+	$(BIN)/python benchmarks/distances.py --runs 200 --sizes 100,300
 	$(BIN)/python benchmarks/transformer_pruning.py
 	$(BIN)/python benchmarks/transformer.py
 	$(BIN)/python benchmarks/decoder.py out/decoder
