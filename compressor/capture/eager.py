@@ -1,8 +1,10 @@
 """A source as it is, before it is captured: for what can only be known by running it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
+from calibration.fields import Signature
+from compressor.capture.signature import taken
 from compressor.capture.source import ModelSource
 from compressor.errors import CaptureError
 from compressor.graph.tensors import Array, Arrays, TensorSpec
@@ -18,9 +20,14 @@ class EagerRunner:
 
     on_caller = False
 
-    def __init__(self, source: ModelSource) -> None:
-        """Keep the source, which is called as it is."""
-        self._source = source
+    def __init__(self, source: ModelSource, declared: Sequence[TensorSpec] = ()) -> None:
+        """Keep the source, which is called as it is.
+
+        Args:
+            source: What is called.
+            declared: Inputs whose type and shape the user said.
+        """
+        self._source, self._declared = source, tuple(declared)
         self._evaluate: dict[tuple[str, ...], Callable[[Arrays], Mapping[str, Array]]] = {}
 
     def __enter__(self) -> Self:
@@ -28,6 +35,11 @@ class EagerRunner:
 
     def __exit__(self, *raised: object) -> None:
         pass
+
+    @property
+    def signature(self) -> Signature | None:
+        """What it is known to take: the parameters of `forward`, and what was declared."""
+        return taken(self._source, self._declared)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -85,8 +97,16 @@ class EagerRunner:
         return evaluate
 
 
-def runs_as_it_is(source: ModelSource, target: Target) -> Runner:
-    """A source that runs, on the target where it is a graph already."""
+def runs_as_it_is(
+    source: ModelSource, target: Target, declared: Sequence[TensorSpec] = ()
+) -> Runner:
+    """A source that runs, on the target where it is a graph already.
+
+    Args:
+        source: What runs.
+        target: Runs graphs.
+        declared: Inputs whose type and shape the user said.
+    """
     if source.model is not None:
         return target.open(source.model, threads=0, timed=False)
-    return EagerRunner(source)
+    return EagerRunner(source, declared)

@@ -10,7 +10,7 @@ import click
 from rich.console import Console, RenderableType
 
 from compressor.errors import UsageError
-from compressor.recipe.recipe import Recipe, load_recipe
+from compressor.recipe.recipe import Recipe, load_recipe, to_toml
 from compressor.report.terminal import RichProgress, comparison, profile_table, summary
 from compressor.report.terminal_lint import findings
 from compressor.results.records import Record
@@ -49,7 +49,11 @@ def _require_model(model: str | None, recipe: Recipe) -> None:
     if recipe.pipeline.units is not None and recipe.pipeline.loop is None:
         raise UsageError(
             "--units are of a pipeline, and there is none",
-            hint="Pass --pipeline file.py:function, a function generate(models, seed, count).",
+            hint=_NO_LOOP,
+        )
+    if recipe.pipeline.options and recipe.pipeline.loop is None:
+        raise UsageError(
+            "--pipeline-option is of a built-in loop, and there is none", hint=_NO_LOOP
         )
     named = [name for name, graph in recipe.graphs.items() if graph.model is not None]
     if model is not None and named:
@@ -60,8 +64,24 @@ def _require_model(model: str | None, recipe: Recipe) -> None:
     if recipe.graphs and recipe.pipeline.loop is None:
         raise UsageError(
             "graphs are given, and no loop over them",
-            hint="Pass --pipeline file.py:function, a function generate(models, seed, count).",
+            hint=_NO_LOOP,
         )
+
+
+_NO_LOOP = (
+    "Pass --pipeline with a loop: file.py:function, a function generate(models, seed, count), or "
+    "the name of a built-in one."
+)
+
+
+def print_recipe(recipe_file: Path | None, values: dict[str, Any]) -> None:
+    """`compress recipe`; with a built-in loop its options, too."""
+    from compressor.pipelines.builtin import find  # noqa: PLC0415 - loads the calibration
+
+    recipe = load_recipe(recipe_file, values)
+    name = recipe.pipeline.loop
+    own = None if name is None or ":" in name else find(name).read(recipe.pipeline.options)
+    click.echo(to_toml(recipe, own), nl=False)
 
 
 def profile_model(model: str, flags: dict[str, Any], values: dict[str, Any]) -> None:

@@ -291,6 +291,7 @@ def targets(as_json: bool) -> None:
 @cli.command(cls=SectionedCommand, context_settings=CONTEXT)
 @OUTPUT
 @DATA
+@PIPELINE
 @QUANTIZATION
 @CALIBRATION
 @PRUNING
@@ -300,10 +301,10 @@ def targets(as_json: bool) -> None:
 @TARGETS
 def recipe(**flags: Any) -> None:
     """Print a documented TOML recipe; flags given here are filled in."""
-    from compressor.recipe.recipe import load_recipe, to_toml  # noqa: PLC0415 - keeps --help quick
+    from compressor.cli.commands import print_recipe  # noqa: PLC0415 - keeps --help quick
 
     with shown({}):
-        click.echo(to_toml(load_recipe(flags["recipe_file"], recipe_values(flags))), nl=False)
+        print_recipe(flags["recipe_file"], recipe_values(flags))
 
 
 def main() -> None:

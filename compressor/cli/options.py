@@ -9,6 +9,7 @@ import click
 from compressor.cli.sections import TERMINAL, section
 from compressor.cli.targets import target_options, target_places
 from compressor.errors import UsageError
+from compressor.pipelines.builtin import loop_names
 from compressor.recipe.methods import METHODS
 from exporters import DEFAULT_TARGET
 
@@ -16,6 +17,7 @@ PLACES = {
     "target": ("target",),
     "graphs": ("graphs",),
     "pipeline": ("pipeline", "loop"),
+    "pipeline_options": ("pipeline", "options"),
     "units": ("pipeline", "units"),
     "seed": ("seed",),
     "output": ("output",),
@@ -158,6 +160,22 @@ def calib(context: click.Context, parameter: click.Parameter, texts: tuple[str, 
     return plain
 
 
+def pipeline_options(
+    context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
+) -> Any:
+    """Options of a built-in loop, as in steps=20; the loop reads the values."""
+    del context
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise click.BadParameter(f"expected NAME=VALUE, found {text!r}")
+        if name in found:
+            raise click.BadParameter(f"{name!r} is given twice")
+        found[name] = value
+    return found or None
+
+
 def image_size(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
     """Height and width, as in 224 or 224x192."""
     del context
@@ -253,13 +271,21 @@ UNITS = click.option(
     help="Number of generated units that judge. [default: what a minute makes, at least 64]",
 )  # fmt: skip
 
+LOOP_OPTION = click.option(
+    "--pipeline-option", "pipeline_options", multiple=True, callback=pipeline_options,
+    metavar="NAME=VALUE",
+    help="Option of a built-in loop (repeatable): steps=20. `compress recipe --pipeline NAME` "
+    "lists them.",
+)  # fmt: skip
+
 COMPARED_LOOP = section(
     _LOOPS,
     click.option(
         "--pipeline", metavar="SPEC",
         help="Loop over the graphs of two result folders: generate(models, seed, count) as "
-        "file.py:function. What it returns is compared.",
+        "file.py:function, or a built-in one by name. What it returns is compared.",
     ),
+    LOOP_OPTION,
     UNITS,
 )  # fmt: skip
 
@@ -267,9 +293,11 @@ PIPELINE = section(
     _LOOPS,
     click.option(
         "--pipeline", metavar="SPEC",
-        help="Loop over the graphs: generate(models, seed, count) as file.py:function. What it "
-        "feeds them calibrates them; what it returns is judged.",
+        help="Loop over the graphs: generate(models, seed, count) as file.py:function, or "
+        f"{', '.join(loop_names())}. What it feeds them calibrates them; what it returns is "
+        "judged.",
     ),
+    LOOP_OPTION,
     click.option(
         "--graph", "graphs", multiple=True, callback=graphs, metavar="NAME=MODEL[@FACTORY]",
         help="Graph of the loop by the name it is called (repeatable), in place of MODEL.",

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from compressor.checkpoint.features import asked_metric
+from compressor.commands.loop_data import dealt
 from compressor.commands.loop_job import BATCH, WORDS, Units
 from compressor.commands.loop_tracing import (
     JUDGING_SECONDS,
@@ -13,7 +14,6 @@ from compressor.commands.loop_tracing import (
     MOST_UNITS,
     require_target,
 )
-from compressor.commands.pipeline import user_loop
 from compressor.errors import UsageError
 from compressor.evaluation.metrics.base import BASELINE, RESULT
 from compressor.evaluation.per_output import output_results
@@ -21,7 +21,7 @@ from compressor.evaluation.racing import race
 from compressor.evaluation.roles import Roles
 from compressor.evaluation.yardstick import choose
 from compressor.pipelines.loading import graphs_of
-from compressor.pipelines.loop import SEED, Loop, Opener, UserLoop
+from compressor.pipelines.loop import SEED, Builtin, Loop, Opener, UserLoop
 from compressor.recipe.recipe import Recipe
 from compressor.report.files import load_report
 from compressor.results.environment import environment
@@ -40,7 +40,7 @@ BLOCK = 98
 def compare_pipelines(
     a: object,
     b: object,
-    pipeline: object,
+    loop: UserLoop,
     *,
     target: Target,
     recipe: Recipe,
@@ -52,7 +52,7 @@ def compare_pipelines(
     Args:
         a: The folder of the baseline, as `compress` wrote it.
         b: That of what it is compared with.
-        pipeline: The loop, which both folders have the graphs of, or `file.py:function`.
+        loop: The loop, which both folders have the graphs of.
         target: What runs them.
         recipe: Metric, features, threads and seed.
         units: How many judge; as many as a minute makes without.
@@ -62,7 +62,6 @@ def compare_pipelines(
         OutputError: A folder is no result of ours.
         UsageError: They have other graphs, or the loop fails.
     """
-    loop = user_loop(pipeline)
     first, second = (graphs_of(_folder(one)) for one in (a, b))
     if set(first) != set(second):
         raise UsageError(
@@ -71,17 +70,21 @@ def compare_pipelines(
         )
     one, other = (_openers(target, graphs) for graphs in (first, second))
     seeds = Units(recipe.seed, units or _as_time_allows(loop, one, recipe.seed), 0)
+    notices: list[str] = []
+    if isinstance(loop, Builtin):
+        seeds, notices = dealt(loop, seeds, [BLOCK], asked=units)
     data = seeds.of(BLOCK, seeds.count)
     with Loop(loop, one) as before, Loop(loop, other) as after:
         with progress.stage("look at outputs"):
             require_target(recipe, before.run({SEED: np.array([recipe.seed], np.int64)}))
+            metric = asked_metric(recipe)
             yardstick = choose(
                 before,
                 data,
                 BATCH,
                 roles=Roles(),
-                metric=asked_metric(recipe),
-                output=recipe.measure.output,
+                metric=metric,
+                output=recipe.measure.output or (loop.judged if metric is None else None),
                 reseeded=seeds.reseeded,
             )
         runners = {BASELINE: before, RESULT: after}
@@ -103,7 +106,7 @@ def compare_pipelines(
         memory_reason="it is measured of each graph",
         baseline_size=_size(_folder(a)),
         result_size=_size(_folder(b)),
-        notices=yardstick.notices,
+        notices=(*notices, *yardstick.notices),
         environment=environment(),
     )
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import onnx_ir as ir
 
-from calibration.preprocess import Preprocess
 from calibration.stats import CalibrationStats
 from compressor.checkpoint import require_model
 from compressor.checkpoint.prepare import Prepared, prepare
@@ -20,7 +19,7 @@ from compressor.layerwise.factor import own_threads
 from compressor.plan.plan import Plan
 from compressor.recipe.paths import read_by
 from compressor.recipe.policy import as_implied
-from compressor.recipe.recipe import DataOptions, GraphOptions, Recipe
+from compressor.recipe.recipe import GraphOptions, Recipe
 from compressor.recipe.requirements import require_data, require_sense
 from compressor.results.report import BudgetResult, Report
 from compressor.search.candidate import Outcome
@@ -54,6 +53,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     output: str | Path | None = None,
     plan: Plan | str | Path | None = None,
     pipeline: object = None,
+    pipeline_options: Mapping[str, Any] | None = None,
     units: int | None = None,
     features: object = None,
     force: bool = False,
@@ -75,9 +75,11 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         output: The folder to write; default: the checkpoint's name with "-TARGET" beside it, or
             a live model's class name with "-TARGET" in the working directory.
         plan: Replay these decisions instead of searching; it is written again, unchanged.
-        pipeline: A loop over graphs, `generate(models, seed, count)` or `file.py:function`: then
-            `model` is a mapping from names to models, or one that the loop calls "model". What the
-            loop feeds them calibrates them, and what it returns is judged (docs/pipelines.md).
+        pipeline: A loop over graphs, `generate(models, seed, count)`, `file.py:function` or the
+            name of a built-in loop: then `model` is a mapping from names to models, or one that
+            the loop calls "model". What the loop feeds them calibrates them, and what it returns
+            is judged (docs/pipelines.md).
+        pipeline_options: Options of a built-in loop, laid over the recipe's.
         units: How many generated units judge it; default: what a minute makes, at least 64.
         features: The feature model of metrics such as `fid`: a path as `--features` takes it, a
             module, a model, or a function of (samples, ...) that returns (samples, d).
@@ -100,6 +102,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     """
     watch = Stopwatch()
     recipe = with_features(_recipe(recipe, target), features)
+    recipe = with_loop_options(recipe, pipeline_options)
     if pipeline is not None or recipe.pipeline.loop is not None:
         return _pipeline(
             model,
@@ -178,7 +181,8 @@ def _pipeline(
     graphs = dict(model) if isinstance(model, Mapping) else {GRAPH: model}
     if model is None:
         graphs = {name: _spelt(name, graph) for name, graph in recipe.graphs.items()}
-    calibration = _own_data(graphs, *data, recipe)
+    own, calibration = _own_data(graphs, data[0], recipe)
+    evaluation = data[1]
     named = next(iter(graphs.values())) if len(graphs) == 1 else "pipeline"
     named = named.partition("@")[0] if isinstance(named, str) else named
     found = Plan.load(Path(plan)) if isinstance(plan, str | Path) else plan
@@ -187,7 +191,8 @@ def _pipeline(
     return compress_pipeline(
         graphs,
         pipeline,
-        calibration=calibration,
+        (calibration, evaluation),
+        calibration=own,
         recipe=recipe,
         output=directory,
         plan=found,
@@ -197,35 +202,25 @@ def _pipeline(
 
 
 def _own_data(
-    graphs: Mapping[str, object], calibration: object, evaluation: object, recipe: Recipe
-) -> dict[str, object]:
-    """Graph → calibration data of its own, where the loop is not to give it.
+    graphs: Mapping[str, object], calibration: object, recipe: Recipe
+) -> tuple[dict[str, object], object]:
+    """Graph → calibration data of its own, where the loop is not to give it; and what is no such.
 
     Raises:
         UsageError: There is data that is of no graph.
     """
-    options = recipe.data
     found = {name: graph.calib for name, graph in recipe.graphs.items() if graph.calib is not None}
     own: dict[str, object] = dict(found)
     if isinstance(calibration, Mapping) and set(calibration) <= set(graphs):
         own |= {str(name): data for name, data in calibration.items()}
         calibration = None
-    prepared = Preprocess() if not own else options.preprocess
-    mine = DataOptions(samples=options.samples, cache=options.cache, preprocess=prepared)
-    if calibration is not None or evaluation is not None or options != mine:
-        raise UsageError(
-            "a pipeline gives its graphs their data, and there is other data beside it",
-            hint="Leave out --calib, --eval, --stats and what prepares data: what the loop feeds "
-            "its graphs is recorded as it is. A graph has data of its own by --calib NAME=DATA, or "
-            "calibration={NAME: DATA}.",
-        )
     strange = [name for name in own if name not in graphs]
     if strange:
         raise UsageError(
             f"there is calibration data for {strange[0]!r}, and the graphs are {', '.join(graphs)}",
             hint="Name one of them: --calib NAME=DATA.",
         )
-    return own
+    return own, calibration
 
 
 def _spelt(name: str, graph: GraphOptions) -> str:
@@ -285,6 +280,15 @@ def with_features(recipe: Recipe, features: object) -> Recipe:
         return recipe
     measure = recipe.measure.model_copy(update={"features": features})
     return recipe.model_copy(update={"measure": measure})
+
+
+def with_loop_options(recipe: Recipe, options: Mapping[str, Any] | None) -> Recipe:
+    """The recipe with options of a built-in loop laid over its own."""
+    if not options:
+        return recipe
+    known = recipe.pipeline
+    pipeline = known.model_copy(update={"options": {**known.options, **options}})
+    return recipe.model_copy(update={"pipeline": pipeline})
 
 
 def _replayed(plan: Plan | str | Path | None, target: Target) -> Plan | None:

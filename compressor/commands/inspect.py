@@ -1,16 +1,18 @@
 """`profile`, `compare` and `inspect`: looking at models without changing them."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
 from compressor.checkpoint.prepare import Prepared, prepare
 from compressor.commands.compare_pipelines import compare_pipelines
-from compressor.commands.compress import available_target, with_features
+from compressor.commands.compress import available_target, with_features, with_loop_options
+from compressor.commands.pipeline import loop_of
 from compressor.errors import UsageError
 from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.profile import Profile, profile_model
@@ -118,6 +120,7 @@ def compare(  # noqa: PLR0913 - a front door: all but the models is optional and
     evaluation: object = None,
     recipe: Recipe | None = None,
     pipeline: object = None,
+    pipeline_options: Mapping[str, Any] | None = None,
     units: int | None = None,
     features: object = None,
     progress: Progress = SILENT,
@@ -131,6 +134,7 @@ def compare(  # noqa: PLR0913 - a front door: all but the models is optional and
         evaluation: Labelled data.
         recipe: Batch, threads, target, metric and how to load.
         pipeline: A loop over the graphs of both results: what it makes of them is compared.
+        pipeline_options: Options of a built-in loop, laid over the recipe's.
         units: How many generated units judge then.
         features: The feature model of metrics such as `fid`, as for `compress`.
         progress: Where progress is shown.
@@ -140,19 +144,15 @@ def compare(  # noqa: PLR0913 - a front door: all but the models is optional and
         CompressorError: See `compress`.
     """
     recipe = with_features(recipe or Recipe(), features)
+    recipe = with_loop_options(recipe, pipeline_options)
     target = available_target(recipe)
     require_features(recipe, find_metric)
     pipeline = recipe.pipeline.loop if pipeline is None else pipeline
     if pipeline is not None:
-        given = (calibration, evaluation, recipe.data.calib, recipe.data.eval)
-        if any(one is not None for one in given):
-            raise UsageError(
-                "a pipeline makes its own data, and there is other data beside it",
-                hint="Leave out --calib and --eval.",
-            )
+        loop = loop_of(pipeline, (calibration, evaluation), recipe)
         units = units or recipe.pipeline.units
         return compare_pipelines(
-            a, b, pipeline, target=target, recipe=recipe, units=units, progress=progress
+            a, b, loop, target=target, recipe=recipe, units=units, progress=progress
         )
     first, second = (
         prepare(

@@ -50,9 +50,14 @@ class Units:
     count: int
     traced: int
 
+    def seeds(self, block: int) -> range:
+        """All seeds of a purpose."""
+        first = (self.base * 1000 + block) * _BLOCK % SEEDS
+        return range(first, first + _BLOCK)
+
     def of(self, block: int, count: int) -> CalibrationSet:
         """Seeds of a purpose."""
-        first = (self.base * 1000 + block) * _BLOCK
+        first = self.seeds(block).start
         seeds = np.arange(first, first + count, dtype=np.int64) % SEEDS
         return open_dataset({SEED: seeds}, role="evaluation", seed=self.base)
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from calibration.collect import MEMORY
+from calibration.preprocess import Preprocess
 from compressor.capture.eager import runs_as_it_is
 from compressor.checkpoint import ModelSource, load_checkpoint, source_of
 from compressor.checkpoint.features import asked_metric
 from compressor.checkpoint.prepare import prepare
+from compressor.commands.loop_data import dealt, judging
 from compressor.commands.loop_job import BATCH, Given, Graph, Job, Pipeline, Units, naming
 from compressor.errors import CompressorError, UsageError
 from compressor.evaluation.metrics import find_metric
@@ -20,9 +22,10 @@ from compressor.evaluation.roles import Roles
 from compressor.evaluation.yardstick import choose
 from compressor.graph.tensors import Array, Arrays
 from compressor.pipelines.defaults import defaults_of
-from compressor.pipelines.loop import SEED, Loop, Opener
+from compressor.pipelines.loop import SEED, Builtin, Loop, Opener
 from compressor.pipelines.together import Together, of_several
 from compressor.pipelines.tracing import Trace, recorded, shapes_of
+from compressor.recipe.notation import parse_input
 from compressor.recipe.recipe import DataOptions, Recipe
 from compressor.search.data_split import examined, looked_at, split_data
 from compressor.search.session import Session
@@ -53,15 +56,23 @@ def traced(given: Given, models: Mapping[str, object], units: int | None) -> Job
     named = {name: with_factory(model, given.recipe) for name, model in models.items()}
     sources = {name: _source(*one) for name, one in named.items()}
 
+    declared = [parse_input(text) for text in given.recipe.model.inputs]
+
     def opener(name: str) -> Opener:
-        return lambda: runs_as_it_is(sources[name], given.target)
+        return lambda: runs_as_it_is(sources[name], given.target, declared)
 
     openers = {name: opener(name) for name in sources}
     with given.progress.stage("run the pipeline twice"):
         calls, seconds = _twice(given, openers)
     seeds = _units(given.recipe.seed, units, seconds)
+    notices: list[str] = []
+    if isinstance(given.loop, Builtin):
+        blocks = judging(given.recipe, len(models))
+        seeds, notices = dealt(given.loop, seeds, blocks, asked=units)
+    for notice in notices:
+        given.progress.notice(notice)
     trace = _recorded(given, openers, seeds, calls)
-    notices = _look_at_several(given, openers, trace, seconds)
+    notices += _look_at_several(given, openers, trace, seconds)
     unused = [name for name in named if not trace.seen[name]]
     if unused:
         raise UsageError(
@@ -193,10 +204,11 @@ def _prepared(given: Given, name: str, model: object, recipe: Recipe, trace: Tra
     """A graph and its recorded calls; its own quality is in the metric that fits it."""
     unasked = {"metric": None, "features": None, "output": None}
     options = recipe.measure.model_copy(update=unasked)
+    asked = recipe.data
     own = given.calibration.get(name)
-    kept = DataOptions(samples=recipe.data.samples, cache=recipe.data.cache)
-    prepares = kept if own is None else recipe.data
-    recipe = recipe.model_copy(update={"measure": options, "data": prepares})
+    prepares = asked.preprocess if own is not None else Preprocess()
+    kept = DataOptions(samples=asked.samples, cache=asked.cache, preprocess=prepares)
+    recipe = recipe.model_copy(update={"measure": options, "data": kept})
     target = given.target.for_graph(name, trace.shapes)
     prepared = prepare(
         model,
@@ -216,6 +228,7 @@ def _look(job: Job) -> None:
     """What the final outputs are judged in, and what each graph costs."""
     pipeline, options = job.pipeline, job.recipe.measure
     metric, again = asked_metric(job.recipe), job.units.reseeded
+    output = options.output or (job.loop.judged if metric is None else None)
     data = job.units.of(1, job.units.count)
     with job.progress.stage("look at outputs"), pipeline.opened(pipeline.originals) as loop:
         found = choose(
@@ -224,7 +237,7 @@ def _look(job: Job) -> None:
             BATCH,
             roles=Roles(),
             metric=metric,
-            output=options.output,
+            output=output,
             reseeded=again,
         )
     with pipeline.opened(pipeline.originals, options.threads) as loop:

@@ -9,9 +9,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from compressor.commands.compress import (
-    available_target,
-)
+from calibration.preprocess import Preprocess
+from compressor.commands.compress import available_target
 from compressor.commands.loop_account import written
 from compressor.commands.loop_job import (
     Given,
@@ -21,11 +20,12 @@ from compressor.commands.loop_tracing import traced, with_factory
 from compressor.errors import RecipeError, UsageError
 from compressor.evaluation.metrics import find_metric
 from compressor.layerwise.factor import own_threads
-from compressor.pipelines.loop import UserLoop
+from compressor.pipelines.builtin import find
+from compressor.pipelines.loop import Builtin, UserLoop
 from compressor.plan.plan import Plan
 from compressor.recipe.paths import read_by
 from compressor.recipe.policy import as_implied
-from compressor.recipe.recipe import Recipe
+from compressor.recipe.recipe import DataOptions, Recipe
 from compressor.recipe.requirements import require_sense
 from compressor.results.report import (
     Report,
@@ -40,6 +40,7 @@ from exporters.base import Target
 def compress_pipeline(  # noqa: PLR0913 - the front door of several graphs
     graphs: Mapping[str, object],
     pipeline: object,
+    data: tuple[object, object],
     *,
     calibration: Mapping[str, object],
     recipe: Recipe,
@@ -55,7 +56,8 @@ def compress_pipeline(  # noqa: PLR0913 - the front door of several graphs
 
     Args:
         graphs: Name → model: a path, `path@factory`, or a live module.
-        pipeline: The function, or `file.py:function`.
+        pipeline: The function, `file.py:function`, or the name of a built-in loop.
+        data: What a built-in loop reads to calibrate and to judge, beside the recipe's.
         calibration: Graph → calibration data of its own; the loop gives the others theirs.
         recipe: What is asked for, of all graphs alike.
         units: How many judge; as many as a minute makes without.
@@ -77,15 +79,85 @@ def compress_pipeline(  # noqa: PLR0913 - the front door of several graphs
     _require_names(graphs, plan, target)
     require_fitting(recipe)
     named = [one for model in graphs.values() for one in _files_of(model, recipe)]
-    inputs = read_by(recipe, *named, *calibration.values(), pipeline, *files)
+    loop = loop_of(pipeline, data, recipe, own_data=bool(calibration))
+    if isinstance(loop, Builtin):
+        loop.generate.assigned(graphs)
+    own = loop.generate.files.values() if isinstance(loop, Builtin) else (pipeline,)
+    inputs = read_by(recipe, *named, *own, *data, *calibration.values(), *files)
     prepare_output(output, force=force, inputs=inputs, room=0)
-    loop = user_loop(pipeline)
     with tempfile.TemporaryDirectory(prefix="compressor-") as scratch:
         given = Given(loop, target, recipe, progress, Path(scratch), calibration)
         job = traced(given, graphs, units)
         with own_threads():
             decide_all(job, plan)
         return written(job, output, plan, watch, command)
+
+
+def loop_of(
+    pipeline: object, data: tuple[object, object], recipe: Recipe, *, own_data: bool = False
+) -> UserLoop:
+    """A built-in loop with its options and data, or the user's own.
+
+    Args:
+        pipeline: The name of a built-in loop, the user's function, or `file.py:function`.
+        data: What one reads to calibrate and to judge, in place of the recipe's.
+        recipe: What is asked for: options of a built-in loop, data, and how it is prepared.
+        own_data: Whether a graph has data of its own, which is prepared likewise.
+
+    Raises:
+        UsageError: There is no such loop, it is no function, or it takes no options or data.
+        RecipeError: An option is not valid.
+    """
+    if is_builtin(pipeline):
+        return _builtin(str(pipeline), data, recipe)
+    options = recipe.pipeline.options
+    if options:
+        raise UsageError(
+            f"options are given ({', '.join(options)}), and the loop is one of your own",
+            hint="Write them into your function: they are of built-in loops.",
+        )
+    require_no_data(recipe, data, own_data=own_data)
+    return user_loop(pipeline)
+
+
+def require_no_data(recipe: Recipe, data: tuple[object, object], *, own_data: bool) -> None:
+    """Refuse what a loop of the user's own would not be given."""
+    options = recipe.data
+    prepared = options.preprocess if own_data else Preprocess()
+    mine = DataOptions(samples=options.samples, cache=options.cache, preprocess=prepared)
+    if any(one is not None for one in data) or options != mine:
+        raise UsageError(
+            "a pipeline gives its graphs their data, and there is other data beside it",
+            hint="Leave out --calib, --eval, --stats and what prepares data: what the loop feeds "
+            "its graphs is recorded as it is. A graph has data of its own by --calib NAME=DATA, or "
+            "calibration={NAME: DATA}.",
+        )
+
+
+def is_builtin(pipeline: object) -> bool:
+    """Whether a loop is named that is already written; one of the user's has a colon."""
+    return isinstance(pipeline, str) and ":" not in pipeline
+
+
+def _builtin(name: str, data: tuple[object, object], recipe: Recipe) -> Builtin:
+    """A loop that is already written, with the data that it reads."""
+    if recipe.data.stats is not None:
+        raise UsageError(
+            "--stats are of one graph, and a pipeline records what it feeds each",
+            hint="Leave out --stats.",
+        )
+    calib, evaluate = data
+    calib = recipe.data.calib if calib is None else calib
+    evaluate = recipe.data.eval if evaluate is None else evaluate
+    kind = find(name)
+    loop = kind(
+        recipe.pipeline.options,
+        calibration=calib,
+        evaluation=evaluate,
+        preprocess=recipe.data.preprocess,
+        seed=recipe.seed,
+    )
+    return Builtin(loop, name)
 
 
 def user_loop(pipeline: object) -> UserLoop:

@@ -6,6 +6,7 @@ A call that does not fit the graph is the user's mistake, and says the graph's s
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,6 +15,33 @@ from compressor.graph.tensors import Array, Arrays, TensorSpec
 from compressor.system.stopwatch import Stopwatch
 
 Run = Callable[[Arrays], dict[str, Array]]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What is known of a graph before it is called; of a module that is less than of a graph.
+
+    Attributes:
+        inputs: Those whose type and shape are known.
+        outputs: Likewise.
+        names: All inputs that are known by name, in order.
+        required: Those that a call cannot do without.
+    """
+
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    names: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+
+    def input(self, name: str) -> TensorSpec | None:
+        """Type and shape of an input; None where they are not known."""
+        return next((one for one in self.inputs if one.name == name), None)
+
+
+def signature_of(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec] = ()) -> Signature:
+    """That of a graph, which knows all about its inputs."""
+    names = tuple(one.name for one in inputs)
+    return Signature(tuple(inputs), tuple(outputs), names, names)
 
 
 class Graphs(dict[str, "GraphCall"]):
@@ -44,20 +72,25 @@ class GraphCall:
 
     Attributes:
         name: As the loop calls it.
+        known: What is known of its inputs and outputs.
         calls: How often it was called.
         seconds: What that took together.
         defaults: Inputs that a call may leave out, and what they are then.
     """
 
-    def __init__(self, name: str, inputs: Sequence[TensorSpec], run: Run) -> None:
+    def __init__(
+        self, name: str, inputs: Sequence[TensorSpec], run: Run, known: Signature | None = None
+    ) -> None:
         """Nothing is run yet.
 
         Args:
             name: As the loop calls it.
             inputs: What it takes; none where that is not known, as of a module before capture.
             run: Runs it.
+            known: What is known of it beside that; default: its inputs.
         """
         self.name, self.calls, self.seconds = name, 0, 0.0
+        self.known = signature_of(inputs) if known is None else known
         self._inputs, self._run = tuple(inputs), run
         self.defaults: Mapping[str, float] = {}
 

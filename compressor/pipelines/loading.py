@@ -15,7 +15,7 @@ import numpy as np
 
 from compressor.errors import OutputError, UsageError
 from compressor.graph.tensors import Array, Arrays, TensorSpec
-from compressor.pipelines.calls import GraphCall, Graphs
+from compressor.pipelines.calls import GraphCall, Graphs, signature_of
 
 MANIFEST = "manifest.json"
 
@@ -71,10 +71,11 @@ def _opened(name: str, path: Path, threads: int) -> GraphCall:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    inputs = [
-        TensorSpec(one.name, _dtype(one.type), tuple(one.shape)) for one in session.get_inputs()
-    ]
+    inputs, outputs = (
+        [TensorSpec(one.name, _dtype(one.type), tuple(one.shape)) for one in all_of()]
+        for all_of in (session.get_inputs, session.get_outputs)
+    )
+    names = [output.name for output in outputs]
 
     def run(feeds: Arrays) -> dict[str, Array]:
         try:
@@ -83,7 +84,7 @@ def _opened(name: str, path: Path, threads: int) -> GraphCall:
             raise UsageError(f"ONNX Runtime refuses the call: {error}") from error
         return dict(zip(names, made, strict=True))
 
-    return GraphCall(name, inputs, run)
+    return GraphCall(name, inputs, run, signature_of(inputs, outputs))
 
 
 def _dtype(kind: str) -> np.dtype[np.generic]:

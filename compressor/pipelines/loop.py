@@ -8,13 +8,14 @@ own, so that two runs of one seed can be compared as two models on one sample.
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from compressor.errors import CompressorError, UsageError
 from compressor.graph.tensors import Array, Arrays, TensorSpec
-from compressor.pipelines.calls import GraphCall, Graphs
+from compressor.pipelines.builtin.base import BuiltinLoop
+from compressor.pipelines.calls import GraphCall, Graphs, Signature, signature_of
 from compressor.system.userfile import place_of, user_errors
 from exporters.base import Runner
 
@@ -38,6 +39,11 @@ class UserLoop:
     generate: Generate
     name: str
     defaults: Mapping[str, Mapping[str, float]] = field(default_factory=dict, kw_only=True)
+
+    @property
+    def judged(self) -> str | None:
+        """The output that decides where no metric and no output are asked for, if it says one."""
+        return None
 
     def run(self, models: Mapping[str, GraphCall], seed: int, count: int) -> dict[str, Array]:
         """Generate units.
@@ -79,6 +85,18 @@ class UserLoop:
         return arrays
 
 
+@dataclass(frozen=True)
+class Builtin(UserLoop):
+    """A loop that is already written, which can read data."""
+
+    generate: BuiltinLoop[Any]
+
+    @property
+    def judged(self) -> str | None:
+        """As the loop has it."""
+        return self.generate.judged
+
+
 class Loop:
     """A loop on opened graphs, as a `Runner` that takes seeds."""
 
@@ -99,7 +117,7 @@ class Loop:
         for name, opener in self._openers.items():
             runner = self._stack.enter_context(opener())
             self._on_caller = self._on_caller and runner.on_caller
-            self._calls[name] = GraphCall(name, runner.inputs, runner.run)
+            self._calls[name] = GraphCall(name, runner.inputs, runner.run, _known(runner))
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -208,6 +226,16 @@ class Memory:
         if self.bytes + size <= MOST_BYTES:
             self.units[seed] = unit
             self.bytes += size
+
+
+def _known(runner: Runner) -> Signature:
+    """What a runner knows of its graph; a module that is no graph yet tells its own signature."""
+    told = getattr(runner, "signature", None)
+    if told is None:
+        return signature_of(runner.inputs, runner.outputs)
+    specs = tuple(one for one in told.specs if one.name in told.names or told.any_more)
+    names = (*told.names, *(one.name for one in specs if one.name not in told.names))
+    return Signature(specs, (), names, told.names[: told.required])
 
 
 def _joined(parts: list[Array]) -> Array:

@@ -203,6 +203,11 @@ class Recorded:
         return self._runner.outputs
 
     @property
+    def signature(self) -> object:
+        """What the runner of a module knows of it; None for that of a graph."""
+        return getattr(self._runner, "signature", None)
+
+    @property
     def on_caller(self) -> bool:
         """As the runner."""
         return self._runner.on_caller

@@ -335,7 +335,13 @@ class PipelineOptions(Section):
     """The loop over graphs; each of them is a table [graphs.NAME]: model, factory, calib."""
 
     loop: str | None = Field(
-        None, description="The function generate(models, seed, count): file.py:function."
+        None,
+        description="The function generate(models, seed, count), as file.py:function, or the name "
+        "of a built-in loop.",
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Options of a built-in loop; `compress recipe --pipeline NAME` prints them.",
     )
     units: Positive | None = Field(
         None,
@@ -431,34 +437,41 @@ def _said(kind: str, message: str) -> str:
     return message.removeprefix("Value error, ")
 
 
-def to_toml(recipe: Recipe) -> str:
-    """The recipe as TOML, each field under its description; unset fields are commented out."""
+def to_toml(recipe: Recipe, loop: BaseModel | None = None) -> str:
+    """The recipe as TOML, each field under its description; unset fields are commented out.
+
+    Args:
+        recipe: What is asked for.
+        loop: The options of its built-in loop, which become a section of their own.
+    """
     lines = ["# Recipe of `compress`. Command-line flags override it.", ""]
     lines += _fields(recipe)
     sections = [(name, value) for name, value in recipe if isinstance(value, BaseModel)]
     for name, value in sorted(sections, key=lambda one: isinstance(one[1], TargetOptions)):
-        lines += _section(name, value)
+        apart = loop is not None and value is recipe.pipeline
+        lines += _section(name, value, without=("options",) if apart else ())
+        lines += _section("pipeline.options", loop) if apart and loop is not None else []
     return "\n".join(lines) + "\n"
 
 
-def _section(name: str, section: BaseModel) -> list[str]:
+def _section(name: str, section: BaseModel, without: tuple[str, ...] = ()) -> list[str]:
     lines = ["", f"[{name}]"]
     doc = (type(section).__doc__ or "").strip().splitlines()
     lines += [f"# {doc[0]}"] if doc else []
-    lines += _fields(section)
+    lines += _fields(section, without)
     for key, value in section:
         if isinstance(value, BaseModel):
             lines += _section(f"{name}.{key}", value)
     return lines
 
 
-def _fields(section: BaseModel) -> list[str]:
+def _fields(section: BaseModel, without: tuple[str, ...] = ()) -> list[str]:
     lines = []
     for name, value in section:
-        if isinstance(value, BaseModel):
+        if isinstance(value, BaseModel) or name in without:
             continue
         lines.append(f"# {type(section).model_fields[name].description}")
-        lines.append(f"# {name} =" if value is None else f"{name} = {_toml(value)}")
+        lines.append(f"# {name} =" if value is None or value == {} else f"{name} = {_toml(value)}")
     return lines
 
 

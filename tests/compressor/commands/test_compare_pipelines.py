@@ -58,6 +58,14 @@ def test_what_a_loop_makes_of_both_is_compared(tmp_path: Path):
     assert (found.baseline, found.result) == (str(one), str(other))
 
 
+def test_a_built_in_loop_compares_too(tmp_path: Path):
+    one, other = folder(tmp_path / "a"), folder(tmp_path / "b")
+    asked = {"pipeline": "denoise", "pipeline_options": {"steps": 2}, "units": 4}
+    found = compare(one, other, **asked, recipe=Recipe(measure=MeasureOptions(seconds=0.05)))
+    assert found.quality[0].output == "sample"
+    assert found.quality[0].result == pytest.approx(1.0)
+
+
 def test_other_graphs_are_told(tmp_path: Path):
     one, other = folder(tmp_path / "a"), folder(tmp_path / "b", names=("unet", "other"))
     with pytest.raises(UsageError, match=r"has graphs unet, vae, and .* has unet, other"):
@@ -70,5 +78,5 @@ def test_a_folder_that_is_no_result_is_told(tmp_path: Path):
 
 
 def test_data_beside_a_loop_is_refused(tmp_path: Path):
-    with pytest.raises(UsageError, match="makes its own data"):
+    with pytest.raises(UsageError, match="other data beside it"):
         compare(tmp_path, tmp_path, pipeline=generate, calibration="calib.npz", recipe=recipe())

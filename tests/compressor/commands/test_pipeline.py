@@ -224,7 +224,7 @@ def test_a_graph_may_have_calibration_data_of_its_own(tmp_path: Path):
     assert plan.graphs["vae"].ranges["z"] == pytest.approx((-30, 20), abs=0.1)
     assert next(use.samples for use in report.data if use.role == "calibration") == 32
     with pytest.raises(UsageError, match="data for 'clip', and the graphs are vae"):
-        _own_data({"vae": ""}, None, None, Recipe(graphs={"clip": {"calib": "x.npz"}}))
+        _own_data({"vae": ""}, None, Recipe(graphs={"clip": {"calib": "x.npz"}}))
     with pytest.raises(UsageError, match="other data beside it"):
         compress({"vae": decoder()}, **given, calibration={"clip": z})
 
