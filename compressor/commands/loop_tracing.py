@@ -244,7 +244,7 @@ def _look(job: Job) -> None:
         loop.run({SEED: np.array([job.seed], np.int64)})
         for name, graph in job.graphs.items():
             graph.seconds = loop.seconds[name]
-    pipeline.yardstick = found
+    pipeline.yardstick = replace(found, continued=job.loop.continued)
     for notice in found.notices:
         job.progress.notice(notice)
     job.notices += found.notices

@@ -4,7 +4,7 @@ These floors are no budget: between what a budget of quality would accept and th
 user may or may not want. Below them the result no longer does what the original did.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from compressor.results.measurements import OutputResult, QualityResult
@@ -26,6 +26,9 @@ FLOORS: Final = {
     "detection": 50.0,
 }
 """Scores against the original below which the result is ruined."""
+CONTINUED: Final = {"agreement": 10.0}
+"""The same of what goes on by itself, as texts do: from the first other token on it is another
+text, by a model that may be as good. Only what has next to nothing in common is ruined."""
 KEPT: Final = 0.75
 """Share of the original's score on labels, where more is better, below which it is ruined."""
 GROWN: Final = 2.0
@@ -38,31 +41,38 @@ def departs(metric: str, value: float) -> bool:
 
 
 def why_ruined(
-    quality: Sequence[QualityResult], outputs: Sequence[OutputResult] = ()
+    quality: Sequence[QualityResult],
+    outputs: Sequence[OutputResult] = (),
+    continued: Collection[str] = (),
 ) -> str | None:
     """Why a result is ruined, in words; None where it is not, or where that was not measured.
 
     Args:
         quality: The metric that decides comes first.
         outputs: Every output; those that are no states count.
+        continued: Outputs that go on by themselves.
     """
-    if quality and (found := _of_metric(quality[0])) is not None:
+    if quality and (found := _of_metric(quality[0], continued)) is not None:
         return found
     for one in outputs:
-        floor = FLOORS.get(one.metric or "", float("-inf"))
+        floor = _floors(one.name, continued).get(one.metric or "", float("-inf"))
         if one.role == "output" and one.value is not None and one.value < floor:
             return f"{one.metric} of output {one.name!r} is {_said(one.value, one.unit)}"
     return None
 
 
-def _of_metric(quality: QualityResult) -> str | None:
+def _floors(output: str | None, continued: Collection[str]) -> Mapping[str, float]:
+    return CONTINUED if output in continued else FLOORS
+
+
+def _of_metric(quality: QualityResult, continued: Collection[str]) -> str | None:
     value, before = quality.result, quality.baseline
     if value is None:
         lost = quality.metric == "cosine" and before is not None
         return "the result's outputs hold NaN or infinity" if lost else None
     told = f"{quality.metric} is {_said(value, quality.unit)}"
     if quality.reference == "original":
-        floor = FLOORS.get(quality.metric)
+        floor = _floors(quality.output, continued).get(quality.metric)
         return told if floor is not None and value < floor else None
     if before is None or before <= 0:
         return None

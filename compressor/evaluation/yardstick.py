@@ -52,6 +52,7 @@ class Yardstick:
         notices: What the user should know.
         reseeded: Makes other samples of the same kind, which distributions are compared with; None
             where half of the samples have to do for that.
+        continued: Outputs that go on by themselves, as texts do.
     """
 
     metrics: tuple[Metric, ...]
@@ -62,6 +63,7 @@ class Yardstick:
     reason: str | None = None
     notices: tuple[str, ...] = ()
     reseeded: Reseed | None = None
+    continued: tuple[str, ...] = ()
 
     @property
     def answers(self) -> tuple[str, ...]:

@@ -45,6 +45,11 @@ class UserLoop:
         """The output that decides where no metric and no output are asked for, if it says one."""
         return None
 
+    @property
+    def continued(self) -> tuple[str, ...]:
+        """Outputs that go on by themselves, if it says so: there one step decides the next."""
+        return ()
+
     def run(self, models: Mapping[str, GraphCall], seed: int, count: int) -> dict[str, Array]:
         """Generate units.
 
@@ -95,6 +100,11 @@ class Builtin(UserLoop):
     def judged(self) -> str | None:
         """As the loop has it."""
         return self.generate.judged
+
+    @property
+    def continued(self) -> tuple[str, ...]:
+        """As the loop has it."""
+        return self.generate.continued
 
 
 class Loop:

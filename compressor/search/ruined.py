@@ -102,7 +102,7 @@ class _Looking:
             outputs = output_results(runners, self.data, batch, yardstick) if several else ()
         quality = told([(metric, scores)], yardstick, self.words, session.recipe.seed)
         still = [one for one in outputs if not yardstick.seen[one.name].noisy]
-        return quality[0], why_ruined(quality, still)
+        return quality[0], why_ruined(quality, still, yardstick.continued)
 
 
 def _differs_from_itself(
@@ -112,7 +112,8 @@ def _differs_from_itself(
     scores = to_itself(yardstick, original, data, batch)
     if scores is None:
         return False
-    return why_ruined(told([(yardstick.metrics[0], scores)], yardstick, "", 0), ()) is not None
+    quality = told([(yardstick.metrics[0], scores)], yardstick, "", 0)
+    return why_ruined(quality, (), yardstick.continued) is not None
 
 
 def _with_quality(candidate: ToldCandidate, quality: QualityResult) -> ToldCandidate:

@@ -112,6 +112,11 @@ class BuiltinLoop(ABC, Generic[Chosen]):
         return None
 
     @property
+    def continued(self) -> tuple[str, ...]:
+        """Outputs that go on by themselves, as texts do."""
+        return ()
+
+    @property
     def files(self) -> dict[str, Any]:
         """Option → file that it names."""
         from pathlib import Path  # noqa: PLC0415 - of this alone

@@ -65,6 +65,11 @@ class EncoderDecoder(BuiltinLoop[Options]):
         """Tokens: the logits of two texts that have parted are of other contexts."""
         return "tokens"
 
+    @property
+    def continued(self) -> tuple[str, ...]:
+        """Tokens and logits."""
+        return ("tokens", "logits")
+
     def units(self, graphs: Mapping[str, GraphCall], seeds: Sequence[int]) -> dict[str, Array]:
         """A text a seed, one after the other."""
         encoder = graphs["encoder"]

@@ -53,6 +53,11 @@ class TextGeneration(BuiltinLoop[Options]):
         """Tokens: the logits of two texts that have parted are of other contexts."""
         return None if self.options.teacher_forcing else "tokens"
 
+    @property
+    def continued(self) -> tuple[str, ...]:
+        """Tokens and logits, unless what is fed is given."""
+        return () if self.options.teacher_forcing else ("tokens", "logits")
+
     def units(self, graphs: Mapping[str, GraphCall], seeds: Sequence[int]) -> dict[str, Array]:
         """A text a seed, one after the other."""
         first, later = Step.both(graphs["model"], graphs.get("with_past"), self.name, crosses=False)
