@@ -7,20 +7,23 @@ rest more, and one that did not reach its part leaves less. Shares (`--prune`, `
 of the whole if each graph keeps them.
 """
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
 from compressor.commands.loop_job import Job
 from compressor.errors import UsageError
-from compressor.graph.files import initializer_bytes
 from compressor.pipelines.loop import SEED
 from compressor.recipe.goal import Goal
 from compressor.recipe.recipe import Recipe
 from compressor.system.stopwatch import Stopwatch
 
+LEAST_PART = 0.25
+"""Of what a graph would get if all kept to their parts."""
 _RUNS = 3
 """Units of which the shortest tells the times of graphs."""
 _LEAST_SECONDS = 1.0
@@ -60,13 +63,18 @@ def _with_time(job: Job, name: str, recipe: Recipe, watch: Stopwatch) -> Recipe:
 
 
 def _bytes(job: Job, name: str, goal: Goal) -> float:
-    """Bytes that a graph may take."""
-    costs = {
-        one: float(initializer_bytes(graph.session.prepared.model))
-        for one, graph in job.graphs.items()
-    }
-    made = {one: float(initializer_bytes(job.pipeline.current[one])) for one in job.graphs}
-    return max(part_of(goal.amount, name, job.order, costs, made), 1.0)
+    """Bytes that a graph's file may take."""
+    costs, made = (_files(job, models) for models in (job.pipeline.originals, job.pipeline.current))
+    return part_of(goal.amount, name, job.order, costs, made)
+
+
+def _files(job: Job, models: Mapping[str, ir.Model]) -> dict[str, float]:
+    """Graph → bytes of its file."""
+    found = {}
+    for name, model in models.items():
+        with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
+            found[name] = float(job.target.draft(model, Path(folder)).file_bytes)
+    return found
 
 
 def _with_speed(job: Job, name: str, recipe: Recipe, goal: Goal) -> Recipe:
@@ -81,7 +89,7 @@ def _with_speed(job: Job, name: str, recipe: Recipe, goal: Goal) -> Recipe:
             f"{1e3 * around:.3g} ms of a unit's {1e3 * whole:.3g}",
             hint="Make the loop itself faster, or ask for less.",
         )
-    part = max(part_of(asked - around, name, job.order, costs, made), 1e-9)
+    part = part_of(asked - around, name, job.order, costs, made)
     if goal.kind == "latency":
         each = part / max(job.graphs[name].calls, 1.0)
         return _pruning(recipe, latency=f"{1e6 * each:.3f}us")
@@ -98,6 +106,9 @@ def part_of(
 ) -> float:
     """cᵢ · (whole - Σ made of those before) / Σ c of those that are not decided.
 
+    It is no less than a quarter of cᵢ · whole / Σ c: the last is not asked for all that others
+    missed.
+
     Args:
         whole: What all may take.
         name: Graph i.
@@ -107,7 +118,8 @@ def part_of(
     """
     place = order.index(name)
     left = whole - sum(made[one] for one in order[:place])
-    return costs[name] * left / (sum(costs[one] for one in order[place:]) or 1.0)
+    part = costs[name] * left / (sum(costs[one] for one in order[place:]) or 1.0)
+    return max(part, LEAST_PART * costs[name] * whole / (sum(costs.values()) or 1.0))
 
 
 def _times(job: Job, models: Mapping[str, ir.Model]) -> tuple[dict[str, float], float]:

@@ -103,6 +103,8 @@ def clusters(
                 common=(*_places(own), *_values(own, others)),
             )
         )
+    if len(found) == 1 and not found[0].common:
+        return ()  # all alike in nothing that can be told
     return tuple(sorted(found, key=lambda one: -one.units))
 
 

@@ -334,7 +334,7 @@ class PipelineResult(Measured):
         worst: The units that differ most.
         worst_reason: Why there are none.
         clusters: Kinds of units among the quarter that differs most, the largest first; empty where
-            there are too few of them.
+            there are too few of them, or nothing sets some apart.
     """
 
     name: str

@@ -23,6 +23,9 @@ def test_each_graph_gets_its_share_of_what_is_left():
 
 def test_a_graph_that_missed_its_part_leaves_less():
     assert part_of(50, "text", ORDER, COSTS, COSTS | {"unet": 44.0}) == pytest.approx(4.5)
+    assert part_of(50, "vae", ORDER, COSTS, COSTS) == 0.25 * 5, (
+        "no less than a quarter of its share"
+    )
 
 
 def pipeline(file_bytes: int) -> PipelineResult:
