@@ -54,15 +54,19 @@ def exact_forms(search: PtqSearch) -> None:
     with session.stage(STAGE) as stage:
         with session.progress.stage(STAGE, total=len(places)) as advance:
             comparing = _Comparing(session, search.graph, search.plan, session.feeds())
-            chosen = {}
+            chosen, reasons = dict[str, str](), dict[str, str]()
             for place, forms in places.items():
-                form = comparing.fastest(place, forms, stage)
-                if form is not None:
+                form, told = comparing.fastest(place, forms)
+                if form is None:
+                    reasons[place.node] = f"no other form of it is faster: {told}"
+                else:
                     chosen[place.node] = form.name
+                verdict = f"{place.operator} as it is" if form is None else form.words
+                stage.decide(place.node, verdict, told)
                 advance(1)
         chosen = _proven(search, chosen, stage)
         stage.changed = {"places in other forms": len(chosen)}
-    search.start = search.start.then(stage.record)
+    search.start = search.start.then(stage.record, float_reasons=reasons)
     if chosen:
         moved = {"forms": chosen}
         plan = search.start.plan.model_copy(update=moved)
@@ -111,21 +115,18 @@ class _Comparing:
     known: dict[str, tuple[LatencyResult | None, str]] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] | None = None
 
-    def fastest(self, place: Place, forms: list[Form], stage: Stage) -> Form | None:
-        """The form that measures fastest in 8 bits, if one is faster than what is there."""
+    def fastest(self, place: Place, forms: list[Form]) -> tuple[Form | None, str]:
+        """The form that measures fastest, if one is faster than what is there; and why."""
         part, sample = self._cut(place)
         if part is None or sample is None:
-            stage.decide(place.node, "left alone", "its sizes are not known")
-            return None
+            return None, "its sizes are not known"
         best, speed, told = None, WORTH, []
         for form in forms:
             race, reason = self._raced(place, form, part, sample)
             told.append(f"as {form.words} {reason}")
             if race is not None and race.speed > speed and race.verdict != "undecided":
                 best, speed = form, race.speed
-        verdict = f"{place.operator} as it is" if best is None else best.words
-        stage.decide(place.node, verdict, "; ".join(told))
-        return best
+        return best, "; ".join(told)
 
     def _cut(self, place: Place) -> tuple[ir.Model | None, Arrays | None]:
         """The place as a graph of its own, and something that it can be run on."""

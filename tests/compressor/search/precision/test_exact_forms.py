@@ -94,6 +94,8 @@ def test_what_does_not_measure_faster_stays_and_is_told(ratio: object):
     assert transposed(search.graph) == 2
     record = search.start.records[-1]
     assert [one.verdict for one in record.decisions] == ["ConvTranspose as it is"] * 2
+    reasons = search.start.float_reasons
+    assert reasons["ConvTranspose_0"].startswith("no other form of it is faster: as a sub-pixel")
 
 
 def test_statistics_of_the_graph_as_it_was_leave_it_so():
