@@ -119,7 +119,8 @@ def _labels(points: FloatArray) -> npt.NDArray[np.int64]:
         return single
     tree = linkage(points, "ward")
     tried = [np.asarray(fcluster(tree, n, "maxclust"), np.int64) for n in range(2, MOST + 1)]
-    best = max(tried, key=lambda labels: _silhouette(between, labels))
+    several = [labels for labels in tried if np.bincount(labels)[1:].min() > 1]  # one is no kind
+    best = max(several, key=lambda labels: _silhouette(between, labels), default=single)
     return best if _silhouette(between, best) >= SURE else single
 
 

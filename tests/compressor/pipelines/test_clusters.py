@@ -66,3 +66,15 @@ def test_rows_of_other_lengths_and_texts_have_places_too():
     assert words_of(text) == ["a", "cat", "sat"]
     assert error_of(text, np.array("a dog sat")) == pytest.approx(1 / 3)
     assert profile_of(np.zeros((2, 2)), np.zeros((3, 2))) is None
+
+
+def test_one_unit_that_is_like_no_other_is_no_kind():
+    def odd(seed):
+        row, noise = np.ones(160), np.full(160, 0.1)
+        noise[: 80 if seed else 10] = 0
+        noise[80 if seed else 10 :] *= 1 if seed else 5
+        return {"y": row}, {"y": row + noise}
+
+    seen = [Seen.of(seed, *odd(seed), "y") for seed in range(8)]
+    (found,) = clusters(seen, shown)
+    assert found.units == 8
