@@ -72,7 +72,7 @@ def compare_pipelines(
     seeds = Units(recipe.seed, units or _as_time_allows(loop, one, recipe.seed), 0)
     notices: list[str] = []
     if isinstance(loop, Builtin):
-        seeds, notices = dealt(loop, seeds, [BLOCK], asked=units)
+        seeds, notices = dealt(loop, seeds, [BLOCK], recipe, asked=units)
     data = seeds.of(BLOCK, seeds.count)
     with Loop(loop, one) as before, Loop(loop, other) as after:
         with progress.stage("look at outputs"):

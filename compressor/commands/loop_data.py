@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from compressor.commands.loop_job import CONFIRMATIONS, Units
+from compressor.commands.loop_job import CONFIRMATIONS, RESEEDED, Units
+from compressor.evaluation.distributions import DistributionMetric
+from compressor.evaluation.metrics import find_metric
 from compressor.pipelines.loop import Builtin
 from compressor.recipe.recipe import Recipe
 
@@ -22,7 +24,7 @@ def judging(recipe: Recipe, graphs: int) -> list[int]:
 
 
 def dealt(
-    loop: Builtin, units: Units, blocks: Sequence[int], *, asked: int | None
+    loop: Builtin, units: Units, blocks: Sequence[int], recipe: Recipe, *, asked: int | None
 ) -> tuple[Units, list[str]]:
     """Give every purpose samples of its own, and let no more units judge than there are samples.
 
@@ -30,6 +32,8 @@ def dealt(
         loop: The loop, with its data.
         units: As many as time allows.
         blocks: Blocks of seeds that judge, each for a purpose of its own.
+        recipe: Which metric: distances of distributions are to units of other seeds, which have
+            samples of their own, too.
         asked: How many units the user asked for.
 
     Returns:
@@ -38,6 +42,8 @@ def dealt(
     generate = loop.generate
     if not generate.samples.given:
         return units, list(generate.notices)
+    if _compares_sets(recipe):
+        blocks = [*blocks, *(block + RESEEDED for block in blocks)]
     calibrating = units.seeds(0) if units.traced else range(0)
     generate.samples.deal(calibrating, [units.seeds(block) for block in blocks])
     own, what = generate.samples.most_distinct(), generate.reads
@@ -50,3 +56,10 @@ def dealt(
         repeat = f", and {what} come again among them" if own < units.count else ""
         notices.append(f"{few}{repeat}")
     return units, notices
+
+
+def _compares_sets(recipe: Recipe) -> bool:
+    """Whether the metric compares with what the original makes of other seeds."""
+    name = recipe.measure.metric
+    metric = None if name is None else find_metric(name)
+    return isinstance(metric, DistributionMetric) and metric.compares

@@ -68,7 +68,7 @@ def traced(given: Given, models: Mapping[str, object], units: int | None) -> Job
     notices: list[str] = []
     if isinstance(given.loop, Builtin):
         blocks = judging(given.recipe, len(models))
-        seeds, notices = dealt(given.loop, seeds, blocks, asked=units)
+        seeds, notices = dealt(given.loop, seeds, blocks, given.recipe, asked=units)
     for notice in notices:
         given.progress.notice(notice)
     trace = _recorded(given, openers, seeds, calls)

@@ -102,11 +102,11 @@ def test_few_samples_are_shared_out_and_it_is_said():
     units = Units(0, 64, 8)
     budget = Recipe(budget=BudgetOptions(max_drop="1%"))
     blocks = judging(budget, 1)
-    found, notices = dealt(loop, units, blocks, asked=None)
+    found, notices = dealt(loop, units, blocks, budget, asked=None)
     assert found.count == 10  # five purposes: calibrate, search, confirm, confirm, measure
     assert "10 units judge" in notices[0]
-    found, notices = dealt(loop, units, blocks, asked=64)
+    found, notices = dealt(loop, units, blocks, budget, asked=64)
     assert found.count == 64
     assert "come again" in notices[0]
-    found, notices = dealt(loop, Units(0, 10, 8), blocks, asked=None)
+    found, notices = dealt(loop, Units(0, 10, 8), blocks, budget, asked=None)
     assert notices == []
