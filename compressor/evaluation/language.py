@@ -46,13 +46,17 @@ def same_logits(original: FloatArray, own: FloatArray, metric: str) -> None:
         )
 
 
-def counted(step: Batch, positions: int) -> Mask:
-    """Which positions count, (samples, positions): not those whose label is below 0, as padding."""
+def counted(step: Batch, original: FloatArray) -> Mask:
+    """Which positions count, (samples, positions): those that the original predicts.
+
+    Not where its logits are all the same, as a loop fills up what ended early, and not where the
+    label is below 0, as that of padding.
+    """
+    predicts = original.max(axis=-1) != original.min(axis=-1)
     labels = step.labels
-    shape = (len(step), positions)
-    if labels is None or labels.dtype.kind not in "iu" or labels.shape != shape:
-        return np.ones(shape, dtype=bool)
-    return np.asarray(labels.astype(np.int64) >= 0)
+    if labels is None or labels.dtype.kind not in "iu" or labels.shape != predicts.shape:
+        return np.asarray(predicts)
+    return np.asarray(predicts & (labels.astype(np.int64) >= 0))
 
 
 def sequences_of(outputs: Mapping[str, Array], samples: int, metric: str) -> Sequences:

@@ -3,7 +3,8 @@
 kl = mean over positions of KL(r || x) = Σ p(v)·(log p(v) - log q(v)), p and q the softmax of the
 original's and of the result's logits over the vocabulary, in nats a token (Kullback and Leibler
 1951). Lower is better; the original's own is 0, so that a budget is in points: 0.01pt are 0.01
-nats. Positions whose label is negative, as padding has, do not count; it needs no labels otherwise.
+nats. Padding does not count: positions where the original's logits are all the same, or whose label
+is negative. It needs no labels otherwise.
 """
 
 from collections.abc import Mapping
@@ -42,7 +43,7 @@ class Divergence(Metric):
         rows: dict[str, list[FloatArray]] = {name: [] for name in runners}
         for step, outputs in labelled(predictions(runners, data, batch)):
             original = logits_of(outputs[BASELINE], len(step), self.name)
-            expected, counts = log_softmax(original), counted(step, original.shape[1])
+            expected, counts = log_softmax(original), counted(step, original)
             for name, arrays in outputs.items():
                 own = logits_of(arrays, len(step), self.name)
                 same_logits(original, own, self.name)

@@ -1,7 +1,8 @@
 """Top-5 agreement: the share of positions where the original's choice is among the result's five.
 
 top5_agreement = 100 · mean(rank of argmax(original) in output < 5), in percent, over the last axis
-of a floating output and all positions of a sample; ties go to the smaller number. Higher is better.
+of a floating output and all positions of a sample but padding (see `kl`); ties go to the smaller
+number. Higher is better.
 """
 
 from collections.abc import Mapping
@@ -49,13 +50,14 @@ class Top5Agreement(Metric):
                     hint="Choose --metric agreement.",
                 )
             chosen = np.maximum(predicted(original), 0).reshape(-1)
-            counts = counted(step, positions)
+            counts = counted(step, original)
             for name, arrays in outputs.items():
                 own = logits_of(arrays, len(step), self.name)
                 same_logits(original, own, self.name)
                 found = ranks(own.reshape(-1, choices), chosen).reshape(samples, positions) < 5
-                hits = (found & counts).sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
-                rows[name].append(hits[:, None])
+                hits, all_of = (found & counts).sum(axis=1), counts.sum(axis=1)
+                share = np.where(all_of > 0, hits / np.maximum(all_of, 1), 1.0)
+                rows[name].append(share[:, None])
         return stack(rows, "original")
 
     def aggregate(self, units: FloatArray) -> FloatArray:

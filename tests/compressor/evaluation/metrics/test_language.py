@@ -43,6 +43,13 @@ def test_kl_leaves_out_what_is_padded():
     assert values("kl", before, after, labels)[1] == pytest.approx(0, abs=1e-12)
 
 
+def test_kl_leaves_out_what_a_loop_fills_up_with_zeros():
+    before, after = logits(0), logits(1)
+    full = values("kl", before[:, :2], after[:, :2])[1]
+    before[:, 2:] = after[:, 2:] = 0
+    assert values("kl", before, after)[1] == pytest.approx(full)
+
+
 def test_kl_of_what_the_original_rules_out_is_that_of_the_rest():
     before, after = logits(0), logits(1)
     before[..., 0] = after[..., 0] = -np.inf
