@@ -1,6 +1,7 @@
 """Prompts from text: a line each, read by a `tokenizers` file."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ def tokenized(texts: Sequence[str], tokenizer: Path | None, role: str) -> list[d
     return [{TOKENS: tokens} for tokens in found]
 
 
+@cache
 def open_tokenizer(path: Path) -> Any:
     """What reads and writes text.
 

@@ -22,7 +22,14 @@ from compressor.pipelines.language.decoding import (
     vocabulary_of,
 )
 from compressor.pipelines.language.prompt_tokens import prompt_of
-from compressor.pipelines.language.writing import NO_PROMPTS, PROMPT, TokenOptions, written
+from compressor.pipelines.language.writing import (
+    NO_PROMPTS,
+    PROMPT,
+    WRITTEN,
+    TokenOptions,
+    with_text,
+    written,
+)
 
 HIDDEN = ("last_hidden_state", "encoder_hidden_states", "hidden_states", "memory", "output")
 
@@ -43,7 +50,8 @@ class EncoderDecoder(BuiltinLoop[Options]):
     `encoder_attention_mask`, `past_key_values.N.decoder.key` and `.encoder.key` (and values), as
     far as it likes. It comes merged, with `use_cache_branch`, without a cache, or in two graphs.
 
-    A unit has `tokens` (tokens,) and `logits` (tokens, vocabulary), without those it begins with.
+    A unit has `tokens` (tokens,) and `logits` (tokens, vocabulary), without those it begins with,
+    and `text` with a tokenizer.
     """
 
     name = "encoder-decoder"
@@ -67,8 +75,8 @@ class EncoderDecoder(BuiltinLoop[Options]):
 
     @property
     def continued(self) -> tuple[str, ...]:
-        """Tokens and logits."""
-        return ("tokens", "logits")
+        """All that is written."""
+        return WRITTEN
 
     def units(self, graphs: Mapping[str, GraphCall], seeds: Sequence[int]) -> dict[str, Array]:
         """A text a seed, one after the other."""
@@ -76,7 +84,8 @@ class EncoderDecoder(BuiltinLoop[Options]):
         steps = Step.both(
             graphs["decoder"], graphs.get("decoder_with_past"), self.name, crosses=True
         )
-        return stacked([self._unit(encoder, steps, seed) for seed in seeds])
+        units = stacked([self._unit(encoder, steps, seed) for seed in seeds])
+        return with_text(units, self.options)
 
     def _unit(self, encoder: GraphCall, steps: tuple[Step, Step], seed: int) -> dict[str, Array]:
         rng = rng_of(seed)

@@ -11,7 +11,14 @@ from compressor.pipelines.builtin.base import BuiltinLoop, Part, rng_of, stacked
 from compressor.pipelines.calls import GraphCall
 from compressor.pipelines.language.decoding import Decoding, Step, Tokens, vocabulary_of
 from compressor.pipelines.language.prompt_tokens import prompt_of
-from compressor.pipelines.language.writing import NO_PROMPTS, PROMPT, TokenOptions, written
+from compressor.pipelines.language.writing import (
+    NO_PROMPTS,
+    PROMPT,
+    WRITTEN,
+    TokenOptions,
+    with_text,
+    written,
+)
 
 
 class Options(TokenOptions):
@@ -33,7 +40,8 @@ class TextGeneration(BuiltinLoop[Options]):
 
     A unit has `tokens` (tokens,) and `logits` (tokens, vocabulary). After `end` there is nothing
     but that token, with logits of zero. With `teacher_forcing` it has `target` (tokens,), what the
-    data has, and `tokens` are those that the model would have taken.
+    data has, and `tokens` are those that the model would have taken. With a tokenizer there is
+    `text`.
     """
 
     name = "text-generation"
@@ -55,13 +63,14 @@ class TextGeneration(BuiltinLoop[Options]):
 
     @property
     def continued(self) -> tuple[str, ...]:
-        """Tokens and logits, unless what is fed is given."""
-        return () if self.options.teacher_forcing else ("tokens", "logits")
+        """All that is written, unless what is fed is given."""
+        return () if self.options.teacher_forcing else WRITTEN
 
     def units(self, graphs: Mapping[str, GraphCall], seeds: Sequence[int]) -> dict[str, Array]:
         """A text a seed, one after the other."""
         first, later = Step.both(graphs["model"], graphs.get("with_past"), self.name, crosses=False)
-        return stacked([self._unit(first, later, seed) for seed in seeds])
+        units = stacked([self._unit(first, later, seed) for seed in seeds])
+        return with_text(units, self.options)
 
     def _unit(self, first: Step, later: Step, seed: int) -> dict[str, Array]:
         rng = rng_of(seed)

@@ -10,6 +10,7 @@ from compressor.graph.tensors import Array
 from compressor.pipelines.builtin.base import LoopOptions
 from compressor.pipelines.language.decoding import Decoding, Logits, Tokens
 from compressor.pipelines.language.sampling import next_token
+from compressor.pipelines.prompts import open_tokenizer
 
 PROMPT = 16
 """Tokens of a prompt that is drawn."""
@@ -43,10 +44,31 @@ class TokenOptions(LoopOptions):
     logits: bool = Field(True, description="Return the logits of each step, too.")
 
 
+WRITTEN = ("tokens", "logits", "text")
+"""What a unit has."""
 NO_PROMPTS = (
     "there are no prompts: they are drawn at random, and text after them is none that users "
     "write; --calib and --eval give real ones"
 )
+
+
+def with_text(units: dict[str, Array], options: TokenOptions) -> dict[str, Array]:
+    """The units, and their tokens as text where a tokenizer is known.
+
+    Args:
+        units: `tokens` among them, a row a unit.
+        options: Which tokenizer, and which token ends a text.
+    """
+    if options.tokenizer is None:
+        return units
+    reader = open_tokenizer(options.tokenizer)
+    rows = [_until(row, options.end) for row in units["tokens"]]
+    return {**units, "text": np.array([reader.decode(row) for row in rows], np.str_)}
+
+
+def _until(tokens: Array, end: int | None) -> list[int]:
+    numbers: list[int] = tokens.tolist()
+    return numbers[: numbers.index(end)] if end in numbers else numbers
 
 
 def written(

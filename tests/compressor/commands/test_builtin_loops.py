@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers
 from click.testing import CliRunner
-from language_graphs import VOCABULARY, cached_decoder
+from language_graphs import cached_decoder
 from loops import decoder, denoiser
 
 import compressor
@@ -28,12 +29,17 @@ def run(*flags: object):
 
 def test_text_generation_reads_prompts_and_goes_on_with_the_result(tmp_path: Path):
     save_model(cached_decoder(), tmp_path / "decoder.onnx")
-    prompts = np.random.default_rng(0).integers(0, VOCABULARY, (24, 6))
-    np.savez(tmp_path / "prompts.npz", input_ids=prompts)
+    letters = {letter: place for place, letter in enumerate("abcdefghij?")}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(letters, unk_token="?"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    prompts = [" ".join(np.random.default_rng(i).choice(list("abcdefghij"), 6)) for i in range(24)]
+    (tmp_path / "prompts.txt").write_text("\n".join(prompts))
     out = tmp_path / "out"
     flags = ["--pipeline", "text-generation", "--pipeline-option", "tokens=6", "-o", out, "--json"]
+    flags += ["--pipeline-option", f"tokenizer={tmp_path / 'tokenizer.json'}"]
     flags += ["--quantize", "none", "--measure-seconds", "0.05"]
-    done = run(tmp_path / "decoder.onnx", *flags, "--calib", tmp_path / "prompts.npz")
+    done = run(tmp_path / "decoder.onnx", *flags, "--calib", tmp_path / "prompts.txt")
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
     found = report["pipeline"]
@@ -42,9 +48,12 @@ def test_text_generation_reads_prompts_and_goes_on_with_the_result(tmp_path: Pat
     assert found["graphs"]["model"]["calls"] == 6
     assert found["quality"][0]["output"] == "tokens"
     assert any("there are 8 prompts for each purpose" in one for one in report["notices"])
-    generate = builtin.find("text-generation")({"tokens": 6}, calibration=prompts)
+    assert {one["name"] for one in found["outputs"]} == {"tokens", "logits", "text"}
+    asked = {"tokens": 6, "tokenizer": tmp_path / "tokenizer.json"}
+    generate = builtin.find("text-generation")(asked, calibration=prompts)
     made = generate(compressor.load(out, threads=1), seed=3, count=2)
     assert made["tokens"].shape == (2, 6)
+    assert made["text"][0] == tokenizer.decode(made["tokens"][0].tolist())
 
 
 def test_a_recipe_and_python_name_a_loop_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

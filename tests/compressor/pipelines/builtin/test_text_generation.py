@@ -119,12 +119,13 @@ def test_text_becomes_tokens_by_a_tokenizer(tmp_path: Path):
     loop = generation(str(tmp_path / "prompts.txt"), tokenizer=str(tmp_path / "tokenizer.json"))
     found = sorted(loop.samples.of(seed)["input_ids"].tolist() for seed in (0, 1))
     assert found == [[3, 5, 7], [7, 3]]
-    loop({"model": decoder(Attention())}, 0, 2)
+    written = loop({"model": decoder(Attention())}, 0, 2)
+    assert written["text"][0] == made.decode(written["tokens"][0].tolist())
     with pytest.raises(DataError, match="nothing says how it becomes tokens"):
         generation(str(tmp_path / "prompts.txt")).samples.of(0)
-    (tmp_path / "tokenizer.json").write_text("{")
+    (tmp_path / "bad.json").write_text("{")
     with pytest.raises(DataError, match="cannot be read"):
-        generation(["a b"], tokenizer=tmp_path / "tokenizer.json").samples.of(0)
+        generation(["a b"], tokenizer=tmp_path / "bad.json").samples.of(0)
 
 
 @pytest.mark.parametrize(
