@@ -89,12 +89,13 @@ class _Search:
         self._watch = Stopwatch()
         self._found = list[tuple[Axis, ...]]()
         pictures = {spec.name for spec in inputs.specs if _is_picture(spec)}
-        self._pictures = pictures - varied
+        self._pictures, self._varied = pictures - varied, varied
         self._has_tokens = any(spec.dtype.kind in "iu" for spec in inputs.specs)
 
     def moves(self) -> list[tuple[Axis, ...]]:
         """Sets of axes at other sizes of which the source runs; all of them at once, too."""
         self._try_masks()
+        self._try_caches()
         for axis in self._axes:
             if axis[0] not in self._pictures and not self._in_one(axis):
                 self._try((axis,))
@@ -113,9 +114,25 @@ class _Search:
                     break
                 if axis not in group and axis not in alone and axis[0] not in self._pictures:
                     self._try((*group, axis))
-        while self._found and not self._runs([axis for axes in self._found for axis in axes]):
+        while self._found and not self._runs_at_once():
             self._found.pop()
         return self._found
+
+    def _runs_at_once(self) -> bool:
+        """Whether all that was found moves together: asked even where the search has ended."""
+        self._left, self._watch = len(self._found) + 1, Stopwatch()
+        return self._runs([axis for axes in self._found for axis in axes])
+
+    def _try_caches(self) -> None:
+        """What the data has in several sizes and has no tokens to count it: the caches of layers.
+
+        They come before single sizes, of which many layers have more than there is time for.
+        """
+        for group in self._groups(by_place=True):
+            if len(group) < 2 or not self._has_tokens or self._in_one(group[0]):
+                continue
+            if {name for name, _ in group} <= self._varied and not self._runs(group[:1]):
+                self._try(group)
 
     def _try_masks(self) -> None:
         """Tokens with what counts them, first: modules cut a mask that is longer than it should."""
