@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ Models = Mapping[str, Callable[..., dict[str, Any]]]
 Generate = Callable[[Models, int, int], dict[str, Any]]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Sample:
     """One of the samples.
 
@@ -45,7 +46,7 @@ class Sample:
         """What make and train.py wrote."""
         return ROOT / "out" / self.name
 
-    @property
+    @cached_property
     def generate(self) -> Generate:
         """The user's own loop."""
         found: Any = load_object(f"{ROOT / 'samples' / self.name / 'sample.py'}:generate", "loop")
