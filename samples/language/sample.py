@@ -8,6 +8,8 @@ import numpy as np
 PROMPTS = Path(__file__).resolve().parents[2] / "out" / "language" / "prompts.npz"
 """Written by train.py: beginnings of docstrings that training has not seen."""
 NEW, LAYERS, HEADS, SIZE = 64, 4, 4, 64
+END = 0
+"""The token that begins a docstring, and so ends the one before."""
 
 
 @cache
@@ -39,10 +41,12 @@ def generate(models, seed, count):
 
 
 def told(made):
-    """Each unit as text: the prompt, and behind `…` what follows."""
+    """Each unit as text: the prompt, and behind `…` what follows, up to the docstring's end."""
     from tokenizers import Tokenizer  # noqa: PLC0415 - the loop itself does without
 
     tokenizer = Tokenizer.from_file(str(PROMPTS.with_name("tokenizer.json")))
     for row in made["tokens"]:
-        parts = row[:-NEW].tolist(), row[-NEW:].tolist()
-        yield " … ".join(" ".join(tokenizer.decode(part).split()) for part in parts)
+        prompt, new = row[:-NEW], row[-NEW:]
+        new = new[: np.append(new, END).tolist().index(END)]
+        texts = (tokenizer.decode(part.tolist()) for part in (prompt, new))
+        yield " … ".join(" ".join(text.split()) for text in texts)
