@@ -40,9 +40,10 @@ sample-diffusion: ## Likewise a U-Net that a loop calls 20 times an image
 sample-language: ## Likewise a small GPT with a cache, on docstrings of Python's library
 sample-encoder: ## Likewise a transformer that tells docstrings apart
 sample-encoder: MODEL := out/encoder/model.pt
+sample-gan: $(SAMPLE)/features.onnx
 
 # samples/NAME/recipe.toml names graphs and loop; use.py runs the same loop on the result.
-$(GENERATIVE:%=sample-%): sample-%: $(READY) out/%/model.pt $(SAMPLE)/features.onnx
+$(GENERATIVE:%=sample-%): sample-%: $(READY) out/%/model.pt
 	$(BIN)/compress $(MODEL) --recipe samples/$*/recipe.toml --target ort -o out/$*/ort
 	$(BIN)/compress $(MODEL) --recipe samples/$*/recipe.toml --target trt -o out/$*/trt
 	$(BIN)/python samples/use.py $* out/$*/ort
@@ -87,6 +88,9 @@ else
 	$(BIN)/python benchmarks/digits.py $(SAMPLE)
 	@echo "For CIFAR-10 ResNet-20 too: make bench DATA=folder MODEL=resnet20.pt, see benchmarks/cifar.py"
 endif
+
+bench-generative: $(READY) $(SAMPLE)/features.onnx ## Judge what `make sample-gan` and its like wrote (minutes); ARGS="vae" chooses
+	$(BIN)/python benchmarks/generative.py $(ARGS)
 
 bench-large: $(READY) ## Quantize and measure a synthetic model of 2.2 GB (10 GB of memory, 10 of disk)
 	$(BIN)/python benchmarks/large.py
