@@ -73,15 +73,20 @@ def _told(output: SeenOutput, sums: "_Sums | None", yardstick: Yardstick) -> Out
 
 @dataclass
 class _Sums:
-    """Sums behind one output's figure, added up batch by batch."""
+    """Sums behind one output's figure, added up batch by batch.
+
+    `first` and `second` are of the reference and its squares: those of each element, by how many
+    elements a sample has, as calls may differ in length.
+    """
 
     output: SeenOutput
     metric: str
     scores: list[FloatArray] = field(default_factory=list)
     error: float = 0.0
     count: int = 0
-    first: FloatArray | float = 0.0
-    second: FloatArray | float = 0.0
+    values: int = 0
+    first: dict[int, FloatArray] = field(default_factory=dict)
+    second: dict[int, FloatArray] = field(default_factory=dict)
 
     def add(self, step: Batch, original: Array, result: Array) -> None:
         """One batch."""
@@ -102,9 +107,10 @@ class _Sums:
                 continue
             self.error += float(found.error.sum())
             self.count += samples
-            exact = np.where(np.isfinite(left), left, 0).astype(np.float64)
-            self.first = self.first + exact.sum(axis=0)
-            self.second = self.second + (exact**2).sum(axis=0)
+            self.values += left.size
+            exact, size = np.where(np.isfinite(left), left, 0).astype(np.float64), left.shape[1]
+            for sums, power in ((self.first, exact), (self.second, exact**2)):
+                sums[size] = sums.get(size, 0.0) + power.sum(axis=0)
 
     def value(self) -> float | None:
         """The figure of all batches; None where there was none."""
@@ -116,8 +122,18 @@ class _Sums:
         if not self.count:
             return None
         if self.metric == "mse":
-            return self.error / (self.count * np.size(self.first))
-        spread = float(np.sum(self.second - np.square(self.first) / self.count))
-        if spread > 1e-12 * float(np.sum(self.second)):
+            return self.error / self.values
+        spread, squares = self._spread(), sum(float(sums.sum()) for sums in self.second.values())
+        if spread > 1e-12 * squares:
             return 1 - self.error / spread
         return 1.0 if self.error == 0 else -np.inf
+
+    def _spread(self) -> float:
+        """Σ (r - mean)²: of each element's mean, or of all values' where samples differ in size."""
+        if len(self.first) == 1:
+            ((first, second),) = zip(self.first.values(), self.second.values(), strict=True)
+            return float(np.sum(second - np.square(first) / self.count))
+        total, squares = (
+            sum(float(sums.sum()) for sums in which.values()) for which in (self.first, self.second)
+        )
+        return squares - total**2 / self.values
