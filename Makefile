@@ -72,6 +72,7 @@ bench: $(READY) ## Benchmarks; DATA=folder MODEL=checkpoint adds CIFAR-10 ResNet
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/budget.py --runs 400
 	$(BIN)/python benchmarks/distances.py --runs 200 --sizes 100,300
+	$(BIN)/python benchmarks/tracing.py
 	$(BIN)/python benchmarks/transformer_pruning.py
 	$(BIN)/python benchmarks/transformer.py
 	$(BIN)/python benchmarks/decoder.py out/decoder
