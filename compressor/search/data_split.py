@@ -103,7 +103,8 @@ def examined(prepared: Prepared, data: DataSplit, progress: Progress) -> DataSpl
             degenerate, odd = why_degenerate(data.calibration)
             said += odd if degenerate is None else (degenerate,)
         if data.calibration is not None and data.quality is not None and degenerate is None:
-            said += _shared(data.calibration, data.quality, data.words)
+            apart = prepared.evaluation is not None
+            said += _shared(data.calibration, data.quality, data.words, apart=apart)
         said += _unlike(prepared, None if degenerate else data.calibration, data.quality)
     for notice in said:
         progress.notice(notice)
@@ -131,13 +132,19 @@ def _unlike(
     return tuple(one for one in found if one is not None)
 
 
-def _shared(calibration: CalibrationSet, judging: CalibrationSet, words: str) -> tuple[str, ...]:
+def _shared(
+    calibration: CalibrationSet, judging: CalibrationSet, words: str, *, apart: bool
+) -> tuple[str, ...]:
+    """What both hold; `apart` says whether they were given apart, or are parts of one."""
     same, of = shared_samples(calibration, judging)
     if not same:
         return ()
+    advice = "Keep --calib and --eval apart, and copies out of both"
+    if not apart:
+        advice = "The data holds them more than once"
     return (
         f"{same:,} of {of:,} samples that judge ({words}) are calibrated on, too: what is seen "
-        "twice looks better than it is. Keep --calib and --eval apart, and copies out of both",
+        f"twice looks better than it is. {advice}",
     )
 
 

@@ -114,9 +114,13 @@ def test_samples_that_are_seen_twice_are_counted():
     found = examined(whole, split_data(whole, 0), told)
     (notice,) = found.notices
     assert notice.startswith("3 of 8 samples that judge")
+    assert notice.endswith("Keep --calib and --eval apart, and copies out of both")
     assert told.notices == [notice]
     apart = prepared(rows(12), rows(5, seed=1))
     assert examined(apart, split_data(apart, 0), SILENT).notices == ()
+    copies = prepared(np.tile(rows(4), (8, 1)))
+    (notice,) = examined(copies, split_data(copies, 0), SILENT).notices
+    assert notice.endswith("The data holds them more than once")
 
 
 def test_data_that_does_not_vary_is_marked_and_nothing_is_refused():
