@@ -7,40 +7,34 @@ cut off; there are more and smaller convolutions.
 
 import onnx_ir as ir
 
-from compressor.errors import RecipeError
-from exporters.base.form import Form, Place
 from exporters.ort.forms.emitting import Emitter
 from exporters.ort.forms.interleaving import interleaved, why_not_interleaved
-from exporters.ort.forms.upsampling import Axis, Taps, Upsampling, all_phases, upsamplings
+from exporters.ort.forms.rewriting import UpsamplingForm
+from exporters.ort.forms.upsampling import Axis, Taps, Upsampling, all_phases
 
 MOST = 16
 """Phases: of more, each convolution has too little to do."""
 
 
-class Phases(Form):
+class Phases(UpsamplingForm):
     """A convolution a phase."""
 
     name = "phases"
     words = "a convolution for each phase"
 
-    def places(self, model: ir.Model) -> list[Place]:
+    def fits(self, place: Upsampling) -> bool:
         """Where all phases are equally long and read something."""
-        return [
-            Place(one.name, one.operator, one.x.name or "", one.y.name or "")
-            for one in upsamplings(model)
-            if _fits(one)
-        ]
+        axes = place.axes
+        phases = list(all_phases(axes))
+        if not 2 <= len(phases) <= MOST or why_not_interleaved(axes, 1) is not None:
+            return False
+        if any(axis.surplus % axis.stride for axis in axes):
+            return False
+        return all(all(taps) and min(_pads(axes, taps)) >= 0 for taps in phases)
 
-    def rewrite(self, model: ir.Model, node: str) -> None:
-        """One place.
-
-        Raises:
-            RecipeError: The form does not fit there.
-        """
-        place = next((one for one in upsamplings(model) if one.name == node and _fits(one)), None)
-        if place is None:
-            raise RecipeError(f"the plan makes {node!r} {self.words}, and it cannot be one")
-        to, made = Emitter(model, place), []
+    def emit(self, to: Emitter, place: Upsampling) -> ir.Value:
+        """A convolution a phase, side by side as channels, then as positions."""
+        made = []
         bias = [] if place.bias is None else [to.weight("bias", place.bias)]
         sizes = [None if axis.size is None else axis.size + axis.extra for axis in place.axes]
         for number, taps in enumerate(all_phases(place.axes)):
@@ -53,17 +47,7 @@ class Phases(Form):
             made.append(to.activated(conv))
         whole = to.emit("Concat", made, [len(made) * place.outputs, *sizes], "phases", axis=1)
         begin = [0] * len(place.axes)
-        to.replace(interleaved(to, whole, place.axes, place.outputs, 1, begin))
-
-
-def _fits(place: Upsampling) -> bool:
-    axes = place.axes
-    phases = list(all_phases(axes))
-    if not 2 <= len(phases) <= MOST or why_not_interleaved(axes, 1) is not None:
-        return False
-    if any(axis.surplus % axis.stride for axis in axes):
-        return False
-    return all(all(taps) and min(_pads(axes, taps)) >= 0 for taps in phases)
+        return interleaved(to, whole, place.axes, place.outputs, 1, begin)
 
 
 def _span(taps: Taps) -> tuple[int, int]:

@@ -9,39 +9,29 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from compressor.errors import RecipeError
-from exporters.base.form import Form, Place
 from exporters.ort.forms.emitting import Emitter, reshaped
-from exporters.ort.forms.upsampling import Axis, Upsampling, Weights, upsamplings
+from exporters.ort.forms.rewriting import UpsamplingForm
+from exporters.ort.forms.upsampling import Axis, Upsampling, Weights
 
 MOST = 256
 """Positions that one may become."""
 
 
-class Point(Form):
+class Point(UpsamplingForm):
     """A convolution of one position."""
 
     name = "point"
     words = "a 1 x 1 convolution and a Reshape"
 
-    def places(self, model: ir.Model) -> list[Place]:
+    def fits(self, place: Upsampling) -> bool:
         """Wherever the image that is enlarged is known to be one position."""
-        return [
-            Place(one.name, one.operator, one.x.name or "", one.y.name or "")
-            for one in upsamplings(model)
-            if _fits(one)
-        ]
+        if place.groups > 1 or any(axis.size != 1 for axis in place.axes):
+            return False
+        lengths = [axis.stride + axis.surplus for axis in place.axes]
+        return min(lengths) > 0 and 1 < math.prod(lengths) <= MOST
 
-    def rewrite(self, model: ir.Model, node: str) -> None:
-        """One place.
-
-        Raises:
-            RecipeError: The form does not fit there.
-        """
-        place = next((one for one in upsamplings(model) if one.name == node and _fits(one)), None)
-        if place is None:
-            raise RecipeError(f"the plan makes {node!r} {self.words}, and it cannot be one")
-        to = Emitter(model, place)
+    def emit(self, to: Emitter, place: Upsampling) -> ir.Value:
+        """One convolution, whose channels become positions by a Reshape."""
         taps = place.weight
         for axis, one in enumerate(place.axes):
             chosen = _read(one, place.weight.shape[2 + axis])
@@ -53,14 +43,7 @@ class Point(Form):
             inputs.append(to.weight("bias", np.repeat(place.bias, math.prod(lengths))))
         ones = [1] * len(lengths)
         made = to.activated(to.emit("Conv", inputs, [len(weight), *ones], "conv"))
-        to.replace(reshaped(to, made, [place.outputs, *lengths], "positions"))
-
-
-def _fits(place: Upsampling) -> bool:
-    if place.groups > 1 or any(axis.size != 1 for axis in place.axes):
-        return False
-    lengths = [axis.stride + axis.surplus for axis in place.axes]
-    return min(lengths) > 0 and 1 < math.prod(lengths) <= MOST
+        return reshaped(to, made, [place.outputs, *lengths], "positions")
 
 
 def _read(axis: Axis, taps: int) -> Weights:

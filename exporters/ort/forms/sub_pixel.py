@@ -9,37 +9,26 @@ those that a phase does not read are zero. It has integer kernels, which ConvTra
 import numpy as np
 import onnx_ir as ir
 
-from compressor.errors import RecipeError
-from exporters.base.form import Form, Place
 from exporters.ort.forms.emitting import Emitter
 from exporters.ort.forms.interleaving import interleaved, why_not_interleaved
-from exporters.ort.forms.upsampling import Axis, Upsampling, Weights, all_phases, upsamplings
+from exporters.ort.forms.rewriting import UpsamplingForm
+from exporters.ort.forms.upsampling import Axis, Upsampling, Weights, all_phases
 
 
-class SubPixel(Form):
+class SubPixel(UpsamplingForm):
     """One convolution, then its phases side by side."""
 
     name = "sub-pixel"
     words = "a sub-pixel convolution"
 
-    def places(self, model: ir.Model) -> list[Place]:
-        """Wherever sizes let the phases be interleaved and padding is none below zero."""
-        return [
-            Place(one.name, one.operator, one.x.name or "", one.y.name or "")
-            for one in upsamplings(model)
-            if _fits(one)
-        ]
+    def fits(self, place: Upsampling) -> bool:
+        """Wherever sizes let phases be interleaved and padding is none below zero."""
+        axes = tuple(axis.compact()[0] for axis in place.axes)
+        return min(_pads(axes)) >= 0 and why_not_interleaved(place.axes, place.groups) is None
 
-    def rewrite(self, model: ir.Model, node: str) -> None:
-        """One place.
-
-        Raises:
-            RecipeError: The form does not fit there.
-        """
-        place = next((one for one in upsamplings(model) if one.name == node and _fits(one)), None)
-        if place is None:
-            raise RecipeError(f"the plan makes {node!r} {self.words}, and it cannot be one")
-        to, compact = Emitter(model, place), [axis.compact() for axis in place.axes]
+    def emit(self, to: Emitter, place: Upsampling) -> ir.Value:
+        """One convolution that writes all phases, then those side by side."""
+        compact = [axis.compact() for axis in place.axes]
         axes, begin = tuple(axis for axis, _ in compact), [by for _, by in compact]
         weight, bias = _weights(place, axes)
         inputs = [place.x, to.weight("weight", weight)]
@@ -50,12 +39,7 @@ class SubPixel(Form):
             "Conv", inputs, [len(weight), *sizes], "conv", pads=_pads(axes), group=place.groups
         )
         made = to.activated(made)
-        to.replace(interleaved(to, made, place.axes, place.outputs, place.groups, begin))
-
-
-def _fits(place: Upsampling) -> bool:
-    axes = tuple(axis.compact()[0] for axis in place.axes)
-    return min(_pads(axes)) >= 0 and why_not_interleaved(place.axes, place.groups) is None
+        return interleaved(to, made, place.axes, place.outputs, place.groups, begin)
 
 
 def _pads(axes: tuple[Axis, ...]) -> list[int]:
