@@ -5,12 +5,12 @@ that of a step. Both are what a user waits: what the loop does between two calls
 """
 
 from collections.abc import Callable, Mapping
-from typing import Self
 
 from compressor.evaluation.clocks import Clocks
-from compressor.graph.tensors import Array, Arrays, TensorSpec
+from compressor.graph.tensors import Array, Arrays
 from compressor.pipelines.loop import Opener, UserLoop
 from compressor.pipelines.together import Together
+from compressor.pipelines.watched import Watched
 from exporters.base import Runner
 
 FIRST, EACH = "first", "each"
@@ -90,35 +90,14 @@ class Rated(Together):
         return lambda: _Noted(opener(), lambda: self._ends.ended(name))
 
 
-class _Noted:
+class _Noted(Watched):
     """A runner of which it is noted when its calls end."""
 
     def __init__(self, runner: Runner, ended: Callable[[], None]) -> None:
-        self._runner, self._ended = runner, ended
-
-    def __enter__(self) -> Self:
-        self._runner.__enter__()
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self._runner.__exit__(*raised)
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        return self._runner.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        return self._runner.outputs
-
-    @property
-    def on_caller(self) -> bool:
-        return self._runner.on_caller
+        super().__init__(runner)
+        self._ended = ended
 
     def run(self, feeds: Arrays) -> dict[str, Array]:
-        made = self._runner.run(feeds)
+        made = super().run(feeds)
         self._ended()
         return made
-
-    def bind(self, feeds: Arrays) -> Callable[[], None]:
-        return self._runner.bind(feeds)

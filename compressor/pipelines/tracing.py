@@ -9,12 +9,12 @@ bounded number of bytes: memory does not grow with their number.
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 
 from calibration.collect import MEMORY
-from compressor.graph.tensors import Array, Arrays, TensorSpec
+from compressor.graph.tensors import Array, Arrays
+from compressor.pipelines.watched import Watched
 from exporters.base import CallShapes, Runner
 
 PHASES = 16
@@ -178,48 +178,18 @@ def _write(path: Path, feeds: Arrays) -> None:
         np.savez(file, allow_pickle=False, **feeds)
 
 
-class Recorded:
+class Recorded(Watched):
     """A runner whose feeds are recorded."""
 
     def __init__(self, name: str, runner: Runner, record: Record) -> None:
         """Record under a name."""
-        self._name, self._runner, self._record = name, runner, record
-
-    def __enter__(self) -> Self:
-        self._runner.__enter__()
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self._runner.__exit__(*raised)
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """Those of the runner."""
-        return self._runner.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """Those of the runner."""
-        return self._runner.outputs
-
-    @property
-    def signature(self) -> object:
-        """What the runner of a module knows of it; None for that of a graph."""
-        return getattr(self._runner, "signature", None)
-
-    @property
-    def on_caller(self) -> bool:
-        """As the runner."""
-        return self._runner.on_caller
+        super().__init__(runner)
+        self._name, self._record = name, record
 
     def run(self, feeds: Arrays) -> dict[str, Array]:
         """Record, and run."""
         self._record(self._name, feeds)
-        return self._runner.run(feeds)
-
-    def bind(self, feeds: Arrays) -> Callable[[], None]:
-        """As the runner: what is timed is not recorded."""
-        return self._runner.bind(feeds)
+        return super().run(feeds)
 
 
 def recorded(
