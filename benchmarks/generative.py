@@ -8,13 +8,15 @@ without, and what ONNX Runtime's own quantizers make. The samples' own loops gen
 
 The Fréchet distance of what ships is to other seeds of the original, as that of the original itself
 is; the ratio of both is the median of some draws. Latencies are ratios of two timed in turn. Ends
-with 1 where a figure is worse than required.
+with 1 where a figure is worse than required. With `--keep FOLDER --minutes N` it ends once the time
+is over, and goes on where it ended when it is called again.
 """
 
 import argparse
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +26,7 @@ from rich.console import Console
 import generative_images
 import generative_text
 from compressor.system.hardware import has_int8_dot, processor
-from generative_sample import ROOT, Sample
+from generative_sample import ROOT, Sample, Unfinished
 from processes import Figures, Row, show
 
 SAMPLES = ("gan", "vae", "diffusion", "language", "encoder")
@@ -50,6 +52,8 @@ def main() -> None:
     parser.add_argument("samples", nargs="*", default=SAMPLES, help=", ".join(SAMPLES))
     parser.add_argument("--count", type=int, default=2000, help="images of a draw")
     parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--keep", type=Path, help="a folder in which what was measured is kept")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing later")
     options = parser.parse_args()
     if find_spec("torch") is None:
         print("skipped: needs torch")
@@ -57,14 +61,18 @@ def main() -> None:
     os.chdir(ROOT)
     dot = "with" if has_int8_dot("host") else "without"
     Console().print(f"{processor()}, {dot} an 8-bit dot product (VNNI)")
-    held = True
+    held, until = True, time.monotonic() + 60 * options.minutes
     for name in options.samples:
         with tempfile.TemporaryDirectory(prefix="generative-") as scratch:
-            sample = Sample(name, Path(scratch))
+            sample = Sample(name, (options.keep or Path(scratch)).resolve() / name, until)
+            sample.scratch.mkdir(parents=True, exist_ok=True)
             if not (sample.folder / "ort" / "manifest.json").is_file():
                 print(f"{name} skipped: `make sample-{name}` writes out/{name}/ort")
                 continue
-            figures, rows = figures_of(sample, options.count, options.draws)
+            try:
+                figures, rows = figures_of(sample, options.count, options.draws)
+            except Unfinished as open_end:
+                sys.exit(f"{open_end}: call it again")
         held = show(name, rows, figures) and held
     sys.exit(not held)
 

@@ -1,15 +1,15 @@
 """Figures of the samples that make images: Fréchet distance, PSNR of equal seeds, pruning."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
 
 import compressor
 from compressor.graph.tensors import Array
+from compressor.report.files import load_report
 from exporters.base import find_target
 from frechet import distance, features
 from generative_runtime import quantized_static
@@ -22,6 +22,8 @@ SAME = 1e-3
 """How far apart two runs of one graph are, at most, in relation to what it makes."""
 OUTPUT = {"gan": "image", "vae": "reconstruction", "diffusion": "image"}
 """The images that are compared."""
+JOINT, JOINT_UNITS = 500, 128
+"""Images that losses of two graphs are taken of, and units that judge the budget between them."""
 AT_ONCE = 50
 """Images of a call of the loop."""
 _BLOCK = 10_000
@@ -40,19 +42,20 @@ class Draws:
 
     sample: Sample
     count: int
-    kept: dict[tuple[str, int], Images] = field(default_factory=dict)
 
     def images(self, label: str, models: Models, block: int) -> Images:
         """(count, 1, 32, 32) of a block of seeds."""
-        if (label, block) not in self.kept:
-            Console(stderr=True).print(f"{label}: images of block {block}", style="dim")
+        path = self.sample.scratch / f"{label} {block}.npy"
+        if not path.exists():
+            self.sample.begin(f"images of {label}, block {block}")
             first = block * _BLOCK
             made = [
                 self.sample.generate(models, first + n, AT_ONCE)[OUTPUT[self.sample.name]]
                 for n in range(self.count // AT_ONCE)
             ]
-            self.kept[label, block] = np.concatenate(made)
-        return self.kept[label, block]
+            np.save(path, np.concatenate(made))
+        found: Images = np.load(path)
+        return found
 
     def features(self, label: str, models: Models, block: int) -> npt.NDArray[np.floating]:
         """Those of its images."""
@@ -82,10 +85,11 @@ def measured(sample: Sample, count: int, draws: int) -> Figures:
         "distance": median(distances),
         "ratio": median(ratios),
         "psnr": psnr(drawn.images("original", exact, 0), drawn.images("shipped", shipped, 0)),
-        **_as_reported(sample, exact, shipped),
+        **sample.figures("own loop", lambda: _as_reported(sample, exact, shipped)),
         **_pruned(sample, drawn, exact),
     }
-    return figures | (_against_static(sample, drawn, exact) if sample.name == "diffusion" else {})
+    more = {"diffusion": _against_static, "vae": _joint}.get(sample.name)
+    return figures if more is None else figures | more(sample, drawn, exact)
 
 
 def _as_reported(sample: Sample, exact: Models, shipped: Models) -> Figures:
@@ -127,31 +131,76 @@ def _pruned(sample: Sample, drawn: Draws, exact: Models) -> Figures:
 
 def _against_static(sample: Sample, drawn: Draws, exact: Models) -> Figures:
     """ONNX Runtime's own quantizer on the same recorded calls."""
-    floats, ours = (folder / "unet" / "model.onnx" for folder in _folders(sample))
+    theirs = sample.scratch / "static.onnx"
     report = sample.report()
     assert report.pipeline is not None
-    theirs = sample.scratch / "static.onnx"
-    quantized_static(sample, floats, theirs, report.pipeline.traced)
+    if not theirs.exists():
+        floats, traced = (
+            sample.made("float", **FLOAT) / "unet" / "model.onnx",
+            report.pipeline.traced,
+        )
+        sample.begin("quantize_static")
+        quantized_static(sample, floats, theirs, traced)
     with opened({"unet": theirs}) as models:
         found = drawn.images("quantize_static", models, 0)
         distant = drawn.features("quantize_static", models, 0)
-    original = drawn.images("original", exact, 0)
+    return {
+        "psnr static": psnr(drawn.images("original", exact, 0), found),
+        "distance static": distance(distant, drawn.features("original", exact, 1)),
+        **sample.figures("speed over static", lambda: _speed_over(sample, theirs)),
+    }
+
+
+def _speed_over(sample: Sample, theirs: Path) -> Figures:
+    """A call of ours beside one of theirs, timed in turn."""
     call: dict[str, Array] = {
         "x": np.zeros((1, 1, 32, 32), np.float32),
         "t": np.full(1, 500, np.int64),
     }
-    target = find_target("ort")
+    ours, target = sample.folder / "ort" / "unet" / "model.onnx", find_target("ort")
     with target.open(theirs, threads=1) as slow, target.open(ours, threads=1) as quick:
-        speed = latency_ratio(slow, quick, call, 1)
+        return {"speed static": latency_ratio(slow, quick, call, 1)}
+
+
+def _joint(sample: Sample, drawn: Draws, exact: Models) -> Figures:
+    """A budget that either graph keeps alone, and not both as they ship without one."""
+    shipped = compressor.load(sample.folder / "ort")
+    before = drawn.images("original", exact, 0)[:JOINT]
+
+    def lost(models: Models) -> float:
+        made = np.concatenate(
+            [sample.generate(models, n, AT_ONCE)[OUTPUT["vae"]] for n in range(JOINT // AT_ONCE)]
+        )
+        return _cosine_lost(before, made)
+
+    alone = max(lost({**exact, name: shipped[name]}) for name in shipped)
+    together = lost(shipped)
+    allowed = (alone + together) / 2
+    folder = sample.made(
+        "joint",
+        units=JOINT_UNITS,
+        prune={"macs": "none"},
+        measure={"metric": "cosine", "output": OUTPUT["vae"], "seconds": 0.5},
+        budget={"max_drop": f"{100 * allowed:.9f}%"},
+    )
+    report = load_report(folder).pipeline
+    assert report is not None
+    assert report.budget is not None
     return {
-        "psnr static": psnr(original, found),
-        "distance static": distance(distant, drawn.features("original", exact, 1)),
-        "speed static": speed,
+        "alone": alone,
+        "together": together,
+        "allowed": allowed,
+        "held": lost(compressor.load(folder)),
+        "met": float(report.budget.met),
+        "back": len(report.stepped_back),
     }
 
 
-def _folders(sample: Sample) -> tuple[Path, Path]:
-    return sample.made("float", **FLOAT), sample.folder / "ort"
+def _cosine_lost(exact: Images, found: Images) -> float:
+    """1 - the mean cosine of images."""
+    pairs = (one.reshape(len(one), -1).astype(np.float64) for one in (exact, found))
+    a, b = (one / np.linalg.norm(one, axis=1, keepdims=True) for one in pairs)
+    return float(1 - (a * b).sum(1).mean())
 
 
 def rows(sample: Sample) -> list[Row]:
@@ -187,7 +236,28 @@ def rows(sample: Sample) -> list[Row]:
             row(f"pruned, {label}: Fréchet distance", f"distance {label}"),
             row(f"pruned, {label}: PSNR", f"psnr {label}", "{:.1f} dB"),
         ]
-    return table + (_diffusion_rows() if sample.name == "diffusion" else [])
+    more = {"diffusion": _diffusion_rows, "vae": _joint_rows}.get(sample.name)
+    return table if more is None else table + more()
+
+
+def _joint_rows() -> list[Row]:
+    def row(name: str, key: str, form: str = "{:.2e}") -> Row:
+        return Row(name, lambda found: found[key], form)
+
+    return [
+        row("cosine lost, one graph as INT8, the worse", "alone"),
+        row("cosine lost, both", "together"),
+        row("budget between them", "allowed"),
+        Row(
+            "cosine lost of what ships, of the budget",
+            lambda found: found["held"] / found["allowed"],
+            "{:.2f}",
+            "≤ 1",
+            lambda share: share <= 1,
+        ),
+        Row("confirmed on seeds of its own", lambda found: found["met"], "{:.0f}", "1", bool),
+        row("graphs stepped back after the search", "back", "{:.0f}"),
+    ]
 
 
 def _diffusion_rows() -> list[Row]:

@@ -1,6 +1,8 @@
 """A trained sample, the files that `make sample-NAME` wrote of it, and other forms of the same."""
 
+import json
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from compressor.report.files import load_report
 from compressor.results.report import Report
 from compressor.system.userfile import load_object
 from exporters.base import find_target
+from processes import Figures
 
 ROOT = Path(__file__).resolve().parents[1]
 UNITS = 16
@@ -29,17 +32,42 @@ Models = Mapping[str, Callable[..., dict[str, Any]]]
 Generate = Callable[[Models, int, int], dict[str, Any]]
 
 
+class Unfinished(Exception):  # noqa: N818 - nothing is wrong
+    """The time is over; what was measured by then is kept."""
+
+
 @dataclass
 class Sample:
     """One of the samples.
 
     Attributes:
         name: Its folder below samples/ and out/.
-        scratch: Where other forms go.
+        scratch: Where other forms go, and figures: a later run goes on from there.
+        until: Nothing is begun after that, in seconds of `time.monotonic`.
     """
 
     name: str
     scratch: Path
+    until: float = float("inf")
+
+    def begin(self, what: str) -> None:
+        """Say what comes next.
+
+        Raises:
+            Unfinished: There is no time for it.
+        """
+        if time.monotonic() > self.until:
+            raise Unfinished(f"{self.name}: {what} is still to be measured")
+        Console(stderr=True).print(f"{self.name}: {what}", style="dim")
+
+    def figures(self, what: str, measure: Callable[[], Figures]) -> Figures:
+        """What is measured once, and read by later runs."""
+        path = self.scratch / f"{what}.json"
+        if not path.exists():
+            self.begin(what)
+            path.write_text(json.dumps(measure()))
+        found: Figures = json.loads(path.read_text())
+        return found
 
     @property
     def folder(self) -> Path:
@@ -56,24 +84,27 @@ class Sample:
         """The account of what ships for ONNX Runtime."""
         return load_report(self.folder / "ort")
 
-    def made(self, label: str, *, model: str | None = None, **sections: Any) -> Path:
+    def made(
+        self, label: str, *, model: str | None = None, units: int = UNITS, **sections: Any
+    ) -> Path:
         """The folder of another form, through the front door; made once.
 
         Args:
             label: Name of the folder.
             model: The checkpoint, where the recipe names no graphs.
+            units: How many judge.
             sections: Of the recipe, in place of what the sample's has.
         """
         folder = self.scratch / label
         if folder.exists():
             return folder
-        Console(stderr=True).print(f"{self.name}: {label}", style="dim")
+        self.begin(label)
         given = {"measure": {"seconds": 0.5}, **sections}
         recipe = load_recipe(ROOT / "samples" / self.name / "recipe.toml", given)
         graphs = {name: f"{one.model}@{one.factory}" for name, one in recipe.graphs.items()}
         loop: dict[str, Any] = {}
         if graphs:
-            loop = {"pipeline": recipe.pipeline.loop, "units": UNITS}
+            loop = {"pipeline": recipe.pipeline.loop, "units": units}
         logging.disable(logging.WARNING)
         compress(model or graphs, recipe=recipe, output=folder, **loop)
         return folder

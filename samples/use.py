@@ -44,8 +44,8 @@ def main() -> None:
     own = runpy.run_path(str(Path(__file__).parent / arguments.sample / "sample.py"))
     models = compressor.load(arguments.folder)  # the one line that is new
     made = own["generate"](models, arguments.seed, arguments.count)
-    if "told" in own:
-        print("\n".join(own["told"](made)))
+    if "text" in made or "told" in own:
+        print("\n".join(made["text"] if "text" in made else own["told"](made)))
         return
     for name in ("image", "reconstruction", "drawn"):
         if name not in made:

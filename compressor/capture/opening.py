@@ -190,6 +190,8 @@ class _Search:
         whole = all(self._sole(axes, axis) for axis in axes)  # its mask covers nothing else
         cached, tokens = cached and not whole, [] if cached and whole else tokens
         said = "" if not any(tokens) else "past" if cached else "sequence"
+        if all(ranks[name] > 2 and _is_of_cache(name) for name, _ in axes):
+            said = "past"
         name, axis = axes[0]
         return said if said and said not in taken else f"{name}_dim{axis}"
 
@@ -240,6 +242,11 @@ class _Search:
                 for spec in self._inputs.specs
             ),
         )
+
+
+def _is_of_cache(name: str) -> bool:
+    """Whether an input is called as those are that hold what came before."""
+    return any(word in name.casefold() for word in ("past", "cache"))
 
 
 def _sum(names: list[str], rest: int) -> str:

@@ -21,6 +21,7 @@ from compressor.cli.options import (
     QUANTIZATION,
     SHOWING,
     TARGETS,
+    TIMING,
     recipe_values,
     reject_both,
     shard,
@@ -122,7 +123,7 @@ def run(model: str | None, **flags: Any) -> None:
 @click.option("--target", metavar="NAME", help=RUNTIME)
 @DATA
 @LOADING
-@MEASURING
+@TIMING
 @SHOWING
 def profile(model: str, **flags: Any) -> None:
     """Profile a model by operator: time, MACs, bytes, and what bounds it; and its peak memory."""
@@ -158,7 +159,7 @@ def inspect(model: str, **flags: Any) -> None:
 @DATA
 @CALIBRATION
 @LOADING
-@MEASURING
+@TIMING
 @SHOWING
 def sensitivity(model: str, **flags: Any) -> None:
     """Measure what each region of a model costs in time and quality, as float and as INT8.

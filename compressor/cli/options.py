@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from compressor.cli.sections import TERMINAL, section
+from compressor.cli.sections import TERMINAL, section, together
 from compressor.cli.targets import target_options, target_places
 from compressor.errors import UsageError
 from compressor.pipelines.builtin import loop_names
@@ -255,7 +255,8 @@ LOADING = section(
     click.option(
         "--input", "inputs", multiple=True, metavar="NAME:DTYPE[DIMS]",
         help="Type and shape of an input, like image:float32[batch,3,224,224] (repeatable). Needed "
-        "where neither data nor model tells. Names are dynamic sizes; past+seq is their sum.",
+        "where neither data nor model tells. Names are dynamic sizes; past+seq is their sum. "
+        "GRAPH/NAME:... is of one graph of a pipeline.",
     ),
     click.option(
         "--noise", type=click.Choice(["inside", "input"]),
@@ -346,7 +347,7 @@ DATA = section(
     ),
 )  # fmt: skip
 
-MEASURING = section(
+TIMING = section(
     "Measuring",
     click.option(
         "--batch", type=click.IntRange(1), metavar="N",
@@ -367,6 +368,17 @@ MEASURING = section(
         "data's, else 128]",
     ),
     click.option(
+        "--measure-seconds", type=click.FloatRange(0, min_open=True), metavar="S",
+        help="Longest time of the deciding latency measurement. [default: 4]",
+    ),
+    click.option(
+        "--seed", type=int, metavar="N", help="Seed of every random choice. [default: 0]"
+    ),
+)  # fmt: skip
+
+JUDGING = section(
+    "Measuring",
+    click.option(
         "--metric", metavar="NAME",
         help="Quality metric, such as accuracy, psnr or fid: docs/metrics.md lists all. Or "
         "file.py:function. [default: the first that fits]",
@@ -381,14 +393,9 @@ MEASURING = section(
         help="Output that the metric reads. [default: logits, output, or the first that is no "
         "state]",
     ),
-    click.option(
-        "--measure-seconds", type=click.FloatRange(0, min_open=True), metavar="S",
-        help="Longest time of the deciding latency measurement. [default: 4]",
-    ),
-    click.option(
-        "--seed", type=int, metavar="N", help="Seed of every random choice. [default: 0]"
-    ),
 )  # fmt: skip
+
+MEASURING = together(TIMING, JUDGING)
 
 BUDGET = section(
     "Quality budget",

@@ -1,7 +1,7 @@
 """Runs a loop on its graphs as they are, and prepares them on what it feeds them."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from compressor.search.data_split import examined, looked_at, split_data
 from compressor.search.session import Session
 from compressor.system.stopwatch import Stopwatch
 from exporters.base import CallShapes
+from exporters.base.of_graph import of_graph
 
 JUDGING_SECONDS = 60.0
 """What generating the units that judge may take, once."""
@@ -53,12 +54,14 @@ def traced(given: Given, models: Mapping[str, object], units: int | None) -> Job
     Raises:
         UsageError: Two runs of one seed differ, or a graph is never called.
     """
-    named = {name: with_factory(model, given.recipe) for name, model in models.items()}
+    named = {
+        name: with_factory(model, with_own_inputs(given.recipe, name, models))
+        for name, model in models.items()
+    }
     sources = {name: _source(*one) for name, one in named.items()}
 
-    declared = [parse_input(text) for text in given.recipe.model.inputs]
-
     def opener(name: str) -> Opener:
+        declared = [parse_input(text) for text in named[name][1].model.inputs]
         return lambda: runs_as_it_is(sources[name], given.target, declared)
 
     openers = {name: opener(name) for name in sources}
@@ -257,6 +260,13 @@ def with_factory(model: object, recipe: Recipe) -> tuple[object, Recipe]:
     path, _, factory = model.partition("@")
     own = recipe.model.model_copy(update={"factory": factory})
     return path, recipe.model_copy(update={"model": own})
+
+
+def with_own_inputs(recipe: Recipe, name: str, names: Collection[str]) -> Recipe:
+    """The recipe with the inputs that are declared for a graph, and for all of them."""
+    own = recipe.graphs[name].inputs if name in recipe.graphs else ()
+    inputs = (*of_graph(recipe.model.inputs, name, names), *own)
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"inputs": inputs})})
 
 
 def _source(model: object, recipe: Recipe) -> ModelSource:

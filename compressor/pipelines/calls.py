@@ -54,7 +54,11 @@ class Graphs(dict[str, "GraphCall"]):
 
 
 class Outputs(dict[str, Array]):
-    """Name → array, which says what there is where one is asked for that is not."""
+    """Name → array, which says what there is where one is asked for that is not.
+
+    No output of a graph may be called as an input is: one that a module returns as `state` beside
+    its input `state` is `state_out`, and found by either name.
+    """
 
     def __init__(self, graph: str, arrays: Arrays) -> None:
         """What a graph returned."""
@@ -62,6 +66,8 @@ class Outputs(dict[str, Array]):
         self._graph = graph
 
     def __missing__(self, name: str) -> Array:
+        if f"{name}_out" in self:
+            return self[f"{name}_out"]
         raise UsageError(
             f"graph {self._graph!r} has no output {name!r}", hint=f"It has {', '.join(self)}."
         )
@@ -110,7 +116,8 @@ class GraphCall:
         try:
             made = self._run(feeds)
         except CompressorError as error:
-            hint = f"It is {self.signature}." if self._inputs else error.hint
+            told = f"It is {self.signature}." if self._inputs else _called_as(self.name, feeds)
+            hint = told if self._inputs or not error.hint else f"{error.hint} {told}"
             raise UsageError(f"graph {self.name!r}: {error.message}", hint=hint) from error
         self.calls += 1
         self.seconds += watch.seconds
@@ -119,8 +126,7 @@ class GraphCall:
     @property
     def signature(self) -> str:
         """What it takes: `unet(x: float32[batch, 4, 32, 32], t: int64[])`."""
-        told = (f"{i.name}: {i.dtype}[{', '.join(map(str, i.shape))}]" for i in self._inputs)
-        return f"{self.name}({', '.join(told)})"
+        return f"{self.name}({', '.join(map(_typed_words, self._inputs))})"
 
     def _fitted(self, feeds: dict[str, Array]) -> dict[str, Array]:
         known = {one.name: one for one in self._inputs}
@@ -143,3 +149,16 @@ class GraphCall:
             f"graph {self.name!r} takes {wanted.name!r} as {wanted.dtype}, and got {array.dtype}",
             hint=f"It is {self.signature}; arrays are cast by .astype({str(wanted.dtype)!r}).",
         )
+
+
+def _typed_words(one: TensorSpec) -> str:
+    return f"{one.name}: {one.dtype}[{', '.join(map(str, one.shape))}]"
+
+
+def _called_as(graph: str, feeds: Arrays) -> str:
+    """How a module was called, whose types nobody knows before it runs."""
+    specs = [TensorSpec(name, array.dtype, array.shape) for name, array in feeds.items()]
+    told = f"It was called as {graph}({', '.join(map(_typed_words, specs))})."
+    if any(one.dtype == np.float64 for one in specs):
+        told += " What NumPy computes is float64 unless it is cast: .astype('float32')."
+    return told

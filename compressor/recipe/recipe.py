@@ -329,10 +329,13 @@ class GraphOptions(Section):
     calib: str | None = Field(
         None, description="Its calibration data; default: what the loop feeds it."
     )
+    inputs: tuple[str, ...] = Field(
+        (), description="Type and shape of inputs that nothing else tells: name:dtype[dims]."
+    )
 
 
 class PipelineOptions(Section):
-    """The loop over graphs; each of them is a table [graphs.NAME]: model, factory, calib."""
+    """The loop over graphs; a table [graphs.NAME] is one of them: model, factory, calib, inputs."""
 
     loop: str | None = Field(
         None,

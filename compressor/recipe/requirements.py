@@ -74,7 +74,8 @@ def require_sense(recipe: Recipe, target: Target, find_metric: FindMetric) -> No
     require_features(recipe, find_metric)
     _require_budget(recipe, None if name is None else find_metric(name))
     _require_model_options(recipe.model)
-    for text in recipe.model.inputs:
+    of_graphs = (text for graph in recipe.graphs.values() for text in graph.inputs)
+    for text in (*recipe.model.inputs, *of_graphs):
         parse_input(text)
     if recipe.prune.loss is not None:
         load_object(recipe.prune.loss, "pruning loss", error=RecipeError)

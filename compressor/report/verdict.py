@@ -23,6 +23,29 @@ _SPEED_TONES: dict[Verdict, Tone] = {
 
 _MOST_OUTPUTS = 3
 
+_SLIGHT = 1e-3
+"""Of the original's value."""
+
+_SPELLED = {
+    "elbo": "ELBO",
+    "psnr": "PSNR",
+    "ssim": "SSIM",
+    "ms_ssim": "MS-SSIM",
+    "sqnr": "SQNR",
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "fid": "FID",
+    "kid": "KID",
+    "kl": "KL",
+    "map": "mAP",
+    "map50": "mAP50",
+    "f1": "F1",
+    "mse": "MSE",
+    "nrmse": "NRMSE",
+    "r2": "R²",
+}
+"""Metrics that a sentence writes otherwise than `--metric` does."""
+
 
 def shipped_name(graph: GraphReport) -> str:
     """What shipped, as it is written: `INT8`, `Float`, `Pruned INT8`, `Pruned float`."""
@@ -140,10 +163,11 @@ def quality_words(quality: QualityResult) -> str:
 
 def quality_name(quality: QualityResult) -> str:
     """The metric's name, telling when the original's outputs stood in for labels."""
+    metric = _SPELLED.get(quality.metric, quality.metric)
     if not is_relative(quality):
-        return quality.metric
+        return metric
     preposition = "with" if quality.metric == "agreement" else "against"
-    return f"{quality.metric} {preposition} the original"
+    return f"{metric} {preposition} the original"
 
 
 def is_relative(quality: QualityResult) -> bool:
@@ -182,16 +206,26 @@ def speed_tone(latency: LatencyResult) -> Tone:
 
 
 def quality_tone(quality: QualityResult) -> Tone:
-    """A gain or loss only where the interval of the difference leaves out zero.
+    """A gain or loss only where the interval of the difference leaves out zero, and shows.
 
     Any difference from the original is a distance to it, never a gain, and its being there says
     nothing about whether the result is worse: it is not judged.
     """
     if quality.interval is None or is_relative(quality):
         return "unknown"
-    if 0 in quality.interval:
+    if 0 in quality.interval or _is_slight(quality):
         return "even"
     return "better" if (quality.interval.low > 0) == quality.higher_is_better else "worse"
+
+
+def _is_slight(quality: QualityResult) -> bool:
+    """Whether a difference is certain and yet too small to matter: below a part of the value.
+
+    Shares are not looked at so: where 99.99 % are right a hundredth is all that is wrong.
+    """
+    if quality.unit == "%" or quality.difference is None or quality.baseline is None:
+        return False
+    return abs(quality.difference) < _SLIGHT * abs(quality.baseline)
 
 
 def losses(measured: Measured) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from exporters.base import (
     Target,
     TargetOptions,
 )
+from exporters.base.of_graph import of_graph
 from exporters.lint.base import Finding
 from exporters.lint.trt.rules import RULES
 from exporters.ort.target import OrtRunner
@@ -93,14 +94,8 @@ class TrtTarget(Target):
 
     def for_graph(self, name: str, names: Collection[str]) -> Self:
         """With the profiles of that graph, written `GRAPH/INPUT:…`, and those that name none."""
-        own = []
-        for text in self.options.profiles:
-            head, slash, rest = text.partition("/")
-            if not (slash and head in names):
-                own.append(text)
-            elif head == name:
-                own.append(rest)
-        return type(self)(self.options.model_copy(update={"profiles": tuple(own)}))
+        own = of_graph(self.options.profiles, name, names)
+        return type(self)(self.options.model_copy(update={"profiles": own}))
 
     def implied(self, quantize: Mapping[str, object]) -> Mapping[str, object]:
         """Weights of 4 bits lie in symmetric blocks of 64 or 128, as the kernels read them."""

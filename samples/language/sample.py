@@ -28,7 +28,7 @@ def empty_cache(count):
 
 
 def generate(models, seed, count):
-    """Prompts and their continuations, int64 [count, 16 + 64]."""
+    """Prompts and their continuations, int64 [count, 16 + 64], and both as text."""
     known = load_prompts(PROMPTS)
     tokens = known[np.random.default_rng(seed).integers(len(known), size=count)]
     new, past = tokens, empty_cache(count)
@@ -37,16 +37,20 @@ def generate(models, seed, count):
         new = made["logits"][:, -1:].argmax(-1)
         past = {name: made[name.replace("past_key_values", "present")] for name in past}
         tokens = np.concatenate([tokens, new], 1)
-    return {"tokens": tokens}
+    return {"tokens": tokens, "text": np.array([written(row) for row in tokens])}
 
 
-def told(made):
-    """Each unit as text: the prompt, and behind `…` what follows, up to the docstring's end."""
-    from tokenizers import Tokenizer  # noqa: PLC0415 - the loop itself does without
+@cache
+def reader():
+    """Reads token numbers; what is generated does without."""
+    from tokenizers import Tokenizer  # noqa: PLC0415 - the loop is read before it is run
 
-    tokenizer = Tokenizer.from_file(str(PROMPTS.with_name("tokenizer.json")))
-    for row in made["tokens"]:
-        prompt, new = row[:-NEW], row[-NEW:]
-        new = new[: np.append(new, END).tolist().index(END)]
-        texts = (tokenizer.decode(part.tolist()) for part in (prompt, new))
-        yield " … ".join(" ".join(text.split()) for text in texts)
+    return Tokenizer.from_file(str(PROMPTS.with_name("tokenizer.json")))
+
+
+def written(row):
+    """The prompt, and behind `…` what follows, up to the docstring's end."""
+    prompt, new = row[:-NEW], row[-NEW:]
+    new = new[: np.append(new, END).tolist().index(END)]
+    texts = (reader().decode(part.tolist()) for part in (prompt, new))
+    return " … ".join(" ".join(text.split()) for text in texts)

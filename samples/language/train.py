@@ -5,6 +5,9 @@
 writes model.pt, tokenizer.json (byte-level BPE of 1,024 tokens), and token numbers of docstrings
 that training never saw: prompts.npz has their beginnings, held_out.npz sequences with what follows.
 `text.py` says where the text is from. Seeded: the same machine and versions write the same weights.
+
+Matrices between layers are trained by Muon (Jordan et al. 2024), which gets further than AdamW in
+the same time. Processors that multiply bfloat16 do so, which is twice as fast.
 """
 
 import argparse
@@ -21,9 +24,14 @@ from text import divided
 
 SEED = 0
 STEPS = 600
-BATCH, LENGTH = 12, 80
-PEAK_RATE = 2e-3
+BATCH, LENGTH = 16, 96
+PEAK_RATE = 5e-3
+WARM, STEADY = 0.05, 0.3
+"""Parts of the steps in which the rate has risen to its peak, and after which it falls to 0."""
+WEIGHT_DECAY = 0.1
 PROMPT = 16
+SEQUENCE = 80
+"""Tokens of a held-out one, as long as a prompt and what the loop makes of it."""
 END = "<|end|>"
 """Between two docstrings."""
 
@@ -56,21 +64,46 @@ def loss_of(network: nn.Module, rows: torch.Tensor) -> torch.Tensor:
     return nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
 
 
+def optimizers(network: nn.Module) -> list[torch.optim.Optimizer]:
+    """Muon for matrices between layers, AdamW for the table, the head and what has one axis."""
+    ends = {network.get_parameter("embedding.weight"), network.get_parameter("head.weight")}
+    inner = [one for one in network.parameters() if one.ndim == 2 and one not in ends]
+    rest = [one for one in network.parameters() if one.ndim != 2 or one in ends]
+    return [
+        torch.optim.Muon(
+            inner, PEAK_RATE, weight_decay=WEIGHT_DECAY, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(rest, PEAK_RATE, weight_decay=WEIGHT_DECAY, fused=True),
+    ]
+
+
+def share_of_rate(done: float) -> float:
+    """Of the peak: a rise, a plateau and a straight fall, by the share of steps that are done."""
+    return min(done / WARM, 1.0, (1 - done) / (1 - STEADY))
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the processor does so itself; others would be slower for it."""
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+
+
 def train(network: nn.Module, stream: torch.Tensor, steps: int = STEPS) -> nn.Module:
-    """AdamW with a one-cycle learning rate on windows drawn from the text."""
-    optimizer = torch.optim.AdamW(network.parameters(), PEAK_RATE, weight_decay=0.1)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, PEAK_RATE, total_steps=steps, pct_start=0.1
-    )
+    """Next tokens of windows drawn from the text."""
+    both = optimizers(network)
+    schedules = [
+        torch.optim.lr_scheduler.LambdaLR(one, lambda step: share_of_rate((step + 1) / (steps + 1)))
+        for one in both
+    ]
     started = time.perf_counter()
     for step in range(1, steps + 1):
         begins = torch.randint(len(stream) - LENGTH, (BATCH, 1))
-        loss = loss_of(network, stream[begins + torch.arange(LENGTH + 1)])
-        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_bfloat16()):
+            loss = loss_of(network, stream[begins + torch.arange(LENGTH + 1)])
+        network.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+        for one in (*both, *schedules):
+            one.step()
         if step % 50 == 0:
             seconds = time.perf_counter() - started
             print(f"step {step}/{steps}  loss {loss.item():.3f}  {seconds:.0f} s")
@@ -92,7 +125,7 @@ def main() -> None:
     )
     tokenizer.save(str(folder / "tokenizer.json"))
     texts, held_out = encoded(tokenizer, seen), encoded(tokenizer, other)
-    rows = cut(held_out, LENGTH + 1)
+    rows = cut(held_out, SEQUENCE + 1)
     np.savez(folder / "held_out.npz", input_ids=rows[:, :-1], label=rows[:, 1:])
     prompts = [text[:PROMPT] for text in held_out if len(text) >= 2 * PROMPT]
     np.savez(folder / "prompts.npz", input_ids=np.stack(prompts))

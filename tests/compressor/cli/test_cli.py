@@ -62,6 +62,8 @@ def test_blocks_stay_where_a_module_is_to_be_pruned_alike(tiny_model: Path):
         (["tiny.onnx", "--metric", "acuracy", "--calib", "tiny.npz"], "acuracy"),
         (["tiny.onnx", "--ranges", "entropie", "--calib", "tiny.npz"], "entropie"),
         (["tiny.onnx", "--frobnicate"], "--frobnicate"),
+        (["profile", "tiny.onnx", "--features", "inception.onnx"], "--features"),
+        (["sensitivity", "tiny.onnx", "--metric", "fid"], "--metric"),
     ],
 )
 def test_mistakes_exit_2_with_a_message_and_no_traceback(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from compressor.commands.loop_tracing import require_target
+from compressor.commands.loop_tracing import require_target, with_own_inputs
 from compressor.errors import UsageError
 from compressor.recipe.recipe import MeasureOptions, Recipe
 
@@ -18,3 +18,15 @@ def test_metrics_of_labels_take_those_that_a_loop_returns(metric: str):
     assert '"target"' in str(told.value.hint)
     require_target(recipe, {"image": IMAGE, "target": np.zeros(1, np.int64)})
     require_target(Recipe(measure=MeasureOptions(metric="psnr")), {"image": IMAGE})
+
+
+def test_inputs_are_declared_for_a_graph_or_for_all():
+    """A slash may be part of an input's name, and then names no graph."""
+    given = ["unet/x:float32[n,4]", "t:int64[n]", "vae/z:float32[n,2]", "deep/er:float32[n]"]
+    recipe = Recipe(
+        model={"inputs": given}, graphs={"unet": {"model": "u.pt", "inputs": ["c:float32[n,8]"]}}
+    )
+    of = {name: with_own_inputs(recipe, name, ("unet", "vae")) for name in ("unet", "vae")}
+    common = ("t:int64[n]", "deep/er:float32[n]")
+    assert of["unet"].model.inputs == ("x:float32[n,4]", *common, "c:float32[n,8]")
+    assert of["vae"].model.inputs == (common[0], "z:float32[n,2]", common[1])

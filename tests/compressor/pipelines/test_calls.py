@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from compressor.errors import DataError, UsageError
+from compressor.errors import CaptureError, DataError, UsageError
 from compressor.graph.tensors import TensorSpec
 from compressor.pipelines.calls import GraphCall
 
@@ -79,3 +79,23 @@ def test_what_a_call_may_leave_out_is_what_it_is_by_default():
     graph(x=X, t=np.int64(3))
     assert [int(feeds["t"]) for feeds in seen] == [7, 3]
     assert seen[0]["t"].dtype == np.int64
+
+
+def test_an_output_that_bears_an_inputs_name_is_found_by_it():
+    """A graph cannot have both, and a recurrent loop wants to write `made["state"]`."""
+    run = GraphCall("cell", (), lambda feeds: {"state_out": feeds["state"] + 1})
+    made = run(state=X)
+    assert np.array_equal(made["state"], X + 1)
+    assert list(made) == ["state_out"]
+    with pytest.raises(UsageError, match="no output 'frame'"):
+        made["frame"]
+
+
+def test_a_module_that_fails_says_how_it_was_called():
+    def run(feeds):
+        raise CaptureError("it takes float32")
+
+    with pytest.raises(UsageError, match="it takes float32") as error:
+        GraphCall("net", (), run)(x=X.astype(np.float64), t=np.int64(1))
+    assert "net(x: float64[2, 4], t: int64[])" in error.value.hint
+    assert ".astype('float32')" in error.value.hint

@@ -11,6 +11,7 @@ from compressor.report.verdict import (
     budget_words,
     headline,
     losses,
+    quality_name,
     quality_tone,
     summary,
 )
@@ -138,6 +139,16 @@ def test_quality_tone(
 ) -> None:
     scores = scored(low, high, higher_is_better=higher_is_better, reference=reference)
     assert quality_tone(scores) == tone
+
+
+@pytest.mark.parametrize(("unit", "tone"), [("nats", "even"), ("%", "worse")])
+def test_a_certain_difference_that_is_no_size_at_all_is_no_loss(unit: str, tone: str) -> None:
+    """A thousandth of the value; of shares, of which the rest may be as small, every one."""
+    elbo = scored(-0.02, -0.01, higher_is_better=True, reference="labels").model_copy(
+        update={"metric": "elbo", "unit": unit}
+    )
+    assert quality_tone(elbo) == tone
+    assert quality_name(elbo) == "ELBO"
 
 
 def test_rows_name_the_reason_of_everything_missing(float_report: Report) -> None:
