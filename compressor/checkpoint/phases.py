@@ -58,10 +58,12 @@ class Phases:
         calls: Calls of a decoder with a cache that grows, those that run, the deciding one first.
             Else empty: the one shape of the data is timed.
         notices: What is to be said of them.
+        prompt: Tokens of the call that is timed as prefill.
     """
 
     calls: Mapping[Phase, Call] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    prompt: int = 1
 
     @property
     def names(self) -> tuple[Phase | None, ...]:
@@ -98,12 +100,14 @@ def phases_of(
     if context is not None and found["decode"] is None:
         raise RecipeError(
             f"the model does not run with {context} tokens in its cache",
-            hint="Give --context what it takes, or leave it out.",
+            hint="Give --context (or --tokens) what it takes, or leave it out.",
         )
     notices = tuple(_missing_words(phase, growth) for phase, call in found.items() if call is None)
     order: list[Phase] = ["decode", "prefill"] if first == "decode" else ["prefill", "decode"]
     calls = {phase: call for phase in order if (call := found[phase]) is not None}
-    return Phases(calls, notices)
+    reading = calls.get("prefill")
+    read = (reading.sizes[name] for name in growth.sequence) if reading is not None else ()
+    return Phases(calls, notices, max(read, default=1))
 
 
 @dataclass(frozen=True)

@@ -272,7 +272,8 @@ def _phases(prepared: Prepared, recipe: Recipe) -> Phases:
         except DataError:  # a scalar that is one for all calls, where the relation says the batch
             sizes = {}
         at = replace(at, samples=samples, offset=0).resized(sizes)
-    return phases_of(prepared.model, at, first=options.phase, context=options.context)
+    told = options.usage.context if options.tokens is not None else None
+    return phases_of(prepared.model, at, first=options.phase, context=options.context or told)
 
 
 def _source(model: object, recipe: Recipe) -> ModelSource:

@@ -58,6 +58,7 @@ PLACES = {
     "symmetric": ("quantize", "symmetric"),
     "weight_bits": ("quantize", "weight_bits"),
     "granularity": ("quantize", "granularity"),
+    "kv_cache": ("quantize", "kv_cache"),
     "memory": ("quantize", "memory"),
     "keep_slower": ("quantize", "keep_slower"),
     "keep_ruined": ("quantize", "keep_ruined"),
@@ -66,6 +67,7 @@ PLACES = {
     "threads": ("measure", "threads"),
     "phase": ("measure", "phase"),
     "context": ("measure", "context"),
+    "tokens": ("measure", "tokens"),
     "metric": ("measure", "metric"),
     "features": ("measure", "features"),
     "output_metric": ("measure", "output"),
@@ -359,13 +361,18 @@ TIMING = section(
     ),
     click.option(
         "--phase", type=click.Choice(["decode", "prefill"]),
-        help="Decoder phase whose latency decides: one token behind the cache, or a whole prompt. "
-        "[default: decode]",
+        help="Decoder phase that comes first, in which regions are timed: one token behind the "
+        "cache, or a whole prompt. [default: decode]",
     ),
     click.option(
         "--context", type=click.IntRange(1), metavar="TOKENS",
         help="Context length of a decoder: tokens of a prompt, or in the cache. [default: the "
         "data's, else 128]",
+    ),
+    click.option(
+        "--tokens", metavar="PROMPT:NEW",
+        help="Use of a decoder with a cache: tokens that it reads at once, and tokens that it "
+        "writes then. The time of both decides. [default: 64:64]",
     ),
     click.option(
         "--measure-seconds", type=click.FloatRange(0, min_open=True), metavar="S",
@@ -561,6 +568,11 @@ CALIBRATION = section(
     click.option(
         "--granularity", type=click.Choice(["channel", "tensor"]),
         help="Weight scales: one per output channel, or one per tensor. [default: channel]",
+    ),
+    click.option(
+        "--kv-cache", type=click.Choice(["float", "int8", "auto"]),
+        help="Cache of keys and values of a decoder: int8 makes its inputs and outputs uint8, auto "
+        "does where that is faster and --max-drop allows it. [default: float]",
     ),
     click.option(
         "--calib-batch", type=click.IntRange(1), metavar="N",

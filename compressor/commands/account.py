@@ -19,6 +19,7 @@ from compressor.results.records import StageRecord
 from compressor.results.report import GraphReport, Report
 from compressor.search.candidate import Outcome
 from compressor.search.data_split import DataSplit
+from compressor.search.in_use import use_of
 from compressor.search.measure import Pair, placement, size, surplus_threads
 from compressor.search.precision.unquantized import Unquantized, unquantized
 from compressor.search.quality_budget import QualityBudget
@@ -130,6 +131,7 @@ def _graph_report(outcome: Outcome, pair: Pair, found: Measurements) -> GraphRep
         pruning=pruning,
         latency=found.latency,
         latency_reason=found.latency_reason,
+        use=use_of(found.latency, pair.recipe.measure.usage, pair.prepared.phases.prompt),
         quality=found.quality,
         quality_reason=found.quality_reason,
         outputs=found.outputs,
@@ -266,6 +268,7 @@ def write_account(
             "environment": report.environment.model_dump(mode="json"),
             "graphs": {name: _file_of(name, report) for name in report.graphs},
             **_engines(report),
+            **_caches(plan),
             **(
                 {"defaults": told}
                 if (told := {k: dict(v) for k, v in defaults.items() if v})
@@ -280,6 +283,16 @@ def _file_of(name: str, report: Report) -> str:
     """The file of a graph, from the folder on."""
     path = report.files.get(f"{name}/model") or report.files["model"]
     return Path(path).relative_to(report.artifact or "").as_posix()
+
+
+def _caches(plan: Plan) -> dict[str, object]:
+    """Graph → input → the integers of its cache, of decoders whose cache is in 8 bits."""
+    found = {
+        name: {value: one.model_dump(mode="json") for value, one in graph.cache.items()}
+        for name, graph in plan.graphs.items()
+        if graph.cache
+    }
+    return {"caches": found} if found else {}
 
 
 def _engines(report: Report) -> dict[str, object]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compressor.errors import CompressorError, UsageError
+from compressor.graph.cache_notes import CacheNote
 from compressor.graph.tensors import Array, Arrays, TensorSpec
 from compressor.system.stopwatch import Stopwatch
 
@@ -82,6 +83,7 @@ class GraphCall:
         calls: How often it was called.
         seconds: What that took together.
         defaults: Inputs that a call may leave out, and what they are then.
+        caches: Inputs that are caches of integers, which are taken in numbers, too.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class GraphCall:
         self.known = signature_of(inputs) if known is None else known
         self._inputs, self._run = tuple(inputs), run
         self.defaults: Mapping[str, float] = {}
+        self.caches: Mapping[str, CacheNote] = {}
 
     def __call__(self, **arrays: object) -> "Outputs":
         """Run it once.
@@ -142,6 +145,8 @@ class GraphCall:
         """The array, if it is of the input's type; plain Python numbers become that."""
         if array.dtype == wanted.dtype:
             return array
+        if wanted.name in self.caches and np.issubdtype(array.dtype, np.floating):
+            return self.caches[wanted.name].integers(array)
         plain = array.ndim == 0 and array.dtype in (np.int64, np.float64)
         if plain and np.can_cast(array.dtype, wanted.dtype, "same_kind"):
             return array.astype(wanted.dtype)

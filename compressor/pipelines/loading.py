@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from compressor.errors import OutputError, UsageError
+from compressor.graph.cache_notes import read
 from compressor.graph.tensors import Array, Arrays, TensorSpec
 from compressor.pipelines.calls import GraphCall, Graphs, signature_of
 
@@ -34,7 +35,7 @@ def load(folder: str | Path, *, threads: int = 0) -> dict[str, GraphCall]:
         OutputError: The folder is none of ours, or lacks a file.
     """
     root = Path(folder)
-    found = Graphs({name: _opened(name, path, threads) for name, path in graphs_of(root).items()})
+    found = Graphs({name: opened(name, path, threads) for name, path in graphs_of(root).items()})
     for name, defaults in _manifest(root).get("defaults", {}).items():
         found[name].defaults = defaults
     return found
@@ -65,7 +66,11 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _opened(name: str, path: Path, threads: int) -> GraphCall:
+def opened(name: str, path: Path, threads: int) -> GraphCall:
+    """A model's file as a graph that is called with named arrays.
+
+    A cache of integers is taken in numbers, too, and given as it is.
+    """
     import onnxruntime  # noqa: PLC0415 - `import compressor` does without
 
     options = onnxruntime.SessionOptions()
@@ -84,7 +89,9 @@ def _opened(name: str, path: Path, threads: int) -> GraphCall:
             raise UsageError(f"ONNX Runtime refuses the call: {error}") from error
         return dict(zip(names, made, strict=True))
 
-    return GraphCall(name, inputs, run, signature_of(inputs, outputs))
+    call = GraphCall(name, inputs, run, signature_of(inputs, outputs))
+    call.caches = read(session.get_modelmeta().custom_metadata_map)
+    return call
 
 
 def _dtype(kind: str) -> np.dtype[np.generic]:

@@ -127,7 +127,9 @@ class Loop:
         for name, opener in self._openers.items():
             runner = self._stack.enter_context(opener())
             self._on_caller = self._on_caller and runner.on_caller
-            self._calls[name] = GraphCall(name, runner.inputs, runner.run, _known(runner))
+            call = GraphCall(name, runner.inputs, runner.run, _known(runner))
+            call.caches = getattr(runner, "caches", {})
+            self._calls[name] = call
         return self
 
     def __exit__(self, *raised: object) -> None:

@@ -1,8 +1,9 @@
 """A runner that others look over the shoulder of: it runs as it did, and its calls are seen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Self
 
+from compressor.graph.cache_notes import CacheNote
 from compressor.graph.tensors import Array, Arrays, TensorSpec
 from exporters.base import Runner
 
@@ -35,6 +36,12 @@ class Watched:
     def signature(self) -> object:
         """What the runner of a module knows of it; None for that of a graph."""
         return getattr(self._runner, "signature", None)
+
+    @property
+    def caches(self) -> Mapping[str, CacheNote]:
+        """Those of integers that the runner shows as they are."""
+        found: Mapping[str, CacheNote] = getattr(self._runner, "caches", {})
+        return found
 
     @property
     def on_caller(self) -> bool:

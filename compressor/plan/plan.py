@@ -12,6 +12,7 @@ import safetensors.numpy
 from pydantic import AfterValidator, ConfigDict, Field, FiniteFloat, ValidationError
 
 from compressor.errors import RecipeError
+from compressor.graph.cache_notes import CacheNote
 from compressor.graph.tensors import Array
 from compressor.plan.storage import ROLES, StoragePlan
 from compressor.pruning.sources import Slices
@@ -36,6 +37,7 @@ def _ordered(real: tuple[float, float]) -> tuple[float, float]:
     return real
 
 
+Byte = Annotated[int, Field(ge=0, le=255)]
 RealRange = Annotated[tuple[FiniteFloat, FiniteFloat], AfterValidator(_ordered)]
 
 
@@ -62,6 +64,29 @@ class PrunePlan(Record):
     unsliced: str | None = None
     homes: dict[str, Home] = Field(default_factory=dict)
     weights: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
+
+
+class CacheTensor(Record):
+    """One tensor of a decoder's cache as integers: x ≈ (q - zero_point) · scale, uint8.
+
+    Attributes:
+        output: What a call gives for the next call's input.
+        scale: Of the integers.
+        zero_point: The integer that is 0.
+        transposed: Whether tokens are the last axis, and not the one before.
+        query: Scale and zero point of what multiplies it, where that is known beforehand.
+    """
+
+    output: str
+    scale: FiniteFloat
+    zero_point: Byte
+    transposed: bool = False
+    query: tuple[FiniteFloat, Byte] | None = None
+
+    @property
+    def note(self) -> CacheNote:
+        """As the graph has it."""
+        return CacheNote(self.output, self.scale, self.zero_point, self.transposed)
 
 
 class SparsePlan(Record):
@@ -101,6 +126,10 @@ class GraphPlan(Record):
         integer: Names of the nodes that run as integer, with ranges known beforehand.
         dynamic: Names of the MatMul, Gemm and LSTM nodes that run as integer with the range of
             each input, found while the model runs; none of them is in `integer`.
+        rows: Those of `dynamic` whose input has a scale for each row, and not one for all.
+        tied: Look-up → the one of `dynamic` whose integers are its table.
+        cache: Input → the integers that it is, of a decoder's cache.
+        tokens: What a decoder was decided for, PROMPT:NEW; None where that decides nothing.
         ranges: Quantized value → real range [low, high].
         bias: Integer node → what is added to the bias of each output channel, as little-endian
             float32; in JSON as base64.
@@ -133,6 +162,10 @@ class GraphPlan(Record):
     forms: dict[str, str] = Field(default_factory=dict)
     integer: tuple[str, ...] = ()
     dynamic: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
+    tied: dict[str, str] = Field(default_factory=dict)
+    cache: dict[str, CacheTensor] = Field(default_factory=dict)
+    tokens: str | None = None
     ranges: dict[str, RealRange] = Field(default_factory=dict)
     bias: dict[str, bytes] = Field(default_factory=dict)
     rounded: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)

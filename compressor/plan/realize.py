@@ -15,6 +15,7 @@ from compressor.pruning import Grouping, cut, find_groups
 from compressor.pruning.blocks import Shortened, find_blocks, without
 from compressor.pruning.reconstruction.patching import patched
 from compressor.quantization.bias import restored
+from compressor.quantization.cache import Affine, with_integer_caches
 from compressor.quantization.dequantizing import dequantizing
 from compressor.quantization.dynamic import insert_dynamic
 from compressor.quantization.half import halve
@@ -86,11 +87,14 @@ def realize(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Model:
         RecipeError: The plan names nodes or values that the graph does not have.
     """
     made = with_integers(baseline, plan, target)
-    return made if plan.half is None else halved(made, plan.half)
+    made = made if plan.half is None else halved(made, plan.half)
+    caches = {name: one.note for name, one in plan.cache.items()}
+    queries = {name: Affine(*one.query) for name, one in plan.cache.items() if one.query}
+    return with_integer_caches(made, caches, queries) if caches else made
 
 
 def with_integers(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Model:
-    """What the plan ships, but for half precision: the rest is float32.
+    """What the plan ships, but for half precision and caches: the rest is float32.
 
     Raises:
         RecipeError: The plan names nodes or values that the graph does not have.
@@ -115,7 +119,9 @@ def with_integers(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Mod
         rounded=plan.rounded,
     )
     if plan.dynamic:
-        insert_dynamic(made, plan.dynamic, policy, plan.rounded)
+        dynamic = set(plan.dynamic)
+        tied = {name: product for name, product in plan.tied.items() if product in dynamic}
+        insert_dynamic(made, plan.dynamic, policy, plan.rounded, rows=plan.rows, tied=tied)
     if plan.plain_norms:
         target.keep_norms_plain(made)
     return made if plan.tables is None else with_tables(made, plan.tables)

@@ -8,6 +8,11 @@ activations at every run. Weights are symmetric and per channel as in static INT
 no zero point. Values that several nodes read, as query, key and value projections do, are quantized
 once. ONNX Runtime fuses these nodes into `DynamicQuantizeMatMul`, or `MatMulIntegerToFloat` where
 what is quantized has several readers. An LSTM is one operator in either form (`recurrent`).
+
+Where the rows of an activation, as tokens are, differ much in size, one scale for all leaves few
+levels to most. Such a product is of rows divided by their largest number m, a column:
+
+    y = m · product(x / m) + b
 """
 
 from collections import Counter
@@ -19,6 +24,7 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.scheme import Codes, FloatArray
+from calibration.taps import AXES_AS_INPUT
 from compressor.errors import RecipeError
 from compressor.graph.constants import constant
 from compressor.graph.initializers import (
@@ -32,12 +38,16 @@ from compressor.quantization.auto import Selected
 from compressor.quantization.dynamic_placement import place_dynamic, why_not_dynamic
 from compressor.quantization.recurrent import is_recurrent, make_dynamic
 from compressor.quantization.static import StaticChoice
+from compressor.quantization.tied import Tables
 from compressor.quantization.weights import channel_axis, weight_integers, weight_params
 from compressor.results.records import Decision, StageRecord
 from compressor.system.stopwatch import Stopwatch
 from exporters.base import QuantPolicy
 
 __all__ = ["choose_dynamic", "insert_dynamic", "place_dynamic"]
+
+TINY = 1e-30
+"""What a row of zeros is divided by."""
 
 
 def choose_dynamic(model: ir.Model, policy: QuantPolicy) -> StaticChoice:
@@ -63,6 +73,9 @@ def insert_dynamic(
     nodes: Collection[str],
     policy: QuantPolicy,
     rounded: Mapping[str, Codes] = MappingProxyType({}),
+    *,
+    rows: Collection[str] = (),
+    tied: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Make the nodes dynamic INT8, in place.
 
@@ -73,9 +86,11 @@ def insert_dynamic(
         nodes: Names of nodes, each as `place_dynamic` lists it.
         policy: The target's policy; its weight scheme is that of the integer weights.
         rounded: Node → the integers of its weight, where they are not the nearest.
+        rows: Those of them whose input has a scale for each row.
+        tied: Gather → the product among them whose integers it reads.
 
     Raises:
-        RecipeError: A name is none of a node that can run so.
+        RecipeError: A name is none of a node that can run so, or a table is not that of a product.
     """
     known = {node.name: node for node in model.graph.all_nodes()}
     strange = [n for n in nodes if n not in known or why_not_dynamic(known[n], policy) is not None]
@@ -84,12 +99,22 @@ def insert_dynamic(
             f"the plan does not fit the graph: {strange[0]!r} cannot run as dynamic INT8",
             hint="Replay a plan with the model and the options that it was made with.",
         )
-    writer, chosen = _Writer(model.graph, policy, rounded, names_beside(model.graph)), set(nodes)
+    tables = Tables.of(model, tied)
+    writer = _Writer(
+        model.graph,
+        policy,
+        rounded,
+        names_beside(model.graph),
+        frozenset(rows),
+        axes_as_input=model.opset_imports.get("", 0) >= AXES_AS_INPUT,
+    )
+    chosen = set(nodes)
     for node in list(model.graph.all_nodes()):
         if node.name in chosen and is_recurrent(node):
             make_dynamic(model, node, policy)
         elif node.name in chosen:
             writer.replace(node)
+    tables.read_from(writer.stored)
     _drop_unread(model.graph)
     check(model, "quantize dynamically")
 
@@ -117,6 +142,12 @@ class _Writer:
     policy: QuantPolicy
     rounded: Mapping[str, Codes]
     names: FreeNames
+    rows: frozenset[str] = frozenset()
+    axes_as_input: bool = True
+    stored: dict[str, tuple[ir.Value, ir.Value]] = field(default_factory=dict)
+    _largest: dict[tuple[ir.Value, ir.Graph], tuple[ir.Value, ir.Value]] = field(
+        default_factory=dict
+    )
     _activations: dict[tuple[ir.Value, ir.Graph], tuple[ir.Value, ...]] = field(
         default_factory=dict
     )
@@ -128,12 +159,17 @@ class _Writer:
             raise AssertionError(f"{node.name} was placed without an operand")
         name, output = node.name or node.op_type, node.outputs[0]
         self._before = node
+        largest = None
+        if name in self.rows:
+            source, largest = self._divided(source)
         quantized, scale, zero_point = self._quantized(source)
-        stored, weight_scale = self._weight(node, weight)
+        stored, weight_scale = self.stored[name] = self._weight(node, weight)
         product = self._node("MatMulInteger", name, [quantized, stored, zero_point])
         real = self._node("Cast", name, [product], to=int(ir.DataType.FLOAT))
         both = self._node("Mul", name, [scale, weight_scale])
         result = self._node("Mul", name, [real, both])
+        if largest is not None:
+            result = self._node("Mul", name, [result, largest])
         bias = node.inputs[2] if len(node.inputs) > 2 else None
         if bias is not None:
             result = self._node("Add", name, [result, self._flat(bias)])
@@ -144,6 +180,22 @@ class _Writer:
         made = result.producer()
         if made is not None:
             made.name = name
+
+    def _divided(self, source: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """Rows divided by their largest number, and that number of each; once for all readers."""
+        key = (source, _graph_of(self._before))
+        if key not in self._largest:
+            name = f"{source.name}_rows"
+            absolute = self._node("Abs", name, [source])
+            if self.axes_as_input:
+                last = self._initializer(f"{name}_axis", np.array([-1], np.int64))
+                most = self._node("ReduceMax", name, [absolute, last], keepdims=1)
+            else:
+                most = self._node("ReduceMax", name, [absolute], axes=[-1], keepdims=1)
+            tiny = self._initializer(f"{name}_tiny", np.array(TINY, np.float32))
+            largest = self._node("Max", name, [most, tiny])
+            self._largest[key] = self._node("Div", name, [source, largest]), largest
+        return self._largest[key]
 
     def _quantized(self, source: ir.Value) -> tuple[ir.Value, ...]:
         where = _graph_of(self._before)  # a body does not see what another one quantized
@@ -189,7 +241,7 @@ class _Writer:
         return add_initializer(self.graph, self.names.take(name), array)
 
     def _node(
-        self, op_type: str, name: str, inputs: Iterable[ir.Value], **attributes: int
+        self, op_type: str, name: str, inputs: Iterable[ir.Value], **attributes: int | list[int]
     ) -> ir.Value:
         made = ir.node(op_type, list(inputs), attributes)
         made.outputs[0].name = self.names.take(f"{name}_{op_type}")

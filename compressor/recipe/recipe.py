@@ -23,6 +23,7 @@ from compressor.errors import RecipeError
 from compressor.recipe.budget import Budget, parse_budget, parse_duration
 from compressor.recipe.goal import FLAGS, Goal, Kind, parse_goal, share_of
 from compressor.recipe.methods import METHODS, NORMS, Method
+from compressor.recipe.usage import Usage, parse_usage
 from compressor.system.nearby import did_you_mean
 from exporters import DEFAULT_TARGET
 from exporters.base import TargetOptions, options_of, target_names
@@ -125,6 +126,12 @@ class QuantizeOptions(Section):
         "int8",
         description="What products of int4 and int8-weights compute in: int8 rounds activations, "
         "block by block, and is many times as fast.",
+    )
+    kv_cache: Literal["float", "int8", "auto"] = Field(
+        "float",
+        description="Cache of keys and values of a decoder: float, int8 or auto. With int8 its "
+        "inputs and outputs are uint8. auto takes int8 where that is faster and a quality budget "
+        "allows it.",
     )
     leave: tuple[str, ...] = Field(
         (),
@@ -241,13 +248,20 @@ class MeasureOptions(Section):
     threads: Annotated[int, Field(ge=0)] = Field(1, description="Deciding threads; 0 is all.")
     phase: Literal["decode", "prefill"] = Field(
         "decode",
-        description="What decides of a decoder with a cache that grows: decode, one token behind "
-        "the cache, or prefill, a whole prompt; both are timed.",
+        description="The phase of a decoder with a cache in which regions are timed: decode, one "
+        "token behind the cache, or prefill, a whole prompt. What ships is decided by both.",
     )
     context: Positive | None = Field(
         None,
         description="Tokens of that prompt, and in the cache behind which one token is timed. "
-        "Default: as many as cache and input have together in the data, 128 without data.",
+        "Default: what tokens come to, where they are given; as many as cache and input have "
+        "together in the data; else 128.",
+    )
+    tokens: str | None = Field(
+        None,
+        description="PROMPT:NEW, what a decoder with a cache is used for: tokens that it reads at "
+        "once, and tokens that it writes then. What ships is decided by the time of both. Default: "
+        "64:64.",
     )
     metric: str | None = Field(
         None,
@@ -274,6 +288,18 @@ class MeasureOptions(Section):
         if features is None or isinstance(features, str | Path):
             return None if features is None else str(features)
         return str(getattr(features, "__name__", type(features).__name__))
+
+    @property
+    def usage(self) -> Usage:
+        """What a decoder is used for."""
+        return Usage() if self.tokens is None else parse_usage(self.tokens)
+
+    @field_validator("tokens")
+    @classmethod
+    def _is_a_usage(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_usage(text)
+        return text
 
     @field_validator("features")
     @classmethod

@@ -95,6 +95,12 @@ def require_mode(options: QuantizeOptions, target: Target) -> None:
         TargetError: It has no kernels for weights of that kind.
         RecipeError: Its own section contradicts it.
     """
+    if options.kv_cache != "float" and not target.integer_caches:
+        raise RecipeError(
+            f"--kv-cache {options.kv_cache} is of integers that products read as they are, which "
+            f"{target.title} is not given",
+            hint="Leave it out, or choose --target ort.",
+        )
     refused = target.why_not_mode(options.mode)
     if refused is not None:
         error = TargetError if options.mode in STORED else RecipeError

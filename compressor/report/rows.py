@@ -14,7 +14,7 @@ from compressor.report.verdict import (
     speed_tone,
 )
 from compressor.results import format as fmt
-from compressor.results.measurements import LatencyResult, OutputResult, QualityResult
+from compressor.results.measurements import LatencyResult, OutputResult, QualityResult, UseResult
 from compressor.results.records import Interval
 from compressor.results.report import Measured
 
@@ -69,7 +69,8 @@ def latency_rows(measured: Measured) -> tuple[Row, ...]:
     """One row a configuration, the deciding one first; one row with the reason where none."""
     if not measured.latency:
         return (Row("latency", "latency", reason=measured.latency_reason or "not measured"),)
-    return tuple(latency_row(latency) for latency in measured.latency)
+    found = [latency_row(latency) for latency in measured.latency]
+    return tuple(found if measured.use is None else [*found[:2], use_row(measured.use), *found[2:]])
 
 
 def latency_row(latency: LatencyResult) -> Row:
@@ -88,6 +89,21 @@ def latency_row(latency: LatencyResult) -> Row:
         level=fmt.level(latency.ends),
         tone=speed_tone(latency),
         note="decides" if latency.deciding else "",
+    )
+
+
+def use_row(use: UseResult) -> Row:
+    """What one use of a decoder takes, by the latencies of both phases."""
+    return Row(
+        kind="latency",
+        label=f"one use: {use.prompt} tokens read, {use.new} written",
+        before=fmt.milliseconds(use.baseline_ms),
+        after=fmt.milliseconds(use.result_ms),
+        change=fmt.ratio(use.ratio),
+        interval=fmt.ratio_interval(use.interval),
+        level=fmt.level(use.interval),
+        tone=speed_tone(use),
+        note="decides, from both phases",
     )
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 from compressor.evaluation.ruin import DEPARTURE
 from compressor.results import format as fmt
 from compressor.results.engine import EngineBuild
-from compressor.results.measurements import LatencyResult, QualityResult, Verdict
+from compressor.results.measurements import LatencyResult, QualityResult, UseResult, Verdict
 from compressor.results.precision import EIGHT_BITS, WORDS
 from compressor.results.report import GraphReport, Measured, PipelineResult
 
@@ -200,7 +200,7 @@ def factor_words(before: int, after: int, words: tuple[str, str]) -> str:
     return f"{fmt.ratio(factor)} {words[0] if after < before else words[1]}"
 
 
-def speed_tone(latency: LatencyResult) -> Tone:
+def speed_tone(latency: LatencyResult | UseResult) -> Tone:
     """The tone of the measurement's own verdict."""
     return _SPEED_TONES[latency.verdict]
 

@@ -134,6 +134,35 @@ class LatencyResult(Record):
         return self.baseline.median_ms, self.result.median_ms
 
 
+class UseResult(Record):
+    """One use of a decoder, from the times of both phases: reading a prompt, and writing after it.
+
+    Attributes:
+        prompt: Tokens that are read, in one call.
+        new: Tokens that are written, one a call.
+        baseline_ms: What that takes the baseline.
+        result_ms: What it takes the result.
+        ratio: baseline / result.
+        interval: From the intervals of both phases, as if they erred alike.
+        phases: Phase → its ratio.
+    """
+
+    prompt: int
+    new: int
+    baseline_ms: float
+    result_ms: float
+    ratio: float
+    interval: Interval
+    phases: dict[Phase, float]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the interval leaves out 1."""
+        if self.interval.low > 1:
+            return "faster"
+        return "slower" if self.interval.high < 1 else "no significant difference"
+
+
 class MemoryResult(Record):
     """Peak resident memory, in bytes, of a child process that loads a model and runs it.
 

@@ -18,6 +18,7 @@ from compressor.results.measurements import (
     Parity,
     QualityResult,
     Size,
+    UseResult,
 )
 from compressor.results.precision import Precision
 from compressor.results.pruning import GoalResult, PruningResult
@@ -91,10 +92,12 @@ class Measured(Record):
         outputs: Every output by itself, in the model's order; empty where quality is not measured.
         memory: Peak memory; None with `memory_reason` when not measured. Where only one could not
             be, its own `reason` says why.
+        use: Of a decoder with a cache that grows the time of one use; None for all else.
     """
 
     latency: tuple[LatencyResult, ...] = ()
     latency_reason: str | None = None
+    use: UseResult | None = None
     quality: tuple[QualityResult, ...] = ()
     quality_reason: str | None = None
     outputs: tuple[OutputResult, ...] = ()

@@ -250,6 +250,21 @@ class Session:
             found = self._raced(baseline, challenger, one, seconds, again)
         return found if found.is_known else None
 
+    def race_at(
+        self,
+        config: LatencyConfig,
+        baseline: ir.Model,
+        challenger: ir.Model,
+        *,
+        seconds: float,
+        again: int = AGAIN,
+    ) -> LatencyResult | None:
+        """Both models in turn in another configuration than the deciding one; else as `race`."""
+        if self.why_not_measurable(baseline, challenger) is not None:
+            return None
+        found = self._raced(baseline, challenger, config, seconds, again)
+        return found if found.is_known else None
+
     def _raced(
         self,
         baseline: ir.Model,

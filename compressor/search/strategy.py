@@ -1,5 +1,6 @@
 """What ships: pruned to a goal, pruned as far as a quality budget allows, or whole."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from calibration.dataset import CalibrationSet
@@ -15,6 +16,8 @@ from compressor.search.acceptance import Acceptance
 from compressor.search.baseline import undecided
 from compressor.search.candidate import Outcome
 from compressor.search.data_split import DataSplit
+from compressor.search.precision.four_bits import with_four_bits
+from compressor.search.precision.integer_cache import with_integer_cache
 from compressor.search.precision.refused_nodes import or_undone
 from compressor.search.precision.search import with_precision
 from compressor.search.pruning.candidates import PrunedCandidates
@@ -28,6 +31,12 @@ from compressor.search.session import Session, Stage
 
 NOTHING = "nothing can be removed from this graph"
 UNSEEN = "without calibration data (--calib DATA, and no --stats) nothing is pruned"
+DecoderStep = Callable[[Session, Outcome, CalibrationSet | None, Acceptance], Outcome]
+DECODING: tuple[tuple[str, DecoderStep], ...] = (
+    ("weights of 4 bits", with_four_bits),
+    ("integer cache", with_integer_cache),
+)
+"""What is done to a decoder that ships, last."""
 WHY_NOTHING = (
     "`compress inspect MODEL` shows its groups, and why the rest is frozen; --prune-round, "
     "--prune-least and --prune-leave say what has to stay."
@@ -58,7 +67,34 @@ def decide(
     strategy = _Strategy(session, data, acceptance, start, stats)
     with session.stage("search") as stage:
         found = strategy.decided(stage)
+        for name, step in DECODING:
+            found = _with(step, name, session, found, data, acceptance)
     return found if acceptance.asked else unless_ruined(session, start, found, data, acceptance)
+
+
+def _with(
+    step: DecoderStep,
+    name: str,
+    session: Session,
+    found: Outcome,
+    data: DataSplit,
+    acceptance: Acceptance,
+) -> Outcome:
+    """A last step of decoders; what was found before it, where the runtime or the user ends it."""
+
+    def undone(record: StageRecord, reason: str) -> Outcome:
+        del reason
+        return found.then(record)
+
+    def work() -> Outcome:
+        return step(session, found, data.calibration, acceptance)
+
+    try:
+        return or_undone(session, name, work, undone)
+    except KeyboardInterrupt:
+        if acceptance.asked is None or found.plan.ship == "float":
+            raise
+        return replace(found, interrupted=True)
 
 
 @dataclass(frozen=True)

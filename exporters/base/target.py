@@ -40,6 +40,7 @@ class Target(ABC):
         sparsities: Patterns of zeros in weights that its kernels skip, as `--sparsity` names them.
             TensorRT.
         forms: Exact rewrites that may have faster kernels. ONNX Runtime.
+        integer_caches: Whether its products read a decoder's cache as integers. ONNX Runtime.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Target(ABC):
     shares_weights: bool = False
     sparsities: frozenset[str] = frozenset()
     forms: tuple[Form, ...] = ()
+    integer_caches: bool = False
 
     # Whether it can be used, and for what.
 

@@ -8,7 +8,7 @@ machine it was made on and is never shipped.
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from calibration.scheme import Scheme
 from compressor.errors import DataError
+from compressor.graph.cache_notes import CacheNote, by_output, read
 from compressor.graph.files import initializer_bytes, save_model
 from compressor.graph.session import LARGE, open_session
 from compressor.graph.tensors import Array, Arrays, TensorSpec
@@ -38,7 +39,11 @@ BOUNDARY = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
 class OrtRunner:
-    """An ONNX Runtime session as a `Runner`."""
+    """An ONNX Runtime session as a `Runner`.
+
+    Caches of integers are taken in numbers, too. Where nothing is timed they are given and shown in
+    numbers, so that graphs with either can be compared.
+    """
 
     def __init__(
         self, model: ir.Model | Path, threads: int, spin: bool, *, integers: bool = True
@@ -47,8 +52,14 @@ class OrtRunner:
             model, threads=threads, spin=spin, integers=integers, timed=spin
         )
         self.on_caller = threads == 1  # with one the runtime makes no thread of its own
-        self.inputs = tuple(_spec(argument) for argument in self._session.get_inputs())
-        self.outputs = tuple(_spec(argument) for argument in self._session.get_outputs())
+        self._caches = read(self._session.get_modelmeta().custom_metadata_map)
+        self._given = by_output(self._caches)
+        self._in_numbers = not spin
+        self._stored = tuple(_spec(argument) for argument in self._session.get_inputs())
+        outputs = tuple(_spec(argument) for argument in self._session.get_outputs())
+        self.caches = {} if self._in_numbers else self._caches
+        self.inputs = self._shown(self._stored, self._caches)
+        self.outputs = self._shown(outputs, self._given)
 
     def __enter__(self) -> Self:
         return self
@@ -58,13 +69,28 @@ class OrtRunner:
 
     def run(self, feeds: Arrays) -> dict[str, Array]:
         """Run once and fetch every output."""
-        wanted = {spec.name: feeds[spec.name] for spec in self.inputs}
+        wanted = self._fed(feeds)
         try:
             arrays = self._session.run(None, wanted)
         except Exception as error:  # the runtime raises its own, unrelated classes
             shapes = ", ".join(f"{name}{list(a.shape)}" for name, a in wanted.items())
             raise DataError(f"ONNX Runtime cannot run the model on {shapes}: {error}") from error
-        return {spec.name: np.asarray(a) for spec, a in zip(self.outputs, arrays, strict=True)}
+        made = {spec.name: np.asarray(a) for spec, a in zip(self.outputs, arrays, strict=True)}
+        if self._in_numbers:
+            made |= {name: one.numbers(made[name]) for name, one in self._given.items()}
+        return made
+
+    def _fed(self, feeds: Arrays) -> dict[str, Array]:
+        """What the graph takes."""
+        wanted = {spec.name: feeds[spec.name] for spec in self._stored}
+        return wanted | {name: one.integers(wanted[name]) for name, one in self._caches.items()}
+
+    def _shown(
+        self, specs: tuple[TensorSpec, ...], caches: Mapping[str, CacheNote]
+    ) -> tuple[TensorSpec, ...]:
+        if not self._in_numbers:
+            return specs
+        return tuple(caches[s.name].spec(s) if s.name in caches else s for s in specs)
 
     def bind(self, feeds: Arrays) -> Callable[[], None]:
         """Bind inputs once; outputs stay in the runtime's own buffers.
@@ -75,10 +101,11 @@ class OrtRunner:
         import onnxruntime  # noqa: PLC0415 - heavy: only jobs that execute pay for it
 
         session, binding = self._session, self._session.io_binding()
-        for spec in self.inputs:
-            array = np.asarray(feeds[spec.name], order="C")  # a scalar stays one
+        fed = self._fed(feeds)
+        for name, given in fed.items():
+            array = np.asarray(given, order="C")  # a scalar stays one
             value = onnxruntime.OrtValue.ortvalue_from_numpy(array)
-            binding.bind_ortvalue_input(spec.name, value)
+            binding.bind_ortvalue_input(name, value)
         for spec in self.outputs:
             binding.bind_output(spec.name)
         try:
@@ -88,8 +115,7 @@ class OrtRunner:
                 session.run_with_iobinding(binding)
         except Exception:  # the runtime raises its own, unrelated classes; `run` says what is wrong
             self.run(feeds)
-            wanted = {spec.name: feeds[spec.name] for spec in self.inputs}
-            return lambda: session.run(None, wanted)
+            return lambda: session.run(None, fed)
         return lambda: session.run_with_iobinding(binding)
 
 
@@ -102,6 +128,7 @@ class OrtTarget(Target):
     stores = frozenset({"int4", "int8-weights", "fp16", "bf16"})
     forms = FORMS
     shares_weights = True
+    integer_caches = True
 
     def why_not_available(self) -> str | None:
         """ONNX Runtime is a dependency; a broken installation is the only way to lack it."""

@@ -41,12 +41,12 @@ def with_small_tables(session: Session, found: Outcome, acceptance: Acceptance) 
         with session.progress.stage("compare embeddings"):
             seconds = session.recipe.measure.seconds / 2
             race = session.race(found.shipped, candidate, seconds=seconds)
-            why_refused = _why_refused(acceptance, candidate)
+            refused = why_refused(acceptance, candidate)
         if race is None:
             return found
-        kept = race.verdict in ("faster", "no significant difference") and why_refused is None
+        kept = race.verdict in ("faster", "no significant difference") and refused is None
         stage.changed = {"embeddings in blocks": len(chosen.forms) if kept else 0}
-        told = _told(race, why_refused)
+        told = _told(race, refused)
         stage.decide(", ".join(chosen.forms), "8 bits" if kept else "float", told)
         if kept:
             stage.effects.append(weight_effect(found.shipped, candidate))
@@ -57,15 +57,15 @@ def with_small_tables(session: Session, found: Outcome, acceptance: Acceptance) 
     return found.then(stage.record, plan=plan, shipped=candidate)
 
 
-def _told(race: LatencyResult, why_refused: str | None) -> str:
+def _told(race: LatencyResult, refused: str | None) -> str:
     told = (
         f"{ratio(race.speed)} the speed with embeddings of 8 bits "
         f"({ratio_interval(race.ends)}) at {configuration(race.config)}"
     )
-    return told if why_refused is None else f"{told}; {why_refused}"
+    return told if refused is None else f"{told}; {refused}"
 
 
-def _why_refused(acceptance: Acceptance, candidate: ir.Model) -> str | None:
+def why_refused(acceptance: Acceptance, candidate: ir.Model) -> str | None:
     """Why the budget does not hold with it; None where it does or there is none."""
     if acceptance.asked is None:
         return None

@@ -8,6 +8,7 @@ the target computes in it comes before, the race against float and small embeddi
 from compressor.search.precision.adaptive_rounding import with_rounding
 from compressor.search.precision.bias_correction import corrected
 from compressor.search.precision.channel_spread import cross_layer_equalization, smooth_quant
+from compressor.search.precision.decoder_products import products_in_use
 from compressor.search.precision.exact_forms import exact_forms
 from compressor.search.precision.latency_placement import placed_by_time
 from compressor.search.precision.mixed_precision import mixed_precision
@@ -83,6 +84,7 @@ PTQ_STEPS: tuple[Step, ...] = (
     Step("layers that the runtime refuses", without_refused_layers, Kind.PREPARES),
     Step("fusions of norms", norm_fusions, Kind.PREPARES),
     Step("placement by latency", latency_placement, Kind.PREPARES),
+    Step("products of decoders", products_in_use, Kind.PREPARES),
     Step("as calibrated", as_calibrated, Kind.FREE),
     Step("dynamic ranges", dynamic_ranges, Kind.COSTS),
     Step("other ranges", other_ranges, Kind.COSTS),

@@ -7,10 +7,11 @@ import onnx_ir as ir
 from compressor.plan.realize import realize
 from compressor.results.effects import weight_effect
 from compressor.results.format import configuration, ratio, ratio_interval
-from compressor.results.measurements import LatencyResult
+from compressor.results.measurements import LatencyResult, UseResult
 from compressor.results.precision import WORDS
 from compressor.results.report import Candidate as ToldCandidate
 from compressor.search.candidate import Candidate, Outcome, Raced
+from compressor.search.in_use import in_words, raced_in_use
 from compressor.search.precision.ptq_search import PtqSearch
 from compressor.search.session import Session
 
@@ -38,7 +39,9 @@ def kept_if_faster(search: PtqSearch, *, favoured: bool = False) -> Outcome:
             return _shipped(found, best, made, told, _considered(search, best))
         try:
             with session.progress.stage("decide"):
-                race = session.race(start.plain, made, seconds=session.recipe.measure.seconds)
+                seconds = session.recipe.measure.seconds
+                race = session.race(start.plain, made, seconds=seconds)
+                use = _in_use(session, start.plain, made, race)
         except KeyboardInterrupt:
             if not search.has_budget:
                 raise
@@ -46,7 +49,9 @@ def kept_if_faster(search: PtqSearch, *, favoured: bool = False) -> Outcome:
             found = replace(found, interrupted=True)
             return _shipped(found, best, made, told, _considered(search, None))
         words = WORDS[best.plan.ship]
-        kept, reason = _decision(race, session, words, start.plain, made, favoured=favoured)
+        kept, reason = _decision(
+            race, session, words, start.plain, made, favoured=favoured, use=use
+        )
         stage.parameters = {"cpu": best.plan.cpu, "weight_bits": best.plan.weight_bits}
         stage.parameters |= _speed(race)
         stage.changed = {
@@ -113,16 +118,32 @@ def _decision(
     words: str,
     *models: ir.Model,
     favoured: bool = False,
+    use: UseResult | None = None,
 ) -> tuple[bool, str]:
     """Whether 8 bits ship, and why; where nothing can be timed they do."""
     if race is None:
         return True, f"{words} as asked for, speed unproven: {session.untimed(*models)}"
     keep_slower = session.recipe.quantize.keep_slower
-    return verdict(race, words, keep_slower=keep_slower, favoured=favoured)
+    return verdict(race, words, keep_slower=keep_slower, favoured=favoured, use=use)
+
+
+def _in_use(
+    session: Session, baseline: ir.Model, made: ir.Model, race: LatencyResult | None
+) -> UseResult | None:
+    """The same in all phases of a decoder; None of other graphs, or where nothing can be timed."""
+    if race is None:
+        return None
+    seconds = session.recipe.measure.seconds / 2
+    return raced_in_use(session, baseline, made, seconds=seconds, known=race)
 
 
 def verdict(
-    race: LatencyResult, words: str = "INT8", *, keep_slower: bool, favoured: bool = False
+    race: LatencyResult,
+    words: str = "INT8",
+    *,
+    keep_slower: bool,
+    favoured: bool = False,
+    use: UseResult | None = None,
 ) -> tuple[bool, str]:
     """Whether what was raced ships, and why.
 
@@ -131,17 +152,19 @@ def verdict(
         words: What was raced.
         keep_slower: Whether it was asked for whatever its speed.
         favoured: Whether it ships where no difference was found.
+        use: Of a decoder, what the races in all phases say: that decides then.
     """
     measured = (
         f"{words} ran at {ratio(race.speed)} the speed of float "
         f"({ratio_interval(race.ends)}) at {configuration(race.config)}"
     )
-    found = (
-        "no decision, as the interval is too wide" if race.verdict == "undecided" else race.verdict
-    )
-    if race.verdict == "faster":
+    decided = race.verdict if use is None else use.verdict
+    if use is not None:
+        measured = f"{measured}, and at {in_words(use)}"
+    found = "no decision, as the interval is too wide" if decided == "undecided" else decided
+    if decided == "faster":
         return True, f"{measured}: it pays"
-    if favoured and race.verdict != "slower":
+    if favoured and decided != "slower":
         return True, f"{measured}: {found}, kept as it was faster on the whole graph"
     if keep_slower:
         return True, f"{measured}: {found}, kept because of --keep-slower"

@@ -16,6 +16,7 @@ from compressor.search.precision.ptq_search import PtqSearch
 from compressor.search.precision.ptq_steps import DYNAMIC_STEPS, PTQ_STEPS
 from compressor.search.precision.race import kept_if_faster
 from compressor.search.precision.refused_nodes import or_undone
+from compressor.search.precision.tied_tables import with_tied_tables
 from compressor.search.precision.weight_only import with_stored_weights
 from compressor.search.session import Session
 from compressor.system.sparing import spared, unfinished
@@ -94,6 +95,7 @@ def _decided(search: PtqSearch, *, favoured: bool) -> Outcome:
     if search.stays_float is not None:
         return search.start.then(reason=search.stays_float)
     found = kept_if_faster(search, favoured=favoured)
+    found = with_tied_tables(search.session, found, search.acceptance)
     found = with_small_tables(search.session, found, search.acceptance)
     assert search.placed is not None, "a step of every search"
     return _with_regions(found, search.placed, search.damage)

@@ -12,6 +12,7 @@ from compressor import Recipe, compress
 from compressor.errors import RecipeError
 from compressor.graph.cost import macs, parameters
 from compressor.graph.files import save_model, serialize
+from compressor.graph.session import open_session
 from compressor.plan.plan import GraphPlan, Plan
 from compressor.plan.realize import realize
 from compressor.quantization.dynamic import choose_dynamic, insert_dynamic, place_dynamic
@@ -241,3 +242,32 @@ def test_a_search_finds_ranges_at_run_time_where_fixed_ones_clip(tmp_path: Path)
     assert graph.budget.met
     plan = Plan.load(tmp_path / "out" / "plan.json").graphs["model"]
     assert (len(plan.dynamic), plan.integer) == (4, ())
+
+
+@pytest.mark.parametrize("opset", [17, 20])
+def test_a_scale_for_each_row_keeps_small_tokens_beside_large_ones(opset):
+    graph = attention()
+    graph.opset_imports[""] = opset
+    feeds = {"x": X.copy()}
+    feeds["x"][:, 0] *= 200
+    exact = open_session(graph).run(None, feeds)[0][:, 1:]
+    products = [node.name or "" for node in graph.graph if node.op_type == "MatMul"][:3]
+    errors = []
+    for rows in ((), products):
+        made = graph.clone()
+        insert_dynamic(made, products, POLICY, rows=rows)
+        found = open_session(made).run(None, feeds)[0][:, 1:]
+        errors.append(float(np.square(found - exact).sum() / np.square(exact).sum()))
+    assert errors[1] < errors[0] / 30
+    divisions = [node for node in made.graph if node.op_type == "Div"]
+    assert len(divisions) == 1, "what several products read is divided once"
+
+
+def test_a_row_of_zeros_stays_zero_with_a_scale_of_its_own():
+    graph = classifier()
+    made = graph.clone()
+    products = [node.name or "" for node in graph.graph if node.op_type == "Gemm"]
+    insert_dynamic(made, products, POLICY, rows=products)
+    feeds = {"x": np.zeros((2, 64), np.float32)}
+    exact, found = (open_session(one).run(None, feeds)[0] for one in (graph, made))
+    np.testing.assert_allclose(found, exact, atol=0.02)

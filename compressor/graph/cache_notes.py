@@ -1,0 +1,73 @@
+"""What a decoder's graph says of a cache of integers, and arrays of it in numbers and in integers.
+
+    x ≈ (q - zero_point) · scale
+
+The note is part of the model's file, so that whoever opens it can make the cache of a prompt:
+`metadata_props["compressor.kv_cache"]`, a JSON object of input → output, scale, zero point, and
+whether the last two axes are exchanged, tokens last.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from compressor.graph.tensors import Array, TensorSpec
+
+NOTE = "compressor.kv_cache"
+"""Key of the note."""
+
+
+@dataclass(frozen=True)
+class CacheNote:
+    """One tensor of a cache, as integers of 8 bits.
+
+    Attributes:
+        output: What the call gives for the next call's input.
+        scale: Of the integers.
+        zero_point: The integer that is 0.
+        transposed: Whether tokens are its last axis, and not the one before: as products read keys.
+    """
+
+    output: str
+    scale: float
+    zero_point: int
+    transposed: bool
+
+    def integers(self, array: Array) -> Array:
+        """Integers of a cache in numbers; what is integers already stays."""
+        if array.dtype == np.uint8:
+            return array
+        turned = np.swapaxes(array, -1, -2) if self.transposed else array
+        whole = np.rint(turned.astype(np.float32) / np.float32(self.scale)) + self.zero_point
+        return np.ascontiguousarray(np.clip(whole, 0, 255).astype(np.uint8))
+
+    def numbers(self, array: Array) -> Array:
+        """The cache in numbers that integers stand for; what is numbers already stays."""
+        if array.dtype != np.uint8:
+            return array
+        real = (array.astype(np.float32) - self.zero_point) * np.float32(self.scale)
+        return np.ascontiguousarray(np.swapaxes(real, -1, -2)) if self.transposed else real
+
+    def spec(self, stored: TensorSpec) -> TensorSpec:
+        """Type and shape in numbers of what is stored in integers."""
+        *front, one, other = stored.shape
+        last = (other, one) if self.transposed else (one, other)
+        return TensorSpec(stored.name, np.dtype(np.float32), (*front, *last))
+
+
+def written(caches: Mapping[str, CacheNote]) -> str:
+    """The note of a graph, by input."""
+    return json.dumps({name: asdict(one) for name, one in caches.items()})
+
+
+def read(properties: Mapping[str, str]) -> dict[str, CacheNote]:
+    """Input → its cache; none where a model says nothing of any."""
+    told: dict[str, dict[str, object]] = json.loads(properties.get(NOTE, "{}"))
+    return {name: CacheNote(**one) for name, one in told.items()}  # type: ignore[arg-type]  # JSON
+
+
+def by_output(caches: Mapping[str, CacheNote]) -> dict[str, CacheNote]:
+    """The same by output."""
+    return {one.output: one for one in caches.values()}

@@ -1,0 +1,99 @@
+"""A decoder of one layer whose cache comes in and goes out, for tests of several packages."""
+
+import numpy as np
+import onnx_ir as ir
+from graphs import model
+
+TOKENS, WIDTH, HEADS, SIZE = 300, 64, 2, 32
+
+
+def decoder(
+    *, grouped: bool = False, tied: bool = False, behind: bool = False, guarded: bool = False
+) -> ir.Model:
+    """Attention over a cache.
+
+    Args:
+        grouped: One head of keys for both of queries.
+        tied: The table is the weight of the last product, too.
+        behind: Scores are scaled behind their product and not in front.
+        guarded: What is no number behind the softmax becomes 0.
+    """
+    heads = 1 if grouped else HEADS
+    kv = heads * SIZE
+    spread = "group = Constant<value_ints=[1,2,1,1]>()" if grouped else ""
+    keys, values = ("present_key", "present_value")
+    if grouped:
+        spread += """
+            many_k = Expand(present_key, group)
+            many_v = Expand(present_value, group)"""
+        keys, values = "many_k", "many_v"
+    scores = "scaled = Mul(turned, scale) scores = MatMul(q_heads, scaled)"
+    if behind:
+        scores = "product = MatMul(q_heads, turned) scores = Mul(product, scale)"
+    guard = "p = Softmax<axis=-1>(scores)"
+    if guarded:
+        guard = """none = Constant<value_float=0.0>()
+            raw = Softmax<axis=-1>(scores)
+            broken = IsNaN(raw)
+            p = Where(broken, none, raw)"""
+    made = model(
+        f"""g (int64[n,s] ids,
+              float[n,{heads},p,{SIZE}] past_key, float[n,{heads},p,{SIZE}] past_value,
+              float[{TOKENS},{WIDTH}] table, float[{WIDTH},{WIDTH}] wq, float[{WIDTH},{kv}] wk,
+              float[{WIDTH},{kv}] wv, float[{WIDTH},{WIDTH}] wo, float[{WIDTH},{TOKENS}] head)
+            => (float[n,s,{TOKENS}] logits, float[n,{heads},t,{SIZE}] present_key,
+                float[n,{heads},t,{SIZE}] present_value)
+        {{
+            scale = Constant<value_float=0.17677669>()
+            x = Gather<axis=0>(table, ids)
+            q = MatMul(x, wq)
+            k = MatMul(x, wk)
+            v = MatMul(x, wv)
+            by_head = Constant<value_ints=[0,0,{HEADS},{SIZE}]>()
+            by_group = Constant<value_ints=[0,0,{heads},{SIZE}]>()
+            q_apart = Reshape(q, by_head)
+            k_apart = Reshape(k, by_group)
+            v_apart = Reshape(v, by_group)
+            q_heads = Transpose<perm=[0,2,1,3]>(q_apart)
+            k_heads = Transpose<perm=[0,2,1,3]>(k_apart)
+            v_heads = Transpose<perm=[0,2,1,3]>(v_apart)
+            present_key = Concat<axis=2>(past_key, k_heads)
+            present_value = Concat<axis=-2>(past_value, v_heads)
+            {spread}
+            turned = Transpose<perm=[0,1,3,2]>({keys})
+            {scores}
+            {guard}
+            mixed = MatMul(p, {values})
+            together = Transpose<perm=[0,2,1,3]>(mixed)
+            flat = Constant<value_ints=[0,0,{WIDTH}]>()
+            joined = Reshape(together, flat)
+            out = MatMul(joined, wo)
+            length = Shape<start=2,end=3>(past_key)
+            numbers = Cast<to=1>(length)
+            share = Constant<value_float=0.01>()
+            place = Mul(numbers, share)
+            placed = Add(x, place)
+            hidden = Add(placed, out)
+            logits = MatMul(hidden, head)
+        }}""",
+        table=[TOKENS, WIDTH], wq=[WIDTH, WIDTH], wk=[WIDTH, kv], wv=[WIDTH, kv],
+        wo=[WIDTH, WIDTH], head=[WIDTH, TOKENS],
+    )  # fmt: skip
+    if tied:
+        table = made.graph.initializers["table"].const_value
+        assert table is not None
+        made.graph.initializers["head"].const_value = ir.tensor(table.numpy().T.copy(), name="head")
+    return made
+
+
+def calls(
+    *, heads: int = HEADS, past: int = 9, new: int = 3, seed: int = 0, samples: int = 4
+) -> dict[str, np.ndarray]:
+    """Tokens behind a cache."""
+    rng = np.random.default_rng(seed)
+    shape = (samples, heads, past, SIZE)
+    return {
+        "ids": rng.integers(0, TOKENS, (samples, new)),
+        "past_key": rng.standard_normal(shape).astype(np.float32),
+        "past_value": rng.standard_normal(shape).astype(np.float32),
+    }
