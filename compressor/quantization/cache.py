@@ -98,7 +98,7 @@ def find_caches(model: ir.Model) -> tuple[list[CachePlace], dict[str, str]]:
     reasons: dict[str, str] = {}
     for value in model.graph.inputs:
         concat = _appending(value)
-        if concat is None:
+        if concat is None or concat.graph is not model.graph:
             continue
         place = _place(value, concat)
         if isinstance(place, str):
@@ -194,13 +194,15 @@ def _place(value: ir.Value, concat: ir.Node) -> CachePlace | str:
 def _walked(value: ir.Value) -> tuple[list[ir.Node], ir.Node, float] | str:
     """The nodes from the cache to the product that reads it, and what they multiply it by."""
     chain: list[ir.Node] = []
-    factor = 1.0
+    factor, readers_of = 1.0, value.graph
     while True:
         readers = [node for node in value.consumers() if node.op_type != "Shape"]
         if len(readers) != 1:
             return f"{len(readers)} nodes read {value.name!r}, and one product should"
         node = readers[0]
         where = [index for index, one in enumerate(node.inputs) if one is value]
+        if node.graph is not readers_of:
+            return f"a body reads {value.name!r}"
         if node.op_type == "MatMul" and node.domain == "" and where == [1]:
             return chain, node, factor
         by = _scalar(node, value)

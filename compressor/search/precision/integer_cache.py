@@ -46,8 +46,7 @@ def with_integer_cache(
         data: Calibration samples.
         acceptance: The quality budget, or none.
     """
-    asked = session.recipe.quantize.kv_cache
-    if asked == "float" or found.interrupted:
+    if session.recipe.quantize.kv_cache == "float" or found.interrupted:
         return found
     with session.stage(STAGE) as stage:
         made: Outcome | str | None = _why_not_tried(session, found, data, acceptance)
@@ -55,8 +54,7 @@ def with_integer_cache(
             made = _tried(session, found, data, acceptance, stage)
         if not isinstance(made, Outcome):
             stage.decide(SUBJECT, "float", str(made))
-            if asked == "int8":
-                stage.notices.append(f"the cache stays float: {made}")
+            stage.notices.append(f"the cache stays float: {made}")
             made = found
     return made.then(stage.record)
 

@@ -69,6 +69,7 @@ def test_one_token_and_a_prompt_are_timed_of_a_cache_that_grows() -> None:
     assert found.names == ("decode", "prefill")
     assert found.calls["decode"].sizes == {"p": CONTEXT, "s": 1}
     assert found.calls["prefill"].sizes == {"p": 0, "s": CONTEXT}
+    assert found.prompt == CONTEXT
     assert shapes(graph, found.calls["decode"], inputs(graph))[1] == (1, CONTEXT + 1, WIDTH)
 
 
