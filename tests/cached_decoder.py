@@ -8,7 +8,12 @@ TOKENS, WIDTH, HEADS, SIZE = 300, 64, 2, 32
 
 
 def decoder(
-    *, grouped: bool = False, tied: bool = False, behind: bool = False, guarded: bool = False
+    *,
+    grouped: bool = False,
+    tied: bool = False,
+    behind: bool = False,
+    guarded: bool = False,
+    merged: bool = False,
 ) -> ir.Model:
     """Attention over a cache.
 
@@ -17,6 +22,7 @@ def decoder(
         tied: The table is the weight of the last product, too.
         behind: Scores are scaled behind their product and not in front.
         guarded: What is no number behind the softmax becomes 0.
+        merged: Keys are transposed with batch and heads as one axis.
     """
     heads = 1 if grouped else HEADS
     kv = heads * SIZE
@@ -27,9 +33,22 @@ def decoder(
             many_k = Expand(present_key, group)
             many_v = Expand(present_value, group)"""
         keys, values = "many_k", "many_v"
-    scores = "scaled = Mul(turned, scale) scores = MatMul(q_heads, scaled)"
+    turned = f"turned = Transpose<perm=[0,1,3,2]>({keys})"
+    scores = f"{turned} scaled = Mul(turned, scale) scores = MatMul(q_heads, scaled)"
+    if merged:
+        scores = f"""length_k = Shape<start=2,end=3>(present_key)
+            minus = Constant<value_ints=[-1]>()
+            width = Constant<value_ints=[{SIZE}]>()
+            two = Constant<value_ints=[{HEADS}]>()
+            flat_shape = Concat<axis=0>(minus, length_k, width)
+            apart_shape = Concat<axis=0>(minus, two, width, length_k)
+            flat_k = Reshape(present_key, flat_shape)
+            flat_turned = Transpose<perm=[0,2,1]>(flat_k)
+            apart_k = Reshape(flat_turned, apart_shape)
+            scaled = Mul(apart_k, scale)
+            scores = MatMul(q_heads, scaled)"""
     if behind:
-        scores = "product = MatMul(q_heads, turned) scores = Mul(product, scale)"
+        scores = f"{turned} product = MatMul(q_heads, turned) scores = Mul(product, scale)"
     guard = "p = Softmax<axis=-1>(scores)"
     if guarded:
         guard = """none = Constant<value_float=0.0>()
@@ -43,7 +62,7 @@ def decoder(
               float[{WIDTH},{kv}] wv, float[{WIDTH},{WIDTH}] wo, float[{WIDTH},{TOKENS}] head)
             => (float[n,s,{TOKENS}] logits, float[n,{heads},t,{SIZE}] present_key,
                 float[n,{heads},t,{SIZE}] present_value)
-        {{
+        <float[n,{HEADS},{SIZE},t] apart_k> {{
             scale = Constant<value_float=0.17677669>()
             x = Gather<axis=0>(table, ids)
             q = MatMul(x, wq)
@@ -60,7 +79,6 @@ def decoder(
             present_key = Concat<axis=2>(past_key, k_heads)
             present_value = Concat<axis=-2>(past_value, v_heads)
             {spread}
-            turned = Transpose<perm=[0,1,3,2]>({keys})
             {scores}
             {guard}
             mixed = MatMul(p, {values})

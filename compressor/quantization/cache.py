@@ -185,10 +185,29 @@ def _place(value: ir.Value, concat: ir.Node) -> CachePlace | str:
         return walked
     chain, product, factor = walked
     moves = [node for node in chain if node.op_type not in ("Mul", "Div")]
-    swap = [*range(rank - 2), rank - 1, rank - 2]
-    turns = len(moves) == 1 and moves[0].op_type == "Transpose"
-    transposed = turns and list(moves[0].attributes.get_ints("perm", ())) == swap
+    transposed = _swaps(moves, concat.outputs[0], rank)
     return CachePlace(value, concat, tuple(chain), product, transposed, factor)
+
+
+def _swaps(moves: Sequence[ir.Node], value: ir.Value, rank: int) -> bool:
+    """Whether nodes exchange the last two axes, and do nothing else.
+
+    torch writes that of keys [batch, heads, tokens, width] with batch and heads as one axis
+    meanwhile: Reshape, Transpose, Reshape.
+    """
+    kinds = [node.op_type for node in moves]
+    if kinds == ["Transpose"]:
+        swap = [*range(rank - 2), rank - 1, rank - 2]
+        return list(moves[0].attributes.get_ints("perm", ())) == swap
+    if kinds != ["Reshape", "Transpose", "Reshape"] or rank != 4:
+        return False
+    if list(moves[1].attributes.get_ints("perm", ())) != [0, 2, 1]:
+        return False
+    before, after = value.shape, moves[2].outputs[0].shape
+    if before is None or after is None or len(after) != 4:
+        return False
+    known = (before[1], before[3])
+    return all(isinstance(size, int) for size in known) and known == (after[1], after[2])
 
 
 def _walked(value: ir.Value) -> tuple[list[ir.Node], ir.Node, float] | str:
@@ -264,7 +283,7 @@ class _Writer:
         for value in (place.value, ends, *(node.outputs[0] for node in place.chain)):
             value.type = ir.TensorType(ir.DataType.UINT8)  # of its own: clones share types
         for node in place.chain:
-            if _scalar(node, ends) is not None or (note.transposed and node.op_type == "Transpose"):
+            if _scalar(node, ends) is not None or note.transposed:
                 node.outputs[0].replace_all_uses_with(ends)
             else:
                 ends = node.outputs[0]

@@ -55,6 +55,17 @@ def test_a_cache_of_integers_is_close_to_one_of_numbers(grouped):
         assert decibels(exact[name], found[name]) > 36
 
 
+def test_keys_that_are_transposed_with_merged_axes_are_stored_as_the_product_reads_them():
+    graph, feeds = decoder(merged=True), calls()
+    keys = find_caches(graph)[0][0]
+    assert [node.op_type for node in keys.chain] == ["Reshape", "Transpose", "Reshape", "Mul"]
+    assert keys.transposed
+    made = with_integer_caches(graph, notes(graph, feeds))
+    shapes = [node for node in made.graph if node.op_type == "Shape"]
+    assert len(shapes) == 1, "the length of the past alone is asked for"
+    assert decibels(run(graph, feeds)["logits"], run(made, feeds)["logits"]) > 38
+
+
 def test_probabilities_are_known_behind_what_replaces_no_numbers():
     graph, feeds = decoder(guarded=True), calls()
     keys, values = find_caches(graph)[0]
