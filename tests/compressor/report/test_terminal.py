@@ -3,8 +3,10 @@ import io
 import pytest
 from rich.console import Console, RenderableType
 
+from compressor.report.rows import latency_rows
 from compressor.report.terminal import comparison, profile_table, summary
-from compressor.results.measurements import Profile
+from compressor.results.measurements import Profile, UseResult
+from compressor.results.records import Interval
 from compressor.results.report import Comparison, Report
 
 
@@ -37,6 +39,28 @@ def test_every_figure_has_before_after_change_and_interval(int8_report: Report) 
         "peak memory 96.4 MB 88.1 MB 1.09× less",
     ):
         assert tuple(row.split()) in rows, row
+
+
+def test_one_use_of_a_decoder_stands_behind_its_phases(int8_report: Report) -> None:
+    use = UseResult(
+        prompt=2000,
+        new=20,
+        baseline_ms=90.0,
+        result_ms=30.0,
+        ratio=3.0,
+        interval=Interval(low=2.8, high=3.2),
+        phases={"decode": 2.0, "prefill": 3.5},
+    )
+    graph = int8_report.graphs["model"].model_copy(update={"use": use})
+    labels = [row.label for row in latency_rows(graph)]
+    assert labels.index("one use: 2000 tokens read, 20 written") == 2
+    row = latency_rows(graph)[2]
+    assert (row.before, row.after, row.change, row.tone) == (
+        "90.0 ms",
+        "30.0 ms",
+        "3.00×",
+        "better",
+    )
 
 
 def test_losses_notices_and_reasons_are_told(int8_report: Report, float_report: Report) -> None:
