@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from torch.nn import functional
 from cifar_data import MEAN, STD
 
 Network = TypeVar("Network", bound=nn.Module)
+WARMTH = 4.0
+"""What logits are divided by where those of another network are learnt."""
 
 
 def seeded(factory: Callable[[], Network]) -> Network:
@@ -23,12 +25,30 @@ def seeded(factory: Callable[[], Network]) -> Network:
 
 
 def fit(
-    network: nn.Module, data: Path, *, epochs: int, batch: int, rate: float, decay: float
+    network: nn.Module,
+    data: Path,
+    *,
+    epochs: int,
+    batch: int,
+    rate: float,
+    decay: float,
+    teacher: nn.Module | None = None,
+    resume: Path | None = None,
 ) -> None:
     """Train on the uint8 images [n, 32, 32, 3] and labels of an .npz.
 
     SGD with Nesterov momentum and a one-cycle rate; images are mirrored and shifted by up to four
     pixels.
+
+    Args:
+        network: What is trained, in place.
+        data: The .npz.
+        epochs: How often all images are seen.
+        batch: Images of a step.
+        rate: The largest rate.
+        decay: Of the weights.
+        teacher: Whose logits are learnt in place of labels, in bfloat16; None for the labels.
+        resume: Where the state after every epoch is kept, and read from if it is there.
     """
     images, labels = _loaded(data)
     steps = epochs * (len(images) // batch)
@@ -36,11 +56,13 @@ def fit(
         network.parameters(), rate, momentum=0.9, weight_decay=decay, nesterov=True
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
-    for epoch in range(1, epochs + 1):
+    parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
+    done = _resumed(parts, resume)
+    for epoch in range(done + 1, epochs + 1):
         started, total = time.perf_counter(), 0.0
         order = torch.randperm(len(images))[: steps // epochs * batch]
         for chosen in order.reshape(-1, batch):
-            loss = functional.cross_entropy(network(_varied(images[chosen])), labels[chosen])
+            loss = _loss(network, _varied(images[chosen]), labels[chosen], teacher)
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
@@ -49,12 +71,40 @@ def fit(
         told = f"epoch {epoch} of {epochs}: loss {total * epochs / steps:.3f}"
         seconds = time.perf_counter() - started
         Console(stderr=True).print(f"{told}, {seconds:.0f} s", style="dim")
+        if resume is not None:
+            resume.parent.mkdir(parents=True, exist_ok=True)
+            states = {name: part.state_dict() for name, part in parts.items()}
+            torch.save(states | {"epoch": epoch}, resume)
 
 
 def save(network: nn.Module, path: Path) -> None:
     """Write a state dict."""
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"state_dict": network.state_dict()}, path)
+
+
+def _resumed(parts: dict[str, Any], resume: Path | None) -> int:
+    """Read the states of what is trained, where there are any; the epochs that are done."""
+    if resume is None or not resume.is_file():
+        return 0
+    states = torch.load(resume, weights_only=True)
+    for name, part in parts.items():
+        part.load_state_dict(states[name])
+    torch.manual_seed(states["epoch"])
+    return int(states["epoch"])
+
+
+def _loss(
+    network: nn.Module, images: torch.Tensor, labels: torch.Tensor, teacher: nn.Module | None
+) -> torch.Tensor:
+    """Cross-entropy to the labels, or to a teacher at a temperature of `WARMTH`."""
+    if teacher is None:
+        return functional.cross_entropy(network(images), labels)
+    with torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad():
+            wanted = functional.softmax(teacher(images).float() / WARMTH, 1)
+        made = network(images).float()
+    return functional.cross_entropy(made / WARMTH, wanted) * WARMTH**2
 
 
 def _loaded(data: Path) -> tuple[torch.Tensor, torch.Tensor]:

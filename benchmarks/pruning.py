@@ -27,7 +27,8 @@ from compressor.graph.cost import macs
 from compressor.graph.files import load_model
 from compressor.graph.shapes import infer_shapes, input_specs
 from compressor.pruning import cut, find_groups
-from compressor.pruning.blocks import Shortened, shorten
+from compressor.pruning.block_removal import BlockRemoval
+from compressor.pruning.blocks import Block, Shortened, without
 from compressor.pruning.reconstruction.repair import Repair, repair
 from compressor.pruning.selection.costs import Macs, Sizes
 from compressor.pruning.selection.importance import Scoring
@@ -110,7 +111,15 @@ class Session:
         grouping = find_groups(self.model, self.data.head(2).inputs)
         how = Repair(threads=self.threads)
         found: Figures = {}
-        for n, short in enumerate(shorten(self.model, grouping, self.data, BLOCKS, how), 1):
+
+        def saved(block: Block) -> float:
+            left = macs(without(Shortened(self.model), block).model).macs
+            return (macs(self.model).macs or 0) - (left or 0)
+
+        removal = BlockRemoval(self.model, self.data, saved, how)
+        for n in range(1, BLOCKS + 1):
+            short = removal.without(n)
+            assert short is not None, "the network has more blocks"
             limited = replace(how, aims=short.aims)
             made, _ = repair(self.model, short.model, grouping, {}, self.data, limited)
             Console(stderr=True).print(f"without {', '.join(short.removed)}", style="dim")

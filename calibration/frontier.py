@@ -6,6 +6,7 @@ frontier is kept for all samples where it fits, and later runs start from there.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from itertools import islice
 from typing import Any
 
@@ -64,6 +65,11 @@ class Frontier:
         self._passed: set[ir.Node] = set()
         self._counts: list[int] = []
 
+    @property
+    def batch(self) -> int:
+        """Samples per run."""
+        return self._batch
+
     def __len__(self) -> int:
         """Batches."""
         return self._data.calls(self._batch)
@@ -97,6 +103,19 @@ class Frontier:
                     ) from error
                 found |= dict(zip(computed, made, strict=True))
             yield found
+
+    def of(self, model: ir.Model) -> "Frontier":
+        """The same place in a model that is this one up to there, to be run from and not moved.
+
+        Args:
+            model: Nodes behind the frontier that nothing reads any more may be gone from it.
+        """
+        other = copy(self)
+        other._model, other._parts = model, Parts(model)
+        there = {value.name for node in model.graph for value in node.outputs}
+        there |= {value.name for value in model.graph.inputs}
+        other._known = [name for name in self._known if name in there]
+        return other
 
     def part(self, names: Sequence[str]) -> ir.Model:
         """What computes some values from those that are known at the frontier."""

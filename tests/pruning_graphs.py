@@ -474,3 +474,52 @@ def residual_blocks(*branches: float) -> ir.Model:
             (loud * value.const_value.numpy()).astype(np.float32), name=value.name
         )
     return made
+
+
+RELU_BLOCKS = {
+    "w0": [8, 3, 3, 3],
+    **{f"w{i}": [8, 8, 3, 3] for i in range(1, 7)},
+    "p": [12, 8, 1, 1],
+    "q": [12, 8, 3, 3],
+    "f": [12, 5],
+}
+
+
+def relu_blocks() -> ir.Model:
+    """Three residual blocks of two convolutions, each behind a Relu, and one that is none."""
+    made = model(
+        """g (float[n,3,8,8] x, float[8,3,3,3] w0, float[8,8,3,3] w1, float[8,8,3,3] w2,
+              float[8,8,3,3] w3, float[8,8,3,3] w4, float[8,8,3,3] w5, float[8,8,3,3] w6,
+              float[12,8,1,1] p, float[12,8,3,3] q, float[12,5] f, int64[2] axes) => (float[n,5] y)
+        {
+            s = Conv<pads=[1,1,1,1]>(x, w0)
+            r0 = Relu(s)
+            c1 = Conv<pads=[1,1,1,1]>(r0, w1)
+            h1 = Relu(c1)
+            o1 = Conv<pads=[1,1,1,1]>(h1, w2)
+            a1 = Add(o1, r0)
+            r1 = Relu(a1)
+            c2 = Conv<pads=[1,1,1,1]>(r1, w3)
+            h2 = Relu(c2)
+            o2 = Conv<pads=[1,1,1,1]>(h2, w4)
+            a2 = Add(r1, o2)
+            r2 = Relu(a2)
+            c3 = Conv<pads=[1,1,1,1]>(r2, w5)
+            h3 = Relu(c3)
+            o3 = Conv<pads=[1,1,1,1]>(h3, w6)
+            a3 = Add(o3, r2)
+            r3 = Relu(a3)
+            d = Conv(r3, p)
+            e = Conv<pads=[1,1,1,1]>(r3, q)
+            a4 = Add(d, e)
+            r4 = Relu(a4)
+            g = ReduceMean<keepdims=0>(r4, axes)
+            y = MatMul(g, f)
+        }""",
+        **RELU_BLOCKS,
+    )
+    axes = next(v for v in made.graph.inputs if v.name == "axes")
+    made.graph.inputs.remove(axes)
+    axes.const_value = ir.tensor(np.array([2, 3]), name="axes")
+    made.graph.register_initializer(axes)
+    return made

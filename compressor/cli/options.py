@@ -72,6 +72,7 @@ PLACES = {
     "features": ("measure", "features"),
     "output_metric": ("measure", "output"),
     "measure_seconds": ("measure", "seconds"),
+    "measure_memory": ("measure", "memory"),
     "max_drop": ("budget", "max_drop"),
     "accept": ("budget", "accept"),
     "time_budget": ("budget", "time"),
@@ -399,6 +400,10 @@ JUDGING = section(
         "--output-metric", metavar="OUTPUT",
         help="Output that the metric reads. [default: logits, output, or the first that is no "
         "state]",
+    ),
+    click.option(
+        "--no-memory", "measure_memory", flag_value="no",
+        help="Peak memory is not measured, which takes a process for each model.",
     ),
 )  # fmt: skip
 

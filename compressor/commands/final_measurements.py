@@ -25,6 +25,7 @@ from compressor.search.measure import (
     measure_memory,
     measure_scores,
     told,
+    why_no_memory,
 )
 from compressor.search.precision.error_analysis import Explanation, explain
 from compressor.search.quality_budget import QualityBudget
@@ -85,10 +86,7 @@ def unmeasured(pair: Pair, budget: QualityBudget | None) -> Measurements:
     return Measurements(
         latency_reason=INTERRUPTED if _is_timed(pair) else unchanged or nowhere,
         quality_reason=INTERRUPTED,
-        memory_reason=unchanged
-        or nowhere
-        or pair.target.why_not_memory_measurable()
-        or INTERRUPTED,
+        memory_reason=unchanged or nowhere or why_no_memory(pair) or INTERRUPTED,
         budget=None if budget is None else budget.unconfirmed(),
         explained=Explanation(reason=INTERRUPTED),
         changed=Changed(reason=INTERRUPTED),
@@ -181,7 +179,7 @@ def _with_speed(
         records = tuple(clock.records)
         found = replace(found, latency=latency, latency_reason=None, records=records)
         yield found
-    if _unchanged(pair) is None and pair.target.why_not_memory_measurable() is None:
+    if _unchanged(pair) is None and why_no_memory(pair) is None:
         memory, reason = spared(
             lambda: (measure_memory(pair), None),
             lambda reason: (None, clock.missed("measure memory", reason)),

@@ -34,6 +34,7 @@ from compressor.search.measure import (
     measure_quality,
     size,
     surplus_threads,
+    why_no_memory,
     yardstick,
 )
 from compressor.system.progress import SILENT, Progress
@@ -188,8 +189,8 @@ def compare(  # noqa: PLR0913 - a front door: all but the models is optional and
             quality=quality,
             quality_reason=reason,
             outputs=outputs,
-            memory=None if unseen else measure_memory(pair),
-            memory_reason=unseen,
+            memory=None if unseen or why_no_memory(pair) else measure_memory(pair),
+            memory_reason=unseen or why_no_memory(pair),
             baseline_size=size(built[0], first.model, feeds),
             result_size=size(built[1], second.model, feeds),
             notices=(*said, *surplus_threads(recipe), *first.phases.notices),

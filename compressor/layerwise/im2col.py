@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 Floats = npt.NDArray[np.floating[Any]]
 Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 PIECE: Final = 2**26
 """Bytes of patches that are held at once, at most."""
@@ -43,8 +44,14 @@ class Sliding:
         """Sizes of the output for those of the input."""
         return self._geometry(size)[0]
 
-    def patches(self, x: Floats, groups: int) -> Floats:
-        """(n, channels, ...) → (groups, n · positions, channels / groups · kernel)."""
+    def patches(self, x: Floats, groups: int, positions: Ints | None = None) -> Floats:
+        """(n, channels, ...) → (groups, n · positions, channels / groups · kernel).
+
+        Args:
+            x: The input.
+            groups: Parts of its channels.
+            positions: Output positions of each sample, (n, positions); None for all.
+        """
         pads = self._geometry(x.shape[2:])[1]
         stride = self._stride
         if self._transposed:
@@ -57,6 +64,11 @@ class Sliding:
         steps = (1, 1, *stride, *self._dilation)
         windows = windows[tuple(slice(None, None, step) for step in steps)]
         n, channels, *rest = windows.shape
+        if positions is not None:
+            places = np.unravel_index(positions, rest[:rank])
+            found = np.moveaxis(windows, 1, 1 + rank)[(np.arange(n)[:, None], *places)]
+            rows = found.reshape(positions.size, groups, -1)
+            return np.ascontiguousarray(rows.swapaxes(0, 1))
         split = windows.reshape(n, groups, channels // groups, *rest)
         order = (1, 0, *range(3, 3 + rank), 2, *range(3 + rank, 3 + 2 * rank))
         width = channels // groups * int(np.prod(self._kernel))

@@ -8,13 +8,27 @@ of the input with zeros between its elements and the kernel turned round.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 
 from compressor.graph.constants import is_stored, stored_array
-from compressor.layerwise.im2col import Doubles, Floats, Sliding
+from compressor.layerwise.im2col import Doubles, Floats, Ints, Sliding
+
+
+class Part(NamedTuple):
+    """Rows of one piece.
+
+    Attributes:
+        samples: Which samples; of a matrix product, which rows.
+        positions: Output positions of each sample, (samples, positions), of a product rows among
+            those; None for all.
+    """
+
+    samples: slice
+    positions: Ints | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +132,15 @@ class Layer:
         """Columns that one input channel has: neighbours, channel by channel."""
         return prod(self.kernel)
 
+    @property
+    def places(self) -> int | None:
+        """Output positions of a sample, where its shape tells; None for matrix products."""
+        shape = self.output.shape
+        if not self.kernel or shape is None:
+            return None
+        sizes = [size for size in shape[2:] if isinstance(size, int)]
+        return prod(sizes) if len(sizes) == len(self.kernel) else None
+
     def matrix(self) -> Doubles:
         """W, (groups, m, k) float64, Gemm's alpha included."""
         weight = self.weight.astype(np.float64)
@@ -153,41 +176,62 @@ class Layer:
             array = matrix[0] if self._flag("transB") else matrix[0].T
         return np.ascontiguousarray(array, dtype=self.weight.dtype)
 
-    def rows(self, x: Floats, limit: int) -> Iterator[tuple[slice, Floats]]:
+    def rows(
+        self, x: Floats, limit: int, most: int | None = None, seed: int = 0
+    ) -> Iterator[tuple[Part, Floats]]:
         """X in pieces of about `limit` bytes.
 
         Args:
             x: The input as the runtime has it.
             limit: Bytes of one piece; a piece is one sample at least.
+            most: Rows that are wanted of `x`, about; None for all. They are drawn from every
+                sample alike, at positions of its own.
+            seed: Of the draw.
 
         Yields:
-            The samples, as a slice for `targets`, and X (groups, rows, k).
+            What the rows are of, for `targets`, and X (groups, rows, k).
         """
         x = _single(x)
+        draw = np.random.default_rng(seed)
         if not self.kind.startswith("Conv"):
-            yield from self._vectors(x, limit)
+            yield from self._vectors(x, limit, most, draw)
             return
         sliding = Sliding(self.node, self.kernel)
-        size = 4 * prod(sliding.sizes(x.shape[2:])) * self.width * self.groups
-        step = max(1, limit // max(size, 1))
+        places = prod(sliding.sizes(x.shape[2:]))
+        wanted = places if most is None else min(places, ceil(most / max(len(x), 1)))
+        step = max(1, limit // max(4 * wanted * self.width * self.groups, 1))
         for start in range(0, len(x), step):
-            part = slice(start, min(start + step, len(x)))
-            yield part, sliding.patches(x[part], self.groups)
+            samples = slice(start, min(start + step, len(x)))
+            positions = None
+            if wanted < places:
+                count = samples.stop - samples.start
+                positions = draw.random((count, places)).argpartition(wanted, 1)[:, :wanted]
+            yield Part(samples, positions), sliding.patches(x[samples], self.groups, positions)
 
-    def targets(self, y: Floats, part: slice) -> Floats:
+    def targets(self, y: Floats, part: Part) -> Floats:
         """An output, or anything of its shape, beside the rows of `part`: (groups, rows, m)."""
         y = _single(y)
         if not self.kind.startswith("Conv"):
-            return y.reshape(-1, y.shape[-1])[part][None]
-        split = y[part].reshape(part.stop - part.start, self.groups, -1, prod(y.shape[2:]))
+            rows = y.reshape(-1, y.shape[-1])[part.samples]
+            return (rows if part.positions is None else rows[part.positions])[None]
+        y = y[part.samples]
+        split = y.reshape(len(y), self.groups, -1, prod(y.shape[2:]))
+        if part.positions is not None:
+            split = np.take_along_axis(split, part.positions[:, None, None], 3)
         return split.transpose(1, 0, 3, 2).reshape(self.groups, -1, split.shape[2])
 
-    def _vectors(self, x: Floats, limit: int) -> Iterator[tuple[slice, Floats]]:
+    def _vectors(
+        self, x: Floats, limit: int, most: int | None, draw: np.random.Generator
+    ) -> Iterator[tuple[Part, Floats]]:
         flat = x.T if self._flag("transA") else x.reshape(-1, x.shape[-1])
+        if most is not None and most < len(flat):
+            chosen = np.sort(draw.choice(len(flat), most, replace=False))
+            yield Part(slice(0, len(flat)), chosen), flat[chosen][None]
+            return
         step = max(1, limit // (4 * flat.shape[1]))
         for start in range(0, len(flat), step):
             part = slice(start, min(start + step, len(flat)))
-            yield part, flat[part][None]
+            yield Part(part), flat[part][None]
 
     def _turned(self, weight: Doubles) -> Doubles:
         """(C, m, *kernel) → (groups, m, k) with the kernel turned round."""

@@ -281,6 +281,9 @@ class MeasureOptions(Section):
     seconds: Annotated[float, Field(gt=0)] = Field(
         4.0, description="Most time for the deciding latency measurement; others take half."
     )
+    memory: bool = Field(
+        True, description="Peak memory of original and result, of a process each, is measured."
+    )
 
     @field_serializer("features")
     def _by_name(self, features: object) -> str | None:

@@ -15,7 +15,6 @@ from compressor.report.verdict import (
 )
 from compressor.results import format as fmt
 from compressor.results.measurements import LatencyResult, OutputResult, QualityResult, UseResult
-from compressor.results.records import Interval
 from compressor.results.report import Measured
 
 _MOST_STATES = 2
@@ -184,29 +183,13 @@ def size_rows(measured: Measured) -> tuple[Row, ...]:
 
 
 def memory_row(measured: Measured) -> Row:
-    """Peak resident memory of child processes in turn; large models are run once."""
+    """Peak resident memory of a child process each."""
     memory = measured.memory
     if memory is None:
         return Row("memory", "peak memory", reason=measured.memory_reason or "not measured")
     before, after = memory.baseline_bytes, memory.result_bytes
     row = _amount_row("memory", "peak memory", before, after, ("less", "more"), memory.reason)
-    if memory.interval is None:
-        return replace(row, note="one process each, run once")
-    even = 1 in memory.interval
-    return replace(
-        row,
-        interval=fmt.ratio_interval(_as_shown(memory.interval, before, after)),
-        level=fmt.level(memory.interval),
-        tone="even" if even else row.tone,
-        note=f"{memory.processes} processes each, in turn",
-    )
-
-
-def _as_shown(interval: Interval, before: int | None, after: int | None) -> Interval:
-    """Interval of before / after, inverted where the change is after / before: `1.07× more`."""
-    if before is None or after is None or before >= after:
-        return interval
-    return Interval(low=1 / interval.high, high=1 / interval.low, level=interval.level)
+    return replace(row, note="one process each")
 
 
 def _amount_row(

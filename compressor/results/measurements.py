@@ -167,18 +167,14 @@ class MemoryResult(Record):
     """Peak resident memory, in bytes, of a child process that loads a model and runs it.
 
     Attributes:
-        baseline_bytes: Median over the processes; None with `reason`.
-        result_bytes: The result's median; None with `reason`.
-        processes: How many there were of each, in turn.
-        ratio: Geometric mean of baseline / result over the pairs.
-        interval: Interval of the ratio; None for a single pair.
+        baseline_bytes: The baseline's peak; None with `reason`.
+        result_bytes: The result's peak; None with `reason`.
+        ratio: Baseline / result.
     """
 
     baseline_bytes: int | None
     result_bytes: int | None
-    processes: int = 1
     ratio: float | None = None
-    interval: Interval | None = None
     reason: str | None = None
 
 

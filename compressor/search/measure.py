@@ -158,6 +158,13 @@ def _latency(pair: Pair, config: LatencyConfig, *, deciding: bool) -> LatencyRes
     )
 
 
+def why_no_memory(pair: Pair) -> str | None:
+    """Why peak memory is not measured; None where it is."""
+    if not pair.recipe.measure.memory:
+        return "--no-memory leaves it out"
+    return pair.target.why_not_memory_measurable()
+
+
 def measure_memory(pair: Pair) -> MemoryResult:
     """Peak resident memory of each in a child process of its own."""
     config = configurations(pair.recipe, pair.prepared)[0]

@@ -43,6 +43,18 @@ def test_only_what_is_read_ahead_is_known():
     assert [node.op_type for node in front.part(["h5"]).graph] == ["Tanh"]
 
 
+def test_another_model_is_run_from_the_same_place():
+    graph = deep()
+    front = Frontier(graph, open_dataset({"x": arrays()}), batch=4, room=10**6)
+    front.advance(next(node.name for node in graph.graph if node.outputs[0].name == "h5"))
+    shorter = graph.clone()
+    last = next(node for node in shorter.graph if node.outputs[0].name == "h5")
+    last.outputs[0].replace_all_uses_with(last.inputs[0])
+    expected = open_session(shorter).run(["y"], {"x": arrays()})[0]
+    found = np.concatenate([one["y"] for one in front.of(shorter).batches(["y"])])
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 def test_integers_are_kept_in_place_of_what_they_stand_for():
     graph = model(
         """g (float[n,4] x) => (float[n,4] y)

@@ -19,8 +19,8 @@ import numpy as np
 from compressor.layerwise.im2col import Doubles, Floats, Sliding
 from compressor.layerwise.layers import Layer
 from compressor.layerwise.moments import Moments, Solution, damped
-from compressor.pruning.reconstruction.fitting import Fit, Options, divided, fit
-from compressor.pruning.reconstruction.problem import Problem
+from compressor.pruning.reconstruction.fitting import Fit, Options, Pick, divided, fit
+from compressor.pruning.reconstruction.problem import FEW, Problem
 
 RIDGE = 1e-2
 """λ of both curvatures, relative to the mean of their diagonals."""
@@ -105,12 +105,13 @@ class LayerPair:
         o = self.second.output.name or ""
         weight = self.second.weight
         sliding = Sliding(self.second.node, self.second.kernel)
-        seen, _ = divided(len(self.problem))
+        seen = self._stepping()
         moments: Moments | None = None
         open_pairs = np.zeros((self.second.weight.shape[1],) * 2)
-        for now, wanted in self.problem.batches(seen, [x, z, o]):
+        batches = self.problem.batches(seen, [x, z, o])
+        for number, (now, wanted) in zip(self.problem.numbers(seen), batches, strict=True):
             gradient = sliding.adjoint(wanted - now[o], now[z].shape, weight) * (now[z] > 0)
-            for part, rows in self.first.rows(now[x], self.problem.room):
+            for part, rows in self.problem.rows(self.first, now[x], number):
                 targets = self.first.targets(gradient, part)
                 if moments is None:
                     origin = rows.mean(1, dtype=np.float64)
@@ -120,6 +121,14 @@ class LayerPair:
                 open_pairs += active.T @ active
         assert moments is not None
         return _natural(moments, open_pairs / moments.count, weight)
+
+    def _stepping(self) -> Pick:
+        """The batches that tell a step: half of those seen, where rows are drawn of all."""
+        seen, _ = divided(len(self.problem))
+        numbers = self.problem.numbers(seen)
+        if self.problem.most is None or self.problem.is_halved or len(numbers) < FEW:
+            return seen
+        return set(numbers[::2]).__contains__
 
 
 def _natural(moments: Moments, open_pairs: Doubles, weight: Floats) -> Solution:

@@ -66,6 +66,8 @@ class Repair:
         only: Names of the layers to repair, without norms; None for all and norms.
         rounds: Steps at most by which a convolution in front of a Relu and another convolution
             follows what that one should make; see `pairs.py`.
+        rows: Rows per column of a layer that it is fitted on, about; None for all that there are.
+            Neighbouring positions of an image tell nearly the same.
         sparse: Names of the layers that become 2:4 sparse, whatever that costs; see `sparsity.py`.
         stage: What the stage is called.
         is_over: Asked before each layer and norm whether time is over: what is not reached stays
@@ -79,6 +81,7 @@ class Repair:
     aims: Mapping[str, str] = field(default_factory=dict)
     only: frozenset[str] | None = None
     rounds: int = 3
+    rows: int | None = None
     sparse: frozenset[str] = frozenset()
     stage: str = "repair"
     is_over: Callable[[], bool] = lambda: False
@@ -253,6 +256,7 @@ class _Walk:
             self._restriction,
             self._how.aims,
             min((self._how.memory or MEMORY) // 8, PIECE),
+            self._how.rows,
         )
 
     def _why_not_repaired(self, layer: Layer) -> str | None:

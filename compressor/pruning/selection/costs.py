@@ -6,6 +6,7 @@ two groups save together is exact: a convolution with both sides halved costs a 
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from copy import copy
 from math import prod
 
 import onnx_ir as ir
@@ -43,6 +44,12 @@ class Sizes:
             for member in group.members:
                 k = member.positions.shape[1]
                 self._shrinks[member.value].append((member.axis, group.name, group.units, k))
+
+    def less(self, model: ir.Model) -> "Sizes":
+        """The same of a model that lacks some of the nodes, and is otherwise this one."""
+        other = copy(self)
+        other.model = model
+        return other
 
     def shape(self, value: ir.Value | None, kept: Kept) -> Shape | None:
         """The shape of a value when each group keeps so many units; None where not known."""

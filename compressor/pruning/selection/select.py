@@ -16,9 +16,9 @@ import onnx_ir as ir
 from calibration.dataset import CalibrationSet
 from compressor.layerwise.layers import layers_of
 from compressor.layerwise.streams import stream_of
-from compressor.pruning.blocks import output_error
 from compressor.pruning.coupling.groups import Group, Grouping
 from compressor.pruning.coupling.surgery import cut
+from compressor.pruning.output_error import output_error
 from compressor.pruning.reconstruction.repair import Repair, repair
 from compressor.pruning.selection.allocation import Allocation, Limits, allocate
 from compressor.pruning.selection.costs import Cost
@@ -32,6 +32,8 @@ REPAIRED = 1000
 """Layers that all weighings together are repaired in, at most, to compare them."""
 HELD_OUT = 0.25
 """Share of the samples that judge."""
+ROWS = 16
+"""Rows per column of the repairs that are only compared."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Selecting:
         weighings: What is tried; a single one is taken as it is.
         compared: Whether those that reach the target are compared by the outputs after repair;
             otherwise the first of them is taken.
+        alone: Whether the error of a single one is asked for, too.
         seed: Divides the samples into those that repair and those that judge.
         known: The scores, where they were found before.
     """
@@ -88,6 +91,7 @@ class Selecting:
     limits: Limits = field(default_factory=Limits)
     weighings: tuple[Weighing, ...] = WEIGHINGS
     compared: bool = True
+    alone: bool = False
     seed: int = 0
     known: Scores | None = None
 
@@ -102,12 +106,15 @@ class Selection:
         errors: Weighing → error at the outputs after repair on samples held out; empty when there
             was nothing to choose.
         record: The stage.
+        quick: What was compared of it: cut, and repaired from a few samples; None where nothing
+            was.
     """
 
     allocation: Allocation
     weighing: Weighing
     errors: Mapping[Weighing, float]
     record: StageRecord
+    quick: ir.Model | None = None
 
 
 def select(
@@ -140,16 +147,19 @@ def select(
     )
     tried = _candidates(pruned, grouping, found, cost, target, how)
     errors: dict[Weighing, float] = {}
+    quick: ir.Model | None = None
     most = max(1, REPAIRED // max(len(layers_of(pruned)), 1)) if how.compared else 1
     left_out = max(0, len(tried) - most) if how.compared else 0
     tried = dict(islice(tried.items(), most))
-    if len(tried) > 1:
+    if len(tried) > 1 or how.alone:
         held, used = data.split(HELD_OUT, how.seed)
         with progress.stage("select", total=len(tried)) as advance:
             for weighing, allocation in tried.items():
-                errors[weighing] = _error(
+                made, error = _repaired(
                     model, pruned, grouping, allocation, (used, held), how.repair
                 )
+                quick = made if error <= min(errors.values(), default=np.inf) else quick
+                errors[weighing] = error
                 advance(1)
     best = min(tried, key=lambda one: errors.get(one, 0.0))
     return Selection(
@@ -165,6 +175,7 @@ def select(
             watch.seconds,
             left_out=left_out,
         ),
+        quick,
     )
 
 
@@ -213,19 +224,20 @@ def _candidates(
     return {lowest: tried[lowest]}
 
 
-def _error(
+def _repaired(
     model: ir.Model,
     pruned: ir.Model,
     grouping: Grouping,
     allocation: Allocation,
     data: tuple[CalibrationSet, CalibrationSet],
     how: Repair,
-) -> float:
+) -> tuple[ir.Model, float]:
+    """A candidate with a quick repair, and its error at the outputs."""
     used, held = data
     made = cut(pruned, grouping, allocation.keep)
-    quick = replace(how, rounds=0)
+    quick = replace(how, rounds=0, rows=ROWS)
     repaired, _ = repair(model, made, grouping, allocation.keep, used, quick)
-    return output_error(model, repaired, held, batch=how.batch, threads=how.threads)
+    return repaired, output_error(model, repaired, held, batch=how.batch, threads=how.threads)
 
 
 def _depths(model: ir.Model, grouping: Grouping) -> dict[str, float]:

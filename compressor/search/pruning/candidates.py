@@ -1,5 +1,6 @@
 """Pruned candidates, each at the precision that ships, measured and judged whole."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -18,14 +19,16 @@ from compressor.search.acceptance import Acceptance, NoBudget
 from compressor.search.candidate import Judged, Outcome, Raced
 from compressor.search.precision.search import with_precision
 from compressor.search.precision.weight_only import roughly
-from compressor.search.pruning.latency_model import KernelTimes
-from compressor.search.pruning.pruner import Pruned, Pruner
+from compressor.search.pruning.latency_model import LEVELS, KernelTimes
+from compressor.search.pruning.pruner import Chosen, Pruned, Pruner
 from compressor.search.pruning.sparsity_2_4 import with_sparsity
 from compressor.search.pruning.steps import CostOf, Grouped
 from compressor.search.pruning.summary import CostKind, removed
 from compressor.search.session import Session
 from compressor.system.sparing import spared, unfinished
 
+HOPELESS = 3.0
+"""Times the allowed loss that a quick repair may have as float: a longer one gains no more."""
 PROFILED = 8
 """Samples that calibrate a graph whose kernels are only timed."""
 
@@ -130,9 +133,35 @@ class PrunedCandidates:
         for one in self.made:
             if one.plan.prune is not None and chosen.removes_like(one.plan.prune):
                 return one
-        found = self._judged(self._precise(self._pruner.made(chosen)))
+        found = self._hopeless(chosen) or self._judged(self._precise(self._pruner.made(chosen)))
         self.made.append(found)
         return found
+
+    def _hopeless(self, chosen: Chosen) -> Outcome | None:
+        """What loses so much as float, repaired quickly, that it is not built; None for others."""
+        quick = chosen.selection.quick
+        if self.acceptance.asked is None or quick is None:
+            return None
+        share = 1 - chosen.selection.allocation.cost / self.full
+        with self.session.progress.stage(f"foresee {percent(share)} pruned"):
+            judged = self.acceptance.accepts(quick)
+        if judged.judgement is None:
+            return None
+        allowed = judged.judgement.allowed
+        if not judged.loss > HOPELESS * allowed:
+            return None
+        words = judged.words.split(": ", 1)[-1]
+        told = f"refused before it was built: as float, repaired from a few samples, {words}"
+        plan = self.start.plan.model_copy(update={"prune": chosen.plan})
+        found = self.start.then(plan=plan)
+        candidate = replace(
+            found.candidate,
+            name=f"{percent(share)} pruned, not built",
+            reason=told,
+            judged=replace(judged, accepted=False, words=told),
+            share=share,
+        )
+        return replace(found, candidate=candidate)
 
     def _precise(self, pruned: Pruned) -> Outcome:
         """The pruned graph at the precision that ships."""
@@ -164,7 +193,7 @@ class PrunedCandidates:
 
     @cached_property
     def _pruner(self) -> Pruner:
-        return Pruner(self.session, self._groups, self._data, self.multiple)
+        return Pruner(self.session, self._groups, self._data, self.multiple, self._price_of)
 
     @cached_property
     def _cost_of(self) -> CostOf:
@@ -172,7 +201,19 @@ class PrunedCandidates:
             return Macs
         if self._cost == "params":
             return Parameters
-        times = KernelTimes(
+        return self._times(LEVELS).cost
+
+    @property
+    def _price_of(self) -> CostOf | None:
+        """What blocks are weighed by: what they take where they ship, if that can be measured."""
+        if self._cost == "latency" or not self._groups.has_blocks:
+            return None
+        if self.session.why_not_measurable(self._groups.model) is not None:
+            return None
+        return self._times(LEVELS[:1]).cost
+
+    def _times(self, shares: Sequence[float]) -> KernelTimes:
+        return KernelTimes(
             self.session,
             self._groups.model,
             self._groups.grouping,
@@ -180,8 +221,8 @@ class PrunedCandidates:
             self._roughly,
             multiple=self.multiple,
             ships=self._ships(),
+            shares=shares,
         )
-        return times.cost
 
     def _roughly(self, model: ir.Model) -> ir.Model:
         """At the precision that ships, of which only speed and size count."""

@@ -41,6 +41,7 @@ class KernelTimes:
         *,
         multiple: int = 1,
         ships: Mapping[str, str] | None = None,
+        shares: Sequence[float] = LEVELS,
     ) -> None:
         """Profile the model at every level, unless an earlier run did.
 
@@ -52,8 +53,9 @@ class KernelTimes:
             ship: What is made of a pruned graph.
             multiple: What stays of a group is a multiple of this.
             ships: What `ship` depends on, for the cache; None times anew and keeps nothing.
+            shares: The levels; the whole alone tells what whole blocks cost.
         """
-        levels = list(_levels(grouping, multiple))
+        levels = list(_levels(grouping, multiple, shares))
 
         def measure() -> dict[str, float]:
             found: dict[str, float] = {}
@@ -99,9 +101,9 @@ class KernelTimes:
         return lambda kept: self._rest + sum(seconds(node, kept) for node in nodes)
 
 
-def _levels(grouping: Grouping, multiple: int) -> Iterator[Keep]:
+def _levels(grouping: Grouping, multiple: int, shares: Sequence[float]) -> Iterator[Keep]:
     """Every group cut to each share, rounded up; whole groups are not named."""
-    for share in LEVELS:
+    for share in shares:
         keep = {}
         for group in grouping.groups:
             stay = min(group.units, multiple * ceil(share * group.units / multiple))

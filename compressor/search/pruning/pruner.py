@@ -1,7 +1,7 @@
 """Prunes one float graph to any cost: scored once, then cut, checked and repaired for each target.
 
-Whole residual blocks are candidates beside channels (`shortening`). How many of them go is decided
-for the first target; later ones keep the choice.
+Whole residual blocks are candidates beside channels (`depth`). How many of them go is decided for a
+target; others near by keep the choice.
 """
 
 from collections.abc import Mapping
@@ -15,24 +15,25 @@ from calibration.dataset import CalibrationSet
 from compressor.errors import PruningError
 from compressor.module.provenance import Provenance
 from compressor.plan.plan import PrunePlan
-from compressor.pruning import Grouping, Keep, find_groups
+from compressor.pruning import Grouping, Keep
 from compressor.pruning.blocks import Shortened
 from compressor.pruning.reconstruction.patching import patch_of
 from compressor.pruning.selection.allocation import Allocation
-from compressor.pruning.selection.costs import Sizes
 from compressor.pruning.selection.importance import SOLVED, Scores, scores, unscored
 from compressor.pruning.selection.select import WEIGHINGS, Selection, Weighing
 from compressor.pruning.sources import scores_over
 from compressor.results.format import percent
 from compressor.results.pruning import LayerRepair
 from compressor.results.records import StageRecord
-from compressor.search.pruning.depth import shortest
+from compressor.search.pruning.depth import Depth, Tried
 from compressor.search.pruning.steps import Base, CostOf, Grouped, Shrinking, checked_feeds
 from compressor.search.session import Session, Stage
 
 _NO_REPAIRS: Mapping[str, LayerRepair] = {}
-SAMPLES = 256
-"""Calibration samples that score and repair, at most: more hardly help and cost in proportion."""
+SCORED = 256
+"""Calibration samples that score, at most: more hardly help and cost in proportion."""
+SAMPLES = 512
+"""Calibration samples that repair, at most."""
 
 
 @dataclass(frozen=True)
@@ -71,22 +72,35 @@ class Chosen:
     Attributes:
         base: The graph, whole or without some blocks.
         selection: Which of its units.
+        records: The stages that led there.
     """
 
     base: Base
     selection: Selection
+    records: tuple[StageRecord, ...] = ()
+
+    @property
+    def plan(self) -> PrunePlan:
+        """It as a plan, without a repair."""
+        kept = _kept(self.selection.allocation.keep)
+        return PrunePlan(blocks=self.base.short.removed, kept=kept)
 
     def removes_like(self, plan: PrunePlan) -> bool:
         """Whether a plan removes the same."""
-        same = plan.blocks == self.base.short.removed
-        return same and plan.kept == _kept(self.selection.allocation.keep)
+        own = self.plan
+        return plan.blocks == own.blocks and plan.kept == own.kept
 
 
 class Pruner:
     """One float graph, and what each of its units is worth."""
 
     def __init__(
-        self, session: Session, start: Grouped, data: CalibrationSet, multiple: int
+        self,
+        session: Session,
+        start: Grouped,
+        data: CalibrationSet,
+        multiple: int,
+        price_of: CostOf | None = None,
     ) -> None:
         """Score every unit.
 
@@ -95,11 +109,13 @@ class Pruner:
             start: The float graph and its groups.
             data: Calibration samples, of which some are used.
             multiple: What stays of a group is a multiple of this.
+            price_of: What whole blocks are weighed by; None for what each target counts.
         """
         self._session, self._start = session, start
         self._how = Shrinking(session, start.model, data.take(SAMPLES), multiple)
-        self._chosen: Base | None = None
-        self._first = 0.0
+        self._price_of = price_of
+        self._depth: Depth | None = None
+        self._decided: dict[float, Tried] = {}
         # A threshold is of the norms themselves.
         by_norm = session.recipe.prune.threshold is not None
         self._weighings: tuple[Weighing, ...] = (Weighing(),) if by_norm else WEIGHINGS
@@ -107,7 +123,7 @@ class Pruner:
         self._records: list[StageRecord] = []
         self._unscored: tuple[str, ...] = ()
         self._provenance = Provenance(session.prepared.model, start.model, checked_feeds(session))
-        self.whole = self._base(Shortened(start.model))
+        self.whole = self._scored()
 
     def to(self, cost_of: CostOf, target: float, *, repaired: bool = True) -> Pruned:
         """`made` of what was `chosen`."""
@@ -123,9 +139,13 @@ class Pruner:
         Raises:
             PruningError: Nothing that may go saves any cost.
         """
-        base = self._base_for(cost_of, target)
         full = cost_of(self.whole.sizes)({})
-        selection = self._selected(base, cost_of, target, full)
+        if self._start.has_blocks:
+            found, records = self._deep(cost_of, target)
+            base, selection = found.base, found.selection
+        else:
+            base, records = self.whole, tuple[StageRecord, ...]()
+            selection = self._selected(base, cost_of, target, full)
         refused = selection.allocation.refused
         if refused is not None and not selection.allocation.keep and not base.blocks:
             raise PruningError(
@@ -134,7 +154,18 @@ class Pruner:
             )
         if not selection.allocation.keep and not base.blocks:
             raise PruningError("nothing that may be removed from this graph would save anything")
-        return Chosen(base, selection)
+        return Chosen(base, selection, records)
+
+    def _deep(self, cost_of: CostOf, target: float) -> tuple[Tried, tuple[StageRecord, ...]]:
+        """Blocks and channels; as for an earlier target near by, where that leads to this one."""
+        if self._depth is None:
+            price_of = self._price_of or cost_of
+            self._depth = Depth(self._how, self.whole, price_of, self._weighings)
+        found, record = self._depth.like(self._decided, cost_of, target), None
+        if found is None:
+            found, record = self._depth.tried(cost_of, target)
+            self._decided[target] = found
+        return found, () if record is None else (record,)
 
     def _selected(self, base: Base, cost_of: CostOf, target: float, full: float) -> Selection:
         """As earlier targets were weighed, unless none of those weighings leads so far."""
@@ -162,8 +193,8 @@ class Pruner:
         base, selection, how = chosen.base, chosen.selection, self._how
         keep = selection.allocation.keep
         smaller = how.cut(base, keep)
-        plan = PrunePlan(blocks=base.short.removed, kept=_kept(keep))
-        records = [*self._records, selection.record]
+        plan = chosen.plan
+        records = [*self._records, *chosen.records, selection.record]
         made, repairs = smaller, _NO_REPAIRS
         if repaired and self._session.recipe.prune.repair:
             fit = how.repair(base.short.aims)
@@ -187,52 +218,28 @@ class Pruner:
             repairs,
         )
 
-    def _base_for(self, cost_of: CostOf, target: float) -> Base:
-        """What the first target chose; the whole graph where blocks save more than is asked."""
-        if self._chosen is None:
-            self._chosen, self._first = self._choose(cost_of, target), target
-        base = self._chosen
-        too_far = base.blocks and cost_of(base.sizes)({}) < target
-        return self.whole if too_far and target > self._first else base
-
-    def _choose(self, cost_of: CostOf, target: float) -> Base:
-        """How many blocks go; what is left is then scored anew."""
-        if not self._start.has_blocks:
-            return self.whole
-        best, record = shortest(self._how, self.whole, cost_of, target)
-        if record is not None:
-            self._records.append(record)
-        return self._base(best.short) if best.blocks else best
-
-    def _base(self, short: Shortened) -> Base:
-        session = self._session
-        grouping, sizes = self._start.grouping, self._start.sizes
-        with session.stage("score channels") as stage:
-            if short.removed:
-                feeds = checked_feeds(session)
-                with session.progress.stage("find groups"):
-                    grouping = find_groups(short.model, feeds)
-                sizes = Sizes(short.model, grouping, feeds)
-            found = self._scores(short, grouping)
+    def _scored(self) -> Base:
+        """The whole graph with the scores of its units."""
+        with self._session.stage("score channels") as stage:
+            found = self._scores()
             self._tell(stage)
-        if not short.removed:
-            self._records.append(stage.record)
-        return Base(short, grouping, sizes, found)
+        self._records.append(stage.record)
+        start = self._start
+        return Base(Shortened(start.model), start.grouping, start.sizes, found)
 
-    def _scores(self, short: Shortened, grouping: Grouping) -> Scores:
+    def _scores(self) -> Scores:
+        model, grouping = self._start.model, self._start.grouping
         if self._session.recipe.prune.method == "taylor":
             return scores_over(self._losses, self._provenance.grouping, grouping)
-        if not short.removed:
-            self._tell_unscored()
-        how = self._how
-        progress = self._session.progress
-        return scores(short.model, grouping, how.data, how.scoring(), progress=progress)
+        self._tell_unscored()
+        data, how = self._how.data.take(SCORED), self._how.scoring()
+        return scores(model, grouping, data, how, progress=self._session.progress)
 
     def _tell(self, stage: Stage) -> None:
         """What was scored of the whole graph, and what cannot be."""
         stage.parameters = {
             "method": self._session.recipe.prune.method,
-            "samples": len(self._how.data),
+            "samples": len(self._how.data.take(SCORED)),
         }
         stage.changed = {"groups": len(self._start.grouping.groups)}
         stage.notices = [*self._start.notices, *self._unscored]
@@ -254,7 +261,7 @@ class Pruner:
         """What the loss would change by with each unit of the captured graph."""
         from compressor.module.gradients import find_loss, first_order  # noqa: PLC0415 - torch
 
-        session, data = self._session, self._how.data
+        session, data = self._session, self._how.data.take(SCORED)
         source = session.prepared.source
         assert source is not None, "whatever is differentiated was prepared for it"
         return first_order(

@@ -22,6 +22,11 @@ from compressor.search.session import Session
 
 CHECKED = 2
 """Samples on which a cut graph is compared with the masked original."""
+COMPARED = 256
+"""Samples on which what may go is compared, at most."""
+ROWS = 64
+"""Rows per column that a layer is repaired with: twice the samples with so many tell more than all
+rows of half as many, in half the time (docs/pruning.md)."""
 
 CostOf = Callable[[Sizes], Cost]
 """From the sizes of a graph to what keeping its groups costs."""
@@ -153,7 +158,12 @@ class Shrinking:
 
     def repair(self, aims: Mapping[str, str]) -> Repair:
         """How what stays is repaired."""
-        return Repair(batch=self.batch, memory=self.session.recipe.quantize.memory, aims=aims)
+        memory = self.session.recipe.quantize.memory
+        return Repair(batch=self.batch, memory=memory, aims=aims, rows=ROWS)
+
+    def quick(self) -> Repair:
+        """How layers are refitted where that is only compared; its own default of rows."""
+        return replace(self.repair({}), rounds=0, rows=None)
 
     def select(
         self,
@@ -163,8 +173,18 @@ class Shrinking:
         weighings: tuple[Weighing, ...],
         *,
         whole: float,
+        alone: bool = False,
     ) -> Selection:
-        """Which units go, so that the cost comes down to a target from that of the whole graph."""
+        """Which units go, so that the cost comes down to a target from that of the whole graph.
+
+        Args:
+            base: What they are units of.
+            cost: What is counted.
+            target: What may be left.
+            weighings: Those that are compared.
+            whole: The cost of the whole graph.
+            alone: Whether the error of a single weighing is asked for, too.
+        """
         options = self.session.recipe.prune
         how = Selecting(
             self.scoring(),
@@ -174,11 +194,12 @@ class Shrinking:
             known=base.scores,
             weighings=weighings,
             compared=options.repair,
+            alone=alone,
         )
         return select(
             self.graph,
             base.grouping,
-            self.data,
+            self.data.take(COMPARED),
             cost,
             target,
             how,

@@ -43,10 +43,11 @@ def test_json_is_the_report_and_nothing_else(tiny_model: Path):
 
 
 def test_blocks_stay_where_a_module_is_to_be_pruned_alike(tiny_model: Path):
-    done = run(tiny_model, "--measure-seconds", "0.05", "--no-prune-blocks")
+    done = run(tiny_model, "--measure-seconds", "0.05", "--no-prune-blocks", "--no-memory")
     assert done.exit_code == 0, done.output
     manifest = json.loads((tiny_model.parent / "tiny-ort" / "manifest.json").read_text())
     assert manifest["recipe"]["prune"]["blocks"] is False
+    assert manifest["recipe"]["measure"]["memory"] is False
 
 
 @pytest.mark.parametrize(

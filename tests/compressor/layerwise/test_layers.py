@@ -91,6 +91,24 @@ def test_rows_times_the_matrix_are_the_output(kind, limit):
 
 
 @pytest.mark.parametrize("kind", CASES)
+@pytest.mark.parametrize("limit", [1, 2**20])
+def test_rows_that_are_drawn_are_some_of_all_and_the_same_of_a_seed(kind, limit):
+    made, x = CASES[kind]()
+    (layer,) = layers_of(infer_shapes(made)).values()
+    y = open_session(made).run(None, {"x": x})[0]
+    total = sum(rows.shape[1] for _, rows in layer.rows(x, limit))
+    drawn = [list(layer.rows(x, limit, total // 2, seed)) for seed in (0, 0, 1)]
+    for part, rows in drawn[0]:
+        found = rows @ layer.matrix().swapaxes(1, 2) + layer.bias()[:, None]
+        np.testing.assert_allclose(found, layer.targets(y, part), atol=1e-5)
+    counts = [sum(rows.shape[1] for _, rows in one) for one in drawn]
+    assert len(set(counts)) == 1
+    assert total // 2 <= counts[0] < total, "about as many as were asked, of each sample alike"
+    for (_, one), (_, again) in zip(drawn[0], drawn[1], strict=True):
+        np.testing.assert_array_equal(one, again)
+
+
+@pytest.mark.parametrize("kind", CASES)
 def test_what_is_written_is_what_the_runtime_computes(kind):
     made, x = CASES[kind]()
     (layer,) = layers_of(infer_shapes(made)).values()

@@ -26,6 +26,7 @@ from compressor.search.measure import (
     size,
     surplus_threads,
     told,
+    why_no_memory,
     yardstick,
 )
 from compressor.search.session import Session
@@ -76,6 +77,13 @@ def pair_of(
         built.append(TARGET.build(graph, folder / name))
     first, other = built
     return Pair(first, first, other, TARGET, made.prepared, asked, Told())
+
+
+def test_peak_memory_is_left_out_where_that_is_asked(tmp_path: Path):
+    assert why_no_memory(pair_of(tmp_path, recipe(), net())) is None
+    (tmp_path / "again").mkdir()
+    asked = pair_of(tmp_path / "again", recipe(memory=False), net())
+    assert why_no_memory(asked) == "--no-memory leaves it out"
 
 
 # In which configurations

@@ -10,7 +10,7 @@ from graphs import model, residual
 from calibration.dataset import CalibrationSet, open_dataset
 from compressor.graph.session import open_session
 from compressor.pruning import cut, find_groups
-from compressor.pruning.blocks import output_error
+from compressor.pruning.output_error import output_error
 from compressor.pruning.reconstruction.fitting import Options
 from compressor.pruning.reconstruction.repair import Repair, repair
 

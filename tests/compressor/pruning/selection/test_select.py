@@ -7,7 +7,7 @@ from graphs import model, residual
 
 from calibration.dataset import open_dataset
 from compressor.pruning import cut, find_groups
-from compressor.pruning.blocks import output_error
+from compressor.pruning.output_error import output_error
 from compressor.pruning.reconstruction.repair import repair
 from compressor.pruning.selection.allocation import Limits
 from compressor.pruning.selection.costs import Macs, Sizes
