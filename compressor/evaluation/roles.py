@@ -17,6 +17,13 @@ _MOVING = frozenset(
 """Operators whose first input comes out, moved or partly replaced; Concat has many such."""
 _KEEPING = frozenset({"Identity", "Cast", "Transpose", "Reshape", "Clip", "Squeeze", "Unsqueeze"})
 _INITIAL_STATES = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}
+_POOLING = frozenset(
+    {"LpNormalization", "ReduceMean", "ReduceMax", "GlobalAveragePool", "GlobalMaxPool"}
+)
+_SUMS = frozenset({"ReduceL2", "ReduceSum", "ReduceSumSquare"})
+_ON_ELEMENTS = _KEEPING | {"Max", "Add", "Sqrt", "Pow", "Expand", "Reciprocal", "Div"}
+_STEPS = 8
+"""Operators on single elements between a sum and what divides by it, at most."""
 _SCORING = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid"}
 
 _TOKEN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -91,11 +98,14 @@ class Roles:
         states: Output → the input that it carries on.
         ends: Output → "softmax" or "sigmoid", where the graph ends in one.
         added: Output → the input that the graph ends in adding to.
+        embeddings: Outputs that the graph ends in pooling or in scaling to a length: vectors that
+            are compared with each other.
     """
 
     states: dict[str, str] = field(default_factory=dict)
     ends: dict[str, str] = field(default_factory=dict)
     added: dict[str, str] = field(default_factory=dict)
+    embeddings: frozenset[str] = frozenset()
 
 
 def roles_of(model: ir.Model) -> Roles:
@@ -117,7 +127,8 @@ def roles_of(model: ir.Model) -> Roles:
         states = {}
     ends = {value.name or "": end for value in outputs if (end := _end(value)) is not None}
     added = {value.name or "": source for value in outputs if (source := _added_to(value))}
-    return Roles(states, ends, added)
+    embeddings = frozenset(value.name or "" for value in outputs if _is_embedding(value))
+    return Roles(states, ends, added, embeddings)
 
 
 def words(name: str) -> tuple[str, ...]:
@@ -193,6 +204,45 @@ def _added_to(output: ir.Value) -> str | None:
         return None
     sources = [_behind(value) for value in node.inputs if value is not None]
     return next((value.name for value in sources if value.is_graph_input()), None)
+
+
+def _is_embedding(output: ir.Value) -> bool:
+    """Whether the last operator pools, or divides by what a sum over the same values comes to."""
+    node = _behind(output).producer()
+    if node is None:
+        return False
+    if node.op_type in _POOLING:
+        return True
+    if node.op_type not in ("Div", "Mul") or len(node.inputs) != 2:
+        return False
+    whole, part = node.inputs
+    maker = None if whole is None else whole.producer()
+    if maker is not None and maker.op_type == "Exp":
+        return False  # a softmax, written out
+    sides = (part,) if node.op_type == "Div" else (whole, part)
+    return any(value is not None and _is_length(value) for value in sides)
+
+
+def _is_length(value: ir.Value) -> bool:
+    """Whether a divisor, or its reciprocal, is made of a sum, by operators on single elements."""
+    for _ in range(_STEPS):
+        node = value.producer()
+        if node is None:
+            return False
+        if node.op_type in _SUMS:
+            return True
+        if node.op_type not in _ON_ELEMENTS:
+            return False
+        made = [one for one in node.inputs if one is not None and _is_computed(one)]
+        if not made:
+            return False
+        value = made[0]
+    return False
+
+
+def _is_computed(value: ir.Value) -> bool:
+    node = value.producer()
+    return node is not None and node.op_type != "Constant"
 
 
 def _behind(value: ir.Value) -> ir.Value:

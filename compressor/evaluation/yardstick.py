@@ -116,7 +116,7 @@ def choose(
     spread where there are few values a sample, or where an answer that never changes would have a
     high cosine; squared error of one probability that hardly varies, as its spread is noise; else
     cosine. Scores of classes have agreement beside it: those that labels, a softmax or their name
-    say to be such.
+    say to be such. Embeddings, which the graph pools or normalizes, have neighbours beside it.
 
     Args:
         original: What is compared with.
@@ -397,7 +397,15 @@ def _fitting(
         return (find_metric("perplexity"), agreement), output.shape[2]
     scoring = names_classes(output.name) or roles.ends.get(output.name) == "softmax"
     beside = (agreement,) if scoring and _has_choices(output) else ()
-    return (find_metric(relative_metric(output, roles)), *beside), classes if scoring else None
+    first = find_metric(relative_metric(output, roles))
+    if first.name == "cosine" and not scoring and _is_embedding(output, roles):
+        beside = (find_metric("neighbours"),)
+    return (first, *beside), classes if scoring else None
+
+
+def _is_embedding(output: SeenOutput, roles: Roles) -> bool:
+    """Whether it is a vector a sample that others are compared with."""
+    return output.name in roles.embeddings and len(output.shape) == 2
 
 
 def _classes(output: SeenOutput | None) -> int | None:

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from calibration.dataset import CalibrationSet
 from compressor.errors import DataError, RecipeError
 from compressor.evaluation.acceptance import Judgement, judge, least_samples
-from compressor.evaluation.metrics.base import BASELINE, Metric, Scores
+from compressor.evaluation.metrics.base import BASELINE, RESULT, Metric, Scores
 from compressor.evaluation.user_metric import FunctionMetric
 from compressor.evaluation.yardstick import Yardstick
 from compressor.recipe.budget import Budget
@@ -184,8 +184,11 @@ class QualityBudget:
         met = found.met
         if not self.provable:
             met = found.loss is not None and found.loss <= found.allowed
+        lost = self._neighbours_lost(model, self.halves.search, found.allowed) if met else None
+        met = met and lost is None
         loss = math.inf if found.loss is None else found.loss
-        return Judged(met, loss, self._told(found, met, "search"), quality, found)
+        said = self._told(found, met, "search") + ("" if lost is None else f"; {lost}")
+        return Judged(met, loss, said, quality, found)
 
     def confirms(self, model: ir.Model) -> Judged:
         """A candidate on the confirming samples.
@@ -195,9 +198,32 @@ class QualityBudget:
         for one (fixed-sequence testing: Maurer, Hothorn and Lehmacher 1995).
         """
         found = self._judged(self.metric, self._scores(model, self.halves.confirm))
+        lost = None
+        if found.met:
+            lost = self._neighbours_lost(model, self.halves.confirm, found.allowed)
+        met = found.met and lost is None
         loss = math.inf if found.loss is None else found.loss
-        words = self._told(found, found.met, "confirming")
-        return Judged(found.met, loss, words, judgement=found)
+        words = self._told(found, met, "confirming") + ("" if lost is None else f"; {lost}")
+        return Judged(met, loss, words, judgement=found)
+
+    def _neighbours_lost(self, model: ir.Model, data: CalibrationSet, allowed: float) -> str | None:
+        """That embeddings lose more neighbours than a budget in cosine stands for; None if not.
+
+        A cosine of 1 - s is an error of √(2·s) of an embedding, and neighbours are lost in
+        proportion to that: √s of them may be, rounded up to whole samples.
+        """
+        beside = [metric for metric in self.yardstick.metrics[1:] if metric.name == "neighbours"]
+        if self.metric.name != "cosine" or not beside:
+            return None
+        units = scores_of(self.judge, beside[0], model, data).units[RESULT]
+        may_go = math.sqrt(max(allowed, 0.0))
+        lost = int(len(units) - units.sum())
+        if lost <= math.ceil(may_go * len(units)):
+            return None
+        return (
+            f"{lost} of {len(units)} samples have another nearest neighbour, and for such a budget "
+            f"{100 * may_go:.3g} % may"
+        )
 
     def lacking(self, name: str, judged: Judged) -> str | None:
         """A candidate may be good enough and still not provable on so few samples."""

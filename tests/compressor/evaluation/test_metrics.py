@@ -400,3 +400,31 @@ def test_the_table_lists_every_metric_as_it_is():
         assert better == ("higher" if metric.higher_is_better else "lower")
         wanted = {"labels": metric.needs_labels, "features": metric.needs_features}
         assert needs == ", ".join(word for word, needed in wanted.items() if needed)
+
+
+def test_neighbours_are_those_of_the_nearest_direction():
+    from sklearn.neighbors import NearestNeighbors
+
+    before = scores(n=60, classes=12)
+    after = before + 0.4 * scores(n=60, classes=12, seed=5)
+
+    def nearest(rows):
+        found = NearestNeighbors(n_neighbors=2, metric="cosine").fit(rows)
+        return found.kneighbors(rows, return_distance=False)[:, 1]
+
+    expected = 100 * np.mean(nearest(before) == nearest(after))
+    found = quality("neighbours", before, after)
+    assert 0 < expected < 100
+    assert (found.baseline, found.result) == (100, pytest.approx(expected))
+    assert found.interval is not None
+    assert quality("neighbours", before, 3 * before).result == 100, "lengths do not count"
+
+
+def test_of_equal_neighbours_any_may_be_found_and_none_where_nothing_is_left():
+    before = np.repeat(scores(n=10, classes=6), 3, axis=0)
+    jitter = 1e-4 * scores(n=30, classes=6, seed=2)
+    assert quality("neighbours", before, before + jitter).result == 100
+    gone = before.copy()
+    gone[:3] = 0
+    gone[3] = np.nan
+    assert quality("neighbours", before, gone).result == pytest.approx(100 * 26 / 30)

@@ -161,6 +161,46 @@ def test_what_a_graph_ends_in_adding_to_is_told():
     assert "u" not in roles_of(ir.from_onnx_text(text)).added
 
 
+EMBEDDINGS = {
+    "LpNormalization": ("y = LpNormalization (p)", True),
+    "scaled": ("n = ReduceL2 (p, a)  c = Clip (n)  y = Div (p, c)", True),
+    "written out": (
+        "q = Mul (p, p)  s = ReduceSum (q, a)  r = Sqrt (s)  e = Max (z, r)  y = Div (p, e)",
+        True,
+    ),
+    "by a reciprocal": ("n = ReduceL2 (p, a)  r = Reciprocal (n)  y = Mul (p, r)", True),
+    "mean": ("t = Unsqueeze (p, a)  y = ReduceMean <keepdims = 0> (t, a)", True),
+    "mean of those that count": (
+        "t = Mul (p, m)  s = ReduceSum (t, a)  c = ReduceSum (m, a)  y = Div (s, c)",
+        True,
+    ),
+    "softmax": ("x1 = Exp (p)  s = ReduceSum (x1, a)  y = Div (x1, s)", False),
+    "a layer": ("y = MatMul (p, w)", False),
+    "a factor": ("y = Mul (p, z)", False),
+}
+
+
+@pytest.mark.parametrize("kind", EMBEDDINGS)
+def test_embeddings_are_what_a_graph_pools_or_scales_to_a_length(kind):
+    body, is_one = EMBEDDINGS[kind]
+    text = f"""
+    <ir_version: 8, opset_import: ["" : 18]>
+    net (float[b,16] p, float[b,16] m, float[16,16] w, float z, int64[1] a) => (float[b,16] y) {{
+        {body}
+    }}
+    """
+    assert ("y" in roles_of(ir.from_onnx_text(text)).embeddings) == is_one
+
+
+def test_embeddings_have_neighbours_beside_their_cosine():
+    table, roles = Table(y=normal(N, 16)), Roles(embeddings=frozenset({"y"}))
+    assert names(chosen(table, roles=roles)) == ["cosine", "neighbours"]
+    assert names(chosen(table)) == ["cosine"]
+    assert names(
+        chosen(Table(logits=normal(N, 16)), roles=Roles(embeddings=frozenset({"logits"})))
+    ) == ["cosine", "agreement"]
+
+
 @pytest.mark.parametrize("value", [0.0, 0.02])
 def test_an_answer_that_never_changes_is_told(value):
     (notice,) = chosen(Table(y=np.full((N, 1), value, np.float32))).notices

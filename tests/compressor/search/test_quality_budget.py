@@ -120,6 +120,34 @@ def test_what_loses_more_than_the_bound_allows_is_refused_and_a_point_may_pass()
     assert not point.accepts(net(noise=1.0)).accepted
 
 
+def embedding(noise: float) -> ir.Model:
+    """Vectors of length 1, with so much noise in what makes them."""
+    made = model(
+        "g (float[n,16] x, float[16,16] w) => (float[n,16] y) "
+        "{ p = MatMul(x, w) y = LpNormalization(p) }",
+        w=[16, 16],
+    )
+    value = made.graph.initializers["w"]
+    assert value.const_value is not None
+    change = noise * np.random.default_rng(1).standard_normal((16, 16))
+    weight = np.eye(16) + change
+    value.const_value = ir.tensor(weight.astype(np.float32), name="w")
+    return made
+
+
+def test_embeddings_that_lose_their_neighbours_are_refused_whatever_their_cosine():
+    held = budget("5%", labels=False, made=embedding(0.0))
+    assert [metric.name for metric in held.yardstick.metrics] == ["cosine", "neighbours"]
+    near, far = embedding(0.01), embedding(0.06)
+    assert held.accepts(near).accepted
+    assert held.confirms(near).accepted
+    for found in (held.accepts(far), held.confirms(far)):
+        assert not found.accepted
+        assert found.judgement is not None
+        assert found.judgement.met, "the cosine alone keeps the budget"
+        assert "have another nearest neighbour, and for such a budget 22.4 % may" in found.words
+
+
 def test_a_result_that_is_no_number_is_refused():
     broken = net()
     weight = np.full((16, 4), np.nan, np.float32)
