@@ -26,8 +26,8 @@ _SHORTEST_REDRAW = 0.1
 class RichProgress:
     """A `compressor.system.progress.Progress` on a rich console.
 
-    On a terminal the open stages are shown with their bars, and go when they end. Everywhere, each
-    stage that took `SHORTEST_TOLD` leaves a line with its time.
+    On a terminal the open stages are shown with their bars and the time that is left, and go when
+    they end. Everywhere, each stage that took `SHORTEST_TOLD` leaves a line with its time.
 
     Args:
         console: Where to show; a command line passes one on the standard error stream.
@@ -41,6 +41,7 @@ class RichProgress:
             TextColumn("{task.description}", markup=False),
             _Bar(bar_width=28),
             _Count(),
+            _Left(),
             console=console,
             auto_refresh=False,
             transient=True,
@@ -112,3 +113,14 @@ class _Count(ProgressColumn):
         if task.total is None:
             return Text("")
         return Text(f"{task.completed:,.0f}/{task.total:,.0f}", style="dim")
+
+
+class _Left(ProgressColumn):
+    """`12 s left`, if the units that are left take as long as those that are done."""
+
+    def render(self, task: Task) -> Text:
+        """How long a stage will take, once it is known how long a unit takes."""
+        if task.total is None or not task.completed or task.elapsed is None:
+            return Text("")
+        left = task.elapsed * (task.total - task.completed) / task.completed
+        return Text(f"{fmt.seconds(left)} left", style="dim")

@@ -56,6 +56,7 @@ def test_a_terminal_shows_how_far_a_stage_is() -> None:
     run(RichProgress(console))
     text = text_of(console)
     assert "32/64" in text
+    assert re.search(r"0\.\d\d s left", text), "as long as the first half took"
     assert "calibrate: 0." in text
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1
 
