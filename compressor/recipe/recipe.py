@@ -279,7 +279,7 @@ class MeasureOptions(Section):
         "that is no state, such as a cache.",
     )
     seconds: Annotated[float, Field(gt=0)] = Field(
-        4.0, description="Most time for the deciding latency measurement; others take half."
+        4.0, description="Most time for the deciding latency measurement; others take a fourth."
     )
     memory: bool = Field(
         True, description="Peak memory of original and result, of a process each, is measured."

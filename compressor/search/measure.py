@@ -38,6 +38,9 @@ from compressor.system.processors import available_processors
 from compressor.system.progress import Progress
 from exporters.base import Artifact, Target
 
+BESIDE = 4
+"""Times less that a configuration is measured which decides nothing."""
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -127,7 +130,9 @@ def surplus_threads(recipe: Recipe) -> tuple[str, ...]:
 
 
 def measure_latency(pair: Pair, known: LatencyResult | None = None) -> tuple[LatencyResult, ...]:
-    """Baseline and result in turn, in every configuration; the deciding one gets twice the time.
+    """Baseline and result in turn, in every configuration.
+
+    Those that decide nothing get a fourth of the time at most, and on several threads one session.
 
     Args:
         pair: The models.
@@ -153,7 +158,7 @@ def _latency(pair: Pair, config: LatencyConfig, *, deciding: bool) -> LatencyRes
         pair.timed(config),
         config,
         deciding=deciding,
-        seconds=seconds if deciding else seconds / 2,
+        seconds=seconds if deciding else seconds / BESIDE,
         again=1 if deciding else 0,
     )
 

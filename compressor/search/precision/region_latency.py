@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 from scipy.optimize import lsq_linear
 
@@ -31,10 +32,12 @@ from compressor.search.precision.regions import CHOICES, FLOAT, STATIC, Mix
 from compressor.search.session import Session
 
 SECONDS = 0.6
-"""For each profiled graph, or half of what a comparison takes where that is less."""
+"""For each profiled graph at most, or half of what a comparison takes where that is less."""
 FAINT = 1e-3
 """Weight of "an edge costs nothing" where nothing else tells."""
 REST = "rest"
+
+BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -80,22 +83,33 @@ def measured_times(session: Session, model: ir.Model, mix: Mix) -> RegionTimes:
 def designs(mix: Mix) -> list[tuple[int, ...]]:
     """The graphs to profile, as choices: each uniform one, then some with neighbours unlike.
 
-    Regions whose number has a certain bit are integer and the others float, and the reverse: any
-    two regions differ in some bit. Bits are taken until each edge was seen unlike.
+    Each further pair is a cut and its reverse: regions of one side are integer, the others float.
+    A cut parts two thirds or more of the edges of residual networks, so that two or three do.
     """
-    count = len(mix.regions)
-    found = _uniform(mix)
-    unseen = set(mix.edges)
-    for bit in range(count.bit_length()):
-        split = {(a, b) for a, b in unseen if (a ^ b) >> bit & 1}
-        if split:
-            mask = np.arange(count) >> bit & 1
-            found += [
-                tuple(STATIC if on else FLOAT for on in (mask == side) & mix.possible[:, STATIC])
-                for side in (1, 0)
-            ]
-            unseen -= split
+    found, unseen = _uniform(mix), list(mix.edges)
+    while unseen:
+        sides = _cut(len(mix.regions), unseen)
+        found += [
+            tuple(STATIC if on else FLOAT for on in (sides == side) & mix.possible[:, STATIC])
+            for side in (True, False)
+        ]
+        unseen = [(a, b) for a, b in unseen if sides[a] == sides[b]]
     return list(dict.fromkeys(found))
+
+
+def _cut(count: int, edges: Sequence[tuple[int, int]]) -> BoolArray:
+    """A side for each region, by which half of the edges or more are parted.
+
+    In order, each goes to the side that fewer of those in front of it are on (the greedy cut).
+    """
+    sides = np.zeros(count, bool)
+    front: list[list[int]] = [[] for _ in range(count)]
+    for a, b in edges:
+        front[max(a, b)].append(min(a, b))
+    for region, known in enumerate(front):
+        on = int(sides[known].sum())
+        sides[region] = 2 * on < len(known) if known else region % 2 == 1
+    return sides
 
 
 def _uniform(mix: Mix) -> list[tuple[int, ...]]:

@@ -43,6 +43,23 @@ def test_every_edge_is_profiled_with_either_side_as_integer(mix: Mix):
         assert seen == {(False, False), (True, True), (True, False), (False, True)}
 
 
+def test_few_graphs_part_all_edges_of_a_deep_residual_network(mix: Mix):
+    """In a chain with shortcuts, whatever its depth, two cuts and their reverses."""
+    count = 60
+    edges = tuple((a, b) for a in range(count) for b in (a + 1, a + 2) if b < count)
+    deep = replace(
+        mix,
+        regions=mix.regions[:1] * count,
+        edges=edges,
+        possible=np.repeat([[True, True, False]], count, axis=0),
+    )
+    found = designs(deep)
+    assert len(found) == 6
+    for front, behind in edges:
+        seen = {(chosen[front] == STATIC, chosen[behind] == STATIC) for chosen in found}
+        assert len(seen) == 4
+
+
 def test_times_and_boundaries_are_found_again(mix: Mix):
     assignments = designs(mix)
     own = {FLOAT: 50e-6, STATIC: 30e-6, DYNAMIC: 40e-6}
