@@ -71,6 +71,7 @@ check: $(READY) ## Lint, formatting, types, and the floors that modules may impo
 bench: $(READY) ## Benchmarks; DATA=folder MODEL=checkpoint adds CIFAR-10 ResNet-20
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/budget.py --runs 400
+	$(BIN)/python benchmarks/stopping.py
 	$(BIN)/python benchmarks/distances.py --runs 200 --sizes 100,300
 	$(BIN)/python benchmarks/tracing.py
 	$(BIN)/python benchmarks/transformer_pruning.py
@@ -83,6 +84,7 @@ ifneq ($(and $(DATA),$(MODEL)),)
 	$(BIN)/python benchmarks/ranges.py --data "$(DATA)" --model "$(MODEL)"
 	$(BIN)/python benchmarks/pruning.py --data "$(DATA)" --model "$(MODEL)"
 	$(BIN)/python benchmarks/wide.py --data "$(DATA)"
+	$(BIN)/python benchmarks/deep.py --data "$(DATA)" --model "$(MODEL)"
 	$(BIN)/python benchmarks/depthwise.py --data "$(DATA)"
 else
 	@$(MAKE) --no-print-directory --silent $(SAMPLE)/model.pt

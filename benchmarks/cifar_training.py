@@ -56,7 +56,7 @@ def fit(
         network.parameters(), rate, momentum=0.9, weight_decay=decay, nesterov=True
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
-    parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
+    parts: dict[str, Any] = {"network": network, "optimizer": optimizer, "schedule": schedule}
     done = _resumed(parts, resume)
     for epoch in range(done + 1, epochs + 1):
         started, total = time.perf_counter(), 0.0

@@ -79,8 +79,8 @@ def measured(job: Job, folder: Path, names: list[str]) -> Figures:
         for name in names:
             for base in ("float", "INT8"):
                 if base in paths and name != base:
-                    pair = [target.open(paths[one], threads=1) for one in (base, name)]
-                    figures[f"{name} over {base}, {batch}"] = faster_than(*pair, job, batch)
+                    one, other = (target.open(paths[each], threads=1) for each in (base, name))
+                    figures[f"{name} over {base}, {batch}"] = faster_than(one, other, job, batch)
     return figures
 
 

@@ -36,7 +36,7 @@ def train(data: Path, path: Path, start: Path) -> None:
     teacher.load_state_dict(torch.load(start, weights_only=True)["state_dict"])
     grow(network, teacher)
     fit(
-        network.to(memory_format=torch.channels_last),
+        network.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         data,
         epochs=EPOCHS,
         batch=BATCH,
