@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from compressor.commands.inspect import compare, inspect, profile
     from compressor.commands.lint import lint
     from compressor.commands.sensitivity import sensitivity
+    from compressor.commands.train import train
     from compressor.errors import (
         BudgetError,
         CaptureError,
@@ -51,6 +52,7 @@ _HOMES = {
     "render_report": "compressor.report.files",
     "Report": "compressor.results.report",
     "sensitivity": "compressor.commands.sensitivity",
+    "train": "compressor.commands.train",
     **dict.fromkeys(
         (
             "BudgetError",
@@ -96,6 +98,7 @@ __all__ = [
     "profile",
     "render_report",
     "sensitivity",
+    "train",
 ]
 
 # A training script's folder comes first on sys.path, and may hold a calibration.py of its own.

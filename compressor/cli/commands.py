@@ -143,6 +143,22 @@ def calibrate_model(paths: tuple[str, ...], flags: dict[str, Any], values: dict[
     _show(found, found.sentence, flags)
 
 
+def train_model(model: str, flags: dict[str, Any], values: dict[str, Any]) -> None:
+    """`compress train MODEL`."""
+    from compressor.commands.train import train  # noqa: PLC0415 - loads the runtime
+    from compressor.report.terminal_training import training_table  # noqa: PLC0415 - as above
+
+    found = train(
+        model,
+        flags["teacher"],
+        loss=flags["loss"],
+        output=flags["file"],
+        recipe=load_recipe(flags["recipe_file"], values),
+        progress=_progress(flags),
+    )
+    _show(found, training_table(found), flags)
+
+
 def render_directory(directory: Path, flags: dict[str, Any]) -> None:
     """`compress report DIR`."""
     from compressor.report.files import lying_in, render_report  # noqa: PLC0415 - loads matplotlib

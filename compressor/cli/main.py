@@ -22,6 +22,7 @@ from compressor.cli.options import (
     SHOWING,
     TARGETS,
     TIMING,
+    TRAINING,
     recipe_values,
     reject_both,
     shard,
@@ -265,6 +266,49 @@ def calibrate(paths: tuple[str, ...], **flags: Any) -> None:
     with shown(flags):
         reject_both(flags["as_json"], flags["quiet"])
         calibrate_model(paths, flags, recipe_values(flags))
+
+
+@cli.command(cls=SectionedCommand, context_settings=CONTEXT)
+@click.argument("model")
+@click.option(
+    "--teacher", metavar="MODEL", help="Original that answers: an ONNX file or a checkpoint."
+)
+@click.option(
+    "--loss",
+    metavar="FILE:FUNCTION",
+    help="Loss function of (outputs, batch) in place of the teacher.",
+)
+@click.option(
+    "-o",
+    "--output",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="ONNX file for the trained model. [default: MODEL's name with -trained]",
+)
+@click.option(
+    "--recipe",
+    "recipe_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Recipe in TOML, whose [train] holds optimizer, schedule and the like.",
+)
+@click.option("--seed", type=int, help="Seed of every random choice. [default: 0]")
+@DATA
+@TRAINING
+@LOADING
+@SHOWING
+def train(model: str, **flags: Any) -> None:
+    """Train an ONNX MODEL, float or with Q/DQ, to answer as its --teacher does, without its source.
+
+    Labels are optional. A Q/DQ model is trained through its integers, whose scales stay. The best
+    moment on held-out samples is kept, and the weights stay as they are where none is better.
+    """
+    from compressor.cli.commands import train_model  # noqa: PLC0415 - keeps --help quick
+
+    with shown(flags):
+        reject_both(flags["as_json"], flags["quiet"])
+        train_model(model, flags, recipe_values(flags))
 
 
 @cli.command(cls=SectionedCommand, context_settings=CONTEXT)

@@ -73,6 +73,9 @@ PLACES = {
     "output_metric": ("measure", "output"),
     "measure_seconds": ("measure", "seconds"),
     "measure_memory": ("measure", "memory"),
+    "train": ("train", "length"),
+    "train_data": ("train", "data"),
+    "device": ("train", "device"),
     "max_drop": ("budget", "max_drop"),
     "accept": ("budget", "accept"),
     "time_budget": ("budget", "time"),
@@ -484,6 +487,23 @@ PRUNING = section(
         "--sparsity", type=click.Choice(["2:4"]),
         help="2:4 sparsity: two of every four neighbouring weights become zero, the others are "
         "refitted. Needs --calib, and a target whose kernels skip zeros.",
+    ),
+)  # fmt: skip
+
+TRAINING = section(
+    "Training",
+    click.option(
+        "--train", metavar="LENGTH",
+        help="Training with gradients from the original's own outputs, for so long: 5m, 2000steps "
+        "or 10epochs. The recipe's [train] has the rest. Needs the extra torch.",
+    ),
+    click.option(
+        "--train-data", metavar="DATA",
+        help="Training data in the forms of --calib, with or without labels. [default: --calib]",
+    ),
+    click.option(
+        "--device", type=click.Choice(["cpu", "cuda"]),
+        help="Device that training runs on. [default: cpu]",
     ),
 )  # fmt: skip
 

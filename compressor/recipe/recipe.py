@@ -23,6 +23,7 @@ from compressor.errors import RecipeError
 from compressor.recipe.budget import Budget, parse_budget, parse_duration
 from compressor.recipe.goal import FLAGS, Goal, Kind, parse_goal, share_of
 from compressor.recipe.methods import METHODS, NORMS, Method
+from compressor.recipe.training import TrainOptions
 from compressor.recipe.usage import Usage, parse_usage
 from compressor.system.nearby import did_you_mean
 from exporters import DEFAULT_TARGET
@@ -409,6 +410,7 @@ class Recipe(Targets):
     data: DataOptions = DataOptions()
     prune: PruneOptions = PruneOptions()
     quantize: QuantizeOptions = QuantizeOptions()
+    train: TrainOptions = TrainOptions()
     measure: MeasureOptions = MeasureOptions()
     budget: BudgetOptions = BudgetOptions()
     pipeline: PipelineOptions = PipelineOptions()

@@ -1,0 +1,66 @@
+"""What a step of training takes, in time and in memory, before so many are decided on."""
+
+from collections.abc import Callable
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from compressor.recipe.training import Length
+
+PROBED = 8
+"""Steps whose speed fixes how many there are."""
+SETTLING = 2
+"""Of those, the first, which are slower."""
+
+
+def steps_of(
+    length: Length,
+    epoch: int,
+    step: Callable[[int], object],
+    *,
+    spent: float,
+    each_look: float,
+    looks: int,
+    clock: Callable[[], float],
+) -> int:
+    """How many steps there are; for a time, by the speed of the first.
+
+    Args:
+        length: What was asked for.
+        epoch: Steps of one pass over the data.
+        step: Makes one; what it changes is undone by the caller.
+        spent: Seconds since the training began.
+        each_look: Seconds of one look at the held-out samples.
+        looks: How often those are looked at.
+        clock: What passes.
+    """
+    if length.steps is not None:
+        return length.steps
+    if length.epochs is not None:
+        return length.epochs * epoch
+    assert length.seconds is not None, "a length has one of the three"
+    times, began = list[float](), clock()
+    for number in range(PROBED):
+        start = clock()
+        step(number)
+        times.append(clock() - start)
+        if number >= SETTLING and clock() - began > length.seconds / 4:
+            break
+    left = length.seconds - spent - (clock() - began) - looks * each_look
+    return max(1, int(left / max(median(times[SETTLING:]), 1e-9)))
+
+
+def saved_bytes(run: Callable[[], Tensor]) -> int:
+    """Bytes that a forward pass keeps for the backward one, each tensor once."""
+    seen: dict[tuple[int, int], int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, torch.nn.Parameter):
+            storage = tensor.untyped_storage()
+            seen[storage.data_ptr(), storage.nbytes()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        run()
+    return sum(seen.values())

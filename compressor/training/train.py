@@ -1,0 +1,442 @@
+"""Trains a graph from the original's own answers, and keeps the result if it helps.
+
+The number of steps is fixed before the first; the whole schedule runs, as the held-out loss may
+rise a while in a run that ends better; the best moment on samples that neither a repair nor the
+training saw is taken, which may be the start.
+"""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import onnx_ir as ir
+import torch
+
+from calibration.dataset import CalibrationSet
+from compressor.errors import GraphError, UsageError
+from compressor.graph.batch import fixed_batch
+from compressor.graph.fingerprint import fingerprint
+from compressor.graph.shapes import input_specs
+from compressor.graph.tensors import Array, Arrays
+from compressor.layerwise.factor import cores
+from compressor.recipe.training import Length, TrainOptions
+from compressor.results import format as fmt
+from compressor.results.training import CurvePoint, ParityFigure, TrainingResult
+from compressor.system.progress import SILENT, Progress
+from compressor.training.augmentation import augmenting, token_inputs
+from compressor.training.executor import GraphModule
+from compressor.training.losses import Distillation, Loss, distillation, user_loss
+from compressor.training.measuring import saved_bytes, steps_of
+from compressor.training.optimizers import rate_of
+from compressor.training.parity import torch_run, why_not_equal
+from compressor.training.roles import find_trained
+from compressor.training.run import Run, load_state, save_state
+from compressor.training.samples import Samples, gather
+from compressor.training.teacher import Teacher, matched
+
+LEAST = 32
+"""Samples to train on, at least: with fewer the weights stay as they are."""
+MEMORY = 10**9
+BATCH, SEQUENCES = 64, 16
+"""Samples a step; of tokens."""
+SHAPED = 2
+"""Samples that tell shapes, and the second size of batches at which parity is checked."""
+ATTENTION = ("Softmax", "LayerNormalization", "RMSNormalization", "Attention")
+
+
+@dataclass(frozen=True)
+class Training:
+    """What became of it.
+
+    Attributes:
+        weights: Initializer → values, as the graph stores them; empty where they stay.
+        result: For the report.
+    """
+
+    weights: dict[str, Array]
+    result: TrainingResult
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be trained, and from what.
+
+    Attributes:
+        student: The graph.
+        teacher: The original; None where a loss of the user's is all there is.
+        data: What is trained on.
+        held_out: What neither a repair nor this training sees.
+        options: How.
+        length: How long.
+        seed: Of all that is drawn.
+        memory: Bytes that a step may keep for its backward pass.
+        classes: The output that is known to score classes.
+    """
+
+    student: ir.Model
+    teacher: ir.Model | None
+    data: CalibrationSet
+    held_out: CalibrationSet
+    options: TrainOptions
+    length: Length
+    seed: int = 0
+    memory: int = MEMORY
+    classes: str | None = None
+
+
+def train_graph(
+    task: Task,
+    progress: Progress = SILENT,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Training:
+    """Train, and say what became of it.
+
+    Args:
+        task: What, from what, and how.
+        progress: Where loss, held-out loss, rate and time left are shown.
+        clock: What a length in time is of.
+
+    Raises:
+        UsageError: The options or the labels do not fit the graph.
+    """
+    with _settled(task.options, task.seed) as threads:
+        began = clock()
+        attempt = _Attempt(task, threads, clock)
+        refused = attempt.why_not()
+        if refused is not None:
+            progress.notice(f"not trained: {refused}")
+            return Training({}, attempt.result(refused))
+        return attempt.made(progress, began)
+
+
+class _Attempt:
+    """One training from preparing to the verdict."""
+
+    def __init__(self, task: Task, threads: int, clock: Callable[[], float]) -> None:
+        self._task, self._threads, self._clock = task, threads, clock
+        self._fixed = fixed_batch(input_specs(task.student))
+        trained = find_trained(
+            task.student, embeddings=task.options.embeddings, leave=task.options.leave
+        )
+        self._names = trained.names
+        quantizers = ("QuantizeLinear", "DequantizeLinear")
+        self._quantized = any(n.op_type in quantizers for n in task.student.graph)
+        self._parity: tuple[ParityFigure, ...] = ()
+        self._features: tuple[str, ...] = ()
+        self._run: Run | None = None
+        self._samples = self._held = 0
+
+    def why_not(self) -> str | None:
+        """Why nothing can be trained here, found out before the first step."""
+        task = self._task
+        if not self._names:
+            return "the graph has no float weights that a layer reads"
+        self._samples, self._held = len(task.data), len(task.held_out)
+        if self._samples < LEAST:
+            return (
+                f"{fmt.plural(self._samples, 'sample')} to train on are too few, of which the "
+                f"weights would learn the noise: give {LEAST} or more"
+            )
+        try:
+            module = GraphModule(task.student, self._names)
+            calls = [_first(task.data, self._fixed or size) for size in (1, SHAPED)]
+            departs, self._parity = why_not_equal(task.student, calls, module)
+        except GraphError as error:
+            return error.message
+        if departs is not None:
+            return f"torch does not compute what ONNX Runtime does: {departs}"
+        return None
+
+    def made(self, progress: Progress, began: float) -> Training:
+        """Train, look, and keep the best moment."""
+        task, options = self._task, self._task.options
+        with progress.stage("prepare training"):
+            run = self._prepared()
+        self._run = run
+        start, before = self._clock(), run.look()
+        each = self._clock() - start
+        run.pieces = self._pieces(run)
+        steps = steps_of(
+            task.length,
+            run.samples.steps_of_epoch(run.batch),
+            run.step,
+            spent=self._clock() - began,
+            each_look=each,
+            looks=options.looks,
+            clock=self._clock,
+        )
+        run.begin(steps)
+        return self._finished(run, before, steps, progress)
+
+    def _finished(self, run: Run, before: float, steps: int, progress: Progress) -> Training:
+        loop = _Loop(run, before, steps, self._clock, self._digest(steps))
+        said = loop.go(progress)
+        gained = math.isfinite(loop.least) and loop.least < before
+        told = (
+            f"the held-out loss fell from {before:.4g} to {loop.least:.4g}"
+            if gained
+            else f"the held-out loss did not fall below the {before:.4g} that it was"
+        )
+        reason = f"{told}{said}"
+        weights = run.restore() if gained else {}
+        result = self.result(reason).model_copy(
+            update={
+                "steps": steps,
+                "done": loop.done,
+                "seconds": loop.seconds,
+                "cpu_seconds": loop.cpu,
+                "before": before,
+                "after": loop.least if gained else before,
+                "best": run.best if gained else 0,
+                "kept": gained,
+                "curve": tuple(loop.curve),
+            }
+        )
+        return Training(weights, result)
+
+    def result(self, reason: str) -> TrainingResult:
+        """For the report, as if nothing had been done yet."""
+        task, run = self._task, self._run
+        labelled = run is not None and isinstance(run.loss, Distillation) and run.loss.labelled
+        mode: Literal["distill", "labels", "loss"] = "labels" if labelled else "distill"
+        sizes = (
+            value.const_value
+            for g in task.student.graphs()
+            for value in g.initializers.values()
+            if value.name in self._names
+        )
+        return TrainingResult(
+            mode="loss" if task.options.loss else mode,
+            quantized=self._quantized,
+            asked=task.length.asked,
+            steps=0,
+            done=0,
+            seconds=0.0,
+            cpu_seconds=0.0,
+            batch=0 if run is None else run.batch,
+            threads=self._threads,
+            optimizer=task.options.optimizer,
+            rate=0.0 if run is None else run.rate,
+            samples=self._samples,
+            held_out=self._held,
+            parameters=sum(0 if tensor is None else tensor.size for tensor in sizes),
+            features=self._features,
+            parity=self._parity,
+            kept=False,
+            reason=reason,
+        )
+
+    def _prepared(self) -> Run:
+        """Data in reach, the teacher open, the loss known."""
+        task, options = self._task, self._task.options
+        fixed = self._fixed
+        samples = gather(task.data, fixed=fixed, memory=task.memory)
+        held = gather(task.held_out, fixed=fixed, memory=task.memory)
+        call = _first(task.data, fixed or SHAPED)
+        if task.teacher is not None and options.loss is None and options.features:
+            self._features = matched(task.student, task.teacher, call, options.match)
+        loss = self._loss(samples, call)
+        outputs = [value.name or "" for value in task.student.graph.outputs]
+        module = GraphModule(
+            task.student, self._names, [*outputs, *self._features], dropout=options.dropout
+        ).to(torch.device(options.device))
+        teacher = None
+        if options.loss is None:
+            assert task.teacher is not None, "without a loss of the user's there is an original"
+            teacher = Teacher(task.teacher, self._features, threads=self._threads)
+        dense = any(g.labels is not None and g.labels.ndim > 2 for g in samples.calls)
+        gentle = self._quantized or any(n.op_type in ATTENTION for n in task.student.graph)
+        tokens = bool(token_inputs(task.student))
+        usual = fixed or min(SEQUENCES if tokens else BATCH, max(1, len(samples) // 2))
+        return Run(
+            module,
+            teacher,
+            loss,
+            samples,
+            held,
+            options,
+            augmenting(options.augment, task.student, dense=dense),
+            options.batch if options.batch is not None and fixed is None else usual,
+            rate_of(options, gentle=gentle),
+            task.seed,
+        )
+
+    def _loss(self, samples: Samples, call: Arrays) -> Loss:
+        task, options = self._task, self._task.options
+        if options.loss is not None:
+            return user_loss(options.loss)
+        made = torch_run(GraphModule(task.student), call)
+        labels, largest = None, 0
+        if samples.has_labels and options.labels:
+            found = [group.labels for group in samples.calls if group.labels is not None]
+            if all(one.dtype.kind in "iu" for one in found):
+                count = len(next(iter(made.values())))
+                labels = (count, *found[0].shape[1:])
+                largest = max(int(one.max()) for one in found)
+        return distillation(
+            task.student,
+            {name: array.shape for name, array in made.items()},
+            options,
+            self._features,
+            classes=task.classes,
+            labels=labels,
+            largest=largest,
+        )
+
+    def _pieces(self, run: Run) -> int:
+        """Parts of a batch, so that what one keeps for its backward pass fits the memory."""
+        small = saved_bytes(run.example) / min(SHAPED, run.batch)
+        return max(1, math.ceil(small * run.batch / self._task.memory))
+
+    def _digest(self, steps: int) -> str:
+        """What a saved state belongs to."""
+        task = self._task
+        told = {
+            "student": fingerprint(task.student),
+            "teacher": None if task.teacher is None else fingerprint(task.teacher),
+            "data": task.data.fingerprint(),
+            "options": task.options.model_dump_json(exclude={"checkpoint", "length", "data"}),
+            "steps": steps if task.length.seconds is None else task.length.asked,
+            "seed": task.seed,
+            "threads": self._threads,
+            "torch": torch.__version__,
+        }
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+class _Loop:
+    """The steps, between looks at the held-out samples."""
+
+    def __init__(
+        self, run: Run, before: float, steps: int, clock: Callable[[], float], digest: str
+    ) -> None:
+        self.least, self.done, self.seconds, self.cpu = before, 0, 0.0, 0.0
+        self.curve = [CurvePoint(step=0, seconds=0.0, held_out=before, rate=run.learning_rate)]
+        self._run, self._steps, self._clock, self._digest = run, steps, clock, digest
+        self._waited, self._path = 0, run.options.checkpoint
+
+    def go(self, progress: Progress) -> str:
+        """All of them; how it ended, as the end of a sentence."""
+        self._resumed(progress)
+        worked, began = time.process_time(), self._clock() - self.seconds
+        used = self.cpu
+        looks = min(self._run.options.looks, self._steps)
+        ends = sorted({round((i + 1) * self._steps / looks) for i in range(looks)})
+        said = ""
+        with progress.stage("train", total=self._steps) as advance:
+            advance(self.done)
+            for end in (one for one in ends if one > self.done):
+                with progress.stage(self._told()):
+                    losses = []
+                    for number in range(self.done, end):
+                        losses.append(self._run.step(number))
+                        advance(1)
+                        if not math.isfinite(losses[-1]):
+                            return f"; the loss was no number at step {number + 1}, where it ended"
+                    self.done = end
+                    self.seconds = self._clock() - began
+                    self.cpu = used + time.process_time() - worked
+                    self._look(float(np.mean(losses)))
+                patience = self._run.options.patience
+                if patience is not None and self._waited >= patience and end < self._steps:
+                    said = f"; stopped after {fmt.plural(self._waited, 'look')} without a gain"
+                    break
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+        return said
+
+    def _look(self, loss: float) -> None:
+        held = self._run.look()
+        point = CurvePoint(
+            step=self.done,
+            seconds=self.seconds,
+            loss=loss,
+            held_out=held if math.isfinite(held) else None,
+            rate=self._run.learning_rate,
+        )
+        self.curve.append(point)
+        self._waited += 1
+        if held < self.least:
+            self.least, self._waited = held, 0
+            self._run.keep(self.done)
+        if self._path is not None:
+            state = self._run.state() | {
+                "digest": self._digest,
+                "steps": self._steps,
+                "done": self.done,
+                "least": self.least,
+                "waited": self._waited,
+                "seconds": self.seconds,
+                "cpu": self.cpu,
+                "curve": [one.model_dump() for one in self.curve],
+            }
+            save_state(self._path, state)
+
+    def _resumed(self, progress: Progress) -> None:
+        """Go on where a killed run was."""
+        state = None if self._path is None else load_state(self._path, self._digest)
+        if state is None:
+            return
+        if state["steps"] != self._steps:
+            self._steps = state["steps"]
+            self._run.begin(self._steps)
+        self._run.resume(state)
+        self.done, self.least, self._waited = state["done"], state["least"], state["waited"]
+        self.seconds, self.cpu = state["seconds"], state["cpu"]
+        self.curve = [CurvePoint(**one) for one in state["curve"]]
+        progress.notice(f"training goes on at step {self.done:,} of {self._steps:,}")
+
+    def _told(self) -> str:
+        """Where it is: step, losses, rate and time left."""
+        last = self.curve[-1]
+        told = [f"step {self.done:,} of {self._steps:,}"]
+        if last.loss is not None:
+            told.append(f"loss {last.loss:.4g}")
+        if last.held_out is not None:
+            told.append(f"held out {last.held_out:.4g}")
+        told.append(f"rate {self._run.learning_rate:.2g}")
+        if self.done:
+            left = self.seconds / self.done * (self._steps - self.done)
+            told.append(f"{fmt.seconds(left)} left")
+        return ", ".join(told)
+
+
+def _first(data: CalibrationSet, size: int) -> dict[str, Array]:
+    """One call."""
+    batch = data.sample(size)
+    return batch.filled(size) if all(batch.sample_axes.values()) else batch.inputs
+
+
+@contextmanager
+def _settled(options: TrainOptions, seed: int) -> Iterator[int]:
+    """Threads, seed and determinism of torch, as they were afterwards.
+
+    Raises:
+        UsageError: There is no such device.
+    """
+    if options.device != "cpu" and not torch.cuda.is_available():
+        raise UsageError(
+            f"there is no device {options.device!r} here", hint="Train with --device cpu."
+        )
+    before, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    threads = options.threads or cores()
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.manual_seed(seed)
+            yield threads
+    finally:
+        torch.set_num_threads(before)
+        torch.use_deterministic_algorithms(strict)
+
+
+def with_options(task: Task, **changed: Any) -> Task:
+    """The task with other options."""
+    return replace(task, options=task.options.model_copy(update=changed))
