@@ -11,6 +11,7 @@ from calibration.binding import bound, unbound
 from calibration.chunks import CallShape, Chunk, numbered, rebatched
 from calibration.conversion import Conversion
 from calibration.digest import Digest
+from calibration.encoders.base import NONE, Encoders
 from calibration.fields import Binding, Signature, Stored
 from calibration.labels import is_class_label
 from calibration.noise import NoiseInputs
@@ -406,25 +407,28 @@ def open_dataset(
     preprocess: Preprocess | None = None,
     role: str = "calibration",
     seed: int = SEED,
+    encoders: Encoders = NONE,
 ) -> CalibrationSet:
     """Open calibration or evaluation data.
 
     Args:
-        source: A path (`.npz`, `.npy`, a folder of `.npz`, an image folder),
-            `file.py:function` or `package.module:function`, an array, a dict of arrays, a tuple
-            of arrays, a list of batches, a DataLoader, a function without arguments that returns
-            any of these or yields batches, an iterator (kept on disk as it is consumed), or a
-            CalibrationSet, which is returned as it is.
+        source: A path (`.npz`, `.npy`, a folder of `.npz`, of images or of sounds, a table such as
+            `reviews.csv` or `reviews.csv:text,label`), `file.py:function` or
+            `package.module:function`, an array, a dict of arrays, a tuple of arrays, a list of
+            batches, a DataLoader, a function without arguments that returns any of these or yields
+            batches, an iterator (kept on disk as it is consumed), or a CalibrationSet, which is
+            returned as it is.
         preprocess: How stored values become inputs; by default they are.
         role: "calibration" or "evaluation", for messages.
         seed: Seed of what is drawn from it.
+        encoders: What makes inputs of texts, pictures and sound.
 
     Raises:
         DataError: It cannot be read, is empty, or its arrays do not belong together.
     """
     if isinstance(source, CalibrationSet):
         return source
-    found, effective = find_source(source, preprocess or Preprocess(), role)
+    found, effective = find_source(source, preprocess or Preprocess(), role, encoders)
     made = CalibrationSet(found, effective, role, seed=seed)
     if not found.calls and len(made) == 0:
         raise DataError(f"{role} data {found.description}: expected samples, the set is empty")

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Annotated, Literal, Self
 
@@ -75,6 +75,14 @@ class Preprocess(BaseModel):
     crop: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="Image folders: share of the resized image kept by the centre crop."
     )
+    fit: Literal["cover", "stretch"] = Field(
+        "cover",
+        description="Image folders: cover keeps the aspect and cuts what is beyond the size; "
+        "stretch does neither.",
+    )
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"] = Field(
+        "bilinear", description="Image folders: how pixels of the resized image are made."
+    )
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
@@ -106,6 +114,11 @@ class Preprocess(BaseModel):
     def channels(self) -> int:
         """The number of channels that `mean` and `std` speak of; 1 says nothing."""
         return max(len(self.mean or ()), len(self.std or ()), 1)
+
+    def over(self, known: Mapping[str, object]) -> "Preprocess":
+        """This preprocessing, with what it does not say itself as it is known of the model."""
+        own = {name: getattr(self, name) for name in self.model_fields_set}
+        return Preprocess.model_validate({**known, **own})
 
     def for_images(self) -> "Preprocess":
         """The preprocessing of decoded images, uint8 NHWC: float32 NCHW and 1/255 unless given."""

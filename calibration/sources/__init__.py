@@ -4,32 +4,40 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import cast
 
+from calibration.encoders.base import NONE, Encoders
 from calibration.preprocess import Preprocess
 from calibration.sources.base import SampleSource
+from calibration.sources.tables import parted, read_table
 from compressor.errors import DataError
 from compressor.system.nearby import did_you_mean
 from compressor.system.userfile import is_object_spec, load_object
 
-_READS = ".npz, .npy, a folder of .npz, an image folder, or file.py:function"
+_READS = (
+    ".npz, .npy, a folder of .npz, a folder of images or sounds, .csv, .jsonl, .parquet, .txt, a "
+    "saved dataset, or file.py:function"
+)
 
 
 def find_source(
-    source: object, preprocess: Preprocess, role: str
+    source: object, preprocess: Preprocess, role: str, encoders: Encoders = NONE
 ) -> tuple[SampleSource, Preprocess]:
     """The source for whatever names or holds the data, and the preprocessing of what it yields.
 
-    Files are told apart by their content, not their name.
+    Files of arrays are told apart by their content, tables by the ending of their name.
 
     Raises:
         DataError: There is no such file, or nothing that can be read.
     """
+    table = parted(source) if isinstance(source, str | Path) else None
+    if table is not None:
+        return _from_table(*table, preprocess, role, encoders)
     if isinstance(source, str) and is_object_spec(source):
         made = load_object(source, f"{role} data", error=DataError)
         return _from_object(made, f"{role} data {source}", source), preprocess
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
         if path.is_dir():
-            return _from_folder(path, preprocess, f"{role} data {path}")
+            return _from_folder(path, preprocess, f"{role} data {path}", encoders)
         return _from_file(path, role), preprocess
     description = _describe(source)
     return _from_object(source, f"{role} data {description}", description), preprocess
@@ -59,11 +67,37 @@ def _from_file(path: Path, role: str) -> SampleSource:
     raise DataError(f"{where}: expected {_READS}, found another kind of file", hint=hint)
 
 
-def _from_folder(path: Path, preprocess: Preprocess, where: str) -> tuple[SampleSource, Preprocess]:
+def _from_table(
+    path: Path, chosen: tuple[str, ...], preprocess: Preprocess, role: str, encoders: Encoders
+) -> tuple[SampleSource, Preprocess]:
+    from calibration.sources.columns import columns_of  # noqa: PLC0415 - one kind a job
+    from calibration.sources.records import record_source  # noqa: PLC0415 - one kind a job
+
+    if not path.exists():
+        raise DataError(f"{role} data {path}: there is no such file", hint=did_you_mean(path))
+    table = read_table(path, chosen, role)
+    columns = columns_of(table, encoders.labels)
+    if columns.kind != "image":
+        return record_source(table, encoders, str(path)), preprocess
+    from calibration.sources.images import ImageRecordSource  # noqa: PLC0415 - one kind a job
+
+    images = preprocess.over(encoders.images or {})
+    source = ImageRecordSource(table, columns, images, encoders.labels)
+    return source, images.for_images()
+
+
+def _from_folder(
+    path: Path, preprocess: Preprocess, where: str, encoders: Encoders
+) -> tuple[SampleSource, Preprocess]:
+    from calibration.sources.audio import audio_source, has_sound  # noqa: PLC0415 - as above
     from calibration.sources.images import ImageFolderSource, has_images  # noqa: PLC0415
 
     if next(path.glob("*.npz"), None) is None:
-        return ImageFolderSource(path, preprocess, where), preprocess.for_images()
+        if has_sound(path) and not has_images(path):
+            return audio_source(path, encoders, where), preprocess
+        images = preprocess.over(encoders.images or {})
+        source = ImageFolderSource(path, images, where, encoders.labels)
+        return source, images.for_images()
     if has_images(path):
         raise DataError(f"{where}: the folder holds both .npz files and images")
     from calibration.sources.folder import NpzFolderSource  # noqa: PLC0415 - one kind a job

@@ -1,17 +1,22 @@
 """Image folders: `class/name.jpg` with labels, or images side by side without."""
 
+import io
 import os
 import warnings
 from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from calibration.encoders.pictures import as_array, resized, upright
 from calibration.preprocess import Preprocess
+from calibration.sources.audio import class_numbers
 from calibration.sources.base import Axes, Fields, rows_per_chunk, shapes_of
+from calibration.sources.columns import Columns, label_numbers
 from calibration.sources.folder import natural_order
+from calibration.sources.tables import Table
 from compressor.errors import DataError
 from compressor.graph.tensors import Array, TensorSpec
 
@@ -30,30 +35,33 @@ class ImageFolderSource:
     """Decoded images, uint8 NHWC under the name `image`, with `label` where there are classes.
 
     Classes are the folders in plain sorted order, as torchvision's ImageFolder counts them, and
-    empty ones count. Samples alternate between the classes (the first image of each, then the
-    second), so that any number of first samples covers them evenly. Images turn upright by their
-    EXIF orientation and become RGB, or gray when every image is and neither mean nor standard
-    deviation has three entries.
+    empty ones count; where the model has names for its classes, and those of all folders, they are
+    numbered as the model numbers them. Samples alternate between the classes (the first image of
+    each, then the second), so that any number of first samples covers them evenly. Images turn
+    upright by their EXIF orientation and become RGB, or gray when every image is and neither mean
+    nor standard deviation has three entries.
 
-    With `size`, an image is resized (bilinear, antialiased, aspect kept) until it covers
-    size / crop and its centre is cut out: torchvision's Resize and CenterCrop. Without, all
-    images must already be of one size.
+    With `size`, an image is resized (antialiased, aspect kept) until it covers size / crop and its
+    centre is cut out: torchvision's Resize and CenterCrop. With `fit` "stretch" it is resized to
+    that size as it is. Without a size, all images must already be of one.
     """
 
     calls = False
     endless = False
 
-    def __init__(self, folder: Path, preprocess: Preprocess, where: str) -> None:
+    def __init__(
+        self, folder: Path, preprocess: Preprocess, where: str, classes: tuple[str, ...] = ()
+    ) -> None:
         self.description = str(folder)
         self._where = where
         self._folder = folder
-        self._size = preprocess.size
-        self._crop = preprocess.crop
+        self._paths, labels = self._found(classes)
+        self._size, self._crop = preprocess.size, preprocess.crop
+        self._stretch, self._interpolation = preprocess.fit == "stretch", preprocess.interpolation
         if preprocess.crop != 1 and preprocess.size is None:
             raise DataError(
                 f"{where}: a crop needs the size to crop to", hint="add --image-size HxW"
             )
-        self._paths, labels = _find_images(folder, where)
         self.labels: Array | None = None if labels is None else np.array(labels, np.int64)
         if preprocess.channels not in (1, 3):
             raise DataError(
@@ -68,6 +76,10 @@ class ImageFolderSource:
         if self.labels is not None:
             specs.append(TensorSpec("label", self.labels.dtype, (len(self._paths),)))
         self.specs: tuple[TensorSpec, ...] = tuple(specs)
+
+    def _found(self, classes: tuple[str, ...]) -> tuple[list[str], list[int] | None]:
+        """Names of the images, and the class of each."""
+        return _find_images(self._folder, self._where, classes)
 
     def count(self, axes: Axes) -> int | None:
         """The number of images."""
@@ -111,12 +123,15 @@ class ImageFolderSource:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Pillow comments on sizes and metadata
-                return Image.open(self._folder / path)
+                return Image.open(self._file(path))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise self._broken(path, error) from error
 
+    def _file(self, path: str) -> "Path | BinaryIO":
+        return self._folder / path
+
     def _decode(self, path: str) -> Array:
-        from PIL import Image, ImageOps  # noqa: PLC0415 - only image folders need it
+        from PIL import Image  # noqa: PLC0415 - only image folders need it
 
         with self._open(path) as image, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -126,40 +141,26 @@ class ImageFolderSource:
                     hint="store such images in an .npz file",
                 )
             try:
-                upright = ImageOps.exif_transpose(image)
-                if upright.mode == "P" and "transparency" in upright.info:
-                    upright = upright.convert("RGBA")
-                upright = upright.convert(self._mode)
+                turned = upright(image, self._mode)
             except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
                 raise self._broken(path, error) from error
-            pixels = np.asarray(self._resized(upright))
-        return pixels[..., None] if self._mode == "L" else pixels
+            return as_array(self._resized(turned))
 
     def _resized(self, image: "Image") -> "Image":
-        from PIL.Image import Resampling  # noqa: PLC0415 - only image folders need it
-
         if self._size is None:
             return image
-        height, width = self._size
-        full = resized_size((image.height, image.width), self._size, self._crop)
-        if full != (image.height, image.width):
-            image = image.resize((full[1], full[0]), Resampling.BILINEAR)
-        top, left = round((full[0] - height) / 2), round((full[1] - width) / 2)
-        return image.crop((left, top, left + width, top + height))
+        return resized(
+            image,
+            self._size,
+            crop=self._crop,
+            stretch=self._stretch,
+            interpolation=self._interpolation,
+        )
 
     def _broken(self, path: str, error: Exception) -> DataError:
         return DataError(
             f"{self._where}: {path} is no readable image: {error}", hint="remove or replace it"
         )
-
-
-def resized_size(stored: tuple[int, int], size: tuple[int, int], crop: float) -> tuple[int, int]:
-    """Height and width that keep the aspect of `stored` and just cover `size` / `crop`."""
-    height, width = stored
-    need_height, need_width = (max(n, round(n / crop)) for n in size)
-    if need_height * width >= need_width * height:
-        return need_height, need_height * width // height
-    return need_width * height // width, need_width
 
 
 def has_images(folder: Path) -> bool:
@@ -168,7 +169,31 @@ def has_images(folder: Path) -> bool:
     return any(path.suffix.lower() in SUFFIXES for level in levels for path in level)
 
 
-def _find_images(folder: Path, where: str) -> tuple[list[str], list[int] | None]:
+class ImageRecordSource(ImageFolderSource):
+    """Pictures of the rows of a table: files that it names, or the files themselves."""
+
+    def __init__(
+        self, table: Table, columns: Columns, preprocess: Preprocess, classes: tuple[str, ...]
+    ) -> None:
+        self._values = list(table.columns[columns.inputs[0]])
+        self._numbers: list[int] | None = None
+        if columns.label is not None:
+            self._numbers = label_numbers(table, columns.label, classes).tolist()
+        super().__init__(table.folder, preprocess, table.where)
+
+    def _found(self, classes: tuple[str, ...]) -> tuple[list[str], list[int] | None]:
+        return [str(row) for row in range(len(self._values))], self._numbers
+
+    def _file(self, path: str) -> "Path | BinaryIO":
+        value = self._values[int(path)]
+        if isinstance(value, dict) and value.get("bytes"):
+            return io.BytesIO(value["bytes"])
+        return self._folder / str(value.get("path") if isinstance(value, dict) else value)
+
+
+def _find_images(
+    folder: Path, where: str, names: tuple[str, ...] = ()
+) -> tuple[list[str], list[int] | None]:
     """Paths below `folder`, and the index of the class of each."""
     loose = _images_in(folder, deep=False)
     classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] not in "._")
@@ -187,7 +212,11 @@ def _find_images(folder: Path, where: str) -> tuple[list[str], list[int] | None]
         )
     if loose:
         return loose, None
-    rounds = zip_longest(*([(path, i) for path in names] for i, names in enumerate(by_class)))
+    numbers = class_numbers(classes, names)
+    rounds = zip_longest(
+        *([(path, numbers[name]) for path in found]
+          for name, found in zip(classes, by_class, strict=True))
+    )  # fmt: skip
     pairs = [pair for group in rounds for pair in group if pair is not None]
     return [path for path, _ in pairs], [label for _, label in pairs]
 

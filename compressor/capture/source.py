@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import onnx_ir as ir
 
+from compressor.graph.tensors import TensorSpec
+
 SourceKind = Literal["onnx", "exported program", "torchscript", "module"]
 
 
@@ -23,6 +25,7 @@ class ModelSource:
         program: The program, of kind "exported program": a `torch.export.ExportedProgram`.
         module: A `torch.nn.Module` of kind "module", a `ScriptModule` of kind "torchscript".
         notices: What loading did that the user should know.
+        inputs: What a module takes, where what it came from tells; `--input` goes before it.
     """
 
     kind: SourceKind
@@ -32,3 +35,4 @@ class ModelSource:
     program: Any = None
     module: Any = None
     notices: tuple[str, ...] = ()
+    inputs: tuple[TensorSpec, ...] = ()

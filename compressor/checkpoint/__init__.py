@@ -12,12 +12,15 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
+from calibration.encoders.model_folder import ModelFolder
 from compressor.capture.source import ModelSource
 from compressor.checkpoint.architectures import FACTORY_HINT, load_pretrained
 from compressor.checkpoint.exported import load_exported
-from compressor.checkpoint.hub import WeightFiles, find_weights
+from compressor.checkpoint.hub import WeightFiles, find_weights, read_config
 from compressor.checkpoint.kinds import FileKind, find_kind
+from compressor.checkpoint.named_call import called_by
 from compressor.checkpoint.numpy_files import load_numpy
+from compressor.checkpoint.pretrained_inputs import inputs_of
 from compressor.checkpoint.statedict import listed, load_into, summary
 from compressor.checkpoint.states import find_module, find_state, find_states, fitting_state
 from compressor.checkpoint.stored import tensors_of
@@ -157,10 +160,7 @@ def _from_weights(path: Path, weights: WeightFiles, options: ModelOptions) -> Mo
     if len(weights.files) == 1 and kinds[single] not in _STATES:
         return load_checkpoint(single, options)
     if options.factory is None and weights.folder is not None:
-        torch: Any = require("torch", path)
-        module, notices = load_pretrained(weights.folder, torch)
-        notices = (*weights.notices, *notices, *_unused_key(options))
-        return ModelSource("module", str(path), path, module=module.eval(), notices=notices)
+        return _from_pretrained(path, weights.folder, options, weights.notices)
     if len(weights.files) == 1 and kinds[single] != "safetensors":
         return replace(_from_pickle(single, kinds[single], options), path=path)
     state: dict[str, Any] = {}
@@ -173,6 +173,30 @@ def _from_weights(path: Path, weights: WeightFiles, options: ModelOptions) -> Mo
             hint="Index and shards are of different models: copy or download all of them again.",
         )
     return _from_state(path, state, options, weights.notices)
+
+
+def _from_pretrained(
+    path: Path, folder: Path, options: ModelOptions, notices: tuple[str, ...]
+) -> ModelSource:
+    """The architecture of a folder, called by the inputs that its configuration tells."""
+    torch: Any = require("torch", path)
+    found = load_pretrained(folder, torch, options.task)
+    module, more = found.module, list(found.notices)
+    if getattr(module.config, "use_cache", False) and found.task is not None and found.task.writes:
+        more.append(
+            "the cache of keys and values is switched off (use_cache): a call takes whole "
+            "sequences. `compress FOLDER` makes graphs that take and return it"
+        )
+    if hasattr(module.config, "use_cache"):
+        module.config.use_cache = False
+    described = ModelFolder(folder, read_config(folder))
+    inputs = inputs_of(module, described)
+    if getattr(module.config, "is_encoder_decoder", False):
+        inputs = ()  # it takes what its decoder has written, too
+    if inputs:
+        module = called_by(module, [spec.name for spec in inputs])
+    said = (*notices, *more, *_unused_key(options))
+    return ModelSource("module", str(path), path, module=module, notices=said, inputs=inputs)
 
 
 def _stored(path: Path) -> dict[str, Any]:

@@ -5,15 +5,18 @@ Nothing is looked up in the network, and no code of the folder is run.
 
 import inspect
 import logging
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from compressor.checkpoint.hub import CONFIG, read_config
+from calibration.encoders.model_folder import CONFIG
+from calibration.encoders.offline import offline
+from compressor.checkpoint.hub import read_config
 from compressor.checkpoint.statedict import listed
-from compressor.errors import CheckpointError
+from compressor.checkpoint.tasks import Task, class_for, find_task, task_of
+from compressor.errors import CheckpointError, UsageError
 from compressor.system.third_party_output import relayed
 
 logger = logging.getLogger(__name__)
@@ -24,28 +27,50 @@ FACTORY_HINT = (
 )
 
 
-def load_pretrained(folder: Path, torch: Any) -> tuple[Any, tuple[str, ...]]:
-    """The module of a folder, in float32, and notices for the user.
+@dataclass(frozen=True)
+class Pretrained:
+    """A module of `transformers`, in float32, and what it is for.
+
+    Attributes:
+        module: The module, in evaluation mode.
+        architecture: Its class.
+        task: Its task; None where the library's tables do not tell.
+        notices: What loading did that the user should know.
+    """
+
+    module: Any
+    architecture: str
+    task: Task | None
+    notices: tuple[str, ...]
+
+
+def load_pretrained(folder: Path, torch: Any, task: str | None = None) -> Pretrained:
+    """The module of a folder.
 
     Args:
         folder: It holds `config.json` and weights.
         torch: The package.
+        task: What it is to do, by its name on the hub; default: what its architecture is for.
 
     Raises:
         CheckpointError: The configuration names no class of `transformers`, that is not installed,
             the weights are quantized, or do not fit.
+        UsageError: There is no such task, or no class for it.
     """
     config = read_config(folder)
-    name = _class_name(folder, config)
-    with _offline():
+    name = _class_name(folder, config, told=task is not None)
+    with offline():
         transformers = _transformers(folder, name)
+        auto = import_module("transformers.models.auto.modeling_auto")
+        if task is not None:
+            name = _class_for(auto, task, config, folder, name)
         cls = _class_of(transformers, folder, name)
         try:
             with relayed(logger):
                 module, info = cls.from_pretrained(
                     folder,
                     local_files_only=True,
-                    trust_remote_code=False,
+                    trust_remote_code=False,  # None would ask on a terminal
                     dtype=torch.float32,
                     output_loading_info=True,
                 )
@@ -56,10 +81,40 @@ def load_pretrained(folder: Path, torch: Any) -> tuple[Any, tuple[str, ...]]:
                 hint=FACTORY_HINT,
             ) from error
     _require_whole(folder, name, info)
-    return module, _notices(name, config, module, info)
+    found = task_of(auto, name) if task is None else find_task(task)
+    return Pretrained(module.eval(), name, found, _notices(name, config, info, found))
 
 
-def _class_name(folder: Path, config: dict[str, Any]) -> str:
+def task_of_folder(folder: Path, task: str | None = None) -> Task | None:
+    """What the model of a folder is for, without its weights; None where that cannot be told."""
+    if task is not None:
+        return find_task(task)
+    try:
+        name = _class_name(folder, read_config(folder))
+        with offline(), relayed(logger):
+            auto = import_module("transformers.models.auto.modeling_auto")
+    except (CheckpointError, ImportError):  # whoever loads it says what is wrong
+        return None
+    return task_of(auto, name)
+
+
+def _class_for(auto: ModuleType, task: str, config: dict[str, Any], folder: Path, name: str) -> str:
+    """The class for a task that the user named."""
+    found, kind = find_task(task), str(config.get("model_type"))
+    known = task_of(auto, name)
+    if known is found and name:
+        return name
+    cls = class_for(auto, found, kind)
+    if cls is None:
+        raise UsageError(
+            f"{folder}: transformers has no class for {found.name} with models of type {kind!r}",
+            hint="Leave --task out"
+            + (f": the architecture {name} is for {known.name}." if known else "."),
+        )
+    return cls
+
+
+def _class_name(folder: Path, config: dict[str, Any], *, told: bool = False) -> str:
     where = folder / CONFIG
     if "quantization_config" in config:
         method = (config["quantization_config"] or {}).get("quant_method", "unknown")
@@ -70,7 +125,11 @@ def _class_name(folder: Path, config: dict[str, Any]) -> str:
     names = config.get("architectures")
     if isinstance(names, list) and names and isinstance(names[0], str):
         return names[0]
+    if told and isinstance(config.get("model_type"), str):
+        return ""
     hint = FACTORY_HINT
+    if isinstance(config.get("model_type"), str):
+        hint = f"Say by --task what it is for, such as feature-extraction. Or: {FACTORY_HINT}"
     if isinstance(config.get("architecture"), str):
         call = f"timm.create_model({config['architecture']!r})"
         hint = f"It is of timm: --model file.py:function with a function that returns {call}."
@@ -90,7 +149,7 @@ def _transformers(folder: Path, name: str) -> Any:
         raise CheckpointError(
             f"{folder} holds weights of {name}, a class of transformers, which cannot be imported: "
             f"{error}",
-            hint=f"Install it: pip install transformers. Or: {FACTORY_HINT}",
+            hint=f"Install it: pip install 'compressor[hf]'. Or: {FACTORY_HINT}",
         ) from error
     return transformers
 
@@ -99,10 +158,13 @@ def _class_of(transformers: Any, folder: Path, name: str) -> Any:
     found = getattr(transformers, name, None)
     if inspect.isclass(found) and issubclass(found, transformers.PreTrainedModel):
         return found
+    own = "auto_map" in read_config(folder)
+    code = "it comes with code of its own (auto_map), and code of a checkpoint is not run"
     raise CheckpointError(
         f"{folder / CONFIG} names the architecture {name!r}, which transformers "
-        f"{transformers.__version__} does not have; code that comes with a checkpoint is not run",
-        hint=FACTORY_HINT,
+        f"{transformers.__version__} does not have"
+        + (f": {code}" if own else "; code that comes with a checkpoint is not run"),
+        hint=f"A newer transformers may have it: pip install -U transformers. Or: {FACTORY_HINT}",
     )
 
 
@@ -117,8 +179,9 @@ def _require_whole(folder: Path, name: str, info: Any) -> None:
             )
 
 
-def _notices(name: str, config: dict[str, Any], module: Any, info: Any) -> tuple[str, ...]:
-    said = [f"the module is {name} of transformers, as {CONFIG} says"]
+def _notices(name: str, config: dict[str, Any], info: Any, task: Task | None) -> tuple[str, ...]:
+    what = "" if task is None else f", for {task.name}"
+    said = [f"the module is {name} of transformers, as {CONFIG} says{what}"]
     stored = config.get("dtype") or config.get("torch_dtype")
     if stored in ("float16", "bfloat16"):
         said.append(f"weights stored as {stored} are loaded into a module of float32")
@@ -128,24 +191,4 @@ def _notices(name: str, config: dict[str, Any], module: Any, info: Any) -> tuple
             f"{len(extra)} entries of the files are of no use to the model and were left out: "
             f"{listed(extra, 4)}"
         )
-    if getattr(module.config, "use_cache", False):
-        module.config.use_cache = False
-        said.append(
-            "the cache of keys and values is switched off (use_cache): a call takes whole "
-            "sequences. A factory of your own (--model) can take and return the cache"
-        )
     return tuple(said)
-
-
-@contextmanager
-def _offline() -> Iterator[None]:
-    """No look at the network, whatever a configuration refers to."""
-    kept = os.environ.get("HF_HUB_OFFLINE")
-    os.environ["HF_HUB_OFFLINE"] = "1"  # read when the package is imported
-    try:
-        yield
-    finally:
-        if kept is None:
-            del os.environ["HF_HUB_OFFLINE"]
-        else:
-            os.environ["HF_HUB_OFFLINE"] = kept

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from calibration.encoders.model_folder import CONFIG, snapshot_of
 from compressor.errors import CheckpointError
 
 NAMES = (
@@ -27,7 +28,6 @@ NAMES = (
 """Names of the file of weights, in the order of looking for them; each may have an index."""
 
 INDEX = ".index.json"
-CONFIG = "config.json"
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})(?P<ending>\.\w+)")
 
 
@@ -56,7 +56,7 @@ def find_weights(path: Path) -> WeightFiles | None:
             cannot stand for itself; the message names the files.
     """
     if path.is_dir():
-        return _of_folder(_snapshot(path))
+        return _of_folder(snapshot_of(path))
     if path.name.endswith(".json"):
         return _of_json(path)
     index = _index_beside(path)
@@ -112,15 +112,6 @@ def _of_folder(folder: Path) -> WeightFiles | None:
 def _models(folder: Path) -> list[Path]:
     patterns = ("*.onnx", "*.safetensors", "*.pt*", "*.bin", "saved_model.pb")
     return [path for pattern in patterns for path in folder.glob(pattern)]
-
-
-def _snapshot(folder: Path) -> Path:
-    """What `main` means of a model's folder in the hub's cache, `models--ORG--NAME`."""
-    main = folder / "refs" / "main"
-    if main.is_file() and (folder / "snapshots").is_dir():
-        snapshot = folder / "snapshots" / main.read_text(encoding="utf-8").strip()
-        return snapshot if snapshot.is_dir() else folder
-    return folder
 
 
 def _of_json(path: Path) -> WeightFiles | None:

@@ -117,7 +117,9 @@ def _directory(path: Path) -> CheckpointError:
         for file in sorted(path.glob(pattern))
     )
     first = next(files, None)
-    hint = None if first is None else f"Name the model in it: {path / first}."
+    hint = "Name the model's file; a Hugging Face folder has config.json and model.safetensors."
+    if first is not None:
+        hint = f"Name the model in it: {path / first}."
     return CheckpointError(f"{path} is a folder; {_EXPECTED}", hint=hint)
 
 

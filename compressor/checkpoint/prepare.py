@@ -1,7 +1,7 @@
 """From what the user names to a captured graph with data bound to its inputs."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,9 @@ import onnx_ir as ir
 
 from calibration.batch import Batch
 from calibration.dataset import CalibrationSet, open_dataset
+from calibration.encoders.base import Encoders
+from calibration.encoders.finding import encoders_of
+from calibration.encoders.model_folder import model_folder
 from calibration.noise import NoiseInputs
 from compressor.capture import Captured, capture
 from compressor.capture.inputs import Inputs, named, sized
@@ -26,7 +29,7 @@ from compressor.graph.batch import batch_axes, fixed_batch
 from compressor.graph.lifting import DrawnInput, put_back
 from compressor.graph.shapes import input_specs
 from compressor.graph.sizes import solve
-from compressor.graph.tensors import Array, Arrays
+from compressor.graph.tensors import Array, Arrays, Dimension, TensorSpec
 from compressor.recipe.notation import parse_input
 from compressor.recipe.recipe import Recipe
 from compressor.recipe.requirements import require_kind, require_labels
@@ -166,21 +169,23 @@ def prepare(
         CaptureError: No exporter makes an equivalent graph.
         RecipeError: Gradients are asked for, and the model has none.
     """
-    calib = _open(_given(calibration, recipe.data.calib), recipe, "calibration")
-    evaluate = _open(_given(evaluation, recipe.data.eval), recipe, "evaluation")
+    encoders = encoders_of(model_folder(model), recipe.data.tokenizer)
+    calib = _open(_given(calibration, recipe.data.calib), recipe, "calibration", encoders)
+    evaluate = _open(_given(evaluation, recipe.data.eval), recipe, "evaluation", encoders)
     if require is not None:
         require(_part(calib, recipe), evaluate)
     source = _source(model, recipe)
     for notice in _not_finite(source):  # now, as an error may follow from it
         progress.notice(notice)
     require_kind(recipe, source.kind, source.description)
-    declared = [parse_input(text) for text in recipe.model.inputs]
-    known = taken(source, declared)
+    asked = [parse_input(text) for text in recipe.model.inputs]
+    known = taken(source, [*asked, *_own(source, asked)])
     calib, evaluate = (None if d is None else told(d, known) for d in (calib, evaluate))
     if require is not None:
         require_labels(recipe, calib, evaluate, find_metric)
     given = [data for data in (calib, evaluate) if data is not None]
     example = _example(given[0] if given else None)
+    declared = [*asked, *_own(source, asked, example)]
     with progress.stage("capture"):
         captured = capture(
             source,
@@ -282,6 +287,23 @@ def _source(model: object, recipe: Recipe) -> ModelSource:
     return source_of(model)
 
 
+def _own(
+    source: ModelSource, asked: Sequence[TensorSpec], example: Batch | None = None
+) -> Iterator[TensorSpec]:
+    """What a source says of its inputs, where `--input` does not, and as far as data has them."""
+    given = {spec.name for spec in asked}
+    fed = None if example is None else {name: a.ndim for name, a in example.inputs.items()}
+    for spec in source.inputs:
+        known = fed is None or fed.get(spec.name) == len(spec.shape)
+        if spec.name not in given and known:
+            yield spec if fed is None else replace(spec, shape=_lengths(spec))
+
+
+def _lengths(spec: TensorSpec) -> tuple[Dimension, ...]:
+    """The shape with what is open alone: sizes that the data has are the data's."""
+    return tuple(size if isinstance(size, str) else None for size in spec.shape)
+
+
 def _not_finite(source: ModelSource) -> Iterator[str]:
     if source.model is not None:
         yield from graph_not_finite(source.model)
@@ -294,10 +316,16 @@ def _given(data: object, named: str | None) -> object:
     return named if data is None else data
 
 
-def _open(data: object, recipe: Recipe, role: str) -> CalibrationSet | None:
+def _open(data: object, recipe: Recipe, role: str, encoders: Encoders) -> CalibrationSet | None:
     if data is None:
         return None
-    return open_dataset(data, preprocess=recipe.data.preprocess, role=role, seed=recipe.seed)
+    return open_dataset(
+        data,
+        preprocess=recipe.data.preprocess,
+        role=role,
+        seed=recipe.seed,
+        encoders=encoders,
+    )
 
 
 def _part(data: CalibrationSet | None, recipe: Recipe) -> CalibrationSet | None:

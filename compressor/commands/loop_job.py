@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet, open_dataset
+from calibration.encoders.model_folder import ModelFolder
 from compressor.errors import CompressorError
 from compressor.evaluation.yardstick import Yardstick
 from compressor.pipelines.loop import SEED, Loop, Memory, Opener, Remembered, UserLoop
@@ -169,6 +170,7 @@ class Given:
         progress: Where progress is shown.
         scratch: A folder for what is not kept.
         calibration: Graph → calibration data of its own; the loop gives the others theirs.
+        folder: The model's folder that all graphs come from; None where they come from several.
     """
 
     loop: UserLoop
@@ -177,6 +179,7 @@ class Given:
     progress: Progress
     scratch: Path
     calibration: Mapping[str, object]
+    folder: ModelFolder | None
 
     @property
     def seed(self) -> int:

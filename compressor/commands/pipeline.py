@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from calibration.encoders.model_folder import ModelFolder
 from calibration.preprocess import Preprocess
 from compressor.commands.compress import available_target
 from compressor.commands.loop_account import written
@@ -51,6 +52,7 @@ def compress_pipeline(  # noqa: PLR0913 - the front door of several graphs
     force: bool,
     progress: Progress,
     command: str | None,
+    folder: ModelFolder | None = None,
 ) -> Report:
     """Compress the graphs of a loop by what the loop makes of them.
 
@@ -67,6 +69,7 @@ def compress_pipeline(  # noqa: PLR0913 - the front door of several graphs
         force: Replace a folder that was not written by this tool.
         progress: Where progress is shown.
         command: The command line, for the report.
+        folder: The model's folder that all graphs come from, with what goes beside them.
 
     Raises:
         CompressorError: As for `compress`; UsageError where the loop fails, is not deterministic
@@ -86,7 +89,7 @@ def compress_pipeline(  # noqa: PLR0913 - the front door of several graphs
     inputs = read_by(recipe, *named, *own, *data, *calibration.values(), *files)
     prepare_output(output, force=force, inputs=inputs, room=0)
     with tempfile.TemporaryDirectory(prefix="compressor-") as scratch:
-        given = Given(loop, target, recipe, progress, Path(scratch), calibration)
+        given = Given(loop, target, recipe, progress, Path(scratch), calibration, folder)
         job = traced(given, graphs, units)
         with own_threads():
             decide_all(job, plan)

@@ -48,6 +48,11 @@ class ModelOptions(Section):
         None, description="package.module:factory or file.py:factory, for a state dict."
     )
     args: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments for it.")
+    task: str | None = Field(
+        None,
+        description="What a Hugging Face folder is for, such as text-classification; default: what "
+        "its architecture is for.",
+    )
     state_key: str | None = Field(
         None,
         description="Which of several state dicts in the file: a dotted key like ema, or what its "
@@ -74,6 +79,11 @@ class DataOptions(Section):
     samples: Positive | None = Field(None, description="Draw so many calibration samples.")
     stats: Path | None = Field(
         None, description="Calibration statistics that `compress calibrate` wrote."
+    )
+    tokenizer: Path | None = Field(
+        None,
+        description="File of the package tokenizers, or a folder with one, by which texts become "
+        "tokens; default: the one in the model's folder.",
     )
     cache: Path | None = Field(
         None,
@@ -416,6 +426,9 @@ class Recipe(Targets):
     pipeline: PipelineOptions = PipelineOptions()
     graphs: dict[str, GraphOptions] = Field(
         default_factory=dict, description="Graphs of the pipeline, by the loop's names for them."
+    )
+    package: Literal["triton"] | None = Field(
+        None, description="Layout for a server beside the artifact: triton, a model repository."
     )
     output: Path | None = Field(
         None, description="Output folder; default: the checkpoint's name with -TARGET."

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from calibration.dataset import open_dataset
+from calibration.encoders.pictures import resized_size
 from calibration.preprocess import Preprocess
-from calibration.sources.images import ImageFolderSource, resized_size
+from calibration.sources.images import ImageFolderSource
 from compressor.errors import DataError
 
 GENERATOR = np.random.default_rng(0)

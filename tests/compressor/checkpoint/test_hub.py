@@ -170,7 +170,7 @@ def test_the_architecture_of_a_folder(pretrained, capfd):
     tokens = torch.arange(6).reshape(2, 3)
     for path in (folder, folder / "model.safetensors"):
         source = load_checkpoint(path, ModelOptions())
-        assert torch.equal(source.module(tokens).logits, model(tokens).logits)
+        assert torch.equal(source.module(tokens)["logits"], model(tokens).logits)
         assert not source.module.config.use_cache
         assert "GPT2LMHeadModel of transformers" in source.notices[0]
         assert "use_cache" in source.notices[-1]

@@ -1,0 +1,54 @@
+"""Everything that a model's folder says of how its inputs are made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from compressor.graph.tensors import Array
+
+Fields = dict[str, Array]
+"""Named arrays that belong together."""
+
+
+class TextEncoder(Protocol):
+    """Turns texts into tokens."""
+
+    def encode(self, texts: list[str], others: list[str] | None, where: str) -> list[Fields]:
+        """The inputs of each text, of a batch of one, at its own length."""
+        ...
+
+
+class AudioEncoder(Protocol):
+    """Turns sound into inputs."""
+
+    @property
+    def rate(self) -> int:
+        """Samples a second that the model hears at."""
+        ...
+
+    def encode(self, sound: Array) -> Fields:
+        """The inputs of one sound at that rate, of a batch of one."""
+        ...
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """What reads the user's data for a model.
+
+    Attributes:
+        text: Reads texts; None where there is no tokenizer.
+        why_no_text: Why there is none.
+        images: Fields of the preprocessing of decoded pictures, by the model's own configuration.
+        audio: Reads sound; None where nothing says how.
+        labels: Names of the classes in the order of the outputs; none where they have no names.
+    """
+
+    text: TextEncoder | None = None
+    why_no_text: str | None = None
+    images: Mapping[str, object] | None = None
+    audio: AudioEncoder | None = None
+    labels: tuple[str, ...] = ()
+
+
+NONE = Encoders()
+"""Of a model whose folder says nothing."""
