@@ -6,13 +6,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 
+from calibration.encoders.model_folder import ModelFolder
+from compressor.commands.carrying import carry
 from compressor.commands.final_measurements import Measurements
 from compressor.commands.goals_met import goal_result
+from compressor.commands.packaging import package
 from compressor.graph.tensors import Arrays
 from compressor.plan.plan import Plan
 from compressor.plan.realize import planned_policy
 from compressor.recipe.recipe import Recipe
 from compressor.report.files import pages
+from compressor.report.usage import USAGE, usage_page
 from compressor.results.environment import environment
 from compressor.results.format import configuration, ratio
 from compressor.results.records import StageRecord
@@ -211,6 +215,7 @@ def _files(directory: Path, artifacts: Mapping[str, Artifact], plan: Plan) -> di
         "report.json": "report.json",
         "plan": PLAN,
         "manifest": "manifest.json",
+        "usage": USAGE,
     }
     if plan.weights:
         names["plan.safetensors"] = "plan.safetensors"
@@ -232,6 +237,8 @@ def write_account(
     report: Report,
     recipe: Recipe,
     defaults: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
+    *,
+    beside: ModelFolder | None = None,
 ) -> Report:
     """Plan, report in all its forms, and the manifest that seals them.
 
@@ -243,11 +250,17 @@ def write_account(
         report: The account of the run.
         recipe: What was asked for.
         defaults: Graph → inputs that a call may leave out, and what they are then.
+        beside: The model's folder, whose configuration, tokenizer and the like are carried along.
 
     Returns:
         The report, as it was written.
     """
     plan.save(folder / PLAN)
+    carry(beside, folder)
+    if recipe.package is not None:
+        package(recipe.package, report, folder, recipe.measure.threads)
+    usage = spared(lambda: usage_page(report, folder, beside), lambda reason: reason + "\n")
+    (folder / USAGE).write_text(usage, encoding="utf-8")
     failures: list[str] = []
     texts = pages(report, failures)
     if failures:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from compressor.commands.account import Finished, account, write_account
+from compressor.commands.carrying import at_top
 from compressor.commands.compress import (
     build_pair,
     interruption_words,
@@ -22,6 +23,7 @@ from compressor.commands.final_measurements import (
 from compressor.commands.goals_met import pipeline_goal
 from compressor.commands.loop_job import BATCH, CONFIRMATIONS, WORDS, Graph, Job
 from compressor.commands.loop_speed import loop_latency, loop_rates
+from compressor.commands.stating import metadata_of, stated
 from compressor.evaluation.metrics.base import BASELINE, RESULT
 from compressor.evaluation.per_output import output_results
 from compressor.graph.shared_weights import DATA, Sharing, saved_bytes, share_weights
@@ -62,6 +64,12 @@ def written(
     )
     with written_aside(directory) as folder:
         pairs = _with_shared(job, {name: _built(job, name, folder) for name in job.graphs}, folder)
+        if plan is None:
+            made = made.model_copy(update={"metadata": _metadata(job, pairs)})
+        pairs = {
+            name: pair.moved(stated(pair.result, made.metadata.get(name, {})))
+            for name, pair in pairs.items()
+        }
         finished = {name: _finished(job, name, pair, made) for name, pair in pairs.items()}
         report = account(
             finished, directory, seconds=0.0, command=command, notices=tuple(job.notices)
@@ -71,11 +79,21 @@ def written(
             met = pipeline_goal(goal, result, report.graphs)
             result = result.model_copy(update={"goal": met})
         report = report.model_copy(update={"pipeline": result, "seconds": watch.seconds})
-        report = write_account(folder, made, report, job.recipe, job.loop.defaults)
+        report = write_account(
+            folder, made, report, job.recipe, job.loop.defaults, beside=job.folder
+        )
     if job.interrupted:
         assert job.budget is not None, "without one nothing is written"
         raise KeyboardInterrupt(interruption_words(directory, job.budget))
     return report
+
+
+def _metadata(job: Job, pairs: Mapping[str, Pair]) -> dict[str, dict[str, str]]:
+    """Graph → what its artifact says of itself; the budget is that of all of them together."""
+    return {
+        name: metadata_of(job.graphs[name].decided, pair, job.budget, job.folder, None)
+        for name, pair in pairs.items()
+    }
 
 
 def _built(job: Job, name: str, folder: Path) -> Pair:
@@ -91,6 +109,9 @@ def _with_shared(job: Job, pairs: dict[str, Pair], folder: Path) -> dict[str, Pa
     """With what graphs have in common stored once, where the runtime lets them read one file."""
     if not job.target.shares_weights:
         return pairs
+    if job.folder is not None:
+        places = {name: at_top(name, pair.result, folder) for name, pair in pairs.items()}
+        pairs = {name: pair.moved(places[name]) for name, pair in pairs.items()}
     found = share_weights({name: pair.result.model for name, pair in pairs.items()}, folder)
     job.shared_bytes = saved_bytes(found)
     if found:

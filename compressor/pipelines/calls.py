@@ -84,6 +84,7 @@ class GraphCall:
         seconds: What that took together.
         defaults: Inputs that a call may leave out, and what they are then.
         caches: Inputs that are caches of integers, which are taken in numbers, too.
+        metadata: What its file says of itself; empty where it has none.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class GraphCall:
         self._inputs, self._run = tuple(inputs), run
         self.defaults: Mapping[str, float] = {}
         self.caches: Mapping[str, CacheNote] = {}
+        self.metadata: Mapping[str, str] = {}
 
     def __call__(self, **arrays: object) -> "Outputs":
         """Run it once.

@@ -8,6 +8,8 @@ It needs numpy and onnxruntime alone.
 """
 
 import json
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,64 @@ import numpy as np
 from compressor.errors import OutputError, UsageError
 from compressor.graph.cache_notes import read
 from compressor.graph.tensors import Array, Arrays, TensorSpec
-from compressor.pipelines.calls import GraphCall, Graphs, signature_of
+from compressor.pipelines.calls import GraphCall, Graphs, Outputs, signature_of
 
 MANIFEST = "manifest.json"
 
 
-def load(folder: str | Path, *, threads: int = 0) -> dict[str, GraphCall]:
+class Loaded(Graphs):
+    """The graphs of a folder by name, and the only one of them as a function.
+
+        outputs = model(input_ids=ids, attention_mask=mask)    # arrays, by the names of its inputs
+        outputs = model("a text", "another")                   # as people have it
+
+    Texts, pictures and sound become inputs as the model's own files in the folder say: tokens of
+    texts are filled up to the longest, with zeros in `attention_mask`.
+    """
+
+    folder: Path = Path()
+
+    def __call__(self, *raw: object, **arrays: object) -> Outputs:
+        """Run the only graph once.
+
+        Raises:
+            UsageError: There are several graphs, a call does not fit, or nothing in the folder says
+                how raw samples become inputs.
+            DataError: A sample cannot be read.
+        """
+        graph = self.only
+        if not raw:
+            return graph(**arrays)
+        from compressor.pipelines.raw_samples import inputs_of  # noqa: PLC0415 - arrays do without
+
+        made = inputs_of(raw, self.folder, graph.known.names)
+        return graph(**{**made, **arrays})
+
+    @property
+    def only(self) -> GraphCall:
+        """The graph, where there is one."""
+        if len(self) != 1:
+            raise UsageError(
+                f"{self.folder} has several graphs: {', '.join(self)}",
+                hint='Call one by its name: models["NAME"](...).',
+            )
+        return next(iter(self.values()))
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the outputs; none where they have only numbers."""
+        from calibration.encoders.model_folder import model_folder  # noqa: PLC0415 - as above
+
+        found = model_folder(self.folder)
+        return () if found is None else found.labels
+
+    @cached_property
+    def metadata(self) -> Mapping[str, str]:
+        """What the file of the only graph says of itself."""
+        return self.only.metadata
+
+
+def load(folder: str | Path, *, threads: int = 0) -> Loaded:
     """The graphs that a run of `compress` wrote, by name; a single model is "model".
 
     Args:
@@ -29,13 +83,15 @@ def load(folder: str | Path, *, threads: int = 0) -> dict[str, GraphCall]:
         threads: Threads of an inference; 0 is all.
 
     Returns:
-        Name → a graph that is called with named arrays and returns named arrays.
+        Name → a graph that is called with named arrays and returns named arrays. Where there is one
+        graph, it can itself be called likewise, or with texts, pictures and sound.
 
     Raises:
         OutputError: The folder is none of ours, or lacks a file.
     """
     root = Path(folder)
-    found = Graphs({name: opened(name, path, threads) for name, path in graphs_of(root).items()})
+    found = Loaded({name: opened(name, path, threads) for name, path in graphs_of(root).items()})
+    found.folder = root
     for name, defaults in _manifest(root).get("defaults", {}).items():
         found[name].defaults = defaults
     return found
@@ -90,7 +146,8 @@ def opened(name: str, path: Path, threads: int) -> GraphCall:
         return dict(zip(names, made, strict=True))
 
     call = GraphCall(name, inputs, run, signature_of(inputs, outputs))
-    call.caches = read(session.get_modelmeta().custom_metadata_map)
+    call.metadata = dict(session.get_modelmeta().custom_metadata_map)
+    call.caches = read(call.metadata)
     return call
 
 

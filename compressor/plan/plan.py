@@ -210,6 +210,7 @@ class Plan(Record):
         calibration: Fingerprint of the data behind the ranges, whatever later runs measure on.
         graphs: Keyed by graph; a single model is "model".
         digest: SHA-256 of the weights that lie beside the JSON; None without any.
+        metadata: Graph → what its artifact says of itself (`metadata_props`).
     """
 
     format: Literal[1] = 1
@@ -218,6 +219,7 @@ class Plan(Record):
     calibration: str | None = None
     graphs: dict[str, GraphPlan]
     digest: str | None = None
+    metadata: dict[str, dict[str, str]] = Field(default_factory=dict)
 
     def save(self, path: Path) -> tuple[Path, ...]:
         """Write as JSON, and new weights, if there are any, beside it; the files written."""

@@ -18,6 +18,7 @@ from compressor.report.rows import Row, all_rows
 from compressor.report.spoken import Speak, Spoken
 from compressor.report.terminal_profile import profile_table
 from compressor.report.terminal_progress import RichProgress
+from compressor.report.usage import use_line
 from compressor.report.verdict import (
     Tone,
     budget_tone,
@@ -162,4 +163,7 @@ def _places(report: Report, speak: Speak) -> Table:
     for heading, role in (("artifact", "model"), ("report", "report")):
         if role in report.files:
             table.add_row(heading, Text(speak(report.files[role]), style="bold"))
+    use = use_line(report)
+    if use is not None and "usage" in report.files:
+        table.add_row("use", Text(speak(use)))
     return table

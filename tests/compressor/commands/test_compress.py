@@ -1,6 +1,7 @@
 """The whole run on a small network whose INT8 is kept or reverted as asked."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from graphs import residual
 
+import compressor
 from compressor import Recipe, compress
 from compressor.cli.main import cli
 from compressor.errors import DataError, GraphError, OutputError, RecipeError, UsageError
@@ -45,10 +47,21 @@ def done(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     return out, report
 
 
+def test_the_folder_says_how_to_use_it_and_what_it_is(done: tuple[Path, Report], capsys):
+    out, _ = done
+    (code,) = re.findall(r"```python\n(.*?)```", (out / "USAGE.md").read_text(), re.S)
+    exec(compile(code, "USAGE.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("{")
+    model = compressor.load(out)
+    assert model.metadata["producer"].startswith("compressor ")
+    assert model.metadata["verdict"].startswith("ships as ")
+    assert len(model.metadata["source_sha256"]) == 64
+
+
 def test_folder_holds_everything_and_the_manifest_seals_it(done: tuple[Path, Report]):
     out, report = done
     names = {path.name for path in out.iterdir()}
-    pages = {"report.json", "report.html", "report.md"}
+    pages = {"report.json", "report.html", "report.md", "USAGE.md"}
     assert names == {"model.onnx", "plan.json", "plan.safetensors", "manifest.json", *pages}
     manifest = json.loads((out / "manifest.json").read_text())
     for name in names - {"manifest.json"}:

@@ -1,0 +1,201 @@
+"""`USAGE.md`: how to run this very artifact, make it again, and tell that it is whole."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from calibration.encoders.model_folder import ModelFolder, task_by_name
+from compressor.graph.sizes import parse_size
+from compressor.graph.tensors import TensorSpec
+from compressor.recipe.notation import parse_input
+from compressor.results.report import GraphReport, Report
+from compressor.system.output_folder import sha256
+
+USAGE = "USAGE.md"
+
+_OPEN = 8
+"""A size that an example gives to what is left open."""
+
+_OPTIMUM = {
+    "text-classification": "ORTModelForSequenceClassification",
+    "token-classification": "ORTModelForTokenClassification",
+    "question-answering": "ORTModelForQuestionAnswering",
+    "multiple-choice": "ORTModelForMultipleChoice",
+    "fill-mask": "ORTModelForMaskedLM",
+    "feature-extraction": "ORTModelForFeatureExtraction",
+    "image-classification": "ORTModelForImageClassification",
+    "image-segmentation": "ORTModelForSemanticSegmentation",
+    "audio-classification": "ORTModelForAudioClassification",
+    "audio-frame-classification": "ORTModelForAudioFrameClassification",
+    "automatic-speech-recognition": "ORTModelForCTC",
+    "text-generation": "ORTModelForCausalLM",
+    "text2text-generation": "ORTModelForSeq2SeqLM",
+}
+"""Task → the class of Optimum that loads an ONNX file for it."""
+
+_ASKED = {"image": '"picture.png"', "audio": '"sound.wav"'}
+
+
+def usage_page(report: Report, folder: Path, beside: ModelFolder | None) -> str:
+    """The page.
+
+    Args:
+        report: The account of the run, with the inputs of each graph.
+        folder: Holds the artifact now; the report has where it will lie.
+        beside: The model's own folder, for its task and what reads its data.
+    """
+    lines = [f"# {Path(report.artifact or folder).name}", ""]
+    compiled = [graph.engine for graph in report.graphs.values() if graph.engine is not None]
+    if compiled:
+        lines += _of_engine(report)
+    else:
+        lines += _of_runtime(report, beside)
+    lines += _again(report)
+    lines += _verified(report, folder)
+    return "\n".join(lines) + "\n"
+
+
+def use_line(report: Report) -> str | None:
+    """One line that runs the artifact, for the terminal; None where an engine has to be built."""
+    if any(graph.engine is not None for graph in report.graphs.values()):
+        return None
+    return f'compressor.load("{report.artifact}") · {report.artifact}/{USAGE} says more'
+
+
+def _of_engine(report: Report) -> list[str]:
+    script = report.files.get("build_engine.py", "build_engine.py")
+    return [
+        "The engine is of the machine and the versions that it was built with. On another one, "
+        "build it there from the graph beside it:",
+        "",
+        f"    python {script}",
+        "",
+    ]
+
+
+def _of_runtime(report: Report, beside: ModelFolder | None) -> list[str]:
+    threads = _threads(report)
+    lines = ["## Run it", ""]
+    raw = _raw(beside) if len(report.graphs) == 1 and report.pipeline is None else None
+    if raw is not None:
+        lines += ["With the model's own preprocessing:", ""]
+        lines += _code(
+            "import compressor",
+            "",
+            f'model = compressor.load("{report.artifact}", threads={threads})',
+            f"outputs = model({raw})",
+            "print({name: array.shape for name, array in outputs.items()})",
+        )
+        lines += ["With arrays of yours, by the names of its inputs:", ""]
+    lines += _code(*_by_arrays(report, threads))
+    lines += [
+        "It needs numpy and onnxruntime alone. Without this package it is a file for "
+        "`onnxruntime.InferenceSession`, with `intra_op_num_threads` of its options set to "
+        f"{threads}: there speed was measured.",
+        "",
+    ]
+    return [*lines, *_of_optimum(report, beside)]
+
+
+def _by_arrays(report: Report, threads: int) -> Iterator[str]:
+    yield from ("import numpy as np", "import compressor", "")
+    yield f'model = compressor.load("{report.artifact}", threads={threads})'
+    for name in report.graphs:
+        specs = _inputs(report, name)
+        called = "model" if len(report.graphs) == 1 else f'model["{name}"]'
+        yield f"outputs = {called}("
+        yield "    **{"
+        for spec in specs:
+            yield f'        "{spec.name}": {_example(spec)},'
+        yield from ("    }", ")")
+    yield "print({name: array.shape for name, array in outputs.items()})"
+
+
+def _example(spec: TensorSpec) -> str:
+    """An array that the input takes, in the words of numpy."""
+    sizes = [_size(dim, axis) for axis, dim in enumerate(spec.shape)]
+    shape = f"({', '.join(map(str, sizes))}{',' if len(sizes) == 1 else ''})"
+    made = "ones" if spec.dtype.kind in "iub" else "zeros"
+    return f'np.{made}({shape}, "{spec.dtype.name}")'
+
+
+def _size(dim: object, axis: int) -> int:
+    """One sample; what else is open gets a size, and a sum the sum of those."""
+    if isinstance(dim, int):
+        return dim
+    if not isinstance(dim, str):
+        return _OPEN if axis else 1
+    size = parse_size(dim)
+    sizes = {name: 1 if "batch" in name or (axis == 0 and len(size.names) == 1) else _OPEN
+             for name in size.names}  # fmt: skip
+    return size.evaluate(sizes)
+
+
+def _inputs(report: Report, name: str) -> list[TensorSpec]:
+    """What a graph takes, as its capture says."""
+    wanted = ("capture", f"{name}: capture")
+    stage = next((one for one in report.stages if one.name in wanted), None)
+    told = () if stage is None else stage.parameters.get("inputs", ())
+    return [parse_input(str(text)) for text in told] if isinstance(told, Sequence) else []
+
+
+def _raw(beside: ModelFolder | None) -> str | None:
+    """What a person would give the model; None where nothing reads that."""
+    if beside is None:
+        return None
+    if beside.has_tokenizer:
+        return '"a text of yours"'
+    pre = beside.preprocessor
+    if "feature_extractor_type" in pre:
+        return _ASKED["audio"]
+    return _ASKED["image"] if pre else None
+
+
+def _of_optimum(report: Report, beside: ModelFolder | None) -> list[str]:
+    if beside is None or beside.architecture is None:
+        return []
+    name = _OPTIMUM.get(task_by_name(beside) or "")
+    if name is None:
+        return []
+    return [
+        "Optimum loads the folder as it lies (`pip install optimum-onnx`):",
+        "",
+        *_code(
+            f"from optimum.onnxruntime import {name}",
+            "",
+            f'model = {name}.from_pretrained("{report.artifact}")',
+        ),
+    ]
+
+
+def _threads(report: Report) -> int:
+    graphs: list[GraphReport] = list(report.graphs.values())
+    return graphs[0].latency[0].config.threads if graphs and graphs[0].latency else 1
+
+
+def _again(report: Report) -> list[str]:
+    lines = ["## Make it again", ""]
+    if report.command is not None:
+        lines += ["The whole run:", "", f"    {report.command}", ""]
+    plan = report.files.get("plan")
+    if plan is not None:
+        lines += [
+            "The same bytes from the same model, without data and without a search:",
+            "",
+            f"    compress {report.source.partition(',')[0].partition(' (')[0]} --plan {plan} "
+            "-o again",
+            "",
+        ]
+    return lines
+
+
+def _verified(report: Report, folder: Path) -> list[str]:
+    lines = ["## Verify it", "", "`manifest.json` has the SHA-256 of every file.", ""]
+    for role, path in report.files.items():
+        if role == "model" or role.endswith("/model"):
+            name = Path(path).relative_to(report.artifact or "")
+            lines.append(f"    {sha256(folder / name)}  {name.as_posix()}")
+    return lines
+
+
+def _code(*lines: str) -> list[str]:
+    return ["```python", *lines, "```", ""]

@@ -1,0 +1,35 @@
+"""USAGE.md of a finished folder."""
+
+import re
+
+from compressor.recipe.notation import parse_input
+from compressor.report.usage import _example, usage_page
+from compressor.results.records import StageRecord
+from compressor.results.report import Report
+
+
+def page_of(report: Report, tmp_path, beside=None) -> str:
+    (tmp_path / "model.onnx").write_bytes(b"onnx")
+    inputs = ["image:float32[batch,3,32,32]", "mask:int64[batch,past+sequence]"]
+    stage = StageRecord(name="capture", seconds=1.0, parameters={"inputs": inputs})
+    files = {"model": str(tmp_path / "model.onnx"), "plan": str(tmp_path / "plan.json")}
+    told = {"artifact": str(tmp_path), "files": files, "stages": (stage,), "command": "compress x"}
+    return usage_page(report.model_copy(update=told), tmp_path, beside)
+
+
+def test_the_code_is_of_this_artifact(int8_report: Report, tmp_path) -> None:
+    page = page_of(int8_report, tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    compile(code, "USAGE.md", "exec")
+    assert f'compressor.load("{tmp_path}", threads=1)' in code
+    assert '"image": np.zeros((1, 3, 32, 32), "float32"),' in code
+    assert '"mask": np.ones((1, 16), "int64"),' in code
+    assert "compress x" in page
+    assert f"--plan {tmp_path}/plan.json" in page
+    assert re.search(r"[0-9a-f]{64}  model\.onnx", page)
+
+
+def test_examples_are_of_one_sample_and_any_size() -> None:
+    assert _example(parse_input("t:float32[]")) == 'np.zeros((), "float32")'
+    assert _example(parse_input("x:int64[2*batch]")) == 'np.ones((2,), "int64")'
+    assert _example(parse_input("x:bool[batch_size,?]")) == 'np.ones((1, 8), "bool")'
