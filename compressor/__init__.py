@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from compressor.system.siblings import claim
 
 if TYPE_CHECKING:
-    from compressor.commands.compress import compress
+    from compressor.api import compress
     from compressor.commands.inspect import compare, inspect, profile
     from compressor.commands.lint import lint
     from compressor.commands.sensitivity import sensitivity
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         BudgetError,
         CaptureError,
         CheckpointError,
+        CompressionWarning,
         CompressorError,
         DataError,
         GraphError,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "apply_plan": "compressor.module.applying",
-    "compress": "compressor.commands.compress",
+    "compress": "compressor.api",
     "profile": "compressor.commands.inspect",
     "inspect": "compressor.commands.inspect",
     "compare": "compressor.commands.inspect",
@@ -58,6 +59,7 @@ _HOMES = {
             "BudgetError",
             "CaptureError",
             "CheckpointError",
+            "CompressionWarning",
             "CompressorError",
             "DataError",
             "GraphError",
@@ -76,6 +78,7 @@ __all__ = [
     "BudgetError",
     "CaptureError",
     "CheckpointError",
+    "CompressionWarning",
     "CompressorError",
     "DataError",
     "GraphError",
@@ -88,6 +91,7 @@ __all__ = [
     "Report",
     "TargetError",
     "UsageError",
+    "__version__",
     "apply_plan",
     "compare",
     "compress",
@@ -107,9 +111,21 @@ for _name in ("calibration", "exporters"):
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def _version() -> str:
+    """That of the installed package; "0" where it runs from a clone."""
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - takes 20 ms
+
+    try:
+        return version("compressor")
+    except PackageNotFoundError:
+        return "0"
 
 
 def __dir__() -> list[str]:

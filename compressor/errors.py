@@ -37,6 +37,10 @@ class CompressorError(Exception):
         return self.message if self.hint is None else f"{self.message}\n  → {self.hint}"
 
 
+class CompressionWarning(UserWarning):
+    """What a user should know of a run that goes on."""
+
+
 class UsageError(CompressorError):
     """The request cannot be carried out as it stands."""
 

@@ -20,6 +20,9 @@ ROOT = Path(__file__).parents[1]
 RTX = {"sys_platform": "linux", "platform_machine": "x86_64"}
 """Where the extra `trt-rtx` is offered and tested."""
 
+UNLOCKED = {"trt", "mlflow", "tensorboard", "wandb"}
+"""Extras that the lock leaves out."""
+
 HEAVY = ("torch", "onnxruntime", "onnxscript", "scipy", "matplotlib", "sklearn", "tensorrt_rtx")
 
 
@@ -31,13 +34,13 @@ def lock_lines() -> list[str]:
 def required() -> list[Requirement]:
     """Everything that the build, the package, and its extras name, but for the extra `trt`.
 
-    The libraries of `tensorrt` are not on the package index.
+    The libraries of `tensorrt` are not on the package index, and trackers bring what they like.
     """
     config = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project = config["project"]
     groups = [config["build-system"]["requires"], project["dependencies"]]
     extras = project["optional-dependencies"]
-    groups += [extras[name] for name in extras if name != "trt"]
+    groups += [extras[name] for name in extras if name not in UNLOCKED]
     return [Requirement(text) for group in groups for text in group]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 from compressor.errors import UsageError
 from compressor.recipe.recipe import Recipe, load_recipe, to_toml
@@ -23,9 +24,11 @@ def compress_model(model: str | None, flags: dict[str, Any], values: dict[str, A
     from compressor.commands.goals_met import (  # noqa: PLC0415 - loads the runtime
         require_report_kept,
     )
+    from compressor.commands.tracked import logged, tracked_by  # noqa: PLC0415 - as above
 
     recipe = load_recipe(flags["recipe_file"], values)
     _require_model(model, recipe)
+    trackers = tracked_by(flags["track"])
     report = compress(
         model,
         recipe=recipe,
@@ -35,6 +38,7 @@ def compress_model(model: str | None, flags: dict[str, Any], values: dict[str, A
         progress=_progress(flags),
         command=shlex.join(["compress", *sys.argv[1:]]),
     )
+    report = logged(trackers, report, recipe)
     _show(report, summary(report), flags)
     require_report_kept(report)
 
@@ -46,15 +50,9 @@ def _require_model(model: str | None, recipe: Recipe) -> None:
         if recipe.pipeline.loop is not None:
             hint = "Name the loop's graphs: --graph NAME=MODEL for each, or one MODEL alone."
         raise UsageError("there is no MODEL", hint=hint)
-    if recipe.pipeline.units is not None and recipe.pipeline.loop is None:
-        raise UsageError(
-            "--units are of a pipeline, and there is none",
-            hint=_NO_LOOP,
-        )
-    if recipe.pipeline.options and recipe.pipeline.loop is None:
-        raise UsageError(
-            "--pipeline-option is of a built-in loop, and there is none", hint=_NO_LOOP
-        )
+    options = recipe.pipeline
+    if options.loop is None and (options.units is not None or options.options):
+        _require_loop(model, recipe)
     named = [name for name, graph in recipe.graphs.items() if graph.model is not None]
     if model is not None and named:
         raise UsageError(
@@ -66,6 +64,20 @@ def _require_model(model: str | None, recipe: Recipe) -> None:
             "graphs are given, and no loop over them",
             hint=_NO_LOOP,
         )
+
+
+def _require_loop(model: str | None, recipe: Recipe) -> None:
+    """Refuse options of a loop where there is none; the folder of a model that writes has one."""
+    from compressor.commands.writing_models import located, writes  # noqa: PLC0415 - as above
+
+    if model is not None and writes(located(model), recipe) is not None:
+        return
+    if recipe.pipeline.units is not None:
+        raise UsageError(
+            "--units are of a pipeline, and there is none",
+            hint=_NO_LOOP,
+        )
+    raise UsageError("--pipeline-option is of a built-in loop, and there is none", hint=_NO_LOOP)
 
 
 _NO_LOOP = (
@@ -165,6 +177,28 @@ def render_directory(directory: Path, flags: dict[str, Any]) -> None:
 
     report = render_report(directory)
     _show(report, summary(lying_in(report, directory)), flags)
+
+
+def check_directory(directory: Path, flags: dict[str, Any]) -> None:
+    """`compress check DIR`."""
+    from compressor.commands.check import check, require_met  # noqa: PLC0415 - loads matplotlib
+
+    found = check(
+        directory,
+        max_drop=flags["max_drop"],
+        min_speedup=flags["min_speedup"],
+        against=flags["against"],
+    )
+    _show(found, Text(found.text), flags)
+    require_met(found)
+
+
+def show_cache(directory: Path | None, flags: dict[str, Any]) -> None:
+    """`compress cache [DIR]`."""
+    from compressor.commands.cache import cache  # noqa: PLC0415 - as above
+
+    found = cache(directory, clear=flags["clear"])
+    _show(found, Text(found.text), flags)
 
 
 def lint_model(model: str, flags: dict[str, Any]) -> None:

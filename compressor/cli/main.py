@@ -324,6 +324,52 @@ def report(directory: Path, **flags: Any) -> None:
 
 
 @cli.command(cls=SectionedCommand, context_settings=CONTEXT)
+@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
+@click.option(
+    "--max-drop",
+    metavar="LOSS",
+    help="Quality that may be lost: 1% of the original's value, or 0.5pt in the metric's unit.",
+)
+@click.option(
+    "--min-speedup", metavar="RATIO", help="Least speed-up over the float baseline: 1.5x."
+)
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Stored folder that the new one must not fall behind.",
+)
+@SHOWING
+def check(directory: Path, **flags: Any) -> None:
+    """Check a finished folder DIR, for CI: exit code 3 if it is not good or fast enough.
+
+    Files are held against the manifest, figures of the report against limits. Nothing is run.
+    Quality and size count as they are against a stored folder, speed by its speed-up.
+    """
+    from compressor.cli.commands import check_directory  # noqa: PLC0415 - keeps --help quick
+
+    with shown(flags):
+        reject_both(flags["as_json"], flags["quiet"])
+        check_directory(directory, flags)
+
+
+@cli.command(cls=SectionedCommand, context_settings=CONTEXT)
+@click.argument("directory", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
+@click.option("--clear", is_flag=True, help="Remove the entries.")
+@SHOWING
+def cache(directory: Path | None, **flags: Any) -> None:
+    """Show what is kept for later runs, or clear it: kernel times in the user's cache folder.
+
+    DIR is a folder of --calib-cache, which holds calibration statistics, too.
+    """
+    from compressor.cli.commands import show_cache  # noqa: PLC0415 - keeps --help quick
+
+    with shown(flags):
+        reject_both(flags["as_json"], flags["quiet"])
+        show_cache(directory, flags)
+
+
+@cli.command(cls=SectionedCommand, context_settings=CONTEXT)
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 def targets(as_json: bool) -> None:
     """List the runtimes that artifacts can be made for, and whether each is usable here."""

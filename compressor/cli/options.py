@@ -10,6 +10,7 @@ from compressor.cli.sections import TERMINAL, section, together
 from compressor.cli.targets import target_options, target_places
 from compressor.errors import UsageError
 from compressor.pipelines.builtin import loop_names
+from compressor.recipe.effort import with_effort
 from compressor.recipe.methods import METHODS
 from exporters import DEFAULT_TARGET
 
@@ -21,21 +22,26 @@ PLACES = {
     "units": ("pipeline", "units"),
     "seed": ("seed",),
     "output": ("output",),
+    "package": ("package",),
     "model_factory": ("model", "factory"),
     "model_args": ("model", "args"),
     "state_key": ("model", "state_key"),
+    "task": ("model", "task"),
     "noise": ("model", "noise"),
     "trust_pickle": ("model", "trust_pickle"),
     "inputs": ("model", "inputs"),
     "calib": ("data", "calib"),
     "eval": ("data", "eval"),
     "samples": ("data", "samples"),
+    "tokenizer": ("data", "tokenizer"),
     "layout": ("data", "preprocess", "layout"),
     "scale": ("data", "preprocess", "scale"),
     "mean": ("data", "preprocess", "mean"),
     "std": ("data", "preprocess", "std"),
     "image_size": ("data", "preprocess", "size"),
     "crop": ("data", "preprocess", "crop"),
+    "fit": ("data", "preprocess", "fit"),
+    "interpolation": ("data", "preprocess", "interpolation"),
     "prune": ("prune", "macs"),
     "params": ("prune", "params"),
     "speedup": ("prune", "speedup"),
@@ -97,7 +103,7 @@ def recipe_values(parameters: dict[str, Any]) -> dict[str, Any]:
         section[place[-1]] = int(value) if name == "weight_bits" else value
     for name, data in (parameters.get("graph_calib") or {}).items():
         document.setdefault("graphs", {}).setdefault(name, {})["calib"] = data
-    return document
+    return with_effort(document, parameters.get("effort"))
 
 
 def numbers(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
@@ -254,6 +260,11 @@ LOADING = section(
         "that fits]",
     ),
     click.option(
+        "--task", metavar="NAME",
+        help="Task of a Hugging Face folder, like text-classification. [default: what its "
+        "architecture is for]",
+    ),
+    click.option(
         "--trust-pickle", is_flag=True,
         help="Unpickle a whole module. This runs code from the file: only for files you trust. "
         "With --model the weights are read without it.",
@@ -327,6 +338,10 @@ DATA = section(
         help="Number of calibration samples to draw. [default: all]",
     ),
     click.option(
+        "--tokenizer", type=click.Path(path_type=Path), metavar="FILE",
+        help="Tokenizer of texts: tokenizer.json, or its folder. [default: the model folder's]",
+    ),
+    click.option(
         "--layout", callback=layout, metavar="ORDER",
         help="Transposition of stored data to the input's order of axes: nhwc-to-nchw or "
         "nchw-to-nhwc.",
@@ -350,6 +365,15 @@ DATA = section(
     click.option(
         "--crop", type=click.FloatRange(0, 1, min_open=True),
         help="Share of an image's side that the centre crop keeps: 0.875.",
+    ),
+    click.option(
+        "--fit", type=click.Choice(["cover", "stretch"]),
+        help="Way to the image size: cover keeps the aspect, stretch does not. [default: cover]",
+    ),
+    click.option(
+        "--interpolation",
+        type=click.Choice(["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]),
+        help="Filter of resized images. [default: bilinear]",
     ),
 )  # fmt: skip
 
@@ -538,6 +562,19 @@ OUTPUT = section(
     ),
     click.option(
         "--force", is_flag=True, help="Replace an output folder that compress did not write."
+    ),
+    click.option(
+        "--package", type=click.Choice(["triton"]),
+        help="Layout for a server, beside the artifact: triton, a model repository.",
+    ),
+    click.option(
+        "--effort", type=click.Choice(["fast", "default", "best"]),
+        help="Time to spend. fast: --samples 128 --measure-seconds 1 --time-budget 60s. best: "
+        "--measure-seconds 12.",
+    ),
+    click.option(
+        "--track", multiple=True, metavar="NAME",
+        help="Tracker that the run is logged to: mlflow, tensorboard or wandb (repeatable).",
     ),
 )  # fmt: skip
 

@@ -8,11 +8,14 @@ from typing import Any
 
 import onnx_ir as ir
 
+from calibration.encoders.model_folder import ModelFolder, model_folder
 from calibration.stats import CalibrationStats
 from compressor.checkpoint import require_model
 from compressor.checkpoint.prepare import Prepared, prepare
 from compressor.commands.account import GRAPH, PLAN, Finished, account, write_account
 from compressor.commands.final_measurements import measured
+from compressor.commands.stating import metadata_of, stated
+from compressor.commands.writing_models import located, writes, written_by
 from compressor.errors import RecipeError, TargetError, UsageError
 from compressor.evaluation.metrics import find_metric
 from compressor.layerwise.factor import own_threads
@@ -103,6 +106,22 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     watch = Stopwatch()
     recipe = with_features(_recipe(recipe, target), features)
     recipe = with_loop_options(recipe, pipeline_options)
+    model = located(model)
+    writing = writes(model, recipe) if pipeline is None and recipe.pipeline.loop is None else None
+    if writing is not None:
+        return _writing(
+            model,
+            writing,
+            (calibration, evaluation),
+            recipe=recipe,
+            units=units or recipe.pipeline.units,
+            output=output,
+            plan=plan,
+            recipe_file=recipe_file,
+            force=force,
+            progress=progress,
+            command=command,
+        )
     if pipeline is not None or recipe.pipeline.loop is not None:
         return _pipeline(
             model,
@@ -153,15 +172,46 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         pair = build_pair(outcome, session, folder, Path(scratch))
         found = measured(outcome, pair, data, budget)
         # A replayed plan stays what it is: its ranges are of the data that it was made from.
-        made = replayed or _plan(outcome, data, pair)
+        made = replayed or _plan(outcome, data, pair, found.budget, model)
+        pair = pair.moved(stated(pair.result, made.metadata.get(GRAPH, {})))
         run = Finished(outcome, pair, found, data, budget, made)
         report = account({GRAPH: run}, directory, seconds=watch.seconds, command=command)
-        report = write_account(folder, made, report, recipe)
+        report = write_account(folder, made, report, recipe, beside=model_folder(model))
     if found.interrupted:
         reached = report.graphs[GRAPH].budget
         assert reached is not None, "without one nothing is written"
         raise KeyboardInterrupt(interruption_words(directory, reached))
     return report
+
+
+def _writing(
+    model: object,
+    folder: ModelFolder,
+    data: tuple[object, object],
+    *,
+    recipe: Recipe,
+    output: str | Path | None,
+    recipe_file: Path | None,
+    progress: Progress,
+    **more: Any,
+) -> Report:
+    """The same for the folder of a model that writes, by a loop that is already written."""
+    target = available_target(recipe)
+    directory = _directory(model, recipe, output)
+    require_sense(recipe, target, find_metric)
+    prepare_output(directory, force=more["force"], inputs=read_by(recipe, model, recipe_file))
+    made = written_by(folder, recipe, target, data, progress)
+    return _pipeline(
+        made.graphs,
+        made.loop,
+        made.data,
+        recipe=made.recipe,
+        output=directory,
+        recipe_file=recipe_file,
+        progress=progress,
+        folder=folder,
+        **more,
+    )
 
 
 def _pipeline(
@@ -236,12 +286,16 @@ def _spelt(name: str, graph: GraphOptions) -> str:
     return graph.model if graph.factory is None else f"{graph.model}@{graph.factory}"
 
 
-def _plan(outcome: Outcome, data: DataSplit, pair: Pair) -> Plan:
+def _plan(
+    outcome: Outcome, data: DataSplit, pair: Pair, budget: BudgetResult | None, model: object
+) -> Plan:
+    metadata = metadata_of(outcome, pair, budget, model_folder(model), model)
     return Plan(
         target=pair.target.name,
         seed=pair.recipe.seed,
         calibration=data.fingerprint,
         graphs={GRAPH: outcome.plan},
+        metadata={GRAPH: metadata},
     )
 
 
@@ -310,6 +364,9 @@ def _directory(model: object, recipe: Recipe, output: str | Path | None) -> Path
         return Path(chosen)
     if isinstance(model, str | Path):
         path = Path(model)
+        hub = next((one for one in path.parents if one.name.startswith("models--")), None)
+        if hub is not None:  # a name on the hub: into the working directory
+            return Path(f"{hub.name.rpartition('--')[2]}-{recipe.target}")
         path = path if path.name not in ("", "..") else path.resolve()  # `.` has no name
         return path.with_name(f"{path.stem}-{recipe.target}")
     return Path(f"{type(model).__name__.lower()}-{recipe.target}")

@@ -129,6 +129,23 @@ def render_report(directory: str | Path) -> Report:
     return report
 
 
+def rewrite_report(report: Report) -> None:
+    """Write a report anew where it was written: more is known of it now.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    folder = Path(report.artifact or "")
+    texts = pages(report, [])
+    texts[JSON] = report.model_dump_json(indent=1) + "\n"
+    try:
+        for name, text in texts.items():
+            replace_file(folder / name, text)
+        reseal(folder, texts)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+
+
 def lying_in(report: Report, directory: str | Path) -> Report:
     """The report with its files where they lie now, which may not be where they were written."""
     folder = Path(directory)

@@ -5,7 +5,8 @@ reader of version 1 finds keeps its meaning. A change that would break a reader 
 version.
 """
 
-from typing import Final, Literal
+from importlib import import_module
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
@@ -362,9 +363,10 @@ class Report(Record):
         seconds: Wall time of the whole run.
         command: The command line that repeats the run; None when called from Python.
         artifact: The output folder; None when nothing was written.
-        files: Role ("model", "report", "report.md", "report.json", "plan", "manifest", with
-            repaired or rounded weights "plan.safetensors", and for TensorRT "build_engine.py",
-            "reference", "engine" and "timing.cache") → path, the folder included.
+        files: Role ("model", "report", "report.md", "report.json", "plan", "manifest",
+            "usage", with repaired or rounded weights "plan.safetensors", and for TensorRT
+            "build_engine.py", "reference", "engine" and "timing.cache") → path, the folder
+            included.
         graphs: Keyed by graph; a single model is "model".
         pipeline: What the user's loop makes of them together; None where there is none.
         stages: The stages in the order they ran.
@@ -384,6 +386,37 @@ class Report(Record):
     stages: tuple[StageRecord, ...] = ()
     notices: tuple[str, ...] = ()
     environment: Environment
+
+    def summary(self, width: int = 100) -> str:
+        """The terminal's summary as text, in lines of so many characters."""
+        return str(_shown().as_text(self, width))
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """One dict a figure: graph, kind, figure, before, after, change, low, high."""
+        return list(_shown().as_records(self))
+
+    def to_pandas(self) -> Any:
+        """`to_records` as a DataFrame.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        return _shown().as_frame(self)
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def __repr__(self) -> str:
+        shipped = ", ".join(f"{name}: {graph.shipped}" for name, graph in self.graphs.items())
+        return f"<Report of {self.source} for {self.target}: {shipped}>"
+
+    def _repr_html_(self) -> str:
+        return str(_shown().as_html(self))
+
+
+def _shown() -> Any:
+    """What renders a report: a floor above, and only asked by people."""
+    return import_module("compressor.report.shown")
 
 
 class Comparison(Measured):

@@ -34,6 +34,13 @@ class Progress(Protocol):
         ...
 
 
+def tell(progress: Progress, candidate: object) -> None:
+    """Say that something was judged, to a `Progress` that wants to know."""
+    told = getattr(progress, "candidate", None)
+    if told is not None:
+        told(candidate)
+
+
 class Silent:
     """The `Progress` of a library call: nothing is shown."""
 

@@ -28,6 +28,7 @@ from compressor.search.precision.latency_placement import Placed
 from compressor.search.precision.output_signal import OutputSignal
 from compressor.search.precision.refused_nodes import or_undone
 from compressor.search.session import Session, Stage
+from compressor.system.progress import tell
 
 RACE = 0.6
 """Seconds for the speed of a candidate."""
@@ -202,6 +203,7 @@ class PtqSearch:
         if not self.trials:
             self._say_what_it_takes(judged)
         self.trials.append(tried)
+        tell(self.session.progress, tried.told())
         if tried.accepted and (
             self.best is None or self._order(plan) < self._order(self.best.plan)
         ):

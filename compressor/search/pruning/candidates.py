@@ -25,6 +25,7 @@ from compressor.search.pruning.sparsity_2_4 import with_sparsity
 from compressor.search.pruning.steps import CostOf, Grouped
 from compressor.search.pruning.summary import CostKind, removed
 from compressor.search.session import Session
+from compressor.system.progress import tell
 from compressor.system.sparing import spared, unfinished
 
 HOPELESS = 3.0
@@ -278,6 +279,7 @@ class PrunedCandidates:
         candidate = replace(
             found.candidate, name=name, reason=told, latency=race, judged=judged, share=share
         )
+        tell(self.session.progress, candidate.told())
         raced = None if race is None else Raced(found.baseline, found.shipped, race)
         return replace(found, candidate=candidate, raced=raced or found.raced)
 
