@@ -98,8 +98,7 @@ def _of_graph(name: str, graph: GraphReport) -> Iterator[dict[str, Any]]:
         yield _row(name, "size", field, (before, after, change, None, None))
     if graph.memory is not None:
         memory = graph.memory
-        low, high = _ends(memory.interval)
-        values = (memory.baseline_bytes, memory.result_bytes, memory.ratio, low, high)
+        values = (memory.baseline_bytes, memory.result_bytes, memory.ratio, None, None)
         yield _row(name, "memory", "peak_bytes", values)
 
 
