@@ -37,6 +37,7 @@ from compressor.search.quality_budget import QualityBudget, divided_for_budget
 from compressor.search.replay import replay
 from compressor.search.session import Session
 from compressor.search.strategy import decide
+from compressor.search.training import with_training_samples
 from compressor.system.output_folder import prepare as prepare_output
 from compressor.system.output_folder import written_aside
 from compressor.system.progress import SILENT, Progress
@@ -156,6 +157,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     )
     backend.require_buildable(prepared.model)
     data = examined(prepared, split_data(prepared, recipe.seed, stats), progress)
+    data = with_training_samples(prepared, data, recipe) if replayed is None else data
     prepared = looked_at(prepared, data, recipe, backend, progress)
     session = Session(prepared, recipe, backend, progress)
     data, acceptance = divided_for_budget(session, data)

@@ -51,6 +51,11 @@ def apply_plan(
     decided = Plan.load(Path(plan)) if isinstance(plan, str | Path) else plan
     if graph not in decided.graphs:
         raise PruningError(f"the plan has no graph {graph!r}, but {', '.join(decided.graphs)}")
+    if decided.graphs[graph].trained is not None:
+        raise PruningError(
+            "the plan has weights that were trained on the graph, which a module has no place for",
+            hint="Train the module itself after a plan without --train was applied.",
+        )
     prune = decided.graphs[graph].prune
     smaller = copy.deepcopy(module)
     if prune is None:

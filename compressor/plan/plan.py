@@ -22,9 +22,10 @@ from compressor.results.records import Record
 from compressor.system.nearby import did_you_mean
 
 ROUNDED = "rounded"
+TRAINED = "trained"
 SPARSE = "sparse_"
 """Prefix of the role of a weight that a pattern of zeros brought."""
-ROUNDED_OF = {"graph", "baseline", "prune", "sparse", "forms", "smooth"} | {
+ROUNDED_OF = {"graph", "baseline", "prune", "sparse", "trained", "forms", "smooth"} | {
     "weight_bits",
     "granularity",
 }
@@ -108,6 +109,32 @@ class SparsePlan(Record):
         return {f"{node}/{SPARSE}{role}": array for (node, _, role), array in parts}
 
 
+class TrainedPlan(Record):
+    """Weights that training found, and what it takes to find them again.
+
+    Attributes:
+        steps: Of the optimizer.
+        threads: Of torch.
+        seed: Of all that was drawn.
+        torch: Version of torch.
+        data: Fingerprint of the samples that were trained on.
+        weights: Initializer of the float graph, pruned and repaired → values. They are stored
+            beside the plan's JSON, as `NAME/trained`.
+    """
+
+    steps: int
+    threads: int
+    seed: int
+    torch: str
+    data: str
+    weights: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        """The weights by the names that they are stored under."""
+        return {f"{name}/{TRAINED}": array for name, array in self.weights.items()}
+
+
 class GraphPlan(Record):
     """The decisions for one graph.
 
@@ -122,6 +149,7 @@ class GraphPlan(Record):
         granularity: Whether each output channel of a weight has its own scale.
         prune: What is removed before anything else; None where nothing is.
         sparse: Which weights then get a pattern of zeros; None where none do.
+        trained: What training made of the weights then; None where nothing was trained.
         forms: Node → the form of the target that it is rewritten in before it is quantized.
         integer: Names of the nodes that run as integer, with ranges known beforehand.
         dynamic: Names of the MatMul, Gemm and LSTM nodes that run as integer with the range of
@@ -159,6 +187,7 @@ class GraphPlan(Record):
     granularity: Literal["channel", "tensor"] | None = None
     prune: PrunePlan | None = None
     sparse: SparsePlan | None = None
+    trained: TrainedPlan | None = None
     forms: dict[str, str] = Field(default_factory=dict)
     integer: tuple[str, ...] = ()
     dynamic: tuple[str, ...] = ()
@@ -268,6 +297,7 @@ class Plan(Record):
         for graph, plan in self.graphs.items():
             arrays = {} if plan.prune is None else dict(plan.prune.weights)
             arrays |= {} if plan.sparse is None else plan.sparse.stored
+            arrays |= {} if plan.trained is None else plan.trained.stored
             arrays |= {} if plan.in_blocks is None else plan.in_blocks.arrays
             arrays |= {f"{node}/{ROUNDED}": integers for node, integers in plan.rounded.items()}
             found |= {f"{graph}/{n}": np.ascontiguousarray(array) for n, array in arrays.items()}
@@ -307,15 +337,7 @@ class Plan(Record):
                     f"{beside} has weights of the graph {graph!r}, of which {path.name} is not",
                     hint="Copy both from the same output folder.",
                 )
-            owner, _, role = name.rpartition("/")
-            if role == ROUNDED:
-                plan.rounded[owner] = array
-            elif role.startswith(SPARSE) and plan.sparse is not None:
-                plan.sparse.weights[f"{owner}/{role.removeprefix(SPARSE)}"] = array
-            elif role in ROLES and plan.in_blocks is not None:
-                plan.in_blocks.arrays[name] = array
-            elif plan.prune is not None:
-                plan.prune.weights[name] = array
+            _put(plan, name, array)
         for plan in self.graphs.values():
             if plan.rounded_for is not None and plan.rounded_for != plan.rounded_digest:
                 raise RecipeError(
@@ -324,6 +346,21 @@ class Plan(Record):
                     hint="Change that back, or run without --plan to make a new one.",
                 )
         return self
+
+
+def _put(plan: GraphPlan, name: str, array: Array) -> None:
+    """Give an array that lay beside the JSON to the decision that it belongs to."""
+    owner, _, role = name.rpartition("/")
+    if role == ROUNDED:
+        plan.rounded[owner] = array
+    elif role == TRAINED and plan.trained is not None:
+        plan.trained.weights[owner] = array
+    elif role.startswith(SPARSE) and plan.sparse is not None:
+        plan.sparse.weights[f"{owner}/{role.removeprefix(SPARSE)}"] = array
+    elif role in ROLES and plan.in_blocks is not None:
+        plan.in_blocks.arrays[name] = array
+    elif plan.prune is not None:
+        plan.prune.weights[name] = array
 
 
 def first_problem(error: ValidationError | UnicodeDecodeError) -> str:

@@ -17,6 +17,7 @@ from compressor.recipe.paths import with_factory
 from compressor.recipe.policy import policy_of
 from compressor.recipe.recipe import ModelOptions, QuantizeOptions, Recipe
 from compressor.results.precision import STORED
+from compressor.system.extras import require_extra
 from compressor.system.nearby import did_you_mean
 from compressor.system.userfile import is_object_spec, load_object
 from compressor.system.writable import why_not_writable
@@ -68,6 +69,7 @@ def require_sense(recipe: Recipe, target: Target, find_metric: FindMetric) -> No
         TargetError: The target has no kernels for the precision.
         OutputError: The folder for calibration statistics cannot be written.
     """
+    require_training(recipe)
     require_mode(recipe.quantize, target)
     _require_target(recipe, target)
     name = recipe.measure.metric
@@ -86,6 +88,36 @@ def require_sense(recipe: Recipe, target: Target, find_metric: FindMetric) -> No
             f"calibration cache {cache} cannot be written: {reason}",
             hint="Choose another folder with --calib-cache, or leave it out.",
         )
+
+
+def require_training(recipe: Recipe) -> None:
+    """Refuse a training that has nothing to bring back, or no torch to run in.
+
+    Raises:
+        RecipeError: Nothing is pruned, or training is not asked for and its data is given.
+        UsageError: torch is not installed, or the device is not there.
+    """
+    options = recipe.train
+    if options.asked is None:
+        if options.data is not None:
+            raise RecipeError(
+                "--train-data belongs to a training, and none is asked for",
+                hint="Say how long, such as --train 5m.",
+            )
+        return
+    if recipe.pipeline.loop is not None:
+        raise RecipeError(
+            "--train is of single models, and a pipeline is given",
+            hint="Train each graph by itself with `compress train`.",
+        )
+    if recipe.prune.goal is None and (recipe.budget.max_drop is None or recipe.prune.off):
+        raise RecipeError(
+            "--train brings back what pruning took, and nothing is pruned",
+            hint="Add --prune 30% or --max-drop 1%, or train alone with `compress train`.",
+        )
+    require_extra("torch", "torch", "training")
+    if options.loss is not None:
+        load_object(options.loss, "training loss", error=RecipeError)
 
 
 def require_mode(options: QuantizeOptions, target: Target) -> None:

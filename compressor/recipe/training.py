@@ -152,10 +152,6 @@ class TrainOptions(BaseModel):
     checkpoint: Path | None = Field(
         None, description="File that keeps the state, from which a killed run goes on."
     )
-    quantized: Literal["auto", "always", "never"] = Field(
-        "auto",
-        description="Training through the integers after rounding; auto: of 4 bits or fewer.",
-    )
     threads: Annotated[int, Field(ge=0)] = Field(
         0, description="Threads of torch; 0: as many as cores. Results are equal for equal numbers."
     )

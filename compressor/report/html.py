@@ -31,6 +31,7 @@ from compressor.report.rows import (
     size_rows,
 )
 from compressor.report.stages import waterfall
+from compressor.report.trained import TrainedView, trained_view
 from compressor.report.verdict import (
     Tone,
     budget_tone,
@@ -90,6 +91,7 @@ class GraphView:
     layers: LayersView | None
     frontier: FrontierPlot | None
     pruned: PrunedView | None
+    trained: TrainedView | None
 
     @property
     def level(self) -> str:
@@ -237,6 +239,7 @@ def _view(index: int, name: str, graph: GraphReport, charts: _Charts) -> GraphVi
         layers=charts.drawn("layers", lambda: layers_view(graph, anchor), None),
         frontier=charts.drawn("frontier", lambda: frontier(graph, f"{anchor}-frontier"), None),
         pruned=charts.drawn("pruning", lambda: pruned_view(graph), None),
+        trained=charts.drawn("training", lambda: trained_view(graph, f"{anchor}-training"), None),
     )
 
 

@@ -18,6 +18,7 @@ from compressor.report.rows import Row, all_rows
 from compressor.report.spoken import Speak, Spoken
 from compressor.report.terminal_profile import profile_table
 from compressor.report.terminal_progress import RichProgress
+from compressor.report.trained import headline as headline_of_training
 from compressor.report.usage import use_line
 from compressor.report.verdict import (
     Tone,
@@ -96,6 +97,8 @@ def _graph(graph: GraphReport, speak: Speak, name: str | None) -> Iterable[Rende
         yield Text(speak(engine_words(graph)), style="yellow")
     if graph.pruning is not None:
         yield Text(speak(removal_words(graph)))
+    if graph.training is not None:
+        yield Text(speak(headline_of_training(graph.training)))
     yield from _figures(graph, all_rows(graph), speak, ("before", "after"))
     floats = float_words(graph)
     if floats:

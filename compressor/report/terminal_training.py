@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from compressor.report.spoken import Speak, Spoken, one_line
+from compressor.report.trained import headline, how
 from compressor.results import format as fmt
 from compressor.results.training import CurvePoint, TrainingReport, TrainingResult
 
@@ -24,26 +25,6 @@ def training_table(report: TrainingReport) -> RenderableType:
         yield Text(speak(f"model     {report.file}"), overflow="fold")
 
     return Spoken(build)
-
-
-def headline(result: TrainingResult) -> str:
-    """What became of it, as a sentence."""
-    verdict = "Trained" if result.kept else "Not trained: the weights are as before"
-    return f"{verdict}: {result.reason}."
-
-
-def how(result: TrainingResult) -> str:
-    """What was done, as a sentence."""
-    if not result.done:
-        return f"Asked for: {result.asked}, of {fmt.plural(result.samples, 'sample')}."
-    ways = {"distill": "the original's answers", "labels": "the original's answers and labels"}
-    return (
-        f"{result.done:,} of {fmt.plural(result.steps, 'step')} of {result.batch} samples in "
-        f"{fmt.seconds(result.seconds)} ({fmt.seconds(result.cpu_seconds)} of processor time), "
-        f"{result.optimizer} up to {result.rate:.2g}, {result.parameters:,} parameters, from "
-        f"{ways.get(result.mode, 'a loss of the user')} on {fmt.plural(result.samples, 'sample')}; "
-        f"{fmt.plural(result.held_out, 'sample')} held out chose step {result.best:,}."
-    )
 
 
 def curve_table(result: TrainingResult, speak: Speak) -> Table:

@@ -25,6 +25,7 @@ from compressor.results.precision import Precision
 from compressor.results.pruning import GoalResult, PruningResult
 from compressor.results.records import Record, StageRecord
 from compressor.results.regions import RegionResult
+from compressor.results.training import TrainingResult
 
 SCHEMA_VERSION: Final = 1
 
@@ -54,7 +55,7 @@ class NodePlacement(Record):
 class DataUse(Record):
     """Data that took part in the run, so that it can be told whether two runs saw the same."""
 
-    role: Literal["calibration", "evaluation"]
+    role: Literal["calibration", "training", "evaluation"]
     description: str
     samples: int
     fingerprint: str | None = None
@@ -212,6 +213,7 @@ class GraphReport(Measured):
         budget: What became of the budget; None where none was asked for.
         goal: What became of how far to prune; None where nobody said so, a budget apart.
         pruning: What was removed; None where the graph ships whole.
+        training: What training brought back; None where nothing was trained.
         placement: Precisions by operator, in the graph that the runtime executes, or its engine
             is built from.
         engine: The compiled engine beside the model; None for targets without.
@@ -237,6 +239,7 @@ class GraphReport(Measured):
     budget: BudgetResult | None = None
     goal: GoalResult | None = None
     pruning: PruningResult | None = None
+    training: TrainingResult | None = None
     placement: tuple[NodePlacement, ...] = ()
     engine: EngineBuild | None = None
     float_reasons: dict[str, str] = Field(default_factory=dict)

@@ -15,6 +15,7 @@ from compressor.results.pruning import PruningResult
 from compressor.results.records import StageRecord
 from compressor.results.regions import RegionResult
 from compressor.results.report import Candidate as ToldCandidate
+from compressor.results.training import TrainingResult
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ class Outcome:
         regions: What was chosen for each region and from which figures; empty where neither times
             nor damages were measured.
         pruning: What was removed; None where nothing was.
+        training: What training brought back; None where nothing was trained.
         held_back: What the quality budget did to how far it was to be pruned; None where nothing.
         interrupted: Whether the user ended the search: this is the best so far, not confirmed.
     """
@@ -152,6 +154,7 @@ class Outcome:
     raced: Raced | None = None
     regions: tuple[RegionResult, ...] = ()
     pruning: PruningResult | None = None
+    training: TrainingResult | None = None
     held_back: str | None = None
     interrupted: bool = False
 

@@ -29,6 +29,9 @@ class DataSplit:
         quality_reason: Why nothing judges, when nothing does.
         share: What part of the samples that the user passed `quality` is.
         search: With a budget, what candidates are compared on; no part of `quality`.
+        training: What is trained on, where that was asked for.
+        held_out: What chooses the best moment of a training; neither a repair nor the training
+            sees it.
         degenerate: Why ranges of the calibration data fit nothing else; None where they may.
     """
 
@@ -40,6 +43,8 @@ class DataSplit:
     quality_reason: str = "no data to measure on: pass --eval or --calib"
     share: float = 1.0
     search: CalibrationSet | None = None
+    training: CalibrationSet | None = None
+    held_out: CalibrationSet | None = None
     degenerate: str | None = None
 
     @property
@@ -48,6 +53,7 @@ class DataSplit:
         confirm: Literal["confirm"] | None = None if self.search is None else "confirm"
         found = (
             _use("calibration", self.calibration),
+            _use("training", self.training),
             _use("evaluation", self.search, "search"),
             _use("evaluation", self.quality, confirm),
         )
@@ -55,7 +61,7 @@ class DataSplit:
 
 
 def _use(
-    role: Literal["calibration", "evaluation"],
+    role: Literal["calibration", "training", "evaluation"],
     data: CalibrationSet | None,
     purpose: Literal["search", "confirm"] | None = None,
 ) -> DataUse | None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from compressor.graph.writing import with_weights
 from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import (
     baseline_graph,
@@ -38,6 +39,8 @@ def replay(session: Session, plan: GraphPlan) -> Outcome:
             pruning = planned(plan.prune, grouping, plain)
         if plan.sparse is not None:
             plain = patched(plain, plan.sparse.weights)
+        if plan.trained is not None:
+            plain = with_weights(plain, plan.trained.weights)
         graph = decided_graph(plain, plan, session.target)
         shipped = realize(graph, plan, session.target)
         stage.changed = _carried_out(plan)

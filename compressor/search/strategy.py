@@ -28,6 +28,7 @@ from compressor.search.pruning.to_budget import afford
 from compressor.search.pruning.to_goal import cost_of, reach
 from compressor.search.ruined import unless_ruined
 from compressor.search.session import Session, Stage
+from compressor.search.training import trainer_of
 
 NOTHING = "nothing can be removed from this graph"
 UNSEEN = "without calibration data (--calib DATA, and no --stats) nothing is pruned"
@@ -146,6 +147,7 @@ class _Strategy:
             groups,
             self.acceptance,
             cost="latency" if goal is None else cost_of(goal),
+            trainer=trainer_of(session, self.data),
         )
 
         def undone(record: StageRecord, reason: str) -> Outcome:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import onnx_ir as ir
 
@@ -16,7 +17,7 @@ from compressor.results.format import percent, ratio
 from compressor.results.measurements import LatencyResult
 from compressor.results.precision import EIGHT_BITS, WORDS
 from compressor.search.acceptance import Acceptance, NoBudget
-from compressor.search.candidate import Judged, Outcome, Raced
+from compressor.search.candidate import Candidate, Judged, Outcome, Raced
 from compressor.search.precision.search import with_precision
 from compressor.search.precision.weight_only import roughly
 from compressor.search.pruning.latency_model import LEVELS, KernelTimes
@@ -25,6 +26,7 @@ from compressor.search.pruning.sparsity_2_4 import with_sparsity
 from compressor.search.pruning.steps import CostOf, Grouped
 from compressor.search.pruning.summary import CostKind, removed
 from compressor.search.session import Session
+from compressor.search.training import Trainer
 from compressor.system.progress import tell
 from compressor.system.sparing import spared, unfinished
 
@@ -55,6 +57,7 @@ class PrunedCandidates:
         acceptance: Acceptance,
         *,
         cost: CostKind,
+        trainer: Trainer | None = None,
     ) -> None:
         """Nothing is measured yet.
 
@@ -66,9 +69,12 @@ class PrunedCandidates:
             groups: What of it can be removed.
             acceptance: The quality budget, or none.
             cost: What the allocation goes by.
+            trainer: Brings back what was lost, where that is asked for.
         """
         self.session, self.start, self.whole, self.acceptance = session, start, whole, acceptance
         self.made: list[Outcome] = []
+        self.trainer = trainer
+        self._floats: dict[int, Outcome] = {}
         self._data, self._groups, self._cost = data, groups, cost
         self._unjudged = NoBudget(session, None, "")
         self._started = session.timer.now()
@@ -134,15 +140,22 @@ class PrunedCandidates:
         for one in self.made:
             if one.plan.prune is not None and chosen.removes_like(one.plan.prune):
                 return one
-        found = self._hopeless(chosen) or self._judged(self._precise(self._pruner.made(chosen)))
+        found = self._hopeless(chosen) or self._built(self._pruner.made(chosen))
         self.made.append(found)
+        return found
+
+    def _built(self, pruned: Pruned) -> Outcome:
+        """A candidate, timed and judged."""
+        start = self._float(pruned)
+        found = self._judged(self._precise(start))
+        self._floats[id(found.candidate)] = start
         return found
 
     def _hopeless(self, chosen: Chosen) -> Outcome | None:
         """What loses so much as float, repaired quickly, that it is not built; None for others."""
         quick = chosen.selection.quick
-        if self.acceptance.asked is None or quick is None:
-            return None
+        if self.acceptance.asked is None or quick is None or self.trainer is not None:
+            return None  # training brings back more than a repair
         share = 1 - chosen.selection.allocation.cost / self.full
         with self.session.progress.stage(f"foresee {percent(share)} pruned"):
             judged = self.acceptance.accepts(quick)
@@ -164,8 +177,28 @@ class PrunedCandidates:
         )
         return replace(found, candidate=candidate)
 
-    def _precise(self, pruned: Pruned) -> Outcome:
-        """The pruned graph at the precision that ships."""
+    def trained(self, one: Outcome, part: float = 1.0) -> Outcome:
+        """A candidate after training, in whose place it stands from now on; itself without gain.
+
+        Args:
+            one: From `at`, or from here.
+            part: Of the length that was asked for.
+        """
+        if self.trainer is None:
+            return one
+        start = self._floats[id(one.candidate)]
+        after = self.trainer.train(start, part)
+        if after.plan.trained is None:
+            found = replace(one.then(*after.candidate.records), training=after.training)
+            found = replace(found, candidate=replace(found.candidate, **_judgement(one.candidate)))
+        else:
+            found = self._judged(self._precise(after))
+        self._floats[id(found.candidate)] = start
+        self.made[:] = [found if made is one else made for made in self.made]
+        return found
+
+    def _float(self, pruned: Pruned) -> Outcome:
+        """The pruned graph before its precision is decided."""
         share = 1 - pruned.cost / self.full
         plan = self.start.plan.model_copy(update={"prune": pruned.plan})
         model, session = pruned.model, self.session
@@ -173,12 +206,15 @@ class PrunedCandidates:
         if self.whole.plan.sparse is not None:
             layers = self.whole.plan.sparse.layers
             start = with_sparsity(session, start, self._data, self._unjudged, only=layers)
+        return replace(start, pruning=removed(pruned, self._cost, share))
+
+    def _precise(self, start: Outcome) -> Outcome:
+        """The same at the precision that ships."""
+        session = self.session
         if self.whole.plan.ship != "float":
             # An undecided race must not change the precision: INT8 of the whole was faster.
-            found = with_precision(session, start, self._data, self._unjudged, favoured=True)
-        else:
-            found = start.then(float_reasons=self.whole.float_reasons)
-        return replace(found, pruning=removed(pruned, self._cost, share))
+            return with_precision(session, start, self._data, self._unjudged, favoured=True)
+        return start.then(float_reasons=self.whole.float_reasons)
 
     def raced(self, shipped: ir.Model) -> LatencyResult | None:
         """Something against the float baseline."""
@@ -267,6 +303,8 @@ class PrunedCandidates:
         assert found.pruning is not None, "it was pruned"
         race, share = self.raced(found.shipped), found.pruning.share
         name = f"{percent(share or 0.0)} pruned, {WORDS[found.plan.ship]}"
+        if found.plan.trained is not None:
+            name = f"{name}, trained for {found.plan.trained.steps:,} steps"
         told = "its speed is not known"
         if race is not None:
             told = f"it ran at {ratio(race.speed)} the speed of the float baseline"
@@ -300,3 +338,9 @@ class PrunedCandidates:
 
         with progress.stage("measure quality"):
             return spared(lambda: self.acceptance.accepts(model), unknown)
+
+
+def _judgement(one: Candidate) -> dict[str, Any]:
+    """What was measured of a candidate, and why it stands where it does."""
+    names = ("judged", "latency", "size", "calibration", "share")
+    return {name: getattr(one, name) for name in names}

@@ -17,7 +17,7 @@ from compressor.module.provenance import Provenance
 from compressor.plan.plan import PrunePlan
 from compressor.pruning import Grouping, Keep
 from compressor.pruning.blocks import Shortened
-from compressor.pruning.reconstruction.patching import patch_of
+from compressor.pruning.reconstruction.patching import patch_of, patched
 from compressor.pruning.selection.allocation import Allocation
 from compressor.pruning.selection.importance import SOLVED, Scores, scores, unscored
 from compressor.pruning.selection.select import WEIGHINGS, Selection, Weighing
@@ -202,6 +202,7 @@ class Pruner:
             records.append(repairing.told)
             repairs = repairing.layers
             plan = plan.model_copy(update={"weights": patch_of(smaller, made)})
+            made = patched(smaller, plan.weights)  # as a replay does, so that the bytes are equal
         plan, tracing = self._provenance.traced(plan, base.grouping, keep, smaller)
         records.append(tracing)
         allocation = selection.allocation

@@ -4,7 +4,7 @@ The largest share that keeps the budget on the search samples is found by bisect
 keep it and are faster than the whole graph are confirmed in rising order of their share.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import onnx_ir as ir
@@ -18,6 +18,9 @@ from compressor.search.candidate import Outcome
 from compressor.search.pruning.candidates import PrunedCandidates
 from compressor.search.pruning.outcome import Why, ships_pruned, ships_whole, speed_words
 
+PART = 1 / 4
+"""Of the training, that candidates get before it is known which of them is wanted."""
+WHOLE = Bracket(holds=0.0, fails=1.0)
 FINEST = 1 / 8
 """Shares between the largest accepted and the least refused that are not told apart."""
 
@@ -35,13 +38,15 @@ def afford(candidates: PrunedCandidates, spent: float) -> Outcome:
         if pruned_by_bisection(candidates, spent):
             over = f"the time budget of {session.recipe.budget.time} ended the pruning"
             why = replace(why, notices=(over,))
+        if candidates.trainer is not None:
+            why = replace(why, findings=(_trained_further(candidates, spent),))
     except PruningError as error:
         why = replace(why, notices=(f"pruning was given up: {error.message}",))
     faster = [one for one in candidates.made if one.candidate.accepted]
     faster = [one for one in faster if _is_faster(candidates, one)]
     ladder = sorted(faster, key=lambda one: one.candidate.share or 0.0)
     best, findings = _confirmed(candidates, acceptance, ladder)
-    why = replace(why, findings=findings)
+    why = replace(why, findings=(*why.findings, *findings))
     if best is None:
         return _whole(candidates, why, _why_none(candidates, faster))
     race = candidates.against_whole(best)
@@ -53,12 +58,43 @@ def afford(candidates: PrunedCandidates, spent: float) -> Outcome:
     return ships_pruned(candidates, best, replace(why, pruning=told, reason=gone))
 
 
-def pruned_by_bisection(candidates: PrunedCandidates, spent: float) -> bool:
+def _trained_further(candidates: PrunedCandidates, spent: float) -> Decision:
+    """Go on where candidates were refused, with a part of the training; the furthest gets it all.
+
+    Returns:
+        What training bought, as a share of the cost.
+    """
+    without = _most_accepted(candidates)
+    known = Bracket(holds=without, fails=1.0)
+    pruned_by_bisection(candidates, spent, known, lambda one: candidates.trained(one, PART))
+    accepted = [one for one in candidates.made if one.candidate.accepted]
+    best = max(accepted, key=lambda one: one.candidate.share or 0.0, default=None)
+    if best is not None:
+        candidates.trained(best)
+    bought = _most_accepted(candidates)
+    reason = f"{percent(bought)} {candidates.unit} could go, {percent(without)} without training"
+    verdict = "further" if bought > without else "no further"
+    return Decision(subject="training", verdict=verdict, reason=reason)
+
+
+def _most_accepted(candidates: PrunedCandidates) -> float:
+    shares = (one.candidate.share or 0.0 for one in candidates.made if one.candidate.accepted)
+    return max(shares, default=0.0)
+
+
+def pruned_by_bisection(
+    candidates: PrunedCandidates,
+    spent: float,
+    start: Bracket = WHOLE,
+    improved: Callable[[Outcome], Outcome] = lambda one: one,
+) -> bool:
     """Try shares; whether time ended that before the steps were fine enough.
 
     Args:
         candidates: What can be made of the graph.
         spent: Seconds since the search began; the longest that a share is expected to take.
+        start: What is known to hold, and to fail.
+        improved: What is done to each candidate before it counts.
     """
     timer, limit = candidates.session.timer, candidates.session.recipe.budget.seconds
     began, longest, is_late = timer.now() - spent, spent, False
@@ -66,7 +102,7 @@ def pruned_by_bisection(candidates: PrunedCandidates, spent: float) -> bool:
     def attempt(share: float, known: Bracket) -> Bracket | None:
         nonlocal longest
         begun = timer.now()
-        found = candidates.at(candidates.full * (1 - share)).candidate
+        found = improved(candidates.at(candidates.full * (1 - share))).candidate
         longest = max(longest, timer.now() - begun)
         reached = found.share or 0.0
         if found.refused:
@@ -84,7 +120,7 @@ def pruned_by_bisection(candidates: PrunedCandidates, spent: float) -> bool:
         is_late = limit is not None and timer.now() - began + longest >= limit
         return is_late
 
-    bisect(Bracket(holds=0.0, fails=1.0), attempt, until)
+    bisect(start, attempt, until)
     return is_late
 
 

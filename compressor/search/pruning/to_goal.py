@@ -44,6 +44,7 @@ def reach(candidates: PrunedCandidates, goal: Goal) -> Outcome:
             done = f"{goal.flag} is reached without pruning"
             return ships_whole(candidates, Why(goal.flag, done))
         best = candidates.at(way.approached(target) if goal.measured else target)
+        best = candidates.trained(best)
         if not best.candidate.refused:
             return _kept(candidates, goal, best)
         smaller = way.step_back(best)
@@ -120,6 +121,7 @@ class _Way:
 
         def attempt(share: float, found: Bracket) -> Bracket:
             made = candidates.at(candidates.full * (1 - share))
+            made = candidates.trained(made)
             if made.candidate.refused:
                 return Bracket(found.holds, min(_share(made), share))
             best.append(made)
