@@ -259,20 +259,23 @@ class CalibrationSet:
             )
         return self._view(Shard(index - 1, of, block))
 
-    def split(self, share: float, seed: int) -> tuple["CalibrationSet", "CalibrationSet"]:
+    def split(
+        self, share: float, seed: int, *, stratified: bool = True
+    ) -> tuple["CalibrationSet", "CalibrationSet"]:
         """Divide the samples at random into (used, held out).
 
         The sides are disjoint, cover the set, keep its order and are the same for the same seed.
         `used` has round(share · n) samples, but neither side is ever empty. Where the labels are
         classes (integers that repeat), each side has its share of every class, rounded up or
-        down; counting them takes a pass where the source does not know its labels.
+        down; counting them takes a pass where the source does not know its labels. Not so where
+        `stratified` is false.
 
         Raises:
             DataError: There is one sample only, or `share` is not between 0 and 1.
         """
         if not 0 < share < 1:
             raise DataError(f"{self._where}: expected a share between 0 and 1, found {share}")
-        classes = self._counted_classes()
+        classes = self._counted_classes() if stratified else None
         total = len(self)
         if total < 2:
             raise DataError(

@@ -11,7 +11,7 @@ behind Gelu or before a residual, x is multiplied by 1 / s, one pass over it tha
 error.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,7 +58,13 @@ class _Seen:
 
 
 def choose_divisors(
-    model: ir.Model, data: CalibrationSet, policy: QuantPolicy, *, batch: int, memory: int | None
+    model: ir.Model,
+    data: CalibrationSet,
+    policy: QuantPolicy,
+    *,
+    batch: int,
+    memory: int | None,
+    alphas: Sequence[float] = ALPHAS,
 ) -> tuple[dict[str, FloatArray], StageRecord]:
     """The divisors that lower the error of INT8 products, each with the best exponent.
 
@@ -71,6 +77,7 @@ def choose_divisors(
         policy: The target's policy.
         batch: Samples per run.
         memory: Bytes to take beside the model (1 GB).
+        alphas: Exponents that are tried; one alone is the strength of the smoothing.
 
     Returns:
         Value → divisor of each channel, float32 [channels]; and the stage.
@@ -90,11 +97,11 @@ def choose_divisors(
         weights = np.concatenate([weight_of(node) for node in readers], axis=1)
         plain = _sqnr(seen[name].rows, weights, policy)
         route = _route(value, readers)
-        tried = {a: _divisor(seen[name].most, weights, a, route) for a in ALPHAS}
+        tried = {a: _divisor(seen[name].most, weights, a, route) for a in alphas}
         scores = {
             a: _sqnr(seen[name].rows / s, weights * s[:, None], policy) for a, s in tried.items()
         }
-        best = max(ALPHAS, key=lambda a: scores[a])
+        best = max(alphas, key=lambda a: scores[a])
         gain = scores[best] - plain
         told = f"{plain:.1f} dB of signal to noise at its products, {scores[best]:.1f} smoothed"
         if gain >= GAIN:

@@ -162,7 +162,7 @@ def reseal(directory: Path, names: Iterable[str]) -> None:
     """
     path = directory / MANIFEST
     times = path.stat()
-    document = _manifest(directory)
+    document = manifest_of(directory)
     assert document is not None, "the folder is ours"
     sealed = document.get("files", {}) | {name: _seal(directory / name) for name in names}
     replace_file(path, _manifest_text(document | {"files": sealed}))
@@ -213,7 +213,7 @@ def _foreign(directory: Path) -> Path | None:
     """The folder, or something in it, that we did not write; None when there is nothing."""
     if not directory.exists() or _is_empty(directory):
         return None
-    document = _manifest(directory)
+    document = manifest_of(directory)
     if document is None:
         return directory
     known = {MANIFEST, *document.get("files", {})}
@@ -231,10 +231,10 @@ def is_ours(directory: Path) -> bool:
     Raises:
         OutputError: It does, but the manifest is damaged.
     """
-    return _manifest(directory) is not None
+    return manifest_of(directory) is not None
 
 
-def _manifest(directory: Path) -> dict[str, Any] | None:
+def manifest_of(directory: Path) -> dict[str, Any] | None:
     """What our manifest in a folder says; None where there is none of ours.
 
     Raises:

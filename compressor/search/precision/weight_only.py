@@ -75,7 +75,7 @@ def with_stored_weights(
         KeyboardInterrupt: Before there was a best so far.
     """
     mode = _mode(session)
-    proposal = _with_notices(session, start.graph, _proposed(session, start.graph, data))
+    proposal = _with_notices(session, start.graph, proposed(session, start.graph, data))
     found = start.then(*proposal.records, float_reasons=proposal.float_reasons)
     if not proposal.stored.nodes:
         return found.then(reason=f"no weight of this graph can be stored as {WORDS[mode]}")
@@ -108,7 +108,7 @@ def _steps(session: Session, proposal: Proposal, data: CalibrationSet | None) ->
 
 def roughly(session: Session, model: ir.Model) -> ir.Model:
     """A graph with its weights in fewer bits, of which only speed and size count."""
-    proposal = _proposed(session, model, None)
+    proposal = proposed(session, model, None)
     return stored_graph(model, _mode(session), proposal.stored, session.target)
 
 
@@ -116,7 +116,14 @@ def _mode(session: Session) -> Stored:
     return cast(Stored, session.recipe.quantize.mode)
 
 
-def _proposed(session: Session, graph: ir.Model, data: CalibrationSet | None) -> Proposal:
+def proposed(session: Session, graph: ir.Model, data: CalibrationSet | None) -> Proposal:
+    """Which weights the recipe's mode stores in fewer bits, before anything is measured.
+
+    Args:
+        session: The recipe.
+        graph: The float graph.
+        data: Calibration samples; without any, weights are rounded to the nearest.
+    """
     mode = _mode(session)
     if mode == "int4" or mode == "int8-weights":  # noqa: PLR1714 - mypy narrows only this
         return _in_blocks(session, graph, data, 4 if mode == "int4" else 8)

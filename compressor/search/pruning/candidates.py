@@ -267,24 +267,10 @@ class PrunedCandidates:
             return model
         if self.whole.plan.stored is not None:
             return roughly(self.session, model)
-        made = self._integer(model)
+        dynamic = bool(self.whole.plan.dynamic) and not self.whole.plan.integer
+        made = roughly_integer(self.session, model, self._data, dynamic=dynamic)
         if self.whole.plan.plain_norms:
             self.session.target.keep_norms_plain(made)
-        return made
-
-    def _integer(self, model: ir.Model) -> ir.Model:
-        """As INT8, with the ranges of a few samples."""
-        policy = policy_of(self.session.target, self.session.recipe.quantize)
-        if self.whole.plan.dynamic and not self.whole.plan.integer:
-            made = model.clone()
-            insert_dynamic(made, place_dynamic(model, policy).integer, policy)
-            return made
-        options = CalibrationOptions("minmax", batch=PROFILED)
-        choice = calibrate(model, self._data.take(PROFILED), policy, options)
-        made = quantize_static(
-            model, choice.integer, choice.ranges, policy, weight_bits=policy.weight.bits
-        )
-        insert_dynamic(made, choice.dynamic, policy)
         return made
 
     def _ships(self) -> dict[str, str]:
@@ -344,3 +330,28 @@ def _judgement(one: Candidate) -> dict[str, Any]:
     """What was measured of a candidate, and why it stands where it does."""
     names = ("judged", "latency", "size", "calibration", "share")
     return {name: getattr(one, name) for name in names}
+
+
+def roughly_integer(
+    session: Session, model: ir.Model, data: CalibrationSet, *, dynamic: bool = False
+) -> ir.Model:
+    """A graph in 8 bits with the ranges of a few samples, of which only the speed counts.
+
+    Args:
+        session: The target, and the options of quantization.
+        model: The float graph.
+        data: Calibration samples.
+        dynamic: Whether all ranges are found at run time.
+    """
+    policy = policy_of(session.target, session.recipe.quantize)
+    if dynamic:
+        made = model.clone()
+        insert_dynamic(made, place_dynamic(model, policy).integer, policy)
+        return made
+    options = CalibrationOptions("minmax", batch=PROFILED)
+    choice = calibrate(model, data.take(PROFILED), policy, options)
+    made = quantize_static(
+        model, choice.integer, choice.ranges, policy, weight_bits=policy.weight.bits
+    )
+    insert_dynamic(made, choice.dynamic, policy)
+    return made

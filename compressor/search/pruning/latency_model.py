@@ -87,6 +87,15 @@ class KernelTimes:
         Args:
             sizes: Of the model, or of what is left of it without some blocks.
         """
+        nodes, seconds = self.nodes(sizes)
+        return lambda kept: self._rest + sum(seconds(node, kept) for node in nodes)
+
+    def nodes(self, sizes: Sizes) -> tuple[list[ir.Node], Callable[[ir.Node, Kept], float]]:
+        """The nodes that take any time, and the seconds of one by what each group keeps.
+
+        Args:
+            sizes: As above.
+        """
         nodes = [node for node in sizes.model.graph if node.name in self._curves]
         groups = {node: sizes.groups_of(*node.inputs, *node.outputs) for node in nodes}
         known: dict[tuple[object, ...], float] = {}
@@ -98,7 +107,7 @@ class KernelTimes:
                 known[key] = float(np.interp(_work(sizes, node, kept), work, times))
             return known[key]
 
-        return lambda kept: self._rest + sum(seconds(node, kept) for node in nodes)
+        return nodes, seconds
 
 
 def _levels(grouping: Grouping, multiple: int, shares: Sequence[float]) -> Iterator[Keep]:

@@ -112,7 +112,7 @@ class Pruner:
             price_of: What whole blocks are weighed by; None for what each target counts.
         """
         self._session, self._start = session, start
-        self._how = Shrinking(session, start.model, data.take(SAMPLES), multiple)
+        self.how = Shrinking(session, start.model, data.take(SAMPLES), multiple)
         self._price_of = price_of
         self._depth: Depth | None = None
         self._decided: dict[float, Tried] = {}
@@ -160,7 +160,7 @@ class Pruner:
         """Blocks and channels; as for an earlier target near by, where that leads to this one."""
         if self._depth is None:
             price_of = self._price_of or cost_of
-            self._depth = Depth(self._how, self.whole, price_of, self._weighings)
+            self._depth = Depth(self.how, self.whole, price_of, self._weighings)
         found, record = self._depth.like(self._decided, cost_of, target), None
         if found is None:
             found, record = self._depth.tried(cost_of, target)
@@ -169,7 +169,7 @@ class Pruner:
 
     def _selected(self, base: Base, cost_of: CostOf, target: float, full: float) -> Selection:
         """As earlier targets were weighed, unless none of those weighings leads so far."""
-        how, cost = self._how, cost_of(base.sizes)
+        how, cost = self.how, cost_of(base.sizes)
         for weighing in self._proven:
             found = how.select(base, cost, target, (weighing,), whole=full)
             if found.allocation.reached:
@@ -190,7 +190,7 @@ class Pruner:
             PruningError: The cut graph does not compute what the original does without what was
                 removed.
         """
-        base, selection, how = chosen.base, chosen.selection, self._how
+        base, selection, how = chosen.base, chosen.selection, self.how
         keep = selection.allocation.keep
         smaller = how.cut(base, keep)
         plan = chosen.plan
@@ -233,14 +233,14 @@ class Pruner:
         if self._session.recipe.prune.method == "taylor":
             return scores_over(self._losses, self._provenance.grouping, grouping)
         self._tell_unscored()
-        data, how = self._how.data.take(SCORED), self._how.scoring()
+        data, how = self.how.data.take(SCORED), self.how.scoring()
         return scores(model, grouping, data, how, progress=self._session.progress)
 
     def _tell(self, stage: Stage) -> None:
         """What was scored of the whole graph, and what cannot be."""
         stage.parameters = {
             "method": self._session.recipe.prune.method,
-            "samples": len(self._how.data.take(SCORED)),
+            "samples": len(self.how.data.take(SCORED)),
         }
         stage.changed = {"groups": len(self._start.grouping.groups)}
         stage.notices = [*self._start.notices, *self._unscored]
@@ -250,7 +250,7 @@ class Pruner:
     def _tell_unscored(self) -> None:
         """Say before it starts what the memory does not allow."""
         memory = self._session.recipe.quantize.memory
-        if self._how.scoring().method not in SOLVED:
+        if self.how.scoring().method not in SOLVED:
             return
         for _, layer, why in unscored(self._start.model, self._start.grouping, memory):
             told = f"what {layer!r} reads is scored by magnitude, and it is not repaired: {why}"
@@ -262,7 +262,7 @@ class Pruner:
         """What the loss would change by with each unit of the captured graph."""
         from compressor.module.gradients import find_loss, first_order  # noqa: PLC0415 - torch
 
-        session, data = self._session, self._how.data.take(SCORED)
+        session, data = self._session, self.how.data.take(SCORED)
         source = session.prepared.source
         assert source is not None, "whatever is differentiated was prepared for it"
         return first_order(
@@ -270,7 +270,7 @@ class Pruner:
             self._provenance.grouping,
             data,
             find_loss(session.recipe.prune.loss, data),
-            batch=self._how.scoring().batch,
+            batch=self.how.scoring().batch,
             progress=session.progress,
         )
 
