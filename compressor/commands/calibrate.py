@@ -1,5 +1,6 @@
 """`compress calibrate`: statistics for later runs, collected in one place or in shards."""
 
+import tempfile
 from pathlib import Path
 
 from calibration.collect import run_batch
@@ -15,7 +16,12 @@ from compressor.recipe.policy import policy_of
 from compressor.recipe.recipe import Recipe
 from compressor.results.records import Record
 from compressor.system.progress import SILENT, Progress
+from compressor.system.workers import Workers
 from compressor.system.writable import why_not_writable
+
+
+class EmptyShardError(DataError):
+    """The data has fewer batches than shards."""
 
 
 class Collected(Record):
@@ -97,6 +103,63 @@ def calibrate(
     return _saved(stats, path)
 
 
+def calibrate_in_shards(
+    model: str | Path,
+    *,
+    output: str | Path,
+    workers: Workers,
+    calibration: object = None,
+    recipe: Recipe | None = None,
+    progress: Progress = SILENT,
+) -> Collected:
+    """The same by several processes, a shard each, merged: what one pass gives, bit for bit.
+
+    Args:
+        model: A path.
+        output: The file to write.
+        workers: What collects the shards; shards beyond the batches of the data are empty.
+        calibration: Data that can be handed to a process; what the recipe names by default.
+        recipe: As for `calibrate`.
+        progress: Where progress is shown.
+
+    Raises:
+        CompressorError: See `compress`.
+    """
+    path, count = _writable(Path(output)), workers.count
+    files: dict[int, Path] = {}
+    with (
+        tempfile.TemporaryDirectory(prefix="compressor-", dir=path.parent) as scratch,
+        progress.stage("calibrate in shards", total=count) as advance,
+    ):
+        tickets = {}
+        for index in range(1, count + 1):
+            file = Path(scratch, f"{index}.npz")
+            ticket = workers.submit(_shard, model, file, calibration, recipe, (index, count))
+            tickets[ticket] = index, file
+        for _ in range(count):
+            ticket, answer = workers.gather()
+            index, file = tickets[ticket]
+            # The first shard is never empty, so that data without samples is told.
+            if isinstance(answer, BaseException):
+                if isinstance(answer, EmptyShardError) and index > 1:
+                    continue
+                raise answer
+            files[index] = file
+            advance(1)
+        return merge([files[index] for index in sorted(files)], path)
+
+
+def _shard(
+    model: str | Path,
+    output: Path,
+    calibration: object,
+    recipe: Recipe | None,
+    shard: tuple[int, int],
+) -> Collected:
+    """One shard, in a process of its own."""
+    return calibrate(model, output=output, calibration=calibration, recipe=recipe, shard=shard)
+
+
 def merge(files: list[Path], output: str | Path) -> Collected:
     """Merge the statistics of shards.
 
@@ -112,7 +175,7 @@ def _part(data: CalibrationSet, shard: tuple[int, int], block: int) -> Calibrati
     index, of = shard
     part = data.shard(index, of, block)
     if len(part) == 0:
-        raise DataError(
+        raise EmptyShardError(
             f"shard {index}/{of} is empty: {data.description} has {len(data)} samples, which are "
             f"{-(-len(data) // block)} batches of {block}",
             hint="Use fewer shards, or a smaller --calib-batch.",

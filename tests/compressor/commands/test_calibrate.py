@@ -11,7 +11,7 @@ from graphs import residual
 from calibration.stats import CalibrationStats
 from compressor import Recipe, compress
 from compressor.cli.main import cli
-from compressor.commands.calibrate import calibrate, merge
+from compressor.commands.calibrate import calibrate, calibrate_in_shards, merge
 from compressor.errors import DataError, OutputError
 from compressor.graph.files import save_model
 from compressor.recipe.recipe import DataOptions, MeasureOptions, QuantizeOptions
@@ -60,6 +60,40 @@ def test_shards_merge_to_one_pass_and_give_the_same_artifact(source: Path, tmp_p
         assert "--eval" in str(report.graphs["model"].quality_reason)
         made.append((out / "model.onnx").read_bytes())
     assert made[0] == made[1]
+
+
+class Here:
+    """`Workers` that do their work when it is handed in, and are asked for it from the last on."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.answers: list[tuple[int, object]] = []
+
+    def submit(self, task, *arguments: object) -> int:
+        try:
+            answer = task(*arguments)
+        except DataError as error:
+            answer = error
+        self.answers.append((len(self.answers), answer))
+        return len(self.answers) - 1
+
+    def gather(self) -> tuple[int, object]:
+        return self.answers.pop()
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("count", [3, 9])
+def test_workers_collect_what_one_pass_does(source: Path, tmp_path: Path, count: int):
+    data = {"x": IMAGES}
+    one, other = tmp_path / "one.npz", tmp_path / "other.npz"
+    calibrate(source, output=one, calibration=data, recipe=RECIPE)
+    calibrate_in_shards(source, output=other, workers=Here(count), calibration=data, recipe=RECIPE)
+    whole, parts = CalibrationStats.load(one), CalibrationStats.load(other)
+    assert parts.observed == whole.observed
+    assert parts.samples == whole.samples
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.npz", "other.npz"]
 
 
 def test_statistics_alone_are_enough(source: Path, tmp_path: Path):
