@@ -86,6 +86,7 @@ ifneq ($(and $(DATA),$(MODEL)),)
 	$(BIN)/python benchmarks/wide.py --data "$(DATA)"
 	$(BIN)/python benchmarks/deep.py --data "$(DATA)" --model "$(MODEL)"
 	$(BIN)/python benchmarks/depthwise.py --data "$(DATA)"
+	$(BIN)/python benchmarks/search.py --data "$(DATA)" --model "$(MODEL)"
 else
 	@$(MAKE) --no-print-directory --silent $(SAMPLE)/model.pt
 	$(BIN)/python benchmarks/digits.py $(SAMPLE)
@@ -115,7 +116,7 @@ $(READY): requirements.lock pyproject.toml
 # TensorRT-RTX is wanted on one platform only, where `make lock` therefore has to run.
 lock: ## Lock the newest versions that pyproject.toml allows into requirements.lock
 	$(PYTHON) -m venv --clear out/lock
-	out/lock/bin/python -m pip install --quiet "torch==$(TORCH)" setuptools ".[torch,text,hf,data,dev,trt-rtx]"
+	out/lock/bin/python -m pip install --quiet "torch==$(TORCH)" setuptools ".[torch,text,hf,data,search,dev,trt-rtx]"
 	{ sed '/^#/!d' requirements.lock; \
 		out/lock/bin/python -m pip freeze --all --exclude pip --exclude compressor \
 		| sed 's/+[a-z0-9.]*$$//' | grep -viE '^(nvidia|cuda|triton)' \

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from compressor.system.siblings import claim
 
 if TYPE_CHECKING:
-    from compressor.api import compress
+    from compressor.api import compress, search
     from compressor.commands.inspect import compare, inspect, profile
     from compressor.commands.lint import lint
     from compressor.commands.sensitivity import sensitivity
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from compressor.plan.plan import Plan
     from compressor.recipe.recipe import Recipe
     from compressor.report.files import load_report, render_report
+    from compressor.results.front import SearchReport
     from compressor.results.report import Report
 
 _HOMES = {
@@ -52,6 +53,7 @@ _HOMES = {
     "load_report": "compressor.report.files",
     "render_report": "compressor.report.files",
     "Report": "compressor.results.report",
+    "SearchReport": "compressor.results.front",
     "sensitivity": "compressor.commands.sensitivity",
     "train": "compressor.commands.train",
     **dict.fromkeys(
@@ -89,6 +91,7 @@ __all__ = [
     "Recipe",
     "RecipeError",
     "Report",
+    "SearchReport",
     "TargetError",
     "UsageError",
     "__version__",
@@ -101,6 +104,7 @@ __all__ = [
     "load_report",
     "profile",
     "render_report",
+    "search",
     "sensitivity",
     "train",
 ]
@@ -113,6 +117,8 @@ for _name in ("calibration", "exporters"):
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return _version()
+    if name == "search":  # a package that can be called
+        return import_module("compressor.search")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -15,9 +15,10 @@ from typing import Any, Literal, Unpack
 from compressor.commands.compress import compress as run
 from compressor.commands.tracked import Tracked, tracked_by
 from compressor.errors import CompressionWarning, UsageError
-from compressor.options import Options, recipe_with
+from compressor.options import FrontOptions, Options, recipe_with
 from compressor.plan.plan import Plan
 from compressor.recipe.recipe import Recipe
+from compressor.results.front import SearchReport
 from compressor.results.report import Candidate, Report
 from compressor.system.progress import SILENT, Advance, Progress
 from compressor.system.python_frames import warn_user
@@ -118,6 +119,66 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     )
     watched.tell_rest(report)
     return _logged(trackers, report, recipe)
+
+
+def search(  # noqa: PLR0913 - as above
+    model: object,
+    *,
+    target: str | None = None,
+    calibration: object = None,
+    evaluation: object = None,
+    recipe: Recipe | str | Path | None = None,
+    space: Mapping[str, Any] | None = None,
+    output: str | Path | None = None,
+    workers: int | str = 1,
+    force: bool = False,
+    progress: Progress | bool | None = None,
+    on_stage: OnStage | None = None,
+    **options: Unpack[FrontOptions],
+) -> SearchReport:
+    """Search recipes for the front between latency, quality, size and memory.
+
+    Args:
+        model: A path or a live module, as for `compress`.
+        target: The runtime's name; the recipe's by default.
+        calibration: Data that ranges, scores and repairs are of.
+        evaluation: Data that judges: half of it searches, the other half confirms what is picked.
+        recipe: What is asked for, or the path of one; its section `search` has the options below.
+        space: What is varied: variable → a value, a list, or {"low": ..., "high": ..., "step": ...}
+            (docs/search.md); by default what fits the kind of model.
+        output: The folder of the study and its result; a search goes on there.
+        workers: Processes here that try recipes at the same time, or the address of a Ray cluster.
+        force: Begin anew where the folder holds anything else.
+        progress: As of `compress`.
+        on_stage: As of `compress`.
+        options: Flags of `compress search` with underscores: max_drop="2%", trials=60,
+            objectives=("latency", "size"), limits=("size<=1MB",), pick="knee".
+
+    Returns:
+        The front, which was also written as `front.json`, `front.html` and `front.md`.
+
+    Raises:
+        CompressorError: See `compressor.commands.search.search`.
+    """
+    from compressor.commands.search import search as run_search  # noqa: PLC0415 - of this alone
+    from compressor.recipe.recipe import load_recipe  # noqa: PLC0415 - as above
+
+    base = load_recipe(Path(recipe), {}) if isinstance(recipe, str | Path) else recipe
+    asked = recipe_with(base, options) or Recipe()
+    if space is not None:
+        varied = asked.search.model_copy(update={"space": dict(space)})
+        asked = asked.model_copy(update={"search": varied})
+    return run_search(
+        model,
+        target=target,
+        calibration=calibration,
+        evaluation=evaluation,
+        recipe=asked,
+        output=output,
+        workers=workers,
+        force=force,
+        progress=Watched(shown(progress), on_stage, None),
+    )
 
 
 def _logged(trackers: Sequence[Tracked], report: Report, recipe: Recipe | None) -> Report:

@@ -78,6 +78,20 @@ class Options(TypedDict, total=False):
     time_budget: str
 
 
+class FrontOptions(Options, total=False):
+    """Those of `compressor.search`, which mirror the flags of `compress search`."""
+
+    objectives: Sequence[str]
+    sampler: str
+    trials: int
+    limits: Sequence[str]
+    validation: str
+    warm_start: bool
+    storage: str
+    study: str
+    pick: str
+
+
 _NAMES = {"budget": "accept"}
 """Flag → what the command calls its value, where that differs."""
 _OTHERWISE = {

@@ -20,10 +20,19 @@ ROOT = Path(__file__).parents[1]
 RTX = {"sys_platform": "linux", "platform_machine": "x86_64"}
 """Where the extra `trt-rtx` is offered and tested."""
 
-UNLOCKED = {"trt", "mlflow", "tensorboard", "wandb"}
+UNLOCKED = {"trt", "ray", "mlflow", "tensorboard", "wandb"}
 """Extras that the lock leaves out."""
 
-HEAVY = ("torch", "onnxruntime", "onnxscript", "scipy", "matplotlib", "sklearn", "tensorrt_rtx")
+HEAVY = (
+    "torch",
+    "onnxruntime",
+    "onnxscript",
+    "scipy",
+    "matplotlib",
+    "sklearn",
+    "tensorrt_rtx",
+    "optuna",
+)
 
 
 def lock_lines() -> list[str]:
@@ -32,9 +41,10 @@ def lock_lines() -> list[str]:
 
 
 def required() -> list[Requirement]:
-    """Everything that the build, the package, and its extras name, but for the extra `trt`.
+    """Everything that the build, the package, and its extras name, but for `UNLOCKED`.
 
-    The libraries of `tensorrt` are not on the package index, and trackers bring what they like.
+    The libraries of `tensorrt` are not on the package index, trackers bring what they like, and Ray
+    takes 256 MB.
     """
     config = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project = config["project"]

@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -132,9 +133,31 @@ def sensitivity_of(model: str, flags: dict[str, Any], values: dict[str, Any]) ->
     _show(found, sensitivity_table(found, top=flags["top"]), flags)
 
 
+def search_model(model: str, flags: dict[str, Any], values: dict[str, Any]) -> None:
+    """`compress search MODEL`."""
+    from compressor.commands.search import require_picked, search  # noqa: PLC0415 - the runtime
+    from compressor.report.terminal_front import front_table  # noqa: PLC0415 - as above
+
+    found = search(
+        model,
+        recipe=load_recipe(flags["recipe_file"], values),
+        workers=flags["workers"],
+        force=flags["force"],
+        progress=_progress(flags),
+        command=shlex.join(["compress", *sys.argv[1:]]),
+    )
+    _show(found, front_table(found), flags)
+    require_picked(found)
+
+
 def calibrate_model(paths: tuple[str, ...], flags: dict[str, Any], values: dict[str, Any]) -> None:
     """`compress calibrate MODEL` and `compress calibrate --merge FILE ...`."""
-    from compressor.commands.calibrate import calibrate, merge  # noqa: PLC0415 - loads the runtime
+    from compressor.commands.calibrate import (  # noqa: PLC0415 - loads the runtime
+        calibrate,
+        calibrate_in_shards,
+        merge,
+    )
+    from compressor.system.workers import workers_of  # noqa: PLC0415 - as above
 
     if flags["merge"]:
         if flags["shard"] or flags["calib"]:
@@ -144,6 +167,17 @@ def calibrate_model(paths: tuple[str, ...], flags: dict[str, Any], values: dict[
         raise UsageError(
             f"expected one model, found {len(paths)} paths", hint="Pass --merge to merge files."
         )
+    elif (workers := workers_of(flags["workers"])) is not None:
+        with closing(workers):
+            if flags["shard"]:
+                raise UsageError("--workers makes shards of its own: leave --shard out")
+            found = calibrate_in_shards(
+                paths[0],
+                output=flags["file"],
+                workers=workers,
+                recipe=load_recipe(flags["recipe_file"], values),
+                progress=_progress(flags),
+            )
     else:
         found = calibrate(
             paths[0],

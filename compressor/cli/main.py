@@ -19,10 +19,13 @@ from compressor.cli.options import (
     PIPELINE,
     PRUNING,
     QUANTIZATION,
+    SEARCH,
+    SEARCHED,
     SHOWING,
     TARGETS,
     TIMING,
     TRAINING,
+    WORKERS,
     recipe_values,
     reject_both,
     shard,
@@ -177,6 +180,30 @@ def sensitivity(model: str, **flags: Any) -> None:
 
 
 @cli.command(cls=SectionedCommand, context_settings=CONTEXT)
+@click.argument("model")
+@SEARCHED
+@SEARCH
+@DATA
+@CALIBRATION
+@LOADING
+@MEASURING
+@BUDGET
+@TARGETS
+@SHOWING
+def search(model: str, **flags: Any) -> None:
+    """Search many recipes of a model for the front between latency, quality, size and memory.
+
+    Every point of the front has a plan that `compress MODEL --plan` replays. It needs --calib, and
+    --eval is best. The package optuna searches; an interrupted search goes on where it stopped.
+    """
+    from compressor.cli.commands import search_model  # noqa: PLC0415 - keeps --help quick
+
+    with shown(flags):
+        reject_both(flags["as_json"], flags["quiet"])
+        search_model(model, flags, recipe_values(flags))
+
+
+@cli.command(cls=SectionedCommand, context_settings=CONTEXT)
 @click.argument("a")
 @click.argument("b")
 @click.option("--target", metavar="NAME", help=RUNTIME)
@@ -245,6 +272,7 @@ def lint(model: str, **flags: Any) -> None:
     help="Shard of the data to read: part I of N. Merged shards equal one pass.",
 )
 @click.option("--merge", is_flag=True, help="Merge statistics: the paths are FILEs of shards.")
+@WORKERS
 @click.option(
     "--recipe",
     "recipe_file",

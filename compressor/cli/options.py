@@ -85,6 +85,15 @@ PLACES = {
     "max_drop": ("budget", "max_drop"),
     "accept": ("budget", "accept"),
     "time_budget": ("budget", "time"),
+    "objectives": ("search", "objectives"),
+    "sampler": ("search", "sampler"),
+    "trials": ("search", "trials"),
+    "limits": ("search", "limits"),
+    "validation": ("search", "validation"),
+    "warm_start": ("search", "warm_start"),
+    "storage": ("search", "storage"),
+    "study": ("search", "study"),
+    "pick": ("search", "pick"),
     **target_places(),
 }
 """Parameter of a command → place in the recipe."""
@@ -186,6 +195,12 @@ def pipeline_options(
             raise click.BadParameter(f"{name!r} is given twice")
         found[name] = value
     return found or None
+
+
+def words(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
+    """Words with commas between them, as in latency,quality."""
+    del context
+    return None if text is None else tuple(part.strip() for part in text.split(","))
 
 
 def image_size(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
@@ -538,6 +553,74 @@ SHOWING = section(
     click.option(
         "-v", "--verbose", is_flag=True,
         help="Show messages of other libraries, and the traceback of an error.",
+    ),
+)  # fmt: skip
+
+WORKERS = click.option(
+    "--workers", metavar="N|HOST:PORT|auto", default="1",
+    help="Number of processes here that share the work, or the address of a Ray cluster. "
+    "[default: 1]",
+)  # fmt: skip
+
+SEARCHED = section(
+    "Target and output",
+    click.option(
+        "--target", metavar="NAME",
+        help="Runtime of the artifacts; `compress targets` lists them. "
+        f"[default: {DEFAULT_TARGET}]",
+    ),
+    click.option(
+        "-o", "--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+        help="Folder of study and front. A search that was broken off goes on there. [default: "
+        "MODEL's name with -TARGET-search]",
+    ),
+    click.option(
+        "--recipe", "recipe_file", type=click.Path(path_type=Path), metavar="FILE",
+        help="Recipe in TOML; its section [search.space] says what is varied.",
+    ),
+    click.option("--force", is_flag=True, help="Begin anew, whatever the folder holds."),
+)  # fmt: skip
+
+SEARCH = section(
+    "Search",
+    click.option(
+        "--objectives", callback=words, metavar="NAMES",
+        help="Objectives, of latency, quality, size and memory. [default: latency,quality]",
+    ),
+    click.option(
+        "--trials", type=click.IntRange(1), metavar="N",
+        help="Number of recipes to try. [default: 60; with --time-budget as many as it allows]",
+    ),
+    click.option(
+        "--sampler", metavar="NAME",
+        help="Sampler: tpe, nsga2, gp, cmaes, random or grid. [default: tpe]",
+    ),
+    click.option(
+        "--limit", "limits", multiple=True, metavar="LIMIT",
+        help='Limit of an objective (repeatable): "latency<=2ms" or "size<=5MB".',
+    ),
+    click.option(
+        "--pick", metavar="POINT",
+        help='Point of the front to ship into DIR/picked: knee, or limits as "latency<=2ms". It is '
+        "confirmed on samples that no trial has seen.",
+    ),
+    click.option(
+        "--validation", metavar="HOW",
+        help="Use of the evaluation samples that are searched on: holdout, kfold:5 or "
+        "stratified-kfold:5. [default: holdout]",
+    ),
+    click.option(
+        "--no-warm-start", "warm_start", flag_value="no",
+        help="Trials begin at random, and not with the front of the sensitivity table.",
+    ),
+    WORKERS,
+    click.option(
+        "--storage", metavar="URL",
+        help="Database that several machines share: postgresql+psycopg://USER@HOST/NAME. "
+        "[default: a journal in DIR]",
+    ),
+    click.option(
+        "--study", metavar="NAME", help="Name of the study in that database. [default: compress]"
     ),
 )  # fmt: skip
 

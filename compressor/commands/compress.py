@@ -13,7 +13,7 @@ from calibration.stats import CalibrationStats
 from compressor.checkpoint import require_model
 from compressor.checkpoint.prepare import Prepared, prepare
 from compressor.commands.account import GRAPH, PLAN, Finished, account, write_account
-from compressor.commands.final_measurements import measured
+from compressor.commands.final_measurements import Measurements, measured
 from compressor.commands.stating import metadata_of, stated
 from compressor.commands.writing_models import located, writes, written_by
 from compressor.errors import RecipeError, TargetError, UsageError
@@ -25,6 +25,7 @@ from compressor.recipe.policy import as_implied
 from compressor.recipe.recipe import GraphOptions, Recipe
 from compressor.recipe.requirements import require_data, require_sense
 from compressor.results.report import BudgetResult, Report
+from compressor.search.acceptance import Acceptance
 from compressor.search.candidate import Outcome
 from compressor.search.data_split import (
     DataSplit,
@@ -166,6 +167,49 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
             outcome = decide(session, data, acceptance, stats)
     else:
         outcome = replay(session, replayed.graphs[GRAPH])
+    report, found = finish(
+        session,
+        outcome,
+        data,
+        acceptance,
+        replayed,
+        directory,
+        model=model,
+        watch=watch,
+        command=command,
+    )
+    if found.interrupted:
+        reached = report.graphs[GRAPH].budget
+        assert reached is not None, "without one nothing is written"
+        raise KeyboardInterrupt(interruption_words(directory, reached))
+    return report
+
+
+def finish(  # noqa: PLR0913 - what a run ends with, each of another kind
+    session: Session,
+    outcome: Outcome,
+    data: DataSplit,
+    acceptance: Acceptance,
+    replayed: Plan | None,
+    directory: Path,
+    *,
+    model: object,
+    watch: Stopwatch,
+    command: str | None,
+) -> tuple[Report, Measurements]:
+    """Build what was decided, measure it, and write the output folder.
+
+    Args:
+        session: The target, and how to measure.
+        outcome: What ships.
+        data: Which samples served which purpose.
+        acceptance: The quality budget, or none.
+        replayed: The plan that was replayed; None where the outcome was decided now.
+        directory: The output folder.
+        model: As it was given.
+        watch: Since when the run takes time.
+        command: The command line, for the report.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="compressor-") as scratch,
         written_aside(directory) as folder,
@@ -178,12 +222,8 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         pair = pair.moved(stated(pair.result, made.metadata.get(GRAPH, {})))
         run = Finished(outcome, pair, found, data, budget, made)
         report = account({GRAPH: run}, directory, seconds=watch.seconds, command=command)
-        report = write_account(folder, made, report, recipe, beside=model_folder(model))
-    if found.interrupted:
-        reached = report.graphs[GRAPH].budget
-        assert reached is not None, "without one nothing is written"
-        raise KeyboardInterrupt(interruption_words(directory, reached))
-    return report
+        beside = model_folder(model)
+        return write_account(folder, made, report, session.recipe, beside=beside), found
 
 
 def _writing(

@@ -141,6 +141,20 @@ class BlockRemoval:
         self._ended = not self._names
         self.trace = [Shortened(original)]
 
+    def damages(self) -> dict[str, float]:
+        """Block → error at the outputs without it alone, the layer in front of the gap refitted.
+
+        Of all blocks of the original, before any is removed.
+        """
+        assert len(self.trace) == 1, "nothing was removed"
+        blocks = self._blocks(self._running.model)
+        with self._progress.stage("remove a block", total=len(blocks)) as advance:
+            found = {}
+            for one in self._estimates(blocks):
+                found[one.block.add] = one.error
+                advance(1)
+        return found
+
     def without(self, count: int) -> Shortened | None:
         """The graph without so many blocks, none of it repaired; None where that is too many."""
         while len(self.trace) <= count and self._go_on():

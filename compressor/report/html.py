@@ -117,7 +117,7 @@ def render_html(report: Report, failures: list[str] | None = None) -> str:
     """
     charts = _Charts([] if failures is None else failures)
     return (
-        _environment()
+        page_environment()
         .get_template("template.html")
         .render(
             report=report,
@@ -133,7 +133,8 @@ def render_html(report: Report, failures: list[str] | None = None) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def page_environment() -> Environment:
+    """What pages are rendered with: names out of models are escaped."""
     environment = Environment(
         loader=PackageLoader("compressor.report", package_path="."),
         autoescape=True,

@@ -252,7 +252,7 @@ def test_termination_cleans_up_like_ctrl_c(tiny_model: Path, tiny_data: Path, tm
     assert not any(scratch.glob("compressor-*"))
 
 
-@pytest.mark.parametrize("module", ["torch", "onnxruntime"])
+@pytest.mark.parametrize("module", ["torch", "onnxruntime", "optuna", "ray"])
 def test_help_and_import_load_no_runtime(module: str):
     code = (
         "import sys, compressor\n"

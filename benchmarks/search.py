@@ -1,0 +1,270 @@
+"""CIFAR-10 ResNet-20: what `compress search` finds, against random search and single runs.
+
+    python benchmarks/search.py --data DIR --model FILE [--folder OUT] [--seeds 0,1,2] [--only PART]
+
+DIR holds calib.npz, train.npz and test.npz, FILE is a state dict of `resnet.py`, as for `cifar.py`.
+Searches judge on 2,000 images of train.npz; test.npz is for the figures at the end. Every search is
+a folder in OUT that a later call goes on with, so that the whole may be run in parts:
+
+    samplers   hypervolume after 60 trials of tpe and nsga2, without a warm start, against random
+    warm       the same of the warm start alone, and of tpe behind it
+    single     `compress --max-drop 0.5pt, 1pt, 2pt` beside the front of the searches
+    widths     the evolved architecture at the latency of `--prune 30%` and INT8, beside its own
+    resume     a search that is killed at trial 20 and goes on, beside one that is not
+
+One thread; latencies of one row are timed in turn. Ends with 1 when a requirement does not hold.
+"""
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import compressor
+from calibration.preprocess import Preprocess
+from cifar_data import MEAN, STD, options_of
+from compressor import Recipe, SearchReport, compress
+from compressor.recipe.recipe import (
+    BudgetOptions,
+    DataOptions,
+    MeasureOptions,
+    ModelOptions,
+    PruneOptions,
+    SearchOptions,
+)
+
+PARTS = ("samplers", "warm", "single", "widths", "resume")
+TRIALS, SEARCHED, KILLED_AT = 60, 2000, 20
+DROP = "2pt"
+SINGLE = ("0.5pt", "1pt", "2pt")
+
+
+@dataclass
+class Bench:
+    """Where data, model and results lie."""
+
+    data: Path
+    model: Path
+    folder: Path
+    trials: int
+    held = True
+
+    @property
+    def evaluation(self) -> Path:
+        """The images that searches judge on."""
+        path = self.folder / "search.npz"
+        if not path.exists():
+            train = np.load(self.data / "train.npz")
+            np.savez(path, image=train["image"][:SEARCHED], label=train["label"][:SEARCHED])
+        return path
+
+    def recipe(self, **sections: Any) -> Recipe:
+        """What all runs have in common."""
+        preprocess = Preprocess(layout="nhwc-to-nchw", scale=1 / 255, mean=MEAN, std=STD)
+        return Recipe(
+            model=ModelOptions(factory=str(Path(__file__).with_name("resnet.py:resnet20"))),
+            data=DataOptions(preprocess=preprocess, cache=self.folder / "cache"),
+            measure=MeasureOptions(seconds=2.0),
+            **sections,
+        )
+
+    def search(self, name: str, *, seed: int, **options: Any) -> SearchReport:
+        """A search in a folder of its own, as far as it has come."""
+        recipe = self.recipe(
+            seed=seed,
+            budget=BudgetOptions(max_drop=DROP, accept="point"),
+            search=SearchOptions(**({"trials": self.trials} | options)),
+        )
+        return compressor.search(
+            str(self.model),
+            calibration=str(self.data / "calib.npz"),
+            evaluation=str(self.evaluation),
+            recipe=recipe,
+            output=self.folder / name,
+        )
+
+    def compressed(self, name: str, **sections: Any) -> tuple[float, float]:
+        """A run of `compress`: speed over float, and top-1 on test.npz less float's, in points."""
+        report_file = self.folder / name / "report.json"
+        if not report_file.exists():
+            compress(
+                str(self.model),
+                calibration=str(self.data / "calib.npz"),
+                evaluation=str(sections.pop("evaluation", self.data / "test.npz")),
+                recipe=self.recipe(**{k: v for k, v in sections.items() if k != "plan"}),
+                plan=sections.get("plan"),
+                output=self.folder / name,
+            )
+        graph = compressor.load_report(report_file).graphs["model"]
+        ratio, quality = graph.latency[0].ratio if graph.latency else 1.0, graph.quality[0]
+        return ratio or 1.0, quality.difference or 0.0
+
+
+def volume(report: SearchReport) -> float:
+    """The share of the box that the front dominates after the last trial."""
+    return report.hypervolume[-1] if report.hypervolume else 0.0
+
+
+def samplers(bench: Bench, seeds: list[int], table: Table) -> None:
+    """TPE and NSGA-II against random, nothing enqueued."""
+    found: dict[str, list[float]] = {}
+    for seed in seeds:
+        for name in ("random", "tpe", "nsga2"):
+            report = bench.search(f"{name}-{seed}", seed=seed, sampler=name, warm_start=False)
+            found.setdefault(name, []).append(volume(report))
+    medians = {name: statistics.median(values) for name, values in found.items()}
+    for name, values in found.items():
+        told = ", ".join(f"{value:.3f}" for value in values)
+        row(bench, table, f"hypervolume, {name}", f"{medians[name]:.3f} ({told})",
+            "" if name == "random" else "> random", name == "random"
+            or medians[name] > medians["random"])  # fmt: skip
+
+
+def warm(bench: Bench, seeds: list[int], table: Table) -> None:
+    """The warm start alone, and TPE behind it."""
+    seed = seeds[0]
+    report = bench.search(f"warm-{seed}", seed=seed, sampler="tpe")
+    starts = [t for t in report.trials if t.recipe.get("prune") == 0 and t.number < 8]
+    alone = report.hypervolume[len(starts) - 1]
+    row(bench, table, f"hypervolume, warm start alone ({len(starts)} trials)", f"{alone:.3f}")
+    row(bench, table, "hypervolume, tpe behind it", f"{volume(report):.3f}", "> alone",
+        volume(report) > alone)  # fmt: skip
+
+
+def single(bench: Bench, seeds: list[int], table: Table) -> None:
+    """Single runs against the front, all on test.npz and timed against float."""
+    report = bench.search(f"warm-{seeds[0]}", seed=seeds[0], sampler="tpe")
+    trials = {trial.number: trial for trial in report.trials}
+    points = []
+    for number in report.front:
+        trial = trials[number]
+        if trial.plan is None or trial.outdone:
+            continue
+        plan = bench.folder / f"warm-{seeds[0]}" / trial.plan
+        points.append((number, *bench.compressed(f"point-{number}", plan=plan)))
+    for number, speed, change in points:
+        row(bench, table, f"front, trial {number}", f"{speed:.2f}x, {change:+.2f} points")
+    for drop in SINGLE:
+        speed, change = bench.compressed(
+            f"single-{drop}", budget=BudgetOptions(max_drop=drop), evaluation=bench.evaluation
+        )
+        best = max((p[1] for p in points if p[2] >= change - 0.35), default=0.0)
+        row(bench, table, f"--max-drop {drop}", f"{speed:.2f}x, {change:+.2f}; front {best:.2f}x",
+            "front as fast within 0.35 points", best >= 0.97 * speed)  # fmt: skip
+
+
+def widths(bench: Bench, seeds: list[int], table: Table) -> None:
+    """The evolved architecture that is as fast as `--prune 30%`, by the same repair and INT8."""
+    del seeds
+    greedy = bench.compressed("prune-30", prune=PruneOptions(macs="30%"))
+    space: dict[str, Any] = {
+        "widths": "evolved",
+        "prune": {"low": 0.0, "high": 0.45, "step": 0.05},
+        **{"ranges": "auto", "equalization": "auto", "rounding": "gptq", "bias": "plain"},
+        **{"regions": 1.0, "blocks": 0},
+    }
+    report = bench.search("widths", seed=0, sampler="grid", warm_start=False, space=space, trials=4)
+    trials = {trial.number: trial for trial in report.trials}
+    found = []
+    for number in report.front:
+        plan = trials[number].plan
+        if plan is not None:
+            path = bench.folder / "widths" / plan
+            found.append(bench.compressed(f"evolved-{number}", plan=path))
+    row(bench, table, "--prune 30% + INT8", f"{greedy[0]:.2f}x, {greedy[1]:+.2f} points")
+    for speed, change in sorted(found):
+        row(bench, table, "evolved + INT8", f"{speed:.2f}x, {change:+.2f} points")
+    best = max((c for s, c in found if s >= 0.97 * greedy[0]), default=float("-inf"))
+    row(bench, table, "evolved, as fast", f"{best:+.2f} points", "no lower", best >= greedy[1])
+
+
+def resume(bench: Bench, seeds: list[int], table: Table) -> None:
+    """Killed at trial 20 and gone on with, beside an unbroken run of the same seed."""
+    seed = seeds[0]
+    name, whole = f"resumed-{seed}", bench.search(f"random-{seed}", seed=seed, sampler="random",
+                                                  warm_start=False)  # fmt: skip
+    folder = bench.folder / name
+    if not (folder / "front.json").exists():
+        _killed(bench, folder, name, seed)
+    report = bench.search(name, seed=seed, sampler="random", warm_start=False)
+    same = _front_of(report) == _front_of(whole)
+    row(bench, table, "front, killed and resumed", "same" if same else "another", "same", same)
+    count = len({json.dumps(trial.recipe) for trial in report.trials if trial.found.key})
+    row(bench, table, "recipes, of as many trials", f"{count} of {len(report.trials)}")
+    once = [t.recipe for t in report.trials] == [t.recipe for t in whole.trials]
+    row(bench, table, "trials one by one", "equal" if once else "unlike", "equal", once)
+
+
+def _killed(bench: Bench, folder: Path, name: str, seed: int) -> None:
+    """Start a search in a process of its own, and kill it without warning."""
+    code = (
+        "import sys; from pathlib import Path; from search import Bench; "
+        f"Bench(Path({str(bench.data)!r}), Path({str(bench.model)!r}), "
+        f"Path({str(bench.folder)!r}), {bench.trials})"
+        f".search({name!r}, seed={seed}, sampler='random', warm_start=False)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment) as process:
+        journal = folder / "study.journal"
+        most = min(KILLED_AT, bench.trials // 2)
+        while process.poll() is None:
+            asked = journal.read_text().count('"op_code": 4,') if journal.exists() else 0
+            if asked > most:
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.2)
+
+
+def _front_of(report: SearchReport) -> list[dict[str, Any]]:
+    trials = {trial.number: trial for trial in report.trials}
+    values = [trials[number] for number in report.front]
+    return [{"recipe": one.recipe, "values": one.values} for one in values]
+
+
+def row(
+    bench: Bench, table: Table, name: str, value: str, required: str = "", holds: bool = True
+) -> None:
+    """A line of the table."""
+    bench.held = bench.held and holds
+    table.add_row(name, value, required, "" if not required else "yes" if holds else "NO")
+
+
+def main() -> None:
+    """Measure and print; the exit code tells whether every requirement holds."""
+    parser = options_of(__doc__)
+    parser.add_argument("--folder", type=Path, help="where searches are kept, and gone on with")
+    parser.add_argument("--seeds", default="0", help="seeds of the searches: 0,1,2")
+    parser.add_argument("--trials", type=int, default=TRIALS)
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, with commas between them")
+    options = parser.parse_args()
+    if not options.data or not options.model:
+        print("skipped: give --data DIR and --model FILE; --help says what they hold")
+        return
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="search-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    bench = Bench(options.data.resolve(), options.model.resolve(), folder, options.trials)
+    seeds = [int(seed) for seed in options.seeds.split(",")]
+    table = Table(title=f"CIFAR-10 ResNet-20, {options.trials} trials, one thread")
+    for heading in ("what", "measured", "required", "holds"):
+        table.add_column(heading)
+    for name in options.only.split(","):
+        {"samplers": samplers, "warm": warm, "single": single, "widths": widths, "resume": resume}[
+            name
+        ](bench, seeds, table)
+    Console().print(table)
+    sys.exit(not bench.held)
+
+
+if __name__ == "__main__":
+    main()

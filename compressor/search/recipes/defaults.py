@@ -1,0 +1,119 @@
+"""The space of a search where the recipe does not narrow it: by what kind of model it is.
+
+- convolutional, with more Conv than MatMul and Gemm;
+- transformer, with Softmax or attention, and norms;
+- recurrent, with LSTM, GRU or RNN;
+- other.
+
+`_OF_KIND` has the variables of each. Where size or memory is an objective, precisions that only
+store weights smaller are among the choices. `docs/search.md` says what each variable means.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+
+import onnx_ir as ir
+
+from compressor.results.precision import STORED
+from compressor.search.recipes.shared import Shared
+from compressor.search.recipes.variables import Choice, Number, Variable
+
+PRUNED, STEP = 0.6, 0.05
+"""The largest share of the latency that goes by channels, and the steps to it."""
+BLOCKS = 3
+"""Whole blocks that go by default, at most."""
+PRECISIONS = ("int8", "int8-dynamic", "float", "int8-weights", "int4", "fp16", "bf16")
+RANGES = ("auto", "minmax", "percentile", "mse")
+SMOOTHED = ("none", "0.5", "0.7", "auto")
+SMOOTHING = ("none", "0.4", "0.5", "0.6", "0.7", "0.8", "auto")
+_ATTENTION = frozenset({"Softmax", "Attention", "MultiHeadAttention"})
+_NORMS = frozenset({"LayerNormalization", "RMSNormalization", "ReduceMean"})
+_RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
+_OF_KIND = {
+    "convolutional": "ranges equalization rounding bias regions prune blocks widths",
+    "transformer": "precision ranges smoothing rounding bias regions prune blocks",
+    "recurrent": "precision ranges rounding bias regions",
+    "other": "precision ranges rounding bias regions prune widths",
+}
+NAMES = (
+    "precision",
+    "ranges",
+    "equalization",
+    "smoothing",
+    "rounding",
+    "bias",
+    "regions",
+    "prune",
+    "blocks",
+    "round",
+    "widths",
+    "sparsity",
+)
+"""All variables that any model and target have."""
+
+
+def kind_of(model: ir.Model) -> str:
+    """What kind of model a graph is: convolutional, transformer, recurrent or other."""
+    counts = Counter(node.op_type for node in model.graph)
+    products = counts["MatMul"] + counts["Gemm"]
+    if _RECURRENT.intersection(counts):
+        return "recurrent"
+    if counts["Conv"] + counts["ConvTranspose"] > products:
+        return "convolutional"
+    if _ATTENTION.intersection(counts) and _NORMS.intersection(counts):
+        return "transformer"
+    return "other"
+
+
+def known_variables(shared: Shared) -> dict[str, Variable]:
+    """All variables that mean something for this model on this target, at their widest."""
+    target = shared.session.target
+    stored = [mode for mode in STORED if mode in target.stores]
+    precisions = ["float", *stored]
+    found: dict[str, Variable] = {}
+    if shared.can_be_integer:
+        dynamic = bool(shared.regions.mix.possible[:, 2].any())
+        precisions = ["int8", *(["int8-dynamic"] if dynamic else []), *precisions]
+        found["ranges"] = Choice("ranges", RANGES)
+        found["equalization"] = Choice("equalization", ("none", "auto"), ("none", "auto"))
+        found["smoothing"] = Choice("smoothing", SMOOTHING, SMOOTHING)
+        found["rounding"] = Choice("rounding", ("nearest", "gptq"), ("nearest", "gptq"))
+        found["bias"] = Choice("bias", ("plain", "corrected"), ("plain", "corrected"))
+        found["regions"] = Number("regions", 0.0, 1.0, STEP)
+    known = tuple(one for one in PRECISIONS if one in precisions)
+    found["precision"] = Choice("precision", known, known)
+    multiple = target.channel_multiple(integer=shared.can_be_integer)
+    if shared.can_shrink(multiple):
+        found["prune"] = Number("prune", 0.0, PRUNED, STEP, most=0.95)
+        rounding = tuple(str(n) for n in (1, 2, 4, 8, 16, 32, 64))
+        found["round"] = Choice("round", (str(multiple), str(2 * multiple)), rounding)
+        if shared.is_timed and shared.can_be_integer:
+            found["widths"] = Choice("widths", ("allocated", "evolved"), ("allocated", "evolved"))
+    if shared.removable:
+        most = shared.removable
+        high = min(BLOCKS, most)
+        found["blocks"] = Number("blocks", 0, high, 1, most=most, whole=True)
+    if target.sparsities:
+        patterns = ("none", *sorted(target.sparsities))
+        found["sparsity"] = Choice("sparsity", patterns, patterns)
+    return {name: found[name] for name in NAMES if name in found}
+
+
+def default_variables(shared: Shared, known: Mapping[str, Variable]) -> dict[str, Variable]:
+    """What is varied without a word in the recipe."""
+    kind = kind_of(shared.start.baseline)
+    found = {name: known[name] for name in _OF_KIND[kind].split() if name in known}
+    if "sparsity" in known:
+        found["sparsity"] = known["sparsity"]
+    small = {"size", "memory"}.intersection(shared.objectives)
+    precision = known["precision"]
+    assert isinstance(precision, Choice), "a word"
+    fast = [one for one in precision.values if one in ("int8", "int8-dynamic")]
+    wanted = tuple(one for one in precision.values if one in fast or (small and one in STORED))
+    if len(wanted or precision.values) > 1 and (small or "precision" in found):
+        found["precision"] = precision.narrowed(wanted or precision.values)
+    elif "precision" in found:
+        del found["precision"]
+    if "smoothing" in found:
+        found["smoothing"] = known["smoothing"].narrowed(SMOOTHED)
+    return {name: found[name] for name in NAMES if name in found}
