@@ -99,6 +99,7 @@ def _whole(session: Session, graph: ir.Model, data: CalibrationSet) -> GraphPlan
         memory=recipe.quantize.memory,
         cache=recipe.data.cache,
         seed=recipe.seed,
+        leave=recipe.quantize.leave,
     )
     with session.progress.stage("calibrate", total=len(data)) as advance:
         choice = calibrate(graph, data, policy, options, advance=advance)

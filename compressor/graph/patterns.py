@@ -5,6 +5,9 @@ from fnmatch import fnmatchcase
 
 import onnx_ir as ir
 
+LEFT = "`leave` in [quantize]:"
+"""Where patterns of what stays float are given."""
+
 
 def unmatched(model: ir.Model, patterns: Sequence[str], option: str, what: str) -> tuple[str, ...]:
     """A notice for each pattern without a match: with a slip in it, it would do nothing in silence.

@@ -34,8 +34,10 @@ from compressor.graph.initializers import (
     remove_unread_initializers,
 )
 from compressor.graph.invariants import check
+from compressor.graph.patterns import LEFT, unmatched
 from compressor.quantization.auto import Selected
 from compressor.quantization.dynamic_placement import place_dynamic, why_not_dynamic
+from compressor.quantization.placement import left_alone
 from compressor.quantization.recurrent import is_recurrent, make_dynamic
 from compressor.quantization.static import StaticChoice
 from compressor.quantization.tied import Tables
@@ -50,10 +52,12 @@ TINY = 1e-30
 """What a row of zeros is divided by."""
 
 
-def choose_dynamic(model: ir.Model, policy: QuantPolicy) -> StaticChoice:
+def choose_dynamic(
+    model: ir.Model, policy: QuantPolicy, leave: tuple[str, ...] = ()
+) -> StaticChoice:
     """What `calibrate` would decide, with every range found at run time instead."""
     watch = Stopwatch()
-    placement = place_dynamic(model, policy)
+    placement = place_dynamic(model, policy).without(left_alone(model, leave))
     operators = {node.name: node.op_type for node in model.graph.all_nodes()}
     record = StageRecord(
         name="place dynamic INT8",
@@ -63,6 +67,7 @@ def choose_dynamic(model: ir.Model, policy: QuantPolicy) -> StaticChoice:
             Decision(subject=name, verdict="float", reason=reason)
             for name, reason in placement.float_reasons.items()
         ),
+        notices=unmatched(model, leave, LEFT, "nothing in float"),
     )
     nothing = Selected({}, {}, {})
     return StaticChoice((), {}, placement.float_reasons, record, nothing, dynamic=placement.integer)

@@ -13,8 +13,10 @@ gets slower than float:
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
@@ -54,16 +56,42 @@ class Placement:
         return Placement(kept, {**self.float_reasons, **own})
 
 
-def place(model: ir.Model, policy: QuantPolicy) -> Placement:
-    """Choose the integer nodes of the main graph; control flow bodies stay float."""
+def left_alone(model: ir.Model, leave: Sequence[str]) -> dict[str, str]:
+    """Node → that it was asked to stay float, of those whose name or weight a pattern matches."""
+    names = {_name(node): (_name(node), *_weight_names(node)) for node in model.graph.all_nodes()}
+    return {
+        node: "it was left in float as asked"
+        for node, known in names.items()
+        if any(fnmatchcase(name, pattern) for pattern in leave for name in known)
+    }
+
+
+def _weight_names(node: ir.Node) -> list[str]:
+    return [one.name or "" for one in node.inputs if one is not None and one.is_initializer()]
+
+
+def place(
+    model: ir.Model, policy: QuantPolicy, left: Mapping[str, str] = MappingProxyType({})
+) -> Placement:
+    """Choose the integer nodes of the main graph; control flow bodies stay float.
+
+    Args:
+        model: The float graph.
+        policy: The target's policy.
+        left: Nodes that stay float all the same → why.
+    """
+
+    def why_not(node: ir.Node) -> str | None:
+        return left.get(_name(node)) or why_not_quantizable(node)
+
     if policy.inputs_only:
-        return Placement(*reading_integer(model, policy, why_not_quantizable))
+        return Placement(*reading_integer(model, policy, why_not))
     nodes = list(model.graph)
     reasons: dict[str, str] = {}
     chosen: set[str] = set()
     for node in nodes:
         if node.op_type in policy.weighted and node.domain == "":
-            refusal = why_not_quantizable(node) or policy.why_not_faster(node)
+            refusal = why_not(node) or policy.why_not_faster(node)
             if refusal is None:
                 chosen.add(_name(node))
             else:

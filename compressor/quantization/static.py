@@ -16,13 +16,14 @@ from compressor.errors import DataError, RecipeError
 from compressor.graph.constants import constant
 from compressor.graph.fingerprint import fingerprint
 from compressor.graph.invariants import check
+from compressor.graph.patterns import LEFT, unmatched
 from compressor.graph.session import is_refusal, words
 from compressor.quantization.apart import keep_apart
 from compressor.quantization.auto import AUTO, Selected, by_method, select
 from compressor.quantization.bias import add_corrections
 from compressor.quantization.branches import Unseen, unseen_branches
 from compressor.quantization.dynamic_placement import place_in_bodies
-from compressor.quantization.placement import place, quantized_values
+from compressor.quantization.placement import left_alone, place, quantized_values
 from compressor.quantization.qdq import insert_qdq
 from compressor.quantization.ranges import Range, activation_params
 from compressor.quantization.recurrent import place_recurrent
@@ -76,6 +77,7 @@ class CalibrationOptions:
         seed: Seed of the sample that `auto` replays.
         alternatives: Whether other methods than this one may be asked later, which need more
             than extremes.
+        leave: Patterns of names of nodes or weights that stay float.
         notices: What the record should say besides.
     """
 
@@ -86,6 +88,7 @@ class CalibrationOptions:
     stats: tuple[CalibrationStats, Path] | None = None
     seed: int = 0
     alternatives: bool = False
+    leave: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
 
 
@@ -113,14 +116,18 @@ def calibrate(
     """
     watch = Stopwatch()
     method, notices = _method(options.method, data)
-    placement, unseen = place(model, policy), Unseen({})
+    left = left_alone(model, options.leave)
+    notices = (*notices, *unmatched(model, options.leave, LEFT, "nothing in float"))
+    placement, unseen = place(model, policy, left), Unseen({})
     if data is not None:
         unseen = unseen_branches(model, data, options.batch)
         placement = placement.without(unseen.reasons)
     recurrent, refused = place_recurrent(model, policy)
     inside = place_in_bodies(model, policy)
-    run_time = (*recurrent, *inside.integer)
-    float_reasons = placement.float_reasons | refused | inside.float_reasons
+    inside = inside.without(left)
+    run_time = tuple(name for name in (*recurrent, *inside.integer) if name not in left)
+    asked = {name: left[name] for name in recurrent if name in left}
+    float_reasons = placement.float_reasons | refused | inside.float_reasons | asked
     values = quantized_values(model, placement.integer, policy)
     names = [value.name or "" for value in values]
     selected, stats = Selected({}, {}, {}), None

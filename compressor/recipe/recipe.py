@@ -146,8 +146,8 @@ class QuantizeOptions(Section):
     )
     leave: tuple[str, ...] = Field(
         (),
-        description="Patterns of names of nodes or initializers whose weights int4, int8-weights, "
-        "fp16 and bf16 leave in float.",
+        description="Patterns of names of nodes or initializers that stay in float, whatever the "
+        "precision: head.weight, or *head*.",
     )
     memory: Annotated[ByteSize, Field(ge=1_000_000)] | None = Field(
         None,

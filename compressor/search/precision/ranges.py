@@ -28,6 +28,7 @@ def calibrated_ranges(search: PtqSearch) -> None:
         stats=None if stats is None else (stats, path),
         seed=session.recipe.seed,
         alternatives=search.has_budget,
+        leave=options.leave,
         notices=session.target.cautions(policy),
     )
     total = None if data is None or stats is not None else len(data)
@@ -47,8 +48,9 @@ def calibrated_ranges(search: PtqSearch) -> None:
 
 def runtime_ranges(search: PtqSearch) -> None:
     """All that can run with ranges found at run time, which takes no calibration."""
-    policy = policy_of(search.session.target, search.session.recipe.quantize)
-    chosen = choose_dynamic(search.graph, policy)
+    options = search.session.recipe.quantize
+    policy = policy_of(search.session.target, options)
+    chosen = choose_dynamic(search.graph, policy, options.leave)
     _choose(search, chosen, "dynamic INT8")
     update = {"ship": "int8", "weight_bits": policy.weight.bits, "dynamic": chosen.dynamic}
     search.plan = search.plan.model_copy(update=update)

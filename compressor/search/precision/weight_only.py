@@ -14,7 +14,7 @@ from typing import Final, Literal, cast
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
-from compressor.graph.patterns import unmatched
+from compressor.graph.patterns import LEFT, unmatched
 from compressor.plan.realize import realize, stored_graph
 from compressor.plan.storage import StoragePlan, StoredMatrix, arrays_of
 from compressor.quantization import half, weight_only
@@ -133,7 +133,7 @@ def proposed(session: Session, graph: ir.Model, data: CalibrationSet | None) -> 
 def _with_notices(session: Session, graph: ir.Model, proposal: Proposal) -> Proposal:
     """With a notice for what the recipe leaves in float and the graph does not have."""
     leave = session.recipe.quantize.leave
-    notices = unmatched(graph, leave, "`leave` in [quantize]:", "nothing in float")
+    notices = unmatched(graph, leave, LEFT, "nothing in float")
     for notice in notices:
         session.progress.notice(notice)
     first, *others = proposal.records

@@ -5,8 +5,10 @@ import onnx_ir as ir
 import pytest
 from graphs import model, residual
 
-from compressor.quantization.placement import place, quantized_values, restricted
-from compressor.quantization.static import quantize_static
+from calibration.dataset import open_dataset
+from compressor.quantization.dynamic import choose_dynamic
+from compressor.quantization.placement import left_alone, place, quantized_values, restricted
+from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
 from exporters.ort.target import TARGET
 
 POLICY = TARGET.policy("vnni")
@@ -230,3 +232,28 @@ def test_every_part_of_a_placement_is_served_by_the_ranges_of_the_whole():
             assert {n for n in part if n in weighted} == set(kept)
             made = quantize_static(graph, part, ranges, POLICY, weight_bits=8)
             assert any(node.op_type == "QuantizeLinear" for node in made.graph)
+
+
+@pytest.mark.parametrize("pattern", ["w2", "Conv_2", "*2"])
+def test_what_is_asked_to_stay_float_stays_so_in_every_form(pattern: str):
+    """By the name of a node or of its weight; a value that only moves there is none."""
+    graph = model(
+        """g (float[n,64] x, float[64,64] w1, float[64,64] w2) => (float[n,64] y)
+        { a = MatMul(x, w1)
+          r2 = Relu(a)
+          y = MatMul(r2, w2) }""",
+        w1=[64, 64],
+        w2=[64, 64],
+    )
+    one, other = (node.name for node in graph.graph if node.op_type == "MatMul")
+    left = left_alone(graph, (pattern.replace("Conv_2", other),))
+    assert {name for name in left if name in (one, other)} == {other}
+    data = open_dataset({"x": np.random.default_rng(0).standard_normal((16, 64), np.float32)})
+    how = CalibrationOptions("minmax", leave=tuple(left))
+    static = calibrate(graph, data, POLICY, how)
+    assert one in static.integer
+    assert other not in static.integer
+    assert static.float_reasons[other] == "it was left in float as asked"
+    dynamic = choose_dynamic(graph, POLICY, tuple(left))
+    assert dynamic.dynamic == (one,)
+    assert choose_dynamic(graph, POLICY, ("nothing*",)).record.notices
