@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,55 @@ import click
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from compressor.cli.failures import told
+from compressor.cli.several import each, parted_targets, places, table
 from compressor.errors import UsageError
 from compressor.recipe.recipe import Recipe, load_recipe, to_toml
 from compressor.report.terminal import RichProgress, comparison, profile_table, summary
 from compressor.report.terminal_lint import findings
 from compressor.results.records import Record
+from compressor.results.report import Report
 from compressor.system.progress import SILENT, Progress
 
 
-def compress_model(model: str | None, flags: dict[str, Any], values: dict[str, Any]) -> None:
-    """`compress MODEL`."""
-    from compressor.commands.compress import compress  # noqa: PLC0415 - as above
-    from compressor.commands.goals_met import (  # noqa: PLC0415 - loads the runtime
-        require_report_kept,
-    )
+def compress_models(models: Sequence[str], flags: dict[str, Any], values: dict[str, Any]) -> None:
+    """`compress MODEL`, and `compress A B --target ort,trt`."""
+    targets = parted_targets(values.get("target"))
+    if len(models) * len(targets) <= 1:
+        report = _compressed(models[0] if models else None, flags, values)
+        _show(report, summary(report), flags)
+        _require_kept(report)
+        return
+    if not models or flags["plan"] is not None or "graphs" in values:
+        raise UsageError(
+            "several targets are of models by themselves, without --plan and --graph",
+            hint="Run them one by one.",
+        )
+
+    def run(model: str, target: str, folder: Path | None) -> Report:
+        own = {**values, "target": target, **({} if folder is None else {"output": folder})}
+        named = {key: value for key, value in own.items() if value != ""}
+        report = _compressed(model, flags, named)
+        if not (flags["as_json"] or flags["quiet"]):
+            Console().print(summary(report))
+        _require_kept(report)
+        return report
+
+    runs = list(places(models, targets, values.get("output")))
+    ended = each(runs, run, keep_going=flags["keep_going"], failed=told)
+    if flags["as_json"]:
+        reports = [one.report.model_dump(mode="json") for one in ended if one.report is not None]
+        click.echo(json.dumps(reports, indent=1))
+    elif not flags["quiet"]:
+        Console().print(table(ended, len(runs)))
+    first = next((one.error for one in ended if one.error is not None), None)
+    if first is not None:
+        sys.exit(first.exit_code)
+
+
+def _compressed(model: str | None, flags: dict[str, Any], values: dict[str, Any]) -> Report:
+    """One run, logged where that is asked for."""
+    from compressor.commands.compress import compress  # noqa: PLC0415 - loads the runtime
     from compressor.commands.tracked import logged, tracked_by  # noqa: PLC0415 - as above
 
     recipe = load_recipe(flags["recipe_file"], values)
@@ -39,8 +75,14 @@ def compress_model(model: str | None, flags: dict[str, Any], values: dict[str, A
         progress=_progress(flags),
         command=shlex.join(["compress", *sys.argv[1:]]),
     )
-    report = logged(trackers, report, recipe)
-    _show(report, summary(report), flags)
+    return logged(trackers, report, recipe)
+
+
+def _require_kept(report: Report) -> None:
+    from compressor.commands.goals_met import (  # noqa: PLC0415 - loads the runtime
+        require_report_kept,
+    )
+
     require_report_kept(report)
 
 

@@ -44,6 +44,11 @@ def shown(flags: Mapping[str, Any]) -> Iterator[None]:
         sys.exit(1)
 
 
+def told(error: CompressorError) -> None:
+    """Show an error of one of several runs."""
+    _say(error.message, error.hint)
+
+
 def _trace(verbose: bool) -> None:
     if verbose:
         click.echo(traceback.format_exc(), err=True)

@@ -65,7 +65,7 @@ class Front(click.Group):
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The default command's help is the help; the other commands come below."""
         run = self.commands[DEFAULT]
-        formatter.write_usage(ctx.command_path, "MODEL [OPTIONS]  |  COMMAND ...")
+        formatter.write_usage(ctx.command_path, "MODEL... [OPTIONS]  |  COMMAND ...")
         run.format_help_text(ctx, formatter)
         with formatter.section("Commands"):
             others = [(n, c.get_short_help_str(100)) for n, c in self.commands.items()]
@@ -95,7 +95,7 @@ def cli() -> None:
 
 
 @cli.command(DEFAULT, cls=_ModelCommand, hidden=True, context_settings=CONTEXT, epilog=EPILOG)
-@click.argument("model", required=False, metavar="MODEL")
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
 @OUTPUT
 @DATA
 @PIPELINE
@@ -108,18 +108,19 @@ def cli() -> None:
 @BUDGET
 @TARGETS
 @SHOWING
-def run(model: str | None, **flags: Any) -> None:
+def run(models: tuple[str, ...], **flags: Any) -> None:
     """Compress a trained MODEL for its runtime: fold, prune, quantize to INT8, measure, report.
 
     MODEL is a checkpoint (state dict, safetensors, torch.export or TorchScript archive, trusted
-    pickle) or an ONNX file. INT8 needs --calib, except --quantize int8-dynamic. Pruning needs a
-    goal (--prune, --params, --speedup, --latency or --size) or a quality budget (--max-drop).
+    pickle), a Hugging Face folder, or an ONNX file. Several run one after the other. INT8 needs
+    --calib, except --quantize int8-dynamic. Pruning needs a goal (--prune, --params, --speedup,
+    --latency or --size) or a quality budget (--max-drop).
     """
-    from compressor.cli.commands import compress_model  # noqa: PLC0415 - keeps --help quick
+    from compressor.cli.commands import compress_models  # noqa: PLC0415 - keeps --help quick
 
     with shown(flags):
         reject_both(flags["as_json"], flags["quiet"])
-        compress_model(model, flags, recipe_values(flags))
+        compress_models(models, flags, recipe_values(flags))
 
 
 @cli.command(cls=SectionedCommand, context_settings=CONTEXT)

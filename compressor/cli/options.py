@@ -628,8 +628,12 @@ OUTPUT = section(
     "Target and output",
     click.option(
         "--target", metavar="NAME",
-        help="Runtime of the artifact; `compress targets` lists them. "
+        help="Runtime of the artifact; `compress targets` lists them. Several: ort,trt. "
         f"[default: {DEFAULT_TARGET}]",
+    ),
+    click.option(
+        "-k", "--keep-going", is_flag=True,
+        help="Run the other models and targets even if one fails.",
     ),
     click.option(
         "-o", "--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",

@@ -1,0 +1,129 @@
+"""`compress a.onnx b.pt --target ort,trt`: several models and targets, one after the other.
+
+As in Make, the first failure ends it, unless `-k` lets the others run; a table at the end has a
+line each. The exit code is that of the first failure.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from rich.table import Table
+
+from compressor.errors import CompressorError, UsageError
+from compressor.results.format import ratio
+from compressor.results.report import Report
+
+Run = Callable[[str, str, Path | None], Report]
+"""Compresses a model for a target into a folder; None for the default one."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of one run.
+
+    Attributes:
+        model: The model.
+        target: The runtime.
+        report: Its report; None where it failed.
+        error: Why it failed.
+    """
+
+    model: str
+    target: str
+    report: Report | None = None
+    error: CompressorError | None = None
+
+
+def parted_targets(text: str | None) -> tuple[str, ...]:
+    """The targets of `--target ort,trt`.
+
+    Raises:
+        UsageError: One is named twice, or there is none between two commas.
+    """
+    names = tuple((text or "").split(","))
+    if text is not None and (len(set(names)) < len(names) or not all(names)):
+        raise UsageError(f"--target {text}: expected names of targets, each once, as in ort,trt")
+    return names
+
+
+def places(
+    models: Sequence[str], targets: Sequence[str], output: Path | None
+) -> Iterator[tuple[str, str, Path | None]]:
+    """Model, target and output folder of every run.
+
+    Raises:
+        UsageError: Two runs would write the same folder.
+    """
+    seen: dict[Path, str] = {}
+    for model, target in product(models, targets):
+        path = Path(model)
+        stem = path.name if path.is_dir() else path.stem
+        base = path.parent if output is None else output
+        folder = base / f"{stem}-{target}"
+        if folder in seen:
+            raise UsageError(
+                f"{seen[folder]} and {model} would both be written to {folder}",
+                hint="Run them one by one, each with its own -o.",
+            )
+        seen[folder] = model
+        yield model, target, folder if output is not None else None
+
+
+def each(
+    runs: Sequence[tuple[str, str, Path | None]],
+    run: Run,
+    *,
+    keep_going: bool,
+    failed: Callable[[CompressorError], None],
+) -> list[Ended]:
+    """Run them in turn.
+
+    Args:
+        runs: Model, target and folder.
+        run: Compresses one.
+        keep_going: Whether others run after a failure.
+        failed: Told of a failure at once.
+    """
+    ended = []
+    for model, target, folder in runs:
+        try:
+            ended.append(Ended(model, target, run(model, target, folder)))
+        except CompressorError as error:
+            failed(error)
+            ended.append(Ended(model, target, error=error))
+            if not keep_going:
+                break
+    return ended
+
+
+def table(ended: Sequence[Ended], asked: int) -> Table:
+    """A line for each run."""
+    found = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("model", "target", "ships", "speed", "quality", "size"):
+        found.add_column(heading, overflow="fold")
+    for one in ended:
+        if one.report is None:
+            found.add_row(one.model, one.target, "failed", "", "", "", style="red")
+        else:
+            found.add_row(one.model, one.target, *_cells(one.report))
+    if len(ended) < asked:
+        found.caption = f"{asked - len(ended)} more were not run: -k runs them all the same"
+    return found
+
+
+def _cells(report: Report) -> tuple[str, str, str, str]:
+    if len(report.graphs) > 1:
+        return ", ".join(graph.shipped for graph in report.graphs.values()), "", "", ""
+    graph = next(iter(report.graphs.values()))
+    deciding = graph.latency[0] if graph.latency else None
+    speed = ratio(deciding.speed) if deciding is not None and deciding.is_known else "not known"
+    told = graph.quality[0] if graph.quality else None
+    quality = (
+        ""
+        if told is None or told.result is None
+        else (f"{told.metric} {told.result:.4g}{told.unit}")
+    )
+    smaller = graph.baseline_size.file_bytes / max(graph.result_size.file_bytes, 1)
+    return graph.shipped, speed, quality, f"{ratio(smaller)} smaller"

@@ -1,0 +1,37 @@
+"""Several models and targets in one command."""
+
+from pathlib import Path
+
+import pytest
+
+from compressor.cli.several import each, parted_targets, places
+from compressor.errors import CheckpointError, UsageError
+
+
+def test_every_model_is_run_for_every_target():
+    assert parted_targets(None) == ("",)
+    assert parted_targets("ort,trt") == ("ort", "trt")
+    found = list(places(["a.onnx", "m/b.pt"], ["ort", "trt"], Path("out")))
+    assert [str(folder) for *_, folder in found] == [
+        "out/a-ort", "out/a-trt", "out/b-ort", "out/b-trt"
+    ]  # fmt: skip
+    assert [folder for *_, folder in places(["a.onnx"], ["ort"], None)] == [None]
+
+
+def test_runs_that_would_write_one_folder_are_refused():
+    with pytest.raises(UsageError, match=r"a\.onnx and a\.pt would both be written to a-ort"):
+        list(places(["a.onnx", "a.pt"], ["ort"], None))
+    with pytest.raises(UsageError, match="each once"):
+        parted_targets("ort,ort")
+
+
+@pytest.mark.parametrize(("keep_going", "runs"), [(False, ["a"]), (True, ["a", "b"])])
+def test_the_first_failure_ends_it_unless_others_are_to_run(keep_going, runs):
+    def run(model, target, folder):
+        raise CheckpointError(f"{model} is empty")
+
+    failures = []
+    asked = [(name, "ort", None) for name in ("a", "b")]
+    ended = each(asked, run, keep_going=keep_going, failed=failures.append)
+    assert [one.model for one in ended] == runs
+    assert [error.exit_code for error in failures] == [2] * len(runs)
