@@ -110,7 +110,7 @@ class _Decoder(nn.Module):
         )
         own = _given(made.past_key_values.self_attention_cache, "present.{}.decoder.{}")
         cross = _given(made.past_key_values.cross_attention_cache, "present.{}.encoder.{}")
-        return {"logits": made.logits, **own, **({} if again else cross)}
+        return {"logits": made.logits, **(own if again else _by_layer(own, cross))}
 
 
 def _first(module: Any, masked: bool) -> tuple[Any, tuple[TensorSpec, ...]]:
@@ -127,12 +127,12 @@ def _later(
 ) -> tuple[Any, tuple[TensorSpec, ...]]:
     specs = [_tokens("input_ids", "sequence")]
     specs += [_tokens("encoder_attention_mask", "encoder_sequence")] if masked else []
-    for side, length in (("decoder", "past"), ("encoder", "encoder_sequence")):
-        specs += [
-            _floats(f"past_key_values.{layer}.{side}.{kind}", _open(shape, length))
-            for layer, of_layer in enumerate(shapes)
-            for kind, shape in zip(KINDS, of_layer, strict=True)
-        ]
+    specs += [  # layer by layer: Optimum goes by their order
+        _floats(f"past_key_values.{layer}.{side}.{kind}", _open(shape, length))
+        for layer, of_layer in enumerate(shapes)
+        for side, length in (("decoder", "past"), ("encoder", "encoder_sequence"))
+        for kind, shape in zip(KINDS, of_layer, strict=True)
+    ]
     return _Decoder(module, [spec.name for spec in specs], len(shapes)), tuple(specs)
 
 
@@ -184,6 +184,17 @@ def _given(cache: Any, form: str) -> dict[str, torch.Tensor]:
     for layer, one in enumerate(cache.layers):
         found[form.format(layer, "key")] = one.keys
         found[form.format(layer, "value")] = one.values
+    return found
+
+
+def _by_layer(
+    own: Mapping[str, torch.Tensor], cross: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Layer by layer the decoder's own keys and values, then those of the encoder."""
+    found: dict[str, torch.Tensor] = {}
+    for start in range(0, len(own), len(KINDS)):
+        for part in (own, cross):
+            found |= dict(list(part.items())[start : start + len(KINDS)])
     return found
 
 

@@ -13,7 +13,7 @@ Call = Callable[..., Any]
 
 
 def called_by(module: Any, inputs: Sequence[str], call: Call | None = None) -> Any:
-    """The module with a `forward` of these inputs.
+    """The module with a `forward` of these inputs, of which the first is needed.
 
     Args:
         module: Of `transformers`; changed.
@@ -25,10 +25,16 @@ def called_by(module: Any, inputs: Sequence[str], call: Call | None = None) -> A
     run = _plain if call is None else call
 
     def forward(*given: Any, **named: Any) -> Any:
-        return run(original, **dict(zip(inputs, given, strict=False)), **named)
+        named = {**dict(zip(inputs, given, strict=False)), **named}
+        return run(original, **{name: value for name, value in named.items() if value is not None})
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    parameters = [inspect.Parameter(_parameter(name), kind) for name in inputs]
+    parameters = [
+        inspect.Parameter(
+            _parameter(name), kind, default=None if place else inspect.Parameter.empty
+        )
+        for place, name in enumerate(inputs)
+    ]
     if all(parameter.name == name for parameter, name in zip(parameters, inputs, strict=True)):
         forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     module.forward = forward

@@ -13,6 +13,7 @@ from calibration.dataset import CalibrationSet, open_dataset
 from calibration.encoders.base import Encoders
 from calibration.encoders.finding import encoders_of
 from calibration.encoders.model_folder import model_folder
+from calibration.fields import Signature
 from calibration.noise import NoiseInputs
 from compressor.capture import Captured, capture
 from compressor.capture.inputs import Inputs, named, sized
@@ -179,7 +180,8 @@ def prepare(
         progress.notice(notice)
     require_kind(recipe, source.kind, source.description)
     asked = [parse_input(text) for text in recipe.model.inputs]
-    known = taken(source, [*asked, *_own(source, asked)])
+    known = _called_by(source, asked, calib or evaluate)
+    known = taken(source, [*asked, *_own(source, asked)]) if known is None else known
     calib, evaluate = (None if d is None else told(d, known) for d in (calib, evaluate))
     if require is not None:
         require_labels(recipe, calib, evaluate, find_metric)
@@ -285,6 +287,27 @@ def _source(model: object, recipe: Recipe) -> ModelSource:
     if isinstance(model, str | os.PathLike):
         return load_checkpoint(Path(model), recipe.model)
     return source_of(model)
+
+
+def _called_by(
+    source: ModelSource, asked: Sequence[TensorSpec], data: CalibrationSet | None
+) -> Signature | None:
+    """The inputs under the names that a source has for them, as far as the data has them.
+
+    A single array is the first input, whatever its name: a folder of pictures has `image`, and the
+    model `pixel_values`. None where the source does not tell, or `--input` does.
+    """
+    if data is None or asked or not source.inputs:
+        return None
+    fed = {spec.name for spec in data.fields}
+    own = [spec for spec in source.inputs if spec.name in fed]
+    if not own and len(fed) == 1:
+        own = list(source.inputs[:1])
+    if not own:
+        return None
+    specs = tuple(named(replace(spec, shape=_lengths(spec))) for spec in own)
+    names = tuple(spec.name for spec in specs)
+    return Signature(names, len(names), specs=specs, complete=True)
 
 
 def _own(
