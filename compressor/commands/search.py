@@ -24,6 +24,7 @@ from compressor.recipe.paths import read_by
 from compressor.recipe.policy import as_implied
 from compressor.recipe.recipe import Recipe
 from compressor.recipe.requirements import require_sense, require_two
+from compressor.recipe.training import parse_length
 from compressor.results.front import Found, Picked, SearchReport, SearchTrial
 from compressor.results.precision import STORED
 from compressor.search.acceptance import Acceptance, GraphJudge, NoBudget
@@ -357,6 +358,10 @@ class _Job:
         known = known_variables(shared)
         space = narrowed(default_variables(shared, known), known, self.session.recipe.search.space)
         self._require_regions(shared, space)
+        training = space.variables.get("training")
+        for length in training.values if isinstance(training, Choice) else ():
+            if length != "none":
+                parse_length(length)
         laid = prod(len(variable.levels()) for variable in space.variables.values())
         if self.session.recipe.search.sampler == "grid" and laid > MOST_POINTS:
             raise UsageError(

@@ -11,6 +11,7 @@ store weights smaller are among the choices. `docs/search.md` says what each var
 
 from collections import Counter
 from collections.abc import Mapping
+from importlib.util import find_spec
 
 import onnx_ir as ir
 
@@ -22,6 +23,8 @@ PRUNED, STEP = 0.6, 0.05
 """The largest share of the latency that goes by channels, and the steps to it."""
 BLOCKS = 3
 """Whole blocks that go by default, at most."""
+LENGTH = "500steps"
+"""How long `training` trains where nothing else is said."""
 PRECISIONS = ("int8", "int8-dynamic", "float", "int8-weights", "int4", "fp16", "bf16")
 RANGES = ("auto", "minmax", "percentile", "mse")
 SMOOTHED = ("none", "0.5", "0.7", "auto")
@@ -47,6 +50,7 @@ NAMES = (
     "blocks",
     "round",
     "widths",
+    "training",
     "sparsity",
 )
 """All variables that any model and target have."""
@@ -89,6 +93,8 @@ def known_variables(shared: Shared) -> dict[str, Variable]:
         found["round"] = Choice("round", (str(multiple), str(2 * multiple)), rounding)
         if shared.is_timed and shared.can_be_integer:
             found["widths"] = Choice("widths", ("allocated", "evolved"), ("allocated", "evolved"))
+        if find_spec("torch") is not None:
+            found["training"] = Choice("training", ("none", LENGTH))
     if shared.removable:
         most = shared.removable
         high = min(BLOCKS, most)

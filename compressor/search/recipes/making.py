@@ -26,6 +26,7 @@ from compressor.recipe.policy import policy_of
 from compressor.results.precision import STORED
 from compressor.search.acceptance import NoBudget
 from compressor.search.candidate import Outcome
+from compressor.search.data_split import DataSplit
 from compressor.search.precision.adaptive_rounding import with_rounding
 from compressor.search.precision.bias_correction import corrected
 from compressor.search.precision.ptq_search import MEANS
@@ -39,9 +40,12 @@ from compressor.search.recipes.shared import Shared
 from compressor.search.recipes.variables import REGION, Point, Value
 from compressor.search.recipes.widths import Architecture, Widths, selection_of
 from compressor.search.session import Session
+from compressor.search.training import trainer_of, with_training_samples
 
 PROVEN_AT = 0.3
 """The share at which ways to weigh scores are compared, once for each number of blocks."""
+OF_PRUNING = ("prune", "blocks", "round", "widths", "training")
+"""Variables that change nothing where nothing is removed."""
 KEPT = 6
 """Pruned or calibrated graphs that are kept for other points, of each kind."""
 
@@ -209,7 +213,8 @@ class Maker:
         """The float graph, without what is removed."""
         shared, units = self.shared, outline.units
         pattern = outline.recipe.get("sparsity", "none")
-        key = (_units_key(units), pattern)
+        training = str(outline.recipe.get("training", "none"))
+        key = (_units_key(units), pattern, training)
 
         def make() -> Outcome:
             start = shared.start
@@ -218,6 +223,8 @@ class Maker:
                 plan = start.plan.model_copy(update={"prune": pruned.plan})
                 model = pruned.model
                 start = start.then(plan=plan, shipped=model, plain=model, graph=model)
+            if units is not None and training != "none":
+                start = self._trained(start, training)
             if pattern != "none":
                 prune = shared.recipe.prune.model_copy(update={"sparsity": pattern})
                 session = _with(shared.session, prune=prune)
@@ -226,6 +233,16 @@ class Maker:
             return start
 
         return self._pruned.of(key, make)
+
+    def _trained(self, start: Outcome, length: str) -> Outcome:
+        """With weights trained on calibration samples, or on those of [train]."""
+        shared = self.shared
+        train = shared.recipe.train.model_copy(update={"length": length})
+        session = _with(shared.session, train=train)
+        data = DataSplit(self._data, None)
+        data = with_training_samples(session.prepared, data, session.recipe)
+        trainer = trainer_of(session, data)
+        return start if trainer is None else trainer.train(start)
 
     # What is computed in how many bits.
 
@@ -295,6 +312,7 @@ class Maker:
         return (
             _units_key(outline.units),
             recipe.get("sparsity", "none"),
+            recipe.get("training", "none"),
             recipe.get("equalization", "none"),
             recipe.get("smoothing", "none"),
         )
@@ -384,7 +402,7 @@ def _effective(point: Point, precision: str, units: Chosen | None) -> dict[str, 
         gone = ("ranges", "equalization", "smoothing", "rounding", "bias", "regions")
         found = {n: v for n, v in found.items() if n not in gone and not n.startswith(REGION)}
     if units is None:
-        found = {n: v for n, v in found.items() if n not in ("prune", "blocks", "round", "widths")}
+        found = {n: v for n, v in found.items() if n not in OF_PRUNING}
     if "precision" in point:
         found["precision"] = precision
     return found

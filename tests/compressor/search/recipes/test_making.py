@@ -11,10 +11,13 @@ from studies import maker_of
 
 from compressor.graph.files import initializer_bytes, serialize
 from compressor.plan.plan import Plan
+from compressor.search.candidate import Outcome
+from compressor.search.data_split import DataSplit
 from compressor.search.precision.regions import FLOAT
 from compressor.search.recipes.evaluating import digest_of
 from compressor.search.recipes.making import Maker
 from compressor.search.replay import replay
+from compressor.search.session import Session
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +72,24 @@ def test_smoothing_has_the_strength_that_is_asked_for(maker: Maker) -> None:
     outline = maker.outline({"smoothing": "0.5"})
     assert outline.recipe["smoothing"] == "0.5"
     assert np.isfinite(np.float64(len(maker.made(outline).plan.integer)))
+
+
+def test_what_is_pruned_may_be_trained(maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Trains:
+        def train(self, start: Outcome) -> Outcome:
+            return start.then(reason="trained")
+
+    def trainer(session: Session, data: DataSplit) -> Trains:
+        assert data.training is not None
+        asked.append(session.recipe.train.length)
+        return Trains()
+
+    monkeypatch.setattr("compressor.search.recipes.making.trainer_of", trainer)
+    pruned = {"prune": 0.4, "round": "1", "precision": "float"}
+    found = maker.made(maker.outline(pruned | {"training": "7steps"})).outcome
+    assert asked == ["7steps"]
+    assert found.plan.prune is not None
+    maker.made(maker.outline({"training": "7steps"}))
+    assert asked == ["7steps"]
