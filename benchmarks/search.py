@@ -6,8 +6,8 @@ DIR holds calib.npz, train.npz and test.npz, FILE is a state dict of `resnet.py`
 Searches judge on 2,000 images of train.npz; test.npz is for the figures at the end. Every search is
 a folder in OUT that a later call goes on with, so that the whole may be run in parts:
 
-    samplers   hypervolume after 60 trials of tpe and nsga2, without a warm start, against random
-    warm       the same of the warm start alone, and of tpe behind it
+    samplers   hypervolume after 60 trials of tpe and nsga2, without a warm start, against random;
+               of the warm start alone, and of tpe behind it
     single     `compress --max-drop 0.5pt, 1pt, 2pt` beside the front of the searches
     widths     the evolved architecture at the latency of `--prune 30%` and INT8, beside its own
     resume     a search that is killed at trial 20 and goes on, beside one that is not
@@ -23,7 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ import compressor
 from calibration.preprocess import Preprocess
 from cifar_data import MEAN, STD, options_of
 from compressor import Recipe, SearchReport, compress
+from compressor.commands.search import SearchSpec, asked_of, job_of
+from compressor.commands.search_result import reference_of, volumes
 from compressor.recipe.recipe import (
     BudgetOptions,
     DataOptions,
@@ -43,8 +46,15 @@ from compressor.recipe.recipe import (
     PruneOptions,
     SearchOptions,
 )
+from compressor.results.front import Found
+from compressor.search.recipes.evaluating import Evaluator
+from compressor.search.recipes.front import Values
+from compressor.search.recipes.making import Made, Outline
+from compressor.search.recipes.running import Search, starting_points
+from compressor.search.recipes.study import open_study
+from compressor.system.progress import SILENT
 
-PARTS = ("samplers", "warm", "single", "widths", "resume")
+PARTS = ("samplers", "single", "widths", "resume")
 TRIALS, SEARCHED, KILLED_AT = 60, 2000, 20
 DROP = "2pt"
 SINGLE = ("0.5pt", "1pt", "2pt")
@@ -116,30 +126,65 @@ def volume(report: SearchReport) -> float:
     return report.hypervolume[-1] if report.hypervolume else 0.0
 
 
+class Remembering(Evaluator):
+    """An evaluator for several studies of one model: what one has measured another need not."""
+
+    known: dict[str, Found]
+
+    def evaluated(
+        self, outline: Outline, key: str, front: Iterable[Values]
+    ) -> tuple[Found, Made | None]:
+        """What is known of what an outline makes, else what is found now."""
+        if key in self.known:
+            return self.known[key], None
+        found, made = super().evaluated(outline, key, front)
+        if found.stopped is None:
+            self.known[key] = found
+        return found, made
+
+
 def samplers(bench: Bench, seeds: list[int], table: Table) -> None:
-    """TPE and NSGA-II against random, nothing enqueued."""
+    """TPE and NSGA-II against random, nothing enqueued; and the warm start alone, TPE behind it.
+
+    One model is prepared for all of them, and what makes the same graph is measured once.
+    """
+    recipe = bench.recipe(budget=BudgetOptions(max_drop=DROP, accept="point"))
+    folder = bench.folder / "samplers"
+    folder.mkdir(exist_ok=True)
+    data = (str(bench.data / "calib.npz"), str(bench.evaluation))
+    job = job_of(SearchSpec(str(bench.model), *data, recipe, folder), asked_of(recipe), SILENT)
+    shared = job.shared()
+    space = job.space(shared)
+    plain = job.evaluator(shared)
+    kept = {field.name: getattr(plain, field.name) for field in fields(plain)}
+    evaluator = Remembering(**kept)
+    evaluator.known = {}
     found: dict[str, list[float]] = {}
     for seed in seeds:
-        for name in ("random", "tpe", "nsga2"):
-            report = bench.search(f"{name}-{seed}", seed=seed, sampler=name, warm_start=False)
-            found.setdefault(name, []).append(volume(report))
+        for name in ("random", "tpe", "nsga2", "warm"):
+            own = folder / f"{name}-{seed}"
+            own.mkdir(exist_ok=True)
+            how = {"objectives": 2, "storage": None, "name": "compress", "seed": seed}
+            sampler = "tpe" if name == "warm" else name
+            study = open_study(own, space, {}, sampler=sampler, **how)  # type: ignore[arg-type]
+            if name == "warm":
+                study.enqueue(starting_points(shared, list(space.variables)))
+            told = study.told()
+            evaluator.known |= {one.found.key: one.found for one in told
+                                if one.found is not None and one.found.stopped is None}  # fmt: skip
+            Search(study, evaluator, own, bench.trials, None).run()
+            rows = volumes(study.told(), reference_of(evaluator), ("latency", "quality"))
+            found.setdefault(name, []).append(rows[-1])
+            if name == "warm":
+                starts = len(starting_points(shared, list(space.variables)))
+                found.setdefault(f"warm start alone, {starts} trials", []).append(rows[starts - 1])
     medians = {name: statistics.median(values) for name, values in found.items()}
     for name, values in found.items():
-        told = ", ".join(f"{value:.3f}" for value in values)
-        row(bench, table, f"hypervolume, {name}", f"{medians[name]:.3f} ({told})",
-            "" if name == "random" else "> random", name == "random"
-            or medians[name] > medians["random"])  # fmt: skip
-
-
-def warm(bench: Bench, seeds: list[int], table: Table) -> None:
-    """The warm start alone, and TPE behind it."""
-    seed = seeds[0]
-    report = bench.search(f"warm-{seed}", seed=seed, sampler="tpe")
-    starts = [t for t in report.trials if t.recipe.get("prune") == 0 and t.number < 8]
-    alone = report.hypervolume[len(starts) - 1]
-    row(bench, table, f"hypervolume, warm start alone ({len(starts)} trials)", f"{alone:.3f}")
-    row(bench, table, "hypervolume, tpe behind it", f"{volume(report):.3f}", "> alone",
-        volume(report) > alone)  # fmt: skip
+        told_words = ", ".join(f"{value:.3f}" for value in values)
+        better = medians[name] > medians["random"]
+        row(bench, table, f"hypervolume, {name}", f"{medians[name]:.3f} ({told_words})",
+            "> random" if name in ("tpe", "nsga2") else "",
+            better or name not in ("tpe", "nsga2"))  # fmt: skip
 
 
 def single(bench: Bench, seeds: list[int], table: Table) -> None:
@@ -259,9 +304,9 @@ def main() -> None:
     for heading in ("what", "measured", "required", "holds"):
         table.add_column(heading)
     for name in options.only.split(","):
-        {"samplers": samplers, "warm": warm, "single": single, "widths": widths, "resume": resume}[
-            name
-        ](bench, seeds, table)
+        {"samplers": samplers, "single": single, "widths": widths, "resume": resume}[name](
+            bench, seeds, table
+        )
     Console().print(table)
     sys.exit(not bench.held)
 

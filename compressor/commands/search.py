@@ -111,7 +111,7 @@ def search(  # noqa: PLR0913 - as `compress`: all but the model is optional and 
     recipe = recipe if target is None else recipe.model_copy(update={"target": target})
     backend = available_target(recipe)
     recipe = as_implied(recipe, backend)
-    asked = _asked(recipe)
+    asked = asked_of(recipe)
     require_sense(recipe, backend, find_metric)
     folder = _folder(model, recipe, output)
     _prepare_folder(folder, force, read_by(recipe, model, calibration, evaluation))
@@ -160,7 +160,7 @@ class SearchSpec:
             )
 
 
-def job_of(spec: SearchSpec, asked: "_Asked", progress: Progress) -> "_Job":
+def job_of(spec: SearchSpec, asked: "Asked", progress: Progress) -> "Job":
     """The search of a spec, in this process.
 
     Raises:
@@ -178,7 +178,7 @@ def job_of(spec: SearchSpec, asked: "_Asked", progress: Progress) -> "_Job":
     data = examined(prepared, split_data(prepared, recipe.seed), progress)
     prepared = looked_at(prepared, data, recipe, backend, progress)
     session = Session(prepared, recipe, backend, progress)
-    return _Job(session, *_divided(session, data), asked, spec.folder)
+    return Job(session, *_divided(session, data), asked, spec.folder)
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ class Remotely:
         """
         key = str(self.spec.folder)
         if key not in _MADE:
-            job = job_of(self.spec, _asked(self.spec.recipe), SILENT)
+            job = job_of(self.spec, asked_of(self.spec.recipe), SILENT)
             _MADE[key] = job.evaluator(job.shared(self.blocks, self.notes))
         evaluator = _MADE[key]
         outline, digest = evaluator.outlined(point)
@@ -216,7 +216,7 @@ _MADE: dict[str, Evaluator] = {}
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
     """What was asked for, understood."""
 
     objectives: tuple[str, ...]
@@ -227,7 +227,7 @@ class _Asked:
     seconds: float | None
 
 
-def _asked(recipe: Recipe) -> _Asked:
+def asked_of(recipe: Recipe) -> Asked:
     """What the recipe asks for; all that can be refused before any work is refused here."""
     options = recipe.search
     if recipe.pipeline.loop is not None or recipe.graphs:
@@ -243,7 +243,7 @@ def _asked(recipe: Recipe) -> _Asked:
     require_sampler(options.sampler, len(options.objectives))
     require_known(options.space, NAMES)
     limits = tuple(one for text in options.limits for one in parse_limits(text, "--limit"))
-    return _Asked(
+    return Asked(
         options.objectives,
         limits,
         parse_validation(options.validation),
@@ -254,13 +254,13 @@ def _asked(recipe: Recipe) -> _Asked:
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
     """One search of a prepared model."""
 
     session: Session
     data: DataSplit
     acceptance: Acceptance
-    asked: _Asked
+    asked: Asked
     folder: Path
 
     def run(
@@ -273,7 +273,7 @@ class _Job:
         """
         shared = self.shared()
         self._require_measurable(shared)
-        space = self._space(shared)
+        space = self.space(shared)
         evaluator = self.evaluator(shared)
         study = self._study(space, evaluator.held)
         if self.session.recipe.search.warm_start:
@@ -353,7 +353,7 @@ class _Job:
         if shared.calibration is None:
             raise DataError("a search needs calibration data", hint="Pass --calib DATA.")
 
-    def _space(self, shared: Shared) -> Space:
+    def space(self, shared: Shared) -> Space:
         """What is varied."""
         known = known_variables(shared)
         space = narrowed(default_variables(shared, known), known, self.session.recipe.search.space)

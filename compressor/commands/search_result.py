@@ -79,8 +79,8 @@ def front_report(
             trials[one.number] = _measured(result, one, trials[one.number])
         trials = _outdone(trials, [one.number for one in front], objectives)
         _clear(result.folder, {one.number for one in front})
-    reference = _reference(result)
-    rows = _volumes(told, reference, objectives)
+    reference = reference_of(result.evaluator)
+    rows = volumes(told, reference, objectives)
     importances, by = _importances(result)
     said = list(notices)
     if not front:
@@ -191,9 +191,9 @@ def _clear(folder: Path, front: set[int]) -> None:
             shutil.rmtree(path)
 
 
-def _reference(result: ResultOf) -> dict[str, float]:
+def reference_of(evaluator: Evaluator) -> dict[str, float]:
     """The worst that counts: the float baseline, and the loss that is allowed, or a tenth."""
-    held, shared = result.evaluator.held, result.shared
+    held, shared = evaluator.held, evaluator.maker.shared
     found: dict[str, float] = {}
     for name in held.objectives:
         if name == "quality":
@@ -201,22 +201,23 @@ def _reference(result: ResultOf) -> dict[str, float]:
         elif name == "latency":
             found[name] = shared.seconds({}, None, {}) or 1.0
         else:
-            found[name] = _room_of_float(result, name)
+            found[name] = _room_of_float(evaluator, name)
     return found
 
 
-def _room_of_float(result: ResultOf, objective: str) -> float:
+def _room_of_float(evaluator: Evaluator, objective: str) -> float:
     """Bytes of the float baseline, measured once."""
-    baseline, peak = result.shared.start.baseline, objective == "memory"
+    shared, peak = evaluator.maker.shared, objective == "memory"
+    baseline = shared.start.baseline
 
     def measured() -> int:
-        size, most = result.evaluator.room(baseline, peak=peak)
+        size, most = evaluator.room(baseline, peak=peak)
         return size if most is None else most
 
-    return float(result.shared.noted(f"{objective} of float", measured))
+    return float(shared.noted(f"{objective} of float", measured))
 
 
-def _volumes(
+def volumes(
     told: Sequence[Told], reference: dict[str, float], objectives: Sequence[str]
 ) -> tuple[float, ...]:
     """The share of the box that is dominated after each trial."""
