@@ -25,6 +25,7 @@ from compressor.recipe.policy import as_implied
 from compressor.recipe.recipe import Recipe
 from compressor.recipe.requirements import require_sense, require_two
 from compressor.recipe.training import parse_length
+from compressor.results.format import loss_words
 from compressor.results.front import Found, Picked, SearchReport, SearchTrial
 from compressor.results.precision import STORED
 from compressor.search.acceptance import Acceptance, GraphJudge, NoBudget
@@ -506,8 +507,16 @@ def require_picked(report: SearchReport) -> None:
     """Refuse what the confirming samples do not confirm, once all is shown.
 
     Raises:
+        GoalError: No trial keeps the budget and the limits.
         BudgetError: The budget is not met.
     """
+    if not report.front:
+        least = min((t.found.loss for t in report.trials if t.found.loss is not None), default=None)
+        told = "" if least is None else f"; the least loss was {loss_words(least, report.unit)}"
+        raise GoalError(
+            f"no trial of {len(report.trials)} keeps the budget and the limits{told}",
+            hint="Allow more by --max-drop or --limit, widen [search.space], or add --trials.",
+        )
     if report.picked is not None and report.picked.met is False:
         raise BudgetError(
             f"trial {report.picked.trial} was picked and is written, and the budget is not "

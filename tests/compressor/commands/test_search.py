@@ -9,7 +9,7 @@ import pytest
 from graphs import residual
 
 from compressor import compress
-from compressor.commands.search import pick, search
+from compressor.commands.search import pick, require_picked, search
 from compressor.errors import GoalError, OutputError, RecipeError, UsageError
 from compressor.evaluation.metrics import find_metric
 from compressor.graph.files import save_model
@@ -177,6 +177,13 @@ def test_a_pick_is_the_best_that_keeps_the_limits() -> None:
         pick(report, parse_pick("size<=1MB"), held)
     with pytest.raises(GoalError, match="nothing can be picked"):
         pick(fronted(), parse_pick("knee"), held)
+
+
+def test_a_front_without_points_is_told_with_the_least_loss() -> None:
+    report = fronted((0.001, 3.0)).model_copy(update={"front": ()})
+    with pytest.raises(GoalError, match="no trial of 1 keeps the budget and the limits; the least"):
+        require_picked(report)
+    require_picked(fronted((0.001, 3.0)))
 
 
 def test_the_package_is_the_command() -> None:
