@@ -20,8 +20,10 @@ from compressor.results.records import StageRecord
 from compressor.search.pruning.steps import COMPARED, Base, CostOf, Shrinking, checked_feeds, limits
 from compressor.search.session import Stage
 
-FIRST = 2
-"""Weighings that every number of blocks is tried with; the best number is then with all."""
+AGAIN = 2
+"""Numbers of blocks that are tried with all weighings: those that lose least with the first."""
+CLOSE = 2.0
+"""Times the least error from which none is the best by another weighing."""
 ALIKE = 0.1
 """Share of the whole cost by which targets may differ that one choice of blocks does for."""
 
@@ -82,14 +84,27 @@ class Depth:
             most = self._most(cost_of, target)
             if not most:
                 return self._with(0, cost_of, target, self._weighings), None
-            counts = sorted({0, most // 2, 3 * most // 4, most - 1, most})
-            first = self._weighings[:FIRST]
+            counts = sorted({0, 3 * most // 4, most - 1, most})
+            first, others = self._weighings[:1], self._weighings[1:]
             found = {n: self._with(n, cost_of, target, first, alone=True) for n in counts}
+            for count in self._promising(found) if others else ():
+                again = self._with(count, cost_of, target, others, alone=True)
+                found[count] = min(found[count], again, key=lambda one: one.rank)
             best = min(found, key=lambda count: found[count].rank)
-            again = self._with(best, cost_of, target, self._weighings[FIRST:], alone=True)
-            found[best] = min(found[best], again, key=lambda one: one.rank)
             _tell(stage, found, best)
         return found[best], stage.record
+
+    @staticmethod
+    def _promising(found: Mapping[int, Tried]) -> list[int]:
+        """The numbers that are worth other weighings: what removes no units has no other."""
+        ranked = sorted(found, key=lambda count: found[count].rank)[:AGAIN]
+        first = found[ranked[0]].rank
+        return [
+            count
+            for count in ranked
+            if found[count].selection.allocation.keep
+            and found[count].rank <= (first[0], CLOSE * first[1])
+        ]
 
     def like(self, decided: Mapping[float, Tried], cost_of: CostOf, target: float) -> Tried | None:
         """Chosen as for a target nearby, where that leads to this one; None where none does.
