@@ -28,6 +28,9 @@ RIDGE = 1e-2
 STEPS = (1.0, 0.3)
 """η, the first that lowers the error."""
 
+WORTH = 0.02
+"""Share of the error that a step has to save for another to follow."""
+
 Write = Callable[[Layer, Solution], None]
 
 EXACT = 1e-6
@@ -74,7 +77,9 @@ class LayerPair:
             found = self._stepped(best, options) if best.after > EXACT else None
             if found is None:
                 return replace(best, before=first.before), taken
-            best = found
+            gained, best = best.after - found.after, found
+            if gained < WORTH * best.after:
+                return replace(best, before=first.before), taken + 1
         return replace(best, before=first.before), rounds
 
     def _stepped(self, best: Fit, options: Options) -> Fit | None:

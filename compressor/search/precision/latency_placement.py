@@ -65,7 +65,12 @@ class Placed:
 
 
 def placed_by_time(
-    session: Session, model: ir.Model, plan: GraphPlan, data: CalibrationSet | None = None
+    session: Session,
+    model: ir.Model,
+    plan: GraphPlan,
+    data: CalibrationSet | None = None,
+    *,
+    pays: bool = False,
 ) -> Placed:
     """The fastest placement, predicted from the regions' times and decided by a race.
 
@@ -75,11 +80,13 @@ def placed_by_time(
         plan: With everything integer that can be.
         data: Samples on which placements of about the same speed are compared; without any the
             plan is kept unless another should be faster.
+        pays: Whether that is known, so that nothing is timed: of a graph that lacks some blocks of
+            one whose regions all paid.
     """
     policy = as_asked(planned_policy(plan, session.target), session.recipe.quantize)
     mix = mixed(model, plan, policy)
     unmeasurable = session.target.why_not_measurable() is not None
-    if unmeasurable or session.recipe.quantize.keep_slower or len(mix.regions) < 2:
+    if pays or unmeasurable or session.recipe.quantize.keep_slower or len(mix.regions) < 2:
         return Placed(plan, mix)
     with session.stage("place by measured time") as stage:
         times = measured_times(session, model, mix)

@@ -94,6 +94,7 @@ class PtqSearch:
         named: What `plan` is called.
         calibration: What calibration chose.
         placed: The regions of the graph, and what they take; None before that was looked at.
+        pays: Whether all regions are known to pay as integers, so that none has to be timed.
         loss: What `plan` loses on the samples that compare; infinite before that was measured.
         trials: In the order tried, where there is a budget.
         best: The accepted one that should be fastest, by the times of its regions; where those
@@ -124,6 +125,7 @@ class PtqSearch:
     notices: list[str] = field(default_factory=list)
     findings: list[Decision] = field(default_factory=list)
     damage: FloatArray | None = None
+    pays: bool = False
     _signal: OutputSignal | None = None
     _stage: Stage | None = None
 

@@ -40,7 +40,9 @@ def norm_fusions(search: PtqSearch) -> None:
 
 def latency_placement(search: PtqSearch) -> None:
     """What measures slower in 8 bits than in float stays float."""
-    search.placed = placed_by_time(search.session, search.graph, search.plan, search.data)
+    search.placed = placed_by_time(
+        search.session, search.graph, search.plan, search.data, pays=search.pays
+    )
     search.plan = search.placed.plan
     reasons = search.placed.float_reasons
     search.start = search.start.then(*search.placed.records, float_reasons=reasons)

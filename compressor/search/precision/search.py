@@ -30,6 +30,7 @@ def with_precision(
     stats: CalibrationStats | None = None,
     *,
     favoured: bool = False,
+    pays: bool = False,
 ) -> Outcome:
     """Quantize the float graph that was decided on, and keep that if it pays.
 
@@ -41,6 +42,7 @@ def with_precision(
         stats: What was collected from such samples earlier. Without either the graph stays float,
             unless ranges are found at run time.
         favoured: Whether 8 bits ship where no difference in speed is found.
+        pays: Whether all regions are known to pay as integers, so that none has to be timed.
 
     Raises:
         DataError: The statistics are of another graph.
@@ -51,7 +53,9 @@ def with_precision(
         return start.then(record, reason=f"float ships: {reason}")
 
     def work() -> Outcome:
-        return _with_precision(session, start, data, stats, acceptance, favoured=favoured)
+        return _with_precision(
+            session, start, data, stats, acceptance, favoured=favoured, pays=pays
+        )
 
     return or_undone(session, "quantization", work, undone)
 
@@ -64,6 +68,7 @@ def _with_precision(
     acceptance: Acceptance,
     *,
     favoured: bool,
+    pays: bool,
 ) -> Outcome:
     """The same, where the runtime takes what is made."""
     mode = session.recipe.quantize.mode
@@ -82,6 +87,7 @@ def _with_precision(
         calibrating=data,
         data=acceptance.samples if data is None and acceptance.asked is not None else data,
         stats=stats,
+        pays=pays,
     )
     search.run(DYNAMIC_STEPS if mode == "int8-dynamic" else PTQ_STEPS)
     found = _decided(search, favoured=favoured)

@@ -213,8 +213,18 @@ class PrunedCandidates:
         session = self.session
         if self.whole.plan.ship != "float":
             # An undecided race must not change the precision: INT8 of the whole was faster.
-            return with_precision(session, start, self._data, self._unjudged, favoured=True)
+            prune = start.plan.prune
+            pays = self._all_pays and prune is not None and not prune.kept
+            return with_precision(
+                session, start, self._data, self._unjudged, favoured=True, pays=pays
+            )
         return start.then(float_reasons=self.whole.float_reasons)
+
+    @property
+    def _all_pays(self) -> bool:
+        """Whether every region of the whole graph is in 8 bits; the same ones need no timing."""
+        regions = self.whole.regions
+        return bool(regions) and all(region.chosen != "float" for region in regions)
 
     def raced(self, shipped: ir.Model) -> LatencyResult | None:
         """Something against the float baseline."""

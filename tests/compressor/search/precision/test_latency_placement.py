@@ -159,3 +159,14 @@ def test_where_speed_does_not_count_nothing_is_measured(monkeypatch: pytest.Monk
     whole, found = placed(monkeypatch, SLOW_LAST, ratio=1.2, keep_slower=True)
     assert (found.plan, found.times, found.records) == (whole, None, ())
     assert found.results(whole, None) == ()
+
+
+def test_what_is_known_to_pay_is_not_timed():
+    """Neither regions nor a race: the clock of the test knows none."""
+    model = residual()
+    whole = whole_plan(model, ranges=RANGES)
+    recipe = Recipe(measure=MeasureOptions(threads=1))
+    prepared = Prepared("net", None, model, True, (), (), None, None)
+    session = Session(prepared, recipe, TARGET, SILENT, Clock())
+    found = latency_placement.placed_by_time(session, model, whole, pays=True)
+    assert (found.plan, found.times, found.records) == (whole, None, ())
