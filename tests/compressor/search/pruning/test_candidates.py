@@ -1,12 +1,24 @@
 """Pruned candidates: made once each, at the precision that ships, timed and judged whole."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 import pytest
 from graphs import residual
-from seams import TARGET, Clock, Told, Verdicts, always, by_size, images, looking, session_of
+from seams import (
+    TARGET,
+    Clock,
+    Told,
+    Verdicts,
+    always,
+    by_size,
+    images,
+    judged,
+    looking,
+    session_of,
+)
 
 from compressor.errors import PruningError
 from compressor.evaluation.attribution import NodeSeconds
@@ -15,11 +27,12 @@ from compressor.graph.files import initializer_bytes, serialize
 from compressor.recipe.recipe import MeasureOptions, PruneOptions, QuantizeOptions, Recipe
 from compressor.search.acceptance import Acceptance, NoBudget
 from compressor.search.baseline import undecided
-from compressor.search.candidate import Outcome
+from compressor.search.candidate import Judged, Outcome
 from compressor.search.precision.search import with_precision
 from compressor.search.pruning.candidates import PrunedCandidates
+from compressor.search.pruning.pruner import Chosen, Pruner
 from compressor.search.pruning.sparsity_2_4 import with_sparsity
-from compressor.search.pruning.steps import grouped
+from compressor.search.pruning.steps import CostOf, grouped
 from compressor.search.pruning.summary import CostKind
 from compressor.search.session import Session
 from exporters.base import Target
@@ -31,13 +44,13 @@ FAST = {"round": 1, "blocks": False, "method": "l2", "repair": False}
 
 
 def candidates(
-    *verdicts: bool,
+    *verdicts: bool | Judged,
     mode: str = "none",
     cost: CostKind = "macs",
     clock: Clock | None = None,
     told: Told | None = None,
     target: Target = TARGET,
-    judged: bool = True,
+    is_judged: bool = True,
     **prune: Any,
 ) -> PrunedCandidates:
     """Of a residual network; with a budget where there are verdicts."""
@@ -53,7 +66,7 @@ def candidates(
     evaluation = session.prepared.evaluation
     assert evaluation is not None
     session = looking(session, evaluation)
-    acceptance: Acceptance = NoBudget(session, evaluation if judged else None, "evaluation data")
+    acceptance: Acceptance = NoBudget(session, evaluation if is_judged else None, "evaluation data")
     if verdicts:
         acceptance = Verdicts(evaluation, verdicts)
     return made_of(session, acceptance, cost)
@@ -132,6 +145,31 @@ def test_within_a_budget_the_verdict_comes_first():
     assert found.candidate.told().accepted is False
 
 
+@pytest.mark.parametrize(("loss", "built"), [(1.4, True), (1.6, False)])
+def test_what_loses_far_too_much_as_float_is_not_built(
+    monkeypatch: pytest.MonkeyPatch, loss: float, built: bool
+):
+    """The budget allows 0.5; what a quick repair loses tells whether there is hope."""
+    chosen = Pruner.chosen
+
+    def compared(self: Pruner, cost_of: CostOf, target: float) -> Chosen:
+        found = chosen(self, cost_of, target)
+        return replace(found, selection=replace(found.selection, quick=self.whole.short.model))
+
+    monkeypatch.setattr(Pruner, "chosen", compared)
+    clock, told = Clock(), Told()
+    made = candidates(judged(False, loss), True, clock=clock, told=told)
+    races = len(clock.races)
+    found = half(made)
+    assert found.candidate.refused != built
+    assert ("cut" in told.stages) == built
+    assert (len(clock.races) > races) == built
+    if not built:
+        assert found.candidate.name.endswith("not built")
+        assert found.candidate.reason.startswith("refused before it was built")
+        assert half(made) is found, "nor is it judged again"
+
+
 def test_what_removes_the_same_is_not_made_again():
     told = Told()
     made = candidates(round=16, repair=True, told=told)
@@ -175,7 +213,7 @@ def integers(graph: ir.Model) -> int:
 
 @pytest.fixture(scope="module")
 def int8() -> PrunedCandidates:
-    return candidates(mode="int8", clock=Clock(always(1.5)), judged=False, round=None)
+    return candidates(mode="int8", clock=Clock(always(1.5)), is_judged=False, round=None)
 
 
 def test_candidates_and_drafts_have_the_precision_of_the_whole(int8: PrunedCandidates):
@@ -194,7 +232,7 @@ def test_candidates_and_drafts_have_the_precision_of_the_whole(int8: PrunedCandi
 
 
 def test_ranges_of_run_time_need_no_samples_for_a_draft():
-    made = candidates(mode="int8-dynamic", judged=False)
+    made = candidates(mode="int8-dynamic", is_judged=False)
     assert (made.whole.plan.integer, made.whole.plan.dynamic) == ((), ("Gemm_7",))
     _, draft = made.drafted(0.5 * made.full)
     assert "MatMulInteger" in {node.op_type for node in draft.graph}
@@ -202,7 +240,7 @@ def test_ranges_of_run_time_need_no_samples_for_a_draft():
 
 def test_zeros_of_a_pattern_come_after_channels_in_the_same_layers():
     target = TrtTarget(TrtOptions(precision="fp32"))
-    made = candidates(target=target, sparsity="2:4", judged=False, round=None)
+    made = candidates(target=target, sparsity="2:4", is_judged=False, round=None)
     assert made.whole.plan.sparse is not None
     found = half(made)
     assert found.plan.sparse is not None
@@ -215,7 +253,7 @@ def test_zeros_of_a_pattern_come_after_channels_in_the_same_layers():
 
 @pytest.mark.parametrize(("asked", "multiple"), [(None, 8), (4, 4)])
 def test_multiples_are_those_of_the_kernels_unless_asked_for(asked, multiple):
-    made = candidates(round=asked, judged=False)
+    made = candidates(round=asked, is_judged=False)
     assert made.multiple == multiple
     assert made.can_shrink
 
@@ -285,7 +323,7 @@ class ByWeights(Clock):
 
 
 def test_a_latency_is_predicted_from_kernels():
-    made = candidates(cost="latency", clock=ByWeights(), judged=False, round=8)
+    made = candidates(cost="latency", clock=ByWeights(), is_judged=False, round=8)
     assert made.unit == "of the predicted time"
     assert made.full == pytest.approx(1e-9 * parameters(residual()))
     found = half(made)
