@@ -70,22 +70,28 @@ class Depth:
         self._weighings = weighings
         self._bases: dict[int, Base] = {0: whole}
 
-    def tried(self, cost_of: CostOf, target: float) -> tuple[Tried, StageRecord | None]:
+    def tried(
+        self, cost_of: CostOf, target: float, known: Weighing | None = None
+    ) -> tuple[Tried, StageRecord | None]:
         """The numbers of blocks compared, each with channels down to the target.
 
         Args:
             cost_of: What is counted.
             target: What may be left.
+            known: The weighing that was best for another target: no others are tried, unless it
+                does not lead so far.
 
         Returns:
             What loses least, and what was compared; None where there was nothing to compare.
         """
         with self._how.session.stage("choose blocks") as stage:
             most = self._most(cost_of, target)
-            if not most:
-                return self._with(0, cost_of, target, self._weighings), None
-            counts = sorted({0, 3 * most // 4, most - 1, most})
             first, others = self._weighings[:1], self._weighings[1:]
+            if known is not None:
+                first, others = (known,), ()
+            if not most:
+                return self._with(0, cost_of, target, (*first, *others)), None
+            counts = sorted({0, 3 * most // 4, most - 1, most})
             found = {n: self._with(n, cost_of, target, first, alone=True) for n in counts}
             for count in self._promising(found) if others else ():
                 again = self._with(count, cost_of, target, others, alone=True)

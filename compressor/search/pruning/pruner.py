@@ -163,7 +163,10 @@ class Pruner:
             self._depth = Depth(self.how, self.whole, price_of, self._weighings)
         found, record = self._depth.like(self._decided, cost_of, target), None
         if found is None:
-            found, record = self._depth.tried(cost_of, target)
+            known = next((one.selection.weighing for one in self._decided.values()), None)
+            found, record = self._depth.tried(cost_of, target, known)
+            if known is not None and not found.selection.allocation.reached:
+                found, record = self._depth.tried(cost_of, target)
             self._decided[target] = found
         return found, () if record is None else (record,)
 
