@@ -302,7 +302,7 @@ def _file_of(name: str, report: Report) -> str:
 def _caches(plan: Plan) -> dict[str, object]:
     """Graph → input → the integers of its cache, of decoders whose cache is in 8 bits."""
     found = {
-        name: {value: one.model_dump(mode="json") for value, one in graph.cache.items()}
+        name: {key: one.model_dump(exclude={"query"}) for key, one in graph.cache.items()}
         for name, graph in plan.graphs.items()
         if graph.cache
     }
