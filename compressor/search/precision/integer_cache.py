@@ -29,8 +29,11 @@ STAGE = "integer cache"
 SUBJECT = "cache of keys and values"
 WORTH = 1.03
 """Speed in a use from which `auto` takes integers."""
-SPREAD = 6.0
-"""dB that scales of its own would gain a query, from which its rows get them."""
+SPREAD = 10.0
+"""dB that scales of its own would gain a query, from which its rows get them.
+
+Queries of the language sample would gain 6.5 to 7.4, and its perplexity changed by 0.001 % without.
+"""
 SAMPLES = 64
 """Samples that ranges are taken from, at most."""
 
