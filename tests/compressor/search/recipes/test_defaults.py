@@ -2,7 +2,7 @@
 
 import pytest
 from graphs import model, residual, tagger
-from studies import maker_of
+from makers import maker_of
 
 from compressor.search.recipes.defaults import (
     NAMES,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from graphs import residual
-from studies import maker_of
+from makers import maker_of
 
 from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.metrics.base import Scores

@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from graphs import residual
-from studies import maker_of
+from makers import maker_of
 
 from compressor.graph.files import initializer_bytes, serialize
 from compressor.plan.plan import Plan

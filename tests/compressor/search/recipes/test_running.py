@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from graphs import residual
-from studies import SPACE, maker_of, opened
+from makers import maker_of
+from studies import SPACE, opened
 
 from compressor.evaluation.metrics import find_metric
 from compressor.results.front import Found
@@ -60,10 +61,10 @@ def search_of(maker: Maker, study: Study, folder: Path, **more: Any) -> Search:
 def test_as_many_trials_as_asked_for_and_none_twice(maker: Maker, tmp_path: Path) -> None:
     study = opened(tmp_path, "random")
     study.enqueue([{"a": "x", "b": 0.5}])
-    search = search_of(maker, study, tmp_path, trials=40)
+    search = search_of(maker, study, tmp_path, trials=25)
     search.run()
     told = study.told()
-    assert len(told) == 40
+    assert len(told) == 25
     seen = search.evaluator.seen  # type: ignore[attr-defined]
     assert len({str(point) for point in seen}) == len([p for p in seen if p["a"] != "z"]) + len(
         {str(p) for p in seen if p["a"] == "z"}
@@ -71,7 +72,7 @@ def test_as_many_trials_as_asked_for_and_none_twice(maker: Maker, tmp_path: Path
     assert any(one.found is not None and one.found.same_as is not None for one in told)
     assert {one.failed for one in told if one.point["a"] == "z"} == {"no z"}
     search.run()
-    assert len(study.told()) == 40
+    assert len(study.told()) == 25
 
 
 def test_time_ends_a_search(maker: Maker, tmp_path: Path) -> None:

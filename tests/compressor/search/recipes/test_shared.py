@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from graphs import residual
-from studies import maker_of
+from makers import maker_of
 
 from compressor.search.precision.regions import FLOAT
 from compressor.search.recipes.shared import Shared

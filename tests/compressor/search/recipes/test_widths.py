@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from graphs import residual
-from studies import maker_of
+from makers import maker_of
 
 from compressor.graph.files import initializer_bytes
 from compressor.search.recipes.making import Maker
