@@ -93,6 +93,12 @@ class CalibrationSet:
         return self._binding.fixed
 
     @property
+    def made_by(self) -> str | None:
+        """How its inputs were made of texts, pictures or sound, in words; None of arrays."""
+        said: str | None = getattr(self._source, "made_by", None)
+        return said
+
+    @property
     def has_labels(self) -> bool:
         """Whether batches carry labels."""
         return self._binding.label is not None

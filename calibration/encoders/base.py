@@ -17,6 +17,11 @@ class TextEncoder(Protocol):
         """The inputs of each text, of a batch of one, at its own length."""
         ...
 
+    @property
+    def words(self) -> str:
+        """What it does, for reports."""
+        ...
+
 
 class AudioEncoder(Protocol):
     """Turns sound into inputs."""
@@ -28,6 +33,11 @@ class AudioEncoder(Protocol):
 
     def encode(self, sound: Array) -> Fields:
         """The inputs of one sound at that rate, of a batch of one."""
+        ...
+
+    @property
+    def words(self) -> str:
+        """What it does, for reports."""
         ...
 
 
@@ -48,6 +58,18 @@ class Encoders:
     images: Mapping[str, object] | None = None
     audio: AudioEncoder | None = None
     labels: tuple[str, ...] = ()
+
+
+def picture_words(known: Mapping[str, object]) -> str:
+    """Preprocessing of pictures in words, as a model's folder has it."""
+
+    def told(value: object) -> str:
+        if isinstance(value, tuple):
+            return ", ".join(told(one) for one in value)
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+    parts = (f"{name} {told(value)}" for name, value in known.items())
+    return f"pictures become inputs as the model's folder says: {'; '.join(parts)}"
 
 
 NONE = Encoders()

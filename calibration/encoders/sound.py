@@ -34,6 +34,12 @@ class WaveEncoder:
     normalize: bool
     name: str = "input_values"
 
+    @property
+    def words(self) -> str:
+        """What it does, for reports."""
+        normalized = ", normalized" if self.normalize else ""
+        return f"sound is heard at {self.rate} Hz{normalized}, as the model's folder says"
+
     def encode(self, sound: Array) -> Fields:
         """The input of one sound."""
         wave = sound.astype(np.float32)
@@ -53,6 +59,12 @@ class FeatureEncoder:
 
     extractor: Any
     rate: int
+
+    @property
+    def words(self) -> str:
+        """What it does, for reports."""
+        kind = type(self.extractor).__name__
+        return f"sound becomes features at {self.rate} Hz by {kind}, as the model's folder says"
 
     def encode(self, sound: Array) -> Fields:
         """The inputs of one sound."""

@@ -50,6 +50,12 @@ class TokenEncoder:
             found += [self._fields(one, start + row, where) for row, one in enumerate(encoded)]
         return found
 
+    @property
+    def words(self) -> str:
+        """What it does, for reports."""
+        cut = "" if self.max_length is None else f", cut at {self.max_length}"
+        return f"texts become tokens by {self.path}{cut}, each at its own length"
+
     def _fields(self, encoded: Any, row: int, where: str) -> Fields:
         if not encoded.ids:
             raise DataError(f"{where}: text {row + 1} has no token", hint="Leave it out.")

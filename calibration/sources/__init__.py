@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import cast
 
-from calibration.encoders.base import NONE, Encoders
+from calibration.encoders.base import NONE, Encoders, picture_words
 from calibration.preprocess import Preprocess
 from calibration.sources.base import SampleSource
 from calibration.sources.tables import parted, read_table
@@ -83,6 +83,7 @@ def _from_table(
 
     images = preprocess.over(encoders.images or {})
     source = ImageRecordSource(table, columns, images, encoders.labels)
+    source.made_by = None if encoders.images is None else picture_words(encoders.images)
     return source, images.for_images()
 
 
@@ -97,6 +98,7 @@ def _from_folder(
             return audio_source(path, encoders, where), preprocess
         images = preprocess.over(encoders.images or {})
         source = ImageFolderSource(path, images, where, encoders.labels)
+        source.made_by = None if encoders.images is None else picture_words(encoders.images)
         return source, images.for_images()
     if has_images(path):
         raise DataError(f"{where}: the folder holds both .npz files and images")

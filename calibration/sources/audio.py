@@ -43,6 +43,7 @@ def audio_source(folder: Path, encoders: Encoders, where: str) -> SampleSource:
         texts=[str(path.relative_to(folder)) for path in paths],
         where=where,
         description=str(folder),
+        made_by=encoder.words,
     )
 
 

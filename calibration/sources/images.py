@@ -48,6 +48,7 @@ class ImageFolderSource:
 
     calls = False
     endless = False
+    made_by: str | None = None
 
     def __init__(
         self, folder: Path, preprocess: Preprocess, where: str, classes: tuple[str, ...] = ()

@@ -31,6 +31,7 @@ class RecordSource:
         texts: What says of a row what it is, for reports; None without.
         where: Names the data, to begin messages with.
         description: What it is.
+        made_by: How inputs are made of a row, in words.
     """
 
     calls = True
@@ -45,8 +46,9 @@ class RecordSource:
         texts: list[str] | None,
         where: str,
         description: str,
+        made_by: str | None = None,
     ) -> None:
-        self.description, self._where = description, where
+        self.description, self._where, self.made_by = description, where, made_by
         self._read, self._rows, self.labels, self._texts = read, rows, labels, texts
         self.specs: tuple[TensorSpec, ...] = specs_of(self._row(0))
 
@@ -126,6 +128,7 @@ def _of_text(table: Table, columns: Columns, encoders: Encoders, description: st
         texts=[" | ".join(row) for row in zip(*inputs, strict=True)],
         where=table.where,
         description=description,
+        made_by=encoders.text.words,
     )
 
 
@@ -161,6 +164,7 @@ def _of_sound(table: Table, columns: Columns, encoders: Encoders, description: s
         texts=None,
         where=table.where,
         description=description,
+        made_by=encoder.words,
     )
 
 

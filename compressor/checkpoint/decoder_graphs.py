@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from compressor.checkpoint.named_call import Call, called_by
+from compressor.errors import CheckpointError
 from compressor.graph.tensors import Dimension, TensorSpec
 
 KINDS = ("key", "value")
@@ -199,9 +200,27 @@ def _by_layer(
 
 
 def _cache_shapes(module: Any) -> list[list[tuple[int, ...]]]:
-    """Shapes of key and value of each layer after three tokens, found by a call."""
+    """Shapes of key and value of each layer after three tokens, found by a call.
+
+    Raises:
+        CheckpointError: A layer keeps something else, as those of state spaces do.
+    """
     made = module(input_ids=torch.ones((1, 3), dtype=torch.int64), use_cache=True)
-    return [[tuple(one.keys.shape), tuple(one.values.shape)] for one in made.past_key_values.layers]
+    cache = getattr(made, "past_key_values", None)
+    found = [
+        [tuple(one.keys.shape), tuple(one.values.shape)]
+        for one in getattr(cache, "layers", ())
+        if getattr(one, "keys", None) is not None
+    ]
+    layers = len(getattr(cache, "layers", ()))
+    if not found or len(found) < layers or any(len(s) != 4 for shapes in found for s in shapes):
+        name = type(module).__name__
+        raise CheckpointError(
+            f"{name} keeps something else in its cache than keys and values of every layer",
+            hint="Give by --model a module that takes and returns what it keeps, or leave the "
+            "cache out with --task feature-extraction.",
+        )
+    return found
 
 
 def _cross_shapes(module: Any) -> list[list[tuple[int, ...]]]:

@@ -8,6 +8,16 @@ from compressor.errors import CheckpointError
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 
 
+def located(model: object) -> object:
+    """The model; of a name on the Hugging Face hub its folder in the local cache.
+
+    Raises:
+        CheckpointError: It reads as such a name, and the cache does not hold it.
+    """
+    found = hub_folder(model) if isinstance(model, str) else None
+    return model if found is None else found
+
+
 def hub_folder(name: str) -> Path | None:
     """The snapshot that `org/name` or `org/name@revision` means.
 

@@ -22,6 +22,7 @@ from compressor.capture.peculiar import graph_not_finite, module_not_finite
 from compressor.capture.signature import taken, told
 from compressor.capture.source import ModelSource
 from compressor.checkpoint import load_checkpoint, source_of
+from compressor.checkpoint.hub_cache import located
 from compressor.checkpoint.phases import Phases, phases_of
 from compressor.errors import DataError
 from compressor.evaluation.metrics import find_metric
@@ -170,12 +171,16 @@ def prepare(
         CaptureError: No exporter makes an equivalent graph.
         RecipeError: Gradients are asked for, and the model has none.
     """
+    model = located(model)
     encoders = encoders_of(model_folder(model), recipe.data.tokenizer)
     calib = _open(_given(calibration, recipe.data.calib), recipe, "calibration", encoders)
     evaluate = _open(_given(evaluation, recipe.data.eval), recipe, "evaluation", encoders)
     if require is not None:
         require(_part(calib, recipe), evaluate)
     source = _source(model, recipe)
+    made_by = (data.made_by for data in (calib, evaluate) if data is not None)
+    said = dict.fromkeys(text for text in made_by if text is not None)
+    source = replace(source, notices=(*source.notices, *said))
     for notice in _not_finite(source):  # now, as an error may follow from it
         progress.notice(notice)
     require_kind(recipe, source.kind, source.description)

@@ -111,7 +111,8 @@ def _require_model(model: str | None, recipe: Recipe) -> None:
 
 def _require_loop(model: str | None, recipe: Recipe) -> None:
     """Refuse options of a loop where there is none; the folder of a model that writes has one."""
-    from compressor.commands.writing_models import located, writes  # noqa: PLC0415 - as above
+    from compressor.checkpoint.hub_cache import located  # noqa: PLC0415 - as above
+    from compressor.commands.writing_models import writes  # noqa: PLC0415 - as above
 
     if model is not None and writes(located(model), recipe) is not None:
         return

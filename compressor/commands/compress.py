@@ -11,11 +11,12 @@ import onnx_ir as ir
 from calibration.encoders.model_folder import ModelFolder, model_folder
 from calibration.stats import CalibrationStats
 from compressor.checkpoint import require_model
+from compressor.checkpoint.hub_cache import located
 from compressor.checkpoint.prepare import Prepared, prepare
 from compressor.commands.account import GRAPH, PLAN, Finished, account, write_account
 from compressor.commands.final_measurements import Measurements, measured
 from compressor.commands.stating import metadata_of, stated
-from compressor.commands.writing_models import located, writes, written_by
+from compressor.commands.writing_models import writes, written_by
 from compressor.errors import RecipeError, TargetError, UsageError
 from compressor.evaluation.metrics import find_metric
 from compressor.layerwise.factor import own_threads

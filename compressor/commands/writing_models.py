@@ -18,7 +18,6 @@ from compressor.capture import capture
 from compressor.capture.source import ModelSource
 from compressor.checkpoint.architectures import load_pretrained, task_of_folder
 from compressor.checkpoint.hub import find_weights
-from compressor.checkpoint.hub_cache import hub_folder
 from compressor.checkpoint.torch_files import require
 from compressor.errors import UsageError
 from compressor.recipe.recipe import Recipe
@@ -45,16 +44,6 @@ class Written:
     loop: str
     recipe: Recipe
     data: tuple[object, object]
-
-
-def located(model: object) -> object:
-    """The model; of a name on the Hugging Face hub its folder in the local cache.
-
-    Raises:
-        CheckpointError: It reads as such a name, and the cache does not hold it.
-    """
-    found = hub_folder(model) if isinstance(model, str) else None
-    return model if found is None else found
 
 
 def writes(model: object, recipe: Recipe) -> ModelFolder | None:

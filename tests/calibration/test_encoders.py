@@ -38,6 +38,7 @@ def test_texts_become_tokens_of_their_own_lengths(folder, tmp_path):
     opened = open_dataset(f"{data}:text,label", encoders=encoders)
     batches = list(opened.batches(4))
     assert [batch.inputs["input_ids"].shape for batch in batches] == [(1, 5), (1, 6)]
+    assert "cut at 10, each at its own length" in opened.made_by
     assert set(batches[0].inputs) == {"input_ids", "attention_mask", "token_type_ids"}
     assert [int(batch.labels[0]) for batch in batches] == [1, 0]
     first = batches[0].inputs["input_ids"][0].tolist()
@@ -106,6 +107,8 @@ def test_a_folder_of_pictures_is_read_as_a_single_picture_is(tmp_path):
     encoders = encoders_of(model_folder(tmp_path / "model"))
     (batch,) = open_dataset(tmp_path / "data", encoders=encoders).batches(2)
     assert batch.labels.tolist() == [1, 0]  # the model counts cows first
+    opened = open_dataset(tmp_path / "data", encoders=encoders)
+    assert "size 8, 8; fit stretch" in opened.made_by
     single = PictureEncoder(encoders.images).encode(tmp_path / "data/cat/one.png")
     np.testing.assert_allclose(batch.inputs["image"][:1], single["pixel_values"], atol=1e-6)
 
