@@ -248,7 +248,19 @@ def train_model(model: str, flags: dict[str, Any], values: dict[str, Any]) -> No
     _show(found, training_table(found), flags)
 
 
-def render_directory(directory: Path, flags: dict[str, Any]) -> None:
+def render_directories(directories: Sequence[Path], flags: dict[str, Any]) -> None:
+    """`compress report DIR`, and `compress report A B C`."""
+    if len(directories) == 1:
+        _render_directory(directories[0], flags)
+        return
+    from compressor.report.compared import compared, compared_table  # noqa: PLC0415 - as below
+    from compressor.report.files import load_report  # noqa: PLC0415 - loads matplotlib
+
+    found = compared({str(one): load_report(one) for one in directories})
+    _show(found, compared_table(found), flags)
+
+
+def _render_directory(directory: Path, flags: dict[str, Any]) -> None:
     """`compress report DIR`."""
     from compressor.report.files import lying_in, render_report  # noqa: PLC0415 - loads matplotlib
 

@@ -342,15 +342,20 @@ def train(model: str, **flags: Any) -> None:
 
 
 @cli.command(cls=SectionedCommand, context_settings=CONTEXT)
-@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument(
+    "directories", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DIR..."
+)
 @SHOWING
-def report(directory: Path, **flags: Any) -> None:
-    """Render report.html and report.md of the output folder DIR anew from its report.json."""
-    from compressor.cli.commands import render_directory  # noqa: PLC0415 - keeps --help quick
+def report(directories: tuple[Path, ...], **flags: Any) -> None:
+    """Render report.html and report.md of the output folder DIR anew from its report.json.
+
+    Several folders are put side by side, with the runs marked that no other beats in everything.
+    """
+    from compressor.cli.commands import render_directories  # noqa: PLC0415 - keeps --help quick
 
     with shown(flags):
         reject_both(flags["as_json"], flags["quiet"])
-        render_directory(directory, flags)
+        render_directories(directories, flags)
 
 
 @cli.command(cls=SectionedCommand, context_settings=CONTEXT)
