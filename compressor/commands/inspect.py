@@ -40,6 +40,7 @@ from compressor.search.measure import (
 from compressor.system.progress import SILENT, Progress
 from exporters import DEFAULT_TARGET
 from exporters.base import Artifact, Target
+from exporters.base.form import advice
 
 
 def profile(
@@ -75,13 +76,15 @@ def profile(
     for notice in surplus_threads(recipe):
         progress.notice(notice)
     with progress.stage("profile"):
-        return profile_model(
-            prepared.as_shipped(_tidied(prepared, recipe)),
+        model = _tidied(prepared, recipe)
+        found = profile_model(
+            prepared.as_shipped(model),
             prepared.timed(config, recipe.seed),
             target=target.name,
             threads=config.threads,
             source=prepared.name,
         )
+    return found.model_copy(update={"advice": advice(target.forms, model)})
 
 
 def inspect(

@@ -24,6 +24,8 @@ def profile_table(profile: Profile, top: int = 15) -> RenderableType:
         if len(profile.nodes) > top:
             yield Text(speak(_unlisted(profile, top)), style="dim")
         yield Text("")
+        for sentence in profile.advice:
+            yield Text(speak(sentence))
         yield Text(speak(_ceilings(profile.ceilings)), style="dim")
 
     return Spoken(build)

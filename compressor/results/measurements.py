@@ -335,6 +335,7 @@ class Profile(Record):
         operators: By falling time.
         nodes: In order of execution.
         memory_bytes: Peak resident memory of a process of its own, None with a reason.
+        advice: What can be written in other operators that may be faster, in sentences.
     """
 
     source: str
@@ -347,3 +348,4 @@ class Profile(Record):
     ceilings: Ceilings
     memory_bytes: int | None = None
     memory_reason: str | None = None
+    advice: tuple[str, ...] = ()

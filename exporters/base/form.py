@@ -1,7 +1,9 @@
 """Forms: other operators that compute exactly what an operator computes, with faster kernels."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import onnx_ir as ir
 
@@ -13,13 +15,14 @@ class Place:
     Attributes:
         node: Name of the node that is rewritten; a plan calls the place so.
         operator: What is rewritten, for people: `ConvTranspose`, `Resize + Conv`.
-        reads: The value that the place computes from.
+        reads: The values that what is timed computes from: the place, or more where it depends on
+            its neighbours how fast that is.
         writes: The value that it computes, which keeps its name.
     """
 
     node: str
     operator: str
-    reads: str
+    reads: tuple[str, ...]
     writes: str
 
 
@@ -29,10 +32,12 @@ class Form(ABC):
     Attributes:
         name: As plans call it.
         words: What it is, for people: "a sub-pixel convolution".
+        computes: Whether its kernels gain in integers, or it is float in a quantized graph, too.
     """
 
     name: str
     words: str
+    computes: Literal["integers", "floats"] = "integers"
 
     @abstractmethod
     def places(self, model: ir.Model) -> list[Place]:
@@ -45,3 +50,18 @@ class Form(ABC):
         Raises:
             RecipeError: The form does not fit there.
         """
+
+
+def advice(forms: Iterable[Form], model: ir.Model) -> tuple[str, ...]:
+    """What operators of a graph can be instead, exactly: a sentence for each kind of place."""
+    places: dict[str, dict[str, None]] = {}
+    words: dict[str, dict[str, None]] = {}
+    for form in forms:
+        for place in form.places(model):
+            places.setdefault(place.operator, {})[place.node] = None
+            words.setdefault(place.operator, {})[form.words] = None
+    return tuple(
+        f"{operator} ({', '.join(nodes)}) can be {' or '.join(words[operator])}, exactly: "
+        "compress takes what it measures faster"
+        for operator, nodes in places.items()
+    )

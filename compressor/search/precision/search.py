@@ -10,6 +10,7 @@ from compressor.results.records import StageRecord
 from compressor.search.acceptance import Acceptance
 from compressor.search.candidate import Outcome
 from compressor.search.precision.embeddings import with_small_tables
+from compressor.search.precision.exact_forms import float_forms
 from compressor.search.precision.half import with_half
 from compressor.search.precision.latency_placement import Placed
 from compressor.search.precision.ptq_search import PtqSearch
@@ -94,7 +95,7 @@ def _with_precision(
     if found.plan.ship in EIGHT_BITS:
         return found
     plan = found.plan.model_copy(update={"forms": {}, "smooth": {}, "plain_norms": False})
-    return found.then(plan=plan)
+    return float_forms(session, found.then(plan=plan))
 
 
 def _decided(search: PtqSearch, *, favoured: bool) -> Outcome:

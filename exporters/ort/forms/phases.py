@@ -44,7 +44,7 @@ class Phases(UpsamplingForm):
                 "Conv", [place.x, weight, *bias], [place.outputs, *sizes], f"conv_{number}",
                 pads=_pads(place.axes, taps), group=place.groups,
             )  # fmt: skip
-            made.append(to.activated(conv))
+            made.append(to.activated(conv, place.activation))
         whole = to.emit("Concat", made, [len(made) * place.outputs, *sizes], "phases", axis=1)
         begin = [0] * len(place.axes)
         return interleaved(to, whole, place.axes, place.outputs, 1, begin)

@@ -42,7 +42,8 @@ class Point(UpsamplingForm):
         if place.bias is not None:
             inputs.append(to.weight("bias", np.repeat(place.bias, math.prod(lengths))))
         ones = [1] * len(lengths)
-        made = to.activated(to.emit("Conv", inputs, [len(weight), *ones], "conv"))
+        made = to.emit("Conv", inputs, [len(weight), *ones], "conv")
+        made = to.activated(made, place.activation)
         return reshaped(to, made, [place.outputs, *lengths], "positions")
 
 

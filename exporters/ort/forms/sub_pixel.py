@@ -38,7 +38,7 @@ class SubPixel(UpsamplingForm):
         made = to.emit(
             "Conv", inputs, [len(weight), *sizes], "conv", pads=_pads(axes), group=place.groups
         )
-        made = to.activated(made)
+        made = to.activated(made, place.activation)
         return interleaved(to, made, place.axes, place.outputs, place.groups, begin)
 
 

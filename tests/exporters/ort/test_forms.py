@@ -17,6 +17,7 @@ from compressor.graph.session import open_session
 from compressor.graph.shapes import infer_shapes, shape_of
 from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
 from exporters.base import Form
+from exporters.base.form import advice
 from exporters.ort.forms import FORMS
 from exporters.ort.forms.phases import Phases
 from exporters.ort.forms.point import Point
@@ -24,6 +25,7 @@ from exporters.ort.forms.sub_pixel import SubPixel
 from exporters.ort.target import TARGET
 
 SMALL = st.integers(1, 4)
+ENLARGING: tuple[Form, ...] = (SubPixel(), Phases(), Point())
 
 
 @st.composite
@@ -119,7 +121,7 @@ def test_every_form_computes_the_same(one: tuple[ir.Model, list[int]]):
     graph, sizes = one
     channels = shape_of(graph.graph.inputs[0])[1]
     feeds = {"x": np.random.default_rng(0).standard_normal((2, channels, *sizes), np.float32)}
-    for form in FORMS:
+    for form in ENLARGING:
         for place in form.places(graph):
             made = graph.clone()
             form.rewrite(made, place.node)
@@ -184,7 +186,7 @@ def test_an_image_of_one_position_becomes_a_product():
         )
     )  # fmt: skip
     (place,) = Point().places(graph)
-    assert (place.operator, place.reads, place.writes) == ("ConvTranspose", "x", "y")
+    assert (place.operator, place.reads, place.writes) == ("ConvTranspose", ("x",), "y")
     made = graph.clone()
     Point().rewrite(made, place.node)
     assert [node.op_type for node in made.graph] == ["Conv", "Reshape"]
@@ -229,7 +231,7 @@ def test_what_is_not_the_same_is_left_alone(body: str):
     graph = model(
         f"g (float[n,4,8,8] x, float[4,4,3,3] w) => (float[n,c,h,k] y)\n{body}", w=[4, 4, 3, 3]
     )
-    assert [place for form in FORMS for place in form.places(infer_shapes(graph))] == []
+    assert [place for form in ENLARGING for place in form.places(infer_shapes(graph))] == []
 
 
 def test_an_activation_that_is_read_elsewhere_stays_behind():
@@ -255,3 +257,10 @@ def test_an_activation_that_is_read_elsewhere_stays_behind():
 def test_a_place_that_is_none_is_refused_by_name(form: Form):
     with pytest.raises(RecipeError, match="'Conv_0'"):
         form.rewrite(generator(), "Conv_0")
+
+
+def test_a_graph_tells_what_it_can_be_instead():
+    assert advice(FORMS, generator()) == (
+        "ConvTranspose (ConvTranspose_2) can be a sub-pixel convolution or a convolution for each "
+        "phase, exactly: compress takes what it measures faster",
+    )

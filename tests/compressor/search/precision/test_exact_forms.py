@@ -140,6 +140,63 @@ def test_float_ships_as_it_was():
     assert transposed(found.shipped) == 2
 
 
+def attention() -> ir.Model:
+    """A product with a bias, and a core of one head."""
+    return model(
+        """g (float[n,6,8] x, float[8,8] w, float[8] b) => (float[n,1,6,8] y)
+        {
+            m = MatMul(x, w)
+            a = Add(m, b)
+            s = Constant<value_ints=[0,6,1,8]>()
+            r = Reshape(a, s)
+            q = Transpose<perm=[0,2,1,3]>(r)
+            k = Transpose<perm=[0,1,3,2]>(q)
+            d = MatMul(q, k)
+            p = Softmax<axis=-1>(d)
+            y = MatMul(p, q)
+        }""",
+        w=[8, 8], b=[8],
+    )  # fmt: skip
+
+
+TOKENS = {"x": np.random.default_rng(0).standard_normal((16, 6, 8)).astype(np.float32)}
+
+
+def test_what_stays_float_is_raced_in_float_and_undone_where_the_whole_is_slower():
+    def whole_is_slower(asked: Race) -> float:
+        return 0.5 if len(asked.baseline.graph) > 6 else 2.0
+
+    for ratio, kept in ((always(2.0), True), (whole_is_slower, False)):
+        clock = Timed(ratio)
+        made = session_of(attention(), Recipe(), clock, calibration=TOKENS)
+        search = searching(made, Verdicts(None, asked=None), made.prepared.calibration)
+        exact_forms(search)
+        assert ("attention" in search.plan.forms.values()) == kept
+        raced = [race for race in clock.races if "Softmax" in operators(race.baseline)]
+        assert all("QuantizeLinear" not in operators(race.challenger) for race in raced)
+    assert search.start.records[-1].decisions[-1].verdict == "undone"
+
+
+def operators(graph: ir.Model) -> set[str]:
+    return {node.op_type for node in graph.graph}
+
+
+@pytest.mark.parametrize(("ratio", "kept"), [(2.0, True), (1.0, False)])
+def test_what_ships_as_float_is_in_the_forms_that_are_faster_in_float(ratio: float, kept: bool):
+    def float_only(asked: Race) -> float:
+        quantized = "QuantizeLinear" in operators(asked.challenger)
+        return 0.5 if quantized else ratio
+
+    made = session_of(attention(), Recipe(), Timed(float_only), calibration=TOKENS)
+    found = with_precision(
+        made, undecided(made), made.prepared.calibration, Verdicts(None, asked=None)
+    )
+    assert found.plan.ship == "float"
+    assert ("Attention" in operators(found.shipped)) == kept
+    again = session_of(attention(), Recipe(), Timed(always(None)), calibration=TOKENS)
+    assert serialize(replay(again, found.plan).shipped) == serialize(found.shipped)
+
+
 def test_a_form_that_the_target_lacks_is_refused_by_name():
     with pytest.raises(RecipeError, match="'ConvTranspose_0' as 'no such'"):
         in_forms(generator(), {"ConvTranspose_0": "no such"}, TARGET)

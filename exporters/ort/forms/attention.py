@@ -1,0 +1,148 @@
+"""The core of an attention as one operator, which keeps its heads to itself.
+
+    Attention(Q, K, V, M)            opset 23: [batch, tokens, heads · width] in and out
+    MultiHeadAttention(Q, K, V)      com.microsoft: the same, for any opset
+
+Both save the transposes that make the heads, and MultiHeadAttention goes over long sequences block
+by block. Which of them gains depends on the number of tokens; the core stays float in either. As
+integers it would lose: two rounded factors in each product, and a softmax of 8 bits.
+
+Attention raises the opset of the graph to 23, where no operator in it is another one by then
+(GroupNormalization, whose parameters are of channels since 21). The versions between have no other
+change than types that are added.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from exporters.base.form import Place
+from exporters.ort.forms.cores import HEADS_LAST, Core, Source, cores
+from exporters.ort.forms.emitting import MICROSOFT, Emitter
+from exporters.ort.forms.matching import is_close, sizes
+from exporters.ort.forms.rewriting import FoundForm
+
+OPSET = 23
+"""The first that has Attention."""
+LEAST = 13
+"""The opset from which Softmax means one axis."""
+CHANGED = frozenset({"GroupNormalization"})
+"""Operators that are others before OPSET."""
+
+
+class _CoreForm(FoundForm[Core]):
+    """One operator."""
+
+    computes = "floats"
+
+    def cut(self, place: Core) -> Place:
+        """From rows to rows, where there are such."""
+        reads = tuple(value.name or "" for value in place.reads)
+        return Place(place.name, place.operator, reads, place.y.name or "")
+
+
+class Attention(_CoreForm):
+    """The standard's operator."""
+
+    name = "attention"
+    words = "one Attention operator"
+
+    def found(self, model: ir.Model) -> Iterator[Core]:
+        """Where the opset can be raised."""
+        opset = model.opset_imports.get("", 0)
+        changed = any(n.op_type in CHANGED and n.domain == "" for n in model.graph.all_nodes())
+        if opset >= LEAST and (opset >= OPSET or not changed) and not model.functions:
+            yield from cores(model)
+
+    def put(self, to: Emitter, place: Core) -> None:
+        """The operator, of rows or of heads."""
+        to.raise_opset(OPSET)
+        attributes: dict[str, Any] = {} if _is_default(place) else {"scale": place.scale}
+        if place.rows is not None:
+            attributes |= {"q_num_heads": place.heads, "kv_num_heads": place.heads}
+            inputs = [as_rows(to, source, place) for source in place.rows]
+        else:
+            inputs = [place.q, place.k, place.v]
+        if place.mask is not None:
+            inputs.append(place.mask)
+        made = to.emit("Attention", inputs, _written(place), "core", whole=True, **attributes)
+        to.replace(made if place.rows is None else _as_wanted(to, made, place))
+
+
+class MultiHead(_CoreForm):
+    """The runtime's own operator."""
+
+    name = "multi-head"
+    words = "one MultiHeadAttention operator"
+
+    def found(self, model: ir.Model) -> Iterator[Core]:
+        """Of rows; a mask has four axes there."""
+        if model.opset_imports.get("", 0) < LEAST:
+            return
+        for core in cores(model):
+            mask = None if core.mask is None else sizes(core.mask)
+            if core.rows is not None and (mask is None or len(mask) == 4):
+                yield core
+
+    def put(self, to: Emitter, place: Core) -> None:
+        """The operator."""
+        assert place.rows is not None, "it was found so"
+        inputs: list[ir.Value | None] = [as_rows(to, source, place) for source in place.rows]
+        if place.mask is not None:
+            inputs += [None, None, place.mask]
+        scale: dict[str, Any] = {} if _is_default(place) else {"scale": place.scale}
+        made = to.emit(
+            "MultiHeadAttention", inputs, _written(place), "core",
+            domain=MICROSOFT, whole=True, num_heads=place.heads, **scale,
+        )  # fmt: skip
+        to.replace(_as_wanted(to, made, place))
+
+
+def as_rows(to: Emitter, source: Source, place: Core) -> ir.Value:
+    """[batch, tokens, heads · width] of queries, keys or values."""
+    if source.part is None:
+        return source.value
+    shape = sizes(source.value) or []
+    length = place.heads * place.width
+    bounds = {
+        "starts": source.part * length,
+        "ends": (source.part + 1) * length,
+        "axes": 2,
+    }
+    inputs = [
+        to.weight(f"{name}_{source.part}", np.array([bound], np.int64))
+        for name, bound in bounds.items()
+    ]
+    return to.emit(
+        "Slice", [source.value, *inputs], [*shape[:2], length], f"part_{source.part}", whole=True
+    )
+
+
+def _is_default(place: Core) -> bool:
+    return is_close(place.scale, 1 / math.sqrt(place.width))
+
+
+def _written(place: Core) -> list[int | None]:
+    """The shape of what the operator writes."""
+    q, v = sizes(place.q) or [], sizes(place.v) or []
+    if place.rows is None:
+        return [q[0], place.heads, q[2], v[3]]
+    return [q[0], q[2], place.heads * (v[3] or 0)]
+
+
+def _as_wanted(to: Emitter, made: ir.Value, place: Core) -> ir.Value:
+    """With the heads apart, where that is what is read."""
+    if place.joined:
+        return made
+    q, v = sizes(place.q) or [], sizes(place.v) or []
+    tokens, width = q[2], v[3] or 0
+    known = [0, -1 if tokens is None else tokens, place.heads, width]
+    target = to.weight("heads", np.array(known, np.int64))
+    apart = to.emit(
+        "Reshape", [made, target], [q[0], tokens, place.heads, width], "apart", whole=True
+    )
+    shape = [q[0], place.heads, tokens, width]
+    return to.emit("Transpose", [apart], shape, "heads_first", whole=True, perm=list(HEADS_LAST))

@@ -1,0 +1,91 @@
+"""A product of sequences with a bias, as one product of rows.
+
+    MatMul([..., tokens, K], W) + b = Reshape(Gemm([rows, K], W, b))      rows = batch · tokens
+
+Gemm has a bias of its own, which its integer kernel adds to the sums; behind MatMul the addition is
+another pass over floats. Left alone is what has more than one open size, since no constant
+Reshape leads back from rows then.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from exporters.ort.forms.emitting import Emitter
+from exporters.ort.forms.matching import floats, is_float, only_reader, operands, sizes
+from exporters.ort.forms.rewriting import FoundForm
+
+
+@dataclass(frozen=True)
+class Product:
+    """MatMul with a constant matrix, and the bias behind it.
+
+    Attributes:
+        nodes: MatMul and Add.
+        bias: A constant of the outputs' length.
+        shape: Of what is written; None is the size that is open.
+        x: [..., tokens, inputs].
+        y: [..., tokens, outputs].
+    """
+
+    nodes: tuple[ir.Node, ...]
+    bias: ir.Value
+    shape: list[int | None]
+    x: ir.Value
+    y: ir.Value
+
+    @property
+    def name(self) -> str:
+        """Of the MatMul."""
+        return self.nodes[0].name or ""
+
+    @property
+    def operator(self) -> str:
+        """What it is, for people."""
+        return "MatMul + Add"
+
+
+class Rows(FoundForm[Product]):
+    """Gemm of rows."""
+
+    name = "rows"
+    words = "one Gemm of rows"
+
+    def found(self, model: ir.Model) -> Iterator[Product]:
+        """Of three axes and more, one of them open at most."""
+        for node in model.graph:
+            place = _product(node)
+            if place is not None:
+                yield place
+
+    def put(self, to: Emitter, place: Product) -> None:
+        """Reshape, Gemm, Reshape."""
+        weight, inputs = place.nodes[0].inputs[1], (sizes(place.x) or [0])[-1]
+        flat = to.weight("rows_shape", np.array([-1, inputs], np.int64))
+        rows = to.emit("Reshape", [place.x, flat], [None, inputs], "rows", whole=True)
+        shape = place.shape
+        made = to.emit("Gemm", [rows, weight, place.bias], [None, shape[-1]], "gemm", whole=True)
+        known = [-1 if size is None else size for size in shape]
+        back = to.weight("shape", np.array(known, np.int64))
+        to.replace(to.emit("Reshape", [made, back], shape, "sequences", whole=True))
+
+
+def _product(node: ir.Node) -> Product | None:
+    if node.op_type != "MatMul" or node.domain != "":
+        return None
+    x, matrix = node.inputs[0], floats(node.inputs[1])
+    add = only_reader(node.outputs[0], "Add")
+    both = None if add is None else operands(add)
+    shape = sizes(x)
+    if x is None or matrix is None or add is None or both is None or shape is None:
+        return None
+    bias = floats(both[1])
+    if matrix.ndim != 2 or len(shape) < 3 or shape[:-1].count(None) > 1 or not is_float(x):
+        return None
+    if both[0] is not node.outputs[0] or bias is None or bias.shape != (matrix.shape[1],):
+        return None
+    if shape[-1] != matrix.shape[0]:
+        return None
+    return Product((node, add), both[1], [*shape[:-1], matrix.shape[1]], x, add.outputs[0])

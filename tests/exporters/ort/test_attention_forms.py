@@ -1,0 +1,251 @@
+"""Cores of attention, products of sequences and linear Resize in forms of fewer passes."""
+
+import onnx_ir as ir
+import pytest
+from exporters_forms import drawn, operators, rewritten
+from graphs import model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compressor.graph.shapes import infer_shapes
+from exporters.base import Form
+from exporters.ort.forms.attention import Attention, MultiHead
+from exporters.ort.forms.linear_resize import LinearResize
+from exporters.ort.forms.rows import Rows
+
+HEADS, WIDTH = 2, 4
+FORMS = [Attention(), MultiHead()]
+
+
+def heads(name: str, tokens: int) -> str:
+    return f"""{name}_s = Constant<value_ints=[0,{tokens},{HEADS},{WIDTH}]>()
+            {name}_r = Reshape({name}, {name}_s)
+            {name}_h = Transpose<perm=[0,2,1,3]>({name}_r)"""
+
+
+TURNED = {
+    "turned": "k_t = Transpose<perm=[0,1,3,2]>(k_h)",
+    "as torch exports it": f"""s1 = Constant<value_ints=[-1,5,{WIDTH}]>()
+            f = Reshape(k_h, s1)
+            t = Transpose<perm=[0,2,1]>(f)
+            s2 = Constant<value_ints=[-1,{HEADS},{WIDTH},5]>()
+            k_t = Reshape(t, s2)""",
+}
+SCALES = {
+    "scores": ("c = Constant<value=float {0.3}>()", "q_h", "k_t", "p = Mul(d, c)"),
+    "divided": ("c = Constant<value=float {2.0}>()", "q_h", "k_t", "p = Div(d, c)"),
+    "queries": ("c = Constant<value=float {0.3}>()\nqc = Mul(q_h, c)", "qc", "k_t", ""),
+    "both": (
+        "c = Constant<value=float {0.5}>()\nqc = Mul(q_h, c)\nkc = Mul(k_t, c)", "qc", "kc", "",
+    ),
+}  # fmt: skip
+
+
+def core(turn: str, scale: tuple[str, ...], mask: str = "", joined: bool = True) -> ir.Model:
+    ahead, q, k, behind = scale
+    scores = "p" if behind else "d"
+    masked = f"z = Add({scores}, m)" if mask else ""
+    out = "y" if joined else "o"
+    end = f"""t_o = Transpose<perm=[0,2,1,3]>(o)
+            s_o = Constant<value_ints=[0,3,{HEADS * WIDTH}]>()
+            y = Reshape(t_o, s_o)"""
+    shape = f"n,3,{HEADS * WIDTH}" if joined else f"n,{HEADS},3,{WIDTH}"
+    return model(
+        f"""g (float[n,3,{HEADS * WIDTH}] q, float[n,5,{HEADS * WIDTH}] k,
+              float[n,5,{HEADS * WIDTH}] v{f", float[{mask}] m" if mask else ""})
+            => (float[{shape}] {out})
+        {{
+            {heads("q", 3)}
+            {heads("k", 5)}
+            {heads("v", 5)}
+            {turn}
+            {ahead}
+            d = MatMul({q}, {k})
+            {behind}
+            {masked}
+            w = Softmax<axis=-1>({"z" if mask else scores})
+            o = MatMul(w, v_h)
+            {end if joined else ""}
+        }}"""
+    )
+
+
+FEEDS = {
+    "q": drawn(2, 3, HEADS * WIDTH),
+    "k": drawn(2, 5, HEADS * WIDTH, seed=1),
+    "v": drawn(2, 5, HEADS * WIDTH, seed=2),
+}
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+@pytest.mark.parametrize("turn", TURNED.values(), ids=TURNED.keys())
+@pytest.mark.parametrize("scale", SCALES.values(), ids=SCALES.keys())
+def test_a_core_is_one_operator_of_rows(form: Form, turn: str, scale: tuple[str, ...]):
+    made = rewritten(form, core(turn, scale), FEEDS)
+    assert len(made.graph) == 1
+    assert made.opset_imports[""] == (23 if form.name == "attention" else 20)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+@pytest.mark.parametrize("mask", [(1, 1, 3, 5), (2, HEADS, 3, 5)])
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_mask_is_read_and_heads_stay_apart_where_they_are_read(
+    form: Form, mask: tuple[int, ...], joined: bool
+):
+    graph = core(TURNED["turned"], SCALES["scores"], ",".join(map(str, mask)), joined)
+    made = rewritten(form, graph, {**FEEDS, "m": drawn(*mask, seed=3)})
+    assert len(made.graph) == (1 if joined else 3)
+
+
+PICKED = {
+    "Slice": """zero = Constant<value_ints=[0]>()
+            s{i} = Constant<value_ints=[{i}]>()
+            e{i} = Constant<value_ints=[{j}]>()
+            c{i} = Slice(t, s{i}, e{i}, zero)
+            p{i} = Squeeze(c{i}, zero)""",
+    "Gather": """g{i} = Constant<value=int64 {{{i}}}>()
+            p{i} = Gather<axis=0>(t, g{i})""",
+}
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+@pytest.mark.parametrize("pick", PICKED.values(), ids=PICKED.keys())
+def test_queries_keys_and_values_in_one_tensor_are_cut_as_rows(form: Form, pick: str):
+    length = HEADS * WIDTH
+    parts = "\n".join(pick.format(i=i, j=i + 1) for i in range(3))
+    parts = parts.replace("zero = ", "unused = ").replace("unused", "zero", 1)
+    lines, seen = [], set()
+    for line in map(str.strip, parts.splitlines()):
+        name = line.split(" = ")[0]
+        if name not in seen and name != "unused":
+            lines.append(line)
+        seen.add(name)
+    graph = model(
+        f"""g (float[n,5,{3 * length}] x) => (float[n,5,{length}] y)
+        {{
+            s = Constant<value_ints=[0,5,3,{HEADS},{WIDTH}]>()
+            r = Reshape(x, s)
+            t = Transpose<perm=[2,0,3,1,4]>(r)
+            {chr(10).join(lines)}
+            k_t = Transpose<perm=[0,1,3,2]>(p1)
+            d = MatMul(p0, k_t)
+            w = Softmax<axis=-1>(d)
+            o = MatMul(w, p2)
+            t_o = Transpose<perm=[0,2,1,3]>(o)
+            s_o = Constant<value_ints=[0,5,{length}]>()
+            y = Reshape(t_o, s_o)
+        }}"""
+    )
+    made = rewritten(form, graph, {"x": drawn(2, 5, 3 * length)})
+    assert operators(made)[:-1] == ["Slice"] * 3
+
+
+def test_keys_that_are_no_rows_are_read_as_they_are():
+    graph = model(
+        f"""g (float[n,{HEADS},1,{WIDTH}] q, float[n,{HEADS},l,{WIDTH}] k,
+               float[n,{HEADS},l,{WIDTH}] v) => (float[n,{HEADS},1,{WIDTH}] o)
+        {{
+            k_t = Transpose<perm=[0,1,3,2]>(k)
+            d = MatMul(q, k_t)
+            w = Softmax<axis=-1>(d)
+            o = MatMul(w, v)
+        }}"""
+    )
+    feeds = {n: drawn(1, HEADS, 1 if n == "q" else 7, WIDTH, seed=i) for i, n in enumerate("qkv")}
+    assert operators(rewritten(Attention(), graph, feeds)) == ["Attention"]
+    assert MultiHead().places(infer_shapes(graph)) == []
+
+
+OTHERS = {
+    "numbers put in behind the softmax": "u = Relu(w)\n o = MatMul(u, v)",
+    "weights that others read": "o0 = MatMul(w, v)\n o1 = MatMul(w, k)\n o = Add(o0, o1)",
+}
+
+
+@pytest.mark.parametrize("body", OTHERS.values(), ids=OTHERS.keys())
+def test_another_core_is_left_alone(body: str):
+    graph = model(
+        f"""g (float[n,2,5,4] q, float[n,2,5,4] k, float[n,2,5,4] v) => (float[n,2,5,4] o)
+        {{
+            k_t = Transpose<perm=[0,1,3,2]>(k)
+            d = MatMul(q, k_t)
+            w = Softmax<axis=-1>(d)
+            {body}
+        }}"""
+    )
+    assert Attention().places(infer_shapes(graph)) == []
+
+
+def test_the_opset_is_not_raised_where_an_operator_means_something_else_then():
+    graph = core(TURNED["turned"], SCALES["scores"])
+    assert Attention().places(infer_shapes(graph))
+    norm = ir.node("GroupNormalization", [graph.graph.inputs[0]] * 3, {"num_groups": 1})
+    graph.graph.append(norm)
+    assert Attention().places(graph) == []
+
+
+@pytest.mark.parametrize("shape", ["n,3,8", "2,s,8", "n,2,3,8"])
+def test_a_product_of_sequences_is_one_of_rows(shape: str):
+    written = shape.replace(",8", ",6")
+    graph = model(
+        f"""g (float[{shape}] x, float[8,6] w, float[6] b) => (float[{written}] y)
+        {{
+            m = MatMul(x, w)
+            y = Add(b, m)
+        }}""",
+        w=[8, 6], b=[6],
+    )  # fmt: skip
+    sizes = [3 if size == "s" else 2 if size == "n" else int(size) for size in shape.split(",")]
+    made = rewritten(Rows(), graph, {"x": drawn(*sizes)})
+    assert operators(made) == ["Reshape", "Gemm", "Reshape"]
+
+
+@pytest.mark.parametrize("shape", ["n,s,8", "n,8"])
+def test_a_product_of_open_sequences_is_left_alone(shape: str):
+    written = shape.replace(",8", ",6")
+    graph = model(
+        f"""g (float[{shape}] x, float[8,6] w, float[6] b) => (float[{written}] y)
+        {{
+            m = MatMul(x, w)
+            y = Add(b, m)
+        }}""",
+        w=[8, 6], b=[6],
+    )  # fmt: skip
+    assert Rows().places(infer_shapes(graph)) == []
+
+
+MODES = st.sampled_from(["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"])
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(st.lists(st.integers(1, 6), min_size=4, max_size=4), MODES, st.booleans())
+def test_linear_resize_is_two_products(sizes: list[int], mode: str, by_sizes: bool):
+    h, w, height, width = sizes
+    batch = "1" if by_sizes else "n"
+    target = (
+        f"s = Constant<value_ints=[1,2,{height},{width}]>()"
+        f'\n y = Resize<mode="linear", coordinate_transformation_mode="{mode}">(x, , , s)'
+        if by_sizes
+        else f"s = Constant<value_floats=[1.0,1.0,{float(height)},{float(width)}]>()\n"
+        f'y = Resize<mode="linear", coordinate_transformation_mode="{mode}">(x, , s)'
+    )
+    after = (height, width) if by_sizes else (h * height, w * width)
+    graph = model(
+        f"g (float[{batch},2,{h},{w}] x) => (float[{batch},2,{after[0]},{after[1]}] y)\n"
+        f"{{ {target} }}"
+    )
+    made = rewritten(LinearResize(), graph, {"x": drawn(1, 2, h, w)})
+    assert operators(made) == ["MatMul", "MatMul"]
+
+
+@pytest.mark.parametrize("more", ["antialias=1", 'mode="cubic"'])
+def test_another_resize_is_left_alone(more: str):
+    mode = "" if "mode" in more else 'mode="linear", '
+    graph = model(
+        f"""g (float[n,2,4,4] x) => (float[n,2,8,8] y)
+        {{
+            s = Constant<value_floats=[1.0,1.0,2.0,2.0]>()
+            y = Resize<{mode}{more}>(x, , s)
+        }}"""
+    )
+    assert LinearResize().places(infer_shapes(graph)) == []
