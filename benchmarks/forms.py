@@ -6,10 +6,10 @@ A generator of 64 x 64 images (DCGAN, Radford et al. 2016), the same with Resize
 of ConvTranspose, as the decoders of VAEs have it, a vocoder of one axis (after MelGAN, Kumar et al.
 2019), a diffusion model's U-Net with attention (after Ho et al. 2020), and one step of a decoder
 like T5's (Raffel et al. 2020). Weights are random, with BatchNorm's statistics of their own data:
-speed depends on shapes alone. Ours is `compress` with its defaults, for the U-Net within a budget of
-0.14 % of the cosine, which is 25.5 dB; beside it stands ONNX Runtime's
-`quantize_static` (QDQ, per channel), which leaves all operators as they are. Each is timed in
-turn with float on one thread; dB are 10 · log10(Σ y² / Σ (y - ŷ)²) over 64 samples. Ends with 1
+speed depends on shapes alone. Ours is `compress` with its defaults, for the U-Net within a budget
+of 0.14 % of the cosine, which is 25.5 dB; beside it stands ONNX Runtime's `quantize_static` (QDQ,
+per channel), which leaves all operators as they are. Each is timed in turn with float on one
+thread; dB are 10 · log10(Σ y² / Σ (y - ŷ)²) over 64 samples. Ends with 1
 when a requirement of this machine does not hold: with VNNI others than without.
 """
 

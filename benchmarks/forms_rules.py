@@ -2,11 +2,11 @@
 
     python benchmarks/forms_rules.py [GRAPH.onnx...] [--seconds 0.5]
 
-A small graph of random weights stands for each rule. Its float outputs are held against those of the
-rewritten graph, relative to the largest: 1e-5 at most. Speed is raced on one thread in the precision
-that ships, as the search does it; what does not gain 5 % is not shipped on this machine, and the
-table says so. Beside it, graphs with trained weights can be named: all rules are applied wherever
-they fit, and held to the same. Ends with 1 where outputs differ by more.
+A small graph of random weights stands for each rule. Its float outputs are held against those of
+the rewritten graph, relative to the largest: 1e-5 at most. Speed is raced on one thread in the
+precision that ships, as the search does it; what does not gain 5 % is not shipped on this machine,
+and the table says so. Beside it, graphs with trained weights can be named: all rules are applied
+wherever they fit, and held to the same. Ends with 1 where outputs differ by more.
 """
 
 import argparse
@@ -49,6 +49,7 @@ CORE = f"""{HEADS.format("q")}{HEADS.format("k")}{HEADS.format("v")}
     t = Transpose<perm=[0,2,1,3]>(o)
     u = Constant<value_ints=[0,128,256]>()
     y = Reshape(t, u)"""
+ROWS = "float[n,128,256] q, float[n,128,256] k, float[n,128,256] v"
 RESIZED = """f = Constant<value_floats=[1.0,1.0,2.0,2.0]>()
     u = Resize<mode="{0}">(x, , f)
     """
@@ -79,18 +80,18 @@ GRAPHS: dict[str, tuple[str, str, str, dict[str, list[int]]]] = {
         {"w": [64, 64, 3, 3], "v": [64, 64, 3, 3]},
     ),
     "attention": (
-        "float[n,128,256] q, float[n,128,256] k, float[n,128,256] v", "float[n,128,256] y", CORE, {},
+        ROWS, "float[n,128,256] y", CORE, {},
     ),
     "multi-head": (
-        "float[n,128,256] q, float[n,128,256] k, float[n,128,256] v", "float[n,128,256] y", CORE, {},
+        ROWS, "float[n,128,256] y", CORE, {},
     ),
     "rows": (
         "float[n,128,256] x", "float[n,128,256] y", "m = MatMul(x, w)\ny = Add(m, b)",
         {"w": [256, 256], "b": [256]},
     ),
     "linear-resize": (
-        "float[n,64,16,16] x", "float[n,64,32,32] y", RESIZED.format("linear").replace("u = ", "y = "),
-        {},
+        "float[n,64,16,16] x", "float[n,64,32,32] y",
+        RESIZED.format("linear").replace("u = ", "y = "), {},
     ),
 }  # fmt: skip
 
