@@ -10,7 +10,9 @@ from calibration.collect import collect
 from compressor.errors import RecipeError
 from compressor.folding.check import equal_outputs
 from compressor.graph.files import serialize
+from compressor.graph.shapes import shape_of
 from compressor.plan.realize import in_forms
+from compressor.pruning import cut, find_groups
 from compressor.recipe.recipe import Recipe
 from compressor.search.baseline import undecided
 from compressor.search.precision.exact_forms import exact_forms
@@ -196,6 +198,19 @@ def test_what_ships_as_float_is_in_the_forms_that_are_faster_in_float(ratio: flo
     assert ("Attention" in operators(found.shipped)) == kept
     again = session_of(attention(), Recipe(), Timed(always(None)), calibration=TOKENS)
     assert serialize(replay(again, found.plan).shipped) == serialize(found.shipped)
+
+
+def test_channels_of_what_enlarges_are_pruned_before_it_is_rewritten():
+    graph, few = generator(), {"x": SAMPLES["x"][:2]}
+    grouping = find_groups(graph, few)
+    keep = {group.name: np.arange(group.units) % 2 == 0 for group in grouping.groups}
+    pruned = cut(graph, grouping, keep)
+    forms = {"ConvTranspose_0": "sub-pixel", "ConvTranspose_2": "phases"}
+    made = in_forms(pruned, forms, TARGET)
+    assert transposed(made) == 0
+    assert equal_outputs(pruned, made, few, rtol=1e-5).equal
+    weight = made.graph.initializers["ConvTranspose_0_weight"]
+    assert shape_of(weight) == (4 * 8, 16, 2, 2)
 
 
 def test_a_form_that_the_target_lacks_is_refused_by_name():
