@@ -11,6 +11,7 @@ from seams import Clock, Told, Verdicts, always, images, session_of
 from compressor.errors import CompressorError, PruningError, RecipeError
 from compressor.graph.cost import macs
 from compressor.graph.files import initializer_bytes
+from compressor.plan.plan import TrainedPlan
 from compressor.pruning.selection.costs import Macs
 from compressor.recipe.recipe import (
     BudgetOptions,
@@ -23,7 +24,7 @@ from compressor.recipe.recipe import (
 from compressor.search.candidate import Outcome
 from compressor.search.data_split import split_data
 from compressor.search.pruning import steps
-from compressor.search.pruning.to_budget import pruned_by_bisection
+from compressor.search.pruning.to_budget import PART, pruned_by_bisection
 from compressor.search.session import Race
 from compressor.search.strategy import decide
 
@@ -74,6 +75,38 @@ def shares(found: Outcome) -> list[float]:
 
 def ships(found: Outcome) -> list[bool]:
     return [one.shipped for one in found.considered]
+
+
+class Trains:
+    """A trainer that changes nothing, and remembers how much it was asked for."""
+
+    def __init__(self) -> None:
+        self.parts: list[float] = []
+
+    def train(self, start: Outcome, part: float = 1.0) -> Outcome:
+        self.parts.append(part)
+        plan = TrainedPlan(steps=1, threads=1, seed=0, torch="-", data="-")
+        return start.then(plan=start.plan.model_copy(update={"trained": plan}))
+
+
+def test_with_training_a_budget_goes_further_and_the_furthest_is_trained_whole(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    trainer = Trains()
+    monkeypatch.setattr("compressor.search.strategy.trainer_of", lambda *_: trainer)
+    untrained = [False, True, False]  # 1/2, 1/4, 3/8
+    trained = [False, True, False, False, False, True]  # 5/8, 13/16, 23/32: without, then with
+    verdicts = [*untrained, *trained, True]
+    found, _ = run(residual(), recipe(), verdicts, [True] * 4)
+    assert trainer.parts == [PART, PART, PART, 1.0]
+    assert found.plan.trained is not None
+    assert found.pruning is not None
+    assert found.pruning.share is not None
+    assert 0.6 < found.pruning.share < 0.8
+    decisions = [one for record in found.records for one in record.decisions]
+    (bought,) = (one for one in decisions if one.subject == "training")
+    assert bought.verdict == "further"
+    assert "without training" in bought.reason
 
 
 def test_a_budget_alone_prunes_as_far_as_it_allows():

@@ -48,12 +48,14 @@ class Ground:
         allowed: The greatest share that the budget accepts.
         longest: What a race at length says of a pruned graph against the whole one.
         step: Costs that can be had are multiples of it.
+        gained: What training adds to that share.
     """
 
     speed: Callable[[float], float | None] = lambda cost: FULL / cost
     allowed: float = 1.0
     longest: float | None = 1.5
     step: float = 1.0
+    gained: float = 0.0
     keep_slower: bool = False
     made: list[Outcome] = field(default_factory=list)
     drafts: list[float] = field(default_factory=list)
@@ -110,6 +112,13 @@ class Ground:
         self.made.append(replace(self.start.then(shipped=graph(cost)), candidate=candidate))
         return self.made[-1]
 
+    def trained(self, one: Outcome, part: float = 1.0) -> Outcome:
+        share = one.candidate.share or 0.0
+        verdict = judged(share <= self.allowed + self.gained)
+        found = replace(one, candidate=replace(one.candidate, judged=verdict))
+        self.made[:] = [found if made is one else made for made in self.made]
+        return found
+
     def gauged(self, made: ir.Model) -> None:
         del made
 
@@ -119,6 +128,14 @@ class Ground:
     @property
     def shares(self) -> list[float]:
         return [round(one.candidate.share or 0.0, 4) for one in self.made]
+
+
+def test_what_training_brings_back_need_not_be_stepped_back_from() -> None:
+    refused = Ground(allowed=0.2).reach("macs", "40%")
+    assert refused.held_back is not None
+    ground = Ground(allowed=0.2, gained=0.3)
+    assert ground.reach("macs", "40%").held_back is None
+    assert ground.shares == [0.4]
 
 
 def timed(ratio: float) -> LatencyResult:

@@ -1,0 +1,287 @@
+"""CIFAR-10 ResNet-20: what training brings back to pruned and quantized graphs, row by row.
+
+    python benchmarks/training.py --data DIR --model FILE [--out JSON] [--seeds N] [ROW ...]
+
+DIR holds calib.npz, train.npz and test.npz, FILE is a state dict of `resnet.py`, both as for
+`cifar.py`. Every figure goes to JSON as soon as it is there, by row and seed, and is not taken
+again: a killed run goes on. Lengths are minutes of processor time of one thread, as others may use
+the machine; the steps that were made in them, and the load, stand beside the figure. Without ROW
+all are taken; `--help` names them.
+"""
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from calibration.dataset import CalibrationSet
+from cifar_data import cifar_job, options_of
+from compressor.folding import fold
+from compressor.graph.files import load_model, save_model
+from compressor.graph.shapes import infer_shapes, input_specs
+from compressor.graph.writing import with_weights
+from compressor.layerwise.activity import activity
+from compressor.layerwise.im2col import Doubles
+from compressor.layerwise.layers import layers_of
+from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
+from compressor.recipe.held_out import held_out_of
+from compressor.recipe.training import TrainOptions, parse_length
+from compressor.search.precision.adaptive_rounding import integers_of
+from compressor.training.executor import GraphModule
+from compressor.training.parity import why_not_equal
+from compressor.training.roles import find_trained
+from compressor.training.train import Task, train_graph
+from exporters.base import find_target
+from pruning import Session
+from resnet import resnet20
+from versus import Job, bound, export_float, top1
+
+Figures = dict[str, float]
+REQUIRED: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "zoo": ("apart ≤ 1e-4", lambda v: v <= 1e-4),
+    "speed": ("times ≤ 1.1", lambda v: v <= 1.1),
+    "3x 1min": ("top1 ≥ 79.5", lambda v: v >= 79.5),
+    "3x 3min": ("top1 ≥ 81.0", lambda v: v >= 81.0),
+    "3x 10min": ("top1 ≥ 82.0", lambda v: v >= 82.0),
+    "3x 1min 512": ("top1 ≥ 77", lambda v: v >= 77),
+    "2x 3min": ("top1 ≥ 84.0", lambda v: v >= 84.0),
+    "4bit 1min": ("sqnr ≥ 23", lambda v: v >= 23),
+    "2bit 1min": ("top1 ≥ 80", lambda v: v >= 80),
+}
+"""Row → the figure that decides, and what it has to be."""
+TURNS = 12
+
+
+class Bench:
+    """The float model, what is made of it, and the data."""
+
+    def __init__(self, job: Job, folder: Path, seed: int) -> None:
+        """Nothing is made yet; what is made once lies in the folder."""
+        self.job, self.folder, self.seed = job, folder, seed
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @cached_property
+    def whole(self) -> ir.Model:
+        """The folded float graph."""
+        path = self.folder / "float.onnx"
+        if not path.exists():
+            export_float(self.job, path)
+        return infer_shapes(fold(infer_shapes(load_model(path)))[0])
+
+    def pruned(self, ratio: float) -> ir.Model:
+        """With so many times fewer MACs, repaired from 256 images."""
+        path = self.folder / f"pruned-{ratio:g}.onnx"
+        if not path.exists():
+            data = self.data(self.job.calibration, 256)
+            save_model(Session(self.job, self.whole, data, 1).pruned(ratio)[0], path)
+        return infer_shapes(load_model(path))
+
+    def quantized(self, model: ir.Model, bits: int) -> ir.Model:
+        """Weights of so many bits, rounded by their inputs' moments (GPTQ); activations of 8."""
+        policy, data = find_target("ort").policy("avx2"), self.data(self.job.calibration)
+        choice = calibrate(model, data, policy, CalibrationOptions("mse", batch=32))
+        scheme = policy.with_schemes(weight_bits=bits).weight
+        layers = [one for name, one in layers_of(model).items() if name in choice.integer]
+        seen = activity(model, layers, data.take(256), batch=16, memory=10**9)
+        rounded = {
+            one.name: integers_of(one, seen[one.name].moments.raw()[0], scheme) for one in layers
+        }
+        return quantize_static(
+            model, choice.integer, choice.ranges, policy, weight_bits=bits, rounded=rounded
+        )
+
+    def data(self, file: str, most: int | None = None) -> CalibrationSet:
+        """Samples of a file."""
+        found = self.job.data(file).bind(input_specs(self.whole))
+        return found if most is None else found.take(most)
+
+    def trained(
+        self, model: ir.Model, minutes: float, images: int | None = None, **options: object
+    ) -> tuple[ir.Model, Figures]:
+        """After so many minutes of processor time, without labels."""
+        assert self.job.many is not None, "there is training data"
+        chosen = TrainOptions.model_validate({"threads": 1, "labels": 0} | options)
+        used, held = held_out_of(self.data(self.job.many), chosen, 0)
+        used = used if images is None else used.take(images)
+        task = Task(
+            model,
+            self.whole,
+            used,
+            held,
+            chosen,
+            parse_length(f"{60 * minutes:g}s"),
+            seed=self.seed,
+            classes=model.graph.outputs[0].name,
+        )
+        found = train_graph(task, clock=time.process_time)
+        result = found.result
+        made = with_weights(model, found.weights)
+        assert result.before is not None, result.reason
+        assert result.after is not None, result.reason
+        gained = 1 - result.after / result.before
+        return made, {
+            "steps": result.done,
+            "ms": 1e3 * result.cpu_seconds / result.done,
+            "gain": gained,
+        }
+
+    def top1(self, model: ir.Model) -> float:
+        """On the test images, in percent."""
+        with find_target("ort").open(model) as runner:
+            return top1(runner, bound(self.job, runner, self.job.evaluation))
+
+    def sqnr(self, model: ir.Model) -> float:
+        """Of the outputs on the test images against the float graph's, in dB."""
+        one, other = (self._outputs(graph) for graph in (self.whole, model))
+        return float(10 * np.log10((one**2).sum() / ((one - other) ** 2).sum()))
+
+    def _outputs(self, model: ir.Model) -> Doubles:
+        with find_target("ort").open(model) as runner:
+            data = bound(self.job, runner, self.job.evaluation)
+            parts = (next(iter(runner.run(b.inputs).values())) for b in data.batches(100))
+            return np.concatenate([np.asarray(part, np.float64) for part in parts])
+
+
+def zoo(bench: Bench) -> Figures:
+    """How far torch and ONNX Runtime are apart at most; gradients of all that is trained exist."""
+    del bench
+    sys.path.append(str(Path(__file__).parents[1] / "tests"))
+    from networks import ZOO  # noqa: PLC0415 - of the tests
+
+    worst, networks, without = 0.0, 0, 0
+    for network in ZOO:
+        model = network.folded()
+        module = GraphModule(model, find_trained(model).names)
+        _, figures = why_not_equal(model, [network.feeds(2), network.feeds(3)], module)
+        worst, networks = max(worst, *(one.error for one in figures)), networks + 1
+        made = module({k: torch.from_numpy(np.array(v)) for k, v in network.feeds(2).items()})
+        total = torch.stack([t.float().square().mean() for t in made.values() if t.requires_grad])
+        torch.autograd.backward(total.sum())
+        without += sum(p.grad is None or not p.grad.isfinite().all() for p in module.parameters())
+    return {"apart": worst, "networks": networks, "without gradient": without}
+
+
+def speed(bench: Bench) -> Figures:
+    """Forward and backward against the source module in evaluation mode, in turn."""
+    torch.set_num_threads(1)
+    module, graph = resnet20().eval(), GraphModule(bench.whole, find_trained(bench.whole).names)
+    name = bench.whole.graph.inputs[0].name or ""
+    figures: Figures = {}
+    for batch in (1, 64):
+        x = torch.randn(batch, 3, 32, 32)
+        feeds = {name: x}
+
+        def source(x: torch.Tensor = x) -> torch.Tensor:
+            found: torch.Tensor = module(x)
+            return found
+
+        def interpreted(feeds: dict[str, torch.Tensor] = feeds) -> torch.Tensor:
+            found: torch.Tensor = next(iter(graph(feeds).values()))
+            return found
+
+        runs: tuple[Callable[[], torch.Tensor], ...] = (source, interpreted)
+        times: tuple[list[float], list[float]] = ([], [])
+        for _ in range(TURNS):
+            for run, spent in zip(runs, times, strict=True):
+                began = time.process_time()
+                for _ in range(max(1, 16 // batch)):
+                    torch.autograd.backward(run().sum())
+                spent.append(time.process_time() - began)
+        figures[f"batch {batch}"] = statistics.median(times[1]) / statistics.median(times[0])
+    return figures | {"times": max(figures.values())}
+
+
+def pruned_and_trained(
+    bench: Bench, ratio: float, minutes: float, images: int | None = None
+) -> Figures:
+    """Top-1 before and after, and as INT8."""
+    model = bench.pruned(ratio)
+    made, figures = bench.trained(model, minutes, images)
+    found = {"before": bench.top1(model), "top1": bench.top1(made)} | figures
+    return found | {"int8": bench.top1(bench.quantized(made, 7))}
+
+
+def few_bits(bench: Bench, bits: int) -> Figures:
+    """Top-1 and SQNR before and after a minute of training through Q/DQ."""
+    model = bench.quantized(bench.whole, bits)
+    made, figures = bench.trained(model, 1)
+    return {
+        "before": bench.top1(model),
+        "sqnr before": bench.sqnr(model),
+        "top1": bench.top1(made),
+        "sqnr": bench.sqnr(made),
+    } | figures
+
+
+ROWS: dict[str, Callable[[Bench], Figures]] = {
+    "zoo": zoo,
+    "speed": speed,
+    "3x 1min": partial(pruned_and_trained, ratio=3.0, minutes=1),
+    "3x 1min 512": partial(pruned_and_trained, ratio=3.0, minutes=1, images=512),
+    "4bit 1min": partial(few_bits, bits=4),
+    "2bit 1min": partial(few_bits, bits=2),
+    "2x 3min": partial(pruned_and_trained, ratio=2.0, minutes=3),
+    "3x 3min": partial(pruned_and_trained, ratio=3.0, minutes=3),
+    "3x 10min": partial(pruned_and_trained, ratio=3.0, minutes=10),
+}
+
+
+def shown(known: dict[str, dict[str, Figures]], names: Sequence[str]) -> bool:
+    """Print medians over seeds; whether all that is required holds."""
+    table, good = Table("row", "seeds", "figures", "required", title="Training"), True
+    for name in names:
+        found = list(known.get(name, {}).values())
+        if not found:
+            continue
+        medians = {key: statistics.median(one[key] for one in found) for key in found[0]}
+        text, holds = REQUIRED[name]
+        met = holds(medians[text.split(" ", maxsplit=1)[0]])
+        good = good and met
+        told = ", ".join(f"{key} {value:.4g}" for key, value in medians.items())
+        table.add_row(name, str(len(found)), told, f"{text}{'' if met else ' MISSED'}")
+    Console().print(table)
+    return good
+
+
+def main() -> None:
+    """Measure what is not known yet, and print; the exit code tells whether all holds."""
+    parser = options_of(__doc__)
+    parser.add_argument("--out", type=Path, default=Path("out/training.json"))
+    parser.add_argument("--folder", type=Path, default=Path("out/training"), help="what is made")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(ROWS))
+    options = parser.parse_args()
+    unknown = sorted(set(options.rows) - set(ROWS))
+    if unknown:
+        parser.error(f"no such row: {', '.join(unknown)}")
+    if not options.data or not options.model:
+        print("skipped: give --data DIR and --model FILE; --help says what they hold")
+        return
+    job = cifar_job(options.data, options.model, many=True)
+    known = json.loads(options.out.read_text()) if options.out.exists() else {}
+    names = options.rows or list(ROWS)
+    for seed in range(options.seeds):
+        bench = Bench(job, options.folder, seed)
+        for name in names:
+            if str(seed) in known.get(name, {}) or (seed and name in ("zoo", "speed")):
+                continue
+            figures = ROWS[name](bench) | {"load": os.getloadavg()[0]}
+            known.setdefault(name, {})[str(seed)] = figures
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            options.out.write_text(json.dumps(known, indent=1) + "\n")
+            Console(stderr=True).print(f"{name}, seed {seed}: {figures}", style="dim")
+    sys.exit(not shown(known, names))
+
+
+if __name__ == "__main__":
+    main()
