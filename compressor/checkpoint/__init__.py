@@ -37,7 +37,6 @@ from compressor.errors import CheckpointError, UsageError
 from compressor.graph.files import load_model
 from compressor.graph.soundness import make_sound
 from compressor.recipe.recipe import ModelOptions, Recipe
-from compressor.recipe.requirements import require_kind
 from compressor.system.third_party_output import relayed
 from compressor.system.userfile import load_object, user_errors
 
@@ -97,21 +96,18 @@ def load_checkpoint(path: Path, options: ModelOptions) -> ModelSource:
 
 
 def require_model(model: object, recipe: Recipe) -> None:
-    """Refuse a path that is no model, is of a kind that cannot do what is asked, or has no factory.
+    """Refuse a path that is no model, or has no factory.
 
     Told from the names and beginnings of files; a live object is what it is.
 
     Raises:
         CheckpointError: As for `load_checkpoint`; nothing of the weights is read.
-        RecipeError: Gradients are asked for, and the file is no torch module.
     """
     if not isinstance(model, str | Path):
         return
     path, factory = Path(model), recipe.model.factory
     weights = find_weights(path)
     kinds = {find_kind(file) for file in ((path,) if weights is None else weights.files)}
-    for kind in kinds - _STATES:
-        require_kind(recipe, kind, str(path))
     if "numpy" in kinds:
         _require_weights(path, recipe.model)
     if factory is not None and kinds & _STATES:

@@ -34,7 +34,7 @@ from compressor.graph.sizes import solve
 from compressor.graph.tensors import Array, Arrays, Dimension, TensorSpec
 from compressor.recipe.notation import parse_input
 from compressor.recipe.recipe import Recipe
-from compressor.recipe.requirements import require_kind, require_labels
+from compressor.recipe.requirements import require_labels
 from compressor.results.measurements import LatencyConfig, Parity, Phase
 from compressor.results.records import StageRecord
 from compressor.system.progress import SILENT, Progress
@@ -169,7 +169,6 @@ def prepare(
         CheckpointError: The file cannot be loaded.
         DataError: The data is damaged or does not fit.
         CaptureError: No exporter makes an equivalent graph.
-        RecipeError: Gradients are asked for, and the model has none.
     """
     model = located(model)
     encoders = encoders_of(model_folder(model), recipe.data.tokenizer)
@@ -183,7 +182,6 @@ def prepare(
     source = replace(source, notices=(*source.notices, *said))
     for notice in _not_finite(source):  # now, as an error may follow from it
         progress.notice(notice)
-    require_kind(recipe, source.kind, source.description)
     asked = [parse_input(text) for text in recipe.model.inputs]
     known = _called_by(source, asked, calib or evaluate)
     known = taken(source, [*asked, *_own(source, asked)]) if known is None else known

@@ -133,22 +133,55 @@ def first_order(
     """
     names = [spec.name for spec in data.fields]
     binding = bind(module, names)
-    total: dict[str, Doubles] = {}
-    with borrowed(module, names) as own, _differentiable(own) as parameters, _few_threads():
-        members = _members(grouping, parameters)
+    with borrowed(module, names) as own, _differentiable(own) as parameters:
         run = flat_module(own, binding)
-        steps = data.calls(batch)
-        with progress.stage("differentiate", total=steps) as advance, torch.enable_grad():
-            for part in data.batches(batch):
-                tensors = {name: to_torch(array) for name, array in part.inputs.items()}
-                outputs = run.call([tensors[name] for name in binding.order])
-                value = _checked(loss(outputs, _told(part, tensors)))
-                products = _products(value, parameters)
-                for group, read in members.items():
-                    change = sum(_by_unit(products[name], a, p) for (name, a), p in read.items())
-                    share = len(part) / len(data) * np.abs(change)
-                    total[group] = total.get(group, 0.0) + share
-                advance(1)
+
+        def outputs(tensors: Mapping[str, torch.Tensor]) -> Any:
+            return run.call([tensors[name] for name in binding.order])
+
+        return summed(outputs, parameters, grouping, data, loss, batch=batch, progress=progress)
+
+
+def summed(
+    outputs: Callable[[Mapping[str, torch.Tensor]], Any],
+    parameters: Mapping[str, torch.nn.Parameter],
+    grouping: Grouping,
+    data: CalibrationSet,
+    loss: Loss,
+    *,
+    batch: int,
+    progress: Progress = SILENT,
+) -> Scores:
+    """The score of each unit by the gradients of some parameters; groups without one are left out.
+
+    Args:
+        outputs: What the model makes of inputs by name.
+        parameters: Its parameters, by the names of the initializers that the groups are of.
+        grouping: The groups.
+        data: Bound to the inputs.
+        loss: What is differentiated.
+        batch: Samples per step.
+        progress: Called with the batches done.
+
+    Raises:
+        RecipeError: The loss fails or is no scalar that depends on the parameters.
+    """
+    total: dict[str, Doubles] = {}
+    members, steps = _members(grouping, parameters), data.calls(batch)
+    with (
+        _few_threads(),
+        torch.enable_grad(),
+        progress.stage("differentiate", total=steps) as advance,
+    ):
+        for part in data.batches(batch):
+            tensors = {name: to_torch(array) for name, array in part.inputs.items()}
+            value = _checked(loss(outputs(tensors), _told(part, tensors)))
+            products = _products(value, parameters)
+            for group, read in members.items():
+                change = sum(_by_unit(products[name], a, p) for (name, a), p in read.items())
+                share = len(part) / len(data) * np.abs(change)
+                total[group] = total.get(group, 0.0) + share
+            advance(1)
     return total
 
 

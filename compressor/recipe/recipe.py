@@ -188,8 +188,8 @@ class PruneOptions(Section):
     )
     method: Method = Field(
         METHODS[0],
-        description=f"What tells which units matter: {', '.join(METHODS)}; taylor is of a torch "
-        "module's loss.",
+        description=f"What tells which units matter: {', '.join(METHODS)}; taylor is of a "
+        "loss's gradients.",
     )
     loss: str | None = Field(
         None,

@@ -70,6 +70,8 @@ def require_sense(recipe: Recipe, target: Target, find_metric: FindMetric) -> No
         OutputError: The folder for calibration statistics cannot be written.
     """
     require_training(recipe)
+    if recipe.prune.method == "taylor":
+        require_extra("torch", "torch", "importance by 'taylor'")
     require_mode(recipe.quantize, target)
     _require_target(recipe, target)
     name = recipe.measure.metric
@@ -137,24 +139,6 @@ def require_mode(options: QuantizeOptions, target: Target) -> None:
     if refused is not None:
         error = TargetError if options.mode in STORED else RecipeError
         raise error(refused.reason, hint=refused.hint)
-
-
-def require_kind(recipe: Recipe, kind: str, description: str) -> None:
-    """Refuse what a model of this kind cannot do.
-
-    Args:
-        recipe: What is asked for.
-        kind: "module", "onnx", "exported program" or "torchscript".
-        description: The model, in words.
-
-    Raises:
-        RecipeError: Gradients are asked for, and only a torch module has them.
-    """
-    if recipe.prune.method == "taylor" and kind != "module":
-        raise RecipeError(
-            f"importance by 'taylor' needs a torch module, and {description} is of kind {kind!r}",
-            hint="Give the checkpoint and --model, or choose obs.",
-        )
 
 
 def require_data(

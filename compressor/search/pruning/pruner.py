@@ -266,15 +266,17 @@ class Pruner:
         from compressor.module.gradients import find_loss, first_order  # noqa: PLC0415 - torch
 
         session, data = self._session, self.how.data.take(SCORED)
-        source = session.prepared.source
-        assert source is not None, "whatever is differentiated was prepared for it"
-        return first_order(
-            source.module,
-            self._provenance.grouping,
-            data,
-            find_loss(session.recipe.prune.loss, data),
-            batch=self.how.scoring().batch,
-            progress=session.progress,
+        source, grouping = session.prepared.source, self._provenance.grouping
+        loss, batch = find_loss(session.recipe.prune.loss, data), self.how.scoring().batch
+        if source is not None and source.kind == "module":
+            return first_order(
+                source.module, grouping, data, loss, batch=batch, progress=session.progress
+            )
+        from compressor.training.importance import first_order_of_graph  # noqa: PLC0415 - torch
+
+        captured = session.prepared.model
+        return first_order_of_graph(
+            captured, grouping, data, loss, batch=batch, progress=session.progress
         )
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
-from graphs import residual
 
 pytest.importorskip("torch", reason="gradients are of torch modules")
 
@@ -24,6 +23,7 @@ from compressor.graph.shapes import input_specs
 from compressor.module.gradients import LossBatch, cross_entropy, find_loss, first_order
 from compressor.pruning import Grouping, find_groups
 from compressor.pruning.sources import scores_over
+from compressor.training.importance import first_order_of_graph
 
 SAMPLES, CLASSES = 12, 3
 DEAD = (1, 4)
@@ -178,10 +178,13 @@ def test_labels_that_do_not_fit_the_outputs_are_refused():
         cross_entropy(torch.zeros(2, 2), LossBatch({}, torch.tensor([0, 2])))
 
 
-def test_an_onnx_graph_has_no_gradients(tmp_path: Path):
-    images = np.zeros((8, 32, 8, 8), np.float32)
-    with pytest.raises(RecipeError, match="needs a torch module"):
-        compress(residual(), calibration={"x": images}, recipe=options(), output=tmp_path / "out")
+def test_a_graph_has_the_scores_of_the_module_that_it_came_from():
+    grouping, data = prepared()
+    expected = first_order(network(), grouping, data, cross_entropy, batch=6)
+    found = first_order_of_graph(captured(), grouping, data, cross_entropy, batch=6)
+    assert set(found) == set(expected)
+    for name, score in expected.items():
+        np.testing.assert_allclose(found[name], score, rtol=1e-3, atol=1e-7)
 
 
 LOSSES = """

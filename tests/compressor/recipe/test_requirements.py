@@ -58,11 +58,6 @@ def refused(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         ({"data": {"cache": "tiny.onnx"}}, 9, "is a file, and no folder"),
         ({"data": {"calib": "images"}}, None, r"no such file or folder\n.*Expected \.npz"),
         ({"data": {"eval": "data.py:batches"}}, 9, r"there is no file data\.py"),
-        (
-            {"prune": {"method": "taylor"}},
-            9,
-            "needs a torch module, and .*tiny.onnx is of kind 'onnx'",
-        ),
         ({"trt": {"precision": "fp16"}}, 9, "are not for the target 'ort'"),
     ],
 )
