@@ -1,5 +1,6 @@
 """`compress train`: a graph learns to answer as its original does, and nothing else is done."""
 
+import os
 from pathlib import Path
 
 import onnx_ir as ir
@@ -72,7 +73,8 @@ def train(
         prepared, None if original is None else original.model, samples, options, asked,
         recipe=recipe, progress=progress,
     )  # fmt: skip
-    save_model(made, path)
+    if int(os.environ.get("RANK", "0")) == 0:  # of those that torchrun starts, one writes
+        save_model(made, path)
     return TrainingReport(
         model=prepared.name,
         teacher=None if original is None else original.name,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from compressor.graph.batch import BatchAxis, rows_of
@@ -20,9 +21,12 @@ from compressor.training.augmentation import Augmenting, rng_of
 from compressor.training.executor import GraphModule
 from compressor.training.losses import Loss
 from compressor.training.optimizers import optimizer_of, schedule_of
+from compressor.training.processes import World
 from compressor.training.samples import Call, Places, Samples
 from compressor.training.teacher import Teacher
 from compressor.training.types import to_tensor
+
+ALONE = World()
 
 
 @dataclass
@@ -38,6 +42,7 @@ class Run:
         options: What was asked for.
         augment: How samples vary.
         batch: Samples a step.
+        world: The processes that train together.
         pieces: How many parts of a batch are computed one after the other.
         rate: The learning rate at its highest.
         seed: Of all that is drawn.
@@ -53,6 +58,7 @@ class Run:
     batch: int
     rate: float
     seed: int
+    world: World = ALONE
     pieces: int = 1
     steps: int = 1
     best: int = 0
@@ -67,6 +73,9 @@ class Run:
         self._start = [p.detach().clone() for p in self.parameters]
         self._best_weights = self._start
         self.device = torch.device(self.options.device)
+        self._forward: torch.nn.Module = self.module
+        if self.world.size > 1:
+            self._forward = DistributedDataParallel(self.module, find_unused_parameters=True)
         self.begin(1)
 
     def begin(self, steps: int) -> None:
@@ -166,6 +175,8 @@ class Run:
         if self._epoch[0] != epoch:
             self._epoch = epoch, self.samples.batches(self.batch, self.seed, epoch)
         self._group, rows = self._epoch[1][place]
+        if self._group.divides and self.samples.fixed is None:
+            rows = rows[self.world.rank :: self.world.size]
         inputs, labels, count = self._group.rows(rows)
         return self.augment(inputs, rng_of(self.seed, number, "augment")), labels, count
 
@@ -178,7 +189,7 @@ class Run:
         known = None if labels is None else torch.from_numpy(np.array(labels)).to(self.device)
         half = self.options.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            made = self.module(feeds)
+            made = (self._forward if torch.is_grad_enabled() else self.module)(feeds)
         told = {n: t.to(self.device) for n, t in (answer or {}).items()}
         return self.loss(made, told, LossBatch(feeds, known))
 

@@ -35,6 +35,7 @@ from compressor.training.losses import Distillation, Loss, distillation, user_lo
 from compressor.training.measuring import saved_bytes, steps_of
 from compressor.training.optimizers import rate_of
 from compressor.training.parity import torch_run, why_not_equal
+from compressor.training.processes import joined
 from compressor.training.roles import find_trained
 from compressor.training.run import Run, load_state, save_state
 from compressor.training.samples import Samples, gather
@@ -131,6 +132,7 @@ class _Attempt:
         self._features: tuple[str, ...] = ()
         self._run: Run | None = None
         self._samples = self._held = 0
+        self._world = joined(task.options.device)
 
     def why_not(self) -> str | None:
         """Why nothing can be trained here, found out before the first step."""
@@ -171,6 +173,7 @@ class _Attempt:
             looks=options.looks,
             clock=self._clock,
         )
+        steps = self._world.agreed(steps)
         run.begin(steps)
         return self._finished(run, before, steps, progress)
 
@@ -265,6 +268,7 @@ class _Attempt:
             options.batch if options.batch is not None and fixed is None else usual,
             rate_of(options, gentle=gentle),
             task.seed,
+            self._world,
         )
 
     def _loss(self, samples: Samples, call: Arrays) -> Loss:
@@ -347,7 +351,7 @@ class _Loop:
                 if patience is not None and self._waited >= patience and end < self._steps:
                     said = f"; stopped after {fmt.plural(self._waited, 'look')} without a gain"
                     break
-        if self._path is not None:
+        if self._path is not None and self._run.world.is_first:
             self._path.unlink(missing_ok=True)
         return said
 
@@ -365,7 +369,7 @@ class _Loop:
         if held < self.least:
             self.least, self._waited = held, 0
             self._run.keep(self.done)
-        if self._path is not None:
+        if self._path is not None and self._run.world.is_first:
             state = self._run.state() | {
                 "digest": self._digest,
                 "steps": self._steps,
