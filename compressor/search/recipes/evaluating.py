@@ -186,13 +186,14 @@ class Evaluator:
         session = self.maker.shared.session
         with tempfile.TemporaryDirectory(prefix="compressor-") as name:
             built = session.target.draft(session.prepared.as_shipped(model), Path(name))
+            size = built.file_bytes
             if not peak:
-                return built.file_bytes, None
+                return size, None
             target, threads = session.target.name, session.deciding.threads
             found = peak_memory(built.model, session.feeds(), target=target, threads=threads)
         if found.bytes is None:
             raise CompressorError(f"its memory could not be measured: {found.reason}")
-        return built.file_bytes, found.bytes
+        return size, found.bytes
 
     # Quality, part by part.
 

@@ -1,12 +1,14 @@
 """Growing effort: what is stopped, and what figures of folds say."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from graphs import residual
 from makers import maker_of
 
+from compressor.evaluation.memory import PeakMemory
 from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.metrics.base import Scores
 from compressor.results.front import Found
@@ -43,6 +45,21 @@ def test_a_trial_has_all_objectives_and_its_interval(evaluator: Evaluator) -> No
     values, violated = evaluator.held.scored(found)
     assert values == (found.loss, found.file_bytes)
     assert violated[BUDGET] < 0
+
+
+def test_peak_memory_is_measured_where_it_is_an_objective(
+    evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def peak(model: Path, *_: object, **__: object) -> PeakMemory:
+        assert model.exists()
+        return PeakMemory(70_000_000)
+
+    monkeypatch.setattr("compressor.search.recipes.evaluating.peak_memory", peak)
+    asked = replace(evaluator, held=replace(evaluator.held, objectives=("quality", "memory")))
+    outline, key = asked.outlined({"rounding": "nearest"})
+    found, _ = asked.evaluated(outline, key, [])
+    assert found.memory_bytes == 70_000_000
+    assert found.file_bytes is not None
 
 
 def test_folds_are_judged_one_by_one(evaluator: Evaluator) -> None:
