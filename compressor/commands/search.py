@@ -25,7 +25,7 @@ from compressor.recipe.policy import as_implied
 from compressor.recipe.recipe import Recipe
 from compressor.recipe.requirements import require_sense, require_two
 from compressor.recipe.training import parse_length
-from compressor.results.format import loss_words
+from compressor.results.format import loss_words, quality_difference
 from compressor.results.front import Found, Picked, SearchReport, SearchTrial
 from compressor.results.precision import STORED
 from compressor.search.acceptance import Acceptance, GraphJudge, NoBudget
@@ -489,7 +489,7 @@ class Job:
         quality = made.graphs[GRAPH].quality
         told = f"{self.data.words}, not searched on"
         if quality and quality[0].difference is not None:
-            told = f"{quality[0].metric} {quality[0].difference:+.3g} {quality[0].unit} on {told}"
+            told = f"{quality[0].metric} {quality_difference(quality[0])} on {told}"
         found = Picked(
             asked=text,
             trial=trial.number,

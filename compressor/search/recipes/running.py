@@ -80,7 +80,7 @@ class Search:
     def _is_over(self, asked: int, spent: float) -> bool:
         if self.trials is not None and asked >= self.trials:
             return True
-        return self.seconds is not None and spent >= self.seconds
+        return (self.seconds is not None and spent >= self.seconds) or self.study.is_exhausted()
 
     def _begin(self, running: dict[int, tuple[Asked, str]]) -> int:
         """Ask for a trial, and evaluate it or hand it to a worker; how many have ended by that."""

@@ -186,15 +186,24 @@ class Study:
                 return {}, chosen[1]
         return {name: float(share) for name, share in found.items()}, chosen[1]
 
-    def _enqueue_next(self) -> None:
-        """The next point of the grid that no trial has: in an order drawn by the seed."""
+    def is_exhausted(self) -> bool:
+        """Whether every point of a grid was asked for; other samplers never end."""
+        with quiet():
+            return self._sampler == "grid" and not self._waits() and self._unseen() is None
+
+    def _waits(self) -> bool:
         trials = self._study.get_trials(deepcopy=False)
-        if any(trial.state.name == "WAITING" for trial in trials):
-            return
+        return any(trial.state.name == "WAITING" for trial in trials)
+
+    def _unseen(self) -> dict[str, Value] | None:
+        """The next point of the grid that no trial has, in an order drawn by the seed."""
         grid = self._space.grid()
         random.Random(self._seed).shuffle(grid)
-        seen = [{**trial.params} for trial in trials]
-        point = next((one for one in grid if one not in seen), None)
+        seen = [{**trial.params} for trial in self._study.get_trials(deepcopy=False)]
+        return next((one for one in grid if one not in seen), None)
+
+    def _enqueue_next(self) -> None:
+        point = None if self._waits() else self._unseen()
         if point is not None:
             self._study.enqueue_trial(point)
 
