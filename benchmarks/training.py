@@ -51,6 +51,7 @@ REQUIRED: dict[str, tuple[str, Callable[[float], bool]]] = {
     "zoo": ("apart ≤ 1e-4", lambda v: v <= 1e-4),
     "speed": ("times ≤ 1.1", lambda v: v <= 1.1),
     "3x 1min": ("top1 ≥ 79.5", lambda v: v >= 79.5),
+    "3x 1min bf16": ("top1 ≥ 79.5", lambda v: v >= 79.5),
     "3x 3min": ("top1 ≥ 81.0", lambda v: v >= 81.0),
     "3x 10min": ("top1 ≥ 82.0", lambda v: v >= 82.0),
     "3x 1min 512": ("top1 ≥ 77", lambda v: v >= 77),
@@ -202,11 +203,11 @@ def speed(bench: Bench) -> Figures:
 
 
 def pruned_and_trained(
-    bench: Bench, ratio: float, minutes: float, images: int | None = None
+    bench: Bench, ratio: float, minutes: float, images: int | None = None, **options: object
 ) -> Figures:
     """Top-1 before and after, and as INT8."""
     model = bench.pruned(ratio)
-    made, figures = bench.trained(model, minutes, images)
+    made, figures = bench.trained(model, minutes, images, **options)
     found = {"before": bench.top1(model), "top1": bench.top1(made)} | figures
     return found | {"int8": bench.top1(bench.quantized(made, 7))}
 
@@ -227,6 +228,7 @@ ROWS: dict[str, Callable[[Bench], Figures]] = {
     "zoo": zoo,
     "speed": speed,
     "3x 1min": partial(pruned_and_trained, ratio=3.0, minutes=1),
+    "3x 1min bf16": partial(pruned_and_trained, ratio=3.0, minutes=1, precision="bf16"),
     "3x 1min 512": partial(pruned_and_trained, ratio=3.0, minutes=1, images=512),
     "4bit 1min": partial(few_bits, bits=4),
     "2bit 1min": partial(few_bits, bits=2),

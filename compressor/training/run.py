@@ -43,6 +43,7 @@ class Run:
         augment: How samples vary.
         batch: Samples a step.
         world: The processes that train together.
+        memory: Bytes of the original's answers that are kept.
         pieces: How many parts of a batch are computed one after the other.
         rate: The learning rate at its highest.
         seed: Of all that is drawn.
@@ -59,13 +60,15 @@ class Run:
     rate: float
     seed: int
     world: World = ALONE
+    memory: int = 10**9
     pieces: int = 1
     steps: int = 1
     best: int = 0
     _best_weights: list[Tensor] = field(default_factory=list)
     _average: list[Tensor] = field(default_factory=list)
     _epoch: tuple[int, Sequence[tuple[Any, Places]]] = (-1, ())
-    _known: list[tuple[Arrays, dict[str, Tensor], Array | None, int]] = field(default_factory=list)
+    _known: list[dict[str, Tensor]] = field(default_factory=list)
+    _kept_bytes: int = 0
 
     def __post_init__(self) -> None:
         """The parameters as they are at the start."""
@@ -120,10 +123,11 @@ class Run:
     def look(self) -> float:
         """The loss on the held-out samples, of the moving average where there is one."""
         with self._averaged(), torch.no_grad():
-            total = 0.0
+            total, seen = 0.0, 0
             for inputs, answers, labels, count in self._held_answers():
                 total += count * float(self._loss_of((inputs, labels, count), answers))
-        return total / max(sum(known[3] for known in self._known), 1)
+                seen += count
+        return total / max(seen, 1)
 
     def keep(self, number: int) -> None:
         """Take the weights of this moment for the best."""
@@ -185,7 +189,7 @@ class Run:
 
     def _loss_of(self, part: Call, answer: dict[str, Tensor] | None) -> Tensor:
         inputs, labels, _ = part
-        feeds = {name: to_tensor(array).to(self.device) for name, array in inputs.items()}
+        feeds = {name: _laid(to_tensor(array)).to(self.device) for name, array in inputs.items()}
         known = None if labels is None else torch.from_numpy(np.array(labels)).to(self.device)
         half = self.options.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
@@ -203,13 +207,18 @@ class Run:
         total.backward()  # type: ignore[no-untyped-call]
         return float(total.detach())
 
-    def _held_answers(self) -> list[tuple[Arrays, dict[str, Tensor], Array | None, int]]:
-        """The held-out samples with what the original makes of them, asked once."""
-        if not self._known:
-            for inputs, labels, count in self.held.in_order(self.batch):
+    def _held_answers(self) -> Iterator[tuple[Arrays, dict[str, Tensor], Array | None, int]]:
+        """The held-out samples with what the original makes of them, asked once where they fit."""
+        for place, (inputs, labels, count) in enumerate(self.held.in_order(self.batch)):
+            if place < len(self._known):
+                answers = self._known[place]
+            else:
                 answers = {} if self.teacher is None else self.teacher(inputs)
-                self._known.append((inputs, answers, labels, count))
-        return self._known
+                size = sum(tensor.nbytes for tensor in answers.values())
+                if place == len(self._known) and self._kept_bytes + size <= self.memory:
+                    self._known.append(answers)
+                    self._kept_bytes += size
+            yield inputs, answers, labels, count
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -227,6 +236,12 @@ class Run:
         with torch.no_grad():
             for parameter, value in zip(self.parameters, weights, strict=True):
                 parameter.copy_(value)
+
+
+def _laid(x: Tensor) -> Tensor:
+    """Pictures with channels last: torch's convolutions run at 1.1x so, at 1.4x in bf16."""
+    is_picture = x.ndim == 4 and x.is_floating_point()
+    return x.contiguous(memory_format=torch.channels_last) if is_picture else x
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:

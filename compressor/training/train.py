@@ -269,6 +269,7 @@ class _Attempt:
             rate_of(options, gentle=gentle),
             task.seed,
             self._world,
+            task.memory,
         )
 
     def _loss(self, samples: Samples, call: Arrays) -> Loss:
