@@ -4,9 +4,11 @@ Samples of one shape lie together. The order of an epoch depends on the seed and
 so that a run that goes on after a kill sees what it would have seen.
 """
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +40,7 @@ class Samples:
 
     calls: tuple["_Group", ...]
     fixed: int | None = None
-    folder: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False)
+    folder: "_Folder | None" = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return sum(group.count for group in self.calls)
@@ -99,6 +101,14 @@ class _Group:
         return rows_of(self.inputs, self.axes, which, self.count), labels, len(which)
 
 
+class _Folder:
+    """A folder that lives as long as the samples in it."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="compressor-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
 def gather(data: CalibrationSet, *, fixed: int | None, memory: int, batch: int = READ) -> Samples:
     """Read a set whole.
 
@@ -112,13 +122,15 @@ def gather(data: CalibrationSet, *, fixed: int | None, memory: int, batch: int =
         DataError: It is damaged.
     """
     groups: dict[tuple[object, ...], list[Batch]] = {}
-    total = 0
+    total, folder = 0, None
     for number, part in enumerate(data.batches(fixed or batch)):
         divides = all(axis is not None for axis in part.sample_axes.values())
-        key = _key(part) if divides else (number,)
-        groups.setdefault(key, []).append(part)
         total += sum(array.nbytes for array in part.inputs.values())
-    folder = tempfile.TemporaryDirectory(prefix="compressor-") if total > memory else None
+        if total > memory:
+            folder = folder or _Folder()
+            kept = {name: _mapped(array, folder) for name, array in part.inputs.items()}
+            part = replace(part, inputs=kept)  # noqa: PLW2901 - the same, out of memory
+        groups.setdefault(_key(part) if divides else (number,), []).append(part)
     return Samples(tuple(_joined(parts, folder) for parts in groups.values()), fixed, folder)
 
 
@@ -132,24 +144,46 @@ def _key(part: Batch) -> tuple[object, ...]:
     return tuple(found)
 
 
-def _joined(parts: list[Batch], folder: tempfile.TemporaryDirectory[str] | None) -> _Group:
+def _joined(parts: list[Batch], folder: _Folder | None) -> _Group:
     first = parts[0]
     axes = first.sample_axes
     divides = all(axis is not None for axis in axes.values())
     inputs: dict[str, Array] = {}
     for name, lies in axes.items():
         pieces = [part.inputs[name] for part in parts]
-        whole = pieces[0] if lies is None else np.concatenate(pieces, lies.axis)
-        inputs[name] = whole if folder is None else _mapped(whole, folder)
+        if lies is None or len(pieces) == 1:
+            inputs[name] = pieces[0]
+        elif folder is None:
+            inputs[name] = np.concatenate(pieces, lies.axis)
+        else:
+            inputs[name] = _joined_on_disk(pieces, lies.axis, folder)
     labels = None
     if all(part.labels is not None for part in parts):
         labels = np.concatenate([part.labels for part in parts if part.labels is not None])
     return _Group(inputs, axes, labels, sum(map(len, parts)), divides)
 
 
-def _mapped(array: Array, folder: tempfile.TemporaryDirectory[str]) -> Array:
+def _mapped(array: Array, folder: _Folder) -> Array:
     """The array in a file, of which the system keeps in memory what it has room for."""
-    path = Path(folder.name) / f"{len(list(Path(folder.name).iterdir()))}.npy"
+    path = _new_file(folder)
     np.save(path, array)
     found: Array = np.load(path, mmap_mode="r")
     return found
+
+
+def _joined_on_disk(pieces: list[Array], axis: int, folder: _Folder) -> Array:
+    """One array in a file, piece by piece."""
+    shape = list(pieces[0].shape)
+    shape[axis] = sum(piece.shape[axis] for piece in pieces)
+    dtype = pieces[0].dtype
+    whole: Array = np.lib.format.open_memmap(_new_file(folder), "w+", dtype, tuple(shape))
+    start = 0
+    for piece in pieces:
+        end = start + piece.shape[axis]
+        whole[(slice(None),) * axis + (slice(start, end),)] = piece
+        start = end
+    return whole
+
+
+def _new_file(folder: _Folder) -> Path:
+    return folder.path / f"{len(list(folder.path.iterdir()))}.npy"
