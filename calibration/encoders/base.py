@@ -17,6 +17,10 @@ class TextEncoder(Protocol):
         """The inputs of each text, of a batch of one, at its own length."""
         ...
 
+    def of_length(self, length: int) -> "TextEncoder":
+        """The same for a model that takes this number of tokens and no other."""
+        ...
+
     @property
     def words(self) -> str:
         """What it does, for reports."""

@@ -1,6 +1,6 @@
 """Texts as tokens, by a file of the package `tokenizers`, each at its own length."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,9 @@ NAMES = ("input_ids", "attention_mask", "token_type_ids")
 
 _AT_A_TIME = 1024
 
+_PADDING = ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>", "</s>")
+"""What a text is filled up with: the first of them that the tokenizer has."""
+
 
 @dataclass(frozen=True)
 class TokenEncoder:
@@ -24,6 +27,8 @@ class TokenEncoder:
         max_length: Tokens of a text at most: what is beyond is cut; None for no limit.
         segments: Whether the model tells texts of a pair apart by `token_type_ids`.
         vocabulary: How many tokens the model has; None where nobody knows.
+        length: Tokens that every text is cut or filled up to, where the model takes no other
+            number; what is filled up has a mask of 0.
     """
 
     tokenizer: Any
@@ -31,6 +36,7 @@ class TokenEncoder:
     max_length: int | None = None
     segments: bool = False
     vocabulary: int | None = None
+    length: int | None = None
 
     def encode(self, texts: list[str], others: list[str] | None, where: str) -> list[Fields]:
         """The inputs of each text, or of each pair of texts, of a batch of one.
@@ -38,11 +44,7 @@ class TokenEncoder:
         Raises:
             DataError: The tokenizer makes tokens that the model does not have, or none of a text.
         """
-        self.tokenizer.no_padding()
-        if self.max_length is None:
-            self.tokenizer.no_truncation()
-        else:
-            self.tokenizer.enable_truncation(self.max_length)
+        self._set_lengths()
         given = texts if others is None else list(zip(texts, others, strict=True))
         found: list[Fields] = []
         for start in range(0, len(given), _AT_A_TIME):
@@ -50,9 +52,29 @@ class TokenEncoder:
             found += [self._fields(one, start + row, where) for row, one in enumerate(encoded)]
         return found
 
+    def of_length(self, length: int) -> "TokenEncoder":
+        """The same, cutting and filling up every text to one length."""
+        return replace(self, length=length)
+
+    def _set_lengths(self) -> None:
+        """Cut, and fill up where that is needed: what the file says of lengths is of no model."""
+        longest = self.max_length if self.length is None else self.length
+        if longest is None:
+            self.tokenizer.no_truncation()
+        else:
+            self.tokenizer.enable_truncation(longest)
+        if self.length is None:
+            self.tokenizer.no_padding()
+            return
+        known = (self.tokenizer.token_to_id(name) for name in _PADDING)
+        number = next((one for one in known if one is not None), 0)
+        self.tokenizer.enable_padding(pad_id=number, length=self.length)
+
     @property
     def words(self) -> str:
         """What it does, for reports."""
+        if self.length is not None:
+            return f"texts become {self.length} tokens by {self.path}, cut or filled up"
         cut = "" if self.max_length is None else f", cut at {self.max_length}"
         return f"texts become tokens by {self.path}{cut}, each at its own length"
 

@@ -177,6 +177,11 @@ def prepare(
     if require is not None:
         require(_part(calib, recipe), evaluate)
     source = _source(model, recipe)
+    length = _text_length(source)
+    if length is not None and encoders.text is not None:
+        encoders = replace(encoders, text=encoders.text.of_length(length))
+        calib = _open(_given(calibration, recipe.data.calib), recipe, "calibration", encoders)
+        evaluate = _open(_given(evaluation, recipe.data.eval), recipe, "evaluation", encoders)
     made_by = (data.made_by for data in (calib, evaluate) if data is not None)
     said = dict.fromkeys(text for text in made_by if text is not None)
     source = replace(source, notices=(*source.notices, *said))
@@ -290,6 +295,17 @@ def _source(model: object, recipe: Recipe) -> ModelSource:
     if isinstance(model, str | os.PathLike):
         return load_checkpoint(Path(model), recipe.model)
     return source_of(model)
+
+
+def _text_length(source: ModelSource) -> int | None:
+    """The number of tokens that a graph has baked in; None where it takes any, or no tokens."""
+    if source.model is None:
+        return None
+    for value in source.model.graph.inputs:
+        if value.name == "input_ids" and value.shape is not None and len(value.shape) == 2:
+            size = value.shape[1]
+            return size if isinstance(size, int) and size > 0 else None
+    return None
 
 
 def _called_by(

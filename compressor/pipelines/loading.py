@@ -48,7 +48,10 @@ class Loaded(Graphs):
             return graph(**arrays)
         from compressor.pipelines.raw_samples import inputs_of  # noqa: PLC0415 - arrays do without
 
-        made = inputs_of(raw, self.folder, graph.known.names)
+        tokens = graph.known.input("input_ids")
+        length = None if tokens is None or len(tokens.shape) != 2 else tokens.shape[1]
+        fixed = length if isinstance(length, int) else None
+        made = inputs_of(raw, self.folder, graph.known.names, fixed)
         return graph(**{**made, **arrays})
 
     @property

@@ -7,6 +7,7 @@ Neither torch nor transformers is needed: `tokenizers` reads texts, Pillow pictu
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ Fields = dict[str, Array]
 
 
 def inputs_of(
-    samples: Sequence[object], folder: Path, names: Collection[str]
+    samples: Sequence[object], folder: Path, names: Collection[str], length: int | None = None
 ) -> Mapping[str, Array]:
     """One batch of raw samples.
 
@@ -32,6 +33,7 @@ def inputs_of(
             sounds (files, or arrays of floats at the model's rate).
         folder: The artifact's, with the model's own files in it.
         names: Inputs of the graph; what it does not take is left out.
+        length: Tokens of a text, where the graph takes no other number.
 
     Raises:
         UsageError: Nothing in the folder reads them.
@@ -43,7 +45,10 @@ def inputs_of(
             f"{folder} does not say how raw samples become inputs: it has no config.json",
             hint=f"Give arrays by name: {', '.join(names)}.",
         )
-    made = _encoded(samples, encoders_of(described), folder)
+    encoders = encoders_of(described)
+    if length is not None and encoders.text is not None:
+        encoders = replace(encoders, text=encoders.text.of_length(length))
+    made = _encoded(samples, encoders, folder)
     if len(names) == 1 and made and len(made[0]) == 1:
         (name,) = names
         made = [dict(zip([name], fields.values(), strict=True)) for fields in made]

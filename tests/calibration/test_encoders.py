@@ -51,6 +51,15 @@ def test_texts_are_cut_where_the_model_ends(folder):
     assert made["input_ids"].shape == (1, 10)  # the least of 10 positions and 12 of the tokenizer
 
 
+def test_a_model_of_one_length_gets_texts_filled_up(folder):
+    encoders = encoders_of(model_folder(folder))
+    (made,) = encoders.text.of_length(7).encode(["a film"], None, "data")
+    assert made["attention_mask"].tolist() == [[1, 1, 1, 1, 0, 0, 0]]
+    assert made["input_ids"][0, 4:].tolist() == [0, 0, 0]
+    (made,) = encoders.text.encode(["a film"], None, "data")  # the other is as it was
+    assert made["input_ids"].shape == (1, 4)
+
+
 def test_a_tokenizer_of_another_model_is_refused(folder):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 8}))
