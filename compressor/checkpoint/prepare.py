@@ -334,11 +334,16 @@ def _own(
 ) -> Iterator[TensorSpec]:
     """What a source says of its inputs, where `--input` does not, and as far as data has them."""
     given = {spec.name for spec in asked}
-    fed = None if example is None else {name: a.ndim for name, a in example.inputs.items()}
+    fed = {} if example is None else {name: a.shape for name, a in example.inputs.items()}
     for spec in source.inputs:
-        known = fed is None or fed.get(spec.name) == len(spec.shape)
-        if spec.name not in given and known:
-            yield spec if fed is None else replace(spec, shape=_lengths(spec))
+        shape = fed.get(spec.name, ())
+        if spec.name in given or (fed and len(shape) != len(spec.shape)):
+            continue
+        if not fed:
+            yield spec
+            continue
+        sizes = zip(spec.shape, shape, strict=True)
+        yield replace(spec, shape=tuple(own if isinstance(own, str) else n for own, n in sizes))
 
 
 def _lengths(spec: TensorSpec) -> tuple[Dimension, ...]:

@@ -8,7 +8,7 @@ import pytest
 from hub_folders import classifier, decoder, translator
 
 from calibration.dataset import open_dataset
-from compressor.checkpoint.prepare import _called_by
+from compressor.checkpoint.prepare import _called_by, _own
 from compressor.errors import CheckpointError, UsageError
 from compressor.recipe.notation import parse_input
 from compressor.recipe.recipe import ModelOptions
@@ -66,6 +66,12 @@ def test_data_goes_by_the_models_names_for_its_inputs(reviews, tmp_path):
     (spec,) = _called_by(sees, [], picture).specs
     assert str(picture.bind([spec]).fields[0]).startswith("pixel_values:float32")
     assert _called_by(sees, [parse_input("x:float32[1]")], picture) is None
+    # Sizes that the data has are the data's; what the model leaves open stays so.
+    seen = picture.bind([spec]).head(2)
+    assert [str(one) for one in _own(sees, [], seen)] == ["pixel_values:float32[batch,3,8,8]"]
+    assert [str(one) for one in _own(source, [], some.bind(known.specs).head(2))] == [
+        f"{name}:int64[batch,sequence]" for name in known.names
+    ]
 
 
 def test_another_task_takes_the_class_for_it(reviews):
