@@ -193,13 +193,14 @@ def _clear(folder: Path, front: set[int]) -> None:
 
 def reference_of(evaluator: Evaluator) -> dict[str, float]:
     """The worst that counts: the float baseline, and the loss that is allowed, or a tenth."""
-    held, shared = evaluator.held, evaluator.maker.shared
+    held = evaluator.held
     found: dict[str, float] = {}
     for name in held.objectives:
         if name == "quality":
             found[name] = held.allowed or WORST_LOSS * abs(held.baseline) or 1.0
         elif name == "latency":
-            found[name] = shared.seconds({}, None, {}) or 1.0
+            maker = evaluator.maker
+            found[name] = maker.made(maker.outline({"precision": "float"})).seconds or 1.0
         else:
             found[name] = _room_of_float(evaluator, name)
     return found
