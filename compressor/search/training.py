@@ -81,6 +81,8 @@ class Trainer:
             }
             verdict = "kept" if result.kept else "left as they were"
             stage.decide("weights", verdict, result.reason)
+            if not result.done:
+                stage.notices.append(f"not trained: {result.reason}")
         if not found.weights:
             return replace(start.then(stage.record), training=result)
         trained = TrainedPlan(

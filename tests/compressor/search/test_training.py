@@ -64,6 +64,18 @@ def test_samples_that_choose_are_seen_by_neither_ranges_nor_repair() -> None:
     assert with_training_samples(session.prepared, data, recipe_of({})) is data
 
 
+def test_too_few_samples_are_told_in_the_report_and_the_weights_stay() -> None:
+    recipe = recipe_of({"length": "2steps"})
+    session = session_of(residual(), recipe, Clock(), calibration={"x": IMAGES[:16]})
+    data = split_data(session.prepared, recipe.seed)
+    trainer = trainer_of(session, with_training_samples(session.prepared, data, recipe))
+    assert trainer is not None
+    after = trainer.train(undecided(session))
+    assert after.plan.trained is None
+    (notice,) = after.records[-1].notices
+    assert "too few" in notice
+
+
 def test_training_data_of_its_own_leaves_the_calibration_data_alone(tmp_path: Path) -> None:
     file = tmp_path / "train.npz"
     np.savez(file, x=IMAGES[:40])
