@@ -22,7 +22,9 @@ from compressor.graph.chatter import silenced
 from compressor.graph.tensors import Array
 from compressor.graph.walks import reads
 from compressor.training.attributes import Attributes, attributes_of
+from compressor.training.block_weights import BlockWeight
 from compressor.training.operators import find_operator, unknown_operators
+from compressor.training.operators.contributed import fake_mat_mul_n_bits
 from compressor.training.operators.quantization import LIMITS, STORED_AS, fake_quantized
 from compressor.training.types import tensor_of
 
@@ -83,6 +85,7 @@ class GraphModule(torch.nn.Module):
         self._slots: dict[ir.Value, int] = {}
         self._stored: list[tuple[int, str]] = []
         self._quantized: dict[str, tuple[Any, Any, ir.DataType, int | None]] = {}
+        self._blocks: dict[str, BlockWeight] = {}
         self._dropout, self._versions = dropout, dict(graph.opset_imports)
         self._store(graph, set(trained))
         kept = self._kept(graph)
@@ -107,6 +110,8 @@ class GraphModule(torch.nn.Module):
 
     def integers(self, name: str) -> Array | None:
         """The integers that a trained weight is rounded to; None where it is stored in float."""
+        if name in self._blocks:
+            return self._blocks[name].packed(self.trained[name].detach().cpu())
         if name not in self._quantized:
             return None
         scale, zero, kind, _ = self._quantized[name]
@@ -151,6 +156,11 @@ class GraphModule(torch.nn.Module):
         assert tensor is not None, "only what is stored is trained"
         if tensor.dtype in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
             return tensor_of(tensor)
+        blocked = [node for node, index in value.uses() if node.op_type == "MatMulNBits"]
+        if blocked and len(blocked) == len(value.uses()):
+            attributes = attributes_of(blocked[0], self._version_of(blocked[0]))
+            self._blocks[name], real = BlockWeight.of(blocked[0], attributes)
+            return real
         readers = [node for node, index in value.uses() if index == 0]
         if tensor.dtype not in LIMITS or any(n.op_type != "DequantizeLinear" for n in readers):
             raise GraphError(
@@ -212,6 +222,8 @@ class GraphModule(torch.nn.Module):
         attributes = attributes_of(node, self._version_of(node), dropout=self._dropout)
         if node.op_type == "QuantizeLinear" and len(node.inputs) > 2 and node.inputs[2] is not None:
             attributes.values[STORED_AS] = node.inputs[2].dtype
+        if node.op_type == "MatMulNBits" and _name_of(node.inputs[1]) in self._blocks:
+            run = fake_mat_mul_n_bits
         weight = node.inputs[0] if node.inputs else None
         if node.op_type == "DequantizeLinear" and weight is not None:
             name = weight.name or ""
@@ -316,6 +328,10 @@ def _spread(attributes: Attributes, codes: Array, node: ir.Node, place: int) -> 
         return np.repeat(array, block, axis).take(range(codes.shape[axis]), axis)
     shape = [-1 if a == axis else 1 for a in range(codes.ndim)]
     return np.broadcast_to(array.reshape(shape), codes.shape)
+
+
+def _name_of(value: ir.Value | None) -> str:
+    return "" if value is None else value.name or ""
 
 
 def _bits(codes: Array) -> int:

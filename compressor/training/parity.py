@@ -121,7 +121,8 @@ def watched(model: ir.Model, names: Sequence[str]) -> ir.Model:
 
 def tolerance_of(model: ir.Model) -> float:
     """What a graph is held to."""
-    quantized = any(node.op_type.endswith("QuantizeLinear") for node in model.graph.all_nodes())
+    rounds = ("QuantizeLinear", "MatMulNBits")  # the latter may round what it reads, too
+    quantized = any(node.op_type.endswith(rounds) for node in model.graph.all_nodes())
     return QUANTIZED_TOLERANCE if quantized else TOLERANCE
 
 

@@ -30,6 +30,7 @@ WEIGHTS: dict[str, tuple[int, ...]] = {
     "BiasGelu": (1,),
     "FastGelu": (1,),
     "PRelu": (1,),
+    "MatMulNBits": (1, 5),
     "LSTM": (1, 2, 3, 7),
     "GRU": (1, 2, 3),
     "RNN": (1, 2, 3),

@@ -126,7 +126,7 @@ class _Attempt:
             task.student, embeddings=task.options.embeddings, leave=task.options.leave
         )
         self._names = trained.names
-        quantizers = ("QuantizeLinear", "DequantizeLinear")
+        quantizers = ("QuantizeLinear", "DequantizeLinear", "MatMulNBits")
         self._quantized = any(n.op_type in quantizers for n in task.student.graph)
         self._parity: tuple[ParityFigure, ...] = ()
         self._features: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from compressor.training.attributes import Attributes
 from compressor.training.operators import activations, normalization, recurrent
+from compressor.training.operators.quantization import rounded
 
 
 def fast_gelu(node: Attributes, x: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -77,20 +78,46 @@ def mat_mul_n_bits(
     Raises:
         NotImplementedError: Columns are in another order.
     """
+    step, offset = blocks_of(node, scales, zeros)
+    bytes_ = packed.reshape(step.shape[0], step.shape[1], -1)
+    codes = unpacked(bytes_, node.get("bits", 4))[..., : node.get("block_size")].to(step.dtype)
+    return _multiplied(node, x, (codes - offset) * step, places, bias)
+
+
+def fake_mat_mul_n_bits(
+    node: Attributes,
+    x: Tensor,
+    real: Tensor,
+    scales: Tensor,
+    zeros: Tensor | None = None,
+    places: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """The same in training: W (n, blocks, block) in real numbers, rounded to its integers."""
+    step, offset = blocks_of(node, scales, zeros)
+    codes = rounded(real, step, offset, 0, 2 ** node.get("bits", 4) - 1)
+    return _multiplied(node, x, (codes - offset) * step, places, bias)
+
+
+def blocks_of(node: Attributes, scales: Tensor, zeros: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Scale and zero point of each block, (n, blocks, 1)."""
+    n, bits = node.get("N"), node.get("bits", 4)
+    step = scales.reshape(n, -1, 1)
+    if zeros is None:
+        return step, torch.tensor(float(2 ** (bits - 1)), device=scales.device)
+    if zeros.dtype == torch.uint8:
+        codes = unpacked(zeros.reshape(n, -1), bits)[:, : step.shape[1], None]
+        return step, codes.to(scales.dtype)
+    return step, zeros.reshape(step.shape)
+
+
+def _multiplied(
+    node: Attributes, x: Tensor, blocks: Tensor, places: Tensor | None, bias: Tensor | None
+) -> Tensor:
+    """X · Wᵀ of a weight in blocks, of which the last may be wider than what is left."""
     if places is not None and places.numel():
         raise NotImplementedError("columns in another order")
-    k, n, bits = node.get("K"), node.get("N"), node.get("bits", 4)
-    block = node.get("block_size")
-    blocks = -(-k // block)
-    codes = unpacked(packed.reshape(n, blocks, -1), bits)[..., :block].to(scales.dtype)
-    if zeros is None:
-        offset: Tensor | float = float(2 ** (bits - 1))
-    elif zeros.dtype == torch.uint8:
-        offset = unpacked(zeros.reshape(n, -1), bits)[:, :blocks, None].to(scales.dtype)
-    else:
-        offset = zeros.reshape(n, blocks, 1)
-    weight = ((codes - offset) * scales.reshape(n, blocks, 1)).reshape(n, -1)[:, :k]
-    return functional.linear(x, weight, bias)
+    return functional.linear(x, blocks.flatten(1)[:, : node.get("K")], bias)
 
 
 def gather_block_quantized(

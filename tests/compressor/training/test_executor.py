@@ -2,6 +2,7 @@
 
 import numpy as np
 import onnx_ir as ir
+import pytest
 import torch
 
 from compressor.graph.writing import with_weights
@@ -139,3 +140,33 @@ def test_inner_values_can_be_returned_and_others_are_let_go() -> None:
     found = torch_run(module, {"x": X})
     assert set(found) == {"y", "q"}
     assert found["q"].shape == (3, 6)
+
+
+@pytest.mark.parametrize(("bits", "zeros"), [(4, False), (4, True), (8, False)])
+def test_blocks_of_integers_are_trained_and_packed_again(bits: int, zeros: bool) -> None:
+    per, blocks = 8 // bits, 2  # 40 columns in blocks of 32
+    packed = RNG.integers(0, 256, (3, blocks, 32 // per)).astype(np.uint8)
+    arrays = {"q": packed, "s": np.abs(normal(3 * blocks)) + np.float32(0.1)}
+    declared, more = "", ""
+    if zeros:
+        arrays["z"] = RNG.integers(0, 256, 3).astype(np.uint8)
+        declared, more = ", uint8[3] z", ", z"
+    model = ir.from_onnx_text(
+        '<ir_version: 9, opset_import: ["" : 20, "com.microsoft" : 1]>\n'
+        f"g (float[n,40] x, uint8[3,2,{32 // per}] q, float[6] s{declared}) => (float[n,3] y) {{ "
+        f"y = com.microsoft.MatMulNBits <K=40, N=3, bits={bits}, block_size=32> (x, q, s{more}) }}"
+    )
+    for value in [v for v in model.graph.inputs if v.name in arrays]:
+        value.const_value = ir.tensor(arrays[value.name or ""], name=value.name)
+        model.graph.inputs.remove(value)
+        model.graph.register_initializer(value)
+    trained = find_trained(model).names
+    assert trained == ("q",)
+    module = GraphModule(model, trained)
+    feeds = {"x": normal(2, 40)}
+    assert why_not_equal(model, [feeds], module)[0] is None
+    np.testing.assert_array_equal(module.weights()["q"], packed)
+    module({"x": to_tensor(feeds["x"])})["y"].sum().backward()
+    gradient = module.trained["q"].grad
+    assert gradient is not None
+    torch.testing.assert_close(gradient.flatten(1)[0, :40], to_tensor(feeds["x"]).sum(0))
