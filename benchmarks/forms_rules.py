@@ -70,6 +70,19 @@ GRAPHS: dict[str, tuple[str, str, str, dict[str, list[int]]]] = {
         "float[n,128,16,16] x", "float[n,128,16,16] y",
         "y = GroupNormalization<num_groups=32>(x, g, b)", {"g": [32], "b": [32]},
     ),
+    "rms-norm": (
+        "float[n,16,512] x", "float[n,16,512] y",
+        """two = Constant<value=float {2.0}>()
+        a = Constant<value_ints=[-1]>()
+        eps = Constant<value=float {0.000001}>()
+        s = Pow(x, two)
+        m = ReduceMean(s, a)
+        e = Add(m, eps)
+        q = Sqrt(e)
+        i = Reciprocal(q)
+        z = Mul(x, i)
+        y = Mul(z, g)""", {"g": [512]},
+    ),
     "channel-affine": (
         "float[n,128,16,16] x", "float[n,128,16,16] y", "m = Mul(x, g)\ny = Add(m, b)",
         {"g": [128, 1, 1], "b": [128, 1, 1]},

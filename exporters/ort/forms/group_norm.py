@@ -27,6 +27,7 @@ from exporters.ort.forms.emitting import Emitter, reshaped
 from exporters.ort.forms.matching import (
     floats,
     is_close,
+    is_closed,
     is_float,
     number,
     operands,
@@ -119,10 +120,10 @@ def _operator(node: ir.Node) -> Norm | None:
 
 def _by_hand(node: ir.Node) -> Norm | None:
     """(x - m) / √(v + ε)."""
-    divided = _divided(node)
-    if divided is None:
+    found = divided(node)
+    if found is None:
         return None
-    centred, root, between = divided
+    centred, root, between = found
     shifted = producer(root.inputs[0], "Add")
     terms = None if shifted is None else operands(shifted)
     subtract = producer(centred, "Sub")
@@ -143,13 +144,13 @@ def _by_hand(node: ir.Node) -> Norm | None:
     if any(reduced_axes(one, len(shape)) != behind for one in (variance, *means)):
         return None
     nodes = dict.fromkeys([mean, subtract, *squares, variance, shifted, root, *between, node])
-    if not _is_closed(nodes, node):
-        return None
     order = sorted(nodes, key=_Position(node))
+    if not is_closed(order):
+        return None
     return Norm(tuple(order), shape[1], epsilon, None, x, node.outputs[0])
 
 
-def _divided(node: ir.Node) -> tuple[ir.Value, ir.Node, tuple[ir.Node, ...]] | None:
+def divided(node: ir.Node) -> tuple[ir.Value, ir.Node, tuple[ir.Node, ...]] | None:
     """The numerator, the root, and what stands between the root and the product."""
     if node.domain != "" or len(node.inputs) != 2:
         return None
@@ -182,7 +183,7 @@ def _squares(value: ir.Value | None, x: ir.Value) -> tuple[ir.Node, ...] | None:
     base = square.inputs[0]
     twice = square.inputs[1] is base
     if square.op_type == "Pow":
-        twice = is_close(_exponent(square.inputs[1]), 2.0)
+        twice = is_close(exponent(square.inputs[1]), 2.0)
     subtract = producer(base, "Sub")
     if not twice or subtract is None or subtract.inputs[0] is not x:
         return None
@@ -190,21 +191,13 @@ def _squares(value: ir.Value | None, x: ir.Value) -> tuple[ir.Node, ...] | None:
     return None if mean is None else (mean, subtract, square)
 
 
-def _exponent(value: ir.Value | None) -> float | None:
+def exponent(value: ir.Value | None) -> float | None:
+    """The constant that a Pow raises to, of whatever type."""
     found = number(value)
     if found is None and value is not None and value.const_value is not None:
         array = value.const_value.numpy()
         found = float(array.reshape(())) if array.size == 1 else None
     return found
-
-
-def _is_closed(nodes: dict[ir.Node, None], last: ir.Node) -> bool:
-    """Whether nobody else reads what the nodes in front of the last one write."""
-    inner = [value for node in nodes if node is not last for value in node.outputs]
-    return not any(
-        value.is_graph_output() or any(reader not in nodes for reader in value.consumers())
-        for value in inner
-    )
 
 
 class _Position:

@@ -1,6 +1,7 @@
 """Small questions about nodes and values that the forms ask."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +79,16 @@ def reduced_axes(node: ir.Node, rank: int) -> list[int] | None:
     if not axes or node.attributes.get_int("keepdims", 1) != 1:
         return None
     return sorted(axis % rank for axis in axes)
+
+
+def is_closed(nodes: Sequence[ir.Node]) -> bool:
+    """Whether nobody else reads what the nodes in front of the last one write."""
+    inner = [value for node in nodes[:-1] for value in node.outputs]
+    known = set(nodes)
+    return not any(
+        value.is_graph_output() or any(reader not in known for reader in value.consumers())
+        for value in inner
+    )
 
 
 def is_close(a: float | None, b: float) -> bool:

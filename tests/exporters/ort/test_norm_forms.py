@@ -12,6 +12,7 @@ from compressor.graph.shapes import infer_shapes
 from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
 from exporters.ort.forms.affine import ChannelAffine
 from exporters.ort.forms.group_norm import InstanceNorm
+from exporters.ort.forms.rms_norm import RmsNorm
 from exporters.ort.forms.silu import QuickGelu
 from exporters.ort.target import TARGET
 
@@ -113,6 +114,43 @@ ALONE = {
 @pytest.mark.parametrize("graph", ALONE.values(), ids=ALONE.keys())
 def test_what_is_another_norm_is_left_alone(graph: ir.Model):
     assert InstanceNorm().places(infer_shapes(graph)) == []
+
+
+MEANS = {
+    "reduced": "axes = Constant<value_ints=[-1]>()\n m = ReduceMean(s, axes)",
+    "a pool": "m = GlobalAveragePool(s)",
+}
+RECIPROCAL = "i = Reciprocal(r)\n z = Mul(x, i)"
+DIVIDED = "z = Div(x, r)"
+
+
+def rms(mean: str, over: str, scaled: bool) -> ir.Model:
+    return model(
+        f"""g (float[n,3,8] x, float[8] g) => (float[n,3,8] {"y" if scaled else "z"})
+        {{
+            two = Constant<value=float {{2.0}}>()
+            s = Pow(x, two)
+            {mean}
+            eps = Constant<value=float {{0.001}}>()
+            e = Add(m, eps)
+            r = Sqrt(e)
+            {over}
+            {"y = Mul(z, g)" if scaled else ""}
+        }}""",
+        g=[8],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("mean", MEANS.values(), ids=MEANS.keys())
+@pytest.mark.parametrize("scaled", [True, False])
+def test_rms_norm_is_written_as_it_is_fused(mean: str, scaled: bool):
+    graph = rms(mean, RECIPROCAL, scaled)
+    made = rewritten(RmsNorm(), graph, {"x": drawn(2, 3, 8)})
+    assert TARGET.integer_nodes(made)[1] == {"SimplifiedLayerNormalization": 1}
+
+
+def test_an_rms_norm_that_is_fused_is_left_alone():
+    assert RmsNorm().places(infer_shapes(rms(MEANS["reduced"], DIVIDED, scaled=True))) == []
 
 
 @pytest.mark.parametrize(
