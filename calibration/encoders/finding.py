@@ -81,7 +81,8 @@ def _of_timm(cfg: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _numbers(values: Any) -> tuple[float, ...]:
-    return tuple(float(value) for value in (values if isinstance(values, list) else [values]))
+    several = isinstance(values, list | tuple)
+    return tuple(float(value) for value in (values if several else [values]))
 
 
 def _text(folder: ModelFolder, tokenizer: Path | None) -> tuple[TokenEncoder | None, str | None]:

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from calibration.batch import Batch
 from calibration.dataset import CalibrationSet, open_dataset
 from calibration.encoders.base import Encoders
-from calibration.encoders.finding import encoders_of
+from calibration.encoders.finding import encoders_of, picture_fields
 from calibration.encoders.model_folder import model_folder
 from calibration.fields import Signature
 from calibration.noise import NoiseInputs
@@ -177,9 +177,9 @@ def prepare(
     if require is not None:
         require(_part(calib, recipe), evaluate)
     source = _source(model, recipe)
-    length = _text_length(source)
-    if length is not None and encoders.text is not None:
-        encoders = replace(encoders, text=encoders.text.of_length(length))
+    known = _told_by(source, encoders)
+    if known is not encoders:
+        encoders = known
         calib = _open(_given(calibration, recipe.data.calib), recipe, "calibration", encoders)
         evaluate = _open(_given(evaluation, recipe.data.eval), recipe, "evaluation", encoders)
     made_by = (data.made_by for data in (calib, evaluate) if data is not None)
@@ -188,9 +188,10 @@ def prepare(
     for notice in _not_finite(source):  # now, as an error may follow from it
         progress.notice(notice)
     asked = [parse_input(text) for text in recipe.model.inputs]
-    known = _called_by(source, asked, calib or evaluate)
-    known = taken(source, [*asked, *_own(source, asked)]) if known is None else known
-    calib, evaluate = (None if d is None else told(d, known) for d in (calib, evaluate))
+    signature = _called_by(source, asked, calib or evaluate)
+    if signature is None:
+        signature = taken(source, [*asked, *_own(source, asked)])
+    calib, evaluate = (None if d is None else told(d, signature) for d in (calib, evaluate))
     if require is not None:
         require_labels(recipe, calib, evaluate, find_metric)
     given = [data for data in (calib, evaluate) if data is not None]
@@ -295,6 +296,21 @@ def _source(model: object, recipe: Recipe) -> ModelSource:
     if isinstance(model, str | os.PathLike):
         return load_checkpoint(Path(model), recipe.model)
     return source_of(model)
+
+
+def _told_by(source: ModelSource, encoders: Encoders) -> Encoders:
+    """The encoders, with what only the model itself tells: the same where it tells nothing.
+
+    A graph may have the number of tokens baked in; a module of timm says by its `pretrained_cfg`
+    how pictures are made.
+    """
+    length = _text_length(source)
+    if length is not None and encoders.text is not None:
+        return replace(encoders, text=encoders.text.of_length(length))
+    own = getattr(source.module, "pretrained_cfg", None)
+    if encoders.images is None and isinstance(own, Mapping):
+        return replace(encoders, images=picture_fields({"pretrained_cfg": own}))
+    return encoders
 
 
 def _text_length(source: ModelSource) -> int | None:

@@ -8,7 +8,8 @@ import pytest
 from hub_folders import classifier, decoder, translator
 
 from calibration.dataset import open_dataset
-from compressor.checkpoint.prepare import _called_by, _own
+from calibration.encoders.base import NONE
+from compressor.checkpoint.prepare import _called_by, _own, _told_by
 from compressor.errors import CheckpointError, UsageError
 from compressor.recipe.notation import parse_input
 from compressor.recipe.recipe import ModelOptions
@@ -72,6 +73,16 @@ def test_data_goes_by_the_models_names_for_its_inputs(reviews, tmp_path):
     assert [str(one) for one in _own(source, [], some.bind(known.specs).head(2))] == [
         f"{name}:int64[batch,sequence]" for name in known.names
     ]
+
+
+def test_a_module_of_timm_says_how_pictures_are_made():
+    module = torch.nn.Identity()
+    source = ModelSource("module", "net", module=module)
+    assert _told_by(source, NONE) is NONE
+    module.pretrained_cfg = {"input_size": (3, 32, 32), "mean": (0.5,) * 3, "std": (0.2,) * 3,
+                             "crop_pct": 0.875, "interpolation": "bicubic"}  # fmt: skip
+    images = _told_by(source, NONE).images
+    assert (images["size"], images["crop"], images["mean"]) == ((32, 32), 0.875, (0.5,) * 3)
 
 
 def test_another_task_takes_the_class_for_it(reviews):
