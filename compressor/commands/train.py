@@ -53,6 +53,7 @@ def train(
 
     Raises:
         CompressorError: Its subclasses tell what was wrong.
+        KeyboardInterrupt: During the steps; the best moment so far was written.
     """
     require_extra("torch", "torch", "training")
     recipe = recipe or Recipe()
@@ -75,6 +76,8 @@ def train(
     )  # fmt: skip
     if int(os.environ.get("RANK", "0")) == 0:  # of those that torchrun starts, one writes
         save_model(made, path)
+    if result.interrupted:
+        raise KeyboardInterrupt(f"interrupted: the best so far was written to {path}")
     return TrainingReport(
         model=prepared.name,
         teacher=None if original is None else original.name,
@@ -103,7 +106,15 @@ def _trained(
     used, held = held_out_of(samples, options, recipe.seed)
     memory = recipe.quantize.memory or MEMORY
     task = Task(
-        prepared.model, teacher, used, held, options, length, seed=recipe.seed, memory=int(memory)
+        prepared.model,
+        teacher,
+        used,
+        held,
+        options,
+        length,
+        seed=recipe.seed,
+        memory=int(memory),
+        stops=True,
     )
     found = train_graph(task, progress)
     made = with_weights(prepared.model, found.weights) if found.weights else prepared.model

@@ -65,6 +65,7 @@ class TrainingResult(Record):
         kept: Whether the trained weights are.
         reason: Why, in a sentence.
         curve: From the first step to the last.
+        interrupted: Whether the user ended it: the best moment so far.
     """
 
     mode: Literal["distill", "labels", "loss"]
@@ -89,6 +90,7 @@ class TrainingResult(Record):
     kept: bool
     reason: str
     curve: tuple[CurvePoint, ...] = ()
+    interrupted: bool = False
 
 
 class TrainingReport(Record):

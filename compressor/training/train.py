@@ -28,7 +28,7 @@ from compressor.layerwise.factor import cores
 from compressor.recipe.training import Length, TrainOptions
 from compressor.results import format as fmt
 from compressor.results.training import CurvePoint, ParityFigure, TrainingResult
-from compressor.system.progress import SILENT, Progress
+from compressor.system.progress import SILENT, Advance, Progress
 from compressor.training.augmentation import augmenting, token_inputs
 from compressor.training.executor import GraphModule
 from compressor.training.losses import Distillation, Loss, distillation, user_loss
@@ -78,6 +78,7 @@ class Task:
         seed: Of all that is drawn.
         memory: Bytes that a step may keep for its backward pass.
         classes: The output that is known to score classes.
+        stops: Whether an interruption ends it with the best moment so far.
     """
 
     student: ir.Model
@@ -89,6 +90,7 @@ class Task:
     seed: int = 0
     memory: int = MEMORY
     classes: str | None = None
+    stops: bool = False
 
 
 def train_graph(
@@ -178,7 +180,8 @@ class _Attempt:
         return self._finished(run, before, steps, progress)
 
     def _finished(self, run: Run, before: float, steps: int, progress: Progress) -> Training:
-        loop = _Loop(run, before, steps, self._clock, self._digest(steps))
+        stops = self._task.stops
+        loop = _Loop(run, before, steps, self._clock, self._digest(steps), stops=stops)
         said = loop.go(progress)
         gained = math.isfinite(loop.least) and loop.least < before
         told = (
@@ -199,6 +202,7 @@ class _Attempt:
                 "best": run.best if gained else 0,
                 "kept": gained,
                 "curve": tuple(loop.curve),
+                "interrupted": loop.interrupted,
             }
         )
         return Training(weights, result)
@@ -319,35 +323,42 @@ class _Loop:
     """The steps, between looks at the held-out samples."""
 
     def __init__(
-        self, run: Run, before: float, steps: int, clock: Callable[[], float], digest: str
+        self,
+        run: Run,
+        before: float,
+        steps: int,
+        clock: Callable[[], float],
+        digest: str,
+        *,
+        stops: bool,
     ) -> None:
         self.least, self.done, self.seconds, self.cpu = before, 0, 0.0, 0.0
         self.curve = [CurvePoint(step=0, seconds=0.0, held_out=before, rate=run.learning_rate)]
         self._run, self._steps, self._clock, self._digest = run, steps, clock, digest
         self._waited, self._path = 0, run.options.checkpoint
+        self._stops, self.interrupted = stops, False
 
     def go(self, progress: Progress) -> str:
         """All of them; how it ended, as the end of a sentence."""
         self._resumed(progress)
         worked, began = time.process_time(), self._clock() - self.seconds
-        used = self.cpu
+        worked -= self.cpu
         looks = min(self._run.options.looks, self._steps)
         ends = sorted({round((i + 1) * self._steps / looks) for i in range(looks)})
         said = ""
         with progress.stage("train", total=self._steps) as advance:
             advance(self.done)
             for end in (one for one in ends if one > self.done):
-                with progress.stage(self._told()):
-                    losses = []
-                    for number in range(self.done, end):
-                        losses.append(self._run.step(number))
-                        advance(1)
-                        if not math.isfinite(losses[-1]):
-                            return f"; the loss was no number at step {number + 1}, where it ended"
-                    self.done = end
-                    self.seconds = self._clock() - began
-                    self.cpu = used + time.process_time() - worked
-                    self._look(float(np.mean(losses)))
+                try:
+                    with progress.stage(self._told()):
+                        ended = self._until(end, advance, began, worked)
+                except KeyboardInterrupt:
+                    if not self._stops:
+                        raise
+                    self.interrupted = True
+                    return f"; interrupted after step {self.done:,} of {self._steps:,}"
+                if ended is not None:
+                    return ended
                 patience = self._run.options.patience
                 if patience is not None and self._waited >= patience and end < self._steps:
                     said = f"; stopped after {fmt.plural(self._waited, 'look')} without a gain"
@@ -355,6 +366,20 @@ class _Loop:
         if self._path is not None and self._run.world.is_first:
             self._path.unlink(missing_ok=True)
         return said
+
+    def _until(self, end: int, advance: Advance, began: float, worked: float) -> str | None:
+        """The steps up to the next look, and that; how it ended, where a loss was no number."""
+        losses = []
+        for number in range(self.done, end):
+            losses.append(self._run.step(number))
+            advance(1)
+            if not math.isfinite(losses[-1]):
+                return f"; the loss was no number at step {number + 1}, where it ended"
+        self.done = end
+        self.seconds = self._clock() - began
+        self.cpu = time.process_time() - worked
+        self._look(float(np.mean(losses)))
+        return None
 
     def _look(self, loss: float) -> None:
         held = self._run.look()

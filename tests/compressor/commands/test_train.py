@@ -1,5 +1,6 @@
 """`compress train`: the front door of training alone."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from compressor import Recipe, train
 from compressor.errors import OutputError, UsageError
 from compressor.graph.files import load_model, save_model
+from compressor.system.progress import Advance
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((64, 6)).astype(np.float32)
@@ -58,3 +60,23 @@ def test_the_likeliest_mistakes_are_told(tmp_path: Path) -> None:
     save_model(linear(np.zeros((6, 3), np.float32), "scores"), other)
     with pytest.raises(UsageError, match="the output 'logits' is in one alone"):
         train(student, other, X, recipe=RECIPE)
+
+
+def test_an_interruption_leaves_the_best_so_far(tmp_path: Path) -> None:
+    class Stops:
+        def stage(self, name: str, total: int | None = None) -> AbstractContextManager[Advance]:
+            if name.startswith("step 18"):
+                raise KeyboardInterrupt
+            return nullcontext(lambda units: None)
+
+        def notice(self, text: str) -> None:
+            raise AssertionError(text)
+
+    student, teacher = models(tmp_path)
+    with pytest.raises(KeyboardInterrupt, match="the best so far was written"):
+        train(student, teacher, X, length="30steps", recipe=RECIPE, progress=Stops())
+    before, after = (
+        load_model(path).graph.initializers["w"].const_value.numpy()
+        for path in (student, tmp_path / "student-trained.onnx")
+    )
+    assert not np.array_equal(before, after)
