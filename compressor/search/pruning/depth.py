@@ -22,7 +22,7 @@ from compressor.search.session import Stage
 
 AGAIN = 2
 """Numbers of blocks that are tried with all weighings: those that lose least with the first."""
-CLOSE = 2.0
+CLOSE = 1.5
 """Times the least error from which none is the best by another weighing."""
 ALIKE = 0.1
 """Share of the whole cost by which targets may differ that one choice of blocks does for."""
@@ -91,7 +91,7 @@ class Depth:
                 first, others = (known,), ()
             if not most:
                 return self._with(0, cost_of, target, (*first, *others)), None
-            counts = sorted({0, 3 * most // 4, most - 1, most})
+            counts = sorted({0, 3 * most // 4, most})
             found = {n: self._with(n, cost_of, target, first, alone=True) for n in counts}
             for count in self._promising(found) if others else ():
                 again = self._with(count, cost_of, target, others, alone=True)

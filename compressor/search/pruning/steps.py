@@ -23,7 +23,9 @@ from compressor.search.session import Session
 CHECKED = 2
 """Samples on which a cut graph is compared with the masked original."""
 COMPARED = 256
-"""Samples on which what may go is compared, at most."""
+"""Samples on which blocks, and ways to weigh scores, are compared, at most."""
+JUDGED = 128
+"""Samples on which numbers of blocks are compared, each with channels to the target, at most."""
 ROWS = 64
 """Rows per column that a layer is repaired with: twice the samples with so many tell more than all
 rows of half as many, in half the time (docs/pruning.md)."""
@@ -199,7 +201,7 @@ class Shrinking:
         return select(
             self.graph,
             base.grouping,
-            self.data.take(COMPARED),
+            self.data.take(JUDGED if alone else COMPARED),
             cost,
             target,
             how,
