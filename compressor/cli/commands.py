@@ -26,7 +26,7 @@ from compressor.system.progress import SILENT, Progress
 def compress_models(models: Sequence[str], flags: dict[str, Any], values: dict[str, Any]) -> None:
     """`compress MODEL`, and `compress A B --target ort,trt`."""
     targets = parted_targets(values.get("target"))
-    if len(models) * len(targets) <= 1:
+    if len(models) * max(len(targets), 1) <= 1:
         report = _compressed(models[0] if models else None, flags, values)
         _show(report, summary(report), flags)
         _require_kept(report)
@@ -39,13 +39,13 @@ def compress_models(models: Sequence[str], flags: dict[str, Any], values: dict[s
 
     def run(model: str, target: str, folder: Path | None) -> Report:
         own = {**values, "target": target, **({} if folder is None else {"output": folder})}
-        named = {key: value for key, value in own.items() if value != ""}
-        report = _compressed(model, flags, named)
+        report = _compressed(model, flags, own)
         if not (flags["as_json"] or flags["quiet"]):
             Console().print(summary(report))
         _require_kept(report)
         return report
 
+    targets = targets or (load_recipe(flags["recipe_file"], {}).target,)
     runs = list(places(models, targets, values.get("output")))
     ended = each(runs, run, keep_going=flags["keep_going"], failed=told)
     if flags["as_json"]:

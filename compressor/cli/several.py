@@ -37,13 +37,13 @@ class Ended:
 
 
 def parted_targets(text: str | None) -> tuple[str, ...]:
-    """The targets of `--target ort,trt`.
+    """The targets of `--target ort,trt`; none where the recipe says which.
 
     Raises:
         UsageError: One is named twice, or there is none between two commas.
     """
-    names = tuple((text or "").split(","))
-    if text is not None and (len(set(names)) < len(names) or not all(names)):
+    names = () if text is None else tuple(text.split(","))
+    if len(set(names)) < len(names) or not all(names):
         raise UsageError(f"--target {text}: expected names of targets, each once, as in ort,trt")
     return names
 

@@ -9,7 +9,7 @@ from compressor.errors import CheckpointError, UsageError
 
 
 def test_every_model_is_run_for_every_target():
-    assert parted_targets(None) == ("",)
+    assert parted_targets(None) == ()
     assert parted_targets("ort,trt") == ("ort", "trt")
     found = list(places(["a.onnx", "m/b.pt"], ["ort", "trt"], Path("out")))
     assert [str(folder) for *_, folder in found] == [
