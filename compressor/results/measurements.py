@@ -169,12 +169,16 @@ class MemoryResult(Record):
     Attributes:
         baseline_bytes: The baseline's peak; None with `reason`.
         result_bytes: The result's peak; None with `reason`.
+        processes: How many there were of each: 1, and more in reports of earlier versions.
         ratio: Baseline / result.
+        interval: Interval of the ratio over several pairs; None of one.
     """
 
     baseline_bytes: int | None
     result_bytes: int | None
+    processes: int = 1
     ratio: float | None = None
+    interval: Interval | None = None
     reason: str | None = None
 
 
