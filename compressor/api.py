@@ -98,7 +98,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
 
         recipe_file, recipe = Path(recipe), load_recipe(Path(recipe), {})
     recipe = recipe_with(recipe, options)
-    watched = Watched(shown(progress), on_stage, on_candidate)
+    watched = Watched(progress, on_stage, on_candidate)
     trackers = tracked_by([track] if isinstance(track, str) else track)
     report = run(
         model,
@@ -177,7 +177,7 @@ def search(  # noqa: PLR0913 - as above
         output=output,
         workers=workers,
         force=force,
-        progress=Watched(shown(progress), on_stage, None),
+        progress=Watched(progress, on_stage, None),
     )
 
 
@@ -192,15 +192,19 @@ class Watched:
     """A `Progress` that calls back, and gives what the user should know as warnings.
 
     Args:
-        inner: Where it is shown.
+        progress: See `compress`; an object of the caller's is told notices itself.
         on_stage: See `compress`.
         on_candidate: See `compress`.
     """
 
     def __init__(
-        self, inner: Progress, on_stage: OnStage | None, on_candidate: OnCandidate | None
+        self,
+        progress: Progress | bool | None,
+        on_stage: OnStage | None,
+        on_candidate: OnCandidate | None,
     ) -> None:
-        self._inner, self._on_stage, self._on_candidate = inner, on_stage, on_candidate
+        self._inner, self._own = shown(progress), not isinstance(progress, bool | None)
+        self._on_stage, self._on_candidate = on_stage, on_candidate
         self._told: set[str] = set()
 
     @contextmanager
@@ -217,8 +221,11 @@ class Watched:
             self._on_stage(name, watch.seconds)
 
     def notice(self, text: str) -> None:
-        """A warning of the line that called us."""
-        warn_user(text, CompressionWarning)
+        """To the caller's own `Progress`; else a warning of the line that called us."""
+        if self._own:
+            self._inner.notice(text)
+        else:
+            warn_user(text, CompressionWarning)
 
     def candidate(self, told: Candidate) -> None:
         """Something was judged."""

@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from compressor.cli.failures import told
-from compressor.cli.several import each, parted_targets, places, table
+from compressor.cli.several import each, parted_targets, places, require_there, table
 from compressor.errors import UsageError
 from compressor.recipe.recipe import Recipe, load_recipe, to_toml
 from compressor.report.terminal import RichProgress, comparison, profile_table, summary
@@ -47,6 +47,8 @@ def compress_models(models: Sequence[str], flags: dict[str, Any], values: dict[s
 
     targets = targets or (load_recipe(flags["recipe_file"], {}).target,)
     runs = list(places(models, targets, values.get("output")))
+    if not flags["keep_going"]:
+        require_there(models)
     ended = each(runs, run, keep_going=flags["keep_going"], failed=told)
     if flags["as_json"]:
         reports = [one.report.model_dump(mode="json") for one in ended if one.report is not None]

@@ -71,6 +71,23 @@ def places(
         yield model, target, folder if output is not None else None
 
 
+def require_there(models: Sequence[str]) -> None:
+    """A mistyped name is told before the models in front of it have taken their minutes.
+
+    Raises:
+        UsageError: A model is neither a file, nor a folder, nor in the hub's cache.
+    """
+    from compressor.checkpoint.hub_cache import located  # noqa: PLC0415 - loads the runtime
+
+    for model in models:
+        if not Path(model).exists() and located(model) == model:
+            raise UsageError(
+                f"there is no model {model}; nothing was run",
+                hint="Several models may follow one another; what follows an option that takes no "
+                "value is one, too. -k runs those that are there.",
+            )
+
+
 def each(
     runs: Sequence[tuple[str, str, Path | None]],
     run: Run,

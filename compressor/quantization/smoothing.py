@@ -148,12 +148,13 @@ def smoothed(model: ir.Model, divisors: Mapping[str, FloatArray]) -> ir.Model:
         else:
             route.apply(clone.graph, divisor)
             divided = value
+        for reader in {_reader(node, value) for node in readers}:
+            reader.replace_input_with(0, divided)
         for node in readers:
             weight = node.inputs[1]
             stored = (weight_of(node) * divisor[:, None]).astype(np.float32)
             base = "weight" if weight is None else weight.name
             own = add_initializer(clone.graph, free_name(clone.graph, f"{base}_smoothed"), stored)
-            node.replace_input_with(0, divided)
             node.replace_input_with(1, own)
     remove_unread_initializers(clone.graph)
     check(clone, "smooth")
@@ -177,7 +178,7 @@ def _divided(graph: ir.Graph, value: ir.Value, divisor: FloatArray) -> ir.Value:
 
 def _route(value: ir.Value, readers: list[ir.Node]) -> Route | None:
     """The way to divide a value by constants; None where others read it, or there is none."""
-    if set(consumers(value)) != set(readers):
+    if set(consumers(value)) != {_reader(node, value) for node in readers}:
         return None
     return route_of(value, len(weight_of(readers[0])))
 
@@ -198,6 +199,9 @@ def _places(model: ir.Model, policy: QuantPolicy) -> dict[ir.Value, list[ir.Node
         return found
     for node in model.graph:
         value = node.outputs[0]
+        before = node.inputs[0] if node.inputs else None
+        if before is not None and _makes_rows(node, before):
+            continue  # what it makes rows of is one place with it
         readers = _products(value)
         is_float = node.op_type not in kernels | {"Constant"}
         if readers and (is_float or _route(value, readers) is not None):
@@ -206,14 +210,50 @@ def _places(model: ir.Model, policy: QuantPolicy) -> dict[ir.Value, list[ir.Node
 
 
 def _products(value: ir.Value) -> list[ir.Node]:
-    return [
-        node
-        for node in consumers(value)
-        if node.op_type == "MatMul"
+    """Products of its channels, as they are or of rows."""
+    found: list[ir.Node] = []
+    for node in consumers(value):
+        rows = node.outputs[0]
+        if _is_product(node, value):
+            found.append(node)
+        elif _makes_rows(node, value) and all(_is_product(one, rows) for one in consumers(rows)):
+            found.extend(consumers(rows))
+    return found
+
+
+def _is_product(node: ir.Node, value: ir.Value) -> bool:
+    """Whether a matrix is multiplied from the right, inputs by outputs."""
+    plain = node.op_type == "MatMul" or (
+        node.op_type == "Gemm"
+        and not any(node.attributes.get_int(name, 0) for name in ("transA", "transB"))
+        and node.attributes.get_float("alpha", 1.0) == 1.0
+    )
+    return (
+        plain
         and node.domain == ""
         and node.inputs[0] is value
         and why_not_quantizable(node) is None
-    ]
+    )
+
+
+def _makes_rows(node: ir.Node, value: ir.Value) -> bool:
+    """Whether axes are put together, and the channels stay the last one."""
+    rows = node.outputs[0]
+    if node.op_type != "Reshape" or node.domain != "" or node.inputs[0] is not value:
+        return False
+    if not value.shape or not rows.shape or rows.is_graph_output():
+        return False
+    return isinstance(value.shape[-1], int) and value.shape[-1] == rows.shape[-1]
+
+
+def _reader(product: ir.Node, value: ir.Value) -> ir.Node:
+    """What reads the value for a product: itself, or what makes rows of it."""
+    if product.inputs[0] is value:
+        return product
+    rows = None if product.inputs[0] is None else product.inputs[0].producer()
+    if rows is None or rows.inputs[0] is not value:
+        raise AssertionError(f"{product.name} does not read {value.name}")
+    return rows
 
 
 def _divisor(

@@ -51,7 +51,7 @@ def test_an_unknown_keyword_is_told_what_it_may_mean():
 
 
 def test_what_a_user_should_know_is_a_warning_of_the_users_line():
-    watched = Watched(SILENT, None, None)
+    watched = Watched(False, None, None)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         watched.notice("the data does not vary")
@@ -66,7 +66,7 @@ def test_callbacks_hear_stages_and_each_candidate_once():
     class Told:
         name = "INT8"
 
-    watched = Watched(SILENT, lambda *said: stages.append(said), candidates.append)
+    watched = Watched(False, lambda *said: stages.append(said), candidates.append)
     with watched.stage("capture", 2) as advance:
         advance(1)
     tell(watched, Told())

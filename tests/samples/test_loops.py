@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("torch", reason="the samples are torch modules")
 
 import torch
+from tokenizers import ByteLevelBPETokenizer
 
 from compressor.capture.eager import runs_as_it_is
 from compressor.checkpoint import source_of
@@ -99,6 +100,9 @@ TINY = {"width": 16, "layers": 2, "heads": 2}
 def test_the_language_loop_continues_prompts(tmp_path: Path) -> None:
     prompts = np.random.default_rng(0).integers(0, 1024, (7, 16))
     np.savez(tmp_path / "prompts.npz", input_ids=prompts)
+    tokenizer = ByteLevelBPETokenizer()
+    tokenizer.train_from_iterator(["a word"], vocab_size=1024)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
     generate = loop_of(
         "language", PROMPTS=tmp_path / "prompts.npz", LAYERS=2, HEADS=2, SIZE=8, NEW=6
     )

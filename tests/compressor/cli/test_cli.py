@@ -228,7 +228,7 @@ def test_help_is_not_cut_short_and_usage_names_no_hidden_command():
     commands = run("--help").output.partition("Options needed first:")[0]
     assert "..." not in commands.partition("Commands:")[2]
     mistake = run("tiny.onnx", "--frobnicate").stderr
-    assert "Usage: compress [OPTIONS] MODEL" in mistake
+    assert "Usage: compress [OPTIONS] [MODEL]..." in mistake
     assert "Try 'compress --help'" in mistake
 
 

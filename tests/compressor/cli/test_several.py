@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from compressor.cli.several import each, parted_targets, places
+from compressor.cli.several import each, parted_targets, places, require_there
 from compressor.errors import CheckpointError, UsageError
 
 
@@ -23,6 +23,14 @@ def test_runs_that_would_write_one_folder_are_refused():
         list(places(["a.onnx", "a.pt"], ["ort"], None))
     with pytest.raises(UsageError, match="each once"):
         parted_targets("ort,ort")
+
+
+def test_a_model_that_is_not_there_is_told_before_any_is_run(tmp_path: Path):
+    there = tmp_path / "a@b.onnx"
+    there.touch()
+    require_there([str(there)])
+    with pytest.raises(UsageError, match=r"no model false; nothing was run"):
+        require_there([str(there), "false"])
 
 
 @pytest.mark.parametrize(("keep_going", "runs"), [(False, ["a"]), (True, ["a", "b"])])

@@ -124,6 +124,41 @@ def test_norms_are_kept_apart_from_additions():
     np.testing.assert_allclose(outputs(made), outputs(graph), rtol=1e-5, atol=1e-5)
 
 
+def in_rows() -> ir.Model:
+    """A norm with a loud channel, and two products of rows of it, with their biases."""
+    made = model(
+        """g (float[n,6,64] x, float[64] scale, float[64] shift, float[64,32] w1, float[32] b1,
+              float[64,32] w2, float[32] b2) => (float[n,6,32] y, float[n,6,32] z)
+        <float[n,6,64] m, float[rows,64] flat, float[rows,32] p, float[rows,32] q>
+        {
+            m = LayerNormalization(x, scale, shift)
+            wide = Constant<value_ints = [-1, 64]>()
+            back = Constant<value_ints = [-1, 6, 32]>()
+            flat = Reshape(m, wide)
+            p = Gemm(flat, w1, b1)
+            q = Gemm(flat, w2, b2)
+            y = Reshape(p, back)
+            z = Reshape(q, back)
+        }""",
+        scale=[64], shift=[64], w1=[64, 32], b1=[32], w2=[64, 32], b2=[32],
+    )  # fmt: skip
+    value = made.graph.initializers["scale"]
+    array = value.const_value.numpy().copy()
+    array[LOUD] = 60.0
+    value.const_value = ir.tensor(array, name="scale")
+    return made
+
+
+def test_products_of_rows_are_smoothed_as_those_of_sequences_are():
+    graph = in_rows()
+    divisors = chosen(graph)
+    assert set(divisors) == {"m"}
+    assert divisors["m"].argmax() == LOUD
+    found = smoothed(graph, divisors)
+    assert [node.op_type for node in found.graph].count("Mul") == 0, "the norm's constants take it"
+    np.testing.assert_allclose(outputs(found), outputs(graph), rtol=1e-4, atol=1e-3)
+
+
 def test_a_smoothed_plan_is_replayed_byte_for_byte(tmp_path: Path):
     source, out = tmp_path / "net.onnx", tmp_path / "out"
     save_model(block(residual=True), source)

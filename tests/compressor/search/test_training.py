@@ -12,6 +12,7 @@ from compressor import Recipe, compress
 from compressor.errors import RecipeError
 from compressor.evaluation.metrics import find_metric
 from compressor.graph.files import save_model
+from compressor.graph.stated import state
 from compressor.plan.plan import Plan
 from compressor.recipe.requirements import require_sense
 from compressor.search.baseline import undecided
@@ -40,7 +41,8 @@ def test_a_pruned_graph_is_trained_and_its_plan_replays_without_data(tmp_path: P
     assert graph.training.kept, graph.training.reason
     assert graph.training.done == 24
     assert {use.role for use in report.data} == {"calibration", "training", "evaluation"}
-    plan = Plan.load(tmp_path / "out" / "plan.json").graphs["model"]
+    made = Plan.load(tmp_path / "out" / "plan.json")
+    plan = made.graphs["model"]
     assert plan.trained is not None
     assert plan.trained.weights
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
@@ -48,6 +50,7 @@ def test_a_pruned_graph_is_trained_and_its_plan_replays_without_data(tmp_path: P
     session = session_of(residual(), recipe_of({}), Clock())
     again = tmp_path / "again.onnx"
     save_model(replay(session, plan).shipped, again)
+    state(again, made.metadata["model"])
     assert again.read_bytes() == (tmp_path / "out" / "model.onnx").read_bytes()
 
 

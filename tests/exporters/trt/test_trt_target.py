@@ -76,7 +76,7 @@ def test_the_folder_holds_model_engine_script_and_reference(done: Path):
     names = {path.name for path in done.iterdir()}
     assert names == {
         "model.onnx", "model.rtx.engine", "build_engine.py", "reference.npz", "plan.json",
-        "plan.safetensors", "manifest.json", "report.json", "report.html", "report.md",
+        "plan.safetensors", "manifest.json", "report.json", "report.html", "report.md", "USAGE.md",
     }  # fmt: skip
     manifest = json.loads((done / "manifest.json").read_text())
     for name in names - {"manifest.json"}:

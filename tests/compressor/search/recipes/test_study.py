@@ -131,19 +131,17 @@ def test_several_join_a_study_in_a_database(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_searched_by_one_process(tmp_path: Path) -> None:
-    (tmp_path / LOCK).write_text(str(os.getppid()))
-    with held(tmp_path) if not _is_python(os.getppid()) else pytest.raises(OutputError):
-        pass
-    (tmp_path / LOCK).write_text("999999999")
+    waits = [sys.executable, "-c", "print(flush=True); input()"]
+    with subprocess.Popen(waits, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        (tmp_path / LOCK).write_text(str(other.pid))
+        with pytest.raises(OutputError, match=str(other.pid)), held(tmp_path):
+            pass
+        other.communicate(b"\n")
     with held(tmp_path):
         assert (tmp_path / LOCK).read_text() == str(os.getpid())
     assert not (tmp_path / LOCK).exists()
-
-
-def _is_python(pid: int) -> bool:
-    import psutil
-
-    return "python" in psutil.Process(pid).name()
 
 
 def test_a_sampler_says_what_it_cannot_do() -> None:
