@@ -71,7 +71,7 @@ def sensitivity(
         graph, _ = fold(prepared.model, feeds=feeds)
     held_out, rest = data.split(min(HELD_OUT, SAMPLE / len(data)), recipe.seed)
     plan = _whole(session, graph, rest)
-    mix = mixed(graph, plan, planned_policy(plan, target))
+    mix = mixed(graph, plan, planned_policy(plan, target), leave=recipe.quantize.leave)
     if not mix.regions:
         raise UsageError("no part of this graph has integer kernels: there is nothing to compare")
     times = measured_times(session, graph, mix)

@@ -37,7 +37,6 @@ from compressor.graph.invariants import check
 from compressor.graph.patterns import LEFT, unmatched
 from compressor.quantization.auto import Selected
 from compressor.quantization.dynamic_placement import place_dynamic, why_not_dynamic
-from compressor.quantization.placement import left_alone
 from compressor.quantization.recurrent import is_recurrent, make_dynamic
 from compressor.quantization.static import StaticChoice
 from compressor.quantization.tied import Tables
@@ -57,7 +56,7 @@ def choose_dynamic(
 ) -> StaticChoice:
     """What `calibrate` would decide, with every range found at run time instead."""
     watch = Stopwatch()
-    placement = place_dynamic(model, policy).without(left_alone(model, leave))
+    placement = place_dynamic(model, policy, leave)
     operators = {node.name: node.op_type for node in model.graph.all_nodes()}
     record = StageRecord(
         name="place dynamic INT8",

@@ -1,17 +1,23 @@
 """Which nodes can run as dynamic INT8, whose ranges are found while the model runs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import onnx_ir as ir
 
-from compressor.quantization.placement import Placement, why_not_quantizable
+from compressor.quantization.placement import Placement, left_alone, why_not_quantizable
 from compressor.quantization.recurrent import is_recurrent, why_not_recurrent
 from exporters.base import QuantPolicy
 
 
-def place_dynamic(model: ir.Model, policy: QuantPolicy) -> Placement:
-    """The nodes that can run as dynamic INT8, those in bodies of If, Loop and Scan too."""
-    return _placed(model.graph.all_nodes(), policy)
+def place_dynamic(model: ir.Model, policy: QuantPolicy, leave: Sequence[str] = ()) -> Placement:
+    """The nodes that can run as dynamic INT8, those in bodies of If, Loop and Scan too.
+
+    Args:
+        model: The float graph.
+        policy: The target's policy.
+        leave: Patterns of names of nodes or weights that stay float.
+    """
+    return _placed(model.graph.all_nodes(), policy).without(left_alone(model, leave))
 
 
 def place_in_bodies(model: ir.Model, policy: QuantPolicy) -> Placement:

@@ -9,7 +9,7 @@ graph, before anything is calibrated, and held against the original on samples.
 Where float ships the places are timed in float, and the whole graph once more: it is what ships.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,6 +24,7 @@ from compressor.graph.session import is_refusal, words
 from compressor.graph.tensors import Array, Arrays
 from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import decided_graph, in_forms, realize
+from compressor.quantization.placement import left_alone
 from compressor.quantization.static import CalibrationOptions, calibrate
 from compressor.recipe.policy import policy_of
 from compressor.results.format import ratio, ratio_interval
@@ -100,7 +101,8 @@ def _compared(
 ) -> tuple[dict[str, str], StageRecord | None, dict[str, str]]:
     """Node → the form that is faster there; the record, and why other places stay as they are."""
     unmeasurable = session.target.why_not_measurable() is not None
-    places = {} if unmeasurable else _places(graph, session.target.forms)
+    left = left_alone(graph, session.recipe.quantize.leave) if integers else {}
+    places = {} if unmeasurable else _places(graph, session.target.forms, left)
     if not places:
         return {}, None, {}
     with session.stage(STAGE) as stage:
@@ -123,12 +125,16 @@ def _compared(
     return chosen, stage.record, reasons
 
 
-def _places(graph: ir.Model, forms: tuple[Form, ...]) -> dict[Place, list[Form]]:
-    """Place → the forms that fit there."""
+def _places(
+    graph: ir.Model, forms: tuple[Form, ...], left: Collection[str]
+) -> dict[Place, list[Form]]:
+    """Place → the forms that fit there; of integers none for what is left in float as asked."""
     found: dict[Place, list[Form]] = {}
     known: dict[str, Place] = {}
     for form in forms:
         for place in form.places(graph):
+            if place.node in left:
+                continue
             found.setdefault(known.setdefault(place.node, place), []).append(form)
     return found
 

@@ -118,7 +118,8 @@ def _with_caches(session: Session, found: Outcome, caches: dict[str, CacheTensor
     plan = found.plan
     left = {place.input for place in find_caches(found.shipped)[0]}
     if plan.integer and not left.issuperset(caches):
-        dynamic = place_dynamic(found.graph, planned_policy(plan, session.target)).integer
+        policy, leave = planned_policy(plan, session.target), session.recipe.quantize.leave
+        dynamic = place_dynamic(found.graph, policy, leave).integer
         update = {"integer": (), "dynamic": dynamic, "ranges": {}, "bias": {}, "rounded": {}}
         plan = plan.model_copy(update=update)
     return plan.model_copy(update={"cache": caches})

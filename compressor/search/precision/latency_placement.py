@@ -84,7 +84,7 @@ def placed_by_time(
             one whose regions all paid.
     """
     policy = as_asked(planned_policy(plan, session.target), session.recipe.quantize)
-    mix = mixed(model, plan, policy)
+    mix = mixed(model, plan, policy, leave=session.recipe.quantize.leave)
     unmeasurable = session.target.why_not_measurable() is not None
     if pays or unmeasurable or session.recipe.quantize.keep_slower or len(mix.regions) < 2:
         return Placed(plan, mix)

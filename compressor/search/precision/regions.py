@@ -97,7 +97,14 @@ class Mix:
         )
 
 
-def mixed(model: ir.Model, whole: GraphPlan, policy: QuantPolicy, most: int = MOST) -> Mix:
+def mixed(
+    model: ir.Model,
+    whole: GraphPlan,
+    policy: QuantPolicy,
+    most: int = MOST,
+    *,
+    leave: Sequence[str] = (),
+) -> Mix:
     """Divide a graph by what could be integer in it.
 
     Args:
@@ -105,8 +112,9 @@ def mixed(model: ir.Model, whole: GraphPlan, policy: QuantPolicy, most: int = MO
         whole: The plan with everything integer that can be.
         policy: With the schemes of that plan.
         most: Regions at most.
+        leave: Patterns of names of nodes or weights that stay float.
     """
-    dynamic = frozenset(place_dynamic(model, policy).integer)
+    dynamic = frozenset(place_dynamic(model, policy, leave).integer)
     static = {n.name or "" for n in model.graph if n.op_type in policy.weighted}
     static &= set(whole.integer)
     regions = divided(model, static | dynamic, whole.integer, most)

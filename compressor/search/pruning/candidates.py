@@ -353,12 +353,15 @@ def roughly_integer(
         data: Calibration samples.
         dynamic: Whether all ranges are found at run time.
     """
-    policy = policy_of(session.target, session.recipe.quantize)
+    policy, leave = (
+        policy_of(session.target, session.recipe.quantize),
+        session.recipe.quantize.leave,
+    )
     if dynamic:
         made = model.clone()
-        insert_dynamic(made, place_dynamic(model, policy).integer, policy)
+        insert_dynamic(made, place_dynamic(model, policy, leave).integer, policy)
         return made
-    options = CalibrationOptions("minmax", batch=PROFILED)
+    options = CalibrationOptions("minmax", batch=PROFILED, leave=leave)
     choice = calibrate(model, data.take(PROFILED), policy, options)
     made = quantize_static(
         model, choice.integer, choice.ranges, policy, weight_bits=policy.weight.bits

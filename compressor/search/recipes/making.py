@@ -289,7 +289,8 @@ class Maker:
                 "plain_norms": shared.whole.plan.plain_norms,
             }
         )
-        mix = mixed(moved.graph, whole, planned_policy(whole, shared.session.target))
+        planned = planned_policy(whole, shared.session.target)
+        mix = mixed(moved.graph, whole, planned, leave=shared.recipe.quantize.leave)
         choices = [
             _possible(
                 next((outline.chosen[n] for n in region.weighted if n in outline.chosen), FLOAT),
@@ -363,6 +364,7 @@ class Maker:
             memory=options.memory,
             cache=session.recipe.data.cache,
             seed=session.recipe.seed,
+            leave=options.leave,
             notices=session.target.cautions(policy),
         )
         return calibrate(start.graph, self._data, policy, how)

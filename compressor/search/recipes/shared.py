@@ -205,7 +205,8 @@ class Shared:
     def regions(self) -> Regions:
         """What each region costs in each precision; of a graph that can be integer."""
         search, session = self.whole, self.session
-        mix = mixed(search.graph, search.plan, planned_policy(search.plan, session.target))
+        policy, leave = planned_policy(search.plan, session.target), session.recipe.quantize.leave
+        mix = mixed(search.graph, search.plan, policy, leave=leave)
         times = measured_times(session, search.graph, mix) if self.is_timed else None
 
         def ranked() -> list[list[float]]:

@@ -122,3 +122,9 @@ def test_a_graph_without_integers_has_no_regions():
     assert seen == {"Gemm_7"}, "a product can still find its ranges at run time"
     assert not found.possible[:, STATIC].any()
     assert found.chosen(plan) == (FLOAT,)
+
+
+def test_what_is_left_in_float_has_no_dynamic_form_either():
+    graph = residual()
+    plan = GraphPlan(graph="", baseline="folded", ship="int8", cpu="avx2")
+    assert not mixed(graph, plan, POLICY, leave=("Gemm_7",)).regions
