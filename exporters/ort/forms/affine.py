@@ -8,12 +8,13 @@ both away; behind GroupNormalization and SiLU's layers they stay, and each is a 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from exporters.ort.forms.emitting import Emitter
+from exporters.ort.forms.emitting import Emitter, FoundNodes
 from exporters.ort.forms.matching import floats, is_float, only_reader, operands, sizes
 from exporters.ort.forms.rewriting import FoundForm
 
@@ -21,32 +22,18 @@ Row = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Affine:
-    """Mul and Add of constants that differ by channel.
+class Affine(FoundNodes):
+    """Mul and Add of constants that differ by channel, of x [batch, channels, positions...].
 
     Attributes:
-        nodes: Both.
         scale: γ, [channels].
         shift: β, [channels].
-        x: [batch, channels, positions...].
-        y: What is written.
     """
 
-    nodes: tuple[ir.Node, ...]
     scale: Row
     shift: Row
-    x: ir.Value
-    y: ir.Value
-
-    @property
-    def name(self) -> str:
-        """Of the Mul."""
-        return self.nodes[0].name or ""
-
-    @property
-    def operator(self) -> str:
-        """What it is, for people."""
-        return "factor and shift a channel"
+    operator: ClassVar[str] = "factor and shift a channel"
+    named: ClassVar[int] = 0
 
 
 class ChannelAffine(FoundForm[Affine]):
@@ -93,7 +80,7 @@ def _affine(mul: ir.Node) -> Affine | None:
     scale, shift = (channel_row(v, len(shape), shape[1]) for v in (both[1], more[1]))
     if scale is None or shift is None:
         return None
-    return Affine((mul, add), scale, shift, x, add.outputs[0])
+    return Affine((mul, add), x, add.outputs[0], scale, shift)
 
 
 def channel_row(value: ir.Value, rank: int, channels: int) -> Row | None:

@@ -1,7 +1,8 @@
 """New nodes of a form: named after the node that they stand for, with types and known shapes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import onnx_ir as ir
@@ -42,6 +43,28 @@ class Found(Protocol):
     def y(self) -> ir.Value:
         """What the last node writes."""
         ...
+
+
+@dataclass(frozen=True)
+class FoundNodes:
+    """Nodes one behind the other that a plan calls by one of them.
+
+    Attributes:
+        nodes: What computes it, in order; nobody else reads what is in between.
+        x: What it reads first.
+        y: What the last node writes.
+        named: Place among the nodes of the one whose name it has.
+    """
+
+    nodes: tuple[ir.Node, ...]
+    x: ir.Value
+    y: ir.Value
+    named: ClassVar[int] = -1
+
+    @property
+    def name(self) -> str:
+        """Of the node that a plan calls the place by."""
+        return self.nodes[self.named].name or ""
 
 
 class Emitter:

@@ -23,7 +23,7 @@ import numpy as np
 import onnx_ir as ir
 
 from exporters.ort.forms.affine import Row, affine
-from exporters.ort.forms.emitting import Emitter, reshaped
+from exporters.ort.forms.emitting import Emitter, FoundNodes, reshaped
 from exporters.ort.forms.matching import (
     floats,
     is_close,
@@ -39,29 +39,18 @@ from exporters.ort.forms.rewriting import FoundForm
 
 
 @dataclass(frozen=True)
-class Norm:
+class Norm(FoundNodes):
     """A norm of groups.
 
     Attributes:
-        nodes: What computes it, in order.
         groups: The size of axis 1 while it is computed.
         epsilon: What is added to the variance.
         affine: γ and β, [channels]; None where they stand behind it.
-        x: What it reads.
-        y: What it writes.
     """
 
-    nodes: tuple[ir.Node, ...]
     groups: int
     epsilon: float
     affine: tuple[Row, Row] | None
-    x: ir.Value
-    y: ir.Value
-
-    @property
-    def name(self) -> str:
-        """Of the node that writes."""
-        return self.nodes[-1].name or ""
 
     @property
     def operator(self) -> str:
@@ -115,7 +104,7 @@ def _operator(node: ir.Node) -> Norm | None:
         return None
     rows = tuple(np.repeat(row.reshape(-1), channels // row.size) for row in (scale, shift))
     epsilon = node.attributes.get_float("epsilon", 1e-5)
-    return Norm((node,), groups, epsilon, (rows[0], rows[1]), x, node.outputs[0])
+    return Norm((node,), x, node.outputs[0], groups, epsilon, (rows[0], rows[1]))
 
 
 def _by_hand(node: ir.Node) -> Norm | None:
@@ -147,7 +136,7 @@ def _by_hand(node: ir.Node) -> Norm | None:
     order = sorted(nodes, key=_Position(node))
     if not is_closed(order):
         return None
-    return Norm(tuple(order), shape[1], epsilon, None, x, node.outputs[0])
+    return Norm(tuple(order), x, node.outputs[0], shape[1], epsilon, None)
 
 
 def divided(node: ir.Node) -> tuple[ir.Value, ir.Node, tuple[ir.Node, ...]] | None:

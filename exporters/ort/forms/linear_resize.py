@@ -9,13 +9,14 @@ runtime's kernel is slow; a matrix of mostly zeros wins up to some size, which m
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.graph.constants import constant
-from exporters.ort.forms.emitting import Emitter
+from exporters.ort.forms.emitting import Emitter, FoundNodes
 from exporters.ort.forms.matching import is_float, sizes
 from exporters.ort.forms.rewriting import FoundForm
 
@@ -24,34 +25,20 @@ MOST = 256
 
 
 @dataclass(frozen=True)
-class Resized:
-    """A linear Resize of the last two of four axes.
+class Resized(FoundNodes):
+    """A linear Resize of the last two axes of x [batch, channels, height, width].
 
     Attributes:
-        nodes: It alone.
         before: Height and width of what it reads.
         after: Of what it writes.
         scales: By which both are enlarged, as the operator takes them.
-        x: [batch, channels, height, width].
-        y: Alike.
     """
 
-    nodes: tuple[ir.Node, ...]
     before: tuple[int, int]
     after: tuple[int, int]
     scales: tuple[float, float]
-    x: ir.Value
-    y: ir.Value
-
-    @property
-    def name(self) -> str:
-        """Of the Resize."""
-        return self.nodes[0].name or ""
-
-    @property
-    def operator(self) -> str:
-        """What it is, for people."""
-        return "linear Resize"
+    operator: ClassVar[str] = "linear Resize"
+    named: ClassVar[int] = 0
 
 
 class LinearResize(FoundForm[Resized]):
@@ -145,7 +132,7 @@ def _scaled(
         scales = [float(one) for one in given.numpy()]
         if scales[:2] != [1.0, 1.0]:
             return None
-        return Resized((node,), small, large, (scales[2], scales[3]), x, y)
+        return Resized((node,), x, y, small, large, (scales[2], scales[3]))
     if len(node.inputs) < 4 or node.inputs[3] is None or before[0] != after[0]:
         return None
-    return Resized((node,), small, large, (large[0] / small[0], large[1] / small[1]), x, y)
+    return Resized((node,), x, y, small, large, (large[0] / small[0], large[1] / small[1]))

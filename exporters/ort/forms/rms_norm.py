@@ -9,12 +9,13 @@ as a pool, or without γ it stays six passes, one of a kernel each. All operator
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from exporters.ort.forms.emitting import Emitter
+from exporters.ort.forms.emitting import Emitter, FoundNodes
 from exporters.ort.forms.group_norm import divided, exponent
 from exporters.ort.forms.matching import (
     floats,
@@ -32,32 +33,17 @@ from exporters.ort.forms.rewriting import FoundForm
 
 
 @dataclass(frozen=True)
-class Rms:
-    """A norm by the root of the mean square.
+class Rms(FoundNodes):
+    """A norm of x [..., width] by the root of the mean square.
 
     Attributes:
-        nodes: What computes it, in order.
         epsilon: What is added to the mean.
         scale: γ, [width].
-        x: [..., width].
-        y: Alike.
     """
 
-    nodes: tuple[ir.Node, ...]
     epsilon: float
     scale: npt.NDArray[np.float32]
-    x: ir.Value
-    y: ir.Value
-
-    @property
-    def name(self) -> str:
-        """Of the node that writes."""
-        return self.nodes[-1].name or ""
-
-    @property
-    def operator(self) -> str:
-        """What it is, for people."""
-        return "RMSNorm"
+    operator: ClassVar[str] = "RMSNorm"
 
 
 class RmsNorm(FoundForm[Rms]):
@@ -112,7 +98,7 @@ def _rms(node: ir.Node) -> Rms | None:
     nodes = (square, mean, shifted, root, *between, node, *behind)
     if not is_closed(nodes):
         return None
-    return Rms(nodes, epsilon, scale, x, nodes[-1].outputs[0])
+    return Rms(nodes, x, nodes[-1].outputs[0], epsilon, scale)
 
 
 def _opset(node: ir.Node) -> int:

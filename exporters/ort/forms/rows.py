@@ -9,42 +9,29 @@ Reshape leads back from rows then.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
 
-from exporters.ort.forms.emitting import Emitter
+from exporters.ort.forms.emitting import Emitter, FoundNodes
 from exporters.ort.forms.matching import floats, is_float, only_reader, operands, sizes
 from exporters.ort.forms.rewriting import FoundForm
 
 
 @dataclass(frozen=True)
-class Product:
-    """MatMul with a constant matrix, and the bias behind it.
+class Product(FoundNodes):
+    """MatMul of x [..., tokens, inputs] with a constant matrix, and the bias behind it.
 
     Attributes:
-        nodes: MatMul and Add.
         bias: A constant of the outputs' length.
         shape: Of what is written; None is the size that is open.
-        x: [..., tokens, inputs].
-        y: [..., tokens, outputs].
     """
 
-    nodes: tuple[ir.Node, ...]
     bias: ir.Value
     shape: list[int | None]
-    x: ir.Value
-    y: ir.Value
-
-    @property
-    def name(self) -> str:
-        """Of the MatMul."""
-        return self.nodes[0].name or ""
-
-    @property
-    def operator(self) -> str:
-        """What it is, for people."""
-        return "MatMul + Add"
+    operator: ClassVar[str] = "MatMul + Add"
+    named: ClassVar[int] = 0
 
 
 class Rows(FoundForm[Product]):
@@ -88,4 +75,4 @@ def _product(node: ir.Node) -> Product | None:
         return None
     if shape[-1] != matrix.shape[0]:
         return None
-    return Product((node, add), both[1], [*shape[:-1], matrix.shape[1]], x, add.outputs[0])
+    return Product((node, add), x, add.outputs[0], both[1], [*shape[:-1], matrix.shape[1]])

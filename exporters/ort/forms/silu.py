@@ -12,12 +12,13 @@ tanh form stays: what the runtime has for it differs in rounding.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import onnx_ir as ir
 
 from compressor.graph.constants import constant
 from exporters.base.form import Place
-from exporters.ort.forms.emitting import MICROSOFT, Emitter
+from exporters.ort.forms.emitting import MICROSOFT, Emitter, FoundNodes
 from exporters.ort.forms.matching import (
     is_float,
     is_inner,
@@ -36,32 +37,17 @@ MOST = 64
 
 
 @dataclass(frozen=True)
-class Silu:
+class Silu(FoundNodes):
     """Sigmoid and Mul, perhaps with a factor.
 
     Attributes:
-        nodes: What computes it, in order; the last is the Mul.
         alpha: The factor in front of the Sigmoid.
-        x: What it reads.
-        y: What it writes.
         way: From the layer in front of it to the one behind it, both included.
     """
 
-    nodes: tuple[ir.Node, ...]
     alpha: float
-    x: ir.Value
-    y: ir.Value
     way: tuple[ir.Node, ...]
-
-    @property
-    def name(self) -> str:
-        """Of the Mul."""
-        return self.nodes[-1].name or ""
-
-    @property
-    def operator(self) -> str:
-        """What it is, for people."""
-        return "SiLU"
+    operator: ClassVar[str] = "SiLU"
 
 
 class QuickGelu(FoundForm[Silu]):
@@ -112,7 +98,7 @@ def _silu(mul: ir.Node) -> Silu | None:
         way = _way(x, mul)
         if scaled is not None and way is not None and sizes(x) is not None:
             alpha, ahead = scaled
-            return Silu((*ahead, sigmoid, mul), alpha, x, mul.outputs[0], way)
+            return Silu((*ahead, sigmoid, mul), x, mul.outputs[0], alpha, way)
     return None
 
 
