@@ -9,11 +9,10 @@ task, is an error after a time limit here.
 import platform
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from compressor.errors import UsageError
-from compressor.system.workers import LostWorkerError
+from compressor.system.workers import LostWorkerError, Workers
 
 PATIENCE = 900.0
 """Seconds without any answer after which the cluster is looked at."""
@@ -27,7 +26,7 @@ whole, of anyone's, waits for it."""
 MACHINE = "machine"
 
 
-class RayWorkers:
+class RayWorkers(Workers):
     """Tasks on an existing cluster, one a processor."""
 
     def __init__(self, address: str, patience: float = PATIENCE) -> None:
@@ -49,17 +48,6 @@ class RayWorkers:
         self._next = 0
         self._require_same_version(address)
         self.count = max(1, int(self._ray.cluster_resources().get("CPU", 1)))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def submit(self, task: Callable[..., Any], *arguments: Any) -> int:
         """Hand in a task; its ticket. What is large travels once a node (Ray's object store)."""

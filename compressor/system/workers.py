@@ -16,13 +16,14 @@ import multiprocessing
 import os
 import re
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Self
 
 from compressor.errors import CompressorError, UsageError
 
@@ -35,22 +36,33 @@ class LostWorkerError(CompressorError):
     """The process of a task died, alone and again."""
 
 
-class Workers(Protocol):
-    """Where tasks run. `count` is how many run at once."""
+class Workers(ABC):
+    """Where tasks run; closed as the block of its `with` ends. `count` is how many run at once."""
 
     count: int
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @abstractmethod
     def submit(self, task: Callable[..., Any], *arguments: Any) -> int:
         """Hand in a task; its ticket."""
-        ...
 
+    @abstractmethod
     def gather(self) -> tuple[int, Any]:
         """The ticket of a task that has ended, and what it returned or raised."""
-        ...
 
+    @abstractmethod
     def close(self) -> None:
         """End all processes."""
-        ...
 
 
 class _Task(NamedTuple):
@@ -59,7 +71,7 @@ class _Task(NamedTuple):
     retries: int
 
 
-class LocalWorkers:
+class LocalWorkers(Workers):
     """Processes on this machine, each on its share of the processors."""
 
     def __init__(self, count: int) -> None:
@@ -76,17 +88,6 @@ class LocalWorkers:
         self._running: dict[Future[Any], int] = {}
         self._ended: deque[tuple[int, Any]] = deque()
         self._next = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def submit(self, task: Callable[..., Any], *arguments: Any) -> int:
         """Hand in a task; its ticket."""
