@@ -21,11 +21,13 @@ from compressor.cli.options import (
     QUANTIZATION,
     SEARCH,
     SEARCHED,
+    SEED,
     SHOWING,
     TARGETS,
     TIMING,
     TRAINING,
     WORKERS,
+    recipe_option,
     recipe_values,
     reject_both,
     shard,
@@ -274,14 +276,8 @@ def lint(model: str, **flags: Any) -> None:
 )
 @click.option("--merge", is_flag=True, help="Merge statistics: the paths are FILEs of shards.")
 @WORKERS
-@click.option(
-    "--recipe",
-    "recipe_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Recipe in TOML; flags override it.",
-)
-@click.option("--seed", type=int, help="Seed of every random choice. [default: 0]")
+@recipe_option("Recipe in TOML; flags override it.")
+@SEED
 @DATA
 @CALIBRATION
 @LOADING
@@ -316,14 +312,8 @@ def calibrate(paths: tuple[str, ...], **flags: Any) -> None:
     metavar="FILE",
     help="ONNX file for the trained model. [default: MODEL's name with -trained]",
 )
-@click.option(
-    "--recipe",
-    "recipe_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Recipe in TOML, whose [train] holds optimizer, schedule and the like.",
-)
-@click.option("--seed", type=int, help="Seed of every random choice. [default: 0]")
+@recipe_option("Recipe in TOML, whose [train] holds optimizer, schedule and the like.")
+@SEED
 @DATA
 @TRAINING
 @LOADING

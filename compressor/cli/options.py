@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from compressor.cli.sections import TERMINAL, section, together
+from compressor.cli.sections import TERMINAL, Decorator, section, together
 from compressor.cli.targets import target_options, target_places
 from compressor.errors import UsageError
 from compressor.pipelines.builtin import loop_names
@@ -392,6 +392,17 @@ DATA = section(
     ),
 )  # fmt: skip
 
+SEED = click.option(
+    "--seed", type=int, metavar="N", help="Seed of every random choice. [default: 0]"
+)
+
+
+def recipe_option(words: str) -> Decorator:
+    """`--recipe FILE`, and what it is for there."""
+    file = click.Path(path_type=Path)
+    return click.option("--recipe", "recipe_file", type=file, metavar="FILE", help=words)
+
+
 TIMING = section(
     "Measuring",
     click.option(
@@ -421,9 +432,7 @@ TIMING = section(
         "--measure-seconds", type=click.FloatRange(0, min_open=True), metavar="S",
         help="Longest time of the deciding latency measurement. [default: 4]",
     ),
-    click.option(
-        "--seed", type=int, metavar="N", help="Seed of every random choice. [default: 0]"
-    ),
+    SEED,
 )  # fmt: skip
 
 JUDGING = section(
@@ -574,10 +583,7 @@ SEARCHED = section(
         help="Folder of study and front. A search that was broken off goes on there. [default: "
         "MODEL's name with -TARGET-search]",
     ),
-    click.option(
-        "--recipe", "recipe_file", type=click.Path(path_type=Path), metavar="FILE",
-        help="Recipe in TOML; its section [search.space] says what is varied.",
-    ),
+    recipe_option("Recipe in TOML; its section [search.space] says what is varied."),
     click.option("--force", is_flag=True, help="Begin anew, whatever the folder holds."),
 )  # fmt: skip
 
@@ -639,10 +645,7 @@ OUTPUT = section(
         "-o", "--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
         help="Output folder. [default: MODEL's name with -TARGET]",
     ),
-    click.option(
-        "--recipe", "recipe_file", type=click.Path(path_type=Path), metavar="FILE",
-        help="Recipe in TOML; flags override it. `compress recipe` prints one.",
-    ),
+    recipe_option("Recipe in TOML; flags override it. `compress recipe` prints one."),
     click.option(
         "--plan", type=click.Path(path_type=Path), metavar="FILE",
         help="Plan to replay: plan.json of an earlier run. The same model gives the same bytes.",
