@@ -35,7 +35,7 @@ from exporters.base.of_graph import of_graph
 
 JUDGING_SECONDS = 60.0
 """What generating the units that judge may take, once."""
-TRACING_SECONDS = 20.0
+TRACING_SECONDS = 10.0
 """What generating those that calibrate may take."""
 LEAST_UNITS, MOST_UNITS = 64, 2048
 LEAST_TRACED, MOST_TRACED = 8, 64

@@ -8,11 +8,14 @@ bounded number of bytes: memory does not grow with their number.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 
 from calibration.collect import MEMORY
+from compressor.errors import UsageError
 from compressor.graph.tensors import Array, Arrays
 from compressor.pipelines.watched import Watched
 from exporters.base import CallShapes, Runner
@@ -22,6 +25,44 @@ PHASES = 16
 
 Record = Callable[[str, Arrays], None]
 """Is told the graph and what it is fed."""
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A call on disk: the numbers of its arrays one behind the other, and here what they are.
+
+    Every pass over the data reads every call, and `.npz` takes ten times as long to open as to
+    read where arrays are small.
+    """
+
+    path: Path
+    arrays: tuple[tuple[str, np.dtype[np.generic], tuple[int, ...]], ...]
+    nbytes: int
+
+    @classmethod
+    def written(cls, path: Path, feeds: Arrays) -> "_Call":
+        """Write it.
+
+        Raises:
+            UsageError: An array is of Python objects.
+        """
+        for name, array in feeds.items():
+            if array.dtype.hasobject:
+                raise UsageError(
+                    f"input {name!r} is called with Python objects, which cannot be recorded",
+                    hint="Pass numbers, as arrays of one type.",
+                )
+        path.write_bytes(b"".join(array.tobytes() for array in feeds.values()))
+        kinds = tuple((name, array.dtype, array.shape) for name, array in feeds.items())
+        return cls(path, kinds, sum(array.nbytes for array in feeds.values()))
+
+    def read(self) -> dict[str, Array]:
+        """Input → array."""
+        stored, start, found = self.path.read_bytes(), 0, dict[str, Array]()
+        for name, kind, shape in self.arrays:
+            found[name] = np.ndarray(shape, kind, stored, start)
+            start += found[name].nbytes
+        return found
 
 
 class Trace:
@@ -58,11 +99,10 @@ class Trace:
         self._rng = np.random.default_rng(seed)
         self._order = np.random.default_rng(seed + 1)
         self._now: defaultdict[str, int] = defaultdict(int)
-        self._kept: defaultdict[tuple[str, int], list[Path]] = defaultdict(list)
+        self._kept: defaultdict[tuple[str, int], list[_Call]] = defaultdict(list)
         self._count: defaultdict[tuple[str, int], int] = defaultdict(int)
         self._files = 0
         self._memory = memory
-        self._bytes: dict[Path, int] = {}
         self._rooms: dict[str, int] = {}
         self._fills: dict[str, Mapping[str, float]] = {}
 
@@ -81,12 +121,13 @@ class Trace:
         kept = self._kept[key]
         if len(kept) < room and self._count[key] == len(kept) + 1:
             self._files += 1
-            kept.append(self._folder / f"{self._files}.npz")
-            self._write(kept[-1], feeds)
-            return
-        place = int(self._rng.integers(self._count[key]))
-        if place < len(kept):
-            self._write(kept[place], feeds)
+            kept.append(_Call.written(self._folder / str(self._files), feeds))
+        else:
+            place = int(self._rng.integers(self._count[key]))
+            if place >= len(kept):
+                return
+            kept[place] = _Call.written(kept[place].path, feeds)
+        self._shrink()
 
     def is_scalar(self, name: str, key: str) -> bool:
         """Whether an input of a graph is one number wherever it is passed."""
@@ -107,34 +148,32 @@ class Trace:
 
     def calls(self, name: str) -> Callable[[], Iterator[dict[str, Array]]]:
         """The calls that were kept of a graph, in an order that is drawn."""
-        paths = [
-            path
-            for (graph, _), kept in sorted(self._kept.items())
+        calls = [
+            call
+            for (graph, _), kept in sorted(self._kept.items(), key=itemgetter(0))
             if graph == name
-            for path in kept
+            for call in kept
         ]
-        order = [paths[i] for i in self._order.permutation(len(paths))]
+        order = [calls[i] for i in self._order.permutation(len(calls))]
         fills = self._filled(name, order)
 
         def read() -> Iterator[dict[str, Array]]:
-            for path in order:
-                yield {**fills, **_read(path)}
+            for call in order:
+                yield {**fills, **call.read()}
 
         read.__qualname__ = f"calls of graph {name}"
         return read
 
-    def _filled(self, name: str, paths: list[Path]) -> dict[str, Array]:
+    def _filled(self, name: str, calls: list[_Call]) -> dict[str, Array]:
         """What is left out, of the type that it has where it is passed."""
         fills, kinds = self._fills.get(name, {}), dict[str, np.dtype[np.generic]]()
-        for path in paths if fills else ():
-            kinds |= {key: array.dtype for key, array in _read(path).items() if key in fills}
+        for call in calls if fills else ():
+            kinds |= {key: kind for key, kind, _ in call.arrays if key in fills}
         return {key: np.asarray(value, kinds.get(key)) for key, value in fills.items()}
 
-    def _write(self, path: Path, feeds: Arrays) -> None:
-        """Keep a call, and fewer of them where all take more than they may."""
-        self._bytes[path] = sum(array.nbytes for array in feeds.values())
-        _write(path, feeds)
-        while sum(self._bytes.values()) > self._memory:
+    def _shrink(self) -> None:
+        """Keep fewer calls where all take more than they may."""
+        while sum(map(self._taken, self._rooms)) > self._memory:
             wide = [name for name, room in self._rooms.items() if room > 1]
             if not wide:
                 return
@@ -142,17 +181,15 @@ class Trace:
 
     def _taken(self, name: str) -> int:
         """Bytes of the calls of a graph."""
-        kept = (paths for (graph, _), paths in self._kept.items() if graph == name)
-        return sum(self._bytes[path] for paths in kept for path in paths)
+        kept = (calls for (graph, _), calls in self._kept.items() if graph == name)
+        return sum(call.nbytes for calls in kept for call in calls)
 
     def _halve(self, name: str) -> None:
         """Keep half as many calls of each phase, drawn: what is left is a sample of all, too."""
         self._rooms[name] = room = self._rooms[name] // 2
         for (graph, _), kept in self._kept.items():
             while graph == name and len(kept) > room:
-                path = kept.pop(int(self._rng.integers(len(kept))))
-                path.unlink()
-                del self._bytes[path]
+                kept.pop(int(self._rng.integers(len(kept)))).path.unlink()
 
     def _phases(self, name: str) -> int:
         return max(1, min(PHASES, self._calls.get(name, 1), self._capacity))
@@ -166,16 +203,6 @@ class Trace:
 def shapes_of(feeds: Arrays) -> CallShapes:
     """The shapes of one call."""
     return tuple((name, feeds[name].shape) for name in sorted(feeds))
-
-
-def _read(path: Path) -> dict[str, Array]:
-    with np.load(path, allow_pickle=False) as stored:
-        return {key: stored[key] for key in stored.files}
-
-
-def _write(path: Path, feeds: Arrays) -> None:
-    with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **feeds)
 
 
 class Recorded(Watched):
