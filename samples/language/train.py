@@ -23,7 +23,7 @@ from model import HEADS, LAYERS, VOCABULARY, WIDTH, build
 from text import divided
 
 SEED = 0
-STEPS = 700
+STEPS = 500
 BATCH, LENGTH = 16, 96
 PEAK_RATE = 5e-3
 WARM, STEADY = 0.05, 0.3
