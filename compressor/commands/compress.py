@@ -110,35 +110,35 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     recipe = with_features(_recipe(recipe, target), features)
     recipe = with_loop_options(recipe, pipeline_options)
     model = located(model)
-    writing = writes(model, recipe) if pipeline is None and recipe.pipeline.loop is None else None
-    if writing is not None:
-        return _writing(
-            model,
-            writing,
-            (calibration, evaluation),
-            recipe=recipe,
-            units=units or recipe.pipeline.units,
-            output=output,
-            plan=plan,
-            recipe_file=recipe_file,
-            force=force,
-            progress=progress,
-            command=command,
-        )
-    if pipeline is not None or recipe.pipeline.loop is not None:
-        return _pipeline(
-            model,
-            pipeline or recipe.pipeline.loop,
-            (calibration, evaluation),
-            recipe=recipe,
-            units=units or recipe.pipeline.units,
-            output=output,
-            plan=plan,
-            recipe_file=recipe_file,
-            force=force,
-            progress=progress,
-            command=command,
-        )
+    loop = pipeline or recipe.pipeline.loop
+    asked: dict[str, Any] = {
+        "recipe": recipe, "output": output, "plan": plan, "recipe_file": recipe_file,
+        "force": force, "progress": progress, "command": command,
+    }  # fmt: skip
+    data = calibration, evaluation
+    if loop is not None:
+        return _pipeline(model, loop, data, units=units or recipe.pipeline.units, **asked)
+    folder = writes(model, recipe)
+    if folder is not None:
+        return _writing(model, folder, data, units=units or recipe.pipeline.units, **asked)
+    return _single(model, data, watch=watch, **asked)
+
+
+def _single(  # noqa: PLR0913 - the same as the front door's
+    model: object,
+    data: tuple[object, object],
+    *,
+    recipe: Recipe,
+    recipe_file: Path | None,
+    output: str | Path | None,
+    plan: Plan | str | Path | None,
+    force: bool,
+    progress: Progress,
+    command: str | None,
+    watch: Stopwatch,
+) -> Report:
+    """The same for one model and its data: load, search, measure, write."""
+    calibration, evaluation = data
     backend = available_target(recipe)
     recipe = as_implied(recipe, backend)
     replayed = _replayed(plan, backend)
@@ -158,20 +158,20 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         progress=progress,
     )
     backend.require_buildable(prepared.model)
-    data = examined(prepared, split_data(prepared, recipe.seed, stats), progress)
-    data = with_training_samples(prepared, data, recipe) if replayed is None else data
-    prepared = looked_at(prepared, data, recipe, backend, progress)
+    samples = examined(prepared, split_data(prepared, recipe.seed, stats), progress)
+    samples = with_training_samples(prepared, samples, recipe) if replayed is None else samples
+    prepared = looked_at(prepared, samples, recipe, backend, progress)
     session = Session(prepared, recipe, backend, progress)
-    data, acceptance = divided_for_budget(session, data)
+    samples, acceptance = divided_for_budget(session, samples)
     if replayed is None:
         with own_threads():
-            outcome = decide(session, data, acceptance, stats)
+            outcome = decide(session, samples, acceptance, stats)
     else:
         outcome = replay(session, replayed.graphs[GRAPH])
     report, found = finish(
         session,
         outcome,
-        data,
+        samples,
         acceptance,
         replayed,
         directory,
