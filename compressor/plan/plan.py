@@ -266,6 +266,7 @@ class Plan(Record):
             digest = file_digest(file, "sha256").hexdigest()
         sealed = self.model_copy(update={"graphs": graphs, "digest": digest})
         path.write_text(sealed.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        beside.chmod(path.stat().st_mode)  # safetensors lets nobody else read it
         return path, beside
 
     @classmethod

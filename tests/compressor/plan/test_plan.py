@@ -39,6 +39,11 @@ def test_weights_lie_beside_the_json_and_come_back_bit_for_bit(tmp_path: Path):
     assert "weights" not in path.read_text()
 
 
+def test_who_reads_the_json_reads_the_weights(tmp_path: Path):
+    path, beside = plan(PRUNED).save(tmp_path / "plan.json")
+    assert beside.stat().st_mode == path.stat().st_mode
+
+
 def test_what_was_read_is_written_the_same(tmp_path: Path):
     plan(PRUNED).save(tmp_path / "plan.json")
     (tmp_path / "again").mkdir()
