@@ -20,9 +20,9 @@ import numpy as np
 import onnx_ir as ir
 
 from exporters.base.form import Place
-from exporters.ort.forms.cores import HEADS_LAST, Core, Source, cores
+from exporters.ort.forms.cores import HEADS_LAST, HIDING, Core, Mask, Source, cores
 from exporters.ort.forms.emitting import MICROSOFT, Emitter
-from exporters.ort.forms.matching import is_close, sizes
+from exporters.ort.forms.matching import floats, is_close, sizes
 from exporters.ort.forms.rewriting import FoundForm
 
 OPSET = 23
@@ -67,7 +67,7 @@ class Attention(_CoreForm):
         else:
             inputs = [place.q, place.k, place.v]
         if place.mask is not None:
-            inputs.append(place.mask)
+            inputs.append(added(to, place.mask))
         made = to.emit("Attention", inputs, _written(place), "core", whole=True, **attributes)
         to.replace(made if place.rows is None else _as_wanted(to, made, place))
 
@@ -83,7 +83,7 @@ class MultiHead(_CoreForm):
         if model.opset_imports.get("", 0) < LEAST:
             return
         for core in cores(model):
-            mask = None if core.mask is None else sizes(core.mask)
+            mask = None if core.mask is None else sizes(core.mask.value)
             if core.rows is not None and (mask is None or len(mask) == 4):
                 yield core
 
@@ -92,7 +92,7 @@ class MultiHead(_CoreForm):
         assert place.rows is not None, "it was found so"
         inputs: list[ir.Value | None] = [as_rows(to, source, place) for source in place.rows]
         if place.mask is not None:
-            inputs += [None, None, place.mask]
+            inputs += [None, None, added(to, place.mask)]
         scale: dict[str, Any] = {} if _is_default(place) else {"scale": place.scale}
         made = to.emit(
             "MultiHeadAttention", inputs, _written(place), "core",
@@ -119,6 +119,23 @@ def as_rows(to: Emitter, source: Source, place: Core) -> ir.Value:
     return to.emit(
         "Slice", [source.value, *inputs], [*shape[:2], length], f"part_{source.part}", whole=True
     )
+
+
+def added(to: Emitter, mask: Mask) -> ir.Value:
+    """What is added to scores: no number below `HIDING`.
+
+    The runtime gives zeros for a token to which the least of floats hides all others, where a
+    softmax gives their mean.
+    """
+    shape, least = sizes(mask.value) or [], to.weight("hiding", np.array(HIDING, np.float32))
+    if mask.hides is None:
+        known = floats(mask.value)
+        if known is not None and known.min() >= HIDING:
+            return mask.value
+        return to.emit("Max", [mask.value, least], shape, "mask", whole=True)
+    zero = to.weight("seen", np.array(0.0, np.float32))
+    sides = [least, zero] if mask.hides else [zero, least]
+    return to.emit("Where", [mask.value, *sides], shape, "mask", whole=True)
 
 
 def _is_default(place: Core) -> bool:

@@ -5,11 +5,14 @@
 as projections write it. So from each of Q, K and V a walk leads back over the Transpose and the
 Reshape that made the heads, and over the Slice of one that took it out of Q, K and V in one tensor.
 
+M may also be written as Where, which puts a number such as -1e9 in place of what is hidden. Beside
+that number a score is nothing, added or replaced: it is lost in rounding.
+
 Left alone is what does more than that: numbers put in behind the softmax, factors behind the mask,
 softmax over another axis. Of grouped queries the copied keys and values are read as they are.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -28,6 +31,8 @@ from exporters.ort.forms.matching import (
 
 HEADS_LAST = (0, 2, 1, 3)
 PACKED = (2, 0, 3, 1, 4)
+HIDING = -1e9
+"""Numbers up to that hide a score: neighbours are 64 apart there."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,19 @@ class Source:
 
     value: ir.Value
     part: int | None = None
+
+
+@dataclass(frozen=True)
+class Mask:
+    """What is hidden from a softmax.
+
+    Attributes:
+        value: Numbers to add; or bool, where a number up to `HIDING` is put in.
+        hides: The bool that it is put in for; None where numbers are added.
+    """
+
+    value: ir.Value
+    hides: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +83,7 @@ class Core:
     scale: float
     heads: int
     width: int
-    mask: ir.Value | None
+    mask: Mask | None
     q: ir.Value
     k: ir.Value
     v: ir.Value
@@ -94,7 +112,7 @@ class Core:
         values = [self.q, self.k, self.v]
         if self.rows is not None:
             values = [source.value for source in self.rows]
-        return tuple(dict.fromkeys([*values, *([] if self.mask is None else [self.mask])]))
+        return tuple(dict.fromkeys([*values, *([] if self.mask is None else [self.mask.value])]))
 
 
 def cores(model: ir.Model) -> Iterator[Core]:
@@ -142,17 +160,17 @@ def _core(softmax: ir.Node) -> Core | None:
 
 def _scores(
     scores: ir.Value,
-) -> tuple[list[ir.Node], float, ir.Value | None, ir.Value, ir.Value] | None:
+) -> tuple[list[ir.Node], float, Mask | None, ir.Value, ir.Value] | None:
     """What computes c · Q Kᵀ + M: its nodes, c, M, Q and K."""
     nodes: list[ir.Node] = []
     mask, product = None, scores
-    add = producer(scores, "Add")
-    if add is not None and is_inner(scores):
-        split = _masked(add)
+    masking = scores.producer()
+    if masking is not None and masking.op_type in ("Add", "Where") and is_inner(scores):
+        split = _masked(masking)
         if split is None:
             return None
         product, mask = split
-        nodes.append(add)
+        nodes.append(masking)
     product, scale, ahead = _unscaled(product)
     matmul = producer(product, "MatMul")
     if matmul is None or not is_inner(product):
@@ -174,17 +192,31 @@ def _scores(
     return [*nodes, *turning], scale * factor, mask, q, k
 
 
-def _masked(add: ir.Node) -> tuple[ir.Value, ir.Value] | None:
-    """The product, and what is added to it; the product is what a MatMul writes."""
-    a, b = add.inputs
-    if a is None or b is None:
+def _masked(node: ir.Node) -> tuple[ir.Value, Mask] | None:
+    """The product, which a MatMul writes, and what hides scores of it."""
+    if node.domain != "":
         return None
-    for product, mask in ((a, b), (b, a)):
-        plain = _unscaled(product)[0]
-        if producer(plain, "MatMul") is not None and is_inner(product):
-            rank = sizes(mask)
-            fits = rank is not None and 2 <= len(rank) <= 4 and is_float(mask)
-            return (product, mask) if fits else None
+    first, *rest = node.inputs
+    if node.op_type == "Add":
+        found = _beside(node.inputs)
+        return None if found is None or not is_float(found[1]) else (found[0], Mask(found[1]))
+    if first is None or first.dtype != ir.DataType.BOOL:
+        return None
+    for place, (put, product) in enumerate((rest, rest[::-1])):
+        hiding, found = number(put), _beside((product, first))
+        if hiding is not None and hiding <= HIDING and found is not None:
+            return found[0], Mask(first, place == 0)
+    return None
+
+
+def _beside(inputs: Sequence[ir.Value | None]) -> tuple[ir.Value, ir.Value] | None:
+    """Of two values the one that a MatMul writes, and the other, which may be a mask of it."""
+    for product, other in (inputs, inputs[::-1]):
+        if product is None or other is None:
+            return None
+        if producer(_unscaled(product)[0], "MatMul") is not None and is_inner(product):
+            rank = sizes(other)
+            return (product, other) if rank is not None and 2 <= len(rank) <= 4 else None
     return None
 
 

@@ -1,5 +1,6 @@
 """Cores of attention, products of sequences and linear Resize in forms of fewer passes."""
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 from exporters_forms import drawn, operators, rewritten
@@ -93,8 +94,47 @@ def test_a_mask_is_read_and_heads_stay_apart_where_they_are_read(
     form: Form, mask: tuple[int, ...], joined: bool
 ):
     graph = core(TURNED["turned"], SCALES["scores"], ",".join(map(str, mask)), joined)
-    made = rewritten(form, graph, {**FEEDS, "m": drawn(*mask, seed=3)})
-    assert len(made.graph) == (1 if joined else 3)
+    numbers = drawn(*mask, seed=3)
+    numbers[..., 1, :] = np.finfo(np.float32).min  # a token that sees nothing
+    made = rewritten(form, graph, {**FEEDS, "m": numbers})
+    assert len(made.graph) == (2 if joined else 4)
+    assert made.graph[0].op_type == "Max"
+
+
+def hidden(condition: str, put: float, *, elsewhere: bool) -> ir.Model:
+    """A decoder's core, whose later tokens are replaced by a number."""
+    sides = "d, c" if elsewhere else "c, d"
+    return model(
+        f"""g (float[n,{HEADS},3,{WIDTH}] q, float[n,{HEADS},l,{WIDTH}] k,
+               float[n,{HEADS},l,{WIDTH}] v, bool[{condition}] m) => (float[n,{HEADS},3,{WIDTH}] o)
+        {{
+            k_t = Transpose<perm=[0,1,3,2]>(k)
+            d = MatMul(q, k_t)
+            c = Constant<value=float {{{put}}}>()
+            z = Where(m, {sides})
+            w = Softmax<axis=-1>(z)
+            o = MatMul(w, v)
+        }}"""
+    )
+
+
+@pytest.mark.parametrize("put", [-1e9, np.finfo(np.float32).min])
+@pytest.mark.parametrize("elsewhere", [True, False])
+@pytest.mark.parametrize("shape", [(3, 5), (2, 1, 3, 5)])
+def test_numbers_put_in_for_what_is_hidden_are_added(
+    put: float, elsewhere: bool, shape: tuple[int, ...]
+):
+    graph = hidden(",".join(map(str, shape)), put, elsewhere=elsewhere)
+    feeds = {n: drawn(2, HEADS, 3 if n == "q" else 5, WIDTH, seed=i) for i, n in enumerate("qkv")}
+    later = np.broadcast_to(np.arange(5) > np.arange(3)[:, None], shape)
+    for mask in (later, np.ones(shape, bool), np.zeros(shape, bool)):
+        made = rewritten(Attention(), graph, {**feeds, "m": mask if not elsewhere else ~mask})
+        assert operators(made) == ["Where", "Attention"]
+
+
+def test_a_number_that_hides_nothing_is_left_alone():
+    graph = hidden("3,l", -100.0, elsewhere=False)
+    assert Attention().places(infer_shapes(graph)) == []
 
 
 PICKED = {
