@@ -18,7 +18,7 @@ Positive = Annotated[int, Field(gt=0)]
 _AXES = {"nhwc-to-nchw": (0, 3, 1, 2), "nchw-to-nhwc": (0, 2, 3, 1)}
 
 
-def _fraction(value: object) -> object:
+def fraction(value: object) -> object:
     """Take "1/255" for the number that it is."""
     if isinstance(value, str) and "/" in value:
         try:
@@ -64,7 +64,7 @@ class Preprocess(BaseModel):
         description="Axis order of the stored data and of the model's input: keep, nhwc-to-nchw or "
         "nchw-to-nhwc.",
     )
-    scale: Annotated[float | None, BeforeValidator(_fraction)] = Field(
+    scale: Annotated[float | None, BeforeValidator(fraction)] = Field(
         None, description="Factor on stored values: a number, or a fraction such as 1/255."
     )
     mean: tuple[float, ...] | None = Field(None, description="Subtracted per channel.")

@@ -68,6 +68,7 @@ class Options(TypedDict, total=False):
     phase: str
     context: int
     metric: str
+    radius: float | str
     output_metric: str
     measure_seconds: float
     seed: int

@@ -75,6 +75,7 @@ PLACES = {
     "context": ("measure", "context"),
     "tokens": ("measure", "tokens"),
     "metric": ("measure", "metric"),
+    "radius": ("measure", "radius"),
     "features": ("measure", "features"),
     "output_metric": ("measure", "output"),
     "measure_seconds": ("measure", "seconds"),
@@ -443,6 +444,11 @@ JUDGING = section(
         "file.py:function. [default: the first that fits]",
     ),
     click.option(
+        "--radius", callback=number, metavar="R",
+        help="Radius of the attacks of --metric robust_accuracy: most that any number the model is "
+        "fed changes, such as 0.03 or 8/255.",
+    ),
+    click.option(
         "--features", metavar="MODEL",
         help="Feature model of metrics such as fid and kid: an ONNX file, CHECKPOINT, "
         "CHECKPOINT@FACTORY, or file.py:function.",
@@ -714,8 +720,8 @@ CALIBRATION = section(
         help="Symmetric ranges of activations; ONNX Runtime then keeps Relu in float.",
     ),
     click.option(
-        "--weight-bits", type=click.Choice(["7", "8"]),
-        help="Bits of INT8 weights. [default: by --cpu]",
+        "--weight-bits", type=click.Choice(["2", "3", "4", "5", "6", "7", "8"]),
+        help="Bits of INT8 weights; 6 and fewer are no faster. [default: by --cpu]",
     ),
     click.option(
         "--granularity", type=click.Choice(["channel", "tensor"]),

@@ -134,6 +134,7 @@ def _graph_report(outcome: Outcome, pair: Pair, found: Measurements) -> GraphRep
         goal=None if goal is None else goal_result(goal, outcome, found.latency, before, after),
         pruning=pruning,
         training=outcome.training,
+        integer_training=outcome.integer_training,
         latency=found.latency,
         latency_reason=found.latency_reason,
         use=use_of(found.latency, pair.recipe.measure.usage, pair.prepared.phases.prompt),

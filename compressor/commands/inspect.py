@@ -22,7 +22,7 @@ from compressor.graph.names import make_unique
 from compressor.pruning import find_groups
 from compressor.pruning.coupling.summary import Inspection, summarize
 from compressor.recipe.recipe import Recipe
-from compressor.recipe.requirements import require_features
+from compressor.recipe.requirements import require_features, require_radius
 from compressor.results.environment import environment
 from compressor.results.measurements import OutputResult, QualityResult
 from compressor.results.report import Comparison
@@ -151,6 +151,7 @@ def compare(  # noqa: PLR0913 - a front door: all but the models is optional and
     recipe = with_loop_options(recipe, pipeline_options)
     target = available_target(recipe)
     require_features(recipe, find_metric)
+    require_radius(recipe, find_metric)
     pipeline = recipe.pipeline.loop if pipeline is None else pipeline
     if pipeline is not None:
         loop = loop_of(pipeline, (calibration, evaluation), recipe)

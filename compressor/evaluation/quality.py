@@ -39,6 +39,7 @@ def summarized(
         interval=interval,
         samples=scores.samples,
         data=data_words,
+        settings=metric.settings,
         reason=_reason(metric, scores, before, after, interval),
     )
 
@@ -66,7 +67,9 @@ def _reason(
 ) -> str | None:
     if np.isnan(before) or np.isnan(after):
         who = "the original" if np.isnan(before) else "the result"
-        return f"{metric.name} of {who} is not a number: its outputs hold NaN or infinity"
+        why = scores.reasons.get(BASELINE) or scores.reasons.get(RESULT)
+        odd = f"{metric.name} of {who} is not a number: its outputs hold NaN or infinity"
+        return odd if why is None else f"{metric.name} of {who} is not known: {why}"
     if np.isinf(before) and np.isinf(after):
         return f"the outputs are identical: {metric.name} is infinite"
     if np.isinf(before) and scores.reference == "original":

@@ -1,8 +1,11 @@
-"""Runners of which only some outputs are seen."""
+"""Runners of which only some outputs are seen, and such whose graph is known."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
+
+import onnx_ir as ir
 
 from compressor.evaluation.metrics.base import BASELINE
 from compressor.graph.tensors import Array, Arrays, TensorSpec
@@ -54,6 +57,59 @@ class View:
     def bind(self, feeds: Arrays) -> Callable[[], None]:
         """The runner's own."""
         return self.runner.bind(feeds)
+
+
+@dataclass(frozen=True)
+class OfGraph:
+    """A runner whose graph is known, for what takes more than its answers, as gradients do.
+
+    Attributes:
+        runner: What runs; it is closed with this.
+        source: The graph, or the file that has it.
+    """
+
+    runner: Runner
+    source: ir.Model | Path
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The runner's own."""
+        return self.runner.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The runner's own."""
+        return self.runner.outputs
+
+    @property
+    def on_caller(self) -> bool:
+        """The runner's own."""
+        return self.runner.on_caller
+
+    def __enter__(self) -> Self:
+        self.runner.__enter__()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Close the runner."""
+        self.runner.__exit__(*raised)
+
+    def run(self, feeds: Arrays) -> dict[str, Array]:
+        """Run."""
+        return self.runner.run(feeds)
+
+    def bind(self, feeds: Arrays) -> Callable[[], None]:
+        """The runner's own."""
+        return self.runner.bind(feeds)
+
+
+def behind(runner: Runner) -> tuple[ir.Model | Path, str] | None:
+    """The graph of a runner and its first output that is seen; None where no graph is known."""
+    shown = [spec.name for spec in runner.outputs]
+    while isinstance(runner, View):
+        own = {name: key for key, name in runner.shown.items()}
+        shown, runner = [own[name] for name in shown], runner.runner
+    return (runner.source, shown[0]) if isinstance(runner, OfGraph) else None
 
 
 def only(runners: Mapping[str, Runner], names: Sequence[str]) -> dict[str, Runner]:

@@ -172,6 +172,8 @@ class GraphPlan(Record):
         plain_norms: Whether additions in front of LayerNormalization are kept from being fused
             with it.
         stored: Which weights are stored in fewer bits; None where none are.
+        integers_trained: How integers of few bits were trained; they are `rounded`, or of `stored`.
+            None where they were not.
         tables: Beside INT8, which embeddings are stored in blocks of 8 bits; None where none are.
     """
 
@@ -181,7 +183,7 @@ class GraphPlan(Record):
     baseline: Literal["captured", "folded"]
     ship: Precision
     cpu: str = "host"
-    weight_bits: Literal[7, 8] = 8
+    weight_bits: Literal[2, 3, 4, 5, 6, 7, 8] = 8
     activation: Literal["uint8", "int8"] | None = None
     symmetric: bool | None = None
     granularity: Literal["channel", "tensor"] | None = None
@@ -203,6 +205,7 @@ class GraphPlan(Record):
     smooth: dict[str, bytes] = Field(default_factory=dict)
     plain_norms: bool = False
     stored: StoragePlan | None = None
+    integers_trained: TrainedPlan | None = None
     tables: StoragePlan | None = None
 
     @property

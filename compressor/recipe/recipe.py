@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from calibration.preprocess import Preprocess
+from calibration.preprocess import Preprocess, fraction
 from compressor.errors import RecipeError
 from compressor.recipe.budget import Budget, parse_budget, parse_duration
 from compressor.recipe.goal import FLAGS, Goal, Kind, parse_goal, share_of
@@ -121,8 +121,10 @@ class QuantizeOptions(Section):
         "target's. Kernels that absorb Relu where it is false leave it in float then. For int4 and "
         "int8-weights of weights, without zero points; default: of 8 bits.",
     )
-    weight_bits: Literal[7, 8] | None = Field(
-        None, description="Bits of weights; default: what the deployment CPU can sum, see cpu."
+    weight_bits: Literal[2, 3, 4, 5, 6, 7, 8] | None = Field(
+        None,
+        description="Bits of weights; default: what the deployment CPU can sum, see cpu. 6 and "
+        "fewer are stored and computed as 8, no faster.",
     )
     granularity: Literal["channel", "tensor"] | None = Field(
         None, description="One weight scale per output channel, or per tensor; default: channel."
@@ -279,6 +281,12 @@ class MeasureOptions(Section):
         description="A name, as docs/metrics.md lists them, or file.py:function; default: what "
         "fits outputs and labels.",
     )
+    radius: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="Most that attacks of robust_accuracy change any number that the model is fed: "
+        "0.03, or 8/255. Behind mean and std that is so much times std of a stored value.",
+    )
+    attack_steps: Positive = Field(10, description="Steps of the attack PGD of robust_accuracy.")
     features: object = Field(
         None,
         description="Feature model of metrics such as fid and kid: an ONNX file, a checkpoint, "
@@ -307,6 +315,11 @@ class MeasureOptions(Section):
     def usage(self) -> Usage:
         """What a decoder is used for."""
         return Usage() if self.tokens is None else parse_usage(self.tokens)
+
+    @field_validator("radius", mode="before")
+    @classmethod
+    def _is_a_number(cls, given: object) -> object:
+        return fraction(given)
 
     @field_validator("tokens")
     @classmethod

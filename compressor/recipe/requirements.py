@@ -23,6 +23,8 @@ from compressor.system.userfile import is_object_spec, load_object
 from compressor.system.writable import why_not_writable
 from exporters.base import Target, find_target, target_names
 
+FEW_BITS = 4
+"""Bits of a weight up to which rounding costs so much that training through it pays."""
 HOLDOUT = 0.2
 """Share of the calibration samples kept out of calibration when there is no evaluation data."""
 
@@ -45,6 +47,10 @@ class Metric(Protocol):
     @property
     def needs_features(self) -> bool:
         """Whether it is taken in the features of a model."""
+
+    @property
+    def needs_gradients(self) -> bool:
+        """Whether it attacks inputs, by gradients of the graph."""
 
     @property
     def relative(self) -> bool:
@@ -76,6 +82,7 @@ def require_sense(recipe: Recipe, target: Target, find_metric: FindMetric) -> No
     _require_target(recipe, target)
     name = recipe.measure.metric
     require_features(recipe, find_metric)
+    require_radius(recipe, find_metric)
     _require_budget(recipe, None if name is None else find_metric(name))
     _require_model_options(recipe.model)
     of_graphs = (text for graph in recipe.graphs.values() for text in graph.inputs)
@@ -112,14 +119,23 @@ def require_training(recipe: Recipe) -> None:
             "--train is of single models, and a pipeline is given",
             hint="Train each graph by itself with `compress train`.",
         )
-    if recipe.prune.goal is None and (recipe.budget.max_drop is None or recipe.prune.off):
+    pruned = recipe.prune.goal is not None
+    pruned = pruned or (recipe.budget.max_drop is not None and not recipe.prune.off)
+    if not (pruned or _has_few_bits(recipe.quantize)):
         raise RecipeError(
-            "--train brings back what pruning took, and nothing is pruned",
-            hint="Add --prune 30% or --max-drop 1%, or train alone with `compress train`.",
+            "--train brings back what pruning or few bits took, and neither is asked for",
+            hint="Add --prune 30%, --max-drop 1% or --quantize int4, or train alone with "
+            "`compress train`.",
         )
     require_extra("torch", "torch", "training")
     if options.loss is not None:
         load_object(options.loss, "training loss", error=RecipeError)
+
+
+def _has_few_bits(options: QuantizeOptions) -> bool:
+    """Whether weights get so few bits that training through them gains something."""
+    bits = options.weight_bits
+    return options.mode == "int4" or (bits is not None and bits <= FEW_BITS)
 
 
 def require_mode(options: QuantizeOptions, target: Target) -> None:
@@ -317,6 +333,39 @@ def require_features(recipe: Recipe, find_metric: FindMetric) -> None:
             hint=did_you_mean(Path(path))
             or "Pass an ONNX file, a checkpoint, or file.py:function.",
         )
+
+
+def require_radius(recipe: Recipe, find_metric: FindMetric) -> None:
+    """Refuse attacks that may go nowhere, or that have nothing to attack.
+
+    Args:
+        recipe: Which metric, and how far inputs may change.
+        find_metric: Finds metrics by name.
+
+    Raises:
+        RecipeError: There is no radius, or no metric that takes one, or a pipeline is given.
+        UsageError: There is no such metric, or torch is not installed.
+    """
+    options = recipe.measure
+    metric = None if options.metric is None else find_metric(options.metric)
+    if metric is None or not metric.needs_gradients:
+        if options.radius is not None:
+            raise RecipeError(
+                "--radius is of attacks, and the metric makes none",
+                hint="Add --metric robust_accuracy, or leave it out.",
+            )
+        return
+    if recipe.pipeline.loop is not None:
+        raise RecipeError(
+            f"metric {metric.name} attacks the inputs of single models, and a pipeline is given",
+            hint="Measure each graph by itself.",
+        )
+    if options.radius is None:
+        raise RecipeError(
+            f"metric {metric.name} says nothing without a radius, how far attacks change inputs",
+            hint="Add one in units of what the model is fed, such as --radius 0.03.",
+        )
+    require_extra("torch", "torch", f"metric {metric.name}")
 
 
 def _require_model_options(options: ModelOptions) -> None:

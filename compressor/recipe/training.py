@@ -3,10 +3,11 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from calibration.preprocess import fraction
 from compressor.errors import RecipeError
 from compressor.recipe.budget import parse_duration
 
@@ -139,6 +140,19 @@ class TrainOptions(BaseModel):
         description="Any of flip, crop, jitter, mixup, mask (text tokens), or file.py:function of "
         "(inputs, generator); default: flip and crop for images. An empty list: none.",
     )
+    attack: Literal["fgsm", "pgd"] | None = Field(
+        None,
+        description="Adversarial training by fgsm or pgd: every batch is changed so that the loss "
+        "rises. The original's answers to it unchanged are learned. Default: none.",
+    )
+    radius: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="Most that the attack changes any number that the model is fed: 0.03, or "
+        "8/255.",
+    )
+    attack_steps: Positive = Field(
+        7, description="Steps of pgd; each takes as long as a step of training."
+    )
     dropout: bool = Field(False, description="Whether Dropout nodes of the graph drop.")
     patience: Positive | None = Field(
         None,
@@ -161,6 +175,18 @@ class TrainOptions(BaseModel):
     def asked(self) -> Length | None:
         """How long; None where nothing is trained."""
         return None if self.length is None else parse_length(self.length)
+
+    @field_validator("radius", mode="before")
+    @classmethod
+    def _is_a_number(cls, given: object) -> object:
+        return fraction(given)
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if (self.attack is None) != (self.radius is None):
+            lacking = "radius" if self.radius is None else "attack"
+            raise ValueError(f"attack and radius belong together, and there is no {lacking}")
+        return self
 
     @field_validator("length")
     @classmethod

@@ -92,6 +92,7 @@ class GraphView:
     frontier: FrontierPlot | None
     pruned: PrunedView | None
     trained: TrainedView | None
+    trained_integers: TrainedView | None
 
     @property
     def level(self) -> str:
@@ -240,7 +241,14 @@ def _view(index: int, name: str, graph: GraphReport, charts: _Charts) -> GraphVi
         layers=charts.drawn("layers", lambda: layers_view(graph, anchor), None),
         frontier=charts.drawn("frontier", lambda: frontier(graph, f"{anchor}-frontier"), None),
         pruned=charts.drawn("pruning", lambda: pruned_view(graph), None),
-        trained=charts.drawn("training", lambda: trained_view(graph, f"{anchor}-training"), None),
+        trained=charts.drawn(
+            "training", lambda: trained_view(graph.training, f"{anchor}-training"), None
+        ),
+        trained_integers=charts.drawn(
+            "training of integers",
+            lambda: trained_view(graph.integer_training, f"{anchor}-integer-training"),
+            None,
+        ),
     )
 
 

@@ -115,6 +115,7 @@ def quality_rows(measured: Measured) -> tuple[Row, ...]:
 
 def quality_row(quality: QualityResult) -> Row:
     """One metric of both models on the same samples."""
+    told = fmt.plural(quality.samples, "sample")
     return Row(
         kind="quality",
         label=quality_name(quality),
@@ -125,7 +126,7 @@ def quality_row(quality: QualityResult) -> Row:
         level="" if quality.interval is None else fmt.level(quality.interval),
         tone=quality_tone(quality),
         lead="result" if is_relative(quality) or quality.difference is None else "change",
-        note=f"{fmt.plural(quality.samples, 'sample')}, {quality.data}",
+        note=", ".join(filter(None, (told, quality.data, quality.settings))),
         reason=quality.reason or "",
     )
 

@@ -99,6 +99,8 @@ def _graph(graph: GraphReport, speak: Speak, name: str | None) -> Iterable[Rende
         yield Text(speak(removal_words(graph)))
     if graph.training is not None:
         yield Text(speak(headline_of_training(graph.training)))
+    if graph.integer_training is not None:
+        yield Text(speak(headline_of_training(graph.integer_training)))
     yield from _figures(graph, all_rows(graph), speak, ("before", "after"))
     floats = float_words(graph)
     if floats:

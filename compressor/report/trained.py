@@ -7,7 +7,6 @@ from markupsafe import Markup
 
 from compressor.report import plots
 from compressor.results import format as fmt
-from compressor.results.report import GraphReport
 from compressor.results.training import CurvePoint, TrainingResult
 
 
@@ -24,9 +23,8 @@ class TrainedView:
     svg: Markup | None
 
 
-def trained_view(graph: GraphReport, key: str) -> TrainedView | None:
-    """The section of one graph; None where nothing was trained."""
-    found = graph.training
+def trained_view(found: TrainingResult | None, key: str) -> TrainedView | None:
+    """The section on a training; None where nothing was trained."""
     if found is None:
         return None
     errors = (f"{one.error:.1e} at batch {one.batch}" for one in found.parity)
@@ -43,7 +41,8 @@ def trained_view(graph: GraphReport, key: str) -> TrainedView | None:
 
 def headline(result: TrainingResult) -> str:
     """What became of it, as a sentence."""
-    verdict = "Trained" if result.kept else "Not trained: the weights are as before"
+    through = ", through its integers" if result.quantized else ""
+    verdict = f"Trained{through}" if result.kept else "Not trained: the weights are as before"
     return f"{verdict}: {result.reason}."
 
 
@@ -51,13 +50,15 @@ def how(result: TrainingResult) -> str:
     """What was done, as a sentence."""
     if not result.done:
         return f"Asked for: {result.asked}, of {fmt.plural(result.samples, 'sample')}."
+    attack = "" if result.attack is None else f"each attacked by {result.attack}, "
     ways = {"distill": "the original's answers", "labels": "the original's answers and labels"}
     return (
         f"{result.done:,} of {fmt.plural(result.steps, 'step')} of {result.batch} samples in "
         f"{fmt.seconds(result.seconds)} ({fmt.seconds(result.cpu_seconds)} of processor time), "
-        f"{result.optimizer} up to {result.rate:.2g}, {result.parameters:,} parameters, from "
-        f"{ways.get(result.mode, 'a loss of the user')} on {fmt.plural(result.samples, 'sample')}; "
-        f"{fmt.plural(result.held_out, 'sample')} held out chose step {result.best:,}."
+        f"{attack}{result.optimizer} up to {result.rate:.2g}, {result.parameters:,} parameters, "
+        f"from {ways.get(result.mode, 'a loss of the user')} on "
+        f"{fmt.plural(result.samples, 'sample')}; {fmt.plural(result.held_out, 'sample')} held out "
+        f"chose step {result.best:,}."
     )
 
 

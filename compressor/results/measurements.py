@@ -194,6 +194,7 @@ class QualityResult(Record):
         samples: How many there were.
         data: Which data they came from, in words ("evaluation data", "calibration samples not
             used to calibrate").
+        settings: What the metric was taken with, in words: attacks and their radius.
     """
 
     metric: str
@@ -208,6 +209,7 @@ class QualityResult(Record):
     data: str
     reason: str | None = None
     output: str | None = None
+    settings: str | None = None
 
 
 class OutputResult(Record):

@@ -214,6 +214,7 @@ class GraphReport(Measured):
         goal: What became of how far to prune; None where nobody said so, a budget apart.
         pruning: What was removed; None where the graph ships whole.
         training: What training brought back; None where nothing was trained.
+        integer_training: What training through integers of few bits did after that; likewise.
         placement: Precisions by operator, in the graph that the runtime executes, or its engine
             is built from.
         engine: The compiled engine beside the model; None for targets without.
@@ -240,6 +241,7 @@ class GraphReport(Measured):
     goal: GoalResult | None = None
     pruning: PruningResult | None = None
     training: TrainingResult | None = None
+    integer_training: TrainingResult | None = None
     placement: tuple[NodePlacement, ...] = ()
     engine: EngineBuild | None = None
     float_reasons: dict[str, str] = Field(default_factory=dict)

@@ -53,6 +53,7 @@ class TrainingResult(Record):
         batch: Samples a step.
         threads: Of torch.
         optimizer: Its name.
+        attack: What changed every batch, in words; None where nothing did.
         rate: The learning rate at its highest.
         samples: Trained on.
         held_out: Samples that neither repair nor training saw, which picked the best moment.
@@ -78,6 +79,7 @@ class TrainingResult(Record):
     batch: int
     threads: int
     optimizer: str
+    attack: str | None = None
     rate: float
     samples: int
     held_out: int

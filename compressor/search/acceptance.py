@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
 from compressor.evaluation.metrics.base import BASELINE, RESULT, Metric, Scores
+from compressor.evaluation.views import OfGraph
 from compressor.evaluation.yardstick import Yardstick
 from compressor.search.candidate import Judged
 from compressor.search.measure import told
@@ -69,7 +70,7 @@ class GraphJudge:
 
     def opened(self, model: ir.Model) -> Runner:
         """A graph, with no one waiting for it."""
-        return self.session.target.open(model, threads=0, timed=False)
+        return OfGraph(self.session.target.open(model, threads=0, timed=False), model)
 
 
 def scores_of(judge: Judge, metric: Metric, model: ir.Model, data: CalibrationSet) -> Scores:

@@ -140,6 +140,7 @@ class Outcome:
             nor damages were measured.
         pruning: What was removed; None where nothing was.
         training: What training brought back; None where nothing was trained.
+        integer_training: What training through its integers brought; None where there was none.
         held_back: What the quality budget did to how far it was to be pruned; None where nothing.
         interrupted: Whether the user ended the search: this is the best so far, not confirmed.
     """
@@ -155,6 +156,7 @@ class Outcome:
     regions: tuple[RegionResult, ...] = ()
     pruning: PruningResult | None = None
     training: TrainingResult | None = None
+    integer_training: TrainingResult | None = None
     held_back: str | None = None
     interrupted: bool = False
 

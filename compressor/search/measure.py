@@ -11,13 +11,14 @@ from compressor.checkpoint.features import asked_metric
 from compressor.checkpoint.prepare import Prepared
 from compressor.evaluation.changed import Changed, changed_decisions, decides, largest_errors
 from compressor.evaluation.memory import compare_memory
+from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.metrics.base import BASELINE, RESULT, Metric, Scores
 from compressor.evaluation.outputs import require_alike
 from compressor.evaluation.per_output import output_results
 from compressor.evaluation.quality import summarized
 from compressor.evaluation.racing import race
 from compressor.evaluation.roles import roles_of
-from compressor.evaluation.views import only
+from compressor.evaluation.views import OfGraph, only
 from compressor.evaluation.yardstick import Yardstick, choose
 from compressor.graph.cost import macs, parameters
 from compressor.graph.files import initializer_bytes
@@ -34,6 +35,7 @@ from compressor.results.measurements import (
     Size,
 )
 from compressor.results.report import NodePlacement
+from compressor.search.robustness import PLAIN, under_attack
 from compressor.system.processors import available_processors
 from compressor.system.progress import Progress
 from exporters.base import Artifact, Target
@@ -191,17 +193,22 @@ def yardstick(
     Raises:
         DataError: The metric needs labels that the data does not have.
         UsageError: There is no such metric or output, or the metric fits none.
+        RecipeError: A budget is of attacks, and the original cannot be attacked.
     """
-    options = recipe.measure
-    with target.open(prepared.model, threads=0, timed=False) as original:
-        return choose(
+    options, metric = recipe.measure, asked_metric(recipe)
+    attacks = metric is not None and metric.needs_gradients
+    batch = prepared.fixed_batch or recipe.quantize.batch
+    opened = target.open(prepared.model, threads=0, timed=False)
+    with OfGraph(opened, prepared.model) as original:
+        found = choose(
             original,
             data,
-            prepared.fixed_batch or recipe.quantize.batch,
+            batch,
             roles=roles_of(prepared.model),
-            metric=asked_metric(recipe),
+            metric=find_metric(PLAIN) if attacks else metric,
             output=options.output,
         )
+        return under_attack(found, original, data, recipe, batch) if attacks else found
 
 
 def measure_scores(
@@ -219,8 +226,9 @@ def measure_scores(
     """
     with pair.progress.stage("measure quality"), ExitStack() as stack:
         original, result = (
-            stack.enter_context(pair.target.open(built.model, threads=0, timed=False))
+            stack.enter_context(OfGraph(opened, built.model))
             for built in pair.compared
+            for opened in (pair.target.open(built.model, threads=0, timed=False),)
         )
         runners = {BASELINE: original, RESULT: result}
         batch = pair.prepared.fixed_batch or pair.recipe.quantize.batch

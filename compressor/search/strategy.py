@@ -26,6 +26,7 @@ from compressor.search.pruning.sparsity_2_4 import with_sparsity
 from compressor.search.pruning.steps import Grouped, grouped
 from compressor.search.pruning.to_budget import afford
 from compressor.search.pruning.to_goal import cost_of, reach
+from compressor.search.quantization_aware import with_trained_integers
 from compressor.search.ruined import unless_ruined
 from compressor.search.session import Session, Stage
 from compressor.search.training import trainer_of
@@ -70,7 +71,21 @@ def decide(
         found = strategy.decided(stage)
         for name, step in DECODING:
             found = _with(step, name, session, found, data, acceptance)
+        found = _integers_trained(session, found, data, acceptance)
     return found if acceptance.asked else unless_ruined(session, start, found, data, acceptance)
+
+
+def _integers_trained(
+    session: Session, found: Outcome, data: DataSplit, acceptance: Acceptance
+) -> Outcome:
+    """With integers of few bits trained; without, where the user ends it within a budget."""
+    try:
+        with own_threads():
+            return with_trained_integers(session, found, data, acceptance)
+    except KeyboardInterrupt:
+        if acceptance.asked is None or found.plan.ship == "float":
+            raise
+        return replace(found, interrupted=True)
 
 
 def _with(

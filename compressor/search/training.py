@@ -4,20 +4,29 @@ It is taken between the repair and the calibration, and kept if the loss on samp
 has seen falls. The plan stores the weights, so that a replay needs neither training nor data.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet, open_dataset
 from compressor.checkpoint.prepare import Prepared
 from compressor.errors import DataError
 from compressor.graph.shapes import input_specs
+from compressor.graph.tensors import Array
 from compressor.graph.writing import with_weights
 from compressor.plan.plan import TrainedPlan
 from compressor.recipe.held_out import held_out_of
 from compressor.recipe.recipe import Recipe
 from compressor.recipe.training import Length
+from compressor.results.training import TrainingResult
 from compressor.search.candidate import Outcome
 from compressor.search.data_split import DataSplit
-from compressor.search.session import Session
+from compressor.search.session import Session, Stage
+
+if TYPE_CHECKING:  # it imports torch
+    from compressor.training.train import Training
 
 LATE = 1 / 2
 """Of a time budget, that training may take at most."""
@@ -49,9 +58,34 @@ class Trainer:
         Raises:
             UsageError: The options or the labels do not fit the graph.
         """
-        # Only here, so that a job that trains nothing never imports torch.
-        import torch  # noqa: PLC0415
+        with self.session.stage("train") as stage:
+            found = self.learnt(start.plain, start.baseline, part, stage)
+        if not found.weights:
+            return replace(start.then(stage.record), training=found.result)
+        trained = self.told(found.result, found.weights)
+        model = with_weights(start.plain, found.weights)
+        plan = start.plan.model_copy(update={"trained": trained})
+        after = start.then(stage.record, plan=plan, shipped=model, plain=model, graph=model)
+        return replace(after, training=found.result)
 
+    def learnt(
+        self,
+        student: ir.Model,
+        teacher: ir.Model,
+        part: float,
+        stage: Stage,
+        only: frozenset[str] | None = None,
+    ) -> "Training":
+        """One training, told in a stage.
+
+        Args:
+            student: What is trained.
+            teacher: What answers.
+            part: Of the length.
+            stage: Is told what became of it.
+            only: The initializers that are trained; all weights without.
+        """
+        # Only here, so that a job that trains nothing never imports torch.
         from compressor.training.train import MEMORY, Task, train_graph  # noqa: PLC0415
 
         session, options = self.session, self.session.recipe.train
@@ -60,8 +94,8 @@ class Trainer:
         if options.data is None:
             options = options.model_copy(update={"labels": 0.0})
         task = Task(
-            start.plain,
-            start.baseline,
+            student,
+            teacher,
             self.data,
             self.held_out,
             options,
@@ -69,34 +103,34 @@ class Trainer:
             seed=session.recipe.seed,
             memory=int(session.recipe.quantize.memory or MEMORY),
             classes=scored,
+            only=only,
         )
-        with session.stage("train") as stage:
-            found = train_graph(task, session.progress)
-            result = found.result
-            stage.parameters = {
-                "asked": result.asked,
-                "steps": result.steps,
-                "optimizer": result.optimizer,
-                "samples": result.samples,
-            }
-            verdict = "kept" if result.kept else "left as they were"
-            stage.decide("weights", verdict, result.reason)
-            if not result.done:
-                stage.notices.append(f"not trained: {result.reason}")
-        if not found.weights:
-            return replace(start.then(stage.record), training=result)
-        trained = TrainedPlan(
+        found = train_graph(task, session.progress)
+        result = found.result
+        stage.parameters = {
+            "asked": result.asked,
+            "steps": result.steps,
+            "optimizer": result.optimizer,
+            "samples": result.samples,
+        }
+        verdict = "kept" if result.kept else "left as they were"
+        stage.decide("weights", verdict, result.reason)
+        if not result.done:
+            stage.notices.append(f"not trained: {result.reason}")
+        return found
+
+    def told(self, result: TrainingResult, weights: Mapping[str, Array]) -> TrainedPlan:
+        """A training as a plan has it."""
+        import torch  # noqa: PLC0415 - as above
+
+        return TrainedPlan(
             steps=result.done,
             threads=result.threads,
-            seed=session.recipe.seed,
+            seed=self.session.recipe.seed,
             torch=torch.__version__,
             data=self.data.fingerprint(),
-            weights=dict(found.weights),
+            weights=dict(weights),
         )
-        model = with_weights(start.plain, found.weights)
-        plan = start.plan.model_copy(update={"trained": trained})
-        after = start.then(stage.record, plan=plan, shipped=model, plain=model, graph=model)
-        return replace(after, training=result)
 
 
 def trainer_of(session: Session, data: DataSplit) -> Trainer | None:

@@ -17,7 +17,8 @@ from compressor.graph.batch import BatchAxis, rows_of
 from compressor.graph.tensors import Array, Arrays
 from compressor.module.gradients import LossBatch
 from compressor.recipe.training import TrainOptions
-from compressor.training.augmentation import Augmenting, rng_of
+from compressor.training.attacks import Attack, Ranges, attacked
+from compressor.training.augmentation import Augmenting, Generator, rng_of
 from compressor.training.executor import GraphModule
 from compressor.training.losses import Loss
 from compressor.training.optimizers import optimizer_of, schedule_of
@@ -47,6 +48,8 @@ class Run:
         pieces: How many parts of a batch are computed one after the other.
         rate: The learning rate at its highest.
         seed: Of all that is drawn.
+        attack: What changes samples so that the loss rises; None where nothing does.
+        ranges: Where those stay.
     """
 
     module: GraphModule
@@ -62,6 +65,8 @@ class Run:
     world: World = ALONE
     memory: int = 10**9
     pieces: int = 1
+    attack: Attack | None = None
+    ranges: Ranges = field(default_factory=dict)
     steps: int = 1
     best: int = 0
     _best_weights: list[Tensor] = field(default_factory=list)
@@ -95,6 +100,8 @@ class Run:
         torch.manual_seed(self.seed * 1_000_003 + number)
         parts = list(_parts(inputs, labels, count, self._group.axes, self._pieces()))
         expected = [None if self.teacher is None else self.teacher(one[0]) for one in parts]
+        rng = rng_of(self.seed, number, "attack")
+        parts = [self._attacked(*pair, rng) for pair in zip(parts, expected, strict=True)]
 
         def closure() -> float:
             self.optimizer.zero_grad(set_to_none=True)
@@ -122,10 +129,12 @@ class Run:
 
     def look(self) -> float:
         """The loss on the held-out samples, of the moving average where there is one."""
+        rng = rng_of(self.seed, 0, "attack on held-out samples")
         with self._averaged(), torch.no_grad():
             total, seen = 0.0, 0
             for inputs, answers, labels, count in self._held_answers():
-                total += count * float(self._loss_of((inputs, labels, count), answers))
+                part = self._attacked((inputs, labels, count), answers, rng)
+                total += count * float(self._loss_of(part, answers))
                 seen += count
         return total / max(seen, 1)
 
@@ -187,15 +196,40 @@ class Run:
     def _pieces(self) -> int:
         return self.pieces if self._group.divides and self.samples.fixed is None else 1
 
+    def _attacked(self, part: Call, answer: dict[str, Tensor] | None, rng: Generator) -> Call:
+        """Samples that the loss is larger on; what the original says of them unchanged is known."""
+        if self.attack is None:
+            return part
+        inputs, labels, count = part
+
+        def loss(feeds: dict[str, Tensor]) -> Tensor:
+            # The sum over samples, so that how far one moves does not depend on the others.
+            return count * self._loss_on(self.module, feeds, labels, answer)
+
+        moved = attacked(self.attack, self._fed(inputs), loss, self.ranges, rng)
+        changed = {n: moved[n].cpu().numpy() if n in self.ranges else a for n, a in inputs.items()}
+        return changed, labels, count
+
     def _loss_of(self, part: Call, answer: dict[str, Tensor] | None) -> Tensor:
-        inputs, labels, _ = part
-        feeds = {name: _laid(to_tensor(array)).to(self.device) for name, array in inputs.items()}
+        module = self._forward if torch.is_grad_enabled() else self.module
+        return self._loss_on(module, self._fed(part[0]), part[1], answer)
+
+    def _loss_on(
+        self,
+        module: torch.nn.Module,
+        feeds: dict[str, Tensor],
+        labels: Array | None,
+        answer: dict[str, Tensor] | None,
+    ) -> Tensor:
         known = None if labels is None else torch.from_numpy(np.array(labels)).to(self.device)
         half = self.options.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            made = (self._forward if torch.is_grad_enabled() else self.module)(feeds)
+            made = module(feeds)
         told = {n: t.to(self.device) for n, t in (answer or {}).items()}
         return self.loss(made, told, LossBatch(feeds, known))
+
+    def _fed(self, inputs: Arrays) -> dict[str, Tensor]:
+        return {name: _laid(to_tensor(array)).to(self.device) for name, array in inputs.items()}
 
     def _penalized(self) -> float:
         """Gradients of L1 and L2 regularization, and its value."""

@@ -19,7 +19,7 @@ import onnx_ir as ir
 import torch
 
 from calibration.dataset import CalibrationSet
-from compressor.errors import GraphError, UsageError
+from compressor.errors import GraphError, RecipeError, UsageError
 from compressor.graph.batch import fixed_batch
 from compressor.graph.fingerprint import fingerprint
 from compressor.graph.shapes import input_specs
@@ -29,6 +29,7 @@ from compressor.recipe.training import Length, TrainOptions
 from compressor.results import format as fmt
 from compressor.results.training import CurvePoint, ParityFigure, TrainingResult
 from compressor.system.progress import SILENT, Advance, Progress
+from compressor.training.attacks import Range, attack_of, ranges_of
 from compressor.training.augmentation import augmenting, token_inputs
 from compressor.training.executor import GraphModule
 from compressor.training.losses import Distillation, Loss, distillation, user_loss
@@ -79,6 +80,7 @@ class Task:
         memory: Bytes that a step may keep for its backward pass.
         classes: The output that is known to score classes.
         stops: Whether an interruption ends it with the best moment so far.
+        only: The initializers that are trained; all weights without.
     """
 
     student: ir.Model
@@ -91,6 +93,7 @@ class Task:
     memory: int = MEMORY
     classes: str | None = None
     stops: bool = False
+    only: frozenset[str] | None = None
 
 
 def train_graph(
@@ -127,7 +130,8 @@ class _Attempt:
         trained = find_trained(
             task.student, embeddings=task.options.embeddings, leave=task.options.leave
         )
-        self._names = trained.names
+        only = trained.names if task.only is None else task.only
+        self._names = tuple(name for name in trained.names if name in only)
         quantizers = ("QuantizeLinear", "DequantizeLinear", "MatMulNBits")
         self._quantized = any(n.op_type in quantizers for n in task.student.graph)
         self._parity: tuple[ParityFigure, ...] = ()
@@ -229,6 +233,7 @@ class _Attempt:
             batch=0 if run is None else run.batch,
             threads=self._threads,
             optimizer=task.options.optimizer,
+            attack=None if (attack := attack_of(task.options)) is None else attack.words,
             rate=0.0 if run is None else run.rate,
             samples=self._samples,
             held_out=self._held,
@@ -260,6 +265,7 @@ class _Attempt:
         dense = any(g.labels is not None and g.labels.ndim > 2 for g in samples.calls)
         gentle = self._quantized or any(n.op_type in ATTENTION for n in task.student.graph)
         tokens = bool(token_inputs(task.student))
+        ranges = {} if options.attack is None else self._ranges(samples, held)
         usual = fixed or min(SEQUENCES if tokens else BATCH, max(1, len(samples) // 2))
         return Run(
             module,
@@ -274,7 +280,24 @@ class _Attempt:
             task.seed,
             self._world,
             task.memory,
+            attack=attack_of(options),
+            ranges=ranges,
         )
+
+    def _ranges(self, samples: Samples, held: Samples) -> dict[str, Range]:
+        """Where an attack keeps inputs: what floats of the samples range over.
+
+        Raises:
+            RecipeError: No input is of floats, which alone can change a little.
+        """
+        found = ranges_of(group.inputs for part in (samples, held) for group in part.calls)
+        if not found:
+            told = ", ".join(value.name or "" for value in self._task.student.graph.inputs)
+            raise RecipeError(
+                f"[train] attack changes floating-point inputs, and the model has none: {told}",
+                hint="Leave attack and radius out.",
+            )
+        return found
 
     def _loss(self, samples: Samples, call: Arrays) -> Loss:
         task, options = self._task, self._task.options
@@ -313,6 +336,7 @@ class _Attempt:
             "options": task.options.model_dump_json(exclude={"checkpoint", "length", "data"}),
             "steps": steps if task.length.seconds is None else task.length.asked,
             "seed": task.seed,
+            "weights": self._names,
             "threads": self._threads,
             "torch": torch.__version__,
         }

@@ -33,6 +33,7 @@ def find_metric(spec: str) -> "Metric":
 
         return metric_of(load_object(spec, "metric"), spec)
     known = metric_names()
+    spec = spec.replace("-", "_") if spec.replace("-", "_") in known else spec
     if spec not in known:
         raise UsageError(
             f"unknown metric {spec!r}",

@@ -6,7 +6,7 @@ name. A library user passes an instance.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -41,6 +41,7 @@ class Scores:
         samples: How many samples were seen.
         blocks: Whether rows are blocks of the samples, as `jackknife` makes them.
         least: Samples below which the aggregate proves nothing.
+        reasons: Runner → why it has no value.
     """
 
     units: Mapping[str, FloatArray]
@@ -48,6 +49,7 @@ class Scores:
     samples: int
     blocks: bool = False
     least: int = 0
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def noun(self) -> str:
@@ -75,6 +77,8 @@ class Metric(ABC):
         relative: Whether a share of the original's own value means something; not where that is
             0 but for chance.
         falls: Whether the original's own value falls as more samples are taken.
+        needs_gradients: Whether it attacks inputs (`--radius`), by gradients of the graph in torch.
+        settings: What it was taken with, for people; None where there is nothing to set.
     """
 
     name: str
@@ -88,6 +92,12 @@ class Metric(ABC):
     needs_features: ClassVar[bool] = False
     relative: ClassVar[bool] = True
     falls: ClassVar[bool] = False
+    needs_gradients: ClassVar[bool] = False
+
+    @property
+    def settings(self) -> str | None:
+        """See above."""
+        return None
 
     @abstractmethod
     def evaluate(self, runners: Mapping[str, Runner], data: CalibrationSet, batch: int) -> Scores:

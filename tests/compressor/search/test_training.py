@@ -111,7 +111,7 @@ def test_weights_that_are_no_better_stay_and_the_record_says_why() -> None:
     ("train", "sections", "said"),
     [
         ({"data": "x.npz"}, {}, "--train-data belongs to a training"),
-        ({"length": "1m"}, {"prune": {}}, "nothing is pruned"),
+        ({"length": "1m"}, {"prune": {}}, "neither is asked for"),
         ({"length": "1m"}, {"pipeline": {"loop": "a.py:b"}}, "is of single models"),
     ],
 )
