@@ -4,7 +4,8 @@
 
 Each model is compressed by default, with `--max-drop 1%` and with `--prune 30%`, each in a fresh
 process, in turn with ONNX Runtime's own `quantize_static` on the same samples (min/max, and
-entropy); with `--times` medians are shown. Every run has an empty cache of latencies. The digits
+entropy); with `--times` medians are shown. Every run has an empty cache (`resuming.py` is of runs
+that have one). The digits
 sample needs nothing. DIR holds calib.npz and test.npz of CIFAR-10, FILE is a state dict of
 `resnet.py`, or for `--deep` of `deep_net.py`; a wide CNN has random weights. A transformer of six
 layers (MiniLM) is taken at 32 and 128 tokens where its package is. What is not there is left out.
@@ -107,14 +108,16 @@ class Stages:
         return time.perf_counter(), work
 
 
-def timed(case: Case, run: str, folder: Path) -> dict[str, tuple[float, float]]:
-    """One run in this process."""
+def timed(
+    case: Case, run: str, folder: Path, cache: Path | None = None
+) -> dict[str, tuple[float, float]]:
+    """One run in this process, with an empty cache unless one is given."""
     from compressor import Recipe, compress  # noqa: PLC0415 - its import is a part of the time
 
     stages = Stages()
     sections: dict[str, dict[str, Any]] = {
         "model": {"factory": case.factory},
-        "data": {"preprocess": dict(case.preprocess), "cache": folder / "cache"},
+        "data": {"preprocess": dict(case.preprocess), "cache": cache or folder / "cache"},
         "measure": {"threads": 1},
     }
     for name, section in RUNS[run].items():

@@ -40,7 +40,8 @@ class Options(TypedDict, total=False):
     quantize: str
     ranges: str
     stats: str | Path
-    calib_cache: str | Path
+    cache: str | Path
+    reuse: bool
     cpu: str
     activation: str
     symmetric: bool

@@ -27,6 +27,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What tests measure is not kept in the user's home, and nothing from there is used."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        # What one test decides, another does not take: only a cache that is named is used.
+        patched.setattr("compressor.recipe.keeping.default_folder", lambda: None)
         yield
 
 

@@ -23,6 +23,7 @@ from compressor.capture.signature import taken, told
 from compressor.capture.source import ModelSource
 from compressor.checkpoint import load_checkpoint, source_of
 from compressor.checkpoint.hub_cache import located
+from compressor.checkpoint.kept_capture import Question, captured_once
 from compressor.checkpoint.phases import Phases, phases_of
 from compressor.errors import DataError
 from compressor.evaluation.metrics import find_metric
@@ -32,6 +33,7 @@ from compressor.graph.lifting import DrawnInput, put_back
 from compressor.graph.shapes import input_specs
 from compressor.graph.sizes import solve
 from compressor.graph.tensors import Array, Arrays, Dimension, TensorSpec
+from compressor.recipe.keeping import cache_of
 from compressor.recipe.notation import parse_input
 from compressor.recipe.recipe import Recipe
 from compressor.recipe.requirements import require_labels
@@ -197,16 +199,9 @@ def prepare(
     given = [data for data in (calib, evaluate) if data is not None]
     example = _example(given[0] if given else None)
     declared = [*asked, *_own(source, asked, example)]
+    varied = frozenset[str]().union(*(data.varied for data in given))
     with progress.stage("capture"):
-        captured = capture(
-            source,
-            inputs=declared or None,
-            examples=None if example is None else example.inputs,
-            axes=None if example is None else example.sample_axes,
-            varied=frozenset[str]().union(*(data.varied for data in given)),
-            opset=target.opset,
-            least_opset=target.least_opset,
-        )
+        captured = _captured(source, declared, example, varied, target, recipe)
     if captured.noises and len(captured.noises) == len(captured.inputs.specs):
         calib, evaluate = _drawn(captured, recipe), None
     else:
@@ -225,6 +220,39 @@ def prepare(
         noises=captured.noises if recipe.model.noise == "inside" else (),
     )
     return replace(prepared, phases=_phases(prepared, recipe))
+
+
+def _captured(
+    source: ModelSource,
+    declared: Sequence[TensorSpec],
+    example: Batch | None,
+    varied: frozenset[str],
+    target: Target,
+    recipe: Recipe,
+) -> Captured:
+    """The graph, which an earlier run may have kept."""
+    samples = None if example is None else example.inputs
+    axes = None if example is None else example.sample_axes
+    traced = {
+        "inputs": [str(spec) for spec in declared],
+        "axes": None if axes is None else {name: repr(axis) for name, axis in axes.items()},
+        "varied": sorted(varied),
+        "opset": [target.opset, target.least_opset],
+    }
+    asked = Question(source, source.path, recipe.model, traced, samples)
+    return captured_once(
+        cache_of(recipe),
+        asked,
+        lambda: capture(
+            source,
+            inputs=declared or None,
+            examples=samples,
+            axes=axes,
+            varied=varied,
+            opset=target.opset,
+            least_opset=target.least_opset,
+        ),
+    )
 
 
 def _drawn(captured: Captured, recipe: Recipe) -> CalibrationSet:

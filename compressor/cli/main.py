@@ -383,9 +383,9 @@ def check(directory: Path, **flags: Any) -> None:
 @click.option("--clear", is_flag=True, help="Remove the entries.")
 @SHOWING
 def cache(directory: Path | None, **flags: Any) -> None:
-    """Show what is kept for later runs, or clear it: kernel times in the user's cache folder.
+    """Show what is kept for later runs, or clear it.
 
-    DIR is a folder of --calib-cache, which holds calibration statistics, too.
+    DIR is a folder of --cache; without one it is the user's.
     """
     from compressor.cli.commands import show_cache  # noqa: PLC0415 - keeps --help quick
 

@@ -59,7 +59,8 @@ PLACES = {
     "ranges": ("quantize", "ranges"),
     "cpu": ("quantize", "cpu"),
     "stats": ("data", "stats"),
-    "calib_cache": ("data", "cache"),
+    "cache": ("data", "cache"),
+    "reuse": ("data", "reuse"),
     "activation": ("quantize", "activation"),
     "symmetric": ("quantize", "symmetric"),
     "weight_bits": ("quantize", "weight_bits"),
@@ -737,8 +738,13 @@ CALIBRATION = section(
         help="Batch size of calibration. [default: 32]",
     ),
     click.option(
-        "--calib-cache", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
-        help="Folder that keeps calibration statistics and kernel times for later runs.",
+        "--cache", "--calib-cache", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+        help="Folder that keeps captures, statistics, kernel times and decisions for later runs. "
+        "[default: the user's]",
+    ),
+    click.option(
+        "--no-cache", "reuse", flag_value="no",
+        help="Nothing is taken from earlier runs, or kept for later ones.",
     ),
     click.option(
         "--memory", metavar="SIZE",

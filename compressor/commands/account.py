@@ -11,6 +11,7 @@ from compressor.commands.carrying import carry
 from compressor.commands.final_measurements import Measurements
 from compressor.commands.goals_met import goal_result
 from compressor.commands.packaging import package
+from compressor.graph.modules import modules_of
 from compressor.graph.tensors import Arrays
 from compressor.plan.plan import Plan
 from compressor.plan.realize import planned_policy
@@ -27,6 +28,7 @@ from compressor.search.in_use import use_of
 from compressor.search.measure import Pair, placement, size, surplus_threads
 from compressor.search.precision.unquantized import Unquantized, unquantized
 from compressor.search.quality_budget import QualityBudget
+from compressor.system.cache import taken
 from compressor.system.output_folder import write_manifest
 from compressor.system.sparing import spared
 from exporters.base import Artifact
@@ -90,6 +92,7 @@ def account(
         stages=tuple(one for name, run in runs.items() for one in _stages(name, run, len(runs))),
         notices=tuple(dict.fromkeys([*notices, *_of_graphs(own)])),
         environment=environment(),
+        reused=taken(),
     )
 
 
@@ -157,7 +160,18 @@ def _graph_report(outcome: Outcome, pair: Pair, found: Measurements) -> GraphRep
         changed=found.changed.samples,
         changed_total=found.changed.total,
         changed_reason=found.changed.reason,
+        modules=_modules(outcome, pair, found, floats),
     )
+
+
+def _modules(
+    outcome: Outcome, pair: Pair, found: Measurements, floats: Unquantized
+) -> dict[str, str]:
+    """Modules of the nodes that the report names."""
+    known = modules_of(pair.prepared.model) | modules_of(outcome.graph)
+    named = [layer.node for layer in found.explained.layers]
+    named += [*floats.reasons, *(node for region in outcome.regions for node in region.nodes)]
+    return {node: known[node] for node in dict.fromkeys(named) if node in known}
 
 
 def _floats(outcome: Outcome, pair: Pair, feeds: Arrays) -> Unquantized:

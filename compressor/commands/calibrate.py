@@ -12,6 +12,7 @@ from compressor.errors import DataError, OutputError, UsageError
 from compressor.folding import fold
 from compressor.quantization.placement import place, quantized_values
 from compressor.quantization.statistics import statistics
+from compressor.recipe.keeping import cache_of
 from compressor.recipe.policy import policy_of
 from compressor.recipe.recipe import Recipe
 from compressor.results.records import Record
@@ -97,7 +98,7 @@ def calibrate(
             data,
             batch=options.batch,
             memory=options.memory,
-            cache=recipe.data.cache,
+            cache=cache_of(recipe).folder,
             advance=advance,
         )
     return _saved(stats, path)

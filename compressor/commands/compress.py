@@ -34,12 +34,14 @@ from compressor.search.data_split import (
     looked_at,
     split_data,
 )
+from compressor.search.kept_decisions import decided_once
 from compressor.search.measure import Pair, configurations
 from compressor.search.quality_budget import QualityBudget, divided_for_budget
 from compressor.search.replay import replay
 from compressor.search.session import Session
 from compressor.search.strategy import decide
 from compressor.search.training import with_training_samples
+from compressor.system.cache import counting
 from compressor.system.output_folder import prepare as prepare_output
 from compressor.system.output_folder import written_aside
 from compressor.system.progress import SILENT, Progress
@@ -106,16 +108,39 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
             was written: marked as interrupted and not confirmed, or with the verdict on it where
             only measurements after that are missing; else nothing was.
     """
+    with counting():
+        return _compress(
+            model,
+            (calibration, evaluation),
+            recipe=with_features(_recipe(recipe, target), features),
+            recipe_file=recipe_file,
+            output=output,
+            plan=plan,
+            pipeline=pipeline,
+            pipeline_options=pipeline_options,
+            units=units,
+            force=force,
+            progress=progress,
+            command=command,
+        )
+
+
+def _compress(
+    model: object,
+    data: tuple[object, object],
+    *,
+    recipe: Recipe,
+    pipeline: object,
+    pipeline_options: Mapping[str, Any] | None,
+    units: int | None,
+    **asked: Any,
+) -> Report:
+    """The same, by what kind of model it is."""
     watch = Stopwatch()
-    recipe = with_features(_recipe(recipe, target), features)
     recipe = with_loop_options(recipe, pipeline_options)
     model = located(model)
     loop = pipeline or recipe.pipeline.loop
-    asked: dict[str, Any] = {
-        "recipe": recipe, "output": output, "plan": plan, "recipe_file": recipe_file,
-        "force": force, "progress": progress, "command": command,
-    }  # fmt: skip
-    data = calibration, evaluation
+    asked["recipe"] = recipe
     if loop is not None:
         return _pipeline(model, loop, data, units=units or recipe.pipeline.units, **asked)
     folder = writes(model, recipe)
@@ -165,7 +190,12 @@ def _single(  # noqa: PLR0913 - the same as the front door's
     samples, acceptance = divided_for_budget(session, samples)
     if replayed is None:
         with own_threads():
-            outcome = decide(session, samples, acceptance, stats)
+            outcome = decided_once(
+                session,
+                samples,
+                acceptance,
+                partial(decide, session, samples, acceptance, stats),
+            )
     else:
         outcome = replay(session, replayed.graphs[GRAPH])
     report, found = finish(

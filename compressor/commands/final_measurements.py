@@ -27,7 +27,8 @@ from compressor.search.measure import (
     told,
     why_no_memory,
 )
-from compressor.search.precision.error_analysis import Explanation, explain
+from compressor.search.precision.error_analysis import Explanation
+from compressor.search.precision.kept_explanation import explained_once
 from compressor.search.quality_budget import QualityBudget
 from compressor.system.sparing import spared, unfinished
 from compressor.system.stopwatch import Stopwatch
@@ -117,7 +118,7 @@ def _measure(
     yield found
     samples = data.search if data.calibration is None else data.calibration
     explained = spared(
-        lambda: explain(outcome, pair, samples),
+        lambda: explained_once(outcome, pair, samples),
         lambda reason: Explanation(reason=clock.missed("measure layers", reason)),
     )
     if explained.layers:

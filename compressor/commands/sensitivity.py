@@ -12,6 +12,7 @@ from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import planned_policy
 from compressor.quantization.mixed import solve
 from compressor.quantization.static import CalibrationOptions, calibrate
+from compressor.recipe.keeping import cache_of
 from compressor.recipe.policy import policy_of
 from compressor.recipe.recipe import Recipe
 from compressor.results.regions import Sensitivity
@@ -97,7 +98,7 @@ def _whole(session: Session, graph: ir.Model, data: CalibrationSet) -> GraphPlan
         method=recipe.quantize.ranges,
         batch=recipe.quantize.batch,
         memory=recipe.quantize.memory,
-        cache=recipe.data.cache,
+        cache=cache_of(recipe).folder,
         seed=recipe.seed,
         leave=recipe.quantize.leave,
     )

@@ -5,7 +5,9 @@ cache. So the folder becomes the graphs of a built-in loop, `text-generation` or
 whose options follow from the folder: its tokenizer, the token that ends a text, how much it holds.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,11 @@ from compressor.capture import capture
 from compressor.capture.source import ModelSource
 from compressor.checkpoint.architectures import load_pretrained, task_of_folder
 from compressor.checkpoint.hub import find_weights
+from compressor.checkpoint.kept_capture import Question, captured_once
 from compressor.checkpoint.torch_files import require
 from compressor.errors import UsageError
+from compressor.graph.tensors import TensorSpec
+from compressor.recipe.keeping import cache_of
 from compressor.recipe.recipe import Recipe
 from compressor.system.progress import Progress
 from exporters.base import Target
@@ -100,7 +105,12 @@ def written_by(
         called = str(folder.path) if name == GRAPH else f"{folder.path} ({name})"
         source = ModelSource("module", called, module=module.eval())
         with progress.stage(f"capture {name}"):
-            captured = capture(source, inputs=inputs, examples=None, opset=target.opset)
+            asked = Question(source, folder.path, recipe.model, _traced(inputs, target.opset))
+            captured = captured_once(
+                cache_of(recipe),
+                asked,
+                partial(capture, source, inputs=inputs, examples=None, opset=target.opset),
+            )
         worst = max((one.max_absolute for one in captured.parity), default=0.0)
         told = f"captured with its cache; it agrees with {found.architecture} within {worst:.1g}"
         graphs[name] = ModelSource(
@@ -116,6 +126,11 @@ def written_by(
     kept = recipe.data.model_copy(update={"calib": None, "eval": None, "tokenizer": None})
     recipe = recipe.model_copy(update={"pipeline": pipeline, "data": kept})
     return Written(graphs, loop, recipe, (calib, evaluate))
+
+
+def _traced(inputs: Sequence[TensorSpec], opset: int) -> dict[str, Any]:
+    """What a module is traced with."""
+    return {"inputs": [str(spec) for spec in inputs], "opset": opset}
 
 
 def _told(notices: tuple[str, ...]) -> tuple[str, ...]:

@@ -15,12 +15,13 @@ import platform
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from compressor.system.cache import count
 from compressor.system.hardware import host_flags, processor
 from compressor.system.processors import available_processors
+from compressor.system.versions import version_of
 
 log = logging.getLogger("compressor")
 
@@ -42,7 +43,7 @@ class LatencyCache:
         """Remember where; the folder is made when something is kept.
 
         Args:
-            folder: See `cache_folder`; None keeps nothing.
+            folder: See `latency_folder`; None keeps nothing.
             most_bytes: Limit of all entries together.
         """
         self._folder, self._most = folder, most_bytes
@@ -58,6 +59,8 @@ class LatencyCache:
         if found is None:
             found = dict(measure())
             self.put(key, found)
+        else:
+            count("kernel times")
         return found
 
     def get(self, key: Key) -> dict[str, float] | None:
@@ -108,22 +111,9 @@ class LatencyCache:
             total -= size
 
 
-def cache_folder(named: Path | None) -> Path | None:
-    """The folder that keeps latencies.
-
-    `latencies` below the folder that the user named (`--calib-cache`), else below `compressor` in
-    $XDG_CACHE_HOME, or in ~/.cache where that is not set; a relative path there counts as not set
-    (XDG Base Directory Specification 0.8). None where there is no home.
-    """
-    if named is not None:
-        return named / "latencies"
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if not base.is_absolute():
-        try:
-            base = Path.home() / ".cache"
-        except RuntimeError:
-            return None
-    return base / "compressor" / "latencies"
+def latency_folder(root: Path | None) -> Path | None:
+    """The folder that keeps latencies: `latencies` below the cache of a run, if it has one."""
+    return None if root is None else root / "latencies"
 
 
 def machine(runtime: str) -> dict[str, str]:
@@ -137,7 +127,7 @@ def machine(runtime: str) -> dict[str, str]:
         "flags": " ".join(host_flags()),
         "cores": str(available_processors()),
         "system": f"{platform.system()} {platform.machine()}",
-        **{name: _version(name) for name in ("compressor", runtime)},
+        **{name: version_of(name) for name in ("compressor", runtime)},
     }
 
 
@@ -163,10 +153,3 @@ def _written(path: Path, text: str) -> None:
     except BaseException:
         Path(aside).unlink(missing_ok=True)
         raise
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "none"

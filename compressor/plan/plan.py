@@ -3,6 +3,7 @@
 Search proposes plans, `realize` carries them out, and nothing else changes a model.
 """
 
+from collections.abc import Mapping
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -333,15 +334,12 @@ class Plan(Record):
                 f"{beside} is not the file that {path.name} was saved with",
                 hint="Copy both from the same output folder.",
             )
-        for key, array in safetensors.numpy.load(content).items():
-            graph, _, name = key.partition("/")
-            plan = self.graphs.get(graph)
-            if plan is None:
-                raise RecipeError(
-                    f"{beside} has weights of the graph {graph!r}, of which {path.name} is not",
-                    hint="Copy both from the same output folder.",
-                )
-            _put(plan, name, array)
+        lost = self.take(safetensors.numpy.load(content))
+        if lost is not None:
+            raise RecipeError(
+                f"{beside} has weights of the graph {lost!r}, of which {path.name} is not",
+                hint="Copy both from the same output folder.",
+            )
         for plan in self.graphs.values():
             if plan.rounded_for is not None and plan.rounded_for != plan.rounded_digest:
                 raise RecipeError(
@@ -350,6 +348,20 @@ class Plan(Record):
                     hint="Change that back, or run without --plan to make a new one.",
                 )
         return self
+
+    def take(self, weights: Mapping[str, Array]) -> str | None:
+        """Give arrays to the decisions that they belong to, by the names that `weights` has.
+
+        Returns:
+            A graph that there are weights of and no decisions; None where there is none.
+        """
+        for key, array in weights.items():
+            graph, _, name = key.partition("/")
+            plan = self.graphs.get(graph)
+            if plan is None:
+                return graph
+            _put(plan, name, array)
+        return None
 
 
 def _put(plan: GraphPlan, name: str, array: Array) -> None:

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import onnx_ir as ir
@@ -14,6 +16,8 @@ from calibration.sampling import ELEMENTS
 from calibration.stats import FORMAT, CalibrationStats
 from compressor.errors import DataError
 from compressor.graph.fingerprint import fingerprint
+from compressor.system.cache import count, trim
+from compressor.system.versions import version_of
 
 log = logging.getLogger("compressor")
 
@@ -44,8 +48,7 @@ def statistics(  # noqa: PLR0913 - as for what collects them
         gapped: Called with the values that are no numbers in places, unless the cache has them.
 
     Raises:
-        DataError: The data is empty or drives a tensor to NaN or infinity, or the cache cannot be
-            written.
+        DataError: The data is empty or drives a tensor to NaN or infinity.
     """
 
     def observe() -> CalibrationStats:
@@ -66,13 +69,15 @@ def statistics(  # noqa: PLR0913 - as for what collects them
     path = cache / f"{_key(model, values, data, batch, memory)}.npz"
     if (kept := _kept(path)) is not None:
         advance(len(data))
+        count("calibration statistics")
         return kept
     stats = observe()
     try:
         cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"calibration cache {cache}: {error.strerror}") from error
-    stats.save(path)
+        stats.save(path)
+        trim(cache)
+    except (OSError, DataError) as error:
+        log.info("statistics are not kept in %s: %s", cache, error)
     return stats
 
 
@@ -81,7 +86,10 @@ def _kept(path: Path) -> CalibrationStats | None:
     if not path.exists():
         return None
     try:
-        return CalibrationStats.load(path)
+        found = CalibrationStats.load(path)
+        with suppress(OSError):
+            os.utime(path)  # those used longest ago go first
+        return found
     except DataError as error:
         log.warning("%s; collecting anew", error)
         return None
@@ -90,5 +98,7 @@ def _kept(path: Path) -> CalibrationStats | None:
 def _key(
     model: ir.Model, values: Sequence[str], data: CalibrationSet, batch: int, memory: int | None
 ) -> str:
-    parts = [FORMAT, ELEMENTS, fingerprint(model), data.fingerprint(), batch, memory, list(values)]
+    made = [version_of("compressor"), version_of("onnxruntime")]
+    seen = [fingerprint(model), data.fingerprint(), batch, memory, list(values)]
+    parts = [FORMAT, ELEMENTS, *made, *seen]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

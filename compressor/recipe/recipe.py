@@ -87,8 +87,11 @@ class DataOptions(Section):
     )
     cache: Path | None = Field(
         None,
-        description="Folder that keeps calibration statistics, by model, data and options, and "
-        "kernel times; default: statistics are not kept, times are in the user's cache folder.",
+        description="Folder that keeps captures, statistics, kernel times and decisions for later "
+        "runs, by all that they depend on; default: in the user's cache folder.",
+    )
+    reuse: bool = Field(
+        True, description="Whether anything is kept for later runs, and taken from earlier ones."
     )
     preprocess: Preprocess = Preprocess()
 

@@ -73,7 +73,7 @@ def require_sense(recipe: Recipe, target: Target, find_metric: FindMetric) -> No
         RecipeError: Options contradict each other, or belong to one that is missing.
         UsageError: There is no such metric or loss.
         TargetError: The target has no kernels for the precision.
-        OutputError: The folder for calibration statistics cannot be written.
+        OutputError: The folder of the cache cannot be written.
     """
     require_training(recipe)
     if recipe.prune.method == "taylor":
@@ -94,8 +94,8 @@ def require_sense(recipe: Recipe, target: Target, find_metric: FindMetric) -> No
     reason = None if cache is None else why_not_writable(cache)
     if reason is not None:
         raise OutputError(
-            f"calibration cache {cache} cannot be written: {reason}",
-            hint="Choose another folder with --calib-cache, or leave it out.",
+            f"the cache {cache} cannot be written: {reason}",
+            hint="Choose another folder with --cache, or leave it out.",
         )
 
 

@@ -27,6 +27,7 @@ from compressor.report.verdict import (
     engine_words,
     headline,
     losses,
+    reused_words,
 )
 from compressor.report.verdict import summary as sentence_of
 from compressor.results import format as fmt
@@ -168,6 +169,8 @@ def _places(report: Report, speak: Speak) -> Table:
     for heading, role in (("artifact", "model"), ("report", "report")):
         if role in report.files:
             table.add_row(heading, Text(speak(report.files[role]), style="bold"))
+    if report.reused:
+        table.add_row("cache", Text(speak(reused_words(report))))
     use = use_line(report)
     if use is not None and "usage" in report.files:
         table.add_row("use", Text(speak(use)))

@@ -8,7 +8,7 @@ from compressor.results import format as fmt
 from compressor.results.engine import EngineBuild
 from compressor.results.measurements import LatencyResult, QualityResult, UseResult, Verdict
 from compressor.results.precision import EIGHT_BITS, WORDS
-from compressor.results.report import GraphReport, Measured, PipelineResult
+from compressor.results.report import GraphReport, Measured, PipelineResult, Report
 
 Tone = Literal["better", "worse", "even", "unknown"]
 """Whether a change is a gain, a loss, neither for certain, or not known."""
@@ -261,3 +261,10 @@ def losses(measured: Measured) -> tuple[str, ...]:
         if output.departs and output.role != "primary" and output.value is not None
     ]
     return (*slower, *lower, *far, *others[:_MOST_OUTPUTS])
+
+
+def reused_words(report: Report) -> str:
+    """What was not done anew; empty where all was."""
+    if not report.reused:
+        return ""
+    return f"taken from earlier runs: {', '.join(report.reused)} (--no-cache does all anew)"

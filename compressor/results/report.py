@@ -230,6 +230,7 @@ class GraphReport(Measured):
         changed: At most twelve samples on which the result decides otherwise than the original;
             where the outputs are no decisions, those with the largest error.
         changed_total: How many decisions differ in all; None with `changed_reason`.
+        modules: Node name → the module of the source that it came from, where the capture tells.
     """
 
     shipped: Precision
@@ -254,6 +255,7 @@ class GraphReport(Measured):
     changed: tuple[ChangedSample, ...] = ()
     changed_total: int | None = None
     changed_reason: str | None = None
+    modules: dict[str, str] = Field(default_factory=dict)
 
 
 class LoopGraph(Record):
@@ -375,6 +377,7 @@ class Report(Record):
         graphs: Keyed by graph; a single model is "model".
         pipeline: What the user's loop makes of them together; None where there is none.
         stages: The stages in the order they ran.
+        reused: What was taken from the cache and not done anew, each kind with its count.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -391,6 +394,7 @@ class Report(Record):
     stages: tuple[StageRecord, ...] = ()
     notices: tuple[str, ...] = ()
     environment: Environment
+    reused: tuple[str, ...] = ()
 
     def summary(self, width: int = 100) -> str:
         """The terminal's summary as text, in lines of so many characters."""

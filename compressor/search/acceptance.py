@@ -18,6 +18,7 @@ from compressor.evaluation.metrics.base import BASELINE, RESULT, Metric, Scores
 from compressor.evaluation.views import OfGraph
 from compressor.evaluation.yardstick import Yardstick
 from compressor.search.candidate import Judged
+from compressor.search.kept_scores import scored_once
 from compressor.search.measure import told
 from compressor.search.session import Session
 from exporters.base import Runner
@@ -84,8 +85,14 @@ def scores_of(judge: Judge, metric: Metric, model: ir.Model, data: CalibrationSe
     """
     yardstick = judge.yardstick
     assert yardstick is not None, "a metric is of a yardstick"
-    with judge.original() as one, judge.opened(model) as other:
-        return yardstick.scores(metric, {BASELINE: one, RESULT: other}, data, judge.batch)
+
+    def scored() -> Scores:
+        with judge.original() as one, judge.opened(model) as other:
+            return yardstick.scores(metric, {BASELINE: one, RESULT: other}, data, judge.batch)
+
+    if not isinstance(judge, GraphJudge):
+        return scored()  # a loop is the user's, and may do anything
+    return scored_once(judge.session, metric, model, data, scored)
 
 
 class Acceptance(Protocol):

@@ -35,6 +35,7 @@ from compressor.results.measurements import (
     Size,
 )
 from compressor.results.report import NodePlacement
+from compressor.search.kept_measurements import latency_once, measured_key, memory_once
 from compressor.search.robustness import PLAIN, under_attack
 from compressor.system.processors import available_processors
 from compressor.system.progress import Progress
@@ -153,6 +154,15 @@ def measure_latency(pair: Pair, known: LatencyResult | None = None) -> tuple[Lat
 
 
 def _latency(pair: Pair, config: LatencyConfig, *, deciding: bool) -> LatencyResult:
+    """One configuration; one that decides nothing may be known of these files."""
+    if deciding:
+        return _raced(pair, config, deciding=True)
+    models, feeds = (pair.baseline, pair.result), pair.timed(config)
+    key = measured_key(pair.recipe, models, feeds, pair.target.name, repr(config))
+    return latency_once(pair.recipe, key, lambda: _raced(pair, config, deciding=False))
+
+
+def _raced(pair: Pair, config: LatencyConfig, *, deciding: bool) -> LatencyResult:
     seconds = pair.recipe.measure.seconds
     return race(
         lambda: pair.target.open(pair.baseline.model, threads=config.threads),
@@ -175,13 +185,19 @@ def why_no_memory(pair: Pair) -> str | None:
 def measure_memory(pair: Pair) -> MemoryResult:
     """Peak resident memory of each in a child process of its own."""
     config = configurations(pair.recipe, pair.prepared)[0]
+    models, feeds = (pair.baseline, pair.result), pair.timed(config)
+    key = measured_key(pair.recipe, models, feeds, pair.target.name, repr(config))
     with pair.progress.stage("measure memory"):
-        return compare_memory(
-            pair.baseline.model,
-            pair.result.model,
-            pair.timed(config),
-            target=pair.target.name,
-            threads=config.threads,
+        return memory_once(
+            pair.recipe,
+            key,
+            lambda: compare_memory(
+                pair.baseline.model,
+                pair.result.model,
+                feeds,
+                target=pair.target.name,
+                threads=config.threads,
+            ),
         )
 
 

@@ -6,6 +6,7 @@ has seen falls. The plan stores the weights, so that a replay needs neither trai
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
@@ -23,6 +24,7 @@ from compressor.recipe.training import Length
 from compressor.results.training import TrainingResult
 from compressor.search.candidate import Outcome
 from compressor.search.data_split import DataSplit
+from compressor.search.kept_training import trained_once
 from compressor.search.session import Session, Stage
 
 if TYPE_CHECKING:  # it imports torch
@@ -105,7 +107,7 @@ class Trainer:
             classes=scored,
             only=only,
         )
-        found = train_graph(task, session.progress)
+        found = trained_once(session, task, partial(train_graph, task, session.progress))
         result = found.result
         stage.parameters = {
             "asked": result.asked,

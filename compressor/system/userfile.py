@@ -97,9 +97,9 @@ def place_of(failure: BaseException) -> str | None:
     frames = [
         frame
         for frame in traceback.extract_tb(failure.__traceback__)
-        if not frame.filename.startswith("<frozen") and not _is_own(frame.filename)
+        if not frame.filename.startswith("<frozen") and not is_own(frame.filename)
     ]
-    theirs = [frame for frame in frames if not _is_installed(frame.filename)] or frames
+    theirs = [frame for frame in frames if not is_installed(frame.filename)] or frames
     return f"{theirs[-1].filename}:{theirs[-1].lineno}" if theirs else None
 
 
@@ -193,12 +193,14 @@ def _importable(folder: Path) -> Iterator[None]:
             sys.path.append(entry)
 
 
-def _is_own(filename: str) -> bool:
+def is_own(filename: str) -> bool:
+    """Whether a file belongs to this package."""
     root = Path(__file__).resolve().parents[2]
     return any(Path(filename).is_relative_to(root / package) for package in _OWN_PACKAGES)
 
 
-def _is_installed(filename: str) -> bool:
+def is_installed(filename: str) -> bool:
+    """Whether a file is of Python or of an installed package."""
     paths = sysconfig.get_paths()
     return any(
         Path(filename).is_relative_to(paths[key]) for key in ("stdlib", "purelib", "platlib")

@@ -10,6 +10,7 @@ import enum
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import NamedTuple
 
 import onnx_ir as ir
@@ -24,6 +25,7 @@ from compressor.quantization.static import StaticChoice
 from compressor.results.records import Decision, StageRecord
 from compressor.search.acceptance import Acceptance
 from compressor.search.candidate import Candidate, Judged, Outcome
+from compressor.search.kept_refinements import refined_once
 from compressor.search.precision.latency_placement import Placed
 from compressor.search.precision.output_signal import OutputSignal
 from compressor.search.precision.refused_nodes import or_undone
@@ -189,6 +191,9 @@ class PtqSearch:
         self.ended = f"the time budget of {self.session.recipe.budget.time} ended the search"
         return True
 
+    def _is_over(self) -> bool:
+        return self.ended is not None or self._time_is_over()
+
     def _time_is_over(self) -> bool:
         limit = self.session.recipe.budget.seconds
         if limit is None or not self.has_budget or self._stage is None:
@@ -283,7 +288,7 @@ class PtqSearch:
         if self.out_of_time():
             return
         few = drawn(self.samples, self.session.recipe.seed, MEANS)
-        changed = how.make(self.session, self.graph, self.plan, few, self.out_of_time)
+        changed = self._refined(how, few, self.out_of_time)
         if changed is not self.plan:
             self.change(f"{self.named}, {how.subject} {how.verdict}", changed)
 
@@ -294,7 +299,7 @@ class PtqSearch:
         with self.session.stage(how.stage) as stage:
             signal = self._signal or OutputSignal.of(self.session, self.graph, self.data)
             self._signal = signal
-            changed = how.make(self.session, self.graph, self.plan, signal.refining, _never)
+            changed = self._refined(how, signal.refining, _never)
             if changed is self.plan:
                 return
             before = signal.decibels(self.plan)
@@ -312,6 +317,14 @@ class PtqSearch:
         if kept:
             self.plan = changed
         self.best = self._proposed(self.plan)
+
+    def _refined(
+        self, how: Refinement, data: CalibrationSet, expired: Callable[[], bool]
+    ) -> GraphPlan:
+        """The plan refined by samples, unless an earlier run has kept that."""
+        session, graph, plan = self.session, self.graph, self.plan
+        make = partial(how.make, session, graph, plan, data, expired)
+        return refined_once(session, how.stage, graph, plan, data, make, expired=self._is_over)
 
     def _say_what_it_takes(self, judged: Judged) -> None:
         notice = self.acceptance.lacking(self.named, judged)

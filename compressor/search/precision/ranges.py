@@ -5,6 +5,7 @@ from pathlib import Path
 
 from compressor.quantization.dynamic import choose_dynamic
 from compressor.quantization.static import CalibrationOptions, StaticChoice, calibrate
+from compressor.recipe.keeping import cache_of
 from compressor.recipe.policy import policy_of
 from compressor.results import format as fmt
 from compressor.results.precision import WORDS
@@ -24,7 +25,7 @@ def calibrated_ranges(search: PtqSearch) -> None:
         method=options.ranges,
         batch=options.batch,
         memory=options.memory,
-        cache=session.recipe.data.cache,
+        cache=cache_of(session.recipe).folder,
         stats=None if stats is None else (stats, path),
         seed=session.recipe.seed,
         alternatives=search.has_budget,

@@ -24,10 +24,11 @@ import onnx_ir as ir
 from scipy.optimize import lsq_linear
 
 from calibration.scheme import FloatArray
-from compressor.evaluation.latency_cache import LatencyCache, cache_folder, machine
+from compressor.evaluation.latency_cache import LatencyCache, latency_folder, machine
 from compressor.graph.tensors import Arrays
 from compressor.plan.realize import realize
 from compressor.quantization.mixed import Costs
+from compressor.recipe.keeping import cache_of
 from compressor.search.precision.regions import CHOICES, FLOAT, STATIC, Mix
 from compressor.search.session import Session
 
@@ -74,7 +75,7 @@ def measured_times(session: Session, model: ir.Model, mix: Mix) -> RegionTimes:
         "threads": str(session.deciding.threads),
         "designs": json.dumps(assignments),
     }
-    cache = LatencyCache(cache_folder(session.recipe.data.cache))
+    cache = LatencyCache(latency_folder(cache_of(session.recipe).folder))
     with session.progress.stage("time regions"):
         found = cache.measured(key, lambda: _profiled(session, model, mix, feeds, assignments))
     return fitted(mix, assignments, found)

@@ -15,10 +15,11 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.evaluation.attribution import NodeSeconds
-from compressor.evaluation.latency_cache import LatencyCache, cache_folder, machine
+from compressor.evaluation.latency_cache import LatencyCache, latency_folder, machine
 from compressor.graph.fingerprint import fingerprint
 from compressor.pruning import Grouping, Keep, cut
 from compressor.pruning.selection.costs import Cost, Kept, Sizes
+from compressor.recipe.keeping import cache_of
 from compressor.search.session import Session
 
 LEVELS = (1.0, 0.75, 0.5, 0.25)
@@ -66,7 +67,7 @@ class KernelTimes:
                     advance(1)
             return found
 
-        folder = None if ships is None else cache_folder(session.recipe.data.cache)
+        folder = None if ships is None else latency_folder(cache_of(session.recipe).folder)
         key = _key(session, model, levels) | dict(ships or {}) if folder is not None else {}
         found = LatencyCache(folder).measured(key, measure)
         seen = [(_counts(keep), _of_level(number, found)) for number, keep in enumerate(levels)]

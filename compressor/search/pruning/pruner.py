@@ -26,6 +26,7 @@ from compressor.results.format import percent
 from compressor.results.pruning import LayerRepair
 from compressor.results.records import StageRecord
 from compressor.search.pruning.depth import Depth, Tried
+from compressor.search.pruning.kept_repair import Repaired, repaired_once
 from compressor.search.pruning.steps import Base, CostOf, Grouped, Shrinking, checked_feeds
 from compressor.search.session import Session, Stage
 
@@ -200,11 +201,10 @@ class Pruner:
         records = [*self._records, *chosen.records, selection.record]
         made, repairs = smaller, _NO_REPAIRS
         if repaired and self._session.recipe.prune.repair:
-            fit = how.repair(base.short.aims)
-            made, repairing = how.repaired(base, smaller, keep, how.data, fit)
+            weights, repairing = self._repaired(base, smaller, keep)
             records.append(repairing.told)
             repairs = repairing.layers
-            plan = plan.model_copy(update={"weights": patch_of(smaller, made)})
+            plan = plan.model_copy(update={"weights": dict(weights)})
             made = patched(smaller, plan.weights)  # as a replay does, so that the bytes are equal
         plan, tracing = self._provenance.traced(plan, base.grouping, keep, smaller)
         records.append(tracing)
@@ -221,6 +221,16 @@ class Pruner:
             {name: float(base.scores[name][~mask].sum()) for name, mask in keep.items()},
             repairs,
         )
+
+    def _repaired(self, base: Base, smaller: ir.Model, keep: Keep) -> Repaired:
+        """New weights of a cut graph, unless an earlier run has kept them."""
+        how, aims = self.how, base.short.aims
+
+        def repair() -> Repaired:
+            made, record = how.repaired(base, smaller, keep, how.data, how.repair(aims))
+            return patch_of(smaller, made), record
+
+        return repaired_once(self._session, how.graph, smaller, how.data, aims, repair)
 
     def _scored(self) -> Base:
         """The whole graph with the scores of its units."""

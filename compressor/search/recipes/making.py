@@ -23,6 +23,7 @@ from compressor.quantization.bias import restored, stored
 from compressor.quantization.equalization import choose_equalization
 from compressor.quantization.smoothing import ALPHAS, choose_divisors
 from compressor.quantization.static import CalibrationOptions, StaticChoice, calibrate
+from compressor.recipe.keeping import cache_of
 from compressor.recipe.policy import policy_of
 from compressor.results.precision import STORED
 from compressor.search.acceptance import NoBudget
@@ -362,7 +363,7 @@ class Maker:
             method=method,
             batch=options.batch,
             memory=options.memory,
-            cache=session.recipe.data.cache,
+            cache=cache_of(session.recipe).folder,
             seed=session.recipe.seed,
             leave=options.leave,
             notices=session.target.cautions(policy),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from compressor.evaluation import latency_cache
-from compressor.evaluation.latency_cache import LatencyCache, cache_folder, machine
+from compressor.evaluation.latency_cache import LatencyCache, latency_folder, machine
 
 KEY = {"graph": "abc", "threads": "1"}
 FIGURES = {"Conv_0": 1.5e-5, "rest": 0.0}
@@ -131,22 +131,9 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     assert entries(tmp_path) == []
 
 
-def test_the_user_says_where_or_the_environment_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    assert cache_folder(tmp_path) == tmp_path / "latencies"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder(None) == tmp_path / "compressor" / "latencies"
-    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
-    for relative in ("cache", ""):
-        monkeypatch.setenv("XDG_CACHE_HOME", relative)
-        assert cache_folder(None) == tmp_path / "home" / ".cache" / "compressor" / "latencies"
-
-    def homeless() -> Path:
-        raise RuntimeError("no home")
-
-    monkeypatch.setattr(Path, "home", homeless)
-    assert cache_folder(None) is None
+def test_latencies_lie_in_a_folder_of_their_own(tmp_path: Path):
+    assert latency_folder(tmp_path) == tmp_path / "latencies"
+    assert latency_folder(None) is None
 
 
 def test_the_machine_and_its_software_are_told(monkeypatch: pytest.MonkeyPatch):

@@ -70,7 +70,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_every_stage_that_explains_may_fail(run, monkeypatch: pytest.MonkeyPatch):
     broken = {
-        "compressor.commands.final_measurements.explain": "measure layers",
+        "compressor.commands.final_measurements.explained_once": "measure layers",
         "compressor.commands.final_measurements.measure_changed": "compare decisions",
         "compressor.commands.final_measurements.measure_memory": "measure memory",
         "compressor.commands.account.placement": None,
