@@ -20,7 +20,7 @@ _LOOKS: dict[Outcome, tuple[str, str, str]] = {
     "float": ("s", COLOURS["before"], COLOURS["before"]),
 }
 """Marker, colour and filling."""
-_LEAST = 2
+_LEAST = 1
 _ASIDE = 0.3
 _LONGEST_NAME = 30
 
@@ -55,7 +55,7 @@ class FrontierPlot:
 
 
 def frontier(graph: GraphReport, key: str) -> FrontierPlot | None:
-    """The picture; None unless at least two candidates can be drawn."""
+    """The picture; None unless a candidate can be drawn."""
     points, timed = drawable(graph.candidates)
     if len(points) < _LEAST:
         return None

@@ -21,6 +21,7 @@ from compressor.report.frontier import FrontierPlot, frontier
 from compressor.report.layers import LayersView, layers_view
 from compressor.report.pipeline import graph_rows, loop_rows, pipeline_headline
 from compressor.report.pruned import SHOWN, PrunedView, goal_tone, goal_words, pruned_view
+from compressor.report.regions import SHOWN as SHOWN_REGIONS
 from compressor.report.regions import RegionRow, region_rows
 from compressor.report.rows import (
     Row,
@@ -32,6 +33,7 @@ from compressor.report.rows import (
 )
 from compressor.report.stages import waterfall
 from compressor.report.trained import TrainedView, trained_view
+from compressor.report.usage import use_code
 from compressor.report.verdict import (
     Tone,
     budget_tone,
@@ -39,6 +41,7 @@ from compressor.report.verdict import (
     engine_words,
     headline,
     losses,
+    reused_words,
     shipped_name,
     speed_tone,
 )
@@ -52,6 +55,9 @@ from compressor.results.report import (
     UnitCluster,
 )
 from compressor.system.sparing import spared, unfinished
+
+SHOWN_NOTICES = 3
+"""Notices that stand open; the rest is folded away below them."""
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -95,6 +101,13 @@ class GraphView:
     trained_integers: TrainedView | None
 
     @property
+    def is_told(self) -> bool:
+        """Whether there is anything to tell of what was done to the graph."""
+        trained = self.trained or self.trained_integers
+        told = (self.pruned, trained, self.layers, self.graph.placement, self.float_reasons)
+        return any(told)
+
+    @property
     def level(self) -> str:
         """Level of the speed-ups' intervals, in words."""
         ends = (latency.interval for latency in self.graph.latency)
@@ -129,6 +142,8 @@ def render_html(report: Report, failures: list[str] | None = None) -> str:
                 for index, (name, graph) in enumerate(report.graphs.items(), start=1)
             ],
             bars=charts.drawn("stages", lambda: waterfall(report), ()),
+            use=charts.drawn("use", lambda: use_code(report), ""),
+            reused=reused_words(report),
         )
     )
 
@@ -153,6 +168,8 @@ def page_environment() -> Environment:
     environment.globals["decision"] = decision
     environment.globals["error_words"] = error_words
     environment.globals["shown_rows"] = SHOWN
+    environment.globals["shown_regions"] = SHOWN_REGIONS
+    environment.globals["shown_notices"] = SHOWN_NOTICES
     environment.globals["nothing"] = fmt.NOTHING
     return environment
 
@@ -183,6 +200,15 @@ class LoopView:
     busy: tuple[str, ...]
     worst: tuple[GeneratedUnit, ...]
     clusters: tuple[UnitCluster, ...]
+
+    @property
+    def first(self) -> tuple[Row, ...]:
+        """Four cards: its speed, its quality, its size, and of its calls what is timed last."""
+        kinds = [
+            [row for row in self.rows if row.kind == k] for k in ("latency", "quality", "size")
+        ]
+        rates = kinds[0][1:][-1:]
+        return (*(rows[0] for rows in kinds if rows), *rates)
 
 
 def _loop(pipeline: PipelineResult) -> LoopView:

@@ -10,7 +10,7 @@ from compressor.results import format as fmt
 from compressor.results.precision import WORDS
 from compressor.results.report import GraphReport, LayerError, TensorRange
 
-SHOWN = 20
+SHOWN = 10
 """Layers in the table; the rest is folded away below it."""
 POOR = 10.0
 """SQNR in dB, below which noise is more than a tenth of the signal."""

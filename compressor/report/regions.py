@@ -1,12 +1,14 @@
 """Regions and what each precision costs, in words: the worst first."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from compressor.results import format as fmt
 from compressor.results.regions import RegionResult
 from compressor.results.report import GraphReport
 
-SHOWN = 20
+SHOWN = 10
 """Regions in the table; the rest is folded away below it."""
 
 
@@ -19,12 +21,22 @@ class RegionRow:
     chosen: str
     costs: tuple[tuple[str, str, str], ...]
 
+    @property
+    def is_untimed(self) -> bool:
+        """Whether no precision of it was timed."""
+        return all(time == fmt.NOTHING for _, time, _ in self.costs)
+
+    @property
+    def is_unjudged(self) -> bool:
+        """Whether it was not measured what any precision of it costs."""
+        return all(damage in ("", fmt.NOTHING) for _, _, damage in self.costs)
+
 
 def region_rows(graph: GraphReport) -> tuple[RegionRow, ...]:
     """The rows by falling damage; in graph order where none was measured."""
     return tuple(
         RegionRow(
-            name=name_of(region),
+            name=name_of(region, graph.modules),
             operators=", ".join(dict.fromkeys(region.operators)),
             chosen=region.chosen,
             costs=tuple(
@@ -40,10 +52,10 @@ def region_rows(graph: GraphReport) -> tuple[RegionRow, ...]:
     )
 
 
-def name_of(region: RegionResult) -> str:
-    """Its first weighted node, and how many more there are."""
-    more = len(region.nodes) - 1
-    return region.nodes[0] + (f" and {more} more" if more else "")
+def name_of(region: RegionResult, modules: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Its first weighted node, by its module where that is known, and how many more there are."""
+    more, first = len(region.nodes) - 1, region.nodes[0]
+    return modules.get(first, first) + (f" and {more} more" if more else "")
 
 
 def worst(region: RegionResult) -> float:

@@ -61,6 +61,13 @@ def use_line(report: Report) -> str | None:
     return f'compressor.load("{report.artifact}") · {report.artifact}/{USAGE} says more'
 
 
+def use_code(report: Report) -> str:
+    """Lines of Python that run the artifact; empty where an engine has to be built first."""
+    if report.artifact is None or use_line(report) is None:
+        return ""
+    return "\n".join(_by_arrays(report, _threads(report)))
+
+
 def _of_engine(report: Report) -> list[str]:
     script = report.files.get("build_engine.py", "build_engine.py")
     return [

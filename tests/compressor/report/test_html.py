@@ -91,8 +91,43 @@ def hostile(report: Report) -> Report:
 def test_the_verdict_comes_first(int8_report: Report) -> None:
     page = Page(render_html(int8_report))
     verdict = page.text.index("INT8 ships: 1.56× faster (95 % interval 1.52–1.60)")
-    assert verdict < page.text.index("Speed 1.56×") < page.text.index("Latency Speed-up")
+    assert verdict < page.text.index("Speed 1.56×") < page.text.index("What it gains")
     assert page.tags.count("h1") == 1
+
+
+def test_what_one_asks_first_comes_first_and_the_tool_itself_last(int8_report: Report) -> None:
+    html = render_html(int8_report.model_copy(update={"reused": ("capture", "judgements (3)")}))
+    order = ["What it gains", ">Quality<", "What was done", ">Candidates<", ">Data<", "own time",
+             "Use and reproduce it"]  # fmt: skip
+    places = [html.index(f"{word}", html.index("<main>")) for word in order]
+    assert places == sorted(places)
+    tool = html[html.index('<details class="section" id="tool">') :]
+    assert "Taken from earlier runs: capture, judgements (3)" in tool
+    assert "Where the time went" in tool
+    for link in ("gains", "quality", "candidates"):
+        assert f'href="#graph-1-{link}"' in html
+
+
+def test_no_column_holds_nothing_but_dashes(int8_report: Report) -> None:
+    graph = int8_report.graphs["model"]
+    bare = tuple(
+        one.model_copy(update={"latency": None, "quality": None, "size": None})
+        for one in graph.candidates
+    )
+    layers = tuple(one.model_copy(update={"own_sqnr_db": None}) for one in graph.layers)
+    poor = graph.model_copy(update={"candidates": bare, "layers": layers})
+    html = render_html(int8_report.model_copy(update={"graphs": {"model": poor}}))
+    candidates = html[html.index('id="graph-1-candidates"') :]
+    heads = re.findall(r"<th[^>]*>(.*?)</th>", candidates[: candidates.index("</thead>")])
+    assert heads == ["Candidate", "Outcome"]
+    assert ">Alone<" not in html
+
+
+def test_many_notices_are_folded_away(int8_report: Report) -> None:
+    said = tuple(f"notice {number}" for number in range(5))
+    html = render_html(int8_report.model_copy(update={"notices": said}))
+    assert "2 more notices" in html
+    assert html.index("Notice 2") < html.index("2 more notices") < html.index("Notice 3")
 
 
 def test_everything_measured_is_on_the_page(int8_report: Report) -> None:
@@ -250,7 +285,7 @@ def test_an_image_is_a_png_in_the_page_or_nothing(image: str) -> None:
 def test_the_command_can_be_copied_as_it_was_typed(int8_report: Report) -> None:
     argv = ["compress", "my model.pt", "--mean", "a  b", "--metric", "it's $x.py:f", "-o", "<o>&"]
     html = render_html(int8_report.model_copy(update={"command": shlex.join(argv)}))
-    block = re.search(r"<h2>Reproduce</h2>\s*<pre>(.*?)</pre>", html, re.S)
+    block = re.search(r"<h3>Reproduce</h3>\s*<pre>(.*?)</pre>", html, re.S)
     assert block is not None
     copied = unescape(re.sub(r"<[^>]*>", "", block[1]))
     assert shlex.split(copied) == argv

@@ -24,12 +24,21 @@ def test_layers_are_ranked_with_their_errors_and_reasons(int8_report: Report) ->
         "/layer0/conv Conv → relu_0 18.2 dB 27.2 dB integer",
         "/layer1/conv Conv → relu_1 19.5 dB — float an input is not quantized",
         "/layer25/conv Conv → relu_25 no error — float no integer kernel in this runtime",
-        "6 more layers, the worst 40.0 dB",
+        "16 more layers, the worst",
         "Nodes that only move values are left out",
     ):
         assert told in text, told
-    assert text.index("/layer0/conv") < text.index("/layer19/conv") < text.index("6 more layers")
-    assert text.index("6 more layers") < text.index("/layer20/conv")
+    assert text.index("/layer0/conv") < text.index("/layer9/conv") < text.index("16 more layers")
+    assert text.index("16 more layers") < text.index("/layer10/conv")
+
+
+def test_layers_are_called_by_their_modules(int8_report: Report) -> None:
+    graph = int8_report.graphs["model"]
+    text = page_of(
+        int8_report, graph.model_copy(update={"modules": {"/layer0/conv": "layer1.0.conv1"}})
+    ).text
+    assert "layer1.0.conv1 Conv /layer0/conv → relu_0 18.2 dB" in text
+    assert "/layer1/conv Conv → relu_1" in text
 
 
 def test_the_worst_tensors_are_told_with_their_range_and_clip(int8_report: Report) -> None:
@@ -63,7 +72,7 @@ def test_what_was_not_measured_has_its_reason(int8_report: Report, graph: GraphR
     update = {"layers": (), "tensors": (), "layers_reason": "the plan was replayed"}
     bare = graph.model_copy(update=update)
     text = page_of(int8_report, bare).text
-    assert "Quantization error by layer — the plan was replayed" in text
+    assert "Layer by layer: the error of quantization — the plan was replayed" in text
     assert "Tensors that cost" not in text
     # Where nothing was quantized the verdict has said so.
     assert layers_view(bare.model_copy(update={"shipped": "float"}), "a") is None
