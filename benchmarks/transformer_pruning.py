@@ -120,6 +120,12 @@ class Session:
             figures |= self.cosines(model, level)
         return figures | spent | {f"b{batch}": self.speedup(made, batch) for batch in BATCHES}
 
+    def smaller(self) -> ir.Model:
+        """Without a quarter of heads and hidden units, repaired."""
+        grouping = find_groups(self.model, self.calibration.head(2).inputs)
+        keep = self.keep(grouping)
+        return self._repaired(cut(self.model, grouping, keep), grouping, keep)[0]
+
     def _repaired(self, bare: ir.Model, grouping: Grouping, keep: Keep) -> tuple[ir.Model, Figures]:
         begun = time.perf_counter()
         with resident_peak() as peak:
@@ -149,11 +155,17 @@ class Session:
 
 
 def session(
-    folder: Path, threads: int, recipe: Recipe | None = None, *, pooled: bool = False
+    folder: Path,
+    threads: int,
+    recipe: Recipe | None = None,
+    *,
+    pooled: bool = False,
+    samples: int = SAMPLES,
 ) -> Session:
     """The network of a Hugging Face directory, captured and folded, and the text in tokens.
 
-    Pooled, it writes the means of the hidden states over the mask: (sentences, width).
+    Pooled, it writes the means of the hidden states over the mask: (sentences, width). Of more
+    samples the first are those of fewer, and the sentences that judge stay the same.
     """
     import torch  # noqa: PLC0415 - to skip needs neither
     from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415 - likewise
@@ -173,7 +185,7 @@ def session(
 
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     calibration, held_out = (
-        tokens(tokenizer, part) for part in divided_sentences(SAMPLES, HELD_OUT)
+        tokens(tokenizer, part) for part in divided_sentences(samples, HELD_OUT)
     )
     logging.disable(logging.WARNING)
     prepared = prepare(

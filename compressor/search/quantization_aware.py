@@ -1,9 +1,11 @@
-"""Quantization-aware training, the last step of the search, where weights have few bits.
+"""Quantization-aware training, a step of the search where weights have few bits.
 
 What is rounded to 8 bits hardly errs, and training through it gains nothing. In 4 bits and fewer it
 does: the integers that calibration samples chose learn to answer as the float graph does, with
 gradients straight through the rounding (`compressor.training`), and the scales stay. Kept is what
-answers better on samples that nothing has seen, and what the budget accepts.
+answers better on samples that nothing has seen, and what the budget accepts. It is the last step,
+but for blocks of 4 bits that a budget refuses: those are trained before any gets more bits
+(`precision.weight_only`).
 """
 
 from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ from compressor.plan.realize import realize
 from compressor.plan.storage import CODES, StoragePlan
 from compressor.recipe.requirements import FEW_BITS
 from compressor.results.records import StageRecord
+from compressor.results.training import TrainingResult
 from compressor.search.acceptance import Acceptance
 from compressor.search.candidate import Outcome
 from compressor.search.data_split import DataSplit
@@ -47,23 +50,73 @@ class _Weight:
     put: Put
 
 
+@dataclass
+class IntegerTraining:
+    """Trains integers of one session: while a budget refuses them, or at the end.
+
+    Attributes:
+        session: The recipe, and how to measure.
+        trainer: Trains; None where nothing is to be trained.
+        result: Of the last training; None before.
+    """
+
+    session: Session
+    trainer: Trainer | None
+    result: TrainingResult | None = None
+
+    def refined(
+        self, start: Outcome, plan: GraphPlan, made: ir.Model | None = None
+    ) -> tuple[GraphPlan | None, StageRecord | None]:
+        """A plan with trained integers, if they answer better on samples that nothing has seen.
+
+        Args:
+            start: The float graph.
+            plan: What it is made of; integers of few bits in it are trained.
+            made: Its graph, where that is there already.
+
+        Returns:
+            The plan, or None; and the stage, or None where there was nothing to train.
+        """
+        if self.trainer is None:
+            return None, None
+        made = realize(start.graph, plan, self.session.target) if made is None else made
+        weights = tuple(_of_few_bits(made, plan))
+        if not weights:
+            return None, None
+        part = 1.0 if plan.trained is None else AGAIN
+        names = frozenset(weight.name for weight in weights)
+        with self.session.stage(STAGE) as stage:
+            training = self.trainer.learnt(made, start.baseline, part, stage, names)
+        self.result = training.result
+        if not training.weights:
+            return None, stage.record
+        for weight in weights:
+            plan = weight.put(plan, training.weights[weight.name])
+        told = self.trainer.told(training.result, {})
+        return plan.model_copy(update={"integers_trained": told}), stage.record
+
+
+def integer_training(session: Session, data: DataSplit) -> IntegerTraining:
+    """What trains integers, where a training is asked for and there are samples."""
+    return IntegerTraining(session, trainer_of(session, data))
+
+
 def with_trained_integers(
-    session: Session, found: Outcome, data: DataSplit, acceptance: Acceptance
+    training: IntegerTraining, found: Outcome, acceptance: Acceptance
 ) -> Outcome:
     """The outcome with its integers trained, if they have few bits and that helps.
 
     Args:
-        session: The recipe, and how to measure.
+        training: Trains them; perhaps it did so in the search.
         found: What would ship.
-        data: Samples to train on, and others that choose the best moment.
         acceptance: The quality budget, or none.
 
     Raises:
         KeyboardInterrupt: The user ended it, and there is no budget.
     """
-    trainer = trainer_of(session, data)
-    weights = () if found.interrupted else tuple(_of_few_bits(found))
-    if trainer is None or not weights:
+    if found.plan.integers_trained is not None:
+        return replace(found, integer_training=training.result)
+    if found.interrupted:
         return found
 
     def undone(record: StageRecord, reason: str) -> Outcome:
@@ -71,49 +124,36 @@ def with_trained_integers(
         return found.then(record)
 
     def work() -> Outcome:
-        return _trained(session, trainer, found, weights, acceptance)
+        return _trained(training, found, acceptance)
 
-    return or_undone(session, STAGE, work, undone)
+    return or_undone(training.session, STAGE, work, undone)
 
 
-def _trained(
-    session: Session,
-    trainer: Trainer,
-    found: Outcome,
-    weights: tuple[_Weight, ...],
-    acceptance: Acceptance,
-) -> Outcome:
-    part = 1.0 if found.plan.trained is None else AGAIN
-    names = frozenset(weight.name for weight in weights)
-    with session.stage(STAGE) as stage:
-        training = trainer.learnt(found.shipped, found.baseline, part, stage, names)
-        result, plan = training.result, found.plan
-        if not training.weights:
-            return replace(found.then(stage.record), integer_training=result)
-        for weight in weights:
-            plan = weight.put(plan, training.weights[weight.name])
-        plan = plan.model_copy(update={"integers_trained": trainer.told(result, {})})
-        made = realize(found.graph, plan, session.target)
-        if acceptance.asked is not None:
-            judged = acceptance.accepts(made)
-            stage.decide("the budget", "kept" if judged.accepted else "reverted", judged.words)
-            if not judged.accepted:
-                reason = f"{result.reason}, but it was {judged.words}"
-                result = result.model_copy(update={"kept": False, "best": 0, "reason": reason})
-    if not result.kept:
-        return replace(found.then(stage.record), integer_training=result)
+def _trained(training: IntegerTraining, found: Outcome, acceptance: Acceptance) -> Outcome:
+    plan, record = training.refined(found, found.plan, found.shipped)
+    if record is None or training.result is None:
+        return found
+    found, result = found.then(record), training.result
+    if plan is None:
+        return replace(found, integer_training=result)
+    made = realize(found.graph, plan, training.session.target)
+    if acceptance.asked is not None:
+        judged = acceptance.accepts(made)
+        if not judged.accepted:
+            told = f"{result.reason}, but it was {judged.words}"
+            refused = result.model_copy(update={"kept": False, "best": 0, "reason": told})
+            return replace(found, integer_training=refused)
     reason = f"{found.reason}; its integers were trained"
-    after = found.then(stage.record, plan=plan, reason=reason, shipped=made)
+    after = found.then(plan=plan, reason=reason, shipped=made)
     return replace(after, integer_training=result)
 
 
-def _of_few_bits(found: Outcome) -> Iterator[_Weight]:
+def _of_few_bits(made: ir.Model, plan: GraphPlan) -> Iterator[_Weight]:
     """Integers of so few bits that training gains something."""
-    plan = found.plan
     if plan.stored is not None:
-        yield from _in_blocks(found.shipped, plan.stored)
+        yield from _in_blocks(made, plan.stored)
     elif plan.integer and plan.weight_bits <= FEW_BITS:
-        yield from _of_layers(found.shipped, plan)
+        yield from _of_layers(made, plan)
 
 
 def _in_blocks(model: ir.Model, stored: StoragePlan) -> Iterator[_Weight]:

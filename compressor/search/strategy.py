@@ -26,7 +26,11 @@ from compressor.search.pruning.sparsity_2_4 import with_sparsity
 from compressor.search.pruning.steps import Grouped, grouped
 from compressor.search.pruning.to_budget import afford
 from compressor.search.pruning.to_goal import cost_of, reach
-from compressor.search.quantization_aware import with_trained_integers
+from compressor.search.quantization_aware import (
+    IntegerTraining,
+    integer_training,
+    with_trained_integers,
+)
 from compressor.search.ruined import unless_ruined
 from compressor.search.session import Session, Stage
 from compressor.search.training import trainer_of
@@ -66,22 +70,21 @@ def decide(
         KeyboardInterrupt: Before there was a best so far.
     """
     start = undecided(session, stats)
-    strategy = _Strategy(session, data, acceptance, start, stats)
+    training = integer_training(session, data)
+    strategy = _Strategy(session, data, acceptance, start, stats, training)
     with session.stage("search") as stage:
         found = strategy.decided(stage)
         for name, step in DECODING:
             found = _with(step, name, session, found, data, acceptance)
-        found = _integers_trained(session, found, data, acceptance)
+        found = _integers_trained(strategy.training, found, acceptance)
     return found if acceptance.asked else unless_ruined(session, start, found, data, acceptance)
 
 
-def _integers_trained(
-    session: Session, found: Outcome, data: DataSplit, acceptance: Acceptance
-) -> Outcome:
+def _integers_trained(training: IntegerTraining, found: Outcome, acceptance: Acceptance) -> Outcome:
     """With integers of few bits trained; without, where the user ends it within a budget."""
     try:
         with own_threads():
-            return with_trained_integers(session, found, data, acceptance)
+            return with_trained_integers(training, found, acceptance)
     except KeyboardInterrupt:
         if acceptance.asked is None or found.plan.ship == "float":
             raise
@@ -122,6 +125,7 @@ class _Strategy:
     acceptance: Acceptance
     start: Outcome
     stats: CalibrationStats | None
+    training: IntegerTraining
 
     def decided(self, stage: Stage) -> Outcome:
         """What pays, and keeps the budget if there is one; `stage` tells how long it took."""
@@ -206,7 +210,9 @@ class _Strategy:
         with session.stage("precision") as stage:
             own = None if stats is not None else samples
             sparse = with_sparsity(session, self.start, own, self.acceptance)
-            found = with_precision(session, sparse, samples, self.acceptance, stats)
+            found = with_precision(
+                session, sparse, samples, self.acceptance, stats, train=self.training.refined
+            )
         limit = session.recipe.budget.seconds
         refused = found.quantized is not None and found.plan.ship not in EIGHT_BITS
         dense_may = sparse.plan.sparse is not None and self.acceptance.asked is not None

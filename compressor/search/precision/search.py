@@ -18,7 +18,7 @@ from compressor.search.precision.ptq_steps import DYNAMIC_STEPS, PTQ_STEPS
 from compressor.search.precision.race import kept_if_faster
 from compressor.search.precision.refused_nodes import or_undone
 from compressor.search.precision.tied_tables import with_tied_tables
-from compressor.search.precision.weight_only import with_stored_weights
+from compressor.search.precision.weight_only import Train, with_stored_weights
 from compressor.search.session import Session
 from compressor.system.sparing import spared, unfinished
 
@@ -32,6 +32,7 @@ def with_precision(
     *,
     favoured: bool = False,
     pays: bool = False,
+    train: Train | None = None,
 ) -> Outcome:
     """Quantize the float graph that was decided on, and keep that if it pays.
 
@@ -44,6 +45,7 @@ def with_precision(
             unless ranges are found at run time.
         favoured: Whether 8 bits ship where no difference in speed is found.
         pays: Whether all regions are known to pay as integers, so that none has to be timed.
+        train: Trains integers of few bits that the budget refuses.
 
     Raises:
         DataError: The statistics are of another graph.
@@ -55,7 +57,7 @@ def with_precision(
 
     def work() -> Outcome:
         return _with_precision(
-            session, start, data, stats, acceptance, favoured=favoured, pays=pays
+            session, start, data, stats, acceptance, favoured=favoured, pays=pays, train=train
         )
 
     return or_undone(session, "quantization", work, undone)
@@ -70,6 +72,7 @@ def _with_precision(
     *,
     favoured: bool,
     pays: bool,
+    train: Train | None,
 ) -> Outcome:
     """The same, where the runtime takes what is made."""
     mode = session.recipe.quantize.mode
@@ -79,7 +82,7 @@ def _with_precision(
     if not session.target.quantizes:
         return start.then(reason="nothing was quantized: the target is asked to compute in float")
     if mode in STORED:
-        return with_stored_weights(session, start, data, acceptance)
+        return with_stored_weights(session, start, data, acceptance, train)
     search = PtqSearch(
         session,
         acceptance,

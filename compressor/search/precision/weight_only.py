@@ -6,7 +6,7 @@ matrices that lose most get 8 bits, or stay float, as few as possible.
 """
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, cast
@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
 from compressor.graph.patterns import LEFT, unmatched
+from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import realize, stored_graph
 from compressor.plan.storage import StoragePlan, StoredMatrix, arrays_of
 from compressor.quantization import half, weight_only
@@ -39,6 +40,8 @@ SMALLER = 0.99
 """Size of the file, relative to float's, below which it counts as smaller."""
 FLOAT32: Final = 1
 """Accuracy level of MatMulNBits at which it multiplies in float32."""
+Train = Callable[[Outcome, GraphPlan], tuple[GraphPlan | None, StageRecord | None]]
+"""From a float graph and its plan to one with trained integers, if that helps, and the stage."""
 SAMPLES = 32
 """Samples on which the layers of half weights are compared with float."""
 
@@ -61,7 +64,11 @@ class Proposal:
 
 
 def with_stored_weights(
-    session: Session, start: Outcome, data: CalibrationSet | None, acceptance: Acceptance
+    session: Session,
+    start: Outcome,
+    data: CalibrationSet | None,
+    acceptance: Acceptance,
+    train: Train | None = None,
 ) -> Outcome:
     """Store weights in fewer bits, as the recipe says, and keep that if the file shrinks.
 
@@ -70,6 +77,7 @@ def with_stored_weights(
         start: The float graph that was decided on.
         data: Calibration samples; without any, weights are rounded to the nearest.
         acceptance: The quality budget, or none.
+        train: Trains integers of few bits that the budget refuses.
 
     Raises:
         KeyboardInterrupt: Before there was a best so far.
@@ -89,18 +97,25 @@ def with_stored_weights(
         return found.then(reason=f"float ships: {runs.notice}")
     samples = acceptance.samples if data is None else data
     search = PtqSearch(session, acceptance, found, plan, samples, named=WORDS[mode])
-    search.run(_steps(session, proposal, data))
+    search.run(_steps(session, proposal, data, train))
     return _kept_if_smaller(search)
 
 
-def _steps(session: Session, proposal: Proposal, data: CalibrationSet | None) -> tuple[Step, ...]:
+def _steps(
+    session: Session, proposal: Proposal, data: CalibrationSet | None, train: Train | None
+) -> tuple[Step, ...]:
     """The order in which weights get more bits, until a budget is kept."""
 
     def relaxed(search: PtqSearch) -> None:
         _relax(search, proposal, data)
 
+    def trained(search: PtqSearch) -> None:
+        if train is not None and not search.out_of_time():
+            _trained(search, train)
+
     return (
         Step("as proposed", PtqSearch.propose, Kind.FREE),
+        Step("training through integers", trained, Kind.COSTS),
         Step("activations in float", _float_activations, Kind.COSTS),
         Step("more bits for the worst matrices", relaxed, Kind.COSTS),
     )
@@ -203,6 +218,15 @@ def _poor(
 def without_absorbed(policy: QuantPolicy) -> QuantPolicy:
     """For graphs in which only weights change: activations stay nodes of their own."""
     return replace(policy, absorbed=frozenset())
+
+
+def _trained(search: PtqSearch, train: Train) -> None:
+    """The same bits with other integers, which learnt to answer as the float graph does."""
+    plan, record = train(search.start, search.plan)
+    if record is not None:
+        search.start = search.start.then(record)
+    if plan is not None:
+        search.change(f"{search.named}, trained", plan)
 
 
 def _float_activations(search: PtqSearch) -> None:

@@ -6,15 +6,17 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from pruning_graphs import residual
-from seams import TARGET, Timed, always, session_of
+from seams import TARGET, Timed, Verdicts, always, session_of
 
 from compressor import Recipe
 from compressor.errors import RecipeError
 from compressor.evaluation.metrics import find_metric
 from compressor.graph.files import serialize
 from compressor.plan.plan import Plan
+from compressor.recipe.recipe import BudgetOptions
 from compressor.recipe.requirements import require_sense
 from compressor.search.acceptance import NoBudget
+from compressor.search.candidate import Judged
 from compressor.search.data_split import split_data
 from compressor.search.replay import replay
 from compressor.search.strategy import decide
@@ -74,6 +76,21 @@ def test_blocks_of_four_bits_are_trained_and_the_plan_replays_without_data(tmp_p
     assert again.integers_trained.steps == 100
     replayed = replay(session_of(products(), recipe_of(None), Timed(always(2.0))), again)
     assert serialize(replayed.shipped) == serialize(found.shipped)
+
+
+def test_what_a_budget_refuses_is_trained_before_it_gets_more_bits() -> None:
+    recipe = recipe_of({**TRAIN, "length": "100steps"}, block=64, symmetric=True)
+    recipe = recipe.model_copy(update={"budget": BudgetOptions(max_drop="1pt")})
+    session = session_of(products(), recipe, Timed(always(2.0)), calibration={"x": X})
+    data = with_training_samples(
+        session.prepared, split_data(session.prepared, recipe.seed), recipe
+    )
+    refused, accepted = (Judged(met, loss, "said") for met, loss in ((False, 2.0), (True, 0.5)))
+    found = decide(session, data, Verdicts(data.quality, [refused, accepted]))
+    assert found.plan.integers_trained is not None
+    assert found.integer_training is not None
+    assert [one.name for one in found.considered][-1].endswith("INT4, trained")
+    assert [one.name for one in found.records].count("quantization-aware training") == 1
 
 
 @pytest.mark.parametrize(("bits", "trained"), [(3, True), (7, False)])

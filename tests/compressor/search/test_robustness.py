@@ -3,14 +3,17 @@
 import numpy as np
 import onnx_ir as ir
 import pytest
-from seams import TARGET, Clock, session_of
+from seams import TARGET, Clock, looking, session_of
 
 from compressor import Recipe, compare
 from compressor.errors import RecipeError
 from compressor.evaluation.metrics import find_metric
 from compressor.graph.writing import with_weights
+from compressor.recipe.recipe import BudgetOptions
 from compressor.recipe.requirements import require_sense
+from compressor.search.data_split import split_data
 from compressor.search.measure import yardstick
+from compressor.search.quality_budget import divided_for_budget
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 3, 64)
@@ -63,6 +66,23 @@ def test_a_budget_holds_the_robust_accuracy_and_without_one_the_plain_decides() 
         found = yardstick(session.prepared, recipe, TARGET, session.prepared.evaluation)
         assert found.metrics[0].name == first
         assert {one.name for one in found.metrics} == {"accuracy", *ROBUST}
+
+
+def test_candidates_are_attacked_within_a_budget_and_one_without_gradients_is_refused() -> None:
+    recipe = recipe_of("30pt")
+    recipe = recipe.model_copy(update={"budget": BudgetOptions(max_drop="30pt", accept="point")})
+    session = session_of(scorer(), recipe, Clock(), evaluation=DATA)
+    assert session.prepared.evaluation is not None
+    session = looking(session, session.prepared.evaluation)
+    _, budget = divided_for_budget(session, split_data(session.prepared, recipe.seed))
+    assert budget.accepts(scorer()).loss == 0
+    scaled = with_weights(scorer(), {"w": 3 * np.eye(3, dtype=np.float32)})
+    assert budget.accepts(scaled).accepted
+    refused = budget.accepts(scorer("Shrink <lambd = 0.0>"))
+    assert not refused.accepted
+    assert refused.quality is not None
+    assert "robust_accuracy of the result is not known" in (refused.quality.reason or "")
+    assert "Shrink" in (refused.quality.reason or "")
 
 
 def test_a_model_that_cannot_be_attacked_is_told_and_a_budget_on_it_refused() -> None:
