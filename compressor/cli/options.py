@@ -83,6 +83,7 @@ PLACES = {
     "measure_memory": ("measure", "memory"),
     "train": ("train", "length"),
     "train_data": ("train", "data"),
+    "exits": ("train", "exits"),
     "device": ("train", "device"),
     "max_drop": ("budget", "max_drop"),
     "accept": ("budget", "accept"),
@@ -555,6 +556,11 @@ TRAINING = section(
     click.option(
         "--train-data", metavar="DATA",
         help="Training data in the forms of --calib, with or without labels. [default: --calib]",
+    ),
+    click.option(
+        "--exits", type=click.IntRange(min=1), metavar="N",
+        help="Early exits of a classifier, at most: samples that a head is sure of leave at the "
+        "end of a block. Kept where the mean latency falls within --max-drop, which it needs.",
     ),
     click.option(
         "--device", type=click.Choice(["cpu", "cuda"]),

@@ -138,6 +138,7 @@ def _graph_report(outcome: Outcome, pair: Pair, found: Measurements) -> GraphRep
         pruning=pruning,
         training=outcome.training,
         integer_training=outcome.integer_training,
+        exits=outcome.exits,
         latency=found.latency,
         latency_reason=found.latency_reason,
         use=use_of(found.latency, pair.recipe.measure.usage, pair.prepared.phases.prompt),

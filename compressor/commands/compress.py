@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,8 @@ def finish(  # noqa: PLR0913 - what a run ends with, each of another kind
     ):
         budget = acceptance if isinstance(acceptance, QualityBudget) else None
         pair = build_pair(outcome, session, folder, Path(scratch))
+        if outcome.plan.exits is not None:
+            pair = replace(pair, varied=data.quality)
         found = measured(outcome, pair, data, budget)
         # A replayed plan stays what it is: its ranges are of the data that it was made from.
         made = replayed or _plan(outcome, data, pair, found.budget, model)

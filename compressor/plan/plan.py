@@ -24,6 +24,8 @@ from compressor.system.nearby import did_you_mean
 
 ROUNDED = "rounded"
 TRAINED = "trained"
+EXIT = "exit_"
+"""Prefix of the role of a weight of an exit's head."""
 SPARSE = "sparse_"
 """Prefix of the role of a weight that a pattern of zeros brought."""
 ROUNDED_OF = {"graph", "baseline", "prune", "sparse", "trained", "forms", "smooth"} | {
@@ -136,6 +138,49 @@ class TrainedPlan(Record):
         return {f"{name}/{TRAINED}": array for name, array in self.weights.items()}
 
 
+class ExitPlan(Record):
+    """An early exit.
+
+    Attributes:
+        value: What its head reads, in the graph that ships without exits.
+        threshold: A sample leaves where the softmax of its best class is above.
+        depth: Share of the multiply-accumulates that are done there.
+        grid: Fields along each side of a picture that are averaged by themselves.
+        channels_last: Whether the last axis of `value` holds channels, and not the second.
+        mask: The input that hides tokens; None where there is none.
+    """
+
+    value: str
+    threshold: FiniteFloat
+    depth: FiniteFloat
+    grid: Annotated[int, Field(ge=1)] = 1
+    channels_last: bool = False
+    mask: str | None = None
+
+    def named(self, weight: Array, bias: Array) -> dict[str, Array]:
+        """The weights of its head by the names that they are stored under."""
+        return {f"{self.value}/{EXIT}weight": weight, f"{self.value}/{EXIT}bias": bias}
+
+
+class ExitsPlan(Record):
+    """Early exits of a classifier, and what it takes to find their weights again.
+
+    Attributes:
+        at: The exits, in the order that they are passed in.
+        seed: Of all that was drawn.
+        torch: Version of torch.
+        data: Fingerprint of the samples that heads were trained on.
+        weights: `VALUE/exit_weight` (features, classes) and `VALUE/exit_bias` (classes). They are
+            stored beside the plan's JSON.
+    """
+
+    at: tuple[ExitPlan, ...]
+    seed: int
+    torch: str
+    data: str
+    weights: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
+
+
 class GraphPlan(Record):
     """The decisions for one graph.
 
@@ -176,6 +221,8 @@ class GraphPlan(Record):
         integers_trained: How integers of few bits were trained; they are `rounded`, or of `stored`.
             None where they were not.
         tables: Beside INT8, which embeddings are stored in blocks of 8 bits; None where none are.
+        exits: Where samples leave that it is sure of early, of all that is above; None where all
+            go to the end.
     """
 
     model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
@@ -208,6 +255,7 @@ class GraphPlan(Record):
     stored: StoragePlan | None = None
     integers_trained: TrainedPlan | None = None
     tables: StoragePlan | None = None
+    exits: ExitsPlan | None = None
 
     @property
     def in_blocks(self) -> StoragePlan | None:
@@ -303,6 +351,7 @@ class Plan(Record):
             arrays = {} if plan.prune is None else dict(plan.prune.weights)
             arrays |= {} if plan.sparse is None else plan.sparse.stored
             arrays |= {} if plan.trained is None else plan.trained.stored
+            arrays |= {} if plan.exits is None else plan.exits.weights
             arrays |= {} if plan.in_blocks is None else plan.in_blocks.arrays
             arrays |= {f"{node}/{ROUNDED}": integers for node, integers in plan.rounded.items()}
             found |= {f"{graph}/{n}": np.ascontiguousarray(array) for n, array in arrays.items()}
@@ -371,6 +420,8 @@ def _put(plan: GraphPlan, name: str, array: Array) -> None:
         plan.rounded[owner] = array
     elif role == TRAINED and plan.trained is not None:
         plan.trained.weights[owner] = array
+    elif role.startswith(EXIT) and plan.exits is not None:
+        plan.exits.weights[name] = array
     elif role.startswith(SPARSE) and plan.sparse is not None:
         plan.sparse.weights[f"{owner}/{role.removeprefix(SPARSE)}"] = array
     elif role in ROLES and plan.in_blocks is not None:

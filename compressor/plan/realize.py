@@ -6,6 +6,8 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.errors import RecipeError
+from compressor.exits.branching import with_exits
+from compressor.exits.heads import Head
 from compressor.graph.fingerprint import fingerprint
 from compressor.graph.invariants import check
 from compressor.graph.tensors import Arrays
@@ -90,7 +92,30 @@ def realize(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Model:
     made = made if plan.half is None else halved(made, plan.half)
     caches = {name: one.note for name, one in plan.cache.items()}
     queries = {name: Affine(*one.query) for name, one in plan.cache.items() if one.query}
-    return with_integer_caches(made, caches, queries) if caches else made
+    made = with_integer_caches(made, caches, queries) if caches else made
+    return made if plan.exits is None else branched(made, plan)
+
+
+def branched(model: ir.Model, plan: GraphPlan) -> ir.Model:
+    """What the plan ships without exits, with them; `model` stays as it is.
+
+    Raises:
+        RecipeError: The plan names values that the graph does not have, or lacks weights.
+    """
+    assert plan.exits is not None, "asked of plans with exits"
+    heads, weights = [], plan.exits.weights
+    for one in plan.exits.at:
+        names = tuple(one.named(np.empty(0), np.empty(0)))
+        lacking = next((name for name in names if name not in weights), None)
+        if lacking is not None:
+            raise RecipeError(
+                f"the plan has an exit at {one.value!r} without {lacking!r}", hint=_REPLAY
+            )
+        weight, bias = (weights[name] for name in names)
+        heads.append(
+            Head(one.value, one.threshold, weight, bias, one.grid, one.channels_last, one.mask)
+        )
+    return with_exits(model, heads)
 
 
 def with_integers(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Model:

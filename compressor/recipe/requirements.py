@@ -76,6 +76,11 @@ def require_sense(recipe: Recipe, target: Target, find_metric: FindMetric) -> No
         OutputError: The folder of the cache cannot be written.
     """
     require_training(recipe)
+    if recipe.train.exits is not None and not target.branches:
+        raise TargetError(
+            f"--exits ships a graph that branches (If), which {target.title} is not given",
+            hint="Leave --exits out, or choose --target ort.",
+        )
     if recipe.prune.method == "taylor":
         require_extra("torch", "torch", "importance by 'taylor'")
     require_mode(recipe.quantize, target)
@@ -107,12 +112,16 @@ def require_training(recipe: Recipe) -> None:
         UsageError: torch is not installed, or the device is not there.
     """
     options = recipe.train
-    if options.asked is None:
+    if not options.learns:
         if options.data is not None:
             raise RecipeError(
                 "--train-data belongs to a training, and none is asked for",
                 hint="Say how long, such as --train 5m.",
             )
+        return
+    if options.exits is not None:
+        require_exits(recipe)
+    if options.asked is None:
         return
     if recipe.pipeline.loop is not None:
         raise RecipeError(
@@ -136,6 +145,26 @@ def _has_few_bits(options: QuantizeOptions) -> bool:
     """Whether weights get so few bits that training through them gains something."""
     bits = options.weight_bits
     return options.mode == "int4" or (bits is not None and bits <= FEW_BITS)
+
+
+def require_exits(recipe: Recipe) -> None:
+    """Refuse early exits that nothing says how sure they have to be, or without torch.
+
+    Raises:
+        RecipeError: There is no budget, or several graphs.
+        UsageError: torch is not installed.
+    """
+    if recipe.pipeline.loop is not None:
+        raise RecipeError(
+            "--exits is of single classifiers, and a pipeline is given",
+            hint="Compress each graph by itself.",
+        )
+    if recipe.budget.max_drop is None:
+        raise RecipeError(
+            "--exits needs a quality budget, which says how sure a sample has to be to leave",
+            hint="Add --max-drop 1%.",
+        )
+    require_extra("torch", "torch", "training of exits")
 
 
 def require_mode(options: QuantizeOptions, target: Target) -> None:

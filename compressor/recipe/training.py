@@ -171,6 +171,17 @@ class TrainOptions(BaseModel):
     )
     device: str = Field("cpu", description="cpu, or cuda where there is one.")
 
+    exits: Positive | None = Field(
+        None,
+        description="Early exits of a classifier, at most: heads at the ends of blocks, trained by "
+        "distillation, of which [budget] max_drop says how sure they have to be; default: none.",
+    )
+
+    @property
+    def learns(self) -> bool:
+        """Whether anything is trained."""
+        return self.length is not None or self.exits is not None
+
     @property
     def asked(self) -> Length | None:
         """How long; None where nothing is trained."""

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from compressor.report import plots
 from compressor.report.changed import change_words, decision, error_words
 from compressor.report.conditions import busy_words
+from compressor.report.exited import ExitsView, exits_view
 from compressor.report.frontier import FrontierPlot, frontier
 from compressor.report.layers import LayersView, layers_view
 from compressor.report.pipeline import graph_rows, loop_rows, pipeline_headline
@@ -99,11 +100,12 @@ class GraphView:
     pruned: PrunedView | None
     trained: TrainedView | None
     trained_integers: TrainedView | None
+    exits: ExitsView | None
 
     @property
     def is_told(self) -> bool:
         """Whether there is anything to tell of what was done to the graph."""
-        trained = self.trained or self.trained_integers
+        trained = self.trained or self.trained_integers or self.exits
         told = (self.pruned, trained, self.layers, self.graph.placement, self.float_reasons)
         return any(told)
 
@@ -275,6 +277,7 @@ def _view(index: int, name: str, graph: GraphReport, charts: _Charts) -> GraphVi
             lambda: trained_view(graph.integer_training, f"{anchor}-integer-training"),
             None,
         ),
+        exits=exits_view(graph),
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from compressor.report.changed import change_words
 from compressor.report.conditions import busy_words
+from compressor.report.exited import headline as exits_headline
 from compressor.report.pipeline import graph_words, loop_rows, pipeline_headline
 from compressor.report.pruned import goal_words, removal_words
 from compressor.report.rows import Row, all_rows
@@ -98,6 +99,8 @@ def _decided(graph: GraphReport) -> Iterator[str]:
     removal = removal_words(graph)
     if removal:
         yield removal
+    if graph.exits is not None:
+        yield exits_headline(graph.exits).removesuffix(".")
     integer = sum(placed.integer for placed in graph.placement)
     total = integer + sum(placed.floating for placed in graph.placement)
     if total:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from compressor.report.conditions import busy_words
+from compressor.report.exited import headline as headline_of_exits
 from compressor.report.floats import float_words
 from compressor.report.layers import worst_layer
 from compressor.report.pipeline import graph_words, loop_rows, pipeline_headline
@@ -102,6 +103,8 @@ def _graph(graph: GraphReport, speak: Speak, name: str | None) -> Iterable[Rende
         yield Text(speak(headline_of_training(graph.training)))
     if graph.integer_training is not None:
         yield Text(speak(headline_of_training(graph.integer_training)))
+    if graph.exits is not None:
+        yield Text(speak(headline_of_exits(graph.exits)))
     yield from _figures(graph, all_rows(graph), speak, ("before", "after"))
     floats = float_words(graph)
     if floats:

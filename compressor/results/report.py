@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from pydantic import Field
 
 from compressor.results.engine import EngineBuild
+from compressor.results.exits import ExitsResult
 from compressor.results.measurements import (
     ChangedSample,
     LatencyResult,
@@ -215,6 +216,7 @@ class GraphReport(Measured):
         pruning: What was removed; None where the graph ships whole.
         training: What training brought back; None where nothing was trained.
         integer_training: What training through integers of few bits did after that; likewise.
+        exits: What became of early exits; None where none were asked for.
         placement: Precisions by operator, in the graph that the runtime executes, or its engine
             is built from.
         engine: The compiled engine beside the model; None for targets without.
@@ -243,6 +245,7 @@ class GraphReport(Measured):
     pruning: PruningResult | None = None
     training: TrainingResult | None = None
     integer_training: TrainingResult | None = None
+    exits: ExitsResult | None = None
     placement: tuple[NodePlacement, ...] = ()
     engine: EngineBuild | None = None
     float_reasons: dict[str, str] = Field(default_factory=dict)

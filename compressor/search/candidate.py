@@ -10,6 +10,7 @@ import onnx_ir as ir
 from compressor.evaluation.acceptance import Judgement
 from compressor.plan.plan import GraphPlan
 from compressor.quantization.static import StaticChoice
+from compressor.results.exits import ExitsResult
 from compressor.results.measurements import LatencyResult, QualityResult, Size
 from compressor.results.pruning import PruningResult
 from compressor.results.records import StageRecord
@@ -141,6 +142,7 @@ class Outcome:
         pruning: What was removed; None where nothing was.
         training: What training brought back; None where nothing was trained.
         integer_training: What training through its integers brought; None where there was none.
+        exits: What became of early exits; None where none were asked for.
         held_back: What the quality budget did to how far it was to be pruned; None where nothing.
         interrupted: Whether the user ended the search: this is the best so far, not confirmed.
     """
@@ -157,6 +159,7 @@ class Outcome:
     pruning: PruningResult | None = None
     training: TrainingResult | None = None
     integer_training: TrainingResult | None = None
+    exits: ExitsResult | None = None
     held_back: str | None = None
     interrupted: bool = False
 
@@ -231,4 +234,5 @@ class Outcome:
 
 def ships_float(plan: GraphPlan) -> bool:
     """Whether a plan makes a float graph that computes what the original does."""
-    return plan.ship == "float" and plan.prune is None and plan.sparse is None
+    changed = (plan.prune, plan.sparse, plan.exits)
+    return plan.ship == "float" and all(one is None for one in changed)

@@ -10,6 +10,7 @@ from calibration.dataset import CalibrationSet
 from compressor.checkpoint.features import asked_metric
 from compressor.checkpoint.prepare import Prepared
 from compressor.evaluation.changed import Changed, changed_decisions, decides, largest_errors
+from compressor.evaluation.cycling import mean_of, over
 from compressor.evaluation.memory import compare_memory
 from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.metrics.base import BASELINE, RESULT, Metric, Scores
@@ -39,8 +40,10 @@ from compressor.search.kept_measurements import latency_once, measured_key, memo
 from compressor.search.robustness import PLAIN, under_attack
 from compressor.system.processors import available_processors
 from compressor.system.progress import Progress
-from exporters.base import Artifact, Target
+from exporters.base import Artifact, Runner, Target
 
+MOST_VARIED, LEAST_CALLS = 256, 8
+"""Samples that time is measured over where it depends on them, and calls that is at least."""
 BESIDE = 4
 """Times less that a configuration is measured which decides nothing."""
 
@@ -54,6 +57,7 @@ class Pair:
         baseline: What speed is compared with.
         result: What is shipped.
         drawn: Original and result with what they draw as inputs; None where they draw nothing.
+        varied: Samples that time is measured over, as it depends on them; None where it does not.
     """
 
     original: Artifact
@@ -64,6 +68,7 @@ class Pair:
     recipe: Recipe
     progress: Progress
     drawn: tuple[Artifact, Artifact] | None = None
+    varied: CalibrationSet | None = None
 
     @property
     def compared(self) -> tuple[Artifact, Artifact]:
@@ -84,6 +89,10 @@ class Pair:
         """Inputs of a configuration."""
         return self.prepared.timed(config, self.recipe.seed)
 
+    def calls(self, config: LatencyConfig) -> list[Arrays]:
+        """Inferences whose mean time is measured; none where all take the same."""
+        return varied_calls(self.prepared, self.varied, config)
+
 
 def configurations(recipe: Recipe, prepared: Prepared) -> list[LatencyConfig]:
     """The deciding configuration, then batch 1 and the calibration batch on one and all threads.
@@ -102,6 +111,21 @@ def configurations(recipe: Recipe, prepared: Prepared) -> list[LatencyConfig]:
         for b, t in grid
         for phase in (first, *(others if b == deciding[0] else ()))
     ]
+
+
+def varied_calls(
+    prepared: Prepared, data: CalibrationSet | None, config: LatencyConfig
+) -> list[Arrays]:
+    """Different inferences of a configuration: 256 samples, in at least 8 calls where they last."""
+    if data is None:
+        return []
+    batch = config.batch
+    count = max(LEAST_CALLS, MOST_VARIED // batch)
+    found = [step for step in data.take(count * batch).batches(batch) if len(step) == batch]
+    if not found and len(data):
+        return [data.head(batch).filled(batch)]
+    fixed = prepared.fixed_batch
+    return [dict(step.inputs if fixed is None else step.filled(fixed)) for step in found]
 
 
 def beyond_memory(recipe: Recipe, *models: ir.Model) -> str | None:
@@ -155,24 +179,29 @@ def measure_latency(pair: Pair, known: LatencyResult | None = None) -> tuple[Lat
 
 def _latency(pair: Pair, config: LatencyConfig, *, deciding: bool) -> LatencyResult:
     """One configuration; one that decides nothing may be known of these files."""
-    if deciding:
-        return _raced(pair, config, deciding=True)
+    if deciding or pair.varied is not None:
+        return _raced(pair, config, deciding=deciding)
     models, feeds = (pair.baseline, pair.result), pair.timed(config)
     key = measured_key(pair.recipe, models, feeds, pair.target.name, repr(config))
     return latency_once(pair.recipe, key, lambda: _raced(pair, config, deciding=False))
 
 
 def _raced(pair: Pair, config: LatencyConfig, *, deciding: bool) -> LatencyResult:
-    seconds = pair.recipe.measure.seconds
-    return race(
-        lambda: pair.target.open(pair.baseline.model, threads=config.threads),
-        lambda: pair.target.open(pair.result.model, threads=config.threads),
+    seconds, calls = pair.recipe.measure.seconds, pair.calls(config)
+
+    def opened(built: Artifact) -> Runner:
+        return over(pair.target.open(built.model, threads=config.threads), calls)
+
+    found = race(
+        lambda: opened(pair.baseline),
+        lambda: opened(pair.result),
         pair.timed(config),
         config,
         deciding=deciding,
         seconds=seconds if deciding else seconds / BESIDE,
         again=1 if deciding else 0,
     )
+    return mean_of(found, len(calls))
 
 
 def why_no_memory(pair: Pair) -> str | None:

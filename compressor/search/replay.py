@@ -16,6 +16,7 @@ from compressor.quantization.remainder import REFERENCE
 from compressor.results.effects import weight_effect
 from compressor.search.baseline import folded, started
 from compressor.search.candidate import Outcome
+from compressor.search.exits import replayed_exits
 from compressor.search.pruning.steps import checked_feeds
 from compressor.search.pruning.summary import planned
 from compressor.search.session import Session
@@ -48,7 +49,7 @@ def replay(session: Session, plan: GraphPlan) -> Outcome:
         stage.effects.append(weight_effect(baseline, shipped))
     reason = "decided by the plan that was replayed"
     found = start.then(stage.record, reason=reason, plain=plain, graph=graph, shipped=shipped)
-    return replace(found, pruning=pruning)
+    return replace(found, pruning=pruning, exits=replayed_exits(plan))
 
 
 def _carried_out(plan: GraphPlan) -> dict[str, int]:

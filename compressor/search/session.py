@@ -15,6 +15,7 @@ import onnx_ir as ir
 from compressor.checkpoint.prepare import Prepared
 from compressor.evaluation.attribution import NodeSeconds, node_seconds
 from compressor.evaluation.ceilings import measure_ceilings
+from compressor.evaluation.cycling import mean_of, over
 from compressor.evaluation.racing import on_one_thread, race
 from compressor.evaluation.turns import kernel_seconds
 from compressor.graph.tensors import Arrays
@@ -25,7 +26,7 @@ from compressor.results.measurements import Ceilings, LatencyConfig, LatencyResu
 from compressor.results.records import Decision, Effect, StageRecord
 from compressor.search.measure import beyond_memory, configurations
 from compressor.system.progress import Progress
-from exporters.base import Target
+from exporters.base import Runner, Target
 
 AGAIN = 2
 """How often a decision is raced again where its interval is too wide to decide anything."""
@@ -43,6 +44,7 @@ class Race:
         config: The batch, the threads, the sizes.
         seconds: How long to measure at most, unless it has to be raced again.
         again: How often to race again where the interval decides nothing.
+        calls: Other inferences, of which all are timed together where time depends on the sample.
     """
 
     baseline: ir.Model
@@ -52,6 +54,7 @@ class Race:
     config: LatencyConfig
     seconds: float
     again: int
+    calls: Sequence[Arrays] = ()
 
 
 class Timer(Protocol):
@@ -97,16 +100,21 @@ class MachineTimer:
 
     def race(self, asked: Race) -> LatencyResult:
         """Both in turn, as `racing.race` does."""
-        config, target = asked.config, asked.target
-        return race(
-            lambda: target.open(asked.baseline, threads=config.threads),
-            lambda: target.open(asked.challenger, threads=config.threads),
+        config, target, calls = asked.config, asked.target, asked.calls
+
+        def opened(model: ir.Model) -> Runner:
+            return over(target.open(model, threads=config.threads), calls)
+
+        found = race(
+            lambda: opened(asked.baseline),
+            lambda: opened(asked.challenger),
             asked.feeds,
             config,
             deciding=True,
             seconds=asked.seconds,
             again=asked.again,
         )
+        return mean_of(found, len(calls))
 
     def nodes(
         self, shipped: ir.Model, source: ir.Model, feeds: Arrays, *, threads: int, seconds: float
@@ -265,6 +273,35 @@ class Session:
         found = self._raced(baseline, challenger, config, seconds, again)
         return found if found.is_known else None
 
+    def race_over(
+        self,
+        baseline: ir.Model,
+        challenger: ir.Model,
+        calls: Sequence[Arrays],
+        *,
+        seconds: float,
+        again: int = AGAIN,
+    ) -> LatencyResult | None:
+        """Both models in turn over many inferences, whose time depends on the sample; as `race`.
+
+        Args:
+            baseline: What is compared with.
+            challenger: What may be faster in the mean.
+            calls: The feeds of each inference, in the deciding configuration.
+            seconds: How long to measure at most, unless it has to be raced again.
+            again: How often to race again where the interval decides nothing.
+
+        Returns:
+            Times are means of one inference.
+        """
+        if self.why_not_measurable(baseline, challenger) is not None:
+            return None
+        found = self._raced(baseline, challenger, self.deciding, seconds, again, calls)
+        if not found.is_known and self.deciding.threads != 1:
+            one = on_one_thread(self.deciding)
+            found = self._raced(baseline, challenger, one, seconds, again, calls)
+        return found if found.is_known else None
+
     def _raced(
         self,
         baseline: ir.Model,
@@ -272,7 +309,10 @@ class Session:
         config: LatencyConfig,
         seconds: float,
         again: int,
+        calls: Sequence[Arrays] = (),
     ) -> LatencyResult:
         before, after = map(self.prepared.as_shipped, (baseline, challenger))
         feeds = self.prepared.timed(config, self.recipe.seed)
-        return self.timer.race(Race(before, after, self.target, feeds, config, seconds, again))
+        return self.timer.race(
+            Race(before, after, self.target, feeds, config, seconds, again, calls)
+        )

@@ -9,6 +9,7 @@ from compressor.errors import RecipeError
 from compressor.layerwise.factor import own_threads
 from compressor.recipe.goal import Goal
 from compressor.recipe.requirements import is_for_bits, require_no_repair
+from compressor.results.exits import ExitsResult
 from compressor.results.precision import EIGHT_BITS, STORED, WORDS
 from compressor.results.records import StageRecord
 from compressor.results.report import Candidate as ToldCandidate
@@ -16,6 +17,7 @@ from compressor.search.acceptance import Acceptance
 from compressor.search.baseline import undecided
 from compressor.search.candidate import Outcome
 from compressor.search.data_split import DataSplit
+from compressor.search.exits import with_exits
 from compressor.search.precision.four_bits import with_four_bits
 from compressor.search.precision.integer_cache import with_integer_cache
 from compressor.search.precision.refused_nodes import or_undone
@@ -77,6 +79,7 @@ def decide(
         for name, step in DECODING:
             found = _with(step, name, session, found, data, acceptance)
         found = _integers_trained(strategy.training, found, acceptance)
+        found = _branched(session, found, data, acceptance)
     return found if acceptance.asked else unless_ruined(session, start, found, data, acceptance)
 
 
@@ -110,6 +113,26 @@ def _with(
 
     try:
         return or_undone(session, name, work, undone)
+    except KeyboardInterrupt:
+        if acceptance.asked is None or found.plan.ship == "float":
+            raise
+        return replace(found, interrupted=True)
+
+
+def _branched(session: Session, found: Outcome, data: DataSplit, acceptance: Acceptance) -> Outcome:
+    """With early exits; what was found before, where the runtime or the user ends that."""
+
+    def undone(record: StageRecord, reason: str) -> Outcome:
+        asked = session.recipe.train.exits or 0
+        return replace(
+            found.then(record), exits=ExitsResult(asked=asked, kept=False, reason=reason)
+        )
+
+    def work() -> Outcome:
+        return with_exits(session, found, data, acceptance)
+
+    try:
+        return or_undone(session, "early exits", work, undone)
     except KeyboardInterrupt:
         if acceptance.asked is None or found.plan.ship == "float":
             raise

@@ -155,7 +155,7 @@ def with_training_samples(prepared: Prepared, data: DataSplit, recipe: Recipe) -
         DataError: There is one training sample only.
     """
     options = recipe.train
-    if options.asked is None:
+    if not options.learns:
         return data
     if options.data is not None:
         given = open_dataset(

@@ -41,6 +41,7 @@ class Target(ABC):
             TensorRT.
         forms: Exact rewrites that may have faster kernels. ONNX Runtime.
         integer_caches: Whether its products read a decoder's cache as integers. ONNX Runtime.
+        branches: Whether it runs only the branch of an If that is taken. ONNX Runtime.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Target(ABC):
     sparsities: frozenset[str] = frozenset()
     forms: tuple[Form, ...] = ()
     integer_caches: bool = False
+    branches: bool = False
 
     # Whether it can be used, and for what.
 

@@ -129,6 +129,7 @@ class OrtTarget(Target):
     forms = FORMS
     shares_weights = True
     integer_caches = True
+    branches = True
 
     def why_not_available(self) -> str | None:
         """ONNX Runtime is a dependency; a broken installation is the only way to lack it."""
@@ -230,7 +231,7 @@ class OrtTarget(Target):
             open_session(model, optimized_model=path)
             # Not load_model: the optimized graph may point to weights that are gone by now.
             graph = ir.load(path).graph
-            counts = Counter(node.op_type for node in graph)
+            counts = Counter(node.op_type for node in graph.all_nodes())
             quantized = _moved_integers(graph)
         integer = {op: n for op, n in counts.items() if _is_integer(op)}
         for op, n in quantized.items():
@@ -293,7 +294,7 @@ def _moved_integers(graph: ir.Graph) -> Counter[str]:
     """Operators that move 8-bit values, and products that round what they read to 8 bits."""
     eight_bit: set[str] = set()
     moved: Counter[str] = Counter()
-    for node in graph:
+    for node in graph.all_nodes():
         if node.op_type == "MatMulNBits" and node.attributes.get_int("accuracy_level", 0) == 4:
             moved[node.op_type] += 1
         elif _writes_eight_bit(node):
