@@ -398,7 +398,11 @@ def test_the_table_lists_every_metric_as_it_is():
         assert against
         assert unit == metric.unit
         assert better == ("higher" if metric.higher_is_better else "lower")
-        wanted = {"labels": metric.needs_labels, "features": metric.needs_features}
+        wanted = {
+            "labels": metric.needs_labels,
+            "features": metric.needs_features,
+            "radius": metric.needs_gradients,
+        }
         assert needs == ", ".join(word for word, needed in wanted.items() if needed)
 
 
