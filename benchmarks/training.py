@@ -13,6 +13,7 @@ import json
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -44,6 +45,7 @@ from compressor.layerwise.layers import layers_of
 from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
 from compressor.recipe.held_out import held_out_of
 from compressor.recipe.training import TrainOptions, parse_length
+from compressor.results.report import GraphReport
 from compressor.search.precision.adaptive_rounding import integers_of
 from compressor.training.attacks import GraphAttacks, ranges_of
 from compressor.training.executor import GraphModule
@@ -73,6 +75,8 @@ REQUIRED: dict[str, tuple[str, Callable[[Figures], bool]]] = {
         "lost ≤ 1, b1 ≥ 1.35, b32 ≥ 1.45",
         lambda f: f["lost"] <= 1 and f["b1"] >= 1.35 and f["b32"] >= 1.45,
     ),
+    "2 exits": ("times ≤ 0.8", lambda f: f["times"] <= 0.8),
+    "2 exits int8": ("times ≤ 0.8", lambda f: f["times"] <= 0.8),
     "attacks": ("pgd, robust 1min > pgd, float", lambda f: f["pgd, robust 1min"] > f["pgd, float"]),
 }
 """Row → what its figures have to be, in words and as a question."""
@@ -345,6 +349,42 @@ def attacks(bench: Bench) -> Figures:
     return figures
 
 
+def two_exits(bench: Bench, mode: str) -> Figures:
+    """Mean latency with two early exits within a point, over the same graph without; 1 without."""
+    job = bench.job
+    recipe = {
+        "model": {"factory": job.factory},
+        "data": {"preprocess": job.preprocess},
+        "quantize": {"mode": mode, "keep_slower": True},
+        "prune": {"macs": "none"},
+        "train": {"exits": 2, "data": job.many},
+        "budget": {"max_drop": "1pt", "accept": "point"},
+        "measure": {"threads": 1, "seconds": 4.0, "metric": "accuracy", "memory": False},
+        "seed": bench.seed,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        report = compress(
+            job.model,
+            calibration=job.calibration,
+            evaluation=job.evaluation,
+            recipe=Recipe.model_validate(recipe),
+            output=Path(folder) / "out",
+        )
+    (graph,) = report.graphs.values()
+    assert graph.exits is not None, "asked for"
+    Console(stderr=True).print(graph.exits.reason, style="dim")
+    race, places = graph.exits.latency, graph.exits.places
+    times = 1.0 if race is None or not graph.exits.kept else 1 / race.speed
+    found = {"times": times}
+    found |= {f"top1 {what}": value or 0.0 for what, value in _before_and_after(graph)}
+    return found | {f"left at {n}": one.left or 0.0 for n, one in enumerate(places[:-1], 1)}
+
+
+def _before_and_after(graph: GraphReport) -> list[tuple[str, float | None]]:
+    (quality,) = graph.quality
+    return [("before", quality.baseline), ("after", quality.result)]
+
+
 ROWS: dict[str, Callable[[Bench], Figures]] = {
     "zoo": zoo,
     "speed": speed,
@@ -359,6 +399,8 @@ ROWS: dict[str, Callable[[Bench], Figures]] = {
     "encoder 5min": partial(encoder, minutes=5),
     "1pt 5min": partial(within_a_point, minutes=5),
     "attacks": attacks,
+    "2 exits": partial(two_exits, mode="none"),
+    "2 exits int8": partial(two_exits, mode="int8"),
 }
 
 

@@ -147,6 +147,19 @@ def _has_few_bits(options: QuantizeOptions) -> bool:
     return options.mode == "int4" or (bits is not None and bits <= FEW_BITS)
 
 
+def require_without_exits(recipe: Recipe, command: str) -> None:
+    """Refuse early exits where a command would not make them.
+
+    Raises:
+        RecipeError: They are asked for.
+    """
+    if recipe.train.exits is not None:
+        raise RecipeError(
+            f"--exits is of compress alone, and `{command}` gives no graph exits",
+            hint="Run `compress MODEL --exits N --max-drop 1%` on what it writes.",
+        )
+
+
 def require_exits(recipe: Recipe) -> None:
     """Refuse early exits that nothing says how sure they have to be, or without torch.
 

@@ -79,7 +79,7 @@ def decide(
         for name, step in DECODING:
             found = _with(step, name, session, found, data, acceptance)
         found = _integers_trained(strategy.training, found, acceptance)
-        found = _branched(session, found, data, acceptance)
+        found = _branched(session, found, data, acceptance, stage)
     return found if acceptance.asked else unless_ruined(session, start, found, data, acceptance)
 
 
@@ -119,13 +119,19 @@ def _with(
         return replace(found, interrupted=True)
 
 
-def _branched(session: Session, found: Outcome, data: DataSplit, acceptance: Acceptance) -> Outcome:
-    """With early exits; what was found before, where the runtime or the user ends that."""
+def _branched(
+    session: Session, found: Outcome, data: DataSplit, acceptance: Acceptance, stage: Stage
+) -> Outcome:
+    """With early exits; what was found before, where the runtime, the user or time ends that."""
+    asked, limit = session.recipe.train.exits, session.recipe.budget.seconds
+    if asked is not None and limit is not None and stage.elapsed >= limit:
+        over = f"the time budget of {session.recipe.budget.time} was over"
+        stage.notices.append(f"no exits: {over}")
+        return replace(found, exits=ExitsResult(asked=asked, kept=False, reason=over))
 
     def undone(record: StageRecord, reason: str) -> Outcome:
-        asked = session.recipe.train.exits or 0
         return replace(
-            found.then(record), exits=ExitsResult(asked=asked, kept=False, reason=reason)
+            found.then(record), exits=ExitsResult(asked=asked or 0, kept=False, reason=reason)
         )
 
     def work() -> Outcome:

@@ -1,5 +1,6 @@
 """Exits in the search: kept where they pay within the budget, replayed, and told."""
 
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,10 @@ from seams import TARGET, Clock, Verdicts, always, looking, session_of
 
 from calibration.dataset import CalibrationSet
 from compressor import Recipe
-from compressor.errors import RecipeError
+from compressor.errors import RecipeError, TargetError
 from compressor.evaluation.metrics import find_metric
 from compressor.plan.plan import Plan
-from compressor.recipe.requirements import require_sense
+from compressor.recipe.requirements import require_sense, require_without_exits
 from compressor.search.baseline import undecided
 from compressor.search.candidate import Outcome
 from compressor.search.data_split import DataSplit
@@ -99,3 +100,9 @@ def test_exits_without_a_budget_or_branches_are_refused() -> None:
     bare = Recipe.model_validate({"train": {"exits": 2}})
     with pytest.raises(RecipeError, match="--exits needs a quality budget"):
         require_sense(bare, find_target("ort"), find_metric)
+    target = copy(find_target("ort"))
+    target.branches = False
+    with pytest.raises(TargetError, match="a graph that branches"):
+        require_sense(RECIPE, target, find_metric)
+    with pytest.raises(RecipeError, match="`compress train` gives no graph exits"):
+        require_without_exits(bare, "compress train")
