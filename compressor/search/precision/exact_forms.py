@@ -42,6 +42,8 @@ SECONDS = 0.3
 """For each race of a place, or an eighth of what a comparison takes where that is less."""
 TOLERANCE = 1e-4
 """Relative difference of outputs that rounding may make over a whole graph."""
+DRAWN = frozenset({ir.DataType.FLOAT, ir.DataType.BOOL})
+"""Types of which numbers are drawn to time a place; integers may have to be in some order."""
 FEW = 16
 """Integers of a constant that are sizes or axes, and no table."""
 
@@ -220,17 +222,19 @@ class _Comparing:
             self.shapes = concrete_shapes(self.graph, self.feeds).shapes
         shapes = {name: self.shapes.get(name) for name in place.reads}
         parts = Parts(self.graph)
-        kinds = {parts.value(name).dtype for name in place.reads}
-        if None in shapes.values() or not kinds <= {None, ir.DataType.FLOAT}:
+        kinds = {name: parts.value(name).dtype or ir.DataType.FLOAT for name in place.reads}
+        if None in shapes.values() or not set(kinds.values()) <= DRAWN:
             return None, None
-        types = dict.fromkeys(place.reads, ir.TensorType(ir.DataType.FLOAT))
+        types = {name: ir.TensorType(kind) for name, kind in kinds.items()}
         part = parts.between(place.reads, [place.writes], types)
         rng = np.random.default_rng(self.session.recipe.seed)
         sample = dict[str, Array]()
         for value in part.graph.inputs:
-            shape = shapes[value.name or ""] or ()
+            name = value.name or ""
+            shape = shapes[name] or ()
             value.shape = ir.Shape(shape)
-            sample[value.name or ""] = rng.standard_normal(shape).astype(np.float32)
+            drawn = rng.standard_normal(shape).astype(np.float32)
+            sample[name] = drawn > 0 if kinds[name] == ir.DataType.BOOL else drawn
         return part, sample
 
     def _raced(

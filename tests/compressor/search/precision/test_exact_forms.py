@@ -10,7 +10,7 @@ from calibration.collect import collect
 from compressor.errors import RecipeError
 from compressor.folding.check import equal_outputs
 from compressor.graph.files import serialize
-from compressor.graph.shapes import shape_of
+from compressor.graph.shapes import infer_shapes, shape_of
 from compressor.plan.realize import in_forms
 from compressor.pruning import cut, find_groups
 from compressor.recipe.recipe import Recipe
@@ -116,6 +116,32 @@ def test_a_graph_without_a_place_is_not_looked_at_twice():
     records = len(search.start.records)
     exact_forms(search)
     assert len(search.start.records) == records
+
+
+def test_a_place_that_reads_a_bool_is_timed_too():
+    graph = model(
+        """g (float[1,2,l,4] q, float[1,2,l,4] k, float[1,2,l,4] v) => (float[1,2,l,4] o)
+        {
+            k_t = Transpose<perm=[0,1,3,2]>(k)
+            d = MatMul(q, k_t)
+            zero = Constant<value=float {0.0}>()
+            v_t = Transpose<perm=[0,1,3,2]>(v)
+            e = MatMul(q, v_t)
+            h = Greater(e, zero)
+            c = Constant<value=float {-1e9}>()
+            z = Where(h, c, d)
+            w = Softmax<axis=-1>(z)
+            o = MatMul(w, v)
+        }"""
+    )
+    drawn = {n: np.random.default_rng(i).standard_normal((1, 2, 8, 4)) for i, n in enumerate("qkv")}
+    made = session_of(
+        infer_shapes(graph), Recipe(), Timed(always(2.0)),
+        calibration={n: array.astype(np.float32) for n, array in drawn.items()},
+    )  # fmt: skip
+    search = searching(made, Verdicts(None, asked=None), made.prepared.calibration)
+    exact_forms(search)
+    assert list(search.plan.forms.values()) == ["attention"]
 
 
 def test_a_plan_with_forms_gives_the_same_bytes_again():
