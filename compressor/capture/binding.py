@@ -77,8 +77,8 @@ def bind(module: Any, names: Sequence[str]) -> CallBinding:
     if needed:
         raise CaptureError(
             f"{_name(module)}.forward({_described(parameters)}) needs {', '.join(needed)}, and "
-            f"there is no such input; found {', '.join(names)}",
-            hint="Add it to the calibration data, or name it with --input.",
+            f"there is no such input; found {', '.join(names) or 'none'}",
+            hint="Give it: in the data, by --input, or where a loop calls the module.",
         )
     return binding
 

@@ -59,7 +59,7 @@ def find_kind(path: Path) -> FileKind:
             that is not supported; the message says which, where the content tells.
     """
     if path.is_dir():
-        raise _directory(path)
+        raise directory_error(path)
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -108,7 +108,8 @@ def _of_pickle(path: Path, head: bytes) -> FileKind:
     return "plain pickle"
 
 
-def _directory(path: Path) -> CheckpointError:
+def directory_error(path: Path) -> CheckpointError:
+    """What to say of a folder where a model's file is wanted."""
     if (path / "saved_model.pb").exists():
         return CheckpointError(f"{path} is a TensorFlow SavedModel; {_EXPECTED}")
     files = (
@@ -118,7 +119,10 @@ def _directory(path: Path) -> CheckpointError:
     )
     first = next(files, None)
     hint = "Name the model's file; a Hugging Face folder has config.json and model.safetensors."
-    if first is not None:
+    made = sorted(path.glob("*/model.onnx")) if (path / "manifest.json").exists() else []
+    if made:
+        hint = f"It is a result of several graphs: name one, {made[0]}, or their loop: --pipeline."
+    elif first is not None:
         hint = f"Name the model in it: {path / first}."
     return CheckpointError(f"{path} is a folder; {_EXPECTED}", hint=hint)
 

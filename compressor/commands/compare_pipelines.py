@@ -1,6 +1,7 @@
 """`compress compare A B --pipeline ...`: one loop on the graphs of two results."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from compressor.evaluation.per_output import output_results
 from compressor.evaluation.racing import race
 from compressor.evaluation.roles import Roles
 from compressor.evaluation.yardstick import choose
-from compressor.pipelines.loading import graphs_of
+from compressor.pipelines.judgeable import require_judgeable
+from compressor.pipelines.loading import defaults_in, graphs_of
 from compressor.pipelines.loop import SEED, Builtin, Loop, Opener, UserLoop
 from compressor.recipe.recipe import Recipe
 from compressor.report.files import load_report
@@ -63,6 +65,7 @@ def compare_pipelines(
         UsageError: They have other graphs, or the loop fails.
     """
     first, second = (graphs_of(_folder(one)) for one in (a, b))
+    loop, again = (replace(loop, defaults=defaults_in(_folder(one))) for one in (a, b))
     if set(first) != set(second):
         raise UsageError(
             f"{a} has graphs {', '.join(first)}, and {b} has {', '.join(second)}",
@@ -74,17 +77,20 @@ def compare_pipelines(
     if isinstance(loop, Builtin):
         seeds, notices = dealt(loop, seeds, [BLOCK], recipe, asked=units)
     data = seeds.of(BLOCK, seeds.count)
-    with Loop(loop, one) as before, Loop(loop, other) as after:
+    with Loop(loop, one) as before, Loop(again, other) as after:
         with progress.stage("look at outputs"):
-            require_target(recipe, before.run({SEED: np.array([recipe.seed], np.int64)}))
+            made = before.run({SEED: np.array([recipe.seed], np.int64)})
+            require_target(recipe, made, loop)
             metric = asked_metric(recipe)
+            output = recipe.measure.output or (loop.judged if metric is None else None)
+            notices += require_judgeable(loop.name, made, output)
             yardstick = choose(
                 before,
                 data,
                 BATCH,
                 roles=Roles(),
                 metric=metric,
-                output=recipe.measure.output or (loop.judged if metric is None else None),
+                output=output,
                 reseeded=seeds.reseeded,
             )
         runners = {BASELINE: before, RESULT: after}
@@ -94,7 +100,7 @@ def compare_pipelines(
                 for metric in yardstick.metrics
             ]
             outputs = output_results(runners, data, BATCH, yardstick)
-    latency, reason = _latency(loop, (first, second), target, recipe, progress)
+    latency, reason = _latency((loop, again), (first, second), target, recipe, progress)
     return Comparison(
         baseline=str(a),
         result=str(b),
@@ -139,7 +145,7 @@ def _as_time_allows(loop: UserLoop, openers: Mapping[str, Opener], seed: int) ->
 
 
 def _latency(
-    loop: UserLoop,
+    loops: tuple[UserLoop, UserLoop],
     graphs: tuple[Mapping[str, Path], Mapping[str, Path]],
     target: Target,
     recipe: Recipe,
@@ -153,8 +159,8 @@ def _latency(
     before, after = (_openers(target, one, threads, timed=True) for one in graphs)
     with progress.stage("measure the pipeline's latency"):
         found = race(
-            lambda: Loop(loop, before),
-            lambda: Loop(loop, after),
+            lambda: Loop(loops[0], before),
+            lambda: Loop(loops[1], after),
             {SEED: np.array([recipe.seed], np.int64)},
             LatencyConfig(batch=1, threads=threads),
             deciding=True,

@@ -6,6 +6,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
+from compressor.checkpoint.kinds import directory_error
 from compressor.errors import LintError
 from compressor.graph.files import load_model, save_model
 from exporters import DEFAULT_LINTER
@@ -38,6 +39,8 @@ def lint(
     linter = find_linter(target)
     if isinstance(model, str | Path):
         path = Path(model)
+        if path.is_dir():
+            raise directory_error(path)
         return linter.lint(load_model(path), path, time_limit=time_limit)
     with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
         path = Path(folder) / "model.onnx"

@@ -276,7 +276,7 @@ def _errors(job: Job, name: str) -> tuple[float, ...]:
 
     openers = recorded(pipeline.openers(pipeline.originals), listen)
     with Loop(job.loop, openers) as loop:
-        loop.run({SEED: np.array([job.seed], np.int64)})
+        loop.run({SEED: np.array(job.looked_into, np.int64)})
     with (
         job.target.open(pipeline.originals[name], threads=0, timed=False) as one,
         job.target.open(pipeline.current[name], threads=0, timed=False) as other,

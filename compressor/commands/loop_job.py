@@ -183,7 +183,7 @@ class Given:
 
     @property
     def seed(self) -> int:
-        """The seed of the single unit that is timed and looked into."""
+        """The seed of the single unit that is timed."""
         return self.recipe.seed % SEEDS
 
 
@@ -193,6 +193,7 @@ class Job(Given):
 
     Attributes:
         units: Which seeds serve which purpose.
+        looked_into: Seeds of units that call all graphs between them, as few as were found.
         pipeline: The graphs as they are, and the loop.
         graphs: Name → graph.
         budget: What became of the budget of all graphs together; None before, or without one.
@@ -203,6 +204,7 @@ class Job(Given):
     """
 
     units: Units
+    looked_into: tuple[int, ...]
     pipeline: Pipeline
     graphs: dict[str, Graph]
     budget: BudgetResult | None = None

@@ -22,7 +22,8 @@ from compressor.evaluation.roles import Roles
 from compressor.evaluation.yardstick import choose
 from compressor.graph.tensors import Array, Arrays
 from compressor.pipelines.defaults import defaults_of
-from compressor.pipelines.loop import SEED, Builtin, Loop, Opener
+from compressor.pipelines.judgeable import require_judgeable
+from compressor.pipelines.loop import SEED, Builtin, Loop, Opener, UserLoop
 from compressor.pipelines.together import Together, of_several
 from compressor.pipelines.tracing import Trace, recorded, shapes_of
 from compressor.recipe.notation import parse_input
@@ -39,6 +40,8 @@ TRACING_SECONDS = 10.0
 """What generating those that calibrate may take."""
 LEAST_UNITS, MOST_UNITS = 64, 2048
 LEAST_TRACED, MOST_TRACED = 8, 64
+SEEN = 8
+"""Units of which it is looked whether they can be judged at all."""
 CALLS = 512
 """Calls of a graph that are kept to calibrate it, unless told otherwise."""
 
@@ -74,7 +77,7 @@ def traced(given: Given, models: Mapping[str, object], units: int | None) -> Job
         seeds, notices = dealt(given.loop, seeds, blocks, given.recipe, asked=units)
     for notice in notices:
         given.progress.notice(notice)
-    trace = _recorded(given, openers, seeds, calls)
+    trace, looked_into = _recorded(given, openers, seeds, calls)
     notices += _look_at_several(given, openers, trace, seconds)
     unused = [name for name in named if not trace.seen[name]]
     if unused:
@@ -90,7 +93,10 @@ def traced(given: Given, models: Mapping[str, object], units: int | None) -> Job
         graphs[name].calls = trace.seen[name] / seeds.traced
     originals = {name: one.session.prepared.model for name, one in graphs.items()}
     pipeline = Pipeline(given.loop, given.target, originals, dict(originals), trace.shapes)
-    job = Job(**vars(given), units=seeds, pipeline=pipeline, graphs=graphs, notices=notices)
+    job = Job(
+        **vars(given), units=seeds, looked_into=looked_into, pipeline=pipeline, graphs=graphs,
+        notices=notices,
+    )  # fmt: skip
     _look(job)
     return job
 
@@ -105,13 +111,14 @@ def _with_defaults(given: Given, sources: Mapping[str, ModelSource], trace: Trac
 
 def _recorded(
     given: Given, openers: Mapping[str, Opener], units: Units, calls: Mapping[str, int]
-) -> Trace:
-    """What the loop feeds its graphs, of the units that calibrate."""
+) -> tuple[Trace, tuple[int, ...]]:
+    """What the loop feeds its graphs, of the units that calibrate; and seeds that call all."""
     folder = given.scratch / "calls"
     folder.mkdir()
     recipe = given.recipe
     memory = recipe.quantize.memory or MEMORY
     trace = Trace(folder, recipe.data.samples or CALLS, recipe.seed, calls, memory)
+    called, seeds = {name for name, count in calls.items() if count}, [given.seed]
     with (
         given.progress.stage("record its calls", total=units.traced) as advance,
         Loop(given.loop, recorded(openers, trace.record)) as tracing,
@@ -120,7 +127,10 @@ def _recorded(
             trace.began()
             tracing.run(batch.inputs)
             advance(1)
-    return trace
+            if not called.issuperset(trace.seen):
+                called.update(trace.seen)
+                seeds.append(int(batch.inputs[SEED][0]))
+    return trace, tuple(seeds)
 
 
 def _look_at_several(
@@ -174,7 +184,7 @@ def _twice(given: Given, openers: Mapping[str, Opener]) -> tuple[dict[str, int],
             made.append(loop.run({SEED: np.array([given.seed], np.int64)}))
             calls, seconds = loop.calls, watch.seconds
     first, second = made
-    require_target(given.recipe, first)
+    require_target(given.recipe, first, given.loop)
     for name, array in first.items():
         other = second.get(name)
         if other is None or not np.array_equal(array, other, equal_nan=array.dtype.kind == "f"):
@@ -187,7 +197,7 @@ def _twice(given: Given, openers: Mapping[str, Opener]) -> tuple[dict[str, int],
     return calls, seconds
 
 
-def require_target(recipe: Recipe, outputs: Mapping[str, Array]) -> None:
+def require_target(recipe: Recipe, outputs: Mapping[str, Array], loop: UserLoop) -> None:
     """Refuse a metric that needs labels where the loop does not return what would be right.
 
     Raises:
@@ -195,6 +205,12 @@ def require_target(recipe: Recipe, outputs: Mapping[str, Array]) -> None:
     """
     name = recipe.measure.metric
     if name is not None and find_metric(name).needs_labels and TARGET not in outputs:
+        option = loop.labelled
+        if option is not None:
+            raise UsageError(
+                f"metric {name} needs what would be right, and {loop.name} returns none as it is",
+                hint=f"--pipeline-option {option}=true feeds the data itself, and returns that.",
+            )
         raise UsageError(
             f"metric {name} needs labels, and what a pipeline generates has none: it returns "
             f"{', '.join(outputs)}, and no {TARGET}",
@@ -234,6 +250,8 @@ def _look(job: Job) -> None:
     output = options.output or (job.loop.judged if metric is None else None)
     data = job.units.of(1, job.units.count)
     with job.progress.stage("look at outputs"), pipeline.opened(pipeline.originals) as loop:
+        few = next(iter(data.batches(SEEN))).inputs
+        unjudged = require_judgeable(job.loop.name, loop.run(few), output)
         found = choose(
             loop,
             data,
@@ -244,13 +262,13 @@ def _look(job: Job) -> None:
             reseeded=again,
         )
     with pipeline.opened(pipeline.originals, options.threads) as loop:
-        loop.run({SEED: np.array([job.seed], np.int64)})
+        loop.run({SEED: np.array(job.looked_into, np.int64)})
         for name, graph in job.graphs.items():
             graph.seconds = loop.seconds[name]
     pipeline.yardstick = replace(found, continued=job.loop.continued)
-    for notice in found.notices:
+    for notice in (*unjudged, *found.notices):
         job.progress.notice(notice)
-    job.notices += found.notices
+    job.notices += [*unjudged, *found.notices]
 
 
 def with_factory(model: object, recipe: Recipe) -> tuple[object, Recipe]:

@@ -75,6 +75,11 @@ class FeatureSpace:
 
     def _outputs(self, array: Array) -> dict[str, Array]:
         """Floating outputs with a row per sample, as they were where the array was seen before."""
+        if array.dtype.kind not in "fiub":
+            raise UsageError(
+                f"features {self.name} are of numbers, and the output that decides is of text",
+                hint="Choose a metric of text, or name another output: --output-metric NAME.",
+            )
         key = _digest(array)
         known = self._known.get(key)
         if known is None:

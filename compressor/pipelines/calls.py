@@ -105,15 +105,19 @@ class GraphCall:
         self.caches: Mapping[str, CacheNote] = {}
         self.metadata: Mapping[str, str] = {}
 
-    def __call__(self, **arrays: object) -> "Outputs":
+    def __call__(self, *unnamed: object, **arrays: object) -> "Outputs":
         """Run it once.
 
         Returns:
             Its outputs by name.
 
         Raises:
-            UsageError: An input is missing, unknown, or of another type, or the graph fails.
+            UsageError: An input has no name, is missing, unknown, or of another type, or the graph
+                fails.
         """
+        if unnamed:
+            told = f"It is {self.signature}." if self._inputs else "forward's parameters have them."
+            raise UsageError(f"graph {self.name!r} takes its inputs by name", hint=told)
         feeds = {name: np.asarray(value) for name, value in arrays.items()}
         if self._inputs:
             feeds = self._fitted(feeds)

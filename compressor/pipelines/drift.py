@@ -20,8 +20,11 @@ def errors_by_part(original: Runner, result: Runner, calls: Sequence[Arrays]) ->
         calls: What one run feeds it, in order.
 
     Returns:
-        One figure a part, from the first calls to the last; infinite where nothing differs.
+        One figure a part, from the first calls to the last; infinite where nothing differs, and
+        none of no calls.
     """
+    if not calls:
+        return ()
     sums = [_energies(original.run(feeds), result.run(feeds)) for feeds in calls]
     parts = np.array_split(np.array(sums, np.float64), min(PARTS, len(sums)))
     found = []

@@ -95,8 +95,18 @@ def load(folder: str | Path, *, threads: int = 0) -> Loaded:
     root = Path(folder)
     found = Loaded({name: opened(name, path, threads) for name, path in graphs_of(root).items()})
     found.folder = root
-    for name, defaults in _manifest(root).get("defaults", {}).items():
+    for name, defaults in defaults_in(root).items():
         found[name].defaults = defaults
+    return found
+
+
+def defaults_in(folder: Path) -> dict[str, dict[str, float]]:
+    """Graph → inputs that a call may leave out, and what they are then, by the manifest.
+
+    Raises:
+        OutputError: The folder is none of ours.
+    """
+    found: dict[str, dict[str, float]] = _manifest(folder).get("defaults", {})
     return found
 
 

@@ -50,6 +50,11 @@ class UserLoop:
         """Outputs that go on by themselves, if it says so: there one step decides the next."""
         return ()
 
+    @property
+    def labelled(self) -> str | None:
+        """The option with which it returns what would be right, if there is one."""
+        return None
+
     def run(self, models: Mapping[str, GraphCall], seed: int, count: int) -> dict[str, Array]:
         """Generate units.
 
@@ -79,7 +84,8 @@ class UserLoop:
                 f"pipeline {self.name} returned {type(made).__name__}, and not named arrays",
                 hint='End it with a dict, such as return {"image": images}.',
             )
-        arrays = {str(name): np.asarray(array) for name, array in made.items()}
+        # Copies: a loop may fill the same array for each unit.
+        arrays = {str(name): np.array(array) for name, array in made.items()}
         for name, array in arrays.items():
             if array.ndim == 0 or array.shape[0] != count:
                 raise UsageError(
@@ -105,6 +111,11 @@ class Builtin(UserLoop):
     def continued(self) -> tuple[str, ...]:
         """As the loop has it."""
         return self.generate.continued
+
+    @property
+    def labelled(self) -> str | None:
+        """As the loop has it."""
+        return self.generate.labelled
 
 
 class Loop:
@@ -176,7 +187,7 @@ class Loop:
         """The units as arrays of all.
 
         Raises:
-            UsageError: A unit lacks an array that another has.
+            UsageError: A unit lacks an array that another has, or has it with other axes.
         """
         names = dict.fromkeys(name for one in made for name in one)
         for one, seed in zip(made, seeds, strict=True):
@@ -186,6 +197,14 @@ class Loop:
                     f"pipeline {self._loop.name} returned no {lacking[0]!r} for seed {seed}, and "
                     "did for another",
                     hint="Return the same arrays for every seed.",
+                )
+        for name in names:
+            ranks = {one[name].ndim: seed for one, seed in zip(made, seeds, strict=True)}
+            if len(ranks) > 1:
+                told = " and ".join(f"{rank} axes for seed {seed}" for rank, seed in ranks.items())
+                raise UsageError(
+                    f"pipeline {self._loop.name} returned {name!r} with {told}",
+                    hint="Return arrays with the same axes for every seed; sizes may differ.",
                 )
         return {name: _joined([one[name] for one in made]) for name in names}
 
@@ -251,18 +270,15 @@ def _known(runner: Runner) -> Signature:
 
 
 def _joined(parts: list[Array]) -> Array:
-    """Units in one array; those that are shorter than others, as texts are, end in zeros."""
+    """Units in one array; those that are shorter than others end in zeros, or in empty texts."""
     if len({part.shape[1:] for part in parts}) == 1:
         return np.concatenate(parts)
     sizes = np.max([part.shape for part in parts], axis=0)
-    filled = [
-        np.pad(
-            part,
-            [
-                (0, 0),
-                *((0, most - size) for size, most in zip(part.shape[1:], sizes[1:], strict=True)),
-            ],
-        )
-        for part in parts
-    ]
-    return np.concatenate(filled)
+    return np.concatenate([_filled(part, sizes[1:]) for part in parts])
+
+
+def _filled(part: Array, sizes: Array) -> Array:
+    """A unit in the corner of what is as large as any."""
+    whole = np.zeros((len(part), *sizes), part.dtype)
+    whole[tuple(slice(size) for size in part.shape)] = part
+    return whole

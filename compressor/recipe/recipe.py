@@ -1,6 +1,7 @@
 """What the user asks for. Every field is a recipe key, a CLI flag and a Python argument."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
@@ -562,13 +563,26 @@ def to_toml(recipe: Recipe, loop: BaseModel | None = None) -> str:
         loop: The options of its built-in loop, which become a section of their own.
     """
     lines = ["# Recipe of `compress`. Command-line flags override it.", ""]
-    lines += _fields(recipe)
+    lines += _fields(recipe, without=tuple(name for name, value in recipe if _of_sections(value)))
     sections = [(name, value) for name, value in recipe if isinstance(value, BaseModel)]
     for name, value in sorted(sections, key=lambda one: isinstance(one[1], TargetOptions)):
         apart = loop is not None and value is recipe.pipeline
         lines += _section(name, value, without=("options",) if apart else ())
         lines += _section("pipeline.options", loop) if apart and loop is not None else []
+    for name, value in recipe:
+        for key, section in value.items() if _of_sections(value) else ():
+            lines += _section(f"{name}.{_key(key)}", section)
     return "\n".join(lines) + "\n"
+
+
+def _of_sections(value: object) -> bool:
+    """Whether it is a table of tables, as the graphs of a pipeline are."""
+    return isinstance(value, dict) and any(isinstance(one, BaseModel) for one in value.values())
+
+
+def _key(name: str) -> str:
+    """A key of TOML, in quotes where it has to be."""
+    return name if re.fullmatch(r"[\w-]+", name, re.ASCII) else json.dumps(name)
 
 
 def _section(name: str, section: BaseModel, without: tuple[str, ...] = ()) -> list[str]:

@@ -32,6 +32,10 @@ _OPTIMUM = {
 }
 """Task → the class of Optimum that loads an ONNX file for it."""
 
+BUILDER = "build_engine.py"
+_READING = frozenset({"--recipe", "--factory", "--input", "--noise", "--task", "--sample-dim"})
+"""Flags without which a model is not read, or read otherwise."""
+
 _ASKED = {"image": '"picture.png"', "audio": '"sound.wav"'}
 
 
@@ -69,12 +73,12 @@ def use_code(report: Report) -> str:
 
 
 def _of_engine(report: Report) -> list[str]:
-    script = report.files.get("build_engine.py", "build_engine.py")
+    known = [path for role, path in report.files.items() if Path(role).name == BUILDER]
     return [
-        "The engine is of the machine and the versions that it was built with. On another one, "
+        "An engine is of the machine and the versions that it was built with. On another one, "
         "build it there from the graph beside it:",
         "",
-        f"    python {script}",
+        *(f"    python {script}" for script in known or [BUILDER]),
         "",
     ]
 
@@ -93,6 +97,10 @@ def _of_runtime(report: Report, beside: ModelFolder | None) -> list[str]:
             "print({name: array.shape for name, array in outputs.items()})",
         )
         lines += ["With arrays of yours, by the names of its inputs:", ""]
+    if report.pipeline is not None and ":" in report.pipeline.name:
+        lines += ["Your own loop runs on it:", ""]
+        lines += _code(*_by_loop(report, report.pipeline.name, threads))
+        lines += ["Each graph by itself:", ""]
     lines += _code(*_by_arrays(report, threads))
     lines += [
         "It needs numpy and onnxruntime alone. Without this package it is a file for "
@@ -101,6 +109,16 @@ def _of_runtime(report: Report, beside: ModelFolder | None) -> list[str]:
         "",
     ]
     return [*lines, *_of_optimum(report, beside)]
+
+
+def _by_loop(report: Report, loop: str, threads: int) -> Iterator[str]:
+    where, _, function = loop.rpartition(":")
+    yield "import compressor"
+    yield f"from {Path(where).stem} import {function}  # {where}"
+    yield ""
+    yield f'models = compressor.load("{report.artifact}", threads={threads})'
+    yield f"made = {function}(models, seed=0, count=1)"
+    yield "print({name: array.shape for name, array in made.items()})"
 
 
 def _by_arrays(report: Report, threads: int) -> Iterator[str]:
@@ -183,16 +201,15 @@ def _again(report: Report) -> list[str]:
     lines = ["## Make it again", ""]
     if report.command is not None:
         lines += ["The whole run:", "", f"    {report.command}", ""]
-    plan = report.files.get("plan")
-    if plan is not None:
-        lines += [
-            "The same bytes from the same model, without data and without a search:",
-            "",
-            f"    compress {report.source.partition(',')[0].partition(' (')[0]} --plan {plan} "
-            "-o again",
-            "",
-        ]
-    return lines
+    plan, command = report.files.get("plan"), report.command or ""
+    if plan is None or (report.pipeline is not None and not command):
+        return lines
+    if report.pipeline is not None or any(flag in command.split() for flag in _READING):
+        run = command  # it says how the model is read; what is said last of one option holds
+    else:
+        run = f"compress {report.source.partition(',')[0].partition(' (')[0]}"
+    words = "The same bytes from the same model, without a search:"
+    return [*lines, words, "", f"    {run} --plan {plan} -o again", ""]
 
 
 def _verified(report: Report, folder: Path) -> list[str]:

@@ -228,6 +228,13 @@ def _is_slight(quality: QualityResult) -> bool:
     return abs(quality.difference) < _SLIGHT * abs(quality.baseline)
 
 
+_ADVICE = {
+    False: "Judge on labelled data (--eval), or stay in float (--quantize none).",
+    True: "Judge by a metric of its field (--metric), or stay in float (--quantize none).",
+}
+"""Whether it is of a pipeline → what to do about outputs that depart."""
+
+
 def losses(measured: Measured) -> tuple[str, ...]:
     """Every significant loss, each in words that stand alone."""
     slower = [
@@ -247,7 +254,7 @@ def losses(measured: Measured) -> tuple[str, ...]:
     far = [
         f"Outputs depart from the original's: {quality.metric} "
         f"{fmt.quality_value(quality, found)}. "
-        "Judge on labelled data (--eval), or stay in float (--quantize none)."
+        f"{_ADVICE[isinstance(measured, PipelineResult)]}"
         for quality in measured.quality
         if is_relative(quality)
         and (found := quality.result) is not None

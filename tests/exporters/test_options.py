@@ -178,6 +178,15 @@ def test_every_option_is_in_the_guides_and_the_recipe(name: str, options: type[T
     assert all(f"\n{key} =" in printed or f"\n# {key} =" in printed for key in options.model_fields)
 
 
+def test_graphs_are_sections_that_are_read_again(tmp_path: Path):
+    graphs = {"unet": {"model": "u.pt", "inputs": ("x:float32[n]",)}, "a b": {"model": "v.onnx"}}
+    recipe = Recipe.model_validate({"graphs": graphs})
+    printed = to_toml(recipe)
+    assert '[graphs."a b"]' in printed
+    (tmp_path / "r.toml").write_text(printed)
+    assert load_recipe(tmp_path / "r.toml", {}).graphs == recipe.graphs
+
+
 def test_a_section_that_no_target_declares_is_refused(tmp_path: Path):
     (tmp_path / "r.toml").write_text("[tflite]\nx = 1\n")
     with pytest.raises(RecipeError, match="field 'tflite': there is no such field"):

@@ -117,6 +117,11 @@ class BuiltinLoop(ABC, Generic[Chosen]):
         return ()
 
     @property
+    def labelled(self) -> str | None:
+        """The option with which it returns what would be right, if there is one."""
+        return None
+
+    @property
     def files(self) -> dict[str, Any]:
         """Option → file that it names."""
         from pathlib import Path  # noqa: PLC0415 - of this alone

@@ -66,6 +66,11 @@ class TextGeneration(BuiltinLoop[Options]):
         """All that is written, unless what is fed is given."""
         return () if self.options.teacher_forcing else WRITTEN
 
+    @property
+    def labelled(self) -> str | None:
+        """What follows in the data is what would be right where that is fed."""
+        return "teacher_forcing"
+
     def units(self, graphs: Mapping[str, GraphCall], seeds: Sequence[int]) -> dict[str, Array]:
         """A text a seed, one after the other."""
         first, later = Step.both(graphs["model"], graphs.get("with_past"), self.name, crosses=False)

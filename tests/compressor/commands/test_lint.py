@@ -283,3 +283,12 @@ def test_message_too_large_to_serialize_is_linted_with_its_weights_beside_it(
     report = compressor.lint(proto, target="trt")
     assert [finding.rule for finding in report.findings] == ["weight-axis"]
     assert report.parser.accepted in (True, None)
+
+
+def test_a_result_of_several_graphs_names_one_of_them(tmp_path: Path):
+    (tmp_path / "manifest.json").write_text("{}")
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "model.onnx").touch()
+    with pytest.raises(CheckpointError, match="is a folder") as told:
+        compressor.lint(tmp_path)
+    assert str(tmp_path / "unet" / "model.onnx") in str(told.value.hint)

@@ -22,6 +22,7 @@ from compressor.pipelines.calls import GraphCall
 from compressor.plan.plan import Plan
 from compressor.recipe.recipe import BudgetOptions, MeasureOptions, QuantizeOptions
 from compressor.report.files import render_report
+from compressor.report.usage import usage_page
 from compressor.results.report import BudgetResult, Report
 from compressor.search.quality_budget import QualityBudget
 
@@ -106,6 +107,9 @@ def test_the_users_own_loop_runs_on_what_was_loaded(done: tuple[Path, Report]):
     assert cosine == pytest.approx(report.pipeline.quality[0].result, abs=2e-3)
     with pytest.raises(UsageError, match="needs 't'"):
         models["unet"](x=exact)
+    with pytest.raises(UsageError, match="takes its inputs by name") as told:
+        models["unet"](exact)
+    assert "unet(x: float32" in str(told.value.hint)
 
 
 def test_a_folder_that_is_none_of_ours_is_no_pipeline(done: tuple[Path, Report], tmp_path: Path):
@@ -130,6 +134,32 @@ def test_the_folder_has_one_of_everything_and_a_folder_a_graph(done: tuple[Path,
     assert "generate, one unit" in html
     assert "## generate, one unit" in text
     assert "unet: 6 calls a unit" in text
+
+
+def test_the_page_runs_the_loop_and_makes_it_again(done: tuple[Path, Report]):
+    out, report = done
+    assert report.pipeline is not None
+    own = report.pipeline.model_copy(update={"name": "here/sample.py:generate"})
+    command = "compress --graph unet=u.onnx --pipeline here/sample.py:generate -o out"
+    page = usage_page(report.model_copy(update={"pipeline": own, "command": command}), out, None)
+    assert "from sample import generate  # here/sample.py" in page
+    assert "made = generate(models, seed=0, count=1)" in page
+    assert f"    {command} --plan {out}/plan.json -o again\n" in page
+    assert "--plan" not in (out / "USAGE.md").read_text(), "no command made it"
+
+
+def test_a_graph_that_not_every_unit_calls_is_looked_into(tmp_path: Path):
+    def sometimes(models, seed, count):
+        made = generate(models, seed, count)
+        if seed != 0:
+            made["image"] = models["extra"](z=np.repeat(made["image"], 3, 1)[:, :8])["image"]
+        return made
+
+    found = {**graphs(), "extra": decoder()}
+    report = compress(found, pipeline=sometimes, units=4, recipe=recipe(), output=tmp_path / "out")
+    assert report.pipeline is not None
+    assert report.pipeline.graphs["extra"].errors
+    assert report.pipeline.graphs["extra"].share > 0
 
 
 def test_a_plan_gives_the_same_bytes(done: tuple[Path, Report], tmp_path: Path):

@@ -48,3 +48,8 @@ def test_the_same_array_is_asked_once():
     found.features(array.copy())
     found.features(2 * array)
     assert len(calls) == 2
+
+
+def test_texts_have_no_features():
+    with pytest.raises(UsageError, match="are of numbers"):
+        FeatureSpace(lambda array: {"f": array}, "f.onnx").features(np.array(["a", "b"]))

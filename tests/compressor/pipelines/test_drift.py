@@ -19,6 +19,10 @@ def test_each_part_has_its_own_ratio():
     assert found[2:] == (float("inf"), float("inf"))
 
 
+def test_of_no_calls_there_is_nothing_to_tell():
+    assert errors_by_part(Doubling(), Worse(), []) == ()
+
+
 def test_long_runs_are_told_in_parts():
     calls = [{"x": np.ones((1, 2), np.float32)}] * 100
     assert len(errors_by_part(Doubling(), Worse(), calls)) == PARTS

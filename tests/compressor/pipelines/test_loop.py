@@ -48,6 +48,35 @@ def test_units_of_other_lengths_are_filled_up():
     np.testing.assert_array_equal(made["text"], [[1, 0, 0], [1, 1, 1]])
 
 
+def test_lists_of_texts_end_in_empty_ones():
+    def texts(models, seed, count):
+        return {"text": np.array([["a"] * seed])}
+
+    with loop(texts) as opened:
+        made = opened.run({SEED: np.array([1, 2])})
+    assert made["text"].tolist() == [["a", ""], ["a", "a"]]
+
+
+def test_axes_that_differ_by_seed_are_told():
+    def made(models, seed, count):
+        return {"out": np.ones((1,) * seed)}
+
+    with loop(made) as opened, pytest.raises(UsageError, match="1 axes for seed 1 and 2 axes"):
+        opened.run({SEED: np.array([1, 2])})
+
+
+def test_a_loop_may_fill_the_same_array_for_each_unit():
+    kept = np.zeros((1, 2))
+
+    def reusing(models, seed, count):
+        kept[:] = seed
+        return {"out": kept}
+
+    with loop(reusing) as opened:
+        made = opened.run({SEED: np.array([1, 2])})
+    assert made["out"].tolist() == [[1, 1], [2, 2]]
+
+
 def test_what_is_remembered_is_not_generated_again():
     made: list[int] = []
 
