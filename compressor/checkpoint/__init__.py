@@ -145,8 +145,33 @@ def source_of(model: object) -> ModelSource:
             return ModelSource("module", type(module).__name__, module=module)
     raise UsageError(
         f"expected a path, an nn.Module, an ExportedProgram, a ScriptModule or an onnx_ir.Model, "
-        f"found {type(model).__name__}"
+        f"found {type(model).__name__}",
+        hint=_what_to_pass(model),
     )
+
+
+def _what_to_pass(model: object) -> str | None:
+    """What may have been meant by an object that is no model."""
+    if isinstance(model, Mapping):
+        if model and all(hasattr(value, "shape") for value in model.values()):
+            return "Weights alone are no model: load them into their module, and pass that."
+        return (
+            "Several graphs are of a loop that calls them: pass it, too, as pipeline=generate, or "
+            "the name of a built-in one (docs/pipelines.md). Of a single model pass the model."
+        )
+    if isinstance(model, list | tuple):
+        return (
+            "Pass one model; the graphs of a loop are a dict from names to models, with "
+            "pipeline= beside it (docs/pipelines.md)."
+        )
+    if isinstance(model, type):
+        return f"That is a class: pass an instance of it, such as {model.__name__}()."
+    if callable(model):
+        return (
+            "A function is captured as the forward of an nn.Module; one that calls several "
+            "models is passed as pipeline=, with the models that it calls by name."
+        )
+    return None
 
 
 def _from_weights(path: Path, weights: WeightFiles, options: ModelOptions) -> ModelSource:

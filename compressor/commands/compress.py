@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,9 @@ from compressor.system.progress import SILENT, Progress
 from compressor.system.stopwatch import Stopwatch
 from compressor.system.writable import bytes_of
 from exporters.base import Artifact, Samples, Target, find_target
+
+LEAST_UNITS = 2
+"""Generated units that can judge: of one nothing tells how much others would differ."""
 
 
 def compress(  # noqa: PLR0913 - the front door: all but the model is optional and named
@@ -142,12 +146,36 @@ def _compress(
     model = located(model)
     loop = pipeline or recipe.pipeline.loop
     asked["recipe"] = recipe
+    count = _units(recipe.pipeline.units if units is None else units)
     if loop is not None:
-        return _pipeline(model, loop, data, units=units or recipe.pipeline.units, **asked)
+        return _pipeline(model, loop, data, units=count, **asked)
     folder = writes(model, recipe)
     if folder is not None:
-        return _writing(model, folder, data, units=units or recipe.pipeline.units, **asked)
+        return _writing(model, folder, data, units=count, **asked)
+    if units is not None:
+        raise UsageError(
+            "units= are of a pipeline, and there is none",
+            hint="Leave them out, or pass pipeline=, and the graphs that it calls as the model.",
+        )
     return _single(model, data, watch=watch, **asked)
+
+
+def _units(asked: object) -> int | None:
+    """How many generated units judge, where that was asked for.
+
+    Raises:
+        UsageError: They are no number, or too few to tell chance from loss.
+    """
+    if asked is None:
+        return None
+    if isinstance(asked, bool) or not isinstance(asked, Integral):
+        raise UsageError(f"units are a whole number, found {asked!r}", hint="Pass 64, or more.")
+    if asked < LEAST_UNITS:
+        raise UsageError(
+            f"units are {LEAST_UNITS} or more, found {asked}: that many judge a pipeline",
+            hint="Leave them out for as many as a minute makes, 64 at least.",
+        )
+    return int(asked)
 
 
 def _single(  # noqa: PLR0913 - the same as the front door's

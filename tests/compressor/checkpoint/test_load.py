@@ -394,3 +394,20 @@ def test_live_objects(tiny_model):
     assert source_of(source) is source
     with pytest.raises(UsageError, match="found ndarray"):
         source_of(np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("found", "hint"),
+    [
+        ({"h": nn.Linear(2, 2)}, "pipeline="),
+        (nn.Linear(2, 2).state_dict(), "Weights alone are no model"),
+        ([nn.Linear(2, 2)], "pipeline="),
+        (nn.Linear, "pass an instance"),
+        (print, "forward of an nn.Module"),
+    ],
+)
+def test_what_is_no_model_is_told_what_to_pass(found: object, hint: str):
+    with pytest.raises(UsageError, match="expected a path") as caught:
+        source_of(found)
+    assert caught.value.hint is not None
+    assert hint in caught.value.hint
