@@ -20,7 +20,7 @@ from compressor.plan.plan import Plan
 from compressor.recipe.recipe import Recipe
 from compressor.results.front import SearchReport
 from compressor.results.report import Candidate, Report
-from compressor.system.progress import SILENT, Advance, Progress
+from compressor.system.progress import SILENT, Advance, Progress, say
 from compressor.system.python_frames import warn_user
 
 OnStage = Callable[[str, float | None], None]
@@ -226,6 +226,10 @@ class Watched:
             self._inner.notice(text)
         else:
             warn_user(text, CompressionWarning)
+
+    def say(self, text: str) -> None:
+        """How far it has come: shown where progress is, and no warning."""
+        say(self._inner, text)
 
     def candidate(self, told: Candidate) -> None:
         """Something was judged."""

@@ -72,6 +72,10 @@ class RichProgress:
         """Leave a line."""
         self._console.print(Text(f"* {fmt.sentence(text)}", style="yellow"))
 
+    def say(self, text: str) -> None:
+        """Leave a line that asks nothing of anybody."""
+        self._console.print(Text(fmt.sentence(text), style="dim"))
+
     def _begin(self, name: str, total: int | None) -> TaskID:
         if self._open == 0:
             self._bars.start()

@@ -36,6 +36,7 @@ from compressor.search.quantization_aware import (
 from compressor.search.ruined import unless_ruined
 from compressor.search.session import Session, Stage
 from compressor.search.training import trainer_of
+from compressor.system.progress import say
 
 NOTHING = "nothing can be removed from this graph"
 UNSEEN = "without calibration data (--calib DATA, and no --stats) nothing is pruned"
@@ -328,7 +329,8 @@ def _afforded(candidates: PrunedCandidates, stage: Stage) -> Outcome:
         notice = f"{NOTHING}, so that it ships whole: `compress inspect MODEL` shows why"
         why = Why(f"--max-drop {acceptance.asked}", NOTHING, candidates.whole.reason)
         return ships_whole(candidates, replace(why, notices=(notice,)))
-    session.progress.notice(
-        f"{candidates.precision} is found; now pruned graphs are tried (--prune none does without)"
+    say(
+        session.progress,
+        f"{candidates.precision} is found; now pruned graphs are tried (--prune none does without)",
     )
     return afford(candidates, stage.elapsed)

@@ -41,6 +41,14 @@ def tell(progress: Progress, candidate: object) -> None:
         told(candidate)
 
 
+def say(progress: Progress, text: str) -> None:
+    """Say how far a run has come, which asks nothing of the user; what does is a notice.
+
+    A `Progress` that makes warnings of notices has a `say` of its own; others show both alike.
+    """
+    getattr(progress, "say", progress.notice)(text)
+
+
 class Silent:
     """The `Progress` of a library call: nothing is shown."""
 

@@ -28,7 +28,7 @@ from compressor.layerwise.factor import cores
 from compressor.recipe.training import Length, TrainOptions
 from compressor.results import format as fmt
 from compressor.results.training import CurvePoint, ParityFigure, TrainingResult
-from compressor.system.progress import SILENT, Advance, Progress
+from compressor.system.progress import SILENT, Advance, Progress, say
 from compressor.training.attacks import Range, attack_of, ranges_of
 from compressor.training.augmentation import augmenting, token_inputs
 from compressor.training.executor import GraphModule
@@ -444,7 +444,7 @@ class _Loop:
         self.done, self.least, self._waited = state["done"], state["least"], state["waited"]
         self.seconds, self.cpu = state["seconds"], state["cpu"]
         self.curve = [CurvePoint(**one) for one in state["curve"]]
-        progress.notice(f"training goes on at step {self.done:,} of {self._steps:,}")
+        say(progress, f"training goes on at step {self.done:,} of {self._steps:,}")
 
     def _told(self) -> str:
         """Where it is: step, losses, rate and time left."""

@@ -10,7 +10,7 @@ from compressor.cli.options import PLACES
 from compressor.errors import CompressionWarning, RecipeError, UsageError
 from compressor.options import Options, recipe_with
 from compressor.recipe.recipe import Recipe
-from compressor.system.progress import SILENT, tell
+from compressor.system.progress import SILENT, say, tell
 
 
 def test_keywords_are_flags_laid_over_a_recipe():
@@ -99,3 +99,34 @@ def test_a_tracker_that_is_missing_is_refused_before_the_run(monkeypatch):
     with pytest.raises(UsageError, match="there is no such tracker") as info:
         compressor.compress("missing.pt", track=["excel"])
     assert "mlflow, tensorboard, wandb" in info.value.hint
+
+
+def test_how_far_a_run_has_come_is_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        say(Watched(False, None, None), "now graph unet: 10 calls a unit")
+
+    class Own:
+        def __init__(self) -> None:
+            self.told: list[str] = []
+
+        def stage(self, name: str, total: int | None = None):
+            raise NotImplementedError
+
+        def notice(self, text: str) -> None:
+            self.told.append(text)
+
+    own = Own()
+    say(Watched(own, None, None), "now graph unet: 10 calls a unit")
+    assert own.told == ["now graph unet: 10 calls a unit"], "one without is told both alike"
+
+
+@pytest.mark.parametrize("units", [1, 0, -3, 2.5, True, "64"])
+def test_units_that_cannot_judge_are_refused_before_the_run(units):
+    with pytest.raises(UsageError, match="units are"):
+        compressor.compress({"h": object()}, pipeline=print, units=units, max_drop="1%")
+
+
+def test_units_without_a_pipeline_are_refused():
+    with pytest.raises(UsageError, match="units= are of a pipeline"):
+        compressor.compress("model.onnx", units=64)
