@@ -9,7 +9,7 @@ from compressor.results.format import milliseconds, percent, ratio
 from compressor.results.format import size as bytes_words
 from compressor.results.measurements import LatencyResult, Size
 from compressor.results.pruning import GoalResult
-from compressor.results.report import GraphReport, PipelineResult, Report
+from compressor.results.report import BudgetResult, GraphReport, PipelineResult, Report
 from compressor.search.candidate import Outcome
 
 ROUNDING = 1e-3
@@ -146,7 +146,7 @@ def _require_kept(result: GraphReport | PipelineResult) -> None:
     if budget is not None and not budget.met:
         raise BudgetError(
             f"the budget of {budget.asked} was not met: {budget.reason}",
-            hint=f"The best is written all the same. {_REMEDY[budget.accept]}",
+            hint=f"The best is written all the same. {_remedy(budget, result)}",
         )
     if goal is None or goal.met or (goal.held_back and goal.kind in _COUNTED):
         return
@@ -157,6 +157,15 @@ def _require_kept(result: GraphReport | PipelineResult) -> None:
         else "The best is written all the same; the report shows what was tried. Ask for less, or "
         "let more go with a smaller --prune-least or --prune-round.",
     )
+
+
+def _remedy(budget: BudgetResult, result: GraphReport | PipelineResult) -> str:
+    """What would let it pass; of a loop, which makes its samples itself, how many of them."""
+    told = _REMEDY[budget.accept]
+    if not isinstance(result, PipelineResult):
+        return told
+    more = "More units" if budget.needed_n is None else f"--units {budget.needed_n}"
+    return told.replace("More samples to judge on", more)
 
 
 def _measured(

@@ -34,7 +34,6 @@ METHODS = {
     "bootstrap elsewhere",
     "point": "the measured loss, taken for the true one (--budget point)",
 }
-_PLURAL = {"sample": "samples", "batch": "batches"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,8 @@ class Halves:
         words: Where they come from, for the report.
         kind: What the user passed them as, "evaluation" or "calibration" data.
         share: What part of the user's samples `confirm` is.
+        noun: What one of them is called.
+        flag: What asks for so many confirming ones; None where the user passes data instead.
     """
 
     search: CalibrationSet
@@ -54,6 +55,8 @@ class Halves:
     words: str
     kind: str
     share: float
+    noun: str = "sample"
+    flag: str | None = None
 
 
 @dataclass(frozen=True)
@@ -108,10 +111,10 @@ class QualityBudget:
             return chosen._in_batches(judge.batch, least)
         if chosen._takes_point or len(halves.confirm) >= least:
             return chosen
+        few = plural(len(halves.confirm), f"confirming {halves.noun}")
         notice = (
-            f"the budget of {budget.asked} cannot be confirmed: "
-            f"{plural(len(halves.confirm), 'confirming sample')} cannot rule out a larger loss "
-            f"even where nothing is lost. That takes {least:,}{chosen._source(least)} "
+            f"the budget of {budget.asked} cannot be confirmed: {few} cannot rule out a larger "
+            f"loss even where nothing is lost. That takes {least:,}{chosen._source(least)} "
             "(--budget point takes the measured value)"
         )
         return replace(chosen, provable=False, notices=(*said, notice))
@@ -159,17 +162,21 @@ class QualityBudget:
             proven = "the measured value decides (--budget point)" if point else "batches bound it"
             notice = f"{metric.name} has no value per sample: {proven}, of {batches}"
             return replace(self, notices=(*self.notices, notice))
+        smaller = ", or a smaller --calib-batch" if self.halves.flag is None else ""
         notice = (
             f"the budget of {self.budget.asked} cannot be confirmed: {metric.name} has no value "
-            f"per sample, and {batches} of {batch} confirming samples give no bound. That takes "
-            f"{least:,}{self._source(least * batch)}, or a smaller --calib-batch. --budget point "
-            "takes the measured value, which proves nothing"
+            f"per sample, and {batches} of {batch} confirming {self.halves.noun}s give no bound. "
+            f"That takes {least:,}{self._source(least * batch)}{smaller}. --budget point takes the "
+            "measured value, which proves nothing"
         )
         return replace(self, provable=False, notices=(*self.notices, notice))
 
     def _source(self, needed: int) -> str:
         """What so many confirming samples mean for what the user passes."""
-        return f", so {round(needed / self.halves.share):,} {self.halves.kind} samples"
+        count = round(needed / self.halves.share)
+        if self.halves.flag is not None:
+            return f", so {self.halves.flag} {count}"
+        return f", so {count:,} {self.halves.kind} samples"
 
     def accepts(self, model: ir.Model) -> Judged:
         """Whether a candidate is good enough to be confirmed, on the search samples.
@@ -232,8 +239,8 @@ class QualityBudget:
         if not self.provable or self._takes_point or needed is None or needed <= n:
             return None
         return (
-            f"to prove {name} as it is takes {needed:,} confirming samples, and there are "
-            f"{n:,}{self._source(needed)}"
+            f"to prove {name} as it is takes {needed:,} confirming {self.halves.noun}s, and there "
+            f"are {n:,}{self._source(needed)}"
         )
 
     def _told(self, judgement: Judgement, accepted: bool, half: str) -> str:
@@ -245,7 +252,7 @@ class QualityBudget:
         if judgement.bound is not None:
             told = f"{told}, with 95 % confidence at most {loss_words(judgement.bound, unit)}"
         return (
-            f"{'accepted' if accepted else 'refused'} on the {half} samples: {told}; "
+            f"{'accepted' if accepted else 'refused'} on the {half} {self.halves.noun}s: {told}; "
             f"{loss_words(judgement.allowed, unit)} are allowed"
         )
 
@@ -307,7 +314,8 @@ class QualityBudget:
         def words(loss: float) -> str:
             return loss_words(loss, metric.unit)
 
-        allowed, on = words(found.allowed), f"on {found.n:,} confirming {_PLURAL[found.noun]}"
+        of = "batches" if found.noun == "batch" else f"{self.halves.noun}s"
+        allowed, on = words(found.allowed), f"on {found.n:,} confirming {of}"
         measured = f"a loss of {words(found.loss)} was measured {on}"
         if self._takes_point:
             verdict = "within" if found.met else "above"

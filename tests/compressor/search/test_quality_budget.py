@@ -15,7 +15,9 @@ from seams import Clock, Told, session_of
 
 from calibration.dataset import CalibrationSet
 from compressor.errors import DataError, RecipeError
+from compressor.evaluation.acceptance import least_samples
 from compressor.evaluation.metrics.base import BASELINE, RESULT, Scores
+from compressor.recipe.budget import Budget
 from compressor.recipe.recipe import BudgetOptions, MeasureOptions, QuantizeOptions, Recipe
 from compressor.search.acceptance import NoBudget
 from compressor.search.data_split import DataSplit, looked_at, split_data
@@ -385,3 +387,14 @@ def test_a_score_that_is_better_when_higher_is_held_likewise():
     weight = halved.graph.initializers["w"]
     weight.const_value = ir.tensor(weight.const_value.numpy() / 2, name="w")
     assert not held.confirms(halved).accepted  # less sure of every class
+
+
+def test_of_units_that_a_loop_makes_it_is_told_how_many_to_ask_for():
+    held = budget("5%", 100)
+    halves = replace(held.halves, kind="generated", share=1.0, noun="unit", flag="--units")
+    found = QualityBudget.announced(held.session, Budget("0.5pt", 0.5, relative=False), halves)
+    assert not found.provable
+    (notice,) = found.notices
+    assert "50 confirming units cannot rule out a larger loss" in notice
+    least = least_samples(found.metric, 0.5)
+    assert f"That takes {least:,}, so --units {least} (--budget point" in notice
