@@ -28,7 +28,7 @@ from compressor.pipelines.together import Together, of_several
 from compressor.pipelines.tracing import Trace, recorded, shapes_of
 from compressor.recipe.notation import parse_input
 from compressor.recipe.recipe import DataOptions, Recipe
-from compressor.search.data_split import examined, looked_at, split_data
+from compressor.search.data_split import examined, looked_at, of_calls, split_data
 from compressor.search.session import Session
 from compressor.system.stopwatch import Stopwatch
 from exporters.base import CallShapes
@@ -238,7 +238,8 @@ def _prepared(given: Given, name: str, model: object, recipe: Recipe, trace: Tra
     )
     prepared = replace(prepared, calls=trace.shapes[name])
     target.require_buildable(prepared.model)
-    data = examined(prepared, split_data(prepared, recipe.seed), given.progress)
+    data = split_data(prepared, recipe.seed)
+    data = examined(prepared, of_calls(data) if own is None else data, given.progress)
     prepared = looked_at(prepared, data, recipe, target, given.progress)
     return Graph(Session(prepared, recipe, target, given.progress), data)
 

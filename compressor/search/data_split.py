@@ -15,6 +15,9 @@ from compressor.search.measure import yardstick
 from compressor.system.progress import Progress
 from exporters.base import Target
 
+CALLS = "recorded calls not used to calibrate"
+"""What judges a graph of a loop by itself."""
+
 
 @dataclass(frozen=True)
 class DataSplit:
@@ -98,17 +101,24 @@ def split_data(prepared: Prepared, seed: int, stats: CalibrationStats | None = N
     return DataSplit(used, held_out, words, used.fingerprint(), share=HOLDOUT)
 
 
+def of_calls(data: DataSplit) -> DataSplit:
+    """The same of a loop's recorded calls, which are no samples that a user passed."""
+    return replace(data, words=data.words and CALLS)
+
+
 def examined(prepared: Prepared, data: DataSplit, progress: Progress) -> DataSplit:
     """With what the figures rest on: what does not vary, was seen twice, or looks unlike training.
 
-    Nothing is refused here; each finding is a notice.
+    Nothing is refused here; each finding is a notice. Calls of a loop may well be alike: it feeds
+    a graph the same at the same place of every run, and what it makes is judged on runs apart.
     """
     said, degenerate = list[str](), None
     with progress.stage("look at data"):
         if data.calibration is not None:
             degenerate, odd = why_degenerate(data.calibration)
             said += odd if degenerate is None else (degenerate,)
-        if data.calibration is not None and data.quality is not None and degenerate is None:
+        given = data.words != CALLS and degenerate is None
+        if given and data.calibration is not None and data.quality is not None:
             apart = prepared.evaluation is not None
             said += _shared(data.calibration, data.quality, data.words, apart=apart)
         said += _unlike(prepared, None if degenerate else data.calibration, data.quality)

@@ -16,7 +16,7 @@ from calibration.dataset import CalibrationSet, open_dataset
 from compressor.checkpoint.prepare import Prepared
 from compressor.graph.shapes import input_specs
 from compressor.recipe.recipe import MeasureOptions, Recipe
-from compressor.search.data_split import DataSplit, examined, looked_at, split_data
+from compressor.search.data_split import DataSplit, examined, looked_at, of_calls, split_data
 from compressor.system.progress import SILENT
 
 
@@ -183,3 +183,13 @@ def test_outputs_are_looked_at_where_something_judges():
     assert replace(found, yardstick=None) == whole
     assert looked_at(whole, replace(split, quality=None), recipe, TARGET, told) is whole
     assert told.stages == ["look at outputs"]
+
+
+def test_calls_of_a_loop_that_are_alike_are_no_data_that_is_seen_twice():
+    calls = prepared(np.tile(rows(4), (8, 1)))
+    split = of_calls(split_data(calls, 0))
+    assert split.words == "recorded calls not used to calibrate"
+    assert examined(calls, split, SILENT).notices == ()
+    still = of_calls(split_data(prepared(np.ones((12, 8), np.float32)), 0))
+    assert "does not vary" in (examined(calls, still, SILENT).degenerate or "")
+    assert of_calls(DataSplit(None, None)).words == ""
