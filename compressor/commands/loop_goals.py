@@ -18,7 +18,7 @@ import onnx_ir as ir
 from compressor.commands.loop_job import Job
 from compressor.errors import UsageError
 from compressor.pipelines.loop import SEED
-from compressor.recipe.goal import Goal
+from compressor.recipe.goal import Goal, Part
 from compressor.recipe.recipe import Recipe
 from compressor.system.stopwatch import Stopwatch
 
@@ -45,7 +45,8 @@ def set_part(job: Job, name: str, watch: Stopwatch) -> None:
     recipe = _with_time(job, name, recipe, watch)
     goal = job.recipe.prune.goal
     if goal is not None and goal.kind == "size":
-        recipe = _pruning(recipe, size=f"{_bytes(job, name, goal) / 1e6:.6f}MB")
+        size = f"{_bytes(job, name, goal) / 1e6:.6f}MB"
+        recipe = _pruning(recipe, size=Part.of(goal.asked, size))
     elif goal is not None and goal.timed:
         recipe = _with_speed(job, name, recipe, goal)
     graph.session = replace(graph.session, recipe=recipe)
@@ -53,12 +54,13 @@ def set_part(job: Job, name: str, watch: Stopwatch) -> None:
 
 def _with_time(job: Job, name: str, recipe: Recipe, watch: Stopwatch) -> Recipe:
     """What is left of the time for the search, by equal parts."""
-    limit = job.recipe.budget.seconds
-    if limit is None:
+    limit, asked = job.recipe.budget.seconds, job.recipe.budget.time
+    if limit is None or asked is None:
         return recipe
     waiting = len(job.order) - job.order.index(name)
     seconds = max((limit - watch.seconds) / waiting, _LEAST_SECONDS)
-    budget = recipe.budget.model_copy(update={"time": f"{seconds:.1f}s"})
+    time = Part.of(asked, f"{seconds:.1f}s")
+    budget = recipe.budget.model_copy(update={"time": time})
     return recipe.model_copy(update={"budget": budget})
 
 
@@ -92,9 +94,10 @@ def _with_speed(job: Job, name: str, recipe: Recipe, goal: Goal) -> Recipe:
     part = part_of(asked - around, name, job.order, costs, made)
     if goal.kind == "latency":
         each = part / max(job.graphs[name].calls, 1.0)
-        return _pruning(recipe, latency=f"{1e6 * each:.3f}us")
+        return _pruning(recipe, latency=Part.of(goal.asked, f"{1e6 * each:.3f}us"))
     factor = costs[name] / part
-    return _pruning(recipe, speedup=f"{factor:.4f}x" if factor > 1 else None)
+    speedup = Part.of(goal.asked, f"{factor:.4f}x") if factor > 1 else None
+    return _pruning(recipe, speedup=speedup)
 
 
 def part_of(

@@ -50,15 +50,19 @@ class Goal:
         kind: What it is held in.
         asked: The goal as the user wrote it.
         amount: Share to remove (0 to 1), ratio, seconds, bytes, or share of the largest norm.
+        whole: The goal of all graphs together, as the user wrote it, where this is a part of it.
     """
 
     kind: Kind
     asked: str
     amount: float
+    whole: str | None = None
 
     @property
     def flag(self) -> str:
-        """The flag with its value."""
+        """The flag with its value; of a part, which nobody wrote so, what it is a part of."""
+        if self.whole is not None:
+            return _part_words(self.asked, FLAGS[self.kind], self.whole)
         return f"{FLAGS[self.kind]} {self.asked}"
 
     @property
@@ -84,6 +88,33 @@ class Goal:
         return reached >= (1 - SLACK if self.timed else 1.0)
 
 
+class Part(str):
+    """A graph's part of a goal of several, in the text of a recipe that is the graph's own.
+
+    Attributes:
+        whole: The goal of all of them, as the user wrote it.
+    """
+
+    whole: str | None = None
+
+    @classmethod
+    def of(cls, whole: str, text: str) -> "Part":
+        """The part as text of the same kind."""
+        part = cls(text)
+        part.whole = whole
+        return part
+
+
+def time_words(text: str | None) -> str:
+    """The time that a search may take; of a graph's part, what it is a part of."""
+    whole = getattr(text, "whole", None)
+    return str(text) if whole is None else _part_words(str(text), "--time-budget", whole)
+
+
+def _part_words(text: str, flag: str, whole: str) -> str:
+    return f"{text} (its part of {flag} {whole})"
+
+
 def parse_goal(kind: Kind, text: str) -> Goal:
     """A goal of that kind.
 
@@ -95,7 +126,7 @@ def parse_goal(kind: Kind, text: str) -> Goal:
         raise RecipeError(
             f"{FLAGS[kind]} {text!r} is not understood", hint=f"Write {_EXAMPLES[kind]}."
         )
-    return Goal(kind, text.strip(), amount)
+    return Goal(kind, text.strip(), amount, getattr(text, "whole", None))
 
 
 def share_of(text: str) -> float | None:

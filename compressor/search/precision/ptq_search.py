@@ -22,6 +22,7 @@ from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import realize
 from compressor.quantization.auto import drawn
 from compressor.quantization.static import StaticChoice
+from compressor.recipe.goal import time_words
 from compressor.results.records import Decision, StageRecord
 from compressor.search.acceptance import Acceptance
 from compressor.search.candidate import Candidate, Judged, Outcome
@@ -188,7 +189,8 @@ class PtqSearch:
         """Whether the time for the search is over; the best so far is the result then."""
         if not self._time_is_over():
             return False
-        self.ended = f"the time budget of {self.session.recipe.budget.time} ended the search"
+        asked = time_words(self.session.recipe.budget.time)
+        self.ended = f"the time budget of {asked} ended the search"
         return True
 
     def _is_over(self) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from compressor.errors import PruningError
+from compressor.recipe.goal import time_words
 from compressor.results.format import percent
 from compressor.results.records import Decision
 from compressor.search.acceptance import Acceptance
@@ -36,7 +37,8 @@ def afford(candidates: PrunedCandidates, spent: float) -> Outcome:
     why = Why(f"--max-drop {acceptance.asked}", "")
     try:
         if pruned_by_bisection(candidates, spent):
-            over = f"the time budget of {session.recipe.budget.time} ended the pruning"
+            asked = time_words(session.recipe.budget.time)
+            over = f"the time budget of {asked} ended the pruning"
             why = replace(why, notices=(over,))
         if candidates.trainer is not None:
             why = replace(why, findings=(_trained_further(candidates, spent),))

@@ -1,5 +1,6 @@
 """How far to prune, as people write it, and the recipe that holds it."""
 
+import copy
 import math
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from compressor.errors import RecipeError
-from compressor.recipe.goal import FLAGS, parse_goal
+from compressor.recipe.goal import FLAGS, Part, parse_goal, time_words
 from compressor.recipe.recipe import PruneOptions, Recipe, load_recipe
 
 KINDS = st.sampled_from(sorted(FLAGS))
@@ -138,3 +139,16 @@ def test_a_goal_that_is_not_understood_names_its_flag():
 def test_the_recipe_goes_through_its_manifest():
     recipe = Recipe(prune=PruneOptions(macs="30%", leave=("*head*",)))
     assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
+
+
+@pytest.mark.parametrize("text", ["2.5203x", "1.1x"])
+def test_a_part_of_a_goal_says_what_it_is_a_part_of(text: str):
+    goal = parse_goal("speedup", Part.of("1.5x", text))
+    assert goal.flag == f"{text} (its part of --speedup 1.5x)"
+    assert goal.amount == float(text[:-1])
+    kept = PruneOptions().model_copy(update={"speedup": Part.of("1.5x", text)})
+    assert kept.goal == goal
+    assert kept.model_dump() == PruneOptions(speedup=text).model_dump()
+    assert copy.deepcopy(kept).goal == goal
+    assert time_words(Part.of("60s", "12.5s")) == "12.5s (its part of --time-budget 60s)"
+    assert time_words("60s") == "60s"
