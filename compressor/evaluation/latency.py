@@ -244,7 +244,7 @@ def time_runner(
     kept = course.kept_core()[0][whole] > 0
     if not on_thread:
         return _timing(walls, "wall time")
-    return _timing(walls[kept], "wall time") if _is_enough(kept) else _thread_timing(cpus)
+    return _timing(walls[kept], "wall time") if _is_enough(kept) else _thread_timing(cpus, walls)
 
 
 def verdict(interval: Interval) -> Verdict:
@@ -279,7 +279,7 @@ def _thread_timings(sessions: Sequence[PairTimings], whole: BoolArray) -> tuple[
     if all(_is_enough(one) for one in kept):
         first, second = (_timing(walls[i][kept[i] > 0], "wall time") for i in (0, 1))
     else:
-        first, second = (_thread_timing(one) for one in cpus)
+        first, second = (_thread_timing(cpus[i], walls[i]) for i in (0, 1))
     return first, second
 
 
@@ -350,10 +350,14 @@ def _timing(nanoseconds: FloatArray, method: str) -> Timing:
     return _told(milliseconds, float(np.median(milliseconds)), method)
 
 
-def _thread_timing(nanoseconds: FloatArray) -> Timing:
-    """The 25th percentile: what is above is mostly caches that others have emptied."""
-    milliseconds = nanoseconds.ravel() / 1e6
-    return _told(milliseconds, float(np.percentile(milliseconds, 25)), "cpu time")
+def _thread_timing(cpus: FloatArray, walls: FloatArray) -> Timing:
+    """The 25th percentile: what is above is mostly caches that others have emptied.
+
+    Beside it what passed, which an inference that waits has much more of.
+    """
+    milliseconds = cpus.ravel() / 1e6
+    told = _told(milliseconds, float(np.percentile(milliseconds, 25)), "cpu time")
+    return told.model_copy(update={"wall_ms": float(np.percentile(walls.ravel() / 1e6, 25))})
 
 
 def _told(milliseconds: FloatArray, middle: float, method: str) -> Timing:

@@ -31,6 +31,11 @@ def busy_words(measured: Measured) -> tuple[str, ...]:
         )
     if any(one.baseline is not None and one.baseline.method == "cpu time" for one in thread):
         told.append("so are times for which too few inferences kept the processor")
+    if any(t.waits for one in thread for t in (one.baseline, one.result) if t is not None):
+        told.append(
+            "much more time passed than was computed: what an inference waits, or what others took "
+            "meanwhile, is in neither the speed-up nor these times"
+        )
     return (" ".join(map(fmt.sentence, told)),)
 
 
@@ -39,7 +44,17 @@ def time_words(latency: LatencyResult) -> str:
     told = fmt.configuration(latency.config)
     timing = latency.baseline
     busy = timing is not None and timing.method == "cpu time"
-    return f"{told} (CPU time, machine busy)" if busy else told
+    return f"{told} (CPU time, machine busy{_passed_words(latency)})" if busy else told
+
+
+def _passed_words(latency: LatencyResult) -> str:
+    """What passed before and after, where that was much more than was computed."""
+    before, after = latency.baseline, latency.result
+    if before is None or after is None or before.wall_ms is None or after.wall_ms is None:
+        return ""
+    if not (before.waits or after.waits):
+        return ""
+    return f"; {fmt.milliseconds(before.wall_ms)} → {fmt.milliseconds(after.wall_ms)} passed"
 
 
 def _shares(busy: Sequence[LatencyResult]) -> list[str]:

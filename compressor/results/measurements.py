@@ -13,6 +13,9 @@ Verdict = Literal["faster", "slower", "no significant difference", "undecided"]
 TOO_BUSY = "the machine was too busy"
 """How the reason begins where only that kept a latency from being measured."""
 
+WAITS = 2.0
+"""Times the CPU time from which the time that passed is told beside it."""
+
 Method = Literal["wall time", "cpu time"]
 """What passes, or what the calling thread was on a processor."""
 
@@ -44,12 +47,20 @@ class Timing(Record):
             few of them, the 25th percentile.
         p95_ms: The 95th percentile of the same samples.
         method: What it is of: CPU time where the machine was too busy for any other.
+        wall_ms: Where it is of CPU time, what passed meanwhile: the 25th percentile likewise, with
+            what it waited and what others took.
     """
 
     median_ms: float
     p95_ms: float
     trace: tuple[float, ...] = ()
     method: Method = "wall time"
+    wall_ms: float | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether so much more passed than was computed that the CPU time alone misleads."""
+        return self.wall_ms is not None and self.wall_ms >= WAITS * self.median_ms
 
 
 class Conditions(Record):

@@ -444,3 +444,32 @@ def test_parts_are_compared_by_the_rounds_of_the_whole():
     assert found["g each"].speed == pytest.approx(2.0, rel=1e-3)
     assert found["g each"].rounds >= WANTED_ROUNDS
     assert not found["g each"].deciding
+
+
+def test_what_an_inference_waits_is_told_beside_its_cpu_time():
+    """A loop that sleeps for longer than the warm-up has time for is not seen to wait there."""
+    machine = Machine()
+
+    @dataclass
+    class Waiting(Working):
+        def bind(self, feeds):
+            def run():
+                machine.work(MS)
+                machine.sleep(self.nanoseconds)
+
+            return run
+
+    runners = (Waiting(machine, ms * MS) for ms in (50, 30))
+    found = compare_latency(
+        *runners, FEEDS, ONE, deciding=True, seconds=0.05, clocks=machine.clocks()
+    )
+    assert found.baseline is not None
+    assert found.result is not None
+    assert found.baseline.method == "cpu time"
+    assert found.milliseconds == pytest.approx((1, 1), rel=0.01)
+    assert found.baseline.wall_ms == pytest.approx(51, rel=0.01)
+    assert found.result.wall_ms == pytest.approx(31, rel=0.01)
+    assert found.baseline.waits
+    computing, _ = compare(4, 2)
+    assert computing.baseline is not None
+    assert not computing.baseline.waits

@@ -100,3 +100,25 @@ def test_that_the_machine_was_too_busy_is_told_once(int8_report: Report):
     assert busy_words(graph) == ()
     ((reason, labels),) = _missing([latency_row(one) for one in graph.latency]).items()
     assert reason == first.reason and len(labels) == 2
+
+
+def test_the_time_that_passed_is_told_where_it_is_much_more_than_was_computed(int8_report: Report):
+    one = on_thread(measured(int8_report)[0])
+    assert one.baseline is not None
+    assert one.result is not None
+
+    def passed(times: float) -> LatencyResult:
+        before, after = (
+            timing.model_copy(update={"wall_ms": times * timing.median_ms, "method": "cpu time"})
+            for timing in (one.baseline, one.result)
+            if timing is not None
+        )
+        return one.model_copy(update={"baseline": before, "result": after})
+
+    told = latency_row(passed(40)).label
+    assert "(CPU time, machine busy; " in told
+    assert told.endswith(" passed)")
+    assert latency_row(passed(1.1)).label.endswith("(CPU time, machine busy)")
+    for times, said in ((40, True), (1.1, False)):
+        (words,) = busy_words(with_latencies(int8_report, [passed(times)]))
+        assert ("more time passed than was computed" in words) == said
