@@ -13,6 +13,7 @@ from compressor.errors import CompressorError
 from compressor.plan.kept_plan import plan_of, stored_plan
 from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import decided_graph
+from compressor.results.exits import ExitsResult
 from compressor.results.format import ratio
 from compressor.results.precision import EIGHT_BITS
 from compressor.results.pruning import PruningResult
@@ -43,6 +44,7 @@ _KINDS: Mapping[str, type[Record]] = {
     "pruning": PruningResult,
     "training": TrainingResult,
     "integer_training": TrainingResult,
+    "exits": ExitsResult,
 }
 """What is told of an outcome, where there is something to tell."""
 
@@ -69,7 +71,9 @@ def decided_once(
             count(WHAT)
             return found
     outcome = decide()
-    if not outcome.interrupted:
+    # Exits that did not pay may on a quieter day: they are tried again.
+    without = outcome.exits is not None and not outcome.exits.kept
+    if not outcome.interrupted and not without:
         cache.put(WHAT, key, _entry(outcome))
     return outcome
 
