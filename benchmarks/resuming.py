@@ -53,14 +53,16 @@ def started(case: Case, run: str, folder: Path, cache: Path) -> subprocess.Popen
 
 
 def ended(case: Case, run: str, folder: Path, cache: Path) -> Ended:
-    """A run to its end."""
+    """A run to its end; told at once, as all of them take minutes."""
     begun = time.perf_counter()
     if started(case, run, folder, cache).wait() != 0:
         sys.exit(f"{run} failed in {folder}")
     seconds = time.perf_counter() - begun
     report = json.loads((folder / "out" / "report.json").read_text(encoding="utf-8"))
     artifact = (folder / "out" / "model.onnx").read_bytes()
-    return Ended(seconds, hashlib.sha256(artifact).hexdigest(), ", ".join(report["reused"]))
+    found = Ended(seconds, hashlib.sha256(artifact).hexdigest(), ", ".join(report["reused"]))
+    print(f"{run}, {folder.name}: {seconds:.1f} s, {found.digest[:12]}, {found.reused}", flush=True)
+    return found
 
 
 def killed(case: Case, run: str, folder: Path, cache: Path, seconds: float) -> None:

@@ -95,6 +95,10 @@ class Cache:
         """Whether anything is kept: keys need not be made where nothing is."""
         return self.folder is not None
 
+    def holds(self, count: int) -> bool:
+        """Whether one entry may have so many bytes."""
+        return self.keeps and count <= self._most / 4
+
     def get(self, what: str, key: Key) -> Entry | None:
         """What is kept under that key; None where nothing is, or nothing that can be trusted.
 
@@ -123,7 +127,7 @@ class Cache:
             key: Everything that it depends on.
             entry: JSON, and arrays of types that numpy itself has.
         """
-        if self.folder is None or sum(a.nbytes for a in entry.arrays.values()) > self._most / 4:
+        if self.folder is None or not self.holds(sum(a.nbytes for a in entry.arrays.values())):
             return
         path = self._path(self.folder, what, key)
         try:
