@@ -57,8 +57,8 @@ from compressor.results.report import (
 )
 from compressor.system.sparing import spared, unfinished
 
-SHOWN_NOTICES = 3
-"""Notices that stand open; the rest is folded away below them."""
+SHOWN_NOTICES, SHOWN_REASONS, SHOWN_OUTPUTS = 3, 6, 8
+"""How many notices, reasons and figures of outputs stand open; the rest is folded away below."""
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -172,6 +172,8 @@ def page_environment() -> Environment:
     environment.globals["shown_rows"] = SHOWN
     environment.globals["shown_regions"] = SHOWN_REGIONS
     environment.globals["shown_notices"] = SHOWN_NOTICES
+    environment.globals["shown_reasons"] = SHOWN_REASONS
+    environment.globals["shown_outputs"] = SHOWN_OUTPUTS
     environment.globals["nothing"] = fmt.NOTHING
     return environment
 

@@ -8,7 +8,7 @@ from compressor.results import format as fmt
 from compressor.results.regions import RegionResult
 from compressor.results.report import GraphReport
 
-SHOWN = 10
+SHOWN = 6
 """Regions in the table; the rest is folded away below it."""
 
 
