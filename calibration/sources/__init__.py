@@ -14,7 +14,7 @@ from compressor.system.userfile import is_object_spec, load_object
 
 _READS = (
     ".npz, .npy, a folder of .npz, a folder of images or sounds, .csv, .jsonl, .parquet, .txt, a "
-    "saved dataset, or file.py:function"
+    "saved dataset, COCO's .json, or file.py:function"
 )
 
 
@@ -38,6 +38,8 @@ def find_source(
         path = Path(source).expanduser()
         if path.is_dir():
             return _from_folder(path, preprocess, f"{role} data {path}", encoders)
+        if path.suffix.lower() == ".json":
+            return _from_boxes(path, preprocess, role, encoders)
         return _from_file(path, role), preprocess
     description = _describe(source)
     return _from_object(source, f"{role} data {description}", description), preprocess
@@ -105,6 +107,20 @@ def _from_folder(
     from calibration.sources.folder import NpzFolderSource  # noqa: PLC0415 - one kind a job
 
     return NpzFolderSource(path, where), preprocess
+
+
+def _from_boxes(
+    path: Path, preprocess: Preprocess, role: str, encoders: Encoders
+) -> tuple[SampleSource, Preprocess]:
+    from calibration.sources.coco import CocoSource  # noqa: PLC0415 - one kind a job
+
+    where = f"{role} data {path}"
+    if not path.is_file():
+        raise DataError(f"{where}: there is no such file", hint=did_you_mean(path))
+    images = preprocess.over(encoders.images or {})
+    source = CocoSource(path, images, where, encoders.labels)
+    source.made_by = None if encoders.images is None else picture_words(encoders.images)
+    return source, images.for_images()
 
 
 def _from_object(source: object, where: str, description: str) -> SampleSource:
