@@ -16,7 +16,7 @@ PARALLEL := -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup sample sample-finetune $(GENERATIVE:%=sample-%) picture test zoo check bench \
-	bench-large bench-generative lock docs clean
+	bench-large bench-generative lock docs tutorials clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -124,7 +124,10 @@ lock: ## Lock the newest versions that pyproject.toml allows into requirements.l
 	mv out/requirements.lock requirements.lock
 	rm -rf out/lock
 
-docs: ## Build the site of docs/ into out/site, strictly (installs mkdocs-material into out/docs)
+tutorials: $(READY) ## Follow each page of docs/tutorials to its end, block by block
+	$(BIN)/python -m pytest -q -m tutorial tests/test_tutorials.py
+
+docs: tutorials ## Run the tutorials, then build the site of docs/ into out/site, strictly (installs mkdocs-material into out/docs)
 	test -x out/docs/bin/mkdocs || { $(PYTHON) -m venv out/docs && \
 		out/docs/bin/python -m pip install --quiet mkdocs-material; }
 	NO_MKDOCS_2_WARNING=1 out/docs/bin/mkdocs build --quiet
