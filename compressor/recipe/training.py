@@ -173,8 +173,8 @@ class TrainOptions(BaseModel):
 
     exits: Positive | None = Field(
         None,
-        description="Early exits of a classifier, at most: heads at the ends of blocks, trained by "
-        "distillation, of which [budget] max_drop says how sure they have to be; default: none.",
+        description="Early exits of a classifier, at most; default: none. They are heads at the "
+        "ends of blocks, trained by distillation. [budget] max_drop says how sure they have to be.",
     )
 
     @property
