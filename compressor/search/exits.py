@@ -408,10 +408,10 @@ def _share(hits: npt.NDArray[np.bool_]) -> float | None:
 def _speed(race: LatencyResult | None, count: int, batch: int) -> str:
     if race is None:
         return "the machine was too busy to time exits"
-    before, after = race.milliseconds
+    low, high = 1 / race.ends.high, 1 / race.ends.low
     return (
-        f"the mean of {plural(count, 'inference')} at batch {batch} took {after / before:.2f} "
-        "times as long as without exits"
+        f"the mean of {plural(count, 'inference')} at batch {batch} took {1 / race.speed:.2f} "
+        f"times as long as without exits ({low:.2f} to {high:.2f})"
     )
 
 
