@@ -162,6 +162,7 @@ def page_environment() -> Environment:
     )
     environment.filters["unbroken"] = _unbroken
     environment.filters["sentence"] = fmt.sentence
+    environment.filters["begun"] = fmt.begun
     environment.globals["fmt"] = fmt
     environment.globals["speed_tone"] = speed_tone
     environment.globals["latency_row"] = latency_row

@@ -185,7 +185,12 @@ def moment(text: str) -> str:
 def sentence(text: str) -> str:
     """Begun with a capital and ended with a stop; the rest as it is."""
     text = text.strip()
-    return text[:1].upper() + text[1:] + ("" if not text or text[-1] in ".!?:" else ".")
+    return begun(text) + ("" if not text or text[-1] in ".!?:" else ".")
+
+
+def begun(text: str) -> str:
+    """Begun with a capital; the rest as it is, as in PSNR."""
+    return text[:1].upper() + text[1:]
 
 
 def plural(number: int, noun: str) -> str:
