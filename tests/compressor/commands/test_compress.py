@@ -106,7 +106,7 @@ def test_report_tells_the_error_of_every_layer_and_the_worst_tensors(done: tuple
     assert image.observed_low < -3 < 3 < image.observed_high
     assert image.clipped < 0.01
     html = (done[0] / "report.html").read_text()
-    assert "Quantization error by layer" in html
+    assert "Layer by layer: the error of quantization" in html
 
 
 def test_a_comparison_that_fails_is_a_reason_and_no_failure(
