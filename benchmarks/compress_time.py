@@ -274,18 +274,24 @@ def cases(options: argparse.Namespace) -> dict[str, Callable[[Path], Case]]:
     return found
 
 
-def main() -> None:
-    """Measure and print."""
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """Options that choose models and runs; `--task` is what a process of its own is given."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, help="folder of calib.npz and test.npz")
     parser.add_argument("--model", type=Path, help="state dict of ResNet-20")
     parser.add_argument("--deep", type=Path, help="state dict of `deep_net.py`")
     parser.add_argument("--only", nargs="+", help="names of models, if not all")
     parser.add_argument("--runs", nargs="+", choices=RUNS, help="runs, if not all")
-    parser.add_argument("--times", type=int, default=1, help="runs of each")
     parser.add_argument("--task", help="for the parent")
+    return parser
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--times", type=int, default=1, help="runs of each")
     options = parser.parse_args()
     if options.task:
         fields, what, folder = json.loads(options.task)

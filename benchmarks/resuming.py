@@ -7,7 +7,6 @@ its start to its end. All runs of a row measure the deciding latency, and qualit
 those of the artifact. The killed process gets SIGKILL after 80 % of the time of the first run.
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -21,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from compress_time import RUNS, Case, cases, timed
+from compress_time import RUNS, Case, cases, parser_of, timed
 
 KILLED_AT = 0.8
 
@@ -93,16 +92,7 @@ def rows(case: Case, run: str, scratch: Path) -> list[tuple[str, Ended]]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, help="folder of calib.npz and test.npz")
-    parser.add_argument("--model", type=Path, help="state dict of ResNet-20")
-    parser.add_argument("--deep", type=Path, help="state dict of `deep_net.py`")
-    parser.add_argument("--only", nargs="+", help="names of models, if not all")
-    parser.add_argument("--runs", nargs="+", choices=RUNS, help="runs, if not all")
-    parser.add_argument("--task", help="for the parent")
-    options = parser.parse_args()
+    options = parser_of(__doc__).parse_args()
     if options.task:
         fields, run, folder, cache = json.loads(options.task)
         case = Case(**{**fields, "runs": tuple(fields["runs"])})

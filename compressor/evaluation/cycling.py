@@ -5,56 +5,30 @@ timing two models side by side holds for the sums, and for means of one inferenc
 """
 
 from collections.abc import Callable, Sequence
-from typing import Self
 
 from compressor.evaluation.feeding import feeds_for
-from compressor.graph.tensors import Array, Arrays, TensorSpec
+from compressor.graph.tensors import Arrays
 from compressor.results.measurements import LatencyResult, Timing
-from exporters.base import Runner
+from exporters.base import PassingRunner, Runner
 
 
-class Cycling:
+class Cycling(PassingRunner):
     """A runner whose bound call runs all of some inferences once."""
 
-    def __init__(self, inner: Runner, calls: Sequence[Arrays]) -> None:
+    def __init__(self, runner: Runner, calls: Sequence[Arrays]) -> None:
         """Over an open runner.
 
         Args:
-            inner: What runs.
+            runner: What runs.
             calls: The feeds of each inference.
         """
-        self._inner, self._calls = inner, calls
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """As of the runner."""
-        return self._inner.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """As of the runner."""
-        return self._inner.outputs
-
-    @property
-    def on_caller(self) -> bool:
-        """As of the runner."""
-        return self._inner.on_caller
-
-    def __enter__(self) -> Self:
-        self._inner.__enter__()
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self._inner.__exit__(*raised)
-
-    def run(self, feeds: Arrays) -> dict[str, Array]:
-        """One inference."""
-        return self._inner.run(feeds)
+        super().__init__(runner)
+        self._calls = calls
 
     def bind(self, feeds: Arrays) -> Callable[[], None]:
         """All of the inferences, whatever else is given."""
         del feeds
-        bound = [self._inner.bind(feeds_for(self._inner, call)) for call in self._calls]
+        bound = [self.runner.bind(feeds_for(self.runner, call)) for call in self._calls]
 
         def all_of_them() -> None:
             for run in bound:

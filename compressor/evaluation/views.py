@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from compressor.evaluation.metrics.base import BASELINE
 from compressor.graph.tensors import Array, Arrays, TensorSpec
-from exporters.base import Runner
+from exporters.base import PassingRunner, Runner
 
 
 @dataclass(frozen=True)
@@ -59,48 +59,17 @@ class View:
         return self.runner.bind(feeds)
 
 
-@dataclass(frozen=True)
-class OfGraph:
+class OfGraph(PassingRunner):
     """A runner whose graph is known, for what takes more than its answers, as gradients do.
 
     Attributes:
-        runner: What runs; it is closed with this.
         source: The graph, or the file that has it.
     """
 
-    runner: Runner
-    source: ir.Model | Path
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """The runner's own."""
-        return self.runner.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """The runner's own."""
-        return self.runner.outputs
-
-    @property
-    def on_caller(self) -> bool:
-        """The runner's own."""
-        return self.runner.on_caller
-
-    def __enter__(self) -> Self:
-        self.runner.__enter__()
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        """Close the runner."""
-        self.runner.__exit__(*raised)
-
-    def run(self, feeds: Arrays) -> dict[str, Array]:
-        """Run."""
-        return self.runner.run(feeds)
-
-    def bind(self, feeds: Arrays) -> Callable[[], None]:
-        """The runner's own."""
-        return self.runner.bind(feeds)
+    def __init__(self, runner: Runner, source: ir.Model | Path) -> None:
+        """Around a runner, which is closed with this."""
+        super().__init__(runner)
+        self.source = source
 
 
 def behind(runner: Runner) -> tuple[ir.Model | Path, str] | None:

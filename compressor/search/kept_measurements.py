@@ -7,6 +7,9 @@ quality, are measured whenever they are reported.
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
 
 from compressor.graph.tensors import Arrays
 from compressor.recipe.keeping import cache_of
@@ -16,6 +19,7 @@ from compressor.system.cache import Entry, count
 from compressor.system.versions import machine_key
 from exporters.base import Artifact
 
+R = TypeVar("R", bound=BaseModel)
 LATENCY, MEMORY = "latencies that decide nothing", "peak memory"
 
 
@@ -29,33 +33,38 @@ def latency_once(
         key: Of `measured_key`.
         measure: Does it.
     """
-    cache = cache_of(recipe)
-    if key is None or not cache.keeps:
-        return measure()
-    entry = cache.get(LATENCY, key)
-    if entry is not None:
-        count(LATENCY)
-        return LatencyResult.model_validate(entry.document)
-    found = measure()
-    if found.is_known:
-        cache.put(LATENCY, key, Entry(found.model_dump(mode="json")))
-    return found
+    return _once(recipe, LATENCY, key, measure, LatencyResult, lambda found: found.is_known)
 
 
 def memory_once(
     recipe: Recipe, key: Mapping[str, str] | None, measure: Callable[[], MemoryResult]
 ) -> MemoryResult:
     """Peak memory, likewise."""
+    return _once(recipe, MEMORY, key, measure, MemoryResult, _is_whole)
+
+
+def _is_whole(found: MemoryResult) -> bool:
+    return found.baseline_bytes is not None and found.result_bytes is not None
+
+
+def _once(
+    recipe: Recipe,
+    kind: str,
+    key: Mapping[str, str] | None,
+    measure: Callable[[], R],
+    result: type[R],
+    is_kept: Callable[[R], bool],
+) -> R:
     cache = cache_of(recipe)
     if key is None or not cache.keeps:
         return measure()
-    entry = cache.get(MEMORY, key)
+    entry = cache.get(kind, key)
     if entry is not None:
-        count(MEMORY)
-        return MemoryResult.model_validate(entry.document)
+        count(kind)
+        return result.model_validate(entry.document)
     found = measure()
-    if found.baseline_bytes is not None and found.result_bytes is not None:
-        cache.put(MEMORY, key, Entry(found.model_dump(mode="json")))
+    if is_kept(found):
+        cache.put(kind, key, Entry(found.model_dump(mode="json")))
     return found
 
 

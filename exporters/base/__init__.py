@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from exporters.base.artifact import Artifact, CallShapes, Samples
     from exporters.base.form import Form, Place
     from exporters.base.options import Flag, TargetOptions
+    from exporters.base.passing import PassingRunner
     from exporters.base.policy import QuantPolicy
     from exporters.base.refusal import Refusal
     from exporters.base.registry import find_target, options_of, reference_target, target_names
@@ -32,6 +33,7 @@ _HOMES = {
         ("find_target", "options_of", "reference_target", "target_names"), "exporters.base.registry"
     ),
     "Refusal": "exporters.base.refusal",
+    "PassingRunner": "exporters.base.passing",
     "Runner": "exporters.base.runner",
     "Target": "exporters.base.target",
 }
@@ -43,6 +45,7 @@ __all__ = [
     "EngineBuild",
     "Flag",
     "Form",
+    "PassingRunner",
     "Place",
     "QuantPolicy",
     "Refusal",
