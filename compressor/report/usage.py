@@ -33,7 +33,10 @@ _OPTIMUM = {
 """Task → the class of Optimum that loads an ONNX file for it."""
 
 BUILDER = "build_engine.py"
-_READING = frozenset({"--recipe", "--factory", "--input", "--noise", "--task", "--sample-dim"})
+_READING = frozenset(
+    {"--model", "--model-args", "--state-key", "--task", "--trust-pickle", "--input", "--noise"}
+    | {"--recipe"}
+)
 """Flags without which a model is not read, or read otherwise."""
 
 _ASKED = {"image": '"picture.png"', "audio": '"sound.wav"'}
@@ -204,7 +207,9 @@ def _again(report: Report) -> list[str]:
     plan, command = report.files.get("plan"), report.command or ""
     if plan is None or (report.pipeline is not None and not command):
         return lines
-    if report.pipeline is not None or any(flag in command.split() for flag in _READING):
+    if report.pipeline is not None or _READING.intersection(
+        word.partition("=")[0] for word in command.split()
+    ):
         run = command  # it says how the model is read; what is said last of one option holds
     else:
         run = f"compress {report.source.partition(',')[0].partition(' (')[0]}"

@@ -8,12 +8,12 @@ from compressor.results.records import StageRecord
 from compressor.results.report import Report
 
 
-def page_of(report: Report, tmp_path, beside=None) -> str:
+def page_of(report: Report, tmp_path, beside=None, command="compress x") -> str:
     (tmp_path / "model.onnx").write_bytes(b"onnx")
     inputs = ["image:float32[batch,3,32,32]", "mask:int64[batch,past+sequence]"]
     stage = StageRecord(name="capture", seconds=1.0, parameters={"inputs": inputs})
     files = {"model": str(tmp_path / "model.onnx"), "plan": str(tmp_path / "plan.json")}
-    told = {"artifact": str(tmp_path), "files": files, "stages": (stage,), "command": "compress x"}
+    told = {"artifact": str(tmp_path), "files": files, "stages": (stage,), "command": command}
     return usage_page(report.model_copy(update=told), tmp_path, beside)
 
 
@@ -33,3 +33,12 @@ def test_examples_are_of_one_sample_and_any_size() -> None:
     assert _example(parse_input("t:float32[]")) == 'np.zeros((), "float32")'
     assert _example(parse_input("x:int64[2*batch]")) == 'np.ones((2,), "int64")'
     assert _example(parse_input("x:bool[batch_size,?]")) == 'np.ones((1, 8), "bool")'
+
+
+def test_flags_that_say_how_a_model_is_read_are_said_again(int8_report: Report, tmp_path) -> None:
+    for flag in ("--model net.py:build", "--model=net.py:build", "--input x:float32[n,4]"):
+        command = f"compress w.pt {flag} --target ort"
+        page = page_of(int8_report, tmp_path, command=command)
+        assert f"    {command} --plan {tmp_path}/plan.json -o again\n" in page
+    page = page_of(int8_report, tmp_path, command="compress w.onnx --max-drop 1%")
+    assert "--max-drop 1% --plan" not in page
