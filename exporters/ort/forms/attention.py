@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from compressor.graph.cores import HEADS_LAST, HIDING, Core, Mask, Source, cores
+from compressor.graph.emitting import MICROSOFT, Emitter
+from compressor.graph.matching import floats, is_close, sizes
 from exporters.base.form import Place
-from exporters.ort.forms.cores import HEADS_LAST, HIDING, Core, Mask, Source, cores
-from exporters.ort.forms.emitting import MICROSOFT, Emitter
-from exporters.ort.forms.matching import floats, is_close, sizes
 from exporters.ort.forms.rewriting import FoundForm
 
 OPSET = 23

@@ -22,9 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from exporters.ort.forms.affine import Row, affine
-from exporters.ort.forms.emitting import Emitter, FoundNodes, reshaped
-from exporters.ort.forms.matching import (
+from compressor.graph.emitting import Emitter, FoundNodes, reshaped
+from compressor.graph.matching import (
     floats,
     is_close,
     is_closed,
@@ -35,6 +34,7 @@ from exporters.ort.forms.matching import (
     reduced_axes,
     sizes,
 )
+from exporters.ort.forms.affine import Row, affine
 from exporters.ort.forms.rewriting import FoundForm
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from exporters.ort.forms.emitting import Emitter, reshaped
+from compressor.graph.emitting import Emitter, reshaped
 from exporters.ort.forms.upsampling import Axis
 
 

@@ -16,8 +16,8 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.graph.constants import constant
-from exporters.ort.forms.emitting import Emitter, FoundNodes
-from exporters.ort.forms.matching import is_float, sizes
+from compressor.graph.emitting import Emitter, FoundNodes
+from compressor.graph.matching import is_float, sizes
 from exporters.ort.forms.rewriting import FoundForm
 
 MOST = 256

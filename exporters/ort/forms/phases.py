@@ -7,7 +7,7 @@ cut off; there are more and smaller convolutions.
 
 import onnx_ir as ir
 
-from exporters.ort.forms.emitting import Emitter
+from compressor.graph.emitting import Emitter
 from exporters.ort.forms.interleaving import interleaved, why_not_interleaved
 from exporters.ort.forms.rewriting import UpsamplingForm
 from exporters.ort.forms.upsampling import Axis, Taps, Upsampling, all_phases

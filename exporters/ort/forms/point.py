@@ -9,7 +9,7 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from exporters.ort.forms.emitting import Emitter, reshaped
+from compressor.graph.emitting import Emitter, reshaped
 from exporters.ort.forms.rewriting import UpsamplingForm
 from exporters.ort.forms.upsampling import Axis, Upsampling, Weights
 

@@ -7,8 +7,8 @@ from typing import Generic, TypeVar
 import onnx_ir as ir
 
 from compressor.errors import RecipeError
+from compressor.graph.emitting import Emitter, Found
 from exporters.base.form import Form, Place
-from exporters.ort.forms.emitting import Emitter, Found
 from exporters.ort.forms.upsampling import Upsampling, upsamplings
 
 T = TypeVar("T", bound=Found)

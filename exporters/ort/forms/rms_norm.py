@@ -15,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from exporters.ort.forms.emitting import Emitter, FoundNodes
-from exporters.ort.forms.group_norm import divided, exponent
-from exporters.ort.forms.matching import (
+from compressor.graph.emitting import Emitter, FoundNodes
+from compressor.graph.matching import (
     floats,
     is_close,
     is_closed,
@@ -29,6 +28,7 @@ from exporters.ort.forms.matching import (
     reduced_axes,
     sizes,
 )
+from exporters.ort.forms.group_norm import divided, exponent
 from exporters.ort.forms.rewriting import FoundForm
 
 

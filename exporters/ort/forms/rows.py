@@ -14,8 +14,8 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from exporters.ort.forms.emitting import Emitter, FoundNodes
-from exporters.ort.forms.matching import floats, is_float, only_reader, operands, sizes
+from compressor.graph.emitting import Emitter, FoundNodes
+from compressor.graph.matching import floats, is_float, only_reader, operands, sizes
 from exporters.ort.forms.rewriting import FoundForm
 
 

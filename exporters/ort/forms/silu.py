@@ -17,9 +17,8 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from compressor.graph.constants import constant
-from exporters.base.form import Place
-from exporters.ort.forms.emitting import MICROSOFT, Emitter, FoundNodes
-from exporters.ort.forms.matching import (
+from compressor.graph.emitting import MICROSOFT, Emitter, FoundNodes
+from compressor.graph.matching import (
     is_float,
     is_inner,
     number,
@@ -27,6 +26,7 @@ from exporters.ort.forms.matching import (
     producer,
     sizes,
 )
+from exporters.base.form import Place
 from exporters.ort.forms.rewriting import FoundForm
 
 WEIGHTED = frozenset({"Conv", "Gemm"})

@@ -9,7 +9,7 @@ those that a phase does not read are zero. It has integer kernels, which ConvTra
 import numpy as np
 import onnx_ir as ir
 
-from exporters.ort.forms.emitting import Emitter
+from compressor.graph.emitting import Emitter
 from exporters.ort.forms.interleaving import interleaved, why_not_interleaved
 from exporters.ort.forms.rewriting import UpsamplingForm
 from exporters.ort.forms.upsampling import Axis, Upsampling, Weights, all_phases

@@ -1,4 +1,4 @@
-"""New nodes of a form: named after the node that they stand for, with types and known shapes."""
+"""New nodes of a rewrite: named after the node that they stand for, with types and known shapes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

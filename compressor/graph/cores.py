@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from compressor.graph.constants import constant
-from exporters.ort.forms.matching import (
+from compressor.graph.matching import (
     integers,
     is_float,
     is_inner,

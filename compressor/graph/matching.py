@@ -1,4 +1,4 @@
-"""Small questions about nodes and values that the forms ask."""
+"""Small questions about nodes and values that rewrites ask."""
 
 import math
 from collections.abc import Sequence
