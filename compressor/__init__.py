@@ -13,10 +13,12 @@ from compressor.system.siblings import claim
 
 if TYPE_CHECKING:
     from compressor.api import compress, search
+    from compressor.commands.check import check
     from compressor.commands.inspect import compare, inspect, profile
     from compressor.commands.lint import lint
     from compressor.commands.sensitivity import sensitivity
     from compressor.commands.train import train
+    from compressor.commands.verify import verify
     from compressor.errors import (
         BudgetError,
         CaptureError,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "apply_plan": "compressor.module.applying",
+    "check": "compressor.commands.check",
     "compress": "compressor.api",
     "profile": "compressor.commands.inspect",
     "inspect": "compressor.commands.inspect",
@@ -56,6 +59,7 @@ _HOMES = {
     "SearchReport": "compressor.results.front",
     "sensitivity": "compressor.commands.sensitivity",
     "train": "compressor.commands.train",
+    "verify": "compressor.commands.verify",
     **dict.fromkeys(
         (
             "BudgetError",
@@ -96,6 +100,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "apply_plan",
+    "check",
     "compare",
     "compress",
     "inspect",
@@ -107,6 +112,7 @@ __all__ = [
     "search",
     "sensitivity",
     "train",
+    "verify",
 ]
 
 # A training script's folder comes first on sys.path, and may hold a calibration.py of its own.

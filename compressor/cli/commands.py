@@ -284,6 +284,15 @@ def check_directory(directory: Path, flags: dict[str, Any]) -> None:
     require_met(found)
 
 
+def verify_directory(directory: Path, flags: dict[str, Any]) -> None:
+    """`compress verify DIR`."""
+    from compressor.commands.verify import require_whole, verify  # noqa: PLC0415 - as above
+
+    found = verify(directory)
+    _show(found, Text(found.text), flags)
+    require_whole(found)
+
+
 def show_cache(directory: Path | None, flags: dict[str, Any]) -> None:
     """`compress cache [DIR]`."""
     from compressor.commands.cache import cache  # noqa: PLC0415 - as above

@@ -379,6 +379,22 @@ def check(directory: Path, **flags: Any) -> None:
 
 
 @cli.command(cls=SectionedCommand, context_settings=CONTEXT)
+@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
+@SHOWING
+def verify(directory: Path, **flags: Any) -> None:
+    """Verify a finished folder DIR before it is deployed: exit code 2 and what differs.
+
+    Files are held against the manifest, report and plan against the files. Each graph is loaded in
+    a process of its own and has to answer what it answered to a sample when it was written.
+    """
+    from compressor.cli.commands import verify_directory  # noqa: PLC0415 - keeps --help quick
+
+    with shown(flags):
+        reject_both(flags["as_json"], flags["quiet"])
+        verify_directory(directory, flags)
+
+
+@cli.command(cls=SectionedCommand, context_settings=CONTEXT)
 @click.argument("directory", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
 @click.option("--clear", is_flag=True, help="Remove the entries.")
 @SHOWING

@@ -7,12 +7,11 @@ Nothing is run: the figures are those of the reports. Speed-ups are compared, no
 may be of machines that differ; quality and size are compared as they are.
 """
 
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from compressor.errors import BudgetError, OutputError, UsageError
+from compressor.errors import BudgetError, UsageError
 from compressor.recipe.budget import Budget, parse_budget
 from compressor.recipe.goal import parse_goal
 from compressor.report.files import load_report
@@ -21,7 +20,7 @@ from compressor.results.format import size as bytes_words
 from compressor.results.measurements import LatencyResult, QualityResult
 from compressor.results.records import Record
 from compressor.results.report import Measured, Report
-from compressor.system.output_folder import sha256
+from compressor.system.output_folder import broken_seals
 
 SLACK = 0.1
 """Share by which a speed-up may fall behind a stored one: runs differ by as much."""
@@ -85,12 +84,13 @@ def check(
 
     Raises:
         UsageError: There is no report, or a limit cannot be read.
+        OutputError: The folder has no manifest of ours, or it is damaged.
     """
     report = load_report(directory)
     budget = None if max_drop is None else parse_budget(max_drop)
     least = None if min_speedup is None else parse_goal("speedup", min_speedup).amount
     stored = None if against is None else load_report(against)
-    found = [_whole(Path(directory))]
+    found = [seals(Path(directory))]
     for name, one in _measured(report):
         before = None if stored is None else dict(_measured(stored)).get(name)
         if stored is not None and before is None:
@@ -121,17 +121,14 @@ def _measured(report: Report) -> list[tuple[str, Measured]]:
     return list(report.graphs.items())
 
 
-def _whole(folder: Path) -> Checked:
-    """Whether every file is what the manifest says."""
-    try:
-        files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
-        wrong = [
-            name for name, seal in files.items()
-            if not (folder / name).is_file() or sha256(folder / name) != seal["sha256"]
-        ]  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{folder}: its manifest cannot be read: {error}") from error
-    said = f"{wrong[0]} is gone or was changed" if wrong else f"{len(files)} files are as written"
+def seals(folder: Path) -> Checked:
+    """Whether every file is what the manifest says.
+
+    Raises:
+        OutputError: There is no manifest of ours, or it is damaged.
+    """
+    wrong, count = broken_seals(folder)
+    said = f"{wrong[0]} is gone or was changed" if wrong else f"{count} files are as written"
     return Checked(subject="files", met=not wrong, said=said)
 
 

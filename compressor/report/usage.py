@@ -1,5 +1,6 @@
 """`USAGE.md`: how to run this very artifact, make it again, and tell that it is whole."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -212,13 +213,22 @@ def _again(report: Report) -> list[str]:
     ):
         run = command  # it says how the model is read; what is said last of one option holds
     else:
-        run = f"compress {report.source.partition(',')[0].partition(' (')[0]}"
+        run = f"compress {shlex.quote(report.source.partition(',')[0].partition(' (')[0])}"
     words = "The same bytes from the same model, without a search:"
-    return [*lines, words, "", f"    {run} --plan {plan} -o again", ""]
+    return [*lines, words, "", f"    {run} --plan {shlex.quote(plan)} -o again", ""]
 
 
 def _verified(report: Report, folder: Path) -> list[str]:
-    lines = ["## Verify it", "", "`manifest.json` has the SHA-256 of every file.", ""]
+    lines = [
+        "## Verify it",
+        "",
+        "Files against `manifest.json`, report and plan against them, and what the model answers:",
+        "",
+        f"    compress verify {shlex.quote(report.artifact or str(folder))}",
+        "",
+        "Without this package the model's own SHA-256:",
+        "",
+    ]
     for role, path in report.files.items():
         if role == "model" or role.endswith("/model"):
             name = Path(path).relative_to(report.artifact or "")

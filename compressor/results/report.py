@@ -374,9 +374,8 @@ class Report(Record):
         command: The command line that repeats the run; None when called from Python.
         artifact: The output folder; None when nothing was written.
         files: Role ("model", "report", "report.md", "report.json", "plan", "manifest",
-            "usage", with repaired or rounded weights "plan.safetensors", and for TensorRT
-            "build_engine.py", "reference", "engine" and "timing.cache") → path, the folder
-            included.
+            "usage", "reference", with repaired or rounded weights "plan.safetensors", and for
+            TensorRT "build_engine.py", "engine" and "timing.cache") → path, the folder included.
         graphs: Keyed by graph; a single model is "model".
         pipeline: What the user's loop makes of them together; None where there is none.
         stages: The stages in the order they ran.

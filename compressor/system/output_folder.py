@@ -256,6 +256,38 @@ def manifest_of(directory: Path) -> dict[str, Any] | None:
     return document
 
 
+def broken_seals(directory: Path) -> tuple[list[str], int]:
+    """Files that are not as our manifest in a folder seals them, and how many it seals.
+
+    Raises:
+        OutputError: There is no manifest of ours, or it is damaged.
+    """
+    manifest = manifest_of(directory)
+    if manifest is None:
+        raise OutputError(
+            f"{directory} is no result of compress: it has no {MANIFEST} of ours",
+            hint="Name the folder that `compress ... -o FOLDER` wrote.",
+        )
+    sealed = manifest.get("files", {})
+    wrong = [name for name, seal in sealed.items() if not _is_sealed(directory, name, seal)]
+    return wrong, len(sealed)
+
+
+def _is_sealed(directory: Path, name: str, seal: object) -> bool:
+    path = within(directory, name)
+    if path is None or not isinstance(seal, dict) or not path.is_file():
+        return False
+    return sha256(path) == seal.get("sha256")
+
+
+def within(directory: Path, name: object) -> Path | None:
+    """The path that a file of a folder names; None where it is none or leads out of the folder."""
+    if not isinstance(name, str) or "\0" in name:
+        return None
+    path = directory / name
+    return path if path.resolve().is_relative_to(directory.resolve()) else None
+
+
 def _is_empty(directory: Path) -> bool:
     return directory.is_dir() and not any(directory.iterdir())
 

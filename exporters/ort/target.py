@@ -19,11 +19,14 @@ from calibration.scheme import Scheme
 from compressor.errors import DataError
 from compressor.graph.cache_notes import CacheNote, by_output, read
 from compressor.graph.files import initializer_bytes, save_model
+from compressor.graph.noise import drawing_nodes
 from compressor.graph.session import LARGE, open_session
 from compressor.graph.tensors import Array, Arrays, TensorSpec
 from compressor.system.hardware import has_int8_dot
 from compressor.system.progress import SILENT, Progress
 from exporters.base import Artifact, QuantPolicy, Samples, Target
+from exporters.base.reference import LARGEST as LARGEST_REFERENCE
+from exporters.base.reference import REFERENCE, write_reference
 from exporters.ort.forms import FORMS
 
 INTEGER_OPERATORS = frozenset(
@@ -208,17 +211,27 @@ class OrtTarget(Target):
         samples: Samples | None = None,
         progress: Progress = SILENT,
     ) -> Artifact:
-        """Write `model.onnx`, with external data beside it above 2 GB."""
-        del samples, progress
+        """Write `model.onnx`, with data beside it above 2 GB, and what it answers to a sample.
+
+        Of a graph that draws random numbers there is nothing to compare an answer with.
+        """
+        del progress
         path = directory / "model.onnx"
         save_model(model, path)
-        return Artifact(path, tuple(sorted(directory.iterdir())))
+        files = _files(path)
+        if samples is None or drawing_nodes(model):
+            return Artifact(path, files)
+        with self.open(path, timed=False) as runner:
+            stored = write_reference(
+                runner, samples.feeds, directory / REFERENCE, largest=LARGEST_REFERENCE
+            )
+        return Artifact(path, files, {} if stored is None else {"reference": stored})
 
     def draft(self, model: ir.Model, directory: Path) -> Artifact:
         """The artifact with large weights beside it, which the runtime maps and does not copy."""
         path = directory / "model.onnx"
         save_model(model, path, apart=initializer_bytes(model) >= LARGE)
-        return Artifact(path, tuple(sorted(directory.iterdir())))
+        return Artifact(path, _files(path))
 
     def open(self, model: ir.Model | Path, *, threads: int = 1, timed: bool = True) -> OrtRunner:
         """A session of its own."""
@@ -309,6 +322,11 @@ def _moved_integers(graph: ir.Graph) -> Counter[str]:
             eight_bit.update(value.name or "" for value in node.outputs)
             moved[node.op_type] += 1
     return moved
+
+
+def _files(model: Path) -> tuple[Path, ...]:
+    """The model's file and its weights beside it; more may lie there that is none of it."""
+    return tuple(sorted(model.parent.glob(f"{model.name}*")))
 
 
 def _writes_eight_bit(node: ir.Node) -> bool:

@@ -9,7 +9,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal, Self, cast
 
-import numpy as np
 import onnx_ir as ir
 
 from compressor.errors import CompressorError, LintError
@@ -29,6 +28,7 @@ from exporters.base import (
     TargetOptions,
 )
 from exporters.base.of_graph import of_graph
+from exporters.base.reference import REFERENCE, write_reference
 from exporters.lint.base import Finding
 from exporters.lint.trt.rules import RULES
 from exporters.ort.target import OrtRunner
@@ -50,7 +50,6 @@ from exporters.trt.policy import fp8_policy, trt_policy, why_not_sparse
 from exporters.trt.profiles import profiles_for, require_fitting
 from exporters.trt.timed import TimedRunner, open_engine
 
-REFERENCE = "reference.npz"
 BLOCKS = (64, 128)
 """Inputs of a matrix that may share a scale of 4 bits; the default last."""
 TOLERANCES = {
@@ -231,7 +230,9 @@ class TrtTarget(Target):
         noisy = bool(drawing_nodes(model))
         if samples is not None and not noisy:
             feeds = fitting(profiles, samples.feeds)
-            roles["reference"] = _write_reference(path, directory / REFERENCE, feeds)
+            with OrtRunner(path, 0, spin=False, integers=False) as runner:
+                stored = write_reference(runner, feeds, directory / REFERENCE)
+            roles |= {} if stored is None else {"reference": stored}
         chosen, built = choose(self.options.backend), Built()
         if chosen.name is not None:
             built = build_engine(
@@ -370,18 +371,6 @@ def ran(
             "warnings": (*engine.warnings, *told),
         }
     )
-
-
-def _write_reference(model: Path, path: Path, feeds: Arrays) -> Path:
-    """Inputs, and what ONNX Runtime makes of them by the same graph."""
-    with OrtRunner(model, 0, spin=False, integers=False) as runner:
-        inputs = {spec.name: feeds[spec.name] for spec in runner.inputs}
-        outputs = runner.run(inputs)
-    named = {f"input/{name}": array for name, array in inputs.items()}
-    named |= {f"output/{name}": array for name, array in outputs.items()}
-    with path.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **named)
-    return path
 
 
 def _interface(value: ir.Value) -> str:

@@ -62,7 +62,8 @@ def test_folder_holds_everything_and_the_manifest_seals_it(done: tuple[Path, Rep
     out, report = done
     names = {path.name for path in out.iterdir()}
     pages = {"report.json", "report.html", "report.md", "USAGE.md"}
-    assert names == {"model.onnx", "plan.json", "plan.safetensors", "manifest.json", *pages}
+    plan = {"plan.json", "plan.safetensors"}
+    assert names == {"model.onnx", "reference.npz", "manifest.json", *plan, *pages}
     manifest = json.loads((out / "manifest.json").read_text())
     for name in names - {"manifest.json"}:
         assert manifest["files"][name]["sha256"] == sha256(out / name)
