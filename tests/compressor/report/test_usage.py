@@ -26,7 +26,16 @@ def test_the_code_is_of_this_artifact(int8_report: Report, tmp_path) -> None:
     assert '"mask": np.ones((1, 16), "int64"),' in code
     assert "compress x" in page
     assert f"--plan {tmp_path}/plan.json" in page
+    assert f"compress verify {tmp_path}\n" in page
     assert re.search(r"[0-9a-f]{64}  model\.onnx", page)
+
+
+def test_commands_hold_for_paths_with_spaces(int8_report: Report, tmp_path) -> None:
+    folder = tmp_path / "a b"
+    folder.mkdir()
+    page = page_of(int8_report.model_copy(update={"source": "my net.onnx"}), folder)
+    assert f"compress 'my net.onnx' --plan '{folder}/plan.json' -o again" in page
+    assert f"compress verify '{folder}'" in page
 
 
 def test_examples_are_of_one_sample_and_any_size() -> None:
