@@ -22,6 +22,7 @@ from compressor.capture.peculiar import graph_not_finite, module_not_finite
 from compressor.capture.signature import taken, told
 from compressor.capture.source import ModelSource
 from compressor.checkpoint import load_checkpoint, source_of
+from compressor.checkpoint.eager_latency import eager_latency
 from compressor.checkpoint.hub_cache import located
 from compressor.checkpoint.kept_capture import Question, captured_once
 from compressor.checkpoint.phases import Phases, phases_of
@@ -37,8 +38,9 @@ from compressor.recipe.keeping import cache_of
 from compressor.recipe.notation import parse_input
 from compressor.recipe.recipe import Recipe
 from compressor.recipe.requirements import require_labels
-from compressor.results.measurements import LatencyConfig, Parity, Phase
+from compressor.results.measurements import LatencyConfig, Parity, Phase, Timing
 from compressor.results.records import StageRecord
+from compressor.system.processors import available_processors
 from compressor.system.progress import SILENT, Progress
 from exporters.base import CallShapes, Target
 
@@ -72,6 +74,7 @@ class Prepared:
         calls: Shapes of the inputs of a call → how many calls of a loop had them; empty where there
             is no loop.
         noises: Inputs of the graph that stand for what the source draws. The artifact draws it.
+        source_latency: What the source itself takes where speed decides, if it was timed.
     """
 
     name: str
@@ -88,6 +91,7 @@ class Prepared:
     phases: Phases = field(default_factory=Phases)
     calls: Mapping[CallShapes, int] = field(default_factory=dict)
     noises: tuple[DrawnInput, ...] = ()
+    source_latency: Timing | None = None
 
     def as_shipped(self, model: ir.Model) -> ir.Model:
         """A graph of these inputs as it is written and timed: it draws its own noise."""
@@ -117,6 +121,16 @@ class Prepared:
         samples = feeds if self.feeds_are_real else {}
         at = replace(self.sizes, samples=samples).of(config.batch).shifted(0 if samples else seed)
         return self.phases.calls[config.phase].arrays(at)
+
+    def deciding(self, recipe: Recipe) -> LatencyConfig:
+        """Where speed decides. 0 threads are counted out: those of the processors there are."""
+        cores, phase = available_processors(), self.phases.names[0]
+        return LatencyConfig(
+            batch=self.fixed_batch or recipe.measure.batch,
+            threads=min(recipe.measure.threads or cores, cores),
+            phase=phase,
+            sizes=self.timed_sizes[phase],
+        )
 
     @cached_property
     def timed_sizes(self) -> dict[Phase | None, str]:
@@ -153,6 +167,7 @@ def prepare(
     calibration: object = None,
     evaluation: object = None,
     require: Require | None = None,
+    time_source: bool = False,
     progress: Progress = SILENT,
 ) -> Prepared:
     """Load, open the data, capture, and bind the data to the graph.
@@ -165,6 +180,7 @@ def prepare(
         calibration: Data, or None for what the recipe names.
         evaluation: Data, or None for what the recipe names.
         require: Refuses data, once it is open, that does not do for what is asked.
+        time_source: Whether it is timed what the source itself takes.
         progress: Where progress is shown.
 
     Raises:
@@ -219,7 +235,18 @@ def prepare(
         captured_at=captured.inputs,
         noises=captured.noises if recipe.model.noise == "inside" else (),
     )
-    return replace(prepared, phases=_phases(prepared, recipe))
+    prepared = replace(prepared, phases=_phases(prepared, recipe))
+    if not time_source:
+        return prepared
+    return replace(prepared, source_latency=_source_latency(source, prepared, recipe))
+
+
+def _source_latency(source: ModelSource, prepared: Prepared, recipe: Recipe) -> Timing | None:
+    if prepared.noises:  # what it draws is an input of the graph alone
+        return None
+    config = prepared.deciding(recipe)
+    specs, feeds = input_specs(prepared.model), prepared.timed(config, recipe.seed)
+    return eager_latency(source, specs, feeds, config)
 
 
 def _captured(

@@ -132,6 +132,7 @@ def _graph_report(outcome: Outcome, pair: Pair, found: Measurements) -> GraphRep
         if pair.baseline is pair.original
         else "the folded graph in float",
         parity=pair.prepared.parity,
+        source_latency=pair.prepared.source_latency,
         candidates=outcome.considered,
         budget=found.budget,
         goal=None if goal is None else goal_result(goal, outcome, found.latency, before, after),

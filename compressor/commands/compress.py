@@ -209,6 +209,7 @@ def _single(  # noqa: PLR0913 - the same as the front door's
         calibration=calibration,
         evaluation=evaluation,
         require=None if replayed else partial(require_data, recipe),
+        time_source=True,
         progress=progress,
     )
     backend.require_buildable(prepared.model)

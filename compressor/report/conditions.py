@@ -4,12 +4,25 @@ from collections.abc import Sequence
 
 from compressor.results import format as fmt
 from compressor.results.measurements import LatencyResult
-from compressor.results.report import Measured
+from compressor.results.report import GraphReport, Measured
 
 LEAST = 0.01
 """Share of other processes from which it is told."""
 STOLEN = 0.02
 """Share of the host from which it is told."""
+
+
+def source_words(graph: GraphReport) -> str | None:
+    """What the source takes in PyTorch, and how much faster the result is; None where unknown."""
+    known, first = graph.source_latency, graph.latency[0] if graph.latency else None
+    if known is None or first is None or first.result is None:
+        return None
+    words = f"PyTorch itself takes {fmt.milliseconds(known.median_ms)} there"
+    pace = known.median_ms / first.result.median_ms
+    return (
+        f"For orientation: {words}, timed alone and not in turn; the result is "
+        f"{fmt.ratio(pace)} as fast as that."
+    )
 
 
 def busy_words(measured: Measured) -> tuple[str, ...]:

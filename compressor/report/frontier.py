@@ -12,12 +12,13 @@ from compressor.results.measurements import QualityResult
 from compressor.results.records import Interval
 from compressor.results.report import Candidate, GraphReport
 
-Outcome = Literal["shipped", "accepted", "refused", "float"]
+Outcome = Literal["shipped", "accepted", "refused", "float", "source"]
 _LOOKS: dict[Outcome, tuple[str, str, str]] = {
     "shipped": ("o", COLOURS["after"], COLOURS["after"]),
     "accepted": ("o", COLOURS["after"], "none"),
     "refused": ("x", COLOURS["worse"], COLOURS["worse"]),
     "float": ("s", COLOURS["before"], COLOURS["before"]),
+    "source": ("D", COLOURS["before"], "none"),
 }
 """Marker, colour and filling."""
 _LEAST = 1
@@ -30,7 +31,7 @@ class PlottedCandidate:
     """A candidate in the picture, with the ends of its intervals where there are any.
 
     Attributes:
-        label: Its number among the candidates of the report, or "float".
+        label: Its number among the candidates of the report, "float", or "PyTorch".
         x: Times as fast as the baseline, or nodes that run as integer.
         y: Loss on the samples of `words`, in the metric's unit; negative is a gain.
         pruned: Share that was removed; None where it is whole.
@@ -52,6 +53,7 @@ class FrontierPlot:
     svg: Markup
     axis: str
     words: str
+    has_source: bool = False
 
 
 def frontier(graph: GraphReport, key: str) -> FrontierPlot | None:
@@ -63,7 +65,8 @@ def frontier(graph: GraphReport, key: str) -> FrontierPlot | None:
     allowed = None if graph.budget is None else graph.budget.allowed
     axis = "speed" if timed else "nodes that run as integer"
     across = "times as fast as the baseline" if timed else axis
-    everything = (PlottedCandidate("float", "float", 1.0 if timed else 0.0, 0.0), *points)
+    own = _source(graph) if timed else ()
+    everything = (PlottedCandidate("float", "float", 1.0 if timed else 0.0, 0.0), *own, *points)
     told = "; ".join(
         f"{p.label} {p.outcome} {fmt.significant(p.x)}, {fmt.significant(p.y, 2)}"
         for p in everything
@@ -76,7 +79,16 @@ def frontier(graph: GraphReport, key: str) -> FrontierPlot | None:
     )
     missing = len(graph.candidates) - len(points)
     where = "the samples that were searched on" if graph.budget else quality.data
-    return FrontierPlot(svg, axis, _words(where, points, missing, allowed))
+    return FrontierPlot(svg, axis, _words(where, points, missing, allowed), bool(own))
+
+
+def _source(graph: GraphReport) -> tuple[PlottedCandidate, ...]:
+    """The module in PyTorch, whose speed was not taken in turn; none where it is not known."""
+    known, first = graph.source_latency, graph.latency[0] if graph.latency else None
+    if known is None or first is None or first.baseline is None:
+        return ()
+    pace = first.baseline.median_ms / known.median_ms
+    return (PlottedCandidate("PyTorch", "source", pace, 0.0),)
 
 
 def drawable(candidates: Sequence[Candidate]) -> tuple[tuple[PlottedCandidate, ...], bool]:
@@ -165,7 +177,7 @@ def _draw_point(axes: Any, point: PlottedCandidate) -> None:
         axes.vlines(point.x, point.y_ends.low, point.y_ends.high, **faint)
     style = {"color": colour, "markerfacecolor": filling, "markersize": 6}
     axes.plot([point.x], [point.y], marker, **style)
-    if point.outcome != "float":
+    if point.outcome not in ("float", "source"):
         # Neighbours are often all but in one place: above and below in turn.
         offset = (5, 4 if int(point.label) % 2 else -12)
         axes.annotate(

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from compressor.report import plots
 from compressor.report.changed import change_words, decision, error_words
-from compressor.report.conditions import busy_words
+from compressor.report.conditions import busy_words, source_words
 from compressor.report.exited import ExitsView, exits_view
 from compressor.report.frontier import FrontierPlot, frontier
 from compressor.report.layers import LayersView, layers_view
@@ -167,6 +167,7 @@ def page_environment() -> Environment:
     environment.globals["speed_tone"] = speed_tone
     environment.globals["latency_row"] = latency_row
     environment.globals["busy_words"] = busy_words
+    environment.globals["source_words"] = source_words
     environment.globals["change_words"] = change_words
     environment.globals["decision"] = decision
     environment.globals["error_words"] = error_words

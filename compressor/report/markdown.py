@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from compressor.report.changed import change_words
-from compressor.report.conditions import busy_words
+from compressor.report.conditions import busy_words, source_words
 from compressor.report.exited import headline as exits_headline
 from compressor.report.pipeline import graph_words, loop_rows, pipeline_headline
 from compressor.report.pruned import goal_words, removal_words
@@ -79,6 +79,9 @@ def _graph(graph: GraphReport, name: str | None) -> Iterator[str]:
     words = busy_words(graph)
     if words:
         yield from (*(escaped(text) for text in words), "")
+    told_of_source = source_words(graph)
+    if told_of_source is not None:
+        yield from (escaped(told_of_source), "")
     yield from _listed("Decided", tuple(_decided(graph)))
 
 

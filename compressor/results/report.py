@@ -20,6 +20,7 @@ from compressor.results.measurements import (
     Parity,
     QualityResult,
     Size,
+    Timing,
     UseResult,
 )
 from compressor.results.precision import Precision
@@ -233,6 +234,9 @@ class GraphReport(Measured):
             where the outputs are no decisions, those with the largest error.
         changed_total: How many decisions differ in all; None with `changed_reason`.
         modules: Node name → the module of the source that it came from, where the capture tells.
+        source_latency: What the PyTorch module itself takes in the deciding configuration, timed by
+            itself and for orientation; None of an ONNX file, of the graphs of a loop, and where it
+            could not be timed.
     """
 
     shipped: Precision
@@ -259,6 +263,7 @@ class GraphReport(Measured):
     changed_total: int | None = None
     changed_reason: str | None = None
     modules: dict[str, str] = Field(default_factory=dict)
+    source_latency: Timing | None = None
 
 
 class LoopGraph(Record):

@@ -102,14 +102,19 @@ def configurations(recipe: Recipe, prepared: Prepared) -> list[LatencyConfig]:
     decoder with a cache both phases are timed at the deciding batch, elsewhere the deciding one.
     """
     cores, fixed = available_processors(), prepared.fixed_batch
-    deciding = (fixed or recipe.measure.batch, min(recipe.measure.threads or cores, cores))
+    deciding = prepared.deciding(recipe)
     batches = [fixed] if fixed else [1, recipe.quantize.batch]
-    grid = dict.fromkeys([deciding, *((b, count) for b in batches for count in (1, cores))])
+    grid = dict.fromkeys(
+        [
+            (deciding.batch, deciding.threads),
+            *((b, count) for b in batches for count in (1, cores)),
+        ]
+    )
     first, *others = prepared.phases.names
     return [
         LatencyConfig(batch=b, threads=t, phase=phase, sizes=prepared.timed_sizes[phase])
         for b, t in grid
-        for phase in (first, *(others if b == deciding[0] else ()))
+        for phase in (first, *(others if b == deciding.batch else ()))
     ]
 
 

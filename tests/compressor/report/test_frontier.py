@@ -1,5 +1,6 @@
 import pytest
 
+from compressor.report.conditions import source_words
 from compressor.report.frontier import _curve, drawable, frontier
 from compressor.results.measurements import LatencyResult, QualityResult
 from compressor.results.records import Interval
@@ -112,3 +113,24 @@ def test_a_curve_goes_from_the_whole_graph_through_the_shares(graph: GraphReport
     whole = frontier(graph.model_copy(update={"candidates": (tried[0], tried[0])}), "key")
     assert whole is not None
     assert "thin line" not in whole.words
+
+
+def test_the_source_in_pytorch_is_a_point_of_its_own_and_a_sentence(graph: GraphReport) -> None:
+    known = graph.latency[0].baseline
+    assert known is not None
+    own = known.model_copy(update={"median_ms": 2 * known.median_ms})
+    tried = graph.model_copy(
+        update={"candidates": (candidate(graph, -0.1, shipped=True),), "source_latency": own}
+    )
+    found = frontier(tried, "key")
+    assert found is not None
+    assert found.has_source
+    assert "PyTorch source 0.500, 0" in found.svg
+    result = graph.latency[0].milliseconds[1]
+    words = source_words(tried)
+    assert words is not None
+    assert f"{own.median_ms / result:.3g}× as fast" in words
+    plain = frontier(tried.model_copy(update={"source_latency": None}), "key")
+    assert plain is not None
+    assert not plain.has_source
+    assert source_words(graph) is None
