@@ -23,17 +23,25 @@ def divided_sentences(first: int, second: int, seed: int = 0) -> tuple[list[str]
         second: How many of the other half.
         seed: Of the division and of the choice.
     """
-    folder, rng = Path(sysconfig.get_path("stdlib")), np.random.default_rng(seed)
-    files = [p for p in sorted(folder.rglob("*.py")) if not _LEFT_OUT.intersection(p.parts)]
+    rng = np.random.default_rng(seed)
     halves: tuple[dict[str, None], dict[str, None]] = ({}, {})
-    for number, index in enumerate(rng.permutation(len(files))):
-        halves[number % 2].update(dict.fromkeys(sentences(files[index])))
+    for half, files in zip(halves, divided_modules(rng), strict=True):
+        for path in files:
+            half.update(dict.fromkeys(sentences(path)))
     texts = [list(halves[0]), [text for text in halves[1] if text not in halves[0]]]
     one, other = (
         [half[i] for i in rng.permutation(len(half))[:count]]
         for half, count in zip(texts, (first, second), strict=True)
     )
     return one, other
+
+
+def divided_modules(rng: np.random.Generator) -> tuple[list[Path], list[Path]]:
+    """The files of the standard library in two halves, in random order."""
+    folder = Path(sysconfig.get_path("stdlib"))
+    files = [p for p in sorted(folder.rglob("*.py")) if not _LEFT_OUT.intersection(p.parts)]
+    order = [files[index] for index in rng.permutation(len(files))]
+    return order[::2], order[1::2]
 
 
 def sentences(path: Path) -> Iterator[str]:

@@ -53,6 +53,7 @@ from compressor.training.parity import why_not_equal
 from compressor.training.roles import find_trained
 from compressor.training.train import Task, train_graph
 from exporters.base import find_target
+from long_texts import documents, long_encoder
 from pruning import Session
 from resnet import resnet20
 from transformer_pruning import PACKAGE, SAMPLES, session
@@ -69,12 +70,14 @@ REQUIRED: dict[str, tuple[str, Callable[[Figures], bool]]] = {
     "3x 1min 512": ("top1 ≥ 77", lambda f: f["top1"] >= 77),
     "2x 3min": ("top1 ≥ 84.0", lambda f: f["top1"] >= 84.0),
     "4bit 1min": ("sqnr ≥ 23", lambda f: f["sqnr"] >= 23),
+    "4bit search": ("sqnr ≥ 23", lambda f: f["sqnr"] >= 23),
     "2bit 1min": ("top1 ≥ 80", lambda f: f["top1"] >= 80),
     "encoder 5min": ("cosine ≥ 0.958", lambda f: f["cosine"] >= 0.958),
     "1pt 5min": (
         "lost ≤ 1, b1 ≥ 1.35, b32 ≥ 1.45",
         lambda f: f["lost"] <= 1 and f["b1"] >= 1.35 and f["b32"] >= 1.45,
     ),
+    "attention": ("times < 1", lambda f: f["times"] < 1),
     "2 exits": ("times ≤ 0.8", lambda f: f["times"] <= 0.8),
     "2 exits int8": ("times ≤ 0.8", lambda f: f["times"] <= 0.8),
     "attacks": ("pgd, robust 1min > pgd, float", lambda f: f["pgd, robust 1min"] > f["pgd, float"]),
@@ -85,6 +88,8 @@ RADIUS = 2 / 255 / 0.225
 ATTACKED = 300
 """Test images that are attacked."""
 SENTENCES = 2000
+DOCUMENTS, JUDGING = 96, 12
+"""Of 1,024 tokens, that are trained on and that judge."""
 TURNS = 12
 
 
@@ -254,6 +259,73 @@ def few_bits(bench: Bench, bits: int) -> Figures:
     } | figures
 
 
+def few_bits_searched(bench: Bench, bits: int) -> Figures:
+    """The same by the search itself, `--weight-bits 4 --train 200steps`."""
+    job = bench.job
+    common: dict[str, Any] = {
+        "model": {"factory": job.factory},
+        "data": {"preprocess": job.preprocess},
+        "quantize": {"weight_bits": bits, "keep_slower": True},
+        "prune": {"macs": "none"},
+        "measure": {"threads": 1, "seconds": 2.0, "memory": False},
+        "seed": bench.seed,
+    }
+    trained = {"length": "200steps", "data": job.many, "labels": 0, "threads": 1}
+    figures: Figures = {}
+    for name, sections in {" before": {}, "": {"train": trained}}.items():
+        with tempfile.TemporaryDirectory() as folder:
+            compress(
+                job.model,
+                calibration=job.calibration,
+                recipe=Recipe.model_validate(common | sections),
+                output=Path(folder) / "out",
+            )
+            made = infer_shapes(load_model(Path(folder) / "out" / "model.onnx"))
+            figures |= {f"sqnr{name}": bench.sqnr(made), f"top1{name}": bench.top1(made)}
+    return figures
+
+
+def attention(bench: Bench) -> Figures:
+    """A sentence encoder over 1,024 tokens, window attention distilled: time over without it.
+
+    MiniLM has 512 positions; the original here is the network with these interpolated to 1,024,
+    which reads documents: sentences of the standard library's modules, one after the other.
+    """
+    spec = find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        raise SystemExit(f"this row needs {PACKAGE.replace('_', '-')} (install it with --no-deps)")
+    folder = Path(spec.origin).with_name("model")
+    used, judging = documents(folder, DOCUMENTS, JUDGING, bench.seed)
+    recipe = {
+        "quantize": {"mode": "none"},
+        "train": {"attention": "window:128", "length": "48steps", "batch": 2, "threads": 1},
+        "measure": {"threads": 1, "seconds": 8.0, "metric": "cosine", "memory": False},
+        "seed": bench.seed,
+    }
+    with tempfile.TemporaryDirectory() as made:
+        report = compress(
+            long_encoder(folder),
+            calibration=used,
+            evaluation=judging,
+            recipe=Recipe.model_validate(recipe),
+            output=Path(made) / "out",
+        )
+    (graph,) = report.graphs.values()
+    found = graph.attention
+    assert found is not None, "asked for"
+    Console(stderr=True).print(found.reason, style="dim")
+    race, layers = found.latency, [one for one in found.layers if one.form is not None]
+    figures = {"times": 1.0 if race is None or not found.kept else 1 / race.speed}
+    figures["layers"] = len(layers)
+    for name, quality in (("untrained", found.untrained), ("cosine", found.trained)):
+        if quality is not None and quality.result is not None:
+            figures[name] = quality.result
+    for number, one in enumerate(found.layers):
+        if one.latency is not None and one.latency.is_known:
+            figures[f"layer {number}"] = one.latency.speed
+    return figures
+
+
 def encoder(bench: Bench, minutes: float) -> Figures:
     """Cosine of a sentence encoder without a quarter of its heads and hidden units."""
     spec = find_spec(PACKAGE)
@@ -392,6 +464,7 @@ ROWS: dict[str, Callable[[Bench], Figures]] = {
     "3x 1min bf16": partial(pruned_and_trained, ratio=3.0, minutes=1, precision="bf16"),
     "3x 1min 512": partial(pruned_and_trained, ratio=3.0, minutes=1, images=512),
     "4bit 1min": partial(few_bits, bits=4),
+    "4bit search": partial(few_bits_searched, bits=4),
     "2bit 1min": partial(few_bits, bits=2),
     "2x 3min": partial(pruned_and_trained, ratio=2.0, minutes=3),
     "3x 3min": partial(pruned_and_trained, ratio=3.0, minutes=3),
@@ -399,6 +472,7 @@ ROWS: dict[str, Callable[[Bench], Figures]] = {
     "encoder 5min": partial(encoder, minutes=5),
     "1pt 5min": partial(within_a_point, minutes=5),
     "attacks": attacks,
+    "attention": attention,
     "2 exits": partial(two_exits, mode="none"),
     "2 exits int8": partial(two_exits, mode="int8"),
 }

@@ -83,6 +83,7 @@ PLACES = {
     "measure_memory": ("measure", "memory"),
     "train": ("train", "length"),
     "train_data": ("train", "data"),
+    "attention": ("train", "attention"),
     "exits": ("train", "exits"),
     "device": ("train", "device"),
     "max_drop": ("budget", "max_drop"),
@@ -556,6 +557,11 @@ TRAINING = section(
     click.option(
         "--train-data", metavar="DATA",
         help="Training data in the forms of --calib, with or without labels. [default: --calib]",
+    ),
+    click.option(
+        "--attention", metavar="FORM",
+        help="Efficient attention, window:128 (tokens that each sees) or linear, in the layers "
+        "where it is faster. Distilled from the original, so that it needs --train.",
     ),
     click.option(
         "--exits", type=click.IntRange(min=1), metavar="N",

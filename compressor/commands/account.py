@@ -139,6 +139,7 @@ def _graph_report(outcome: Outcome, pair: Pair, found: Measurements) -> GraphRep
         pruning=pruning,
         training=outcome.training,
         integer_training=outcome.integer_training,
+        attention=outcome.attention,
         exits=outcome.exits,
         latency=found.latency,
         latency_reason=found.latency_reason,

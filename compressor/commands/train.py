@@ -14,7 +14,7 @@ from compressor.graph.files import save_model
 from compressor.graph.writing import with_weights
 from compressor.recipe.held_out import held_out_of
 from compressor.recipe.recipe import Recipe
-from compressor.recipe.requirements import require_without_exits
+from compressor.recipe.requirements import require_same_form
 from compressor.recipe.training import Length, TrainOptions, parse_length
 from compressor.results.training import TrainingReport, TrainingResult
 from compressor.system.extras import require_extra
@@ -58,7 +58,7 @@ def train(
     """
     require_extra("torch", "torch", "training")
     recipe = recipe or Recipe()
-    require_without_exits(recipe, "compress train")
+    require_same_form(recipe, "compress train")
     options, asked = _options(recipe, length, loss)
     if teacher is None and options.loss is None:
         raise UsageError(

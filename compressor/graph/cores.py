@@ -31,6 +31,8 @@ from compressor.graph.matching import (
 
 HEADS_LAST = (0, 2, 1, 3)
 PACKED = (2, 0, 3, 1, 4)
+TURNED = (0, 2, 3, 1)
+"""Of keys: HEADS_LAST and then the last two axes exchanged, which folding makes one."""
 HIDING = -1e9
 """Numbers up to that hide a score: neighbours are 64 apart there."""
 
@@ -72,7 +74,9 @@ class Core:
         width: Of a head of queries and keys.
         mask: M, which broadcasts to [batch, heads, queries, keys]; None where there is none.
         q: [batch, heads, queries, width].
-        k: [batch, heads, keys, width], before it is transposed.
+        k: [batch, heads, keys, width], before it is transposed; [batch, keys, heads, width] where
+            one Transpose makes the heads and exchanges the axes.
+        k_apart: Whether k is the former.
         v: [batch, heads, keys, width of values].
         rows: Where those lie as rows; None where one of them does not.
         y: [batch, queries, heads · width of values], or with the heads apart.
@@ -90,6 +94,7 @@ class Core:
     rows: tuple[Source, Source, Source] | None
     y: ir.Value
     joined: bool
+    k_apart: bool = True
 
     @property
     def name(self) -> str:
@@ -140,28 +145,31 @@ def _core(softmax: ir.Node) -> Core | None:
     v = mixed.inputs[1]
     if found is None or v is None:
         return None
-    nodes, scale, mask, q, k = found
+    nodes, scale, mask, q, k, k_apart = found
     q_sizes, v_sizes = sizes(q), sizes(v)
     if q_sizes is None or v_sizes is None or len(q_sizes) != 4 or len(v_sizes) != 4:
         return None
     heads, width, k_sizes = q_sizes[1], q_sizes[3], sizes(k)
-    if k_sizes is None or len(k_sizes) != 4 or k_sizes[1] != heads or k_sizes[3] != width:
+    if k_sizes is None or len(k_sizes) != 4 or k_sizes[3] != width:
+        return None
+    if k_sizes[1 if k_apart else 2] != heads:
         return None
     if heads is None or width is None or v_sizes[1] != heads or v_sizes[3] is None:
         return None
-    sources = [_source(value) for value in (q, k, v)]
-    a, b, c = sources
+    a, c = _source(q), _source(v)
+    b = _source(k) if k_apart else _cut_to_heads(k, [heads, width], None)
     rows = (a, b, c) if a is not None and b is not None and c is not None else None
     behind, y = _joined(mixed.outputs[0]) if rows else ((), mixed.outputs[0])
+    whole = (*nodes, softmax, mixed, *behind)
     return Core(
-        (*nodes, softmax, mixed, *behind), scale, heads, width, mask, q, k, v, rows, y, bool(behind)
+        whole, scale, heads, width, mask, q, k, v, rows, y, joined=bool(behind), k_apart=k_apart
     )
 
 
 def _scores(
     scores: ir.Value,
-) -> tuple[list[ir.Node], float, Mask | None, ir.Value, ir.Value] | None:
-    """What computes c · Q Kᵀ + M: its nodes, c, M, Q and K."""
+) -> tuple[list[ir.Node], float, Mask | None, ir.Value, ir.Value, bool] | None:
+    """What computes c · Q Kᵀ + M: its nodes, c, M, Q and K, and whether K has its heads apart."""
     nodes: list[ir.Node] = []
     mask, product = None, scores
     masking = scores.producer()
@@ -188,8 +196,8 @@ def _scores(
     found = _untransposed(transposed)
     if found is None:
         return None
-    k, turning, factor = found
-    return [*nodes, *turning], scale * factor, mask, q, k
+    k, turning, factor, apart = found
+    return [*nodes, *turning], scale * factor, mask, q, k, apart
 
 
 def _masked(node: ir.Node) -> tuple[ir.Value, Mask] | None:
@@ -234,15 +242,19 @@ def _unscaled(value: ir.Value) -> tuple[ir.Value, float, list[ir.Node]]:
     return both[0], factor if node.op_type == "Mul" else 1 / factor, [node]
 
 
-def _untransposed(value: ir.Value) -> tuple[ir.Value, list[ir.Node], float] | None:
-    """Keys [batch, heads, keys, width], from what has the last two axes exchanged."""
+def _untransposed(value: ir.Value) -> tuple[ir.Value, list[ir.Node], float, bool] | None:
+    """Keys [batch, heads, keys, width], from what has the last two axes exchanged.
+
+    Where the Transpose makes the heads as well, they are [batch, keys, heads, width], and the last
+    that is returned is False.
+    """
     node = producer(value, "Transpose")
     if node is not None and is_inner(value):
         perm = tuple(node.attributes.get_ints("perm", ()))
         source = node.inputs[0]
-        if perm == (0, 1, 3, 2) and source is not None:
+        if perm in ((0, 1, 3, 2), TURNED) and source is not None:
             plain, factor, scaling = _unscaled(source)
-            return plain, [node, *scaling], factor
+            return plain, [node, *scaling], factor, perm != TURNED
         return None
     # As torch exports it: heads and batch are one axis while the last two are exchanged.
     outer = producer(value, "Reshape")
@@ -260,7 +272,7 @@ def _untransposed(value: ir.Value) -> tuple[ir.Value, list[ir.Node], float] | No
         return None
     if before[1] != after[1] or before[3] != after[2] or None in (before[1], before[3]):
         return None
-    return source, [outer, turn, inner], 1.0
+    return source, [outer, turn, inner], 1.0, True
 
 
 def _source(value: ir.Value) -> Source | None:

@@ -28,7 +28,7 @@ EXIT = "exit_"
 """Prefix of the role of a weight of an exit's head."""
 SPARSE = "sparse_"
 """Prefix of the role of a weight that a pattern of zeros brought."""
-ROUNDED_OF = {"graph", "baseline", "prune", "sparse", "trained", "forms", "smooth"} | {
+ROUNDED_OF = {"graph", "baseline", "prune", "sparse", "attention", "trained", "forms", "smooth"} | {
     "weight_bits",
     "granularity",
 }
@@ -181,6 +181,16 @@ class ExitsPlan(Record):
     weights: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
 
 
+class AttentionPlan(Record):
+    """Layers of softmax attention that compute another one.
+
+    Attributes:
+        layers: Name of the softmax → "window:N", "causal-window:N" or "linear".
+    """
+
+    layers: dict[str, str]
+
+
 class GraphPlan(Record):
     """The decisions for one graph.
 
@@ -195,6 +205,7 @@ class GraphPlan(Record):
         granularity: Whether each output channel of a weight has its own scale.
         prune: What is removed before anything else; None where nothing is.
         sparse: Which weights then get a pattern of zeros; None where none do.
+        attention: Which layers of attention take another form then; None where none do.
         trained: What training made of the weights then; None where nothing was trained.
         forms: Node → the form of the target that it is rewritten in before it is quantized.
         integer: Names of the nodes that run as integer, with ranges known beforehand.
@@ -237,6 +248,7 @@ class GraphPlan(Record):
     granularity: Literal["channel", "tensor"] | None = None
     prune: PrunePlan | None = None
     sparse: SparsePlan | None = None
+    attention: AttentionPlan | None = None
     trained: TrainedPlan | None = None
     forms: dict[str, str] = Field(default_factory=dict)
     integer: tuple[str, ...] = ()

@@ -1,16 +1,18 @@
 """Carries out a plan: the only place where decisions become a model."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import onnx_ir as ir
 
+from compressor.attention.rewriting import with_attention
 from compressor.errors import RecipeError
 from compressor.exits.branching import with_exits
 from compressor.exits.heads import Head
 from compressor.graph.fingerprint import fingerprint
 from compressor.graph.invariants import check
 from compressor.graph.tensors import Arrays
+from compressor.graph.writing import with_weights
 from compressor.plan.plan import GraphPlan, PrunePlan
 from compressor.plan.storage import StoragePlan
 from compressor.pruning import Grouping, cut, find_groups
@@ -34,6 +36,34 @@ _REPLAY = "Replay a plan with the model and the version that it was made with."
 def baseline_graph(captured: ir.Model, folded: ir.Model, plan: GraphPlan) -> ir.Model:
     """The float graph that a plan builds on."""
     return captured if plan.baseline == "captured" else folded
+
+
+def plain_graph(
+    baseline: ir.Model, plan: GraphPlan, feeds: Callable[[], Arrays]
+) -> tuple[ir.Model, Grouping | None]:
+    """The float graph before its precision is decided: pruned, sparse, rewritten and trained.
+
+    Args:
+        baseline: The float graph that the plan was made for; it stays as it is.
+        plan: What was decided.
+        feeds: Inputs of a run, asked for where something is pruned.
+
+    Returns:
+        The graph, and the groups that it had before it was pruned; None where it was not.
+
+    Raises:
+        RecipeError: The plan names what the graph does not have.
+    """
+    plain, grouping = baseline, None
+    if plan.prune is not None:
+        plain, grouping = pruned_graph(plain, plan.prune, feeds())
+    if plan.sparse is not None:
+        plain = patched(plain, plan.sparse.weights)
+    if plan.attention is not None:
+        plain = with_attention(plain, plan.attention.layers)
+    if plan.trained is not None:
+        plain = with_weights(plain, plan.trained.weights)
+    return plain, grouping
 
 
 def decided_graph(plain: ir.Model, plan: GraphPlan, target: Target) -> ir.Model:

@@ -112,6 +112,8 @@ def require_training(recipe: Recipe) -> None:
         UsageError: torch is not installed, or the device is not there.
     """
     options = recipe.train
+    if options.attention is not None:
+        _require_attention(recipe)
     if not options.learns:
         if options.data is not None:
             raise RecipeError(
@@ -130,7 +132,7 @@ def require_training(recipe: Recipe) -> None:
         )
     pruned = recipe.prune.goal is not None
     pruned = pruned or (recipe.budget.max_drop is not None and not recipe.prune.off)
-    if not (pruned or _has_few_bits(recipe.quantize)):
+    if not (pruned or _has_few_bits(recipe.quantize) or options.attention):
         raise RecipeError(
             "--train brings back what pruning or few bits took, and neither is asked for",
             hint="Add --prune 30%, --max-drop 1% or --quantize int4, or train alone with "
@@ -141,18 +143,42 @@ def require_training(recipe: Recipe) -> None:
         load_object(options.loss, "training loss", error=RecipeError)
 
 
+def _require_attention(recipe: Recipe) -> None:
+    """Refuse other attention that nothing teaches what the original's computes.
+
+    Raises:
+        RecipeError: There is no training, or no data of its own, or several graphs.
+    """
+    if recipe.pipeline.loop is not None:
+        raise RecipeError(
+            "--attention is of single models, and a pipeline is given",
+            hint="Compress each graph by itself.",
+        )
+    if recipe.train.length is None:
+        raise RecipeError(
+            "--attention changes what is computed, which training has to bring back, and none is "
+            "asked for",
+            hint="Say how long, such as --train 10m.",
+        )
+
+
 def _has_few_bits(options: QuantizeOptions) -> bool:
     """Whether weights get so few bits that training through them gains something."""
     bits = options.weight_bits
     return options.mode == "int4" or (bits is not None and bits <= FEW_BITS)
 
 
-def require_without_exits(recipe: Recipe, command: str) -> None:
-    """Refuse early exits where a command would not make them.
+def require_same_form(recipe: Recipe, command: str) -> None:
+    """Refuse early exits and other attention where a command would not make them.
 
     Raises:
         RecipeError: They are asked for.
     """
+    if recipe.train.attention is not None:
+        raise RecipeError(
+            f"--attention is of compress alone, and `{command}` gives no layer another one",
+            hint="Run `compress MODEL --attention window:128 --train 10m`.",
+        )
     if recipe.train.exits is not None:
         raise RecipeError(
             f"--exits is of compress alone, and `{command}` gives no graph exits",

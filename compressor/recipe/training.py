@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from calibration.preprocess import fraction
 from compressor.errors import RecipeError
+from compressor.recipe.attention import parse_attention
 from compressor.recipe.budget import parse_duration
 
 Positive = Annotated[int, Field(gt=0)]
@@ -177,6 +178,12 @@ class TrainOptions(BaseModel):
         "ends of blocks, trained by distillation. [budget] max_drop says how sure they have to be.",
     )
 
+    attention: str | None = Field(
+        None,
+        description="Efficient attention for long inputs: window:128 (tokens that each sees), or "
+        "linear; default: softmax over all. Layers take it where it is faster. Needs length.",
+    )
+
     @property
     def learns(self) -> bool:
         """Whether anything is trained."""
@@ -198,6 +205,11 @@ class TrainOptions(BaseModel):
             lacking = "radius" if self.radius is None else "attack"
             raise ValueError(f"attack and radius belong together, and there is no {lacking}")
         return self
+
+    @field_validator("attention")
+    @classmethod
+    def _is_a_form(cls, text: str | None) -> str | None:
+        return None if text is None else parse_attention(text).asked
 
     @field_validator("length")
     @classmethod

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from compressor.report import plots
+from compressor.report.attended import AttentionView, attention_view
 from compressor.report.changed import change_words, decision, error_words
 from compressor.report.conditions import busy_words, source_words
 from compressor.report.exited import ExitsView, exits_view
@@ -100,12 +101,13 @@ class GraphView:
     pruned: PrunedView | None
     trained: TrainedView | None
     trained_integers: TrainedView | None
+    attention: AttentionView | None
     exits: ExitsView | None
 
     @property
     def is_told(self) -> bool:
         """Whether there is anything to tell of what was done to the graph."""
-        trained = self.trained or self.trained_integers or self.exits
+        trained = self.trained or self.trained_integers or self.attention or self.exits
         told = (self.pruned, trained, self.layers, self.graph.placement, self.float_reasons)
         return any(told)
 
@@ -281,6 +283,7 @@ def _view(index: int, name: str, graph: GraphReport, charts: _Charts) -> GraphVi
             lambda: trained_view(graph.integer_training, f"{anchor}-integer-training"),
             None,
         ),
+        attention=attention_view(graph),
         exits=exits_view(graph),
     )
 

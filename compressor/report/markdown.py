@@ -7,6 +7,7 @@ is neither markup nor a link, and mentions nobody.
 import re
 from collections.abc import Iterator, Sequence
 
+from compressor.report.attended import headline as attention_headline
 from compressor.report.changed import change_words
 from compressor.report.conditions import busy_words, source_words
 from compressor.report.exited import headline as exits_headline
@@ -102,6 +103,8 @@ def _decided(graph: GraphReport) -> Iterator[str]:
     removal = removal_words(graph)
     if removal:
         yield removal
+    if graph.attention is not None:
+        yield attention_headline(graph.attention).removesuffix(".")
     if graph.exits is not None:
         yield exits_headline(graph.exits).removesuffix(".")
     integer = sum(placed.integer for placed in graph.placement)

@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from compressor.report.attended import headline as headline_of_attention
 from compressor.report.conditions import busy_words
 from compressor.report.exited import headline as headline_of_exits
 from compressor.report.floats import float_words
@@ -103,6 +104,8 @@ def _graph(graph: GraphReport, speak: Speak, name: str | None) -> Iterable[Rende
         yield Text(speak(headline_of_training(graph.training)))
     if graph.integer_training is not None:
         yield Text(speak(headline_of_training(graph.integer_training)))
+    if graph.attention is not None:
+        yield Text(speak(headline_of_attention(graph.attention)))
     if graph.exits is not None:
         yield Text(speak(headline_of_exits(graph.exits)))
     yield from _figures(graph, all_rows(graph), speak, ("before", "after"))

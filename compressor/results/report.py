@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
+from compressor.results.attention import AttentionResult
 from compressor.results.engine import EngineBuild
 from compressor.results.exits import ExitsResult
 from compressor.results.measurements import (
@@ -217,6 +218,7 @@ class GraphReport(Measured):
         pruning: What was removed; None where the graph ships whole.
         training: What training brought back; None where nothing was trained.
         integer_training: What training through integers of few bits did after that; likewise.
+        attention: What became of efficient attention; None where none was asked for.
         exits: What became of early exits; None where none were asked for.
         placement: Precisions by operator, in the graph that the runtime executes, or its engine
             is built from.
@@ -249,6 +251,7 @@ class GraphReport(Measured):
     pruning: PruningResult | None = None
     training: TrainingResult | None = None
     integer_training: TrainingResult | None = None
+    attention: AttentionResult | None = None
     exits: ExitsResult | None = None
     placement: tuple[NodePlacement, ...] = ()
     engine: EngineBuild | None = None

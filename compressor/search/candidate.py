@@ -10,6 +10,7 @@ import onnx_ir as ir
 from compressor.evaluation.acceptance import Judgement
 from compressor.plan.plan import GraphPlan
 from compressor.quantization.static import StaticChoice
+from compressor.results.attention import AttentionResult
 from compressor.results.exits import ExitsResult
 from compressor.results.measurements import LatencyResult, QualityResult, Size
 from compressor.results.pruning import PruningResult
@@ -142,6 +143,7 @@ class Outcome:
         pruning: What was removed; None where nothing was.
         training: What training brought back; None where nothing was trained.
         integer_training: What training through its integers brought; None where there was none.
+        attention: What became of efficient attention; None where none was asked for.
         exits: What became of early exits; None where none were asked for.
         held_back: What the quality budget did to how far it was to be pruned; None where nothing.
         interrupted: Whether the user ended the search: this is the best so far, not confirmed.
@@ -159,6 +161,7 @@ class Outcome:
     pruning: PruningResult | None = None
     training: TrainingResult | None = None
     integer_training: TrainingResult | None = None
+    attention: AttentionResult | None = None
     exits: ExitsResult | None = None
     held_back: str | None = None
     interrupted: bool = False
@@ -234,5 +237,5 @@ class Outcome:
 
 def ships_float(plan: GraphPlan) -> bool:
     """Whether a plan makes a float graph that computes what the original does."""
-    changed = (plan.prune, plan.sparse, plan.exits)
+    changed = (plan.prune, plan.sparse, plan.attention, plan.exits)
     return plan.ship == "float" and all(one is None for one in changed)

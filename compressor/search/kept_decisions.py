@@ -13,6 +13,7 @@ from compressor.errors import CompressorError
 from compressor.plan.kept_plan import plan_of, stored_plan
 from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import decided_graph
+from compressor.results.attention import AttentionResult
 from compressor.results.exits import ExitsResult
 from compressor.results.format import ratio
 from compressor.results.precision import EIGHT_BITS
@@ -44,6 +45,7 @@ _KINDS: Mapping[str, type[Record]] = {
     "pruning": PruningResult,
     "training": TrainingResult,
     "integer_training": TrainingResult,
+    "attention": AttentionResult,
     "exits": ExitsResult,
 }
 """What is told of an outcome, where there is something to tell."""
@@ -71,8 +73,9 @@ def decided_once(
             count(WHAT)
             return found
     outcome = decide()
-    # Exits that did not pay may on a quieter day: they are tried again.
-    without = outcome.exits is not None and not outcome.exits.kept
+    # Exits and attention that did not pay may on a quieter day: they are tried again.
+    tried = (outcome.attention, outcome.exits)
+    without = any(one is not None and not one.kept for one in tried)
     if not outcome.interrupted and not without:
         cache.put(WHAT, key, _entry(outcome))
     return outcome

@@ -14,11 +14,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from compressor.graph.constants import is_stored, stored_array
+from compressor.graph.constants import array_if_stored, is_stored, stored_array
 from compressor.graph.tensors import Array
 from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import realize
 from compressor.plan.storage import CODES, StoragePlan
+from compressor.quantization.bias import restored
+from compressor.quantization.bias import stored as stored_biases
 from compressor.recipe.requirements import FEW_BITS
 from compressor.results.records import StageRecord
 from compressor.results.training import TrainingResult
@@ -181,20 +183,68 @@ def _block_of(name: str) -> Put:
 
 
 def _of_layers(model: ir.Model, plan: GraphPlan) -> Iterator[_Weight]:
-    """Weights of integer nodes behind a DequantizeLinear, each read by one node alone."""
+    """Weights and biases of integer nodes, each read by one node alone.
+
+    What rounding a weight shifts its bias makes up for, so that they are trained together.
+    """
     integer = set(plan.integer)
     for node in model.graph:
-        scaled = node.inputs[1].producer() if len(node.inputs) > 1 and node.inputs[1] else None
-        if node.name not in integer or scaled is None or scaled.op_type != "DequantizeLinear":
+        weight = None if node.name not in integer else _stored_alone(node, 1)
+        if weight is None or weight.scale is None:
             continue
-        value = scaled.inputs[0]
-        alone = len(scaled.outputs[0].uses()) == 1
-        if value is not None and is_stored(value) and len(value.uses()) == 1 and alone:
-            yield _Weight(value.name or "", _layer_of(node.name or ""))
+        yield _Weight(weight.name, _layer_of(node.name or ""))
+        bias = _stored_alone(node, 2)
+        if bias is not None:
+            yield _Weight(bias.name, _bias_of(node.name or "", bias))
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What a node alone reads, as integers or as it is.
+
+    Attributes:
+        name: The initializer.
+        array: What it holds.
+        scale: Of its integers; None where it holds numbers.
+    """
+
+    name: str
+    array: Array
+    scale: Array | None
+
+
+def _stored_alone(node: ir.Node, place: int) -> _Stored | None:
+    """An input that is stored, perhaps behind a DequantizeLinear, and that nobody else reads."""
+    value = node.inputs[place] if len(node.inputs) > place else None
+    if value is None or len(value.uses()) != 1:
+        return None
+    scaled, scale = value.producer(), None
+    if scaled is not None and scaled.op_type == "DequantizeLinear":
+        value, scale = scaled.inputs[0], array_if_stored(scaled.inputs[1])
+    if value is None or not is_stored(value) or len(value.uses()) != 1:
+        return None
+    return _Stored(value.name or "", stored_array(value), scale)
 
 
 def _layer_of(node: str) -> Put:
     def put(plan: GraphPlan, codes: Array) -> GraphPlan:
         return plan.model_copy(update={"rounded": {**plan.rounded, node: codes}})
+
+    return put
+
+
+def _bias_of(node: str, bias: _Stored) -> Put:
+    """A trained bias as a correction beside the one that the plan has: steps of its scale."""
+
+    def put(plan: GraphPlan, trained: Array) -> GraphPlan:
+        moved = trained.astype(np.float64) - bias.array.astype(np.float64)
+        if bias.scale is not None:
+            moved *= bias.scale.astype(np.float64)
+        moved = moved.reshape(-1)
+        before = restored(plan.bias).get(node)
+        whole = moved if before is None else moved + before
+        return plan.model_copy(
+            update={"bias": {**plan.bias, **stored_biases({node: whole.astype(np.float32)})}}
+        )
 
     return put

@@ -1,19 +1,19 @@
 """Carries out the plan of an earlier run."""
 
 from dataclasses import replace
+from functools import partial
 
-from compressor.graph.writing import with_weights
 from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import (
     baseline_graph,
     decided_graph,
-    pruned_graph,
+    plain_graph,
     realize,
     require_same_graph,
 )
-from compressor.pruning.reconstruction.patching import patched
 from compressor.quantization.remainder import REFERENCE
 from compressor.results.effects import weight_effect
+from compressor.search.attention import replayed_attention
 from compressor.search.baseline import folded, started
 from compressor.search.candidate import Outcome
 from compressor.search.exits import replayed_exits
@@ -34,14 +34,9 @@ def replay(session: Session, plan: GraphPlan) -> Outcome:
     baseline = baseline_graph(captured, plain, plan)
     start, pruning = started(baseline, plan, (folding,)), None
     with session.stage("replay the plan") as stage:
-        plain = baseline
-        if plan.prune is not None:
-            plain, grouping = pruned_graph(baseline, plan.prune, checked_feeds(session))
+        plain, grouping = plain_graph(baseline, plan, partial(checked_feeds, session))
+        if plan.prune is not None and grouping is not None:
             pruning = planned(plan.prune, grouping, plain)
-        if plan.sparse is not None:
-            plain = patched(plain, plan.sparse.weights)
-        if plan.trained is not None:
-            plain = with_weights(plain, plan.trained.weights)
         graph = decided_graph(plain, plan, session.target)
         shipped = realize(graph, plan, session.target)
         stage.changed = _carried_out(plan)
@@ -49,7 +44,12 @@ def replay(session: Session, plan: GraphPlan) -> Outcome:
         stage.effects.append(weight_effect(baseline, shipped))
     reason = "decided by the plan that was replayed"
     found = start.then(stage.record, reason=reason, plain=plain, graph=graph, shipped=shipped)
-    return replace(found, pruning=pruning, exits=replayed_exits(plan))
+    return replace(
+        found,
+        pruning=pruning,
+        attention=replayed_attention(plan),
+        exits=replayed_exits(plan),
+    )
 
 
 def _carried_out(plan: GraphPlan) -> dict[str, int]:

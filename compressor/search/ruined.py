@@ -27,6 +27,8 @@ from compressor.search.precision.half import with_half
 from compressor.search.session import Session
 from exporters.base import Runner
 
+STAY = ("prune", "sparse", "attention", "trained")
+"""Decisions about the float graph, which stay."""
 HOW = "--keep-ruined ships it all the same, --max-drop LOSS searches for what keeps its quality"
 
 
@@ -46,7 +48,7 @@ def unless_ruined(
         return found
     with session.stage("look for ruin") as stage:
         samples, words = acceptance.samples, acceptance.words
-        looking = _Looking(session, acceptance.judge, samples, words)
+        looking = Looking(session, acceptance.judge, samples, words)
         quality, why = looking.at(found.shipped)
         if quality is None:
             return found
@@ -67,15 +69,25 @@ def _is_quantized(found: Outcome) -> bool:
     return bool(found.plan.quantized) or found.plan.stored is not None
 
 
-def _is_ruined_in_float(looking: "_Looking", found: Outcome) -> bool:
+def _is_ruined_in_float(looking: "Looking", found: Outcome) -> bool:
     """Whether what was removed ruined the outputs, whatever the integers did to them."""
-    if found.plan.prune is None and found.plan.sparse is None:
+    plan = found.plan
+    if plan.prune is None and plan.sparse is None and plan.attention is None:
         return False
     return looking.at(found.plain)[1] is not None
 
 
 @dataclass(frozen=True)
-class _Looking:
+class Looking:
+    """Looks at graphs beside the original.
+
+    Attributes:
+        session: How to run.
+        judge: Runs both.
+        data: Samples that judge.
+        words: Where those come from.
+    """
+
     session: Session
     judge: Judge
     data: CalibrationSet | None
@@ -126,7 +138,7 @@ def _as_float(
     session: Session, start: Outcome, found: Outcome, data: DataSplit, reason: str
 ) -> Outcome:
     """The same without integers: pruned and sparse as it was."""
-    plan = start.plan.model_copy(update={"prune": found.plan.prune, "sparse": found.plan.sparse})
+    plan = start.plan.model_copy(update={name: getattr(found.plan, name) for name in STAY})
     considered = tuple(_reverted(one, reason) for one in found.considered)
     plain = found.then(plan=plan, reason=reason, shipped=found.plain, graph=found.plain)
     plain = with_half(session, replace(plain, considered=considered, regions=()), data.calibration)

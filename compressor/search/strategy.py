@@ -9,11 +9,13 @@ from compressor.errors import RecipeError
 from compressor.layerwise.factor import own_threads
 from compressor.recipe.goal import Goal
 from compressor.recipe.requirements import is_for_bits, require_no_repair
+from compressor.results.attention import AttentionResult
 from compressor.results.exits import ExitsResult
 from compressor.results.precision import EIGHT_BITS, STORED, WORDS
 from compressor.results.records import StageRecord
 from compressor.results.report import Candidate as ToldCandidate
 from compressor.search.acceptance import Acceptance
+from compressor.search.attention import with_efficient_attention
 from compressor.search.baseline import undecided
 from compressor.search.candidate import Outcome
 from compressor.search.data_split import DataSplit
@@ -77,6 +79,7 @@ def decide(
     strategy = _Strategy(session, data, acceptance, start, stats, training)
     with session.stage("search") as stage:
         found = strategy.decided(stage)
+        found = _attending(session, found, data, acceptance, stage)
         for name, step in DECODING:
             found = _with(step, name, session, found, data, acceptance)
         found = _integers_trained(strategy.training, found, acceptance)
@@ -114,6 +117,35 @@ def _with(
 
     try:
         return or_undone(session, name, work, undone)
+    except KeyboardInterrupt:
+        if acceptance.asked is None or found.plan.ship == "float":
+            raise
+        return replace(found, interrupted=True)
+
+
+def _attending(
+    session: Session, found: Outcome, data: DataSplit, acceptance: Acceptance, stage: Stage
+) -> Outcome:
+    """With efficient attention; what was found before, where something ends that."""
+    asked, limit = session.recipe.train.attention, session.recipe.budget.seconds
+    if asked is None:
+        return found
+    if limit is not None and stage.elapsed >= limit:
+        over = f"the time budget of {session.recipe.budget.time} was over"
+        stage.notices.append(f"no efficient attention: {over}")
+        return replace(found, attention=AttentionResult(asked=asked, kept=False, reason=over))
+
+    def undone(record: StageRecord, reason: str) -> Outcome:
+        return replace(
+            found.then(record), attention=AttentionResult(asked=asked, kept=False, reason=reason)
+        )
+
+    def work() -> Outcome:
+        with own_threads():
+            return with_efficient_attention(session, found, data, acceptance)
+
+    try:
+        return or_undone(session, "efficient attention", work, undone)
     except KeyboardInterrupt:
         if acceptance.asked is None or found.plan.ship == "float":
             raise

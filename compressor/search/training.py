@@ -64,7 +64,8 @@ class Trainer:
             found = self.learnt(start.plain, start.baseline, part, stage)
         if not found.weights:
             return replace(start.then(stage.record), training=found.result)
-        trained = self.told(found.result, found.weights)
+        before = {} if start.plan.trained is None else start.plan.trained.weights
+        trained = self.told(found.result, {**before, **found.weights})
         model = with_weights(start.plain, found.weights)
         plan = start.plan.model_copy(update={"trained": trained})
         after = start.then(stage.record, plan=plan, shipped=model, plain=model, graph=model)

@@ -85,7 +85,8 @@ def slice_(
     for axis, low, high, by in zip(along, begin, end, step, strict=True):
         if by > 0:
             index = (slice(None),) * (axis % x.ndim)
-            x = x[(*index, slice(low, high, by))]
+            bounds = slice(low, high, by).indices(x.shape[axis])  # torch warns of great ends
+            x = x[(*index, slice(*bounds))]
         else:
             size = x.shape[axis]
             places = list(range(size))[slice(low, None if high < -size else high, by)]

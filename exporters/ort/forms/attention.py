@@ -65,7 +65,7 @@ class Attention(_CoreForm):
             attributes |= {"q_num_heads": place.heads, "kv_num_heads": place.heads}
             inputs = [as_rows(to, source, place) for source in place.rows]
         else:
-            inputs = [place.q, place.k, place.v]
+            inputs = [place.q, keys(to, place), place.v]
         if place.mask is not None:
             inputs.append(added(to, place.mask))
         made = to.emit("Attention", inputs, _written(place), "core", whole=True, **attributes)
@@ -99,6 +99,15 @@ class MultiHead(_CoreForm):
             domain=MICROSOFT, whole=True, num_heads=place.heads, **scale,
         )  # fmt: skip
         to.replace(_as_wanted(to, made, place))
+
+
+def keys(to: Emitter, place: Core) -> ir.Value:
+    """Keys with their heads apart: [batch, heads, keys, width]."""
+    if place.k_apart:
+        return place.k
+    batch, count, heads, width = sizes(place.k) or [None] * 4
+    shape = [batch, heads, count, width]
+    return to.emit("Transpose", [place.k], shape, "keys", whole=True, perm=list(HEADS_LAST))
 
 
 def as_rows(to: Emitter, source: Source, place: Core) -> ir.Value:

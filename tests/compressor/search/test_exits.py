@@ -14,7 +14,7 @@ from compressor.errors import RecipeError, TargetError
 from compressor.evaluation.metrics import find_metric
 from compressor.graph.files import save_model
 from compressor.plan.plan import Plan
-from compressor.recipe.requirements import require_sense, require_without_exits
+from compressor.recipe.requirements import require_same_form, require_sense
 from compressor.search.baseline import undecided
 from compressor.search.candidate import Outcome
 from compressor.search.data_split import DataSplit
@@ -106,4 +106,4 @@ def test_exits_without_a_budget_or_branches_are_refused() -> None:
     with pytest.raises(TargetError, match="a graph that branches"):
         require_sense(RECIPE, target, find_metric)
     with pytest.raises(RecipeError, match="`compress train` gives no graph exits"):
-        require_without_exits(bare, "compress train")
+        require_same_form(bare, "compress train")

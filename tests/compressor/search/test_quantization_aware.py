@@ -95,7 +95,7 @@ def test_what_a_budget_refuses_is_trained_before_it_gets_more_bits() -> None:
 
 @pytest.mark.parametrize(("bits", "trained"), [(3, True), (7, False)])
 def test_layers_are_trained_through_their_rounding_where_bits_are_few(
-    bits: int, trained: bool
+    bits: int, trained: bool, tmp_path: Path
 ) -> None:
     recipe = recipe_of({**TRAIN, "rate": 0.004}, mode="int8", weight_bits=bits, keep_ruined=True)
     session = session_of(residual(), recipe, Timed(always(2.0)), calibration={"x": IMAGES})
@@ -112,6 +112,12 @@ def test_layers_are_trained_through_their_rounding_where_bits_are_few(
     assert found.plan.rounded
     assert all(np.abs(codes).max() <= most for codes in found.plan.rounded.values())
     assert found.reason.endswith("its integers were trained")
+    assert found.plan.bias, "biases are trained beside the integers"
+    plan = Plan(target="ort", seed=0, graphs={"model": found.plan})
+    plan.save(tmp_path / "plan.json")
+    again = Plan.load(tmp_path / "plan.json").graphs["model"]
+    replayed = replay(session_of(residual(), recipe_of(None), Timed(always(2.0))), again)
+    assert serialize(replayed.shipped) == serialize(found.shipped)
 
 
 def test_training_alone_needs_something_that_it_can_bring_back() -> None:

@@ -26,6 +26,7 @@ def heads(name: str, tokens: int) -> str:
 
 TURNED = {
     "turned": "k_t = Transpose<perm=[0,1,3,2]>(k_h)",
+    "as folding leaves it": "k_t = Transpose<perm=[0,2,3,1]>(k_r)",
     "as torch exports it": f"""s1 = Constant<value_ints=[-1,5,{WIDTH}]>()
             f = Reshape(k_h, s1)
             t = Transpose<perm=[0,2,1]>(f)
@@ -57,7 +58,7 @@ def core(turn: str, scale: tuple[str, ...], mask: str = "", joined: bool = True)
             => (float[{shape}] {out})
         {{
             {heads("q", 3)}
-            {heads("k", 5)}
+            {heads("k", 5) if "k_h" in turn else heads("k", 5).rpartition("k_h")[0]}
             {heads("v", 5)}
             {turn}
             {ahead}
