@@ -116,7 +116,7 @@ $(READY): requirements.lock pyproject.toml
 # TensorRT-RTX is wanted on one platform only, where `make lock` therefore has to run.
 lock: ## Lock the newest versions that pyproject.toml allows into requirements.lock
 	$(PYTHON) -m venv --clear out/lock
-	out/lock/bin/python -m pip install --quiet "torch==$(TORCH)" setuptools ".[torch,text,hf,data,search,dev,trt-rtx]"
+	out/lock/bin/python -m pip install --quiet "torch==$(TORCH)" setuptools ".[torch,text,hf,data,search,openvino,dev,trt-rtx]"
 	{ sed '/^#/!d' requirements.lock; \
 		out/lock/bin/python -m pip freeze --all --exclude pip --exclude compressor \
 		| sed 's/+[a-z0-9.]*$$//' | grep -viE '^(nvidia|cuda|triton)' \

@@ -37,7 +37,7 @@ def session(cache: Path | None, timer: Any = None, **sections: Any) -> Any:
         recipe=Recipe.model_validate({"data": data, **sections}),
         timer=timer or MachineTimer(),
         prepared=SimpleNamespace(model=graph(), yardstick=yardstick),
-        target=SimpleNamespace(name="ort"),
+        target=SimpleNamespace(name="ort", runtime="onnxruntime"),
         batch=4,
     )
 

@@ -31,6 +31,7 @@ HEAVY = (
     "matplotlib",
     "sklearn",
     "tensorrt_rtx",
+    "openvino",
     "optuna",
 )
 

@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from compressor.cli.failures import told
-from compressor.cli.several import each, parted_targets, places, require_there, table
+from compressor.cli.several import Ended, each, parted_targets, places, require_there, table
 from compressor.errors import UsageError
 from compressor.recipe.recipe import Recipe, load_recipe, to_toml
 from compressor.report.terminal import RichProgress, comparison, profile_table, summary
@@ -21,6 +22,8 @@ from compressor.report.terminal_lint import findings
 from compressor.results.records import Record
 from compressor.results.report import Report
 from compressor.system.progress import SILENT, Progress
+from exporters import DEFAULT_TARGET
+from exporters.base import target_names
 
 
 def compress_models(models: Sequence[str], flags: dict[str, Any], values: dict[str, Any]) -> None:
@@ -38,7 +41,9 @@ def compress_models(models: Sequence[str], flags: dict[str, Any], values: dict[s
         )
 
     def run(model: str, target: str, folder: Path | None) -> Report:
-        own = {**values, "target": target, **({} if folder is None else {"output": folder})}
+        others = {name for name in targets if name != target}
+        own = {name: value for name, value in values.items() if name not in others}
+        own |= {"target": target, **({} if folder is None else {"output": folder})}
         report = _compressed(model, flags, own)
         if not (flags["as_json"] or flags["quiet"]):
             Console().print(summary(report))
@@ -50,14 +55,43 @@ def compress_models(models: Sequence[str], flags: dict[str, Any], values: dict[s
     if not flags["keep_going"]:
         require_there(models)
     ended = each(runs, run, keep_going=flags["keep_going"], failed=told)
+    ended, words = _deployed(ended, flags, values) if len(targets) > 1 else (ended, [])
     if flags["as_json"]:
         reports = [one.report.model_dump(mode="json") for one in ended if one.report is not None]
         click.echo(json.dumps(reports, indent=1))
     elif not flags["quiet"]:
         Console().print(table(ended, len(runs)))
+        for text in words:
+            Console().print(text)
     first = next((one.error for one in ended if one.error is not None), None)
     if first is not None:
         sys.exit(first.exit_code)
+
+
+def _deployed(
+    ended: list[Ended], flags: dict[str, Any], values: dict[str, Any]
+) -> tuple[list[Ended], list[str]]:
+    """The same with reports that say which target to deploy, of each model; and that in words."""
+    from compressor.commands.deploying import (  # noqa: PLC0415 - loads the runtime
+        deployment_of,
+        with_deployment,
+    )
+
+    found, words = list(ended), []
+    for model in dict.fromkeys(one.model for one in ended):
+        own = [index for index, one in enumerate(ended) if one.model == model]
+        kept = {index: report for index in own if (report := ended[index].report) is not None}
+        failed = [ended[index].target for index in own if index not in kept]
+        shared = {name: value for name, value in values.items() if name not in target_names()}
+        recipe = load_recipe(flags["recipe_file"], {**shared, "target": DEFAULT_TARGET})
+        deployment = deployment_of([*kept.values()], failed, recipe, _progress(flags))
+        if deployment is None:
+            continue
+        words.append(f"{model}: {deployment.words}")
+        reports = with_deployment([*kept.values()], deployment)
+        for index, report in zip(kept, reports, strict=True):
+            found[index] = replace(found[index], report=report)
+    return found, words
 
 
 def _compressed(model: str | None, flags: dict[str, Any], values: dict[str, Any]) -> Report:

@@ -33,6 +33,7 @@ from compressor.cli.options import (
     shard,
 )
 from compressor.cli.sections import SectionedCommand
+from compressor.cli.targets import complete_targets
 from exporters import DEFAULT_LINTER, DEFAULT_TARGET
 
 DEFAULT = "run"
@@ -128,7 +129,7 @@ def run(models: tuple[str, ...], **flags: Any) -> None:
 @cli.command(cls=SectionedCommand, context_settings=CONTEXT)
 @click.argument("model")
 @click.option("--top", type=click.IntRange(1), default=15, show_default=True, help="Nodes to list.")
-@click.option("--target", metavar="NAME", help=RUNTIME)
+@click.option("--target", metavar="NAME", help=RUNTIME, shell_complete=complete_targets)
 @DATA
 @LOADING
 @TIMING
@@ -163,7 +164,7 @@ def inspect(model: str, **flags: Any) -> None:
 @cli.command(cls=SectionedCommand, context_settings=CONTEXT)
 @click.argument("model")
 @click.option("--top", type=click.IntRange(1), default=15, show_default=True, help="Rows to list.")
-@click.option("--target", metavar="NAME", help=RUNTIME)
+@click.option("--target", metavar="NAME", help=RUNTIME, shell_complete=complete_targets)
 @DATA
 @CALIBRATION
 @LOADING
@@ -209,7 +210,7 @@ def search(model: str, **flags: Any) -> None:
 @cli.command(cls=SectionedCommand, context_settings=CONTEXT)
 @click.argument("a")
 @click.argument("b")
-@click.option("--target", metavar="NAME", help=RUNTIME)
+@click.option("--target", metavar="NAME", help=RUNTIME, shell_complete=complete_targets)
 @DATA
 @COMPARED_LOOP
 @LOADING
@@ -258,7 +259,7 @@ def lint(model: str, **flags: Any) -> None:
 
 @cli.command(cls=SectionedCommand, context_settings=CONTEXT, epilog=SHARDING)
 @click.argument("paths", nargs=-1, required=True, metavar="MODEL | FILE...")
-@click.option("--target", metavar="NAME", help=RUNTIME)
+@click.option("--target", metavar="NAME", help=RUNTIME, shell_complete=complete_targets)
 @click.option(
     "-o",
     "--output",

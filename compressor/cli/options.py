@@ -1,13 +1,15 @@
 """Flags, and the recipe they make. A flag that is not given leaves the recipe's value alone."""
 
 import json
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from compressor.cli.sections import TERMINAL, Decorator, section, together
-from compressor.cli.targets import target_options, target_places
+from compressor.cli.targets import complete_targets, of_targets, target_options, target_places
 from compressor.errors import UsageError
 from compressor.pipelines.builtin import loop_names
 from compressor.recipe.effort import with_effort
@@ -114,9 +116,23 @@ def recipe_values(parameters: dict[str, Any]) -> dict[str, Any]:
         for key in place[:-1]:
             section = section.setdefault(key, {})
         section[place[-1]] = int(value) if name == "weight_bits" else value
+    for name, section in of_targets(parameters, named_targets(parameters)).items():
+        document[name] = {**document.get(name, {}), **section}
     for name, data in (parameters.get("graph_calib") or {}).items():
         document.setdefault("graphs", {}).setdefault(name, {})["calib"] = data
     return with_effort(document, parameters.get("effort"))
+
+
+def named_targets(parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    """The targets of a command: as its flag says, else its recipe, else the default one."""
+    if parameters.get("target") is not None:
+        return tuple(str(parameters["target"]).split(","))
+    path = parameters.get("recipe_file")
+    try:
+        document = {} if path is None else tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # whoever reads it whole says what is wrong
+        document = {}
+    return (str(document.get("target", DEFAULT_TARGET)),)
 
 
 def numbers(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
@@ -593,7 +609,7 @@ WORKERS = click.option(
 SEARCHED = section(
     "Target and output",
     click.option(
-        "--target", metavar="NAME",
+        "--target", metavar="NAME", shell_complete=complete_targets,
         help="Runtime of the artifacts; `compress targets` lists them. "
         f"[default: {DEFAULT_TARGET}]",
     ),
@@ -652,7 +668,7 @@ SEARCH = section(
 OUTPUT = section(
     "Target and output",
     click.option(
-        "--target", metavar="NAME",
+        "--target", metavar="NAME", shell_complete=complete_targets,
         help="Runtime of the artifact; `compress targets` lists them. Several: ort,trt. "
         f"[default: {DEFAULT_TARGET}]",
     ),

@@ -1,7 +1,8 @@
 """`compress a.onnx b.pt --target ort,trt`: several models and targets, one after the other.
 
-As in Make, the first failure ends it, unless `-k` lets the others run; a table at the end has a
-line each. The exit code is that of the first failure.
+As in Make, the first failure ends it, unless `-k` lets the others run, but for other targets of the
+same model: they ship all the same. A table at the end has a line each. The exit code is that of the
+first failure.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -103,15 +104,15 @@ def each(
         keep_going: Whether others run after a failure.
         failed: Told of a failure at once.
     """
-    ended = []
+    ended: list[Ended] = []
     for model, target, folder in runs:
+        if not keep_going and any(one.error and one.model != model for one in ended):
+            break
         try:
             ended.append(Ended(model, target, run(model, target, folder)))
         except CompressorError as error:
             failed(error)
             ended.append(Ended(model, target, error=error))
-            if not keep_going:
-                break
     return ended
 
 

@@ -91,7 +91,7 @@ def account(
         graphs=graphs,
         stages=tuple(one for name, run in runs.items() for one in _stages(name, run, len(runs))),
         notices=tuple(dict.fromkeys([*notices, *_of_graphs(own)])),
-        environment=environment(),
+        environment=environment(first.pair.target.runtime),
         reused=taken(),
     )
 
@@ -152,6 +152,7 @@ def _graph_report(outcome: Outcome, pair: Pair, found: Measurements) -> GraphRep
         baseline_size=before,
         result_size=after,
         placement=spared(lambda: placement(pair.target, pair.result), lambda _: ()),
+        arithmetic=outcome.plan.floats,
         engine=pair.result.engine,
         float_reasons=floats.reasons,
         float_work=floats.work,

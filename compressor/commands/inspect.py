@@ -13,6 +13,7 @@ from compressor.checkpoint.prepare import Prepared, prepare
 from compressor.commands.compare_pipelines import compare_pipelines
 from compressor.commands.compress import available_target, with_features, with_loop_options
 from compressor.commands.pipeline import loop_of
+from compressor.commands.runtime_files import RuntimeFile, readable, runtime_file
 from compressor.errors import UsageError
 from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.profile import Profile, profile_model
@@ -41,6 +42,7 @@ from compressor.system.progress import SILENT, Progress
 from exporters import DEFAULT_TARGET
 from exporters.base import Artifact, Target
 from exporters.base.form import advice
+from exporters.base.routed import RoutedTarget
 
 
 def profile(
@@ -159,6 +161,7 @@ def compare(  # noqa: PLR0913 - a front door: all but the models is optional and
         return compare_pipelines(
             a, b, loop, target=target, recipe=recipe, units=units, progress=progress
         )
+    files = runtime_file(a), runtime_file(b)
     first, second = (
         prepare(
             model,
@@ -168,20 +171,27 @@ def compare(  # noqa: PLR0913 - a front door: all but the models is optional and
             evaluation=evaluation,
             progress=progress,
         )
-        for model in (a, b)
+        for model in readable((a, b), files)
     )
     first, second = _same_noise(first, second)
     second = _aligned(first, second)
-    _require_same_inputs(first, second, target)
+    first, second = (
+        one if file is None else replace(one, name=str(file.path))
+        for one, file in zip((first, second), files, strict=True)
+    )
+    routed = RoutedTarget(target)
+    both = tuple(zip(files, (first, second), strict=True))
+    _require_same_inputs([_of(file, one.model) for file, one in both], routed)
     data = first.calibration if first.evaluation is None else first.evaluation
     unmeasured, unseen = target.why_not_measurable(), target.why_not_memory_measurable()
     with tempfile.TemporaryDirectory(prefix="compressor-") as scratch:
-        drawn = _drafts([_tidied(p, recipe) for p in (first, second)], target, Path(scratch) / "in")
+        tidied = [_of(file, _tidied(one, recipe)) for file, one in both]
+        drawn = _drafts(tidied, target, Path(scratch) / "in")
         built = drawn
         if first.noises:
-            shipped = [p.as_shipped(_tidied(p, recipe)) for p in (first, second)]
+            shipped = [_of(file, one.as_shipped(_tidied(one, recipe))) for file, one in both]
             built = _drafts(shipped, target, Path(scratch) / "shipped")
-        pair = Pair(built[0], built[0], built[1], target, first, recipe, progress, drawn)
+        pair = Pair(built[0], built[0], built[1], routed, first, recipe, progress, drawn)
         words = "calibration data" if first.evaluation is None else "evaluation data"
         feeds = pair.feeds(first.fixed_batch or 1)
         quality, outputs, reason, said = _quality(pair, data, words)
@@ -198,8 +208,15 @@ def compare(  # noqa: PLR0913 - a front door: all but the models is optional and
             baseline_size=size(built[0], first.model, feeds),
             result_size=size(built[1], second.model, feeds),
             notices=(*said, *surplus_threads(recipe), *first.phases.notices),
-            environment=environment(),
+            environment=environment(
+                target.runtime, *(file.target.runtime for file in files if file is not None)
+            ),
         )
+
+
+def _of(file: RuntimeFile | None, model: ir.Model) -> ir.Model | Artifact:
+    """What is measured: the file as it is, where there is one."""
+    return model if file is None else file.artifact
 
 
 def _quality(
@@ -216,12 +233,18 @@ def _quality(
     return quality, outputs, found.reason, (*found.notices, *said)
 
 
-def _drafts(models: Sequence[ir.Model], target: Target, folder: Path) -> tuple[Artifact, Artifact]:
+def _drafts(
+    models: Sequence[ir.Model | Artifact], target: Target, folder: Path
+) -> tuple[Artifact, Artifact]:
     """Two models as they are measured."""
-    one, other = folder / "a", folder / "b"
-    for place in (one, other):
-        place.mkdir(parents=True)
-    return target.draft(models[0], one), target.draft(models[1], other)
+    made = []
+    for model, name in zip(models, "ab", strict=True):
+        if isinstance(model, ir.Model):
+            (folder / name).mkdir(parents=True)
+            made.append(target.draft(model, folder / name))
+        else:
+            made.append(model)
+    return made[0], made[1]
 
 
 def _same_noise(first: Prepared, second: Prepared) -> tuple[Prepared, Prepared]:
@@ -252,10 +275,11 @@ def _aligned(first: Prepared, second: Prepared) -> Prepared:
     return replace(second, model=model)
 
 
-def _require_same_inputs(first: Prepared, second: Prepared, target: Target) -> None:
+def _require_same_inputs(models: Sequence[ir.Model | Artifact], target: Target) -> None:
     """One set of feeds must serve both."""
-    with target.open(first.model) as a, target.open(second.model) as b:
-        if [(s.name, s.dtype) for s in a.inputs] != [(s.name, s.dtype) for s in b.inputs]:
+    first, second = (m if isinstance(m, ir.Model) else m.model for m in models)
+    with target.open(first) as a, target.open(second) as b:
+        if {(s.name, s.dtype) for s in a.inputs} != {(s.name, s.dtype) for s in b.inputs}:
             left, right = (", ".join(map(str, r.inputs)) for r in (a, b))
             raise UsageError(
                 f"the models take different inputs: {left} against {right}",

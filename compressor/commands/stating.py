@@ -63,6 +63,8 @@ def metadata_of(
 
 def stated(artifact: Artifact, metadata: Mapping[str, str]) -> Artifact:
     """The artifact with its metadata in the file; not where an engine was built from the file."""
+    if artifact.model.suffix != ".onnx" and metadata and "onnx" in artifact.roles:
+        state(artifact.roles["onnx"], metadata)
     if artifact.engine is not None or artifact.model.suffix != ".onnx" or not metadata:
         return artifact
     before = artifact.model.stat().st_size

@@ -19,7 +19,7 @@ from compressor.plan.plan import Plan
 from compressor.report.files import load_report
 from compressor.results.report import Report
 from compressor.system.output_folder import manifest_of, within
-from exporters.base import find_target
+from exporters.base import find_target, target_of
 from exporters.base.reference import REFERENCE
 
 PLAN = "plan.json"
@@ -117,7 +117,10 @@ def _of_another_size(report: Report, models: dict[str, Path]) -> str | None:
 
 
 def _external(model: Path) -> set[Path]:
-    """Files beside an ONNX model that its weights lie in; none of models of another kind."""
+    """Files beside a model that its weights lie in."""
+    own = target_of(model)
+    if own is not None:
+        return set(own.files_of(model)) - {model}
     if model.suffix != ".onnx":
         return set()
     try:

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from compressor.evaluation.feeding import feeds_for
-from exporters.base import find_target
+from exporters.base import find_target, target_of
 
 
 def main(task: dict[str, Any]) -> None:
     """Do the task of `memory.peak_memory` and write {"peak_bytes": ...} to its answer file."""
     with np.load(task["feeds"]) as stored:
         feeds = {name: stored[f"arr_{index}"] for index, name in enumerate(task["names"])}
-    target = find_target(task["target"])
+    target = target_of(Path(task["model"])) or find_target(task["target"])
     with target.open(Path(task["model"]), threads=task["threads"]) as runner:
         bound = runner.bind(feeds_for(runner, feeds))
         for _ in range(task["runs"]):

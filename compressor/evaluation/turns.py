@@ -15,8 +15,10 @@ a placement; what it is worth a race of both decides, which rests on no profile.
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter, thread_time
+from typing import Protocol
 
 import numpy as np
 import onnx_ir as ir
@@ -29,7 +31,7 @@ from compressor.evaluation.feeding import feeds_for
 from compressor.evaluation.pairing import CLOSE, sampling_half
 from compressor.graph.session import open_session
 from compressor.graph.tensors import Arrays
-from exporters.base import reference_target
+from exporters.base import Kernel, Profiled, Runner, Target, reference_target
 
 CONVERSIONS = frozenset(
     {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Transpose"}
@@ -73,14 +75,129 @@ def kernel_seconds(
         sessions = [
             _Session(model, Path(folder) / f"{i}", feeds, threads) for i, model in enumerate(models)
         ]
-        started, turns = perf_counter(), 0
-        while turns < LEAST_TURNS or (turns < MOST_TURNS and perf_counter() - started < seconds):
-            for session in sessions if turns % 2 == 0 else sessions[::-1]:
-                session.turn()
-            turns += 1
-            if turns in LOOKS and all(session.is_known for session in sessions):
-                break
+        _take_turns(sessions, seconds)
         return [session.owned(names, overhead, profiler) for session in sessions]
+
+
+def own_kernel_seconds(
+    target: Target,
+    models: Sequence[ir.Model],
+    source: ir.Model,
+    feeds: Arrays,
+    *,
+    threads: int,
+    seconds: float,
+) -> list[dict[str, float]] | None:
+    """The same by the profiler of a target's own runtime; None where it has none.
+
+    What the runtime's kernels take that do the work of no node counts for the next that does.
+
+    Args:
+        target: The runtime.
+        models: As above.
+        source: As above.
+        feeds: One batch.
+        threads: Intra-operator threads.
+        seconds: Time for all models together.
+    """
+    names = owners(source)
+    with ExitStack() as stack:
+        sessions = []
+        for model in models:
+            profiled = target.profiled(model, feeds, threads=threads)
+            if profiled is None:
+                return None
+            plain = stack.enter_context(target.open(model, threads=threads))
+            sessions.append(_OwnSession(stack.enter_context(profiled), plain, feeds, threads))
+        _take_turns(sessions, seconds)
+        return [session.owned(names) for session in sessions]
+
+
+class _Turns(Protocol):
+    """Works in turn with others."""
+
+    def turn(self) -> None: ...
+
+    @property
+    def is_known(self) -> bool: ...
+
+
+def _take_turns(sessions: Sequence[_Turns], seconds: float) -> None:
+    """Give each a turn, in alternating order, until all times are known or time is over."""
+    started, turns = perf_counter(), 0
+    while turns < LEAST_TURNS or (turns < MOST_TURNS and perf_counter() - started < seconds):
+        for session in sessions if turns % 2 == 0 else sessions[::-1]:
+            session.turn()
+        turns += 1
+        if turns in LOOKS and all(session.is_known for session in sessions):
+            break
+
+
+class _Plain:
+    """A model without a profiler, by which shares become times."""
+
+    def __init__(self, runner: Runner, feeds: Arrays, threads: int) -> None:
+        self._run = runner.bind(dict(feeds_for(runner, feeds)))
+        self._seconds: list[float] = []
+        self.on_thread = threads == 1 and fine_thread_clock() is not None
+        self._clock = thread_time if self.on_thread else perf_counter
+
+    def turn(self) -> None:
+        """A few inferences."""
+        for _ in range(BURST):
+            started = self._clock()
+            self._run()
+            self._seconds.append(self._clock() - started)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether more turns would tell little more."""
+        turns = np.array(self._seconds).reshape(-1, BURST)
+        return sampling_half(np.log(np.median(turns, axis=1))) <= CLOSE
+
+    @property
+    def seconds(self) -> float:
+        """Of one inference."""
+        return float(np.percentile(self._seconds, QUIET))
+
+
+class _OwnSession:
+    """A model with the profiler of its own runtime, and without."""
+
+    def __init__(self, profiled: Profiled, plain: Runner, feeds: Arrays, threads: int) -> None:
+        self._profiled, self._plain = profiled, _Plain(plain, feeds, threads)
+        self._seen: list[list[Kernel]] = []
+        self._lost: list[float] = []
+
+    def turn(self) -> None:
+        """A few inferences with the profiler, as many without."""
+        for _ in range(BURST):
+            on, started = thread_time(), perf_counter()
+            self._profiled.inference()
+            wall = perf_counter() - started
+            self._lost.append(max(wall - (thread_time() - on), 0.0) / max(wall, 1e-9))
+            self._seen.append(self._profiled.kernels())
+        self._plain.turn()
+
+    @property
+    def is_known(self) -> bool:
+        return self._plain.is_known
+
+    def owned(self, names: Mapping[str, str]) -> dict[str, float]:
+        """Float node → seconds; "" is what no node can be told for."""
+        kept = least_lost(self._lost) if self._plain.on_thread else range(len(self._seen))
+        found: defaultdict[str, float] = defaultdict(float)
+        for run in kept:
+            waiting, last = 0.0, ""
+            for kernel in self._seen[run]:
+                owner = next((o for n in kernel.names if (o := owner_of(n, names))), None)
+                waiting += kernel.seconds
+                if owner is not None:
+                    found[owner] += waiting
+                    waiting, last = 0.0, owner
+            found[last] += waiting
+        scale = self._plain.seconds / max(sum(found.values()), 1e-12)
+        return {name: seconds * scale for name, seconds in found.items()}
 
 
 class _Session:
@@ -90,11 +207,8 @@ class _Session:
         self._optimized = prefix.with_suffix(".onnx")
         runner = reference_target().open(model, threads=threads, timed=False)
         self._feeds = dict(feeds_for(runner, feeds))
-        self._plain = runner.bind(self._feeds)
-        self._seconds: list[float] = []
+        self._plain = _Plain(runner, feeds, threads)
         self._lost: list[float] = []
-        self._on_thread = threads == 1 and fine_thread_clock() is not None
-        self._clock = thread_time if self._on_thread else perf_counter
         self._session = open_session(
             model,
             threads=threads,
@@ -110,27 +224,23 @@ class _Session:
             self._session.run(None, self._feeds)
             wall = perf_counter() - started
             self._lost.append(max(wall - (thread_time() - on), 0.0) / max(wall, 1e-9))
-        for _ in range(BURST):
-            started = self._clock()
-            self._plain()
-            self._seconds.append(self._clock() - started)
+        self._plain.turn()
 
     @property
     def is_known(self) -> bool:
         """Whether more turns would tell little more of the time without a profiler."""
-        turns = np.array(self._seconds).reshape(-1, BURST)
-        return sampling_half(np.log(np.median(turns, axis=1))) <= CLOSE
+        return self._plain.is_known
 
     def owned(self, names: Mapping[str, str], overhead: float, profiler: float) -> dict[str, float]:
         """Float node → seconds."""
-        kept = least_lost(self._lost) if self._on_thread else None
+        kept = least_lost(self._lost) if self._plain.on_thread else None
         times = node_times(Path(self._session.end_profiling()), kept)
         owned = _prepared(ir.load(self._optimized).graph, times, names)
         found: defaultdict[str, float] = defaultdict(float)
         for time in times:
             net = max(time.microseconds / 1e6 - profiler, 0.0) + overhead
             found[owned.get(time.name) or owner_of(time.name, names) or ""] += net
-        scale = float(np.percentile(self._seconds, QUIET)) / max(sum(found.values()), 1e-12)
+        scale = self._plain.seconds / max(sum(found.values()), 1e-12)
         return {name: seconds * scale for name, seconds in found.items()}
 
 

@@ -4,7 +4,7 @@
     models = compressor.load("out")
     images = generate(models, seed=7, count=1)["image"]
 
-It needs numpy and onnxruntime alone.
+It needs numpy and the runtime alone: onnxruntime, or what the target of the run has.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.errors import OutputError, UsageError
+from compressor.errors import OutputError, TargetError, UsageError
 from compressor.graph.cache_notes import read
 from compressor.graph.tensors import Array, Arrays, TensorSpec
 from compressor.pipelines.calls import GraphCall, Graphs, Outputs, signature_of
@@ -82,7 +82,7 @@ def load(folder: str | Path, *, threads: int = 0) -> Loaded:
     """The graphs that a run of `compress` wrote, by name; a single model is "model".
 
     Args:
-        folder: What `compress` wrote for ONNX Runtime.
+        folder: What `compress` wrote for a runtime of CPUs.
         threads: Threads of an inference; 0 is all.
 
     Returns:
@@ -91,6 +91,7 @@ def load(folder: str | Path, *, threads: int = 0) -> Loaded:
 
     Raises:
         OutputError: The folder is none of ours, or lacks a file.
+        TargetError: The runtime that it is for is not usable here.
     """
     root = Path(folder)
     found = Loaded({name: opened(name, path, threads) for name, path in graphs_of(root).items()})
@@ -140,6 +141,8 @@ def opened(name: str, path: Path, threads: int) -> GraphCall:
 
     A cache of integers is taken in numbers, too, and given as it is.
     """
+    if path.suffix != ".onnx" and (own := _opened_by_target(name, path, threads)) is not None:
+        return own
     import onnxruntime  # noqa: PLC0415 - `import compressor` does without
 
     options = onnxruntime.SessionOptions()
@@ -162,6 +165,30 @@ def opened(name: str, path: Path, threads: int) -> GraphCall:
     call.metadata = dict(session.get_modelmeta().custom_metadata_map)
     call.caches = read(call.metadata)
     return call
+
+
+def _opened_by_target(name: str, path: Path, threads: int) -> GraphCall | None:
+    """A file that only the runtime of a target reads; None where it is of none.
+
+    Raises:
+        TargetError: That runtime is not usable here.
+        UsageError: It refuses the call.
+    """
+    from exporters.base import target_of  # noqa: PLC0415 - ONNX files do without
+
+    target = target_of(path)
+    if target is None:
+        return None
+    reason = target.why_not_available()
+    if reason is not None:
+        raise TargetError(f"{path} is for {target.title}, which is not available here: {reason}")
+    runner = target.open(path, threads=threads)
+
+    def run(feeds: Arrays) -> dict[str, Array]:
+        return runner.run(feeds)
+
+    inputs, outputs = list(runner.inputs), list(runner.outputs)
+    return GraphCall(name, inputs, run, signature_of(inputs, outputs))
 
 
 def _dtype(kind: str) -> np.dtype[np.generic]:

@@ -234,6 +234,7 @@ class GraphPlan(Record):
         tables: Beside INT8, which embeddings are stored in blocks of 8 bits; None where none are.
         exits: Where samples leave that it is sure of early, of all that is above; None where all
             go to the end.
+        floats: What float work is computed in, of the target's `arithmetics`; None for float32.
     """
 
     model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
@@ -268,6 +269,7 @@ class GraphPlan(Record):
     integers_trained: TrainedPlan | None = None
     tables: StoragePlan | None = None
     exits: ExitsPlan | None = None
+    floats: str | None = None
 
     @property
     def in_blocks(self) -> StoragePlan | None:

@@ -1,6 +1,7 @@
 """Carries out a plan: the only place where decisions become a model."""
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 import numpy as np
 import onnx_ir as ir
@@ -29,7 +30,10 @@ from compressor.quantization.static import quantize_static
 from compressor.quantization.storing import store
 from compressor.results.precision import EIGHT_BITS, WORDS, Precision
 from exporters.base import QuantPolicy, Target
+from exporters.base.execution import executed
 
+ROUNDS: Final = 4
+"""Accuracy level of stored matrices whose products round what they read to 8 bits."""
 _REPLAY = "Replay a plan with the model and the version that it was made with."
 
 
@@ -123,7 +127,8 @@ def realize(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Model:
     caches = {name: one.note for name, one in plan.cache.items()}
     queries = {name: Affine(*one.query) for name, one in plan.cache.items() if one.query}
     made = with_integer_caches(made, caches, queries) if caches else made
-    return made if plan.exits is None else branched(made, plan)
+    made = made if plan.exits is None else branched(made, plan)
+    return made if plan.floats is None else executed(made, floats=plan.floats)
 
 
 def branched(model: ir.Model, plan: GraphPlan) -> ir.Model:
@@ -204,7 +209,9 @@ def stored_graph(
         return halve(baseline, stored.halved, ship)
     if target.blocks_as == "standard":
         forms = {name: matrix.form for name, matrix in stored.matrices.items()}
-        return dequantizing(baseline, forms, stored.packed)
+        made = dequantizing(baseline, forms, stored.packed)
+        rounds = target.rounds_stored and stored.accuracy_level == ROUNDS
+        return executed(made, rounds=True) if rounds else made
     return with_tables(baseline, stored)
 
 

@@ -1,14 +1,15 @@
-"""Matrices in blocks of 4-bit integers by the standard operator, for compilers that fuse it.
+"""Matrices in blocks of integers by the standard operator, for compilers that fuse it.
 
-    w ≈ DequantizeLinear(q, s; axis, block_size),   q in [-8, 7], one scale s for each block
+    w ≈ DequantizeLinear(q, s; axis, block_size),   q in [-8, 7] or [-128, 127]
 
-The blocks run along the inputs of a product, and none is broken (ONNX operator specification,
-DequantizeLinear 21). What reads the matrix stays as it is.
+Each block has one scale s. The blocks run along the inputs of a product, and none is broken (ONNX
+operator specification, DequantizeLinear 21). What reads the matrix stays as it is.
 """
 
 from collections.abc import Mapping
 
 import ml_dtypes
+import numpy as np
 import onnx_ir as ir
 
 from compressor.errors import RecipeError
@@ -20,6 +21,7 @@ from compressor.quantization.storing import planned_matrices
 
 OPSET = 21
 """The first whose DequantizeLinear knows blocks and 4 bits."""
+TYPES = {4: np.dtype(ml_dtypes.int4), 8: np.dtype(np.int8)}
 
 
 def dequantizing(
@@ -29,7 +31,7 @@ def dequantizing(
 
     Args:
         model: The float graph, of opset 21 or later.
-        forms: Initializer → how it is stored: 4 bits without zero points.
+        forms: Initializer → how it is stored: 4 or 8 bits without zero points.
         packed: Initializer → its integers and scales.
 
     Raises:
@@ -38,7 +40,7 @@ def dequantizing(
     opset = model.opset_imports.get("", 0)
     if forms and opset < OPSET:
         raise RecipeError(
-            f"blocks of 4-bit integers need opset {OPSET}, the model has {opset}",
+            f"blocks of integers need opset {OPSET}, the model has {opset}",
             hint="Export it anew with that opset, or store weights in another way.",
         )
     clone = model.clone()
@@ -50,18 +52,18 @@ def dequantizing(
 
 def _fits(matrix: ConstantMatrix, stored: Packed, form: BlockFormat) -> bool:
     outputs, inputs = matrix.shape
-    whole = form.bits == 4 and form.symmetric and inputs % form.block == 0
+    whole = form.bits in TYPES and form.symmetric and inputs % form.block == 0
     return whole and stored.scales.shape == (outputs, inputs // form.block)
 
 
 def _replace(graph: ir.Graph, matrix: ConstantMatrix, stored: Packed, form: BlockFormat) -> None:
-    signed = codes_of(stored, form).astype("int8") - form.middle
+    signed = (codes_of(stored, form).astype("int16") - form.middle).astype("int8")
     scales, axis = stored.scales, 1
     if matrix.stored_transposed:
         signed, scales, axis = signed.T, scales.T, 0
     value = matrix.value
     whole = add_initializer(
-        graph, free_name(graph, f"{matrix.name}_codes"), signed.astype(ml_dtypes.int4)
+        graph, free_name(graph, f"{matrix.name}_codes"), signed.astype(TYPES[form.bits])
     )
     scale = add_initializer(graph, free_name(graph, f"{matrix.name}_scales"), scales.copy())
     attributes = {"axis": axis, "block_size": form.block}

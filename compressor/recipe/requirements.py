@@ -83,6 +83,12 @@ def require_sense(recipe: Recipe, target: Target, find_metric: FindMetric) -> No
         )
     if recipe.prune.method == "taylor":
         require_extra("torch", "torch", "importance by 'taylor'")
+    if recipe.package is not None and target.own_files:
+        raise RecipeError(
+            f"--package {recipe.package} is of ONNX files, and the artifact for {target.title} is "
+            f"none ({', '.join(target.own_files)})",
+            hint="Leave it out, or choose --target ort.",
+        )
     require_mode(recipe.quantize, target)
     _require_target(recipe, target)
     name = recipe.measure.metric

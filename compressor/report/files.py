@@ -10,6 +10,7 @@ from compressor.errors import OutputError, UsageError
 from compressor.plan.plan import first_problem
 from compressor.report.html import render_html
 from compressor.report.markdown import render_markdown
+from compressor.results.deployment import Deployment
 from compressor.results.report import SCHEMA_VERSION, Report
 from compressor.system.output_folder import is_ours, put_back, replace_file, reseal
 from compressor.system.sparing import spared, unfinished
@@ -41,6 +42,25 @@ def _unrendered(name: str, reason: str, failures: list[str], page: str) -> str:
     failures.append(unfinished(name, reason))
     said = f"This page could not be made: {reason}. report.json beside it holds the whole report."
     return page.format(escape(said))
+
+
+def restated(report: Report, deployment: Deployment) -> Report:
+    """The report with which target to deploy, written anew into its folder.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    report = report.model_copy(
+        update={"deployment": deployment, "notices": (deployment.words, *report.notices)}
+    )
+    if report.artifact is None:
+        return report
+    folder = Path(report.artifact)
+    texts = {JSON: report.model_dump_json(indent=1) + "\n", **pages(report, [])}
+    for name, text in texts.items():
+        replace_file(folder / name, text)
+    reseal(folder, texts)
+    return report
 
 
 def load_report(path: str | Path) -> Report:

@@ -17,6 +17,7 @@ from compressor.report.rows import Row, all_rows
 from compressor.report.spoken import speaker
 from compressor.report.verdict import budget_words, engine_words, headline, losses
 from compressor.results import format as fmt
+from compressor.results.environment import PACKAGES
 from compressor.results.report import GraphReport, PipelineResult, Report
 
 _MOST_NOTICES = 5
@@ -148,9 +149,8 @@ def _reproduce(report: Report) -> Iterator[str]:
         fence = "`" * max(3, *(len(run) + 1 for run in runs), 3)
         yield from ("**Reproduce**", "", f"{fence}sh", report.command, fence)
     versions = report.environment.packages
-    told = [
-        f"{name} {versions[name]}" for name in ("compressor", "onnxruntime") if name in versions
-    ]
+    executing = [name for name in versions if name not in PACKAGES] or ["onnxruntime"]
+    told = [f"{name} {versions[name]}" for name in ("compressor", *executing) if name in versions]
     where = (report.environment.processor, *told, fmt.moment(report.created))
     yield from ("", escaped(f"{report.source} → {report.target}; {', '.join(where)}"))
 

@@ -10,6 +10,8 @@ from compressor.graph.tensors import TensorSpec
 from compressor.recipe.notation import parse_input
 from compressor.results.report import GraphReport, Report
 from compressor.system.output_folder import sha256
+from exporters import DEFAULT_TARGET
+from exporters.base import target_of
 
 USAGE = "USAGE.md"
 
@@ -56,7 +58,7 @@ def usage_page(report: Report, folder: Path, beside: ModelFolder | None) -> str:
     if compiled:
         lines += _of_engine(report)
     else:
-        lines += _of_runtime(report, beside)
+        lines += _of_runtime(report, folder, beside)
     lines += _again(report)
     lines += _verified(report, folder)
     return "\n".join(lines) + "\n"
@@ -87,8 +89,9 @@ def _of_engine(report: Report) -> list[str]:
     ]
 
 
-def _of_runtime(report: Report, beside: ModelFolder | None) -> list[str]:
+def _of_runtime(report: Report, folder: Path, beside: ModelFolder | None) -> list[str]:
     threads = _threads(report)
+    own = _by_target(report, folder, threads)
     lines = ["## Run it", ""]
     raw = _raw(beside) if len(report.graphs) == 1 and report.pipeline is None else None
     if raw is not None:
@@ -106,6 +109,8 @@ def _of_runtime(report: Report, beside: ModelFolder | None) -> list[str]:
         lines += _code(*_by_loop(report, report.pipeline.name, threads))
         lines += ["Each graph by itself:", ""]
     lines += _code(*_by_arrays(report, threads))
+    if own is not None:
+        return [*lines, own, ""]
     lines += [
         "It needs numpy and onnxruntime alone. Without this package it is a file for "
         "`onnxruntime.InferenceSession`, with `intra_op_num_threads` of its options set to "
@@ -113,6 +118,17 @@ def _of_runtime(report: Report, beside: ModelFolder | None) -> list[str]:
         "",
     ]
     return [*lines, *_of_optimum(report, beside)]
+
+
+def _by_target(report: Report, folder: Path, threads: int) -> str | None:
+    """How its file is loaded without this package, where only one runtime reads that."""
+    path = report.files.get("model") or next(
+        (path for role, path in report.files.items() if role.endswith("/model")), None
+    )
+    target = None if path is None else target_of(Path(path))
+    if path is None or target is None:
+        return None
+    return target.loading(folder / Path(path).relative_to(report.artifact or ""), threads)
 
 
 def _by_loop(report: Report, loop: str, threads: int) -> Iterator[str]:
@@ -214,6 +230,7 @@ def _again(report: Report) -> list[str]:
         run = command  # it says how the model is read; what is said last of one option holds
     else:
         run = f"compress {shlex.quote(report.source.partition(',')[0].partition(' (')[0])}"
+        run += "" if report.target == DEFAULT_TARGET else f" --target {report.target}"
     words = "The same bytes from the same model, without a search:"
     return [*lines, words, "", f"    {run} --plan {shlex.quote(plan)} -o again", ""]
 
@@ -230,7 +247,7 @@ def _verified(report: Report, folder: Path) -> list[str]:
         "",
     ]
     for role, path in report.files.items():
-        if role == "model" or role.endswith("/model"):
+        if role.rpartition("/")[2] in ("model", "weights"):
             name = Path(path).relative_to(report.artifact or "")
             lines.append(f"    {sha256(folder / name)}  {name.as_posix()}")
     return lines

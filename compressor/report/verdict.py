@@ -48,8 +48,9 @@ _SPELLED = {
 
 
 def shipped_name(graph: GraphReport) -> str:
-    """What shipped, as it is written: `INT8`, `Float`, `Pruned INT8`, `Pruned float`."""
+    """What shipped, as it is written: `INT8`, `Float`, `Pruned INT8`, `Float in bf16`."""
     name = WORDS[graph.shipped]
+    name = name if graph.arithmetic is None else f"{name} in {graph.arithmetic}"
     return f"Pruned {name}" if graph.pruning is not None else name[0].upper() + name[1:]
 
 

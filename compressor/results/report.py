@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from pydantic import Field
 
 from compressor.results.attention import AttentionResult
+from compressor.results.deployment import Deployment
 from compressor.results.engine import EngineBuild
 from compressor.results.exits import ExitsResult
 from compressor.results.measurements import (
@@ -222,6 +223,7 @@ class GraphReport(Measured):
         exits: What became of early exits; None where none were asked for.
         placement: Precisions by operator, in the graph that the runtime executes, or its engine
             is built from.
+        arithmetic: What float work is computed in, where that is not float32.
         engine: The compiled engine beside the model; None for targets without.
         float_reasons: Node name → why it stayed float, those with most work first.
         float_work: Node name → its share of the multiply-accumulates, of those that have any.
@@ -254,6 +256,7 @@ class GraphReport(Measured):
     attention: AttentionResult | None = None
     exits: ExitsResult | None = None
     placement: tuple[NodePlacement, ...] = ()
+    arithmetic: str | None = None
     engine: EngineBuild | None = None
     float_reasons: dict[str, str] = Field(default_factory=dict)
     float_work: dict[str, float] = Field(default_factory=dict)
@@ -382,12 +385,14 @@ class Report(Record):
         command: The command line that repeats the run; None when called from Python.
         artifact: The output folder; None when nothing was written.
         files: Role ("model", "report", "report.md", "report.json", "plan", "manifest",
-            "usage", "reference", with repaired or rounded weights "plan.safetensors", and for
-            TensorRT "build_engine.py", "engine" and "timing.cache") → path, the folder included.
+            "usage", "reference", with repaired or rounded weights "plan.safetensors"; "weights"
+            where they lie beside the model, "onnx" where it is not portable itself; for TensorRT
+            "build_engine.py", "engine" and "timing.cache") → path, the folder included.
         graphs: Keyed by graph; a single model is "model".
         pipeline: What the user's loop makes of them together; None where there is none.
         stages: The stages in the order they ran.
         reused: What was taken from the cache and not done anew, each kind with its count.
+        deployment: Which target to deploy, where the command made several; else None.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -405,6 +410,7 @@ class Report(Record):
     notices: tuple[str, ...] = ()
     environment: Environment
     reused: tuple[str, ...] = ()
+    deployment: Deployment | None = None
 
     def summary(self, width: int = 100) -> str:
         """The terminal's summary as text, in lines of so many characters."""

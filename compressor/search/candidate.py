@@ -237,5 +237,5 @@ class Outcome:
 
 def ships_float(plan: GraphPlan) -> bool:
     """Whether a plan makes a float graph that computes what the original does."""
-    changed = (plan.prune, plan.sparse, plan.attention, plan.exits)
+    changed = (plan.prune, plan.sparse, plan.attention, plan.exits, plan.floats)
     return plan.ship == "float" and all(one is None for one in changed)

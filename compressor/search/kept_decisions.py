@@ -101,7 +101,7 @@ def _key(session: Session, data: DataSplit, acceptance: Acceptance) -> dict[str,
         "budget": str(acceptance.asked),
         "phases": repr(sorted(session.prepared.timed_sizes.items(), key=str)),
         "noise": repr(session.prepared.noises),
-        **machine_key(),
+        **machine_key(session.target.runtime),
     }
 
 

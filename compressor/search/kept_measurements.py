@@ -81,8 +81,9 @@ def measured_key(
     """
     if not cache_of(recipe).keeps or any(_is_apart(one.model) for one in models):
         return None
+    files = [one.files if len(one.files) > 1 else (one.model,) for one in models]
     return {
-        "models": " ".join(_digest(one.model) for one in models),
+        "models": " ; ".join(" ".join(map(_digest, own)) for own in files),
         "feeds": repr([(name, str(a.dtype), a.shape) for name, a in sorted(feeds.items())]),
         "how": repr([recipe.measure.seconds, *map(str, how)]),
         **machine_key(),

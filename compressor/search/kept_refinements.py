@@ -51,7 +51,7 @@ def refined_once(
         "plan": _digest(plan),
         "samples": data_key(data),
         "recipe": asked,
-        **machine_key(),
+        **machine_key(session.target.runtime),
     }
     entry = cache.get(WHAT, key)
     if entry is not None:

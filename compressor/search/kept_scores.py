@@ -43,7 +43,7 @@ def scored_once(
         "batch": str(session.batch),
         "target": session.target.name,
         "options": repr(session.recipe.target_options),
-        **machine_key(),
+        **machine_key(session.target.runtime),
     }
     entry = cache.get(WHAT, key)
     if entry is not None:

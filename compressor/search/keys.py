@@ -13,6 +13,7 @@ from compressor.recipe.recipe import Recipe
 from compressor.search.session import MachineTimer, Session
 from compressor.system.cache import Cache
 from compressor.system.userfile import is_object_spec
+from exporters.base.execution import NOTE
 
 _DATA = frozenset({"calib", "eval", "stats", "cache", "reuse"})
 _ELSEWHERE = frozenset({"model", "output", "package", "search", "pipeline", "graphs"})
@@ -57,8 +58,9 @@ def data_key(data: CalibrationSet | None) -> str:
 
 
 def graph_key(model: ir.Model) -> str:
-    """A graph, by content."""
-    return fingerprint(model)
+    """A graph, by content and by how it is to be executed."""
+    note = model.metadata_props.get(NOTE)
+    return fingerprint(model) if note is None else f"{fingerprint(model)} {note}"
 
 
 def _is_plain(value: object) -> bool:

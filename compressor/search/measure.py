@@ -40,6 +40,7 @@ from compressor.search.kept_measurements import latency_once, measured_key, memo
 from compressor.search.robustness import PLAIN, under_attack
 from compressor.system.processors import available_processors
 from compressor.system.progress import Progress
+from compressor.system.versions import version_of
 from exporters.base import Artifact, Runner, Target
 
 MOST_VARIED, LEAST_CALLS = 256, 8
@@ -187,8 +188,13 @@ def _latency(pair: Pair, config: LatencyConfig, *, deciding: bool) -> LatencyRes
     if deciding or pair.varied is not None:
         return _raced(pair, config, deciding=deciding)
     models, feeds = (pair.baseline, pair.result), pair.timed(config)
-    key = measured_key(pair.recipe, models, feeds, pair.target.name, repr(config))
+    key = measured_key(pair.recipe, models, feeds, *_runtime_of(pair.target), repr(config))
     return latency_once(pair.recipe, key, lambda: _raced(pair, config, deciding=False))
+
+
+def _runtime_of(target: Target) -> tuple[str, str]:
+    """What figures depend on of a runtime."""
+    return target.name, f"{target.runtime} {version_of(target.runtime)}"
 
 
 def _raced(pair: Pair, config: LatencyConfig, *, deciding: bool) -> LatencyResult:
@@ -220,7 +226,7 @@ def measure_memory(pair: Pair) -> MemoryResult:
     """Peak resident memory of each in a child process of its own."""
     config = configurations(pair.recipe, pair.prepared)[0]
     models, feeds = (pair.baseline, pair.result), pair.timed(config)
-    key = measured_key(pair.recipe, models, feeds, pair.target.name, repr(config))
+    key = measured_key(pair.recipe, models, feeds, *_runtime_of(pair.target), repr(config))
     with pair.progress.stage("measure memory"):
         return memory_once(
             pair.recipe,

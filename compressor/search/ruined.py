@@ -66,7 +66,8 @@ def unless_ruined(
 
 
 def _is_quantized(found: Outcome) -> bool:
-    return bool(found.plan.quantized) or found.plan.stored is not None
+    plan = found.plan
+    return bool(plan.quantized) or plan.stored is not None or plan.floats is not None
 
 
 def _is_ruined_in_float(looking: "Looking", found: Outcome) -> bool:

@@ -17,7 +17,7 @@ from compressor.evaluation.attribution import NodeSeconds, node_seconds
 from compressor.evaluation.ceilings import measure_ceilings
 from compressor.evaluation.cycling import mean_of, over
 from compressor.evaluation.racing import on_one_thread, race
-from compressor.evaluation.turns import kernel_seconds
+from compressor.evaluation.turns import kernel_seconds, own_kernel_seconds
 from compressor.graph.tensors import Arrays
 from compressor.recipe.recipe import Recipe
 from compressor.results.effects import speed_effects
@@ -69,7 +69,14 @@ class Timer(Protocol):
         ...
 
     def nodes(
-        self, shipped: ir.Model, source: ir.Model, feeds: Arrays, *, threads: int, seconds: float
+        self,
+        shipped: ir.Model,
+        source: ir.Model,
+        feeds: Arrays,
+        *,
+        target: Target,
+        threads: int,
+        seconds: float,
     ) -> NodeSeconds:
         """What each node of `source` takes in a form of it; see `attribution.node_seconds`."""
         ...
@@ -80,6 +87,7 @@ class Timer(Protocol):
         source: ir.Model,
         feeds: Arrays,
         *,
+        target: Target,
         threads: int,
         seconds: float,
     ) -> list[dict[str, float]]:
@@ -117,9 +125,20 @@ class MachineTimer:
         return mean_of(found, len(calls))
 
     def nodes(
-        self, shipped: ir.Model, source: ir.Model, feeds: Arrays, *, threads: int, seconds: float
+        self,
+        shipped: ir.Model,
+        source: ir.Model,
+        feeds: Arrays,
+        *,
+        target: Target,
+        threads: int,
+        seconds: float,
     ) -> NodeSeconds:
         """Profiled; what the machine can do at best is measured once."""
+        own = own_kernel_seconds(target, [shipped], source, feeds, threads=threads, seconds=seconds)
+        if own is not None:
+            rest = own[0].pop("", 0.0)
+            return NodeSeconds(own[0], rest)
         if threads not in self._ceilings:
             self._ceilings[threads] = measure_ceilings(threads)
         ceilings = self._ceilings[threads]
@@ -133,11 +152,13 @@ class MachineTimer:
         source: ir.Model,
         feeds: Arrays,
         *,
+        target: Target,
         threads: int,
         seconds: float,
     ) -> list[dict[str, float]]:
         """Profiled in turn."""
-        return kernel_seconds(models, source, feeds, threads=threads, seconds=seconds)
+        own = own_kernel_seconds(target, models, source, feeds, threads=threads, seconds=seconds)
+        return own or kernel_seconds(models, source, feeds, threads=threads, seconds=seconds)
 
 
 @dataclass

@@ -15,6 +15,7 @@ from compressor.results.precision import EIGHT_BITS, STORED, WORDS
 from compressor.results.records import StageRecord
 from compressor.results.report import Candidate as ToldCandidate
 from compressor.search.acceptance import Acceptance
+from compressor.search.arithmetic import STAGE, with_arithmetic
 from compressor.search.attention import with_efficient_attention
 from compressor.search.baseline import undecided
 from compressor.search.candidate import Outcome
@@ -84,6 +85,7 @@ def decide(
             found = _with(step, name, session, found, data, acceptance)
         found = _integers_trained(strategy.training, found, acceptance)
         found = _branched(session, found, data, acceptance, stage)
+        found = _with(with_arithmetic, STAGE, session, found, data, acceptance)
     return found if acceptance.asked else unless_ruined(session, start, found, data, acceptance)
 
 
@@ -106,7 +108,7 @@ def _with(
     data: DataSplit,
     acceptance: Acceptance,
 ) -> Outcome:
-    """A last step of decoders; what was found before it, where the runtime or the user ends it."""
+    """A last step; what was found before it, where the runtime or the user ends it."""
 
     def undone(record: StageRecord, reason: str) -> Outcome:
         del reason

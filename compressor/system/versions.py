@@ -51,9 +51,13 @@ def made_by(*packages: str) -> Mapping[str, str]:
     )
 
 
-def machine_key() -> dict[str, str]:
-    """What made a result: code, versions and processors, as a part of a key."""
+def machine_key(*runtimes: str) -> dict[str, str]:
+    """What made a result: code, versions and processors, as a part of a key.
+
+    Args:
+        runtimes: Packages that executed models, beside onnxruntime and torch.
+    """
     return {
         "cores": str(available_processors()),
-        **{f"made by {name}": text for name, text in made_by("torch").items()},
+        **{f"made by {name}": text for name, text in made_by("torch", *runtimes).items()},
     }

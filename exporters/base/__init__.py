@@ -14,12 +14,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from compressor.results.engine import Agreement, EngineBuild
     from exporters.base.artifact import Artifact, CallShapes, Samples
+    from exporters.base.execution import Execution
     from exporters.base.form import Form, Place
     from exporters.base.options import Flag, TargetOptions
     from exporters.base.passing import PassingRunner
     from exporters.base.policy import QuantPolicy
+    from exporters.base.profiled import Kernel, Profiled
     from exporters.base.refusal import Refusal
-    from exporters.base.registry import find_target, options_of, reference_target, target_names
+    from exporters.base.registry import (
+        find_target,
+        options_of,
+        reference_target,
+        target_names,
+        target_of,
+    )
     from exporters.base.runner import Runner
     from exporters.base.target import Target
 
@@ -28,9 +36,12 @@ _HOMES = {
     **dict.fromkeys(("Artifact", "CallShapes", "Samples"), "exporters.base.artifact"),
     **dict.fromkeys(("Flag", "TargetOptions"), "exporters.base.options"),
     **dict.fromkeys(("Form", "Place"), "exporters.base.form"),
+    "Execution": "exporters.base.execution",
     "QuantPolicy": "exporters.base.policy",
+    **dict.fromkeys(("Kernel", "Profiled"), "exporters.base.profiled"),
     **dict.fromkeys(
-        ("find_target", "options_of", "reference_target", "target_names"), "exporters.base.registry"
+        ("find_target", "options_of", "reference_target", "target_names", "target_of"),
+        "exporters.base.registry",
     ),
     "Refusal": "exporters.base.refusal",
     "PassingRunner": "exporters.base.passing",
@@ -43,10 +54,13 @@ __all__ = [
     "Artifact",
     "CallShapes",
     "EngineBuild",
+    "Execution",
     "Flag",
     "Form",
+    "Kernel",
     "PassingRunner",
     "Place",
+    "Profiled",
     "QuantPolicy",
     "Refusal",
     "Runner",
@@ -57,6 +71,7 @@ __all__ = [
     "options_of",
     "reference_target",
     "target_names",
+    "target_of",
 ]
 
 

@@ -3,6 +3,7 @@
 import pkgutil
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from compressor.errors import UsageError
@@ -34,6 +35,17 @@ def find_target(name: str) -> "Target":
         )
     place = f"exporters.{name}.target" if found[name].ispkg else f"exporters.{name}"
     return cast("Target", import_module(place).TARGET)
+
+
+def target_of(model: Path) -> "Target | None":
+    """The target whose runtime alone reads such a file; None for ONNX and all others.
+
+    Args:
+        model: A model file, told by its ending.
+    """
+    if model.suffix in ("", ".onnx"):
+        return None
+    return next((t for t in map(find_target, _found()) if model.suffix in t.own_files), None)
 
 
 def reference_target() -> "Target":

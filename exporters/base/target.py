@@ -14,6 +14,7 @@ from exporters.base.artifact import Artifact, CallShapes, Samples
 from exporters.base.form import Form
 from exporters.base.options import TargetOptions
 from exporters.base.policy import QuantPolicy
+from exporters.base.profiled import Profiled
 from exporters.base.refusal import Refusal
 from exporters.base.runner import Runner
 
@@ -42,6 +43,10 @@ class Target(ABC):
         forms: Exact rewrites that may have faster kernels. ONNX Runtime.
         integer_caches: Whether its products read a decoder's cache as integers. ONNX Runtime.
         branches: Whether it runs only the branch of an If that is taken. ONNX Runtime.
+        runtime: The package that executes models, on whose version figures depend.
+        own_files: Endings of model files that only its runtime reads.
+        rounds_stored: Whether its runtime may round what products of stored weights read, though
+            the graph does not say so: then a note in the graph does (`execution`).
     """
 
     name: str
@@ -56,6 +61,9 @@ class Target(ABC):
     forms: tuple[Form, ...] = ()
     integer_caches: bool = False
     branches: bool = False
+    runtime: str = "onnxruntime"
+    own_files: tuple[str, ...] = ()
+    rounds_stored: bool = False
 
     # Whether it can be used, and for what.
 
@@ -161,6 +169,24 @@ class Target(ABC):
         """What is computed in that is not integer."""
         return "float32"
 
+    @property
+    def arithmetics(self) -> tuple[str, ...]:
+        """What float work may be computed in beside float32, to be tried, as its recipe asks."""
+        return ()
+
+    @property
+    def why_no_arithmetic(self) -> str | None:
+        """Why another arithmetic that was asked for is not tried; None where nothing was."""
+        return None
+
+    def arithmetic_words(self, name: str) -> str:
+        """What it means that float work is computed in one of its `arithmetics`, and where it pays.
+
+        Args:
+            name: One of them.
+        """
+        return f"what is not integer is computed in {name}"
+
     def keep_norms_plain(self, model: ir.Model) -> int:
         """Rewrite a graph so that additions are not fused with the norms behind them, in place.
 
@@ -233,6 +259,10 @@ class Target(ABC):
             timed: Whether latency counts. If not, it yields to other work in the process.
         """
 
+    def files_of(self, model: Path) -> tuple[Path, ...]:
+        """A built artifact's model file and what it needs beside it."""
+        return (model,)
+
     def open_in_loop(
         self, model: ir.Model, calls: Mapping[CallShapes, int], *, threads: int, timed: bool
     ) -> Runner:
@@ -248,6 +278,30 @@ class Target(ABC):
         """
         del calls
         return self.open(model, threads=threads, timed=timed)
+
+    def profiled(self, model: ir.Model, feeds: Arrays, *, threads: int) -> Profiled | None:
+        """A model with the times of the runtime's kernels.
+
+        Args:
+            model: What to run.
+            feeds: One inference.
+            threads: As of `open`.
+
+        Returns:
+            None where ONNX Runtime's profiler tells them, or no other runtime can.
+        """
+        del model, feeds, threads
+        return None
+
+    def loading(self, model: Path, threads: int) -> str | None:
+        """How a user loads an artifact without this package, in sentences; None as an ONNX file.
+
+        Args:
+            model: A built artifact's model file.
+            threads: Threads that it was measured with.
+        """
+        del model, threads
+        return None
 
     def departures(self, model: Path, feeds: Arrays) -> tuple[str, ...]:
         """Where a runtime that users load the model in computes other numbers, in sentences.

@@ -21,7 +21,8 @@ def with_small_tables(session: Session, found: Outcome, acceptance: Acceptance) 
     """INT8 with embeddings in blocks of 8 bits, unless that is slower or breaks the budget."""
     if found.plan.ship != "int8" or found.interrupted or found.plan.half is not None:
         return found
-    if "int8-weights" not in session.target.stores:
+    target = session.target
+    if "int8-weights" not in target.stores or target.blocks_as != "kernels":
         return found
     options = session.recipe.quantize
     how = StoringOptions(

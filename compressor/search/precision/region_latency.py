@@ -69,7 +69,7 @@ def measured_times(session: Session, model: ir.Model, mix: Mix) -> RegionTimes:
     feeds = session.feeds()
     assignments = designs(mix)
     key = {
-        **machine("onnxruntime"),
+        **machine(session.target.runtime),
         "what": "regions",
         "graph": _structure(model, feeds, mix),
         "threads": str(session.deciding.threads),
@@ -133,7 +133,9 @@ def _profiled(
     models = [realize(model, mix.plan(chosen), session.target) for chosen in assignments]
     seconds = min(SECONDS, session.recipe.measure.seconds / 2) * len(models)
     threads = session.deciding.threads
-    taken = session.timer.kernels(models, model, feeds, threads=threads, seconds=seconds)
+    taken = session.timer.kernels(
+        models, model, feeds, target=session.target, threads=threads, seconds=seconds
+    )
     owner = {name: index for index, region in enumerate(mix.regions) for name in region.nodes}
     found: dict[str, float] = {}
     for graph, nodes in enumerate(taken):

@@ -240,8 +240,8 @@ def _float_activations(search: PtqSearch) -> None:
 
 def _rounds(session: Session, stored: StoragePlan) -> bool:
     """Whether products round what they read."""
-    kernels = session.target.blocks_as == "kernels"
-    return kernels and bool(stored.matrices) and stored.accuracy_level != FLOAT32
+    able = session.target.blocks_as == "kernels" or session.target.rounds_stored
+    return able and bool(stored.matrices) and stored.accuracy_level != FLOAT32
 
 
 def _in_float32(stored: StoragePlan) -> StoragePlan:

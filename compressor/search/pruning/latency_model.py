@@ -130,7 +130,7 @@ def _seconds(session: Session) -> float:
 def _key(session: Session, model: ir.Model, levels: Sequence[Keep]) -> dict[str, str]:
     """What the times depend on, but for what is made of a pruned graph."""
     deciding, feeds = session.deciding, session.feeds()
-    return machine("onnxruntime") | {
+    return machine(session.target.runtime) | {
         "what": "kernels",
         "target": session.target.name,
         "graph": fingerprint(model),
@@ -144,7 +144,14 @@ def _key(session: Session, model: ir.Model, levels: Sequence[Keep]) -> dict[str,
 
 def _timed(session: Session, shipped: ir.Model, source: ir.Model) -> NodeSeconds:
     threads, seconds = session.deciding.threads, _seconds(session)
-    return session.timer.nodes(shipped, source, session.feeds(), threads=threads, seconds=seconds)
+    return session.timer.nodes(
+        shipped,
+        source,
+        session.feeds(),
+        target=session.target,
+        threads=threads,
+        seconds=seconds,
+    )
 
 
 def _told(number: int, times: NodeSeconds) -> dict[str, float]:

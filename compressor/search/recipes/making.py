@@ -391,7 +391,9 @@ class Maker:
         limit = session.recipe.measure.seconds / 4
 
         def taken() -> float:
-            found = session.timer.nodes(shipped, source, feeds, threads=threads, seconds=limit)
+            found = session.timer.nodes(
+                shipped, source, feeds, target=session.target, threads=threads, seconds=limit
+            )
             return found.total
 
         key = repr(_units_key(outline.units)).encode()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from compressor.cli.several import each, parted_targets, places, require_there
-from compressor.errors import CheckpointError, UsageError
+from compressor.errors import CheckpointError, TargetError, UsageError
 
 
 def test_every_model_is_run_for_every_target():
@@ -43,3 +43,18 @@ def test_the_first_failure_ends_it_unless_others_are_to_run(keep_going, runs):
     ended = each(asked, run, keep_going=keep_going, failed=failures.append)
     assert [one.model for one in ended] == runs
     assert [error.exit_code for error in failures] == [2] * len(runs)
+
+
+def test_other_targets_of_a_model_ship_where_one_fails():
+    def run(model, target, folder):
+        if target == "openvino":
+            raise TargetError("it is not installed")
+        return f"{model} for {target}"
+
+    failures = []
+    asked = [(name, target, None) for name in ("a", "b") for target in ("openvino", "ort")]
+    ended = each(asked, run, keep_going=False, failed=failures.append)
+    assert [(one.model, one.target, one.report) for one in ended] == [
+        ("a", "openvino", None), ("a", "ort", "a for ort")
+    ]  # fmt: skip
+    assert [error.exit_code for error in failures] == [4]

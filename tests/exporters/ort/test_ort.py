@@ -9,7 +9,7 @@ from exporters.ort.target import TARGET
 
 
 def test_targets_are_found_by_file_name():
-    assert target_names() == ["ort", "trt"]
+    assert target_names() == ["openvino", "ort", "trt"]
     assert find_target("ort") is TARGET
     assert TARGET.why_not_available() is None
 
