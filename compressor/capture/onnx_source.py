@@ -29,20 +29,25 @@ from compressor.capture.runtime_dropout import without_dropout
 from compressor.capture.source import ModelSource
 from compressor.capture.verify import Expected, expectations, settle, verify
 from compressor.capture.widening import widen
-from compressor.errors import CaptureError, GraphError
+from compressor.errors import CaptureError, CompressorError, GraphError
+from compressor.graph.files import initializer_bytes
 from compressor.graph.hints import fit_outputs, settle_hints
 from compressor.graph.invariants import check, import_domains
 from compressor.graph.lifting import DrawnInput, drawing, flat
 from compressor.graph.names import make_unique
 from compressor.graph.noise import drawing_nodes, draws
-from compressor.graph.session import open_session
+from compressor.graph.session import LARGE, open_session, words
 from compressor.graph.shapes import input_specs, with_input_shapes
 from compressor.graph.sizes import names_in, parse_size
 from compressor.graph.tensors import Array, TensorSpec
 from compressor.results.records import Decision, Parity
+from compressor.system.asked_first import why_not_survived
 from compressor.system.third_party_output import relayed
 
 logger = logging.getLogger("compressor.capture")
+
+_ENDLESS = 60
+"""Seconds of the processor after which a loop in a small graph counts as one without an end."""
 
 
 def capture_onnx(
@@ -52,7 +57,53 @@ def capture_onnx(
     opset: int,
     least_opset: int,
 ) -> Captured:
-    """Take an ONNX model as it is, but for float16; see `compressor.capture.capture`."""
+    """Take an ONNX model as it is, but for float16; see `compressor.capture.capture`.
+
+    Checker, converter and runtime are native code, which a hostile graph may bring down: what is
+    small is captured in a process of its own first, so that this one is not the first to find out.
+    """
+    assert source.model is not None
+    what = source.description
+
+    def captured() -> Captured:
+        return _capture(source, declared, examples, opset, least_opset)
+
+    if initializer_bytes(source.model) < LARGE:
+        reason = why_not_survived(captured, _ENDLESS if _loops(source.model) else None)
+        if reason is not None:
+            raise CaptureError(
+                f"{what}: ONNX or ONNX Runtime {reason} on this graph, in a process of its own",
+                hint="Export the model again; a graph that does this is broken, or made to do it.",
+            )
+    try:
+        return captured()
+    except CompressorError:
+        raise
+    except (MemoryError, RecursionError) as error:
+        raise CaptureError(
+            f"{what}: its graph takes more memory than there is, or is nested too deep to be read",
+            hint="A shape or a constant in it may be far larger than it should be.",
+        ) from error
+    except Exception as error:  # every part that reads a graph has its own ways to fail in one
+        told = f"{type(error).__name__}: {words(error)}"
+        raise CaptureError(
+            f"{what}: its graph is none that can be read and run: {told}",
+            hint="Export the model again. `-v` shows which part of it could not be read.",
+        ) from error
+
+
+def _loops(model: ir.Model) -> bool:
+    bodies = (model.graph, *model.functions.values())
+    return any(node.op_type == "Loop" for body in bodies for node in body.all_nodes())
+
+
+def _capture(
+    source: ModelSource,
+    declared: Sequence[TensorSpec],
+    examples: Mapping[str, Array] | None,
+    opset: int,
+    least_opset: int,
+) -> Captured:
     assert source.model is not None
     log = Log(source)
     with relayed(logger):

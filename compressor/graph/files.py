@@ -5,6 +5,7 @@ A model below protobuf's limit of 2 GB is one file. Above it, the weights lie be
 a large model costs address space rather than memory.
 """
 
+import math
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import onnx
 import onnx_ir as ir
 from onnx import numpy_helper
 
-from compressor.errors import CheckpointError, OutputError
+from compressor.errors import CheckpointError, CompressorError, GraphError, OutputError
 from compressor.graph.chatter import silenced
 from compressor.graph.notes import without_notes
 from compressor.graph.pieces import LEAST, in_memory, pieces
@@ -44,15 +45,20 @@ def load_model(path: Path) -> ir.Model:
         CheckpointError: The file is not an ONNX model, is damaged, its nodes do not make a graph,
             or a tensor's external data is missing, too short, or lies outside the model's folder.
     """
-    proto = _parse(path)
     try:
-        with silenced():
-            model = ir.serde.deserialize_model(proto)
-    except Exception as error:  # the deserializer raises whatever its parts raise
-        cause: BaseException = error
-        while (deeper := cause.__cause__ or cause.__context__) is not None:
-            cause = deeper
-        raise CheckpointError(f"{path}: the ONNX graph cannot be read: {cause}") from error
+        return _loaded(path)
+    except CompressorError:
+        raise
+    except Exception as error:  # the deserializer raises whatever its parts raise, of any depth
+        raise CheckpointError(
+            f"{path}: the ONNX graph cannot be read: {innermost(error)}"
+        ) from error
+
+
+def _loaded(path: Path) -> ir.Model:
+    proto = _parse(path)
+    with silenced():
+        model = ir.serde.deserialize_model(proto)
     folder = path.resolve().parent
     for tensor in tensors(model):
         if isinstance(tensor, ir.ExternalTensor):
@@ -119,6 +125,7 @@ def serialize(model: ir.Model) -> bytes:
 
     Raises:
         ValueError: The weights exceed protobuf's limit of 2 GB; use `save_model`.
+        GraphError: A value, type or attribute is none that ONNX has.
     """
     if initializer_bytes(model) >= PROTOBUF_LIMIT:
         raise ValueError("a model above 2 GB does not fit into one message")
@@ -128,8 +135,22 @@ def serialize(model: ir.Model) -> bytes:
             for value in graph.initializers.values():
                 if isinstance(value.const_value, ir.ExternalTensor):
                     value.const_value = in_memory(value.const_value)
-    data: bytes = ir.to_proto(model).SerializeToString(deterministic=True)
+    return _serialized(model)
+
+
+def _serialized(model: ir.Model) -> bytes:
+    try:
+        data: bytes = ir.to_proto(model).SerializeToString(deterministic=True)
+    except Exception as error:  # the serializer raises whatever its parts raise
+        raise GraphError(f"the graph cannot be written: {innermost(error)}") from error
     return data
+
+
+def innermost(error: BaseException) -> BaseException:
+    """The error that the others of its chain came from."""
+    while (deeper := error.__cause__ or error.__context__) is not None:
+        error = deeper
+    return error
 
 
 def folder_of_weights(model: ir.Model) -> str | None:
@@ -153,8 +174,7 @@ def without_weights(model: ir.Model) -> bytes:
             tensor = value.const_value
             if isinstance(tensor, ir.ExternalTensor) and tensor.nbytes < _INLINE:
                 value.const_value = in_memory(tensor)
-    data: bytes = ir.to_proto(copy).SerializeToString(deterministic=True)
-    return data
+    return _serialized(copy)
 
 
 def initializer_bytes(model: ir.Model) -> int:
@@ -204,6 +224,8 @@ def _dense(sparse: onnx.SparseTensorProto, path: Path) -> onnx.TensorProto:
     name = sparse.values.name
     try:
         values, indices = (numpy_helper.to_array(one) for one in (sparse.values, sparse.indices))
+        if math.prod(sparse.dims) * values.itemsize >= PROTOBUF_LIMIT:
+            raise ValueError(f"with its zeros it has the sizes {list(sparse.dims)}, above 2 GB")
         dense = np.zeros(tuple(sparse.dims), values.dtype)
         at = tuple(indices.T) if indices.ndim == 2 else np.unravel_index(indices, dense.shape)
         dense[at] = values
@@ -218,13 +240,20 @@ def _check_external(tensor: ir.ExternalTensor, path: Path, folder: Path) -> None
     where = f"{path}: the external data of tensor {tensor.name!r}"
     location = str(tensor.location)
     target = folder / location
-    inside = not Path(location).is_absolute() and target.resolve().is_relative_to(folder)
+    try:
+        inside = not Path(location).is_absolute() and target.resolve().is_relative_to(folder)
+        is_file = target.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, names beyond any
+        raise CheckpointError(
+            f"{where} lies at {location!r}, which is no name of a file: {error}",
+            hint="export the model again",
+        ) from error
     if not location or not inside or ".." in Path(location).parts:
         raise CheckpointError(
             f"{where} lies at {location!r}, outside the folder of the model",
             hint="put the data file into the model's folder (a copy, not a link)",
         )
-    if not target.is_file():
+    if not is_file:
         raise CheckpointError(f"{where} is missing: expected it in {target}")
     state = target.stat()
     if state.st_nlink > 1:

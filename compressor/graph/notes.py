@@ -6,6 +6,7 @@ Nothing that runs a graph reads them, and whoever gets an artifact has no busine
 import re
 from typing import Any
 
+import onnx
 import onnx_ir as ir
 
 _PATH = re.compile(r'File "|[\w.-]+[/\\][^\s:"]*\.(py|cpp|cc|h)\b|^(/|[A-Za-z]:\\)[^\n]*$')
@@ -23,7 +24,7 @@ def without_notes(model: ir.Model) -> ir.Model:
         _clear(graph)
         for value in (*graph.inputs, *graph.initializers.values()):
             _clear(value)
-            _clear_tensor(value.const_value)
+            value.const_value = _plain(value.const_value)
         for node in graph:
             _clear_node(node)
     for function in copy.functions.values():
@@ -44,10 +45,12 @@ def _clear_node(node: ir.Node) -> None:
     _clear(node)
     for value in node.outputs:
         _clear(value)
-    for attribute in node.attributes.values():
+    for name, attribute in list(node.attributes.items()):
         attribute.doc_string = None
         if not attribute.is_ref() and attribute.type == ir.AttributeType.TENSOR:
-            _clear_tensor(attribute.as_tensor())
+            tensor = attribute.as_tensor()
+            if (plain := _plain(tensor)) is not None and plain is not tensor:
+                node.attributes[name] = ir.AttrTensor(name, plain)
 
 
 def _clear(part: Any) -> None:
@@ -55,6 +58,14 @@ def _clear(part: Any) -> None:
     part.doc_string = None
 
 
-def _clear_tensor(tensor: ir.TensorProtocol | None) -> None:
-    if tensor is not None and tensor.doc_string:
+def _plain(tensor: ir.TensorProtocol | None) -> ir.TensorProtocol | None:
+    """The tensor without its note: itself, or another where it is a part of a message."""
+    if tensor is None or not tensor.doc_string:
+        return tensor
+    if not isinstance(tensor, ir.TensorProtoTensor):
         tensor.doc_string = None
+        return tensor
+    message = onnx.TensorProto()
+    message.CopyFrom(ir.serde.serialize_tensor(tensor))
+    message.ClearField("doc_string")
+    return ir.TensorProtoTensor(message)

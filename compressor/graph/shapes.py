@@ -106,7 +106,10 @@ def _spec(value: ir.Value) -> TensorSpec:
     kind = value.type
     if not isinstance(kind, ir.TensorType) or value.dtype is None:
         raise GraphError(f"{value.name!r} should be a tensor of a known type and is {kind}")
-    dtype = np.dtype(object) if value.dtype.is_string() else np.dtype(value.dtype.numpy())
+    try:
+        dtype = np.dtype(object) if value.dtype.is_string() else np.dtype(value.dtype.numpy())
+    except TypeError as error:  # UNDEFINED, and types of a later ONNX
+        raise GraphError(f"{value.name!r} is of the type {value.dtype}, which is none") from error
     shape = shape_of(value)
     if shape is None:
         raise GraphError(f"the rank of {value.name!r} is not known")

@@ -15,6 +15,8 @@ from compressor.errors import CheckpointError
 from compressor.graph.invariants import subgraphs
 from compressor.graph.schemas import schema_of
 
+MOST_NODES = 1_000_000
+"""Nodes of a graph: a language model of a hundred layers has some ten thousand."""
 _DAMAGED = "export the model again: ONNX's own checker refuses it too"
 
 
@@ -28,7 +30,8 @@ def make_sound(model: ir.Model, where: str) -> None:
     Raises:
         CheckpointError: A value is read or returned that nothing writes, nodes or functions run in
             a circle, a standard operator has an attribute of another type than ONNX says or writes
-            nothing, or a function needs another version of an operator than the model.
+            nothing, a function needs another version of an operator than the model, or functions
+            call each other so often that they make more than `MOST_NODES` nodes.
     """
     bodies = [model.graph, *(function.graph for function in model.functions.values())]
     for body in bodies:
@@ -49,6 +52,31 @@ def make_sound(model: ir.Model, where: str) -> None:
     except InvariantError as error:
         message = f"{where}: local functions call each other in a circle: {error}"
         raise CheckpointError(message, hint=_DAMAGED) from error
+    _check_size(model, where)
+
+
+def _check_size(model: ir.Model, where: str) -> None:
+    """A few functions that each call the next one twice make more nodes than any memory holds."""
+    counts = dict[object, int]()
+
+    def nodes(graph: ir.Graph | ir.Function) -> int:
+        return sum(called(node) for node in graph.all_nodes())
+
+    def called(node: ir.Node) -> int:
+        function = model.functions.get(node.op_identifier())
+        if function is None:
+            return 1
+        if node.op_identifier() not in counts:
+            counts[node.op_identifier()] = nodes(function)
+        return counts[node.op_identifier()]
+
+    count = nodes(model.graph)
+    if count > MOST_NODES:
+        raise CheckpointError(
+            f"{where}: with its local functions written out the graph has {count:,} nodes, more "
+            f"than the {MOST_NODES:,} that can be read",
+            hint="Functions in it call each other over and over: export the model without them.",
+        )
 
 
 def _check_values(graph: ir.Graph, where: str) -> None:

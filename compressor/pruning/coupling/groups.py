@@ -33,6 +33,8 @@ Keep = Mapping[str, npt.NDArray[np.bool_]]
 _BATCH = 2
 """Samples in the run that shapes are of: a batch of one hides what broadcasts."""
 
+_STRANGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What a rule raises where a graph runs, and does what no exporter lets it do."""
 _MOST_ROUNDS = 24
 
 _WHOLE = "all its positions are coupled with each other"
@@ -177,6 +179,8 @@ def _label(walk: Walk) -> None:
                 rule.label(walk, node)
         except UnknownShapeError:
             walk.freeze_all(node, f"a shape at this {node.op_type} is not known")
+        except _STRANGE:
+            walk.freeze_all(node, f"the rule of {node.op_type} does not know this form of it")
     walk.finish()
 
 
@@ -188,7 +192,7 @@ def _computes_sizes(walk: Walk, node: ir.Node) -> bool:
             return False
         value = node.outputs[0]
         walk.give(value, [walk.frozen(n, "a size") for n in sizes.shape])
-    except UnknownShapeError:
+    except (UnknownShapeError, *_STRANGE):
         return False
     walk.sizes[value.name or ""] = sizes
     return True

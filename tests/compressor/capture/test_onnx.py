@@ -253,3 +253,36 @@ def test_noise_is_named_and_not_taken_for_a_fixed_batch_or_a_changed_opset():
     assert captured.model.opset_imports[""] >= 19
     assert [noise.operator for noise in captured.noises] == ["RandomNormalLike"]
     assert "runs only at" not in " ".join(captured.record.notices)
+
+
+def test_a_graph_that_brings_the_runtime_down_is_an_error_that_names_it(monkeypatch):
+    def crashes(*work):
+        return "crashes (SIGFPE)"
+
+    monkeypatch.setattr("compressor.capture.onnx_source.why_not_survived", crashes)
+    with pytest.raises(CaptureError, match=r"ONNX Runtime crashes \(SIGFPE\) on this graph"):
+        _capture(_model())
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ZeroDivisionError("by zero"), "can be read and run: ZeroDivisionError: by zero"),
+        (MemoryError(), "more memory than there is"),
+        (RecursionError(), "nested too deep"),
+    ],
+)
+def test_whatever_a_graph_does_to_what_reads_it_is_said_of_the_graph(monkeypatch, error, words):
+    def fails(model):
+        raise error
+
+    monkeypatch.setattr("compressor.capture.onnx_source.make_unique", fails)
+    with pytest.raises(CaptureError, match=words):
+        _capture(_model())
+
+
+def test_an_input_of_no_type_is_refused():
+    model = _model()
+    model.graph.inputs[0].dtype = ir.DataType.UNDEFINED
+    with pytest.raises(CaptureError, match="'x'"):
+        _capture(model)

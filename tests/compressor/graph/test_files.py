@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from compressor.errors import CheckpointError, OutputError
+from compressor.errors import CheckpointError, GraphError, OutputError
 from compressor.graph import files
 from compressor.graph.files import initializer_bytes, load_model, save_model, serialize
 from compressor.graph.session import open_session
@@ -257,3 +257,40 @@ class TestSaving:
         g (float[3] x) => (float[3] y) <float[3] w = {1.0, 2.0, 3.0}> {
           c = Constant<value = float[3] {4.0, 5.0, 6.0}>() a = Add(x, c) y = Mul(a, w) }"""
         assert initializer_bytes(ir.from_onnx_text(text)) == 24
+
+
+@pytest.mark.parametrize("location", ["w.bin\0x", "circle", "n" * 3000])
+def test_what_is_no_name_of_a_file_is_refused(tmp_path: Path, location: str) -> None:
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(CheckpointError, match="external data of tensor 'w'"):
+        load_model(external(tmp_path, location))
+
+
+def test_weights_with_a_note_are_written_without_it(tmp_path: Path) -> None:
+    m = proto()
+    m.graph.initializer[0].doc_string = "made at /home/somebody"
+    onnx.save(m, tmp_path / "in.onnx")
+    save_model(load_model(tmp_path / "in.onnx"), tmp_path / "out.onnx")
+    (w,) = onnx.load(tmp_path / "out.onnx").graph.initializer
+    assert w.doc_string == ""
+    assert np.array_equal(numpy_helper.to_array(w), WEIGHT)
+
+
+def test_a_graph_that_no_message_can_hold_is_an_error_of_the_graph(tmp_path: Path) -> None:
+    onnx.save(proto(), tmp_path / "in.onnx")
+    model = load_model(tmp_path / "in.onnx")
+    model.graph.inputs[0].dtype = 99  # type: ignore[assignment]
+    with pytest.raises(GraphError, match="cannot be written"):
+        serialize(model)
+
+
+def test_a_sparse_weight_that_claims_more_than_a_message_holds_is_refused(tmp_path: Path) -> None:
+    m = proto()
+    (w,) = m.graph.initializer
+    values = numpy_helper.from_array(np.ones(1, np.float32), w.name)
+    sparse = m.graph.sparse_initializer.add(dims=[2**20, 2**20], values=values)
+    sparse.indices.CopyFrom(numpy_helper.from_array(np.array([3]), "at"))
+    del m.graph.initializer[:]
+    (tmp_path / "m.onnx").write_bytes(m.SerializeToString())
+    with pytest.raises(CheckpointError, match="'w' is broken: with its zeros"):
+        load_model(tmp_path / "m.onnx")

@@ -116,3 +116,14 @@ def test_a_function_of_another_opset_can_be_inlined_where_operators_are_the_same
     inlined = InlinePass()(loaded).model
     x = np.ones((2, 3), np.float32)
     np.testing.assert_allclose(run(inlined, x=x), np.sin(x), rtol=1e-6)
+
+
+def test_functions_that_double_a_graph_over_and_over_are_refused(tmp_path: Path) -> None:
+    head = '<ir_version: 9, opset_import: ["": 18, "f": 1]>\n'
+    text = head + "g (float[2] x) => (float[2] y) { y = f.F0(x) }\n"
+    for index in range(24):
+        inner = "Neg" if index == 23 else f"f.F{index + 1}"
+        text += '<domain: "f", opset_import: ["" : 18, "f" : 1]>\n'
+        text += f"F{index} (a) => (c) {{ b = {inner}(a) c = {inner}(b) }}\n"
+    with pytest.raises(CheckpointError, match="16,777,216 nodes"):
+        load_model(written(text, tmp_path / "m.onnx"))
