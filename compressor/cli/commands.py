@@ -1,7 +1,6 @@
 """What the commands do, once their flags are read."""
 
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -22,6 +21,7 @@ from compressor.report.terminal_lint import findings
 from compressor.results.records import Record
 from compressor.results.report import Report
 from compressor.system.progress import SILENT, Progress
+from compressor.system.quoting import command_line
 from exporters import DEFAULT_TARGET
 from exporters.base import target_names
 
@@ -109,7 +109,7 @@ def _compressed(model: str | None, flags: dict[str, Any], values: dict[str, Any]
         plan=flags["plan"],
         force=flags["force"],
         progress=_progress(flags),
-        command=shlex.join(["compress", *sys.argv[1:]]),
+        command=command_line(["compress", *sys.argv[1:]]),
     )
     return logged(trackers, report, recipe)
 
@@ -223,7 +223,7 @@ def search_model(model: str, flags: dict[str, Any], values: dict[str, Any]) -> N
         workers=flags["workers"],
         force=flags["force"],
         progress=_progress(flags),
-        command=shlex.join(["compress", *sys.argv[1:]]),
+        command=command_line(["compress", *sys.argv[1:]]),
     )
     _show(found, front_table(found), flags)
     require_picked(found)

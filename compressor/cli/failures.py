@@ -1,5 +1,6 @@
 """How failures look: a message, what to do, the documented exit code, and no traceback."""
 
+import errno
 import logging
 import sys
 import traceback
@@ -10,9 +11,20 @@ from typing import Any
 
 import click
 
-from compressor.errors import CompressorError
+from compressor.errors import CompressorError, UsageError
 
 INTERRUPTED = 130
+LONGEST = 1200
+"""Characters of a line of a message: names out of files may be as long as they like."""
+_REMEDIES = {
+    errno.ENOSPC: "Make room on that disk; TMPDIR says where what is needed for a while lies.",
+    errno.EDQUOT: "Make room in your quota; TMPDIR says where what is needed for a while lies.",
+    errno.EROFS: "Choose another folder with -o; TMPDIR says where scratch lies.",
+    errno.EACCES: "Choose a folder that you may write with -o; TMPDIR says where scratch lies.",
+    errno.EMFILE: "Allow more open files: ulimit -n.",
+    errno.ENOENT: "It was there before, or TMPDIR names no folder.",
+}
+"""What to do about errors of the system that nothing here can foresee."""
 NOISY = ("matplotlib", "PIL", "onnxscript", "onnx_ir")
 
 
@@ -33,15 +45,25 @@ def shown(flags: Mapping[str, Any]) -> Iterator[None]:
     except BrokenPipeError:
         sys.exit(0)  # the reader, head for one, has seen enough
     except MemoryError:
+        _trace(verbose)
         _say("out of memory", "Use a smaller --calib-batch, or a machine with more memory.")
-        sys.exit(1)
+        sys.exit(UsageError.exit_code)
     except click.ClickException:
         raise
+    except OSError as error:
+        _trace(verbose)
+        _say(f"{_place(error)}{error.strerror or error}", _REMEDIES.get(error.errno or 0))
+        sys.exit(UsageError.exit_code)
     except Exception as error:
         _trace(verbose)
         what = f"internal error: {type(error).__name__}: {error}"
         _say(what, None if verbose else "Run again with -v for the traceback, and report it.")
         sys.exit(1)
+
+
+def _place(error: OSError) -> str:
+    """The file that an error of the system is about, where it says so."""
+    return "" if error.filename is None else f"{error.filename}: "
 
 
 def told(error: CompressorError) -> None:
@@ -55,9 +77,25 @@ def _trace(verbose: bool) -> None:
 
 
 def _say(message: str, hint: str | None) -> None:
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {_harmless(message)}", err=True)
     if hint:
-        click.echo(f"  → {hint}", err=True)
+        click.echo(f"  → {_harmless(hint)}", err=True)
+
+
+def _harmless(text: str) -> str:
+    """Text that a terminal only shows: names in it come out of strangers' files."""
+    from compressor.report.spoken import speaker  # noqa: PLC0415 - only once something failed
+
+    return shortened(speaker("utf-8")(text))
+
+
+def shortened(text: str) -> str:
+    """Text of which each line is short enough to be read; its middle goes."""
+    half = LONGEST // 2
+    lines = text.split("\n")
+    return "\n".join(
+        line if len(line) <= LONGEST else f"{line[:half]} … {line[-half:]}" for line in lines
+    )
 
 
 @contextmanager

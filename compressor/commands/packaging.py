@@ -19,6 +19,7 @@ import onnx
 from compressor.errors import UsageError
 from compressor.graph.batch import BATCH
 from compressor.results.report import Report
+from compressor.system.quoting import quoted
 
 Package = Literal["triton"]
 PACKAGES: tuple[str, ...] = get_args(Package)
@@ -107,7 +108,7 @@ def config_of(model: Path, name: str, threads: int) -> str:
     outputs = [_tensor(one) for one in graph.output]
     batched = all(batch for *_, batch in (*inputs, *outputs))
     lines = [
-        f'name: "{name}"',
+        f"name: {quoted(name)}",
         'backend: "onnxruntime"',
         f"max_batch_size: {_BATCH if batched else 0}",
     ]
@@ -128,7 +129,7 @@ def _described(kind: str, tensor: Tensor, *, batched: bool) -> Iterator[str]:
     sizes = sizes[1:] if batched else sizes
     yield f"{kind} ["
     yield "  {"
-    yield f'    name: "{name}"'
+    yield f"    name: {quoted(name)}"
     yield f"    data_type: {dtype}"
     if sizes:
         yield f"    dims: [ {', '.join(map(str, sizes))} ]"

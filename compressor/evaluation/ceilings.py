@@ -4,7 +4,6 @@ Each figure is the best of the repetitions that fit into a fraction of a second:
 was reached once, and disturbance only takes away from it.
 """
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -14,10 +13,12 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.evaluation.executed import node_times
+from compressor.graph.runtime import onnx_runtime
 from compressor.graph.session import open_session
 from compressor.graph.tensors import Array
 from compressor.results.measurements import Ceilings
 from compressor.system.processors import available_processors
+from compressor.system.scratch import scratch
 
 SECONDS = 0.2
 """Time for each figure, unless one inference takes longer."""
@@ -80,7 +81,7 @@ def _per_node(values: int, short: int, long: int, threads: int) -> float:
 
 def _profiled_node(threads: int) -> float:
     """Microseconds the profiler reports for a Relu on one value."""
-    with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
+    with scratch() as folder:
         session = open_session(
             _relu_chain(_SHORT),
             threads=threads,
@@ -94,12 +95,10 @@ def _profiled_node(threads: int) -> float:
 
 
 def _bound(model: ir.Model, x: Array, threads: int) -> Callable[[], None]:
-    import onnxruntime  # noqa: PLC0415 - heavy: only jobs that execute pay for it
-
     # Unoptimized: a chain must stay a chain. A lone MatMul has nothing to optimize.
     session: Any = open_session(model, threads=threads, optimize=False)
     binding = session.io_binding()
-    binding.bind_ortvalue_input("x", onnxruntime.OrtValue.ortvalue_from_numpy(x))
+    binding.bind_ortvalue_input("x", onnx_runtime().OrtValue.ortvalue_from_numpy(x))
     binding.bind_output("y")
     return lambda: session.run_with_iobinding(binding)
 

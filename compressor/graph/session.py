@@ -8,7 +8,6 @@ The runtime's optimizer is native code, which nothing can interrupt: a session i
 thread of its own, so that one that never ends does not hold up the run, and Ctrl-C works.
 """
 
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,8 +27,10 @@ from compressor.graph.files import (
     without_weights,
 )
 from compressor.graph.lean import can_run_unpacked, without_turned_weights
+from compressor.graph.runtime import onnx_runtime
 from compressor.graph.tensor_bytes import forget_pages
 from compressor.system.processors import are_restricted, available_processors
+from compressor.system.scratch import scratch
 
 LARGE = 2**26
 """Bytes of weights from which they are mapped from files."""
@@ -99,7 +100,7 @@ def words(error: Exception) -> str:
 
 
 def _options(threads: int, optimize: bool, spin: bool, integers: bool) -> Any:
-    import onnxruntime  # noqa: PLC0415 - heavy: only jobs that execute pay for it
+    onnxruntime = onnx_runtime()
 
     options = onnxruntime.SessionOptions()
     # The runtime counts affinity itself, but no quota; left to itself it takes physical cores.
@@ -137,8 +138,8 @@ def _loadable(model: ir.Model | Path, options: Any, *, timed: bool) -> Iterator[
         options.add_session_config_entry(_WEIGHTS_IN, folder)
         yield without_weights(model)
         return
-    with tempfile.TemporaryDirectory(prefix="compressor-") as scratch:
-        path = Path(scratch) / "model.onnx"
+    with scratch() as aside:
+        path = Path(aside) / "model.onnx"
         save_model(model, path, apart=True)
         yield str(path)
 
@@ -147,7 +148,7 @@ def _create(
     source: str | bytes, options: Any, disabled: Sequence[str], *, or_as_it_stands: bool
 ) -> Any:
     """A session; where optimizing takes too long, one that is not optimized if that will do."""
-    import onnxruntime  # noqa: PLC0415 - heavy: only jobs that execute pay for it
+    onnxruntime = onnx_runtime()
 
     def session() -> Any:
         return onnxruntime.InferenceSession(

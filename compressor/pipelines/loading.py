@@ -17,6 +17,7 @@ import numpy as np
 
 from compressor.errors import OutputError, TargetError, UsageError
 from compressor.graph.cache_notes import read
+from compressor.graph.runtime import onnx_runtime
 from compressor.graph.tensors import Array, Arrays, TensorSpec
 from compressor.pipelines.calls import GraphCall, Graphs, Outputs, signature_of
 
@@ -143,8 +144,7 @@ def opened(name: str, path: Path, threads: int) -> GraphCall:
     """
     if path.suffix != ".onnx" and (own := _opened_by_target(name, path, threads)) is not None:
         return own
-    import onnxruntime  # noqa: PLC0415 - `import compressor` does without
-
+    onnxruntime = onnx_runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -28,6 +28,9 @@ _SPELLED = str.maketrans(
 )
 
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code != 0x0A}
+_UNSEEN = (0xAD, 0x61C, *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070))
+_MARKS = {code: f"\\u{code:04x}" for code in _UNSEEN}
+"""What turns the direction of writing, breaks lines or cannot be seen."""
 
 
 def one_line(text: str) -> str:
@@ -54,7 +57,7 @@ def speaker(encoding: str) -> Speak:
     is_unicode = encoding.lower().startswith("utf")
 
     def speak(text: str) -> str:
-        harmless = text.translate(_CONTROLS)
+        harmless = text.translate(_CONTROLS | _MARKS)
         if is_unicode:
             return harmless
         spelled = harmless.translate(_SPELLED)

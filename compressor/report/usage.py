@@ -1,6 +1,5 @@
 """`USAGE.md`: how to run this very artifact, make it again, and tell that it is whole."""
 
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,8 +7,10 @@ from calibration.encoders.model_folder import ModelFolder, task_by_name
 from compressor.graph.sizes import parse_size
 from compressor.graph.tensors import TensorSpec
 from compressor.recipe.notation import parse_input
+from compressor.report.markdown import escaped
 from compressor.results.report import GraphReport, Report
 from compressor.system.output_folder import sha256
+from compressor.system.quoting import command_line, quoted
 from exporters import DEFAULT_TARGET
 from exporters.base import target_of
 
@@ -53,7 +54,7 @@ def usage_page(report: Report, folder: Path, beside: ModelFolder | None) -> str:
         folder: Holds the artifact now; the report has where it will lie.
         beside: The model's own folder, for its task and what reads its data.
     """
-    lines = [f"# {Path(report.artifact or folder).name}", ""]
+    lines = [f"# {escaped(Path(report.artifact or folder).name)}", ""]
     compiled = [graph.engine for graph in report.graphs.values() if graph.engine is not None]
     if compiled:
         lines += _of_engine(report)
@@ -68,7 +69,7 @@ def use_line(report: Report) -> str | None:
     """One line that runs the artifact, for the terminal; None where an engine has to be built."""
     if any(graph.engine is not None for graph in report.graphs.values()):
         return None
-    return f'compressor.load("{report.artifact}") · {report.artifact}/{USAGE} says more'
+    return f"compressor.load({quoted(report.artifact or '')}) · {report.artifact}/{USAGE} says more"
 
 
 def use_code(report: Report) -> str:
@@ -84,7 +85,7 @@ def _of_engine(report: Report) -> list[str]:
         "An engine is of the machine and the versions that it was built with. On another one, "
         "build it there from the graph beside it:",
         "",
-        *(f"    python {script}" for script in known or [BUILDER]),
+        *(f"    {command_line(['python', script])}" for script in known or [BUILDER]),
         "",
     ]
 
@@ -99,7 +100,7 @@ def _of_runtime(report: Report, folder: Path, beside: ModelFolder | None) -> lis
         lines += _code(
             "import compressor",
             "",
-            f'model = compressor.load("{report.artifact}", threads={threads})',
+            f"model = compressor.load({quoted(report.artifact or '')}, threads={threads})",
             f"outputs = model({raw})",
             "print({name: array.shape for name, array in outputs.items()})",
         )
@@ -136,21 +137,21 @@ def _by_loop(report: Report, loop: str, threads: int) -> Iterator[str]:
     yield "import compressor"
     yield f"from {Path(where).stem} import {function}  # {where}"
     yield ""
-    yield f'models = compressor.load("{report.artifact}", threads={threads})'
+    yield f"models = compressor.load({quoted(report.artifact or '')}, threads={threads})"
     yield f"made = {function}(models, seed=0, count=1)"
     yield "print({name: array.shape for name, array in made.items()})"
 
 
 def _by_arrays(report: Report, threads: int) -> Iterator[str]:
     yield from ("import numpy as np", "import compressor", "")
-    yield f'model = compressor.load("{report.artifact}", threads={threads})'
+    yield f"model = compressor.load({quoted(report.artifact or '')}, threads={threads})"
     for name in report.graphs:
         specs = _inputs(report, name)
-        called = "model" if len(report.graphs) == 1 else f'model["{name}"]'
+        called = "model" if len(report.graphs) == 1 else f"model[{quoted(name)}]"
         yield f"outputs = {called}("
         yield "    **{"
         for spec in specs:
-            yield f'        "{spec.name}": {_example(spec)},'
+            yield f"        {quoted(spec.name)}: {_example(spec)},"
         yield from ("    }", ")")
     yield "print({name: array.shape for name, array in outputs.items()})"
 
@@ -207,7 +208,7 @@ def _of_optimum(report: Report, beside: ModelFolder | None) -> list[str]:
         *_code(
             f"from optimum.onnxruntime import {name}",
             "",
-            f'model = {name}.from_pretrained("{report.artifact}")',
+            f"model = {name}.from_pretrained({quoted(report.artifact or '')})",
         ),
     ]
 
@@ -229,10 +230,10 @@ def _again(report: Report) -> list[str]:
     ):
         run = command  # it says how the model is read; what is said last of one option holds
     else:
-        run = f"compress {shlex.quote(report.source.partition(',')[0].partition(' (')[0])}"
+        run = command_line(["compress", report.source.partition(",")[0].partition(" (")[0]])
         run += "" if report.target == DEFAULT_TARGET else f" --target {report.target}"
     words = "The same bytes from the same model, without a search:"
-    return [*lines, words, "", f"    {run} --plan {shlex.quote(plan)} -o again", ""]
+    return [*lines, words, "", f"    {run} {command_line(['--plan', plan])} -o again", ""]
 
 
 def _verified(report: Report, folder: Path) -> list[str]:
@@ -241,7 +242,7 @@ def _verified(report: Report, folder: Path) -> list[str]:
         "",
         "Files against `manifest.json`, report and plan against them, and what the model answers:",
         "",
-        f"    compress verify {shlex.quote(report.artifact or str(folder))}",
+        f"    {command_line(['compress', 'verify', report.artifact or str(folder)])}",
         "",
         "Without this package the model's own SHA-256:",
         "",

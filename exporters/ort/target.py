@@ -6,7 +6,6 @@ machine it was made on and is never shipped.
 """
 
 import math
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,12 +13,14 @@ from typing import Any, Self
 
 import numpy as np
 import onnx_ir as ir
+from compressor.system.scratch import scratch
 
 from calibration.scheme import Scheme
 from compressor.errors import DataError
 from compressor.graph.cache_notes import CacheNote, by_output, read
 from compressor.graph.files import initializer_bytes, save_model
 from compressor.graph.noise import drawing_nodes
+from compressor.graph.runtime import onnx_runtime
 from compressor.graph.session import LARGE, open_session
 from compressor.graph.tensors import Array, Arrays, TensorSpec
 from compressor.system.hardware import has_int8_dot
@@ -101,13 +102,11 @@ class OrtRunner:
         An output with other axes than it is declared with, as a head has that squeezes a batch of
         one away, cannot be bound: the runtime only runs such a model unbound.
         """
-        import onnxruntime  # noqa: PLC0415 - heavy: only jobs that execute pay for it
-
         session, binding = self._session, self._session.io_binding()
         fed = self._fed(feeds)
         for name, given in fed.items():
             array = np.asarray(given, order="C")  # a scalar stays one
-            value = onnxruntime.OrtValue.ortvalue_from_numpy(array)
+            value = onnx_runtime().OrtValue.ortvalue_from_numpy(array)
             binding.bind_ortvalue_input(name, value)
         for spec in self.outputs:
             binding.bind_output(spec.name)
@@ -137,7 +136,7 @@ class OrtTarget(Target):
     def why_not_available(self) -> str | None:
         """ONNX Runtime is a dependency; a broken installation is the only way to lack it."""
         try:
-            import onnxruntime  # noqa: F401, PLC0415 - the question is whether it imports
+            onnx_runtime()
         except ImportError as error:
             return f"onnxruntime does not import: {error}"
         return None
@@ -239,7 +238,7 @@ class OrtTarget(Target):
 
     def integer_nodes(self, model: ir.Model | Path) -> tuple[dict[str, int], dict[str, int]]:
         """Save the optimized graph and count its operators: the only proof of what is integer."""
-        with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
+        with scratch() as folder:
             path = Path(folder) / "optimized.onnx"
             open_session(model, optimized_model=path)
             # Not load_model: the optimized graph may point to weights that are gone by now.

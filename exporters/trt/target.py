@@ -258,7 +258,7 @@ class TrtTarget(Target):
         """The model alone."""
         path = directory / "model.onnx"
         save_model(model, path)
-        return Artifact(path, tuple(sorted(directory.iterdir())))
+        return Artifact(path, tuple(sorted(directory.glob("model.onnx*"))))
 
     def open(self, model: ir.Model | Path, *, threads: int = 1, timed: bool = True) -> Runner:
         """The engine where it runs; else ONNX Runtime on the same graph: for quality, not speed."""

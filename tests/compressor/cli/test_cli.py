@@ -295,3 +295,31 @@ def test_half_of_a_layout_tells_of_the_shell():
     assert "the shell took >" in " ".join(found.output.split())
     found = CliRunner().invoke(cli, ["recipe", "--layout", "nhwc->nchw"])
     assert 'layout = "nhwc-to-nchw"' in found.output
+
+
+def test_names_in_messages_do_nothing_to_a_terminal_and_are_of_bounded_length():
+    name = "\x1b[31mred\x07\u202e" + "n" * 5000
+    done = run("inspect", f"{name}.onnx")
+    assert done.exit_code == 2
+    assert not {"\x1b", "\x07", "\u202e"} & set(done.stderr)
+    assert "\\x1b[31mred" in done.stderr
+    assert max(map(len, done.stderr.splitlines())) < 2000
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device", "/tmp/x"), "/tmp/x: No space left on device"),
+        (OSError("it broke"), "it broke"),
+        (MemoryError(), "out of memory"),
+    ],
+)
+def test_what_the_machine_lacks_is_no_internal_error(monkeypatch, tiny_model, error, words):
+    def fails(*_arguments, **_options):
+        raise error
+
+    monkeypatch.setattr("compressor.commands.inspect.inspect", fails)
+    done = run("inspect", tiny_model)
+    assert done.exit_code == 2
+    assert words in done.stderr
+    assert "internal" not in done.stderr

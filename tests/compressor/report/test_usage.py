@@ -1,9 +1,11 @@
 """USAGE.md of a finished folder."""
 
+import ast
 import re
+import shlex
 
 from compressor.recipe.notation import parse_input
-from compressor.report.usage import _example, usage_page
+from compressor.report.usage import _by_arrays, _example, usage_page
 from compressor.results.records import StageRecord
 from compressor.results.report import Report
 
@@ -51,3 +53,17 @@ def test_flags_that_say_how_a_model_is_read_are_said_again(int8_report: Report, 
         assert f"    {command} --plan {tmp_path}/plan.json -o again\n" in page
     page = page_of(int8_report, tmp_path, command="compress w.onnx --max-drop 1%")
     assert "--max-drop 1% --plan" not in page
+
+
+def test_names_of_a_strangers_file_are_neither_code_nor_commands(int8_report, tmp_path) -> None:
+    name = 'x"}); import os; os.system("touch hacked")#\n```\n<img src=x>'
+    page = "\n".join(_by_arrays(int8_report.model_copy(update={"artifact": f"a/{name}"}), 1))
+    (call,) = [node for node in ast.walk(ast.parse(page)) if _loads(node)]
+    assert call.args[0].value == f"a/{name}"
+    told = page_of(int8_report.model_copy(update={"source": "a; touch hacked"}), tmp_path)
+    (line,) = [line for line in told.splitlines() if line.endswith("-o again")]
+    assert shlex.split(line)[:2] == ["compress", "a; touch hacked"]
+
+
+def _loads(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "load"
