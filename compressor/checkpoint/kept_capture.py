@@ -26,7 +26,7 @@ from compressor.graph.lifting import DrawnInput
 from compressor.graph.tensors import Array, TensorSpec
 from compressor.recipe.recipe import ModelOptions
 from compressor.results.records import Parity, StageRecord
-from compressor.system.cache import Cache, Entry, array_digest, count, digest_of
+from compressor.system.cache import Cache, Entry, array_digest, digest_of
 from compressor.system.versions import made_by
 
 WHAT = "capture"
@@ -84,10 +84,8 @@ def captured_once(cache: Cache, asked: Question, capture: Callable[[], Captured]
     key = asked.key if cache.keeps else None
     if key is None:
         return capture()
-    entry = cache.get(WHAT, key)
-    found = None if entry is None else _read(entry)
+    found = cache.take(WHAT, key, _read)
     if found is not None:
-        count(WHAT)
         return found
     made = capture()
     kept = _written(made) if cache.holds(initializer_bytes(made.model)) else None

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from compressor.errors import CompressorError
 from compressor.plan.kept_plan import plan_of, stored_plan
 from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import decided_graph
@@ -34,7 +33,7 @@ from compressor.search.keys import (
 )
 from compressor.search.replay import replay
 from compressor.search.session import Session
-from compressor.system.cache import Entry, count
+from compressor.system.cache import Entry
 from compressor.system.versions import machine_key
 
 WHAT = "decisions"
@@ -66,12 +65,9 @@ def decided_once(
     key = _key(session, data, acceptance) if cache.keeps else None
     if key is None:
         return decide()
-    entry = cache.get(WHAT, key)
-    if entry is not None:
-        found = _carried_out(session, entry)
-        if found is not None:
-            count(WHAT)
-            return found
+    found = cache.take(WHAT, key, lambda entry: _carried_out(session, entry))
+    if found is not None:
+        return found
     outcome = decide()
     # Exits and attention that did not pay may on a quieter day: they are tried again.
     tried = (outcome.attention, outcome.exits)
@@ -131,19 +127,16 @@ def _entry(outcome: Outcome) -> Entry:
 def _carried_out(session: Session, entry: Entry) -> Outcome | None:
     """The graphs of kept plans; None where they no longer do, or no longer pay."""
     told = entry.document
-    try:
-        plans = plan_of(told["plans"], entry.arrays)
-        with session.stage("take up decisions") as stage:
-            with session.progress.stage("take up decisions"):
-                made = replay(session, plans[SHIPS])
-            found = _told(session, made, told, plans)
-            raced = _raced(session, found)
-            if raced is False:
-                return None
-            stage.parameters = {"cache": "taken"}
-            stage.decisions.append(Decision(subject=found.candidate.name, **_verdict(raced)))
-    except (CompressorError, KeyError, TypeError, ValueError):
-        return None
+    plans = plan_of(told["plans"], entry.arrays)
+    with session.stage("take up decisions") as stage:
+        with session.progress.stage("take up decisions"):
+            made = replay(session, plans[SHIPS])
+        found = _told(session, made, told, plans)
+        raced = _raced(session, found)
+        if raced is False:
+            return None
+        stage.parameters = {"cache": "taken"}
+        stage.decisions.append(Decision(subject=found.candidate.name, **_verdict(raced)))
     found = found.then(stage.record)
     return replace(found, raced=raced) if isinstance(raced, Raced) else found
 

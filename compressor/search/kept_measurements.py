@@ -15,7 +15,7 @@ from compressor.graph.tensors import Arrays
 from compressor.recipe.keeping import cache_of
 from compressor.recipe.recipe import Recipe
 from compressor.results.measurements import LatencyResult, MemoryResult
-from compressor.system.cache import Entry, count
+from compressor.system.cache import Entry
 from compressor.system.versions import machine_key
 from exporters.base import Artifact
 
@@ -58,10 +58,9 @@ def _once(
     cache = cache_of(recipe)
     if key is None or not cache.keeps:
         return measure()
-    entry = cache.get(kind, key)
-    if entry is not None:
-        count(kind)
-        return result.model_validate(entry.document)
+    known = cache.take(kind, key, lambda entry: result.model_validate(entry.document))
+    if known is not None:
+        return known
     found = measure()
     if is_kept(found):
         cache.put(kind, key, Entry(found.model_dump(mode="json")))

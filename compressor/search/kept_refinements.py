@@ -14,7 +14,7 @@ from compressor.search.keys import (
     recipe_key,
 )
 from compressor.search.session import Session
-from compressor.system.cache import Entry, array_digest, count, digest_of
+from compressor.system.cache import Entry, array_digest, digest_of
 from compressor.system.versions import machine_key
 
 WHAT = "refinements"
@@ -53,10 +53,9 @@ def refined_once(
         "recipe": asked,
         **machine_key(session.target.runtime),
     }
-    entry = cache.get(WHAT, key)
-    if entry is not None:
-        count(WHAT)
-        return _changed(plan, entry)
+    found = cache.take(WHAT, key, lambda entry: _changed(plan, entry))
+    if found is not None:
+        return found
     made = refine()
     if expired():
         return made

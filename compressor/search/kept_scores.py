@@ -8,7 +8,7 @@ from calibration.dataset import CalibrationSet
 from compressor.evaluation.metrics.base import Metric, Scores
 from compressor.search.keys import cache_of_session, data_key, graph_key, metric_key
 from compressor.search.session import Session
-from compressor.system.cache import Entry, count
+from compressor.system.cache import Entry
 from compressor.system.versions import machine_key
 
 WHAT = "judgements"
@@ -45,10 +45,9 @@ def scored_once(
         "options": repr(session.recipe.target_options),
         **machine_key(session.target.runtime),
     }
-    entry = cache.get(WHAT, key)
-    if entry is not None:
-        count(WHAT)
-        return Scores(dict(entry.arrays), **entry.document)
+    found = cache.take(WHAT, key, lambda entry: Scores(dict(entry.arrays), **entry.document))
+    if found is not None:
+        return found
     scores = score()
     told = {
         "reference": scores.reference,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from compressor.results.training import TrainingResult
 from compressor.search.keys import cache_of_session, data_key, graph_key, recipe_key
 from compressor.search.session import Session
-from compressor.system.cache import Entry, count
+from compressor.system.cache import Entry
 from compressor.system.versions import machine_key
 
 if TYPE_CHECKING:  # it imports torch
@@ -25,8 +25,6 @@ def trained_once(session: Session, task: Task, train: Callable[[], Training]) ->
         task: What is trained, and from what.
         train: Does it.
     """
-    from compressor.training.train import Training  # noqa: PLC0415 - as above
-
     cache = cache_of_session(session)
     if not cache.keeps or recipe_key(session.recipe) is None:
         return train()
@@ -39,11 +37,16 @@ def trained_once(session: Session, task: Task, train: Callable[[], Training]) ->
         "how": repr([task.seed, task.memory, task.classes, sorted(task.only or ()), task.stops]),
         **machine_key(),
     }
-    entry = cache.get(WHAT, key)
-    if entry is not None:
-        count(WHAT)
-        return Training(dict(entry.arrays), TrainingResult.model_validate(entry.document))
+    known = cache.take(WHAT, key, _read)
+    if known is not None:
+        return known
     found = train()
     if not found.result.interrupted:
         cache.put(WHAT, key, Entry(found.result.model_dump(mode="json"), found.weights))
     return found
+
+
+def _read(entry: Entry) -> Training:
+    from compressor.training.train import Training  # noqa: PLC0415 - it imports torch
+
+    return Training(dict(entry.arrays), TrainingResult.model_validate(entry.document))

@@ -12,18 +12,21 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from compressor.system.home import home
+
 log = logging.getLogger("compressor")
 
+T = TypeVar("T")
 Key = Mapping[str, str]
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -119,6 +122,27 @@ class Cache:
             os.utime(path)  # those used longest ago go first
         return found
 
+    def take(self, what: str, key: Key, make: Callable[[Entry], T | None]) -> T | None:
+        """What is made of an entry, which then counts as taken; None where nothing is kept.
+
+        An entry whose seal is whole may still hold what no version of this one wrote: what cannot
+        be made of it counts as missing, too.
+
+        Args:
+            what: Kind of the entry.
+            key: Everything that it depends on.
+            make: Reads it; None, or any error, where it is not what it should be.
+        """
+        entry = self.get(what, key)
+        try:
+            found = None if entry is None else make(entry)
+        except Exception as error:  # whatever reading something else ends in
+            log.info("what is kept of %s is made anew", what, exc_info=error)
+            return None
+        if found is not None:
+            count(what)
+        return found
+
     def put(self, what: str, key: Key, entry: Entry) -> None:
         """Keep something; where that cannot be done it is lost, and no more.
 
@@ -152,10 +176,10 @@ def user_folder() -> Path | None:
     """
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if not base.is_absolute():
-        try:
-            base = Path.home() / ".cache"
-        except RuntimeError:
+        own = home()
+        if own is None:
             return None
+        base = own / ".cache"
     return base / "compressor"
 
 

@@ -8,7 +8,7 @@ from compressor.search.candidate import Outcome
 from compressor.search.keys import data_key, graph_key
 from compressor.search.measure import Pair
 from compressor.search.precision.error_analysis import Explanation, explain
-from compressor.system.cache import Entry, array_digest, count, digest_of
+from compressor.system.cache import Entry, array_digest, digest_of
 from compressor.system.versions import machine_key
 
 WHAT = "errors of layers"
@@ -28,17 +28,20 @@ def explained_once(found: Outcome, pair: Pair, data: CalibrationSet | None) -> E
         "target": f"{pair.target.name} {pair.recipe.target_options!r}",
         **machine_key(),
     }
-    entry = cache.get(WHAT, key)
-    if entry is not None:
-        count(WHAT)
-        layers, tensors, reason = entry.document
-        return Explanation(
-            tuple(map(LayerError.model_validate, layers)),
-            tuple(map(TensorRange.model_validate, tensors)),
-            reason,
-        )
+    known = cache.take(WHAT, key, _read)
+    if known is not None:
+        return known
     made = explain(found, pair, data)
     told = ([one.model_dump(mode="json") for one in made.layers],
             [one.model_dump(mode="json") for one in made.tensors])  # fmt: skip
     cache.put(WHAT, key, Entry([*told, made.reason]))
     return made
+
+
+def _read(entry: Entry) -> Explanation:
+    layers, tensors, reason = entry.document
+    return Explanation(
+        tuple(map(LayerError.model_validate, layers)),
+        tuple(map(TensorRange.model_validate, tensors)),
+        reason,
+    )

@@ -9,7 +9,7 @@ from compressor.graph.tensors import Array
 from compressor.results.pruning import LayerRepair, RepairRecord
 from compressor.search.keys import cache_of_session, data_key, graph_key, recipe_key
 from compressor.search.session import Session
-from compressor.system.cache import Entry, count
+from compressor.system.cache import Entry
 from compressor.system.versions import machine_key
 
 WHAT = "repairs"
@@ -46,13 +46,16 @@ def repaired_once(
         "recipe": asked,
         **machine_key(),
     }
-    entry = cache.get(WHAT, key)
-    if entry is not None:
-        count(WHAT)
-        told, layers = entry.document
-        found = {name: LayerRepair.model_validate(one) for name, one in layers.items()}
-        return entry.arrays, RepairRecord(**told, layers=found)
+    found = cache.take(WHAT, key, _read)
+    if found is not None:
+        return found
     weights, record = repair()
     layers = {name: one.model_dump(mode="json") for name, one in record.layers.items()}
     cache.put(WHAT, key, Entry([record.model_dump(mode="json"), layers], weights))
     return weights, record
+
+
+def _read(entry: Entry) -> Repaired:
+    told, layers = entry.document
+    found = {name: LayerRepair.model_validate(one) for name, one in layers.items()}
+    return entry.arrays, RepairRecord(**told, layers=found)

@@ -131,3 +131,14 @@ def test_the_environment_says_where_the_users_cache_is(
 
     monkeypatch.setattr(Path, "home", homeless)
     assert user_folder() is None
+
+
+@pytest.mark.parametrize("document", [None, [], {"name": 3}, "first"])
+def test_what_cannot_be_made_of_an_entry_counts_as_missing(tmp_path: Path, document: object):
+    cache = Cache(tmp_path)
+    cache.put("capture", KEY, Entry(document))
+    with counting() as found:
+        assert cache.take("capture", KEY, lambda entry: entry.document["name"].upper()) is None
+        cache.put("capture", KEY, ENTRY)
+        assert cache.take("capture", KEY, lambda entry: entry.document["name"].upper()) == "FIRST"
+    assert found == ["capture"]
