@@ -7,7 +7,6 @@ statistics come from, and the histograms of all values end to end.
 import hashlib
 import json
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import reduce
@@ -20,6 +19,7 @@ import numpy as np
 from calibration.histogram import Histogram
 from calibration.observers import MinMax, Observed
 from compressor.errors import DataError
+from compressor.system.archives import DAMAGE, why_a_bomb
 from compressor.system.nearby import did_you_mean
 
 FORMAT = 3
@@ -153,6 +153,8 @@ class CalibrationStats:
         """
         try:
             with path.open("rb") as stored, np.load(stored, allow_pickle=False) as file:
+                if (bomb := why_a_bomb(file.zip)) is not None:
+                    raise ValueError(bomb)
                 document = json.loads(file["document"].tobytes())
                 if document["format"] != FORMAT:
                     raise ValueError(f"format {document['format']}, expected {FORMAT}")
@@ -161,14 +163,7 @@ class CalibrationStats:
             raise DataError(
                 f"{path} cannot be read: {error.strerror or error}", hint=did_you_mean(path)
             ) from error
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            EOFError,
-            zipfile.BadZipFile,
-        ) as error:
+        except (KeyError, TypeError, AttributeError, IndexError, *DAMAGE) as error:
             raise DataError(f"{path} holds no calibration statistics: {error}") from error
 
     @classmethod

@@ -16,6 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from compressor.system.inside import stays_inside
+
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -119,9 +121,9 @@ class ModelFolder:
 
     @property
     def carried(self) -> tuple[Path, ...]:
-        """Files that belong beside an artifact."""
+        """Files that belong beside an artifact; none that is a link out of the folder."""
         found = (self.path / name for name in _CARRIED)
-        return tuple(path for path in found if path.is_file())
+        return tuple(path for path in found if path.is_file() and stays_inside(self.path, path))
 
 
 _OFFSET = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "ibert"})

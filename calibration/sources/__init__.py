@@ -9,6 +9,7 @@ from calibration.preprocess import Preprocess
 from calibration.sources.base import SampleSource
 from calibration.sources.tables import parted, read_table
 from compressor.errors import DataError
+from compressor.system.home import expanded
 from compressor.system.nearby import did_you_mean
 from compressor.system.userfile import is_object_spec, load_object
 
@@ -35,7 +36,7 @@ def find_source(
         made = load_object(source, f"{role} data", error=DataError)
         return _from_object(made, f"{role} data {source}", source), preprocess
     if isinstance(source, str | Path):
-        path = Path(source).expanduser()
+        path = expanded(source)
         if path.is_dir():
             return _from_folder(path, preprocess, f"{role} data {path}", encoders)
         if path.suffix.lower() == ".json":

@@ -1,7 +1,5 @@
 """`.npy` files, and the reading of any `.npy` data in chunks, without memory for the whole."""
 
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +20,9 @@ from calibration.sources.base import (
 )
 from compressor.errors import DataError
 from compressor.graph.tensors import Array, TensorSpec
+from compressor.system.archives import DAMAGE
 
 (_NAME,) = positional_names(1)
-
-DAMAGE = (OSError, EOFError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile)
-"""What numpy and zipfile raise on damaged, truncated or encrypted files."""
 
 
 INTERLEAVED = 32

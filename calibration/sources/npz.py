@@ -19,7 +19,6 @@ from calibration.sources.base import (
     shapes_of,
 )
 from calibration.sources.npy import (
-    DAMAGE,
     INTERLEAVED,
     NpyHeader,
     mapped_chunks,
@@ -29,6 +28,7 @@ from calibration.sources.npy import (
 )
 from compressor.errors import DataError
 from compressor.graph.tensors import Array, TensorSpec
+from compressor.system.archives import DAMAGE
 
 _SUFFIX = ".npy"
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.errors import DataError
+from compressor.system.home import expanded
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".txt")
 
@@ -50,11 +51,11 @@ class Table:
 def parted(source: str | Path) -> tuple[Path, tuple[str, ...]] | None:
     """The file of a table, and the columns that are named behind it; None for anything else."""
     text = str(source)
-    whole = Path(text).expanduser()
+    whole = expanded(text)
     if _is_table(whole):
         return whole, ()
     place, colon, names = text.rpartition(":")
-    path = Path(place).expanduser()
+    path = expanded(place)
     if colon and _COLUMNS.fullmatch(names) and (_is_table(path) or _reads_as_table(path)):
         return path, tuple(name.strip() for name in names.split(",") if name.strip())
     return None

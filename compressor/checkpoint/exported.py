@@ -18,6 +18,7 @@ from typing import Any
 
 from compressor.checkpoint.torch_files import require
 from compressor.errors import CheckpointError
+from compressor.system.archives import DAMAGE
 from compressor.system.third_party_output import relayed
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ def _danger(torch: Any, path: Path) -> str | None:
             for name in names:
                 if found := _danger_of_member(torch, archive, name):
                     return found
-    except (zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
+    except (KeyError, TypeError, *DAMAGE) as error:
         raise CheckpointError(
             f"{path} is damaged: {error}", hint="Copy or download it again."
         ) from error

@@ -18,6 +18,7 @@ from typing import Any
 
 from calibration.encoders.model_folder import CONFIG, snapshot_of
 from compressor.errors import CheckpointError
+from compressor.system.inside import file_inside
 
 NAMES = (
     "model.safetensors",
@@ -141,9 +142,12 @@ def _index_beside(path: Path) -> Path | None:
 def _of_index(index: Path) -> WeightFiles:
     names = {}
     for name, file in _weight_map(index).items():
-        place = index.parent / file
-        if not place.resolve().is_relative_to(index.parent.resolve()) and not place.is_symlink():
-            raise CheckpointError(f"{index} lists {file!r}, which lies outside of its folder")
+        place = file_inside(index.parent, file)
+        if place is None:
+            raise CheckpointError(
+                f"{index} lists {file!r}, which lies outside of its folder",
+                hint="Put the file into the folder (a copy, not a link), and list its name alone.",
+            )
         names[name] = place
     files = tuple(sorted(set(names.values())))
     _require_all(index, files)

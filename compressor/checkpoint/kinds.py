@@ -7,10 +7,12 @@ of a protobuf message; weights are not read.
 import json
 import zipfile
 from collections.abc import Iterator
+from operator import index
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from compressor.errors import CheckpointError
+from compressor.system.archives import DAMAGE, why_a_bomb
 from compressor.system.nearby import did_you_mean
 
 FileKind = Literal[
@@ -144,8 +146,14 @@ def _of_zip(path: Path) -> FileKind:
         with zipfile.ZipFile(path) as archive:
             # Torch puts everything into one folder, named as the file once was.
             names = {name.partition("/")[2] or name for name in archive.namelist()}
-    except (zipfile.BadZipFile, NotImplementedError) as error:
+            bomb = why_a_bomb(archive)
+    except DAMAGE as error:
         raise CheckpointError(f"{path} is a damaged archive: {error}") from error
+    if bomb is not None:
+        raise CheckpointError(
+            f"{path} is an archive that unpacks to far more than weights do: {bomb}",
+            hint="Only if you trust where it comes from, unpack it and save it uncompressed.",
+        )
     return _of_members(path, names)
 
 
@@ -190,9 +198,9 @@ def _is_safetensors(path: Path, head: bytes, file: BinaryIO, size: int) -> bool:
     try:
         entries = json.loads(header)
         ends = [entry["data_offsets"][1] for name, entry in entries.items() if name[:2] != "__"]
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        expected = 8 + length + max(map(index, ends), default=0)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return False
-    expected = 8 + length + max(ends, default=0)
     if size < expected:
         raise _truncated(path, "safetensors", expected, size)
     return True

@@ -9,6 +9,7 @@ import numpy as np
 
 from compressor.errors import DataError, UsageError
 from compressor.graph.tensors import Array
+from compressor.system.home import expanded
 
 TOKENS = "input_ids"
 """The name of a prompt's tokens."""
@@ -86,7 +87,7 @@ def _text_file(source: object, *, told: bool) -> Path | None:
     """The file, if it is text: by its content where a tokenizer says so, else by its name."""
     if not isinstance(source, str | Path):
         return None
-    path = Path(source).expanduser()
+    path = expanded(source)
     if not path.is_file() or (path.suffix != ".txt" and not told):
         return None
     with path.open("rb") as file:

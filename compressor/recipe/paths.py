@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from compressor.recipe.recipe import Recipe
+from compressor.system.home import expanded
 from compressor.system.userfile import is_object_spec
 
 
@@ -41,4 +42,4 @@ def _paths(named: Iterable[object]) -> Iterator[Path]:
             place = name.rpartition(":")[0]
             yield Path(place if place.endswith(".py") else f"{place.replace('.', '/')}.py")
         elif isinstance(name, str | Path):
-            yield Path(name).expanduser()
+            yield expanded(name)

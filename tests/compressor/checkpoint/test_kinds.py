@@ -164,3 +164,23 @@ assert find_kind(Path({str(_zip(tmp_path, "m/data.pkl"))!r})) == "torch archive"
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_names_in_an_archive_that_are_no_text_are_damage(tmp_path: Path):
+    path = _zip(tmp_path, "m/data.pkl")
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"PK\x01\x02")
+    content[entry + 8 : entry + 10] = (0x800).to_bytes(2, "little")  # names are UTF-8
+    content[entry + 46] = 0xFF
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged archive"):
+        find_kind(path)
+
+
+@pytest.mark.parametrize("end", [None, "12", 1.5, [], {}])
+def test_places_in_safetensors_that_are_no_numbers_are_none(tmp_path: Path, end: object):
+    header = {"a": {"data_offsets": [0, end]}, "b": {"data_offsets": [0, 4]}}
+    text = json.dumps(header).encode()
+    content = len(text).to_bytes(8, "little") + text + bytes(8)
+    with pytest.raises(CheckpointError, match="unknown kind"):
+        find_kind(_write(tmp_path, content))
