@@ -2,11 +2,8 @@
 
 import hashlib
 import inspect
-import shutil
-import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +11,7 @@ import numpy as np
 from calibration.sources.base import Axes, Fields, as_fields, check_same, samples_of, specs_of
 from compressor.errors import DataError
 from compressor.graph.tensors import Array, TensorSpec
+from compressor.system.scratch import locked_folder, remove
 from compressor.system.userfile import user_errors
 
 _END = object()
@@ -104,11 +102,11 @@ class Spool:
     def __init__(self, iterator: Iterator[object], where: str) -> None:
         self._iterator = iterator
         self._where = where
-        folder = Path(tempfile.mkdtemp(prefix="compressor-"))
+        folder, lock = locked_folder()
         self._path = folder / "batches"
         self._path.touch()
         self._names: list[tuple[str, ...]] = []
-        self._remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._remove = weakref.finalize(self, remove, folder, lock)
 
     def __iter__(self) -> Iterator[Fields]:
         """Yield what is kept, then go on with the iterator."""

@@ -7,7 +7,6 @@ the TorchScript-based one with training mode "preserve", whose other modes fold.
 Inputs and outputs bear placeholder names here; `finishing` gives them theirs.
 """
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +16,7 @@ import torch
 
 from compressor.capture.inputs import Inputs
 from compressor.capture.reference import FlatModule, to_torch
+from compressor.system.scratch import scratch
 
 INPUT = "captured_input_{}"
 OUTPUT = "captured_output_{}"
@@ -88,7 +88,7 @@ def export_torchscript(
     axes: Mapping[str, Mapping[int, str]] = dict(
         zip(names, _dynamic_axes(order, inputs), strict=True)
     )
-    with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
+    with scratch() as folder:
         path = Path(folder) / "model.onnx"  # a file, as weights above 2 GB go beside it
         torch.onnx.export(
             exported,

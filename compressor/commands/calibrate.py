@@ -1,6 +1,5 @@
 """`compress calibrate`: statistics for later runs, collected in one place or in shards."""
 
-import tempfile
 from pathlib import Path
 
 from calibration.collect import run_batch
@@ -17,6 +16,7 @@ from compressor.recipe.policy import policy_of
 from compressor.recipe.recipe import Recipe
 from compressor.results.records import Record
 from compressor.system.progress import SILENT, Progress
+from compressor.system.scratch import scratch
 from compressor.system.workers import Workers
 from compressor.system.writable import why_not_writable
 
@@ -129,12 +129,12 @@ def calibrate_in_shards(
     path, count = _writable(Path(output)), workers.count
     files: dict[int, Path] = {}
     with (
-        tempfile.TemporaryDirectory(prefix="compressor-", dir=path.parent) as scratch,
+        scratch(path.parent) as aside,
         progress.stage("calibrate in shards", total=count) as advance,
     ):
         tickets = {}
         for index in range(1, count + 1):
-            file = Path(scratch, f"{index}.npz")
+            file = Path(aside, f"{index}.npz")
             ticket = workers.submit(_shard, model, file, calibration, recipe, (index, count))
             tickets[ticket] = index, file
         for _ in range(count):

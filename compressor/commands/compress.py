@@ -1,6 +1,5 @@
 """`compress`: load, search, measure, write. Readable as that."""
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -47,6 +46,7 @@ from compressor.system.cache import counting
 from compressor.system.output_folder import prepare as prepare_output
 from compressor.system.output_folder import written_aside
 from compressor.system.progress import SILENT, Progress
+from compressor.system.scratch import scratch
 from compressor.system.stopwatch import Stopwatch
 from compressor.system.writable import bytes_of
 from exporters.base import Artifact, Samples, Target, find_target
@@ -272,11 +272,11 @@ def finish(  # noqa: PLR0913 - what a run ends with, each of another kind
         command: The command line, for the report.
     """
     with (
-        tempfile.TemporaryDirectory(prefix="compressor-") as scratch,
+        scratch() as aside,
         written_aside(directory) as folder,
     ):
         budget = acceptance if isinstance(acceptance, QualityBudget) else None
-        pair = build_pair(outcome, session, folder, Path(scratch))
+        pair = build_pair(outcome, session, folder, Path(aside))
         if outcome.plan.exits is not None:
             pair = replace(pair, varied=data.quality)
         found = measured(outcome, pair, data, budget)

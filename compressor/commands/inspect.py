@@ -1,6 +1,5 @@
 """`profile`, `compare` and `inspect`: looking at models without changing them."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +38,7 @@ from compressor.search.measure import (
     yardstick,
 )
 from compressor.system.progress import SILENT, Progress
+from compressor.system.scratch import scratch
 from exporters import DEFAULT_TARGET
 from exporters.base import Artifact, Target
 from exporters.base.form import advice
@@ -184,13 +184,13 @@ def compare(  # noqa: PLR0913 - a front door: all but the models is optional and
     _require_same_inputs([_of(file, one.model) for file, one in both], routed)
     data = first.calibration if first.evaluation is None else first.evaluation
     unmeasured, unseen = target.why_not_measurable(), target.why_not_memory_measurable()
-    with tempfile.TemporaryDirectory(prefix="compressor-") as scratch:
+    with scratch() as aside:
         tidied = [_of(file, _tidied(one, recipe)) for file, one in both]
-        drawn = _drafts(tidied, target, Path(scratch) / "in")
+        drawn = _drafts(tidied, target, Path(aside) / "in")
         built = drawn
         if first.noises:
             shipped = [_of(file, one.as_shipped(_tidied(one, recipe))) for file, one in both]
-            built = _drafts(shipped, target, Path(scratch) / "shipped")
+            built = _drafts(shipped, target, Path(aside) / "shipped")
         pair = Pair(built[0], built[0], built[1], routed, first, recipe, progress, drawn)
         words = "calibration data" if first.evaluation is None else "evaluation data"
         feeds = pair.feeds(first.fixed_batch or 1)

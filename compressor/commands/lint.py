@@ -1,6 +1,5 @@
 """`lint`: what a runtime would make of somebody's ONNX, without building or changing anything."""
 
-import tempfile
 from pathlib import Path
 
 import onnx
@@ -9,6 +8,7 @@ import onnx_ir as ir
 from compressor.checkpoint.kinds import directory_error
 from compressor.errors import LintError
 from compressor.graph.files import load_model, save_model
+from compressor.system.scratch import scratch
 from exporters import DEFAULT_LINTER
 from exporters.lint.base import LintReport, find_linter
 
@@ -42,7 +42,7 @@ def lint(
         if path.is_dir():
             raise directory_error(path)
         return linter.lint(load_model(path), path, time_limit=time_limit)
-    with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
+    with scratch() as folder:
         path = Path(folder) / "model.onnx"
         if isinstance(model, ir.Model):
             save_model(model, path)

@@ -7,7 +7,6 @@ rest more, and one that did not reach its part leaves less. Shares (`--prune`, `
 of the whole if each graph keeps them.
 """
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from compressor.errors import UsageError
 from compressor.pipelines.loop import SEED
 from compressor.recipe.goal import Goal, Part
 from compressor.recipe.recipe import Recipe
+from compressor.system.scratch import scratch
 from compressor.system.stopwatch import Stopwatch
 
 LEAST_PART = 0.25
@@ -74,7 +74,7 @@ def _files(job: Job, models: Mapping[str, ir.Model]) -> dict[str, float]:
     """Graph → bytes of its file."""
     found = {}
     for name, model in models.items():
-        with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
+        with scratch() as folder:
             found[name] = float(job.target.draft(model, Path(folder)).file_bytes)
     return found
 

@@ -5,7 +5,6 @@ decided with the others as they are by then, the costliest first, by what the lo
 all of them make together is confirmed on seeds that no decision has seen.
 """
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from compressor.results.report import (
 )
 from compressor.system.output_folder import prepare as prepare_output
 from compressor.system.progress import Progress
+from compressor.system.scratch import scratch
 from compressor.system.stopwatch import Stopwatch
 from compressor.system.userfile import load_object
 from exporters.base import Target
@@ -88,8 +88,8 @@ def compress_pipeline(  # noqa: PLR0913 - the front door of several graphs
     own = loop.generate.files.values() if isinstance(loop, Builtin) else (pipeline,)
     inputs = read_by(recipe, *named, *own, *data, *calibration.values(), *files)
     prepare_output(output, force=force, inputs=inputs, room=0)
-    with tempfile.TemporaryDirectory(prefix="compressor-") as scratch:
-        given = Given(loop, target, recipe, progress, Path(scratch), calibration, folder)
+    with scratch() as aside:
+        given = Given(loop, target, recipe, progress, Path(aside), calibration, folder)
         job = traced(given, graphs, units)
         with own_threads():
             decide_all(job, plan)

@@ -5,7 +5,6 @@ this one needs: the peak of a process never falls.
 """
 
 import json
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ import numpy as np
 from compressor.graph.tensors import Arrays
 from compressor.results.measurements import MemoryResult
 from compressor.system.processes import run_python
+from compressor.system.scratch import scratch
 from exporters import DEFAULT_TARGET
 
 RUNS = 3
@@ -43,7 +43,7 @@ def peak_memory(
     wrong in there (the runtime is killed for memory, say) is a reason, not an error: a missing
     figure must not cost the run.
     """
-    with tempfile.TemporaryDirectory(prefix="compressor-") as name:
+    with scratch() as name:
         folder = Path(name)
         answer = folder / "answer.json"
         # Keys of an .npz are file names: inputs called "a/b" or "file" are passed by position.

@@ -11,7 +11,6 @@ and it is bound by the largest of the three. Arithmetic that is not multiply-acc
 a division) is in no ceiling: nodes that do much of it attain little of theirs.
 """
 
-import tempfile
 from collections import defaultdict
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from compressor.results.measurements import (
     Profile,
     Timing,
 )
+from compressor.system.scratch import scratch
 from exporters import DEFAULT_TARGET
 from exporters.base import find_target
 
@@ -121,7 +121,7 @@ def _executed(
     count = sum(1 for _ in model.graph.all_nodes()) or 1
     wanted = min(_MOST_RUNS, _MOST_EVENTS // count, int(seconds * 1e3 / latency.median_ms))
     runs = max(_LEAST_RUNS, wanted)
-    with tempfile.TemporaryDirectory(prefix="compressor-") as name:
+    with scratch() as name:
         folder = Path(name)
         session = open_session(
             model,
@@ -202,7 +202,7 @@ def _peak(
 ) -> PeakMemory:
     if isinstance(model, Path):
         return peak_memory(model, feeds, target=target, threads=threads)
-    with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
+    with scratch() as folder:
         path = Path(folder) / "model.onnx"
         save_model(graph, path)
         return peak_memory(path, feeds, target=target, threads=threads)

@@ -12,7 +12,6 @@ and of nodes that are long enough to be hit in most of these the lower quartile 
 a placement; what it is worth a race of both decides, which rests on no profile.
 """
 
-import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -31,6 +30,7 @@ from compressor.evaluation.feeding import feeds_for
 from compressor.evaluation.pairing import CLOSE, sampling_half
 from compressor.graph.session import open_session
 from compressor.graph.tensors import Arrays
+from compressor.system.scratch import scratch
 from exporters.base import Kernel, Profiled, Runner, Target, reference_target
 
 CONVERSIONS = frozenset(
@@ -71,7 +71,7 @@ def kernel_seconds(
     """
     names = owners(source)
     overhead, profiler = measure_overheads(threads)
-    with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
+    with scratch() as folder:
         sessions = [
             _Session(model, Path(folder) / f"{i}", feeds, threads) for i, model in enumerate(models)
         ]

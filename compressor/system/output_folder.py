@@ -15,13 +15,14 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from compressor.errors import OutputError
+from compressor.system.home import home
 from compressor.system.writable import why_not_writable
 
 MANIFEST = "manifest.json"
@@ -54,10 +55,15 @@ def prepare(directory: Path, *, force: bool, inputs: Iterable[Path] = (), room: 
     """
     directory = directory.resolve()
     _refuse_precious(directory, inputs)
-    put_back(directory)
-    _remove(beside(directory, "old"))
-    for left in _left_over(directory):
-        _remove(left)
+    try:
+        put_back(directory)
+        for left in (beside(directory, "old"), *_left_over(directory)):
+            _remove(left)
+    except OSError as error:
+        raise OutputError(
+            f"what an earlier run left beside {directory} cannot be removed: {error}",
+            hint="Remove it, or choose another folder with -o.",
+        ) from error
     foreign = None if force else _foreign(directory)
     if foreign is not None:
         raise OutputError(
@@ -112,19 +118,30 @@ def written_aside(directory: Path) -> Iterator[Path]:
         (new / MANIFEST).write_text(json.dumps({"format": MANIFEST_FORMAT}), encoding="utf-8")
         yield new
     except OSError as error:
-        _remove(new)
+        _discard(new)
         raise OutputError(f"{new} cannot be written: {error}") from error
     except BaseException:
-        _remove(new)
+        _discard(new)
         raise
+    try:
+        _swap(directory, new, old)
+    except OSError as error:
+        _discard(new)
+        with suppress(OSError):
+            put_back(directory)
+        raise OutputError(f"{directory} cannot be replaced: {error}") from error
+
+
+def _swap(directory: Path, new: Path, old: Path) -> None:
+    """Let the new folder take the place of the other, whose removal may wait for the next run."""
     if directory.exists() and _exchanged(directory, new):
-        _remove(new)
+        _discard(new)
         return
     if directory.exists():
         _remove(old)
         directory.rename(old)
     new.rename(directory)
-    _remove(old)
+    _discard(old)
 
 
 def _exchanged(one: Path, other: Path) -> bool:
@@ -199,7 +216,9 @@ def sha256(path: Path) -> str:
 
 def _refuse_precious(directory: Path, inputs: Iterable[Path]) -> None:
     """The whole folder is replaced: some folders must never be, not even by force."""
-    precious = {"the working directory": Path.cwd(), "the home folder": Path.home()}
+    own = home()
+    precious = {"the working directory": Path.cwd()}
+    precious |= {} if own is None else {"the home folder": own}
     precious |= {f"the input {path}": path for path in inputs}
     for what, path in precious.items():
         if path.resolve().is_relative_to(directory):
@@ -290,6 +309,12 @@ def within(directory: Path, name: object) -> Path | None:
 
 def _is_empty(directory: Path) -> bool:
     return directory.is_dir() and not any(directory.iterdir())
+
+
+def _discard(path: Path) -> None:
+    """Remove what is of no more use; what cannot be removed now, the next run does."""
+    with suppress(OSError):
+        _remove(path)
 
 
 def _remove(path: Path) -> None:

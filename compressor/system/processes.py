@@ -1,4 +1,7 @@
-"""Python in a process of its own: what native code does there, this process survives."""
+"""Python in a process of its own: what native code does there, this process survives.
+
+It ends with this one, even where that is killed.
+"""
 
 import os
 import subprocess
@@ -58,7 +61,8 @@ def run_python(
         KeyboardInterrupt: The caller was interrupted. The process was asked to end, and was ended.
     """
     # -P: the working directory may hold a user's own calibration.py, which is not ours.
-    command = [sys.executable, "-P", *arguments]
+    starter = ["-m", "compressor.system.with_parent", str(os.getpid())]
+    command = [sys.executable, "-P", *starter, *arguments]
     with tempfile.TemporaryFile() as errors:
         try:
             # In a session of its own it does not see the terminal's Ctrl-C: this process tells it.

@@ -4,8 +4,6 @@ Samples of one shape lie together. The order of an epoch depends on the seed and
 so that a run that goes on after a kill sees what it would have seen.
 """
 
-import shutil
-import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,6 +16,7 @@ from calibration.batch import Batch
 from calibration.dataset import CalibrationSet
 from compressor.graph.batch import BatchAxis, rows_of
 from compressor.graph.tensors import Array, Arrays
+from compressor.system.scratch import locked_folder, remove
 from compressor.training.augmentation import rng_of
 
 READ = 64
@@ -105,8 +104,8 @@ class _Folder:
     """A folder that lives as long as the samples in it."""
 
     def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="compressor-"))
-        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        self.path, lock = locked_folder()
+        weakref.finalize(self, remove, self.path, lock)
 
 
 def gather(data: CalibrationSet, *, fixed: int | None, memory: int, batch: int = READ) -> Samples:

@@ -5,7 +5,6 @@
 """
 
 import json
-import tempfile
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata, util
@@ -14,6 +13,7 @@ from typing import Literal
 
 from compressor.errors import TargetError
 from compressor.system.processes import run_python
+from compressor.system.scratch import scratch
 
 Name = Literal["tensorrt", "tensorrt-rtx"]
 
@@ -55,7 +55,7 @@ class ChosenBackend:
 @cache
 def device() -> Device:
     """The first GPU of this machine."""
-    with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
+    with scratch() as folder:
         answer = Path(folder) / "answer.json"
         script = Path(__file__).with_name("device.py")
         failure = run_python([str(script), str(answer)], timeout=DEVICE_SECONDS)
@@ -74,7 +74,7 @@ def why_not_run(name: Name) -> str | None:
 
 def _why_not_proven(name: Name) -> str | None:
     """Build and run one in a process of its own."""
-    with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
+    with scratch() as folder:
         answer = Path(folder) / "answer.json"
         arguments = ["-m", "exporters.trt.probe", name, str(answer)]
         failure = run_python(arguments, timeout=PROBE_SECONDS)

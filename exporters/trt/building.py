@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from compressor.system.processes import Cause, Failure, run_python
 from compressor.system.progress import Progress
+from compressor.system.scratch import scratch
 from exporters.lint.base import Finding
 from exporters.lint.trt.messages import finding_of_error, finding_of_warning
 from exporters.trt.backends import ChosenBackend
@@ -103,7 +104,7 @@ def build_engine(
     # Beside its place, as a rename within one file system is atomic: an engine that was done just
     # before the user ended the build goes with this folder.
     with (
-        tempfile.TemporaryDirectory(prefix="compressor-") as folder,
+        scratch() as folder,
         tempfile.TemporaryDirectory(prefix=".engine-", dir=directory) as beside,
     ):
         answer, parts = Path(folder) / "answer.json", Path(folder) / "progress"

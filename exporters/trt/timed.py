@@ -5,7 +5,6 @@ process of its own, and again where they change: at once for all that a loop is 
 as a cache that grows would have it built at every token.
 """
 
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from importlib import import_module
@@ -19,6 +18,7 @@ from compressor.errors import TargetError
 from compressor.graph.files import load_model, save_model
 from compressor.graph.tensors import Array, Arrays, TensorSpec
 from compressor.system.progress import SILENT
+from compressor.system.scratch import scratch
 from exporters.base import CallShapes
 from exporters.trt.backends import PACKAGES, ChosenBackend, Name
 from exporters.trt.building import build_engine, settings, write_script
@@ -108,7 +108,7 @@ class TimedRunner:
         return settings(self._options, self._profiles, sparse=sparse_layers(self._model))
 
     def _built(self) -> EngineRunner:
-        folder = Path(self._opened.enter_context(tempfile.TemporaryDirectory(prefix="compressor-")))
+        folder = Path(self._opened.enter_context(scratch()))
         save_model(self._model, folder / "model.onnx")
         write_script(folder, self._settings())
         built = build_engine(

@@ -5,7 +5,6 @@ smaller, whatever that does to the speed, which is measured and told. Within a q
 matrices that lose most get 8 bits, or stay float, as few as possible.
 """
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +33,7 @@ from compressor.search.measure import size
 from compressor.search.precision.ptq_search import Kind, PtqSearch, Step
 from compressor.search.precision.refused_nodes import storable
 from compressor.search.session import Session
+from compressor.system.scratch import scratch
 from exporters.base import QuantPolicy
 
 SMALLER = 0.99
@@ -345,7 +345,7 @@ def _shipped(found: Outcome, best: Candidate, made: ir.Model, reason: str) -> Ou
 
 def _size(session: Session, model: ir.Model) -> Size:
     batch = session.prepared.fixed_batch or 1
-    with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
+    with scratch() as folder:
         built = session.target.draft(model, Path(folder))
         return size(built, model, session.prepared.feeds(batch, session.recipe.seed))
 

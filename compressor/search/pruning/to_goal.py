@@ -5,7 +5,6 @@ cost that the allocation goes by. Where the budget refuses, less is removed, by 
 share.
 """
 
-import tempfile
 from pathlib import Path
 
 import onnx_ir as ir
@@ -19,6 +18,7 @@ from compressor.search.candidate import Outcome
 from compressor.search.pruning.candidates import PrunedCandidates
 from compressor.search.pruning.outcome import Why, ships_pruned, ships_whole, speed_words
 from compressor.search.pruning.summary import CostKind
+from compressor.system.scratch import scratch
 
 ROUNDS = 4
 """Attempts at a measured goal."""
@@ -143,7 +143,7 @@ class _Way:
         return self._goal.amount / (race.milliseconds[1] / 1e3)
 
     def _bytes(self, model: ir.Model) -> int:
-        with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
+        with scratch() as folder:
             built = self._candidates.session.target.draft(model, Path(folder))
             return built.file_bytes
 

@@ -9,7 +9,6 @@ comes the rest. Nothing is raced: races are of the front alone, in a phase of th
 import hashlib
 import json
 import math
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +34,7 @@ from compressor.search.recipes.limits import Limit, violations
 from compressor.search.recipes.making import Made, Maker, Outline
 from compressor.search.recipes.study import machine_words
 from compressor.search.recipes.variables import Point
+from compressor.system.scratch import scratch
 
 BUDGET = "max-drop"
 """Name of the constraint that --max-drop makes."""
@@ -184,7 +184,7 @@ class Evaluator:
             CompressorError: The peak could not be measured.
         """
         session = self.maker.shared.session
-        with tempfile.TemporaryDirectory(prefix="compressor-") as name:
+        with scratch() as name:
             built = session.target.draft(session.prepared.as_shipped(model), Path(name))
             size = built.file_bytes
             if not peak:

@@ -8,7 +8,6 @@ stands for all that follow; only operators that it lacks are told all at once.
 import json
 import platform
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from importlib import metadata, util
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 import onnx_ir as ir
 
 from compressor.system.processes import run_python
+from compressor.system.scratch import scratch
 from exporters.lint.base import Finding, ParserRun
 from exporters.lint.trt.child import PACKAGE
 from exporters.lint.trt.messages import CRASH, finding_of_error, finding_of_warning
@@ -44,7 +44,7 @@ def parse(model: Path, nodes: Sequence[ir.Node], *, time_limit: float) -> Said:
     if util.find_spec(PACKAGE) is None:
         return Said(ParserRun(package=PACKAGE, reason=_absence()))
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
+    with scratch() as folder:
         answer = Path(folder) / "answer.json"
         arguments = [str(CHILD), str(model.resolve()), str(answer)]
         failure = run_python(arguments, timeout=time_limit)

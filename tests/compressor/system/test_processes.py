@@ -1,5 +1,10 @@
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from compressor.system.processes import Cause, Failure, run_python
@@ -32,3 +37,22 @@ def test_the_working_directory_is_not_imported_from(tmp_path: Path, monkeypatch)
     (tmp_path / "onlyhere.py").touch()
     monkeypatch.chdir(tmp_path)
     assert "onlyhere" in str(run_python(["-c", "import onlyhere"], timeout=60))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
+def test_a_child_ends_with_a_parent_that_is_killed(tmp_path: Path):
+    child = f"import os, time; open({str(tmp_path / 'child')!r}, 'w').write(str(os.getpid()));"
+    child += "time.sleep(60)"
+    parent = "from compressor.system.processes import run_python\n"
+    parent += f"run_python(['-c', {child!r}], timeout=60)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", parent], env=environment) as process:
+        while not (told := tmp_path / "child").exists() or not told.read_text():
+            time.sleep(0.02)
+        number = int(told.read_text())
+        process.kill()
+    for _ in range(500):
+        if not psutil.pid_exists(number) or psutil.Process(number).status() == "zombie":
+            return
+        time.sleep(0.02)
+    raise AssertionError("the child goes on")
