@@ -15,7 +15,7 @@ PARALLEL := -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup sample sample-finetune $(GENERATIVE:%=sample-%) picture test zoo check bench \
+.PHONY: help setup sample sample-finetune $(GENERATIVE:%=sample-%) picture test zoo fuzz check bench \
 	bench-large bench-generative lock docs tutorials clean
 
 help: ## List these targets
@@ -60,6 +60,10 @@ test: $(READY) ## Run the tests; ARGS="-k name -x" goes to pytest
 
 zoo: $(READY) ## Capture, fold and prune every network of the zoo (minutes); ARGS="-k bert" chooses
 	$(BIN)/python -m pytest $(PARALLEL) tests/test_zoo.py -m "zoo or not zoo" $(ARGS)
+
+fuzz: $(READY) ## Broken files and options through the real commands, then faults of the machine; ARGS="--cases 500 --seed 7"
+	PYTHONPATH=tests $(BIN)/python -m fuzz $(ARGS)
+	PYTHONPATH=tests $(BIN)/python -m fuzz.faults --writes 1 --kills 60
 
 check: $(READY) ## Lint, formatting, types, and the floors that modules may import
 	$(BIN)/ruff check .
