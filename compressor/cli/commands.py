@@ -16,6 +16,7 @@ from compressor.cli.failures import told
 from compressor.cli.several import Ended, each, parted_targets, places, require_there, table
 from compressor.errors import UsageError
 from compressor.recipe.recipe import Recipe, load_recipe, to_toml
+from compressor.report.spoken import harmless
 from compressor.report.terminal import RichProgress, comparison, profile_table, summary
 from compressor.report.terminal_lint import findings
 from compressor.results.records import Record
@@ -314,7 +315,7 @@ def check_directory(directory: Path, flags: dict[str, Any]) -> None:
         min_speedup=flags["min_speedup"],
         against=flags["against"],
     )
-    _show(found, Text(found.text), flags)
+    _show(found, Text(harmless(found.text)), flags)
     require_met(found)
 
 
@@ -332,7 +333,7 @@ def show_cache(directory: Path | None, flags: dict[str, Any]) -> None:
     from compressor.commands.cache import cache  # noqa: PLC0415 - as above
 
     found = cache(directory, clear=flags["clear"])
-    _show(found, Text(found.text), flags)
+    _show(found, Text(harmless(found.text)), flags)
 
 
 def lint_model(model: str, flags: dict[str, Any]) -> None:

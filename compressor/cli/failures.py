@@ -84,9 +84,9 @@ def _say(message: str, hint: str | None) -> None:
 
 def _harmless(text: str) -> str:
     """Text that a terminal only shows: names in it come out of strangers' files."""
-    from compressor.report.spoken import speaker  # noqa: PLC0415 - only once something failed
+    from compressor.report.spoken import harmless  # noqa: PLC0415 - only once something failed
 
-    return shortened(speaker("utf-8")(text))
+    return shortened(harmless(text))
 
 
 def shortened(text: str) -> str:

@@ -11,8 +11,10 @@ from itertools import product
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
 from compressor.errors import CompressorError, UsageError
+from compressor.report.spoken import harmless
 from compressor.results.format import ratio
 from compressor.results.report import Report
 
@@ -122,10 +124,10 @@ def table(ended: Sequence[Ended], asked: int) -> Table:
     for heading in ("model", "target", "ships", "speed", "quality", "size"):
         found.add_column(heading, overflow="fold")
     for one in ended:
-        if one.report is None:
-            found.add_row(one.model, one.target, "failed", "", "", "", style="red")
-        else:
-            found.add_row(one.model, one.target, *_cells(one.report))
+        cells = ("failed", "", "", "") if one.report is None else _cells(one.report)
+        style = "red" if one.report is None else ""
+        words = (one.model, one.target, *cells)
+        found.add_row(*(Text(harmless(word)) for word in words), style=style)
     if len(ended) < asked:
         found.caption = f"{asked - len(ended)} more were not run: -k runs them all the same"
     return found

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
 from compressor.errors import UsageError
+from compressor.report.spoken import harmless
 from compressor.results import format as fmt
 from compressor.results.measurements import LatencyResult, QualityResult
 from compressor.results.records import Record
@@ -99,7 +101,7 @@ def compared_table(found: ComparedRuns) -> Table:
     for heading in ("run", "ships", "speed-up", "latency", "quality", "loss", "size", "front"):
         table.add_column(heading, overflow="fold", justify="left" if heading == "run" else "right")
     for one in found.runs:
-        table.add_row(
+        cells = (
             Path(one.name).name or one.name,
             one.ships,
             fmt.NOTHING if one.speedup is None else fmt.ratio(one.speedup),
@@ -108,8 +110,9 @@ def compared_table(found: ComparedRuns) -> Table:
             fmt.NOTHING if one.drop is None else f"{one.drop:.3g}",
             fmt.size(one.bytes),
             "✓" if one.front else "",
-            style="bold" if one.front else None,
         )
+        style = "bold" if one.front else None
+        table.add_row(*(Text(harmless(cell)) for cell in cells), style=style)
     return table
 
 

@@ -52,6 +52,11 @@ class Spoken:
         yield from self._build(speaker(options.encoding))
 
 
+def harmless(text: str) -> str:
+    """Text that a terminal only shows, whatever its encoding."""
+    return speaker("utf-8")(text)
+
+
 def speaker(encoding: str) -> Speak:
     """What makes text fit an encoding: as it is for Unicode, else in the nearest spelling."""
     is_unicode = encoding.lower().startswith("utf")

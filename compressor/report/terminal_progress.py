@@ -13,6 +13,7 @@ from rich.progress import Progress as Bars
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
+from compressor.report.spoken import harmless
 from compressor.results import format as fmt
 from compressor.system.progress import Advance
 from compressor.system.stopwatch import Stopwatch
@@ -66,15 +67,15 @@ class RichProgress:
             self._end(task)
         seconds = watch.seconds
         if seconds >= SHORTEST_TOLD:
-            self._console.print(Text(f"{name}: {fmt.seconds(seconds)}", style="dim"))
+            self._console.print(Text(harmless(f"{name}: {fmt.seconds(seconds)}"), style="dim"))
 
     def notice(self, text: str) -> None:
         """Leave a line."""
-        self._console.print(Text(f"* {fmt.sentence(text)}", style="yellow"))
+        self._console.print(Text(harmless(f"* {fmt.sentence(text)}"), style="yellow"))
 
     def say(self, text: str) -> None:
         """Leave a line that asks nothing of anybody."""
-        self._console.print(Text(fmt.sentence(text), style="dim"))
+        self._console.print(Text(harmless(fmt.sentence(text)), style="dim"))
 
     def _begin(self, name: str, total: int | None) -> TaskID:
         if self._open == 0:

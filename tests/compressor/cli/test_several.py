@@ -1,10 +1,12 @@
 """Several models and targets in one command."""
 
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from compressor.cli.several import each, parted_targets, places, require_there
+from compressor.cli.several import Ended, each, parted_targets, places, require_there, table
 from compressor.errors import CheckpointError, TargetError, UsageError
 
 
@@ -58,3 +60,11 @@ def test_other_targets_of_a_model_ship_where_one_fails():
         ("a", "openvino", None), ("a", "ort", "a for ort")
     ]  # fmt: skip
     assert [error.exit_code for error in failures] == [4]
+
+
+def test_names_in_the_table_are_no_markup_and_no_orders_to_a_terminal() -> None:
+    names = ("[/].onnx", "[bold]x[/bold].onnx", "\x1b[31mred.onnx")
+    console = Console(file=StringIO(), width=120)
+    console.print(table([Ended(name, "ort") for name in names], len(names)))
+    told = console.file.getvalue()  # type: ignore[attr-defined]
+    assert all(name in told for name in ("[/].onnx", "[bold]x[/bold].onnx", "\\x1b[31mred.onnx"))
