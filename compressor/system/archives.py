@@ -3,6 +3,7 @@
 import struct
 import zipfile
 import zlib
+from tokenize import TokenError
 
 DAMAGE: tuple[type[Exception], ...] = (
     OSError,
@@ -14,10 +15,12 @@ DAMAGE: tuple[type[Exception], ...] = (
     zipfile.BadZipFile,
     OverflowError,
     MemoryError,
+    SyntaxError,
+    TokenError,
 )
-"""Names that are no text, members that are encrypted or packed in ways that are not known, and
-sizes that are not true, besides what `zipfile` says itself. What is too large for the memory only
-claims to be: sizes of members stand in the archive."""
+"""Besides what `zipfile` says itself: headers of arrays that are no literals, names that are no
+text, members that are encrypted or packed in ways that are not known, and sizes that are not true.
+What is too large for the memory only claims to be: sizes of members stand in the archive."""
 
 PACKED = 200
 """How many times larger than packed the content of an archive may be: weights shrink to a half."""

@@ -194,3 +194,12 @@ def test_folder_of_npz_must_agree(tmp_path):
     np.savez(tmp_path / "2.npz", z=np.ones((2, 3)))
     with pytest.raises(DataError, match=r"found z:float64"):
         open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("header", ["(" * 300, "__import__('os')", "[" * 5, "{'descr': 'x'}", "'"])
+def test_a_header_that_is_no_literal_is_damage(tmp_path, header: str):
+    text = header.encode() + b"\n"
+    content = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+    (tmp_path / "data.npy").write_bytes(content)
+    with pytest.raises(DataError, match=r"data\.npy"):
+        open_dataset(tmp_path / "data.npy", role="calibration", seed=0)

@@ -164,7 +164,8 @@ def _command(argv: list[str], beside: Path) -> int:
     from compressor.cli.main import cli
 
     def trace(verbose: bool) -> None:
-        (beside / "trace").write_text(traceback.format_exc())
+        with contextlib.suppress(OSError):  # it is what fails
+            (beside / "trace").write_text(traceback.format_exc())
 
     failures._trace = trace
     sys.argv = ["compress", *argv]
