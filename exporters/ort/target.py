@@ -13,7 +13,6 @@ from typing import Any, Self
 
 import numpy as np
 import onnx_ir as ir
-from compressor.system.scratch import scratch
 
 from calibration.scheme import Scheme
 from compressor.errors import DataError
@@ -25,6 +24,7 @@ from compressor.graph.session import LARGE, open_session
 from compressor.graph.tensors import Array, Arrays, TensorSpec
 from compressor.system.hardware import has_int8_dot
 from compressor.system.progress import SILENT, Progress
+from compressor.system.scratch import scratch
 from exporters.base import Artifact, QuantPolicy, Samples, Target
 from exporters.base.reference import LARGEST as LARGEST_REFERENCE
 from exporters.base.reference import REFERENCE, write_reference
