@@ -16,7 +16,7 @@ PARALLEL := -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup sample sample-finetune $(GENERATIVE:%=sample-%) picture test zoo fuzz check bench \
-	bench-large bench-generative lock docs tutorials clean
+	bench-large bench-generative lock audit wheel docs tutorials clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -127,6 +127,15 @@ lock: ## Lock the newest versions that pyproject.toml allows into requirements.l
 		| sed '/^tensorrt_rtx/s/$$/; $(TENSORRT)/'; } > out/requirements.lock
 	mv out/requirements.lock requirements.lock
 	rm -rf out/lock
+
+audit: ## Hold the locked packages against known vulnerabilities (needs the network; installs pip-audit into out/audit)
+	test -x out/audit/bin/pip-audit || { $(PYTHON) -m venv out/audit && \
+		out/audit/bin/python -m pip install --quiet pip-audit; }
+	out/audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip --strict
+
+wheel: $(READY) ## Build the wheel into out/dist, with a software bill of materials beside it
+	$(BIN)/python -m build --wheel --outdir out/dist
+	$(BIN)/python tests/sbom.py out/dist
 
 tutorials: $(READY) ## Follow each page of docs/tutorials to its end, block by block
 	$(BIN)/python -m pytest -q -m tutorial tests/test_tutorials.py

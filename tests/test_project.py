@@ -1,5 +1,6 @@
 """The project around the code: what is installed, what starts quickly, what Make rebuilds."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -274,3 +275,18 @@ def test_deployment_makefile_keeps_what_an_interrupted_run_wrote(project: Path) 
         running.wait(timeout=20)
     assert (project / "models" / "net-ort" / "manifest.json").exists()
     assert "compressor models/net.onnx" in make(project, "-n")
+
+
+def test_a_bill_of_materials_lists_the_lock_and_seals_the_wheel(tmp_path):
+    import sbom
+
+    wheel = tmp_path / "compressor-0.1.0-py3-none-any.whl"
+    wheel.write_bytes(b"wheel")
+    bill = sbom.bill_of(wheel, "# pinned\nclick==8.1\ntensorrt_rtx==1.7; sys_platform == 'linux'\n")
+    assert [one["purl"] for one in bill["components"]] == [
+        "pkg:pypi/click@8.1",
+        "pkg:pypi/tensorrt-rtx@1.7",
+    ]
+    own = bill["metadata"]["component"]
+    assert (own["name"], own["version"]) == ("compressor", "0.1.0")
+    assert own["hashes"][0]["content"] == hashlib.sha256(b"wheel").hexdigest()

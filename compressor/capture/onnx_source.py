@@ -93,7 +93,7 @@ def capture_onnx(
 
 
 def _loops(model: ir.Model) -> bool:
-    bodies = (model.graph, *model.functions.values())
+    bodies = [model.graph, *(function.graph for function in model.functions.values())]
     return any(node.op_type == "Loop" for body in bodies for node in body.all_nodes())
 
 

@@ -7,7 +7,6 @@ It is asked in a process of its own: a file that kills the runtime is a reason l
 
 import json
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from compressor.graph.tensors import Array
 from compressor.system.processes import run_python
+from compressor.system.scratch import scratch
 from exporters.base import find_target
 from exporters.base.reference import read_reference
 
@@ -44,7 +44,7 @@ def answered(model: Path, target: str, reference: Path | None) -> Answered:
         reference: Inputs and outputs as the build stored them; None where there are none, and it
             is loaded only.
     """
-    with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
+    with scratch() as folder:
         answer = Path(folder) / "answer.json"
         task = {
             "model": str(model.resolve()),

@@ -5,7 +5,7 @@ import zipfile
 import zlib
 from tokenize import TokenError
 
-DAMAGE: tuple[type[Exception], ...] = (
+DAMAGE = (
     OSError,
     EOFError,
     ValueError,
