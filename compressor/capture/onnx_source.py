@@ -77,6 +77,8 @@ def capture_onnx(
             )
     try:
         return captured()
+    except GraphError as error:  # what is true of the user's own graph is no defect of ours
+        raise CaptureError(f"{what}: {error.message}", hint=error.hint) from error
     except CompressorError:
         raise
     except (MemoryError, RecursionError) as error:

@@ -1,7 +1,6 @@
 """Between graphs, the runtime's models, and files of its IR."""
 
 import io
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ import onnx_ir as ir
 from compressor.errors import GraphError
 from compressor.graph.files import initializer_bytes, save_model, serialize
 from compressor.graph.session import LARGE
+from compressor.system.scratch import scratch
 from exporters.base.execution import Execution
 from exporters.openvino.runtime import core, reason_of
 
@@ -36,7 +36,7 @@ def converted(model: ir.Model | Path) -> Iterator[tuple[Any, Execution]]:
         found, _ = _read(io.BytesIO(serialize(model)))
         yield named(found, model), Execution.of(model)
         return
-    with tempfile.TemporaryDirectory(prefix="compressor-") as folder:
+    with scratch() as folder:
         path = Path(folder) / "model.onnx"
         save_model(model, path, apart=True)
         found, _ = _read(str(path))

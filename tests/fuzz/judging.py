@@ -149,7 +149,7 @@ def _differs(case: Case, artifact: Path, graph: Any) -> str | None:
         if not np.isfinite(b).all() or _draws(case):
             continue
         scale = np.abs(b).max(initial=0.0) + 1e-9
-        if whole and not graph.get("pruned") and np.abs(a - b).max(initial=0.0) > 1e-2 * scale:
+        if whole and not graph.get("pruning") and np.abs(a - b).max(initial=0.0) > 1e-2 * scale:
             return "the float artifact computes something else"
     return None
 
