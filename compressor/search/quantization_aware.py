@@ -21,6 +21,7 @@ from compressor.plan.realize import realize
 from compressor.plan.storage import CODES, StoragePlan
 from compressor.quantization.bias import restored
 from compressor.quantization.bias import stored as stored_biases
+from compressor.quantization.blocks import BlockFormat, Grid, Packed, codes_of, packed
 from compressor.recipe.requirements import FEW_BITS
 from compressor.results.records import StageRecord
 from compressor.results.training import TrainingResult
@@ -154,6 +155,7 @@ def _of_few_bits(made: ir.Model, plan: GraphPlan) -> Iterator[_Weight]:
     """Integers of so few bits that training gains something."""
     if plan.stored is not None:
         yield from _in_blocks(made, plan.stored)
+        yield from _in_standard_blocks(made, plan.stored)
     elif plan.integer and plan.weight_bits <= FEW_BITS:
         yield from _of_layers(made, plan)
 
@@ -171,6 +173,37 @@ def _in_blocks(model: ir.Model, stored: StoragePlan) -> Iterator[_Weight]:
         if own is not None:
             del free[own]
             yield _Weight(own, _block_of(name))
+
+
+def _in_standard_blocks(model: ir.Model, stored: StoragePlan) -> Iterator[_Weight]:
+    """Matrices behind a DequantizeLinear with blocks, told by the integers that the plan has."""
+    read = [n.inputs[0] for n in model.graph if n.attributes.get_int("block_size", 0)]
+    free = {one.name or "": stored_array(one) for one in read if one is not None and is_stored(one)}
+    for name, held in stored.packed.items():
+        form = stored.matrices[name].form
+        if form.bits > FEW_BITS or not form.symmetric:
+            continue
+        codes = codes_of(held, form).astype(np.int8) - form.middle
+        for own, array in free.items():
+            whole = array.astype(np.int8)
+            turned = not np.array_equal(whole, codes)
+            if not turned or np.array_equal(whole.T, codes):
+                del free[own]
+                yield _Weight(own, _standard_block_of(name, held, form, turned=turned))
+                break
+
+
+def _standard_block_of(name: str, before: Packed, form: BlockFormat, *, turned: bool) -> Put:
+    """Signed integers, inputs by outputs where turned, as the plan has them."""
+    grid = Grid(before.scales, np.full(before.scales.shape, form.middle, np.uint8))
+    whole = _block_of(name)
+
+    def put(plan: GraphPlan, trained: Array) -> GraphPlan:
+        signed = trained.astype(np.int8)
+        integers = (signed.T if turned else signed) + form.middle
+        return whole(plan, packed(integers.astype(np.uint8), grid, form).codes)
+
+    return put
 
 
 def _block_of(name: str) -> Put:

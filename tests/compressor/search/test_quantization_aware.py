@@ -1,5 +1,6 @@
 """Integers of few bits are trained at the end of a search, and its plan replays them."""
 
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,26 @@ def test_blocks_of_four_bits_are_trained_and_the_plan_replays_without_data(tmp_p
     assert again.integers_trained.steps == 100
     replayed = replay(session_of(products(), recipe_of(None), Timed(always(2.0))), again)
     assert serialize(replayed.shipped) == serialize(found.shipped)
+
+
+def test_blocks_of_the_standard_operator_are_trained_likewise() -> None:
+    """TensorRT's, whatever way the matrix lies; what was trained is what the plan makes."""
+    recipe = recipe_of({**TRAIN, "length": "100steps"}, block=64, symmetric=True)
+    target = copy(TARGET)
+    target.blocks_as = "standard"
+    made = products()
+    made.opset_imports[""] = 21
+    session = session_of(made, recipe, Timed(always(2.0)), calibration={"x": X}, target=target)
+    data = with_training_samples(
+        session.prepared, split_data(session.prepared, recipe.seed), recipe
+    )
+    found = decide(session, data, NoBudget(session, None, ""))
+    assert found.integer_training is not None
+    assert found.integer_training.kept, found.integer_training.reason
+    assert found.integer_training.parameters == 2 * 64 * 64
+    assert {node.op_type for node in found.shipped.graph} == {"DequantizeLinear", "MatMul", "Tanh"}
+    again = replay(session, found.plan)
+    assert serialize(again.shipped) == serialize(found.shipped)
 
 
 def test_what_a_budget_refuses_is_trained_before_it_gets_more_bits() -> None:
