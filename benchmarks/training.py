@@ -297,7 +297,7 @@ def attention(bench: Bench) -> Figures:
     folder = Path(spec.origin).with_name("model")
     used, judging = documents(folder, DOCUMENTS, JUDGING, bench.seed)
     recipe = {
-        "quantize": {"mode": "none"},
+        "quantize": {"mode": "none", "batch": 2},  # more takes gigabytes a layer
         "train": {"attention": "window:128", "length": "48steps", "batch": 2, "threads": 1},
         "measure": {"threads": 1, "seconds": 8.0, "metric": "cosine", "memory": False},
         "seed": bench.seed,
