@@ -31,6 +31,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patched.setattr("compressor.recipe.keeping.default_folder", lambda: None)
         # Graphs of tests kill no process: those of tests/fuzz do, in processes of their own.
         patched.setattr("compressor.capture.onnx_source.why_not_survived", lambda *work: None)
+        patched.setattr("compressor.checkpoint.torch_files.why_not_survived", lambda *work: None)
         patched.setattr("exporters.lint.trt.linter.why_not_survived", lambda *work: None)
         yield
 

@@ -42,9 +42,11 @@ from compressor.capture.verify import Expected, expectations, open_outputs, sett
 from compressor.capture.widening import widen
 from compressor.errors import CaptureError, CompressorError
 from compressor.graph.batch import BatchAxis
+from compressor.graph.session import LARGE
 from compressor.graph.shapes import shape_of
 from compressor.graph.sizes import parse_size
 from compressor.graph.tensors import Array, TensorSpec
+from compressor.system.asked_first import why_not_survived
 from compressor.system.third_party_output import relayed, relayed_output
 
 logger = logging.getLogger("compressor.capture")
@@ -139,7 +141,27 @@ def capture_torch(
         binding = bind(source.module, names)
         with borrowed(source.module, names) as module:
             flat, fixed = flat_module(module, binding), given_sizes(declared, inputs)
-            return _capture(Subject(source, flat, inputs, fixed=fixed, varied=varied), opset, log)
+            subject = Subject(source, flat, inputs, fixed=fixed, varied=varied)
+            if source.kind == "torchscript":
+                _require_survival(subject, opset)
+            return _capture(subject, opset, log)
+
+
+def _require_survival(subject: Subject, opset: int) -> None:
+    """An archive of TorchScript is code of a stranger's, which its interpreter may die of."""
+
+    def captured() -> None:
+        torch.set_num_threads(1)  # those of the pool are not there after a fork
+        _capture(subject, opset, Log(subject.source))
+
+    weights = (tensor.nbytes for tensor in subject.source.module.state_dict().values())
+    reason = why_not_survived(captured) if sum(weights) < LARGE else None
+    if reason is not None:
+        raise CaptureError(
+            f"{subject.source.description}: torch {reason} on this TorchScript, in a process of "
+            "its own",
+            hint="Save it again; an archive that does this is broken, or made to do it.",
+        )
 
 
 def _declared(module: torch.nn.Module, declared: Sequence[TensorSpec]) -> list[TensorSpec]:

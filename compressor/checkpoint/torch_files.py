@@ -26,6 +26,7 @@ from numpy._core.multiarray import _reconstruct, scalar
 from compressor.checkpoint.inert import InertFile
 from compressor.checkpoint.statedict import listed
 from compressor.errors import CheckpointError
+from compressor.system.asked_first import why_not_survived
 from compressor.system.third_party_output import relayed
 from compressor.system.userfile import blame
 
@@ -156,13 +157,38 @@ def load_torchscript(path: Path) -> Any:
         CheckpointError: The archive is damaged or of a newer version.
     """
     torch = require("torch", path)
+
+    def loaded() -> Any:
+        module = torch.jit.load(str(path), map_location="cpu")
+        # A frozen module has no training flag left to set.
+        return module.eval() if hasattr(module, "training") else module
+
+    reason = why_not_survived(loaded)
+    if reason is not None:
+        raise _damaged(path, RuntimeError(f"torch {reason} on it, in a process of its own"))
     try:
         with relayed(logger):
-            module = torch.jit.load(str(path), map_location="cpu")
-            # A frozen module has no training flag left to set.
-            return module.eval() if hasattr(module, "training") else module
+            module = loaded()
+        for name, tensor in module.state_dict().items():
+            _check_bounds(name, tensor)
+        return module
     except Exception as error:  # RuntimeError and what lies below it
         raise _damaged(path, error) from error
+
+
+def _check_bounds(name: str, tensor: Any) -> None:
+    """Refuse a tensor that claims more than its storage has: reading it reads somebody else's.
+
+    Raises:
+        ValueError: It does.
+    """
+    if not hasattr(tensor, "untyped_storage") or tensor.is_quantized or not tensor.numel():
+        return
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    last = tensor.storage_offset() + sum((size - 1) * stride for size, stride in steps)
+    held = tensor.untyped_storage().nbytes() // tensor.element_size()
+    if last >= held:
+        raise ValueError(f"tensor {name!r} claims {last + 1:,} elements, and the file has {held:,}")
 
 
 def refused(path: Path, unknown: Sequence[str]) -> CheckpointError:

@@ -52,7 +52,8 @@ class Fuzz:
         argv = make(case)
         ended = running.run(folder, argv, limit=self._limit, after=judging.judged(case))
         found = judging.fault(ended)
-        self.ended[kind, "fault" if found else f"exit {ended.code}"] += 1
+        how = "killed a reader" if "in a process of its own" in ended.err else f"exit {ended.code}"
+        self.ended[kind, "fault" if found else how] += 1
         self.last = ended
         return case, found
 

@@ -16,6 +16,7 @@ import pytest
 from compressor.capture.source import ModelSource
 from compressor.checkpoint import load_checkpoint, source_of
 from compressor.checkpoint.exported import is_arithmetic
+from compressor.checkpoint.torch_files import load_torchscript
 from compressor.errors import CheckpointError, UsageError
 from compressor.recipe.recipe import ModelOptions
 from compressor.system.third_party_output import relayed
@@ -411,3 +412,14 @@ def test_what_is_no_model_is_told_what_to_pass(found: object, hint: str):
         source_of(found)
     assert caught.value.hint is not None
     assert hint in caught.value.hint
+
+
+def test_a_torchscript_tensor_that_claims_more_than_the_file_has_is_refused(tmp_path: Path):
+    torch.jit.trace(torch.nn.Linear(3, 2), torch.zeros(1, 3)).save(str(tmp_path / "right.pt"))
+    with zipfile.ZipFile(tmp_path / "right.pt") as archive:
+        members = [(one.filename, archive.read(one)) for one in archive.infolist()]
+    with zipfile.ZipFile(tmp_path / "wrong.pt", "w") as archive:
+        for name, content in members:
+            archive.writestr(name, content.replace(b"K\x02K\x03\x86", b"M\xff\xffK\x03\x86"))
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_torchscript(tmp_path / "wrong.pt")
