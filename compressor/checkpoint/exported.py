@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from compressor.checkpoint.storages import why_too_short
 from compressor.checkpoint.torch_files import require
 from compressor.errors import CheckpointError
 from compressor.system.archives import DAMAGE
@@ -111,6 +112,11 @@ def _danger_of_pickle(torch: Any, archive: zipfile.ZipFile, name: str) -> str | 
     content = archive.read(name)
     if not content:
         return None
+    if zipfile.is_zipfile(io.BytesIO(content)):
+        with zipfile.ZipFile(io.BytesIO(content)) as inner:
+            reason = why_too_short(inner)
+        if reason is not None:
+            raise ValueError(f"{name}: {reason}")
     try:
         with relayed(logger):
             torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

@@ -12,6 +12,7 @@ import pathlib
 import pickle
 import re
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,9 @@ from numpy._core.multiarray import _reconstruct, scalar
 
 from compressor.checkpoint.inert import InertFile
 from compressor.checkpoint.statedict import listed
+from compressor.checkpoint.storages import why_too_short
 from compressor.errors import CheckpointError
+from compressor.system.archives import DAMAGE
 from compressor.system.asked_first import why_not_survived
 from compressor.system.third_party_output import relayed
 from compressor.system.userfile import blame
@@ -83,6 +86,8 @@ def unpickle(path: Path, *, trust: bool, kind: str) -> Unpickled:
         CheckpointError: The file is damaged, or what it holds cannot be rebuilt.
     """
     torch = require("torch", path)
+    if kind == "torch archive":
+        _check_storages(path)
     if kind != "plain pickle":
         try:
             with relayed(logger), ExitStack() as stack:
@@ -157,6 +162,7 @@ def load_torchscript(path: Path) -> Any:
         CheckpointError: The archive is damaged or of a newer version.
     """
     torch = require("torch", path)
+    _check_storages(path)
 
     def loaded() -> Any:
         module = torch.jit.load(str(path), map_location="cpu")
@@ -169,11 +175,26 @@ def load_torchscript(path: Path) -> Any:
     try:
         with relayed(logger):
             module = loaded()
-        for name, tensor in module.state_dict().items():
-            _check_bounds(name, tensor)
-        return module
+            for name, tensor in module.state_dict().items():
+                _check_bounds(name, tensor)
+            return module
     except Exception as error:  # RuntimeError and what lies below it
         raise _damaged(path, error) from error
+
+
+def _check_storages(path: Path) -> None:
+    """Refuse an archive with a storage that is shorter than it claims.
+
+    Raises:
+        CheckpointError: There is one, or the archive is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            reason = why_too_short(archive)
+    except (KeyError, *DAMAGE) as error:
+        raise _damaged(path, error) from error
+    if reason is not None:
+        raise _damaged(path, ValueError(reason))
 
 
 def _check_bounds(name: str, tensor: Any) -> None:

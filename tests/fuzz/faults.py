@@ -230,6 +230,7 @@ def main() -> int:
     parser.add_argument("--writes", type=int, default=0, help="Every so many changes; 0 for none.")
     parser.add_argument("--kills", type=int, default=0, help="How many signals.")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--runs", default="", help=f"Some of {', '.join(RUNS)}.")
     parser.add_argument("--cheap", action="store_true", help="Plain runs only.")
     parser.add_argument("--bases", type=Path, help="Folder that keeps what is right.")
     asked = parser.parse_args()
@@ -244,7 +245,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as scratch:
         kept = asked.bases or Path(scratch) / "bases"
         right = bases.ready(kept, torch=False, cheap=asked.cheap).folder
-        runs = RUNS if not asked.cheap else {name: RUNS[name] for name in ("plain", "statistics")}
+        names = [name for name in asked.runs.split(",") if name] or list(RUNS)
+        names = ["plain", "statistics"] if asked.cheap else names
+        runs = {name: RUNS[name] for name in names}
         if asked.writes:
             tried = writes(Path(scratch), right, runs, step=asked.writes, told=told)
             print(f"{tried} writes that failed, {len(faults)} faults")

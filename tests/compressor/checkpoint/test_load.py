@@ -16,7 +16,6 @@ import pytest
 from compressor.capture.source import ModelSource
 from compressor.checkpoint import load_checkpoint, source_of
 from compressor.checkpoint.exported import is_arithmetic
-from compressor.checkpoint.torch_files import load_torchscript
 from compressor.errors import CheckpointError, UsageError
 from compressor.recipe.recipe import ModelOptions
 from compressor.system.third_party_output import relayed
@@ -414,12 +413,24 @@ def test_what_is_no_model_is_told_what_to_pass(found: object, hint: str):
     assert hint in caught.value.hint
 
 
-def test_a_torchscript_tensor_that_claims_more_than_the_file_has_is_refused(tmp_path: Path):
-    torch.jit.trace(torch.nn.Linear(3, 2), torch.zeros(1, 3)).save(str(tmp_path / "right.pt"))
-    with zipfile.ZipFile(tmp_path / "right.pt") as archive:
-        members = [(one.filename, archive.read(one)) for one in archive.infolist()]
-    with zipfile.ZipFile(tmp_path / "wrong.pt", "w") as archive:
-        for name, content in members:
-            archive.writestr(name, content.replace(b"K\x02K\x03\x86", b"M\xff\xffK\x03\x86"))
-    with pytest.raises(CheckpointError, match="damaged"):
-        load_torchscript(tmp_path / "wrong.pt")
+def _cut(source: Path, target: Path) -> Path:
+    """An archive whose first storage has lost half of its bytes."""
+    with zipfile.ZipFile(source) as archive, zipfile.ZipFile(target, "w") as other:
+        for member in archive.infolist():
+            content = archive.read(member)
+            half = member.filename.endswith("data/0")
+            other.writestr(member.filename, content[: len(content) // 2] if half else content)
+    return target
+
+
+def test_a_storage_that_is_shorter_than_it_claims_is_refused(tmp_path: Path):
+    layer = torch.nn.Linear(30, 20)
+    torch.save(layer.state_dict(), tmp_path / "state.pt")
+    torch.save(layer, tmp_path / "whole.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(layer, torch.zeros(1, 30)).save(str(tmp_path / "script.pt"))
+    for name in ("state.pt", "whole.pt", "script.pt"):
+        path = _cut(tmp_path / name, tmp_path / f"cut-{name}")
+        with pytest.raises(CheckpointError, match="claims 2,400 bytes, and the archive has 1,200"):
+            load_checkpoint(path, ModelOptions(trust_pickle=True))
