@@ -11,6 +11,7 @@ from calibration.sources.tables import parted, read_table
 from compressor.errors import DataError
 from compressor.system.home import expanded
 from compressor.system.nearby import did_you_mean
+from compressor.system.special import why_no_file
 from compressor.system.userfile import is_object_spec, load_object
 
 _READS = (
@@ -48,6 +49,10 @@ def find_source(
 
 def _from_file(path: Path, role: str) -> SampleSource:
     where = f"{role} data {path}"
+    if (special := why_no_file(path)) is not None:
+        raise DataError(
+            f"{where} is {special}: expected {_READS}", hint="Write it to a file first."
+        )
     try:
         with path.open("rb") as file:
             start = file.read(6)
@@ -76,6 +81,8 @@ def _from_table(
     from calibration.sources.columns import columns_of  # noqa: PLC0415 - one kind a job
     from calibration.sources.records import record_source  # noqa: PLC0415 - one kind a job
 
+    if (special := why_no_file(path)) is not None:
+        raise DataError(f"{role} data {path} is {special}", hint="Write it to a file first.")
     if not path.exists():
         raise DataError(f"{role} data {path}: there is no such file", hint=did_you_mean(path))
     table = read_table(path, chosen, role)

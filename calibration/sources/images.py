@@ -19,6 +19,7 @@ from calibration.sources.folder import natural_order
 from calibration.sources.tables import Table
 from compressor.errors import DataError
 from compressor.graph.tensors import Array, TensorSpec
+from compressor.system.special import why_no_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -121,10 +122,14 @@ class ImageFolderSource:
     def _open(self, path: str) -> "Image":
         from PIL import Image  # noqa: PLC0415 - only image folders need it
 
+        file = self._file(path)
+        special = why_no_file(file) if isinstance(file, Path) else None
+        if special is not None:
+            raise DataError(f"{self._where}: {path} is {special}, and no image", hint="Remove it.")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Pillow comments on sizes and metadata
-                return Image.open(self._file(path))
+                return Image.open(file)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise self._broken(path, error) from error
 
@@ -224,8 +229,13 @@ def _find_images(
 
 def _images_in(folder: Path, *, deep: bool) -> list[str]:
     """Relative paths of the images, in natural order of their names."""
-    found = []
+    found, seen = [], set[tuple[int, int]]()
     for place, folders, names in os.walk(folder, followlinks=True):
+        told = Path(place).stat()
+        if (told.st_dev, told.st_ino) in seen:  # a link to a folder around it
+            folders.clear()
+            continue
+        seen.add((told.st_dev, told.st_ino))
         folders[:] = folders if deep else []
         relative = Path(place).relative_to(folder)
         found += [

@@ -29,6 +29,7 @@ from calibration.sources.npy import (
 from compressor.errors import DataError
 from compressor.graph.tensors import Array, TensorSpec
 from compressor.system.archives import DAMAGE
+from compressor.system.special import why_no_file
 
 _SUFFIX = ".npy"
 
@@ -128,6 +129,8 @@ def _inflated(stream: IO[bytes], stack: ExitStack, what: str) -> IO[bytes]:
 
 
 def _open(path: Path, where: str) -> zipfile.ZipFile:
+    if (special := why_no_file(path)) is not None:
+        raise DataError(f"{where}: {path} is {special}, and no .npz archive")
     try:
         return zipfile.ZipFile(path)
     except DAMAGE as error:

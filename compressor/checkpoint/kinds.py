@@ -14,6 +14,7 @@ from typing import BinaryIO, Literal
 from compressor.errors import CheckpointError
 from compressor.system.archives import DAMAGE, why_a_bomb
 from compressor.system.nearby import did_you_mean
+from compressor.system.special import why_no_file
 
 FileKind = Literal[
     "onnx",
@@ -62,6 +63,8 @@ def find_kind(path: Path) -> FileKind:
     """
     if path.is_dir():
         raise directory_error(path)
+    if (special := why_no_file(path)) is not None:
+        raise CheckpointError(f"{path} is {special}; {_EXPECTED}", hint="Write it to a file first.")
     try:
         size = path.stat().st_size
         with path.open("rb") as file:

@@ -1,5 +1,9 @@
 """Image folders: labels, order, decoding, resizing."""
 
+import os
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -174,3 +178,22 @@ def test_wrong_number_of_channels(tmp_path):
     write(tmp_path / "a.png", colour(1))
     with pytest.raises(DataError, match="2 entries, expected one or three"):
         open_dataset(tmp_path, preprocess=Preprocess(mean=(1, 2)))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such pipes")
+def test_pipes_are_no_data_and_are_not_waited_for(tmp_path: Path):
+    for name in ("data.npz", "rows.csv", "pictures/cat/1.png", "parts/1.npz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(tmp_path / name)
+    for name in ("data.npz", "rows.csv", "pictures", "parts"):
+        with pytest.raises(DataError, match="is a named pipe"):
+            open_dataset(str(tmp_path / name), role="calibration", seed=0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_links_in_a_circle_are_followed_once(tmp_path: Path):
+    (tmp_path / "cat").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "cat" / "1.png")
+    for name in ("a", "b"):
+        (tmp_path / "cat" / name).symlink_to(tmp_path / "cat")
+    assert len(open_dataset(str(tmp_path), role="calibration", seed=0)) == 1

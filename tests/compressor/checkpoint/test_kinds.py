@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -184,3 +185,10 @@ def test_places_in_safetensors_that_are_no_numbers_are_none(tmp_path: Path, end:
     content = len(text).to_bytes(8, "little") + text + bytes(8)
     with pytest.raises(CheckpointError, match="unknown kind"):
         find_kind(_write(tmp_path, content))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such pipes")
+def test_a_pipe_is_no_model_and_is_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "model.onnx")
+    with pytest.raises(CheckpointError, match="is a named pipe"):
+        find_kind(tmp_path / "model.onnx")
