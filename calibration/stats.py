@@ -6,11 +6,13 @@ statistics come from, and the histograms of all values end to end.
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from itertools import islice
+from operator import index
 from pathlib import Path
 from typing import Any, Self
 
@@ -168,22 +170,45 @@ class CalibrationStats:
 
     @classmethod
     def _from(cls, document: dict[str, Any], keys: Any, counts: Any) -> Self:
-        lengths = document["lengths"]
-        if not sum(lengths) == len(keys) == len(counts):
+        lengths = [index(length) for length in document["lengths"]]
+        if min(lengths, default=0) < 0 or not sum(lengths) == len(keys) == len(counts):
             raise ValueError(f"{sum(lengths)} bins expected, {len(keys)} found")
+        if len(lengths) != len(HISTOGRAMS) * len(document["values"]):
+            raise ValueError(f"{len(lengths)} histograms of {len(document['values'])} values")
+        if keys.dtype.kind not in "iu" or counts.dtype.kind not in "iu" or (counts < 0).any():
+            raise ValueError("its bins are no counts")
         cuts = np.cumsum(lengths)[:-1]
         pairs = zip(np.split(keys, cuts), np.split(counts, cuts), strict=True)
         histograms = (Histogram(k.astype(np.uint16), c.astype(np.int64)) for k, c in pairs)
         observed = {
-            name: Observed(MinMax(**extremes), *islice(histograms, len(HISTOGRAMS)))
+            str(name): Observed(_extremes(**extremes), *islice(histograms, len(HISTOGRAMS)))
             for name, extremes in zip(document["values"], document["extremes"], strict=True)
         }
-        origin = document["origin"]
-        return cls(
-            observed,
-            int(document["samples"]),
-            StatsOrigin(**{**origin, "shards": tuple(origin["shards"])}),
-        )
+        return cls(observed, index(document["samples"]), _origin(**document["origin"]))
+
+
+def _extremes(low: object, high: object) -> MinMax:
+    """Extremes as they were written; of what was never observed they are infinite.
+
+    Raises:
+        ValueError: They are none.
+    """
+    if not isinstance(low, int | float) or not isinstance(high, int | float):
+        raise ValueError(f"a range from {low!r:.40} to {high!r:.40}")
+    if math.isnan(low) or math.isnan(high) or (low > high and math.isfinite(low)):
+        raise ValueError(f"a range from {low} to {high}")
+    return MinMax(float(low), float(high))
+
+
+def _origin(graph: object, batch: Any, histograms: object, shards: Any) -> StatsOrigin:
+    """The origin as it was written.
+
+    Raises:
+        TypeError: It is none.
+    """
+    if not isinstance(graph, str) or not isinstance(histograms, bool):
+        raise TypeError("an origin that is none")
+    return StatsOrigin(graph, index(batch), histograms, tuple(str(shard) for shard in shards))
 
 
 def merged(parts: Sequence[CalibrationStats]) -> CalibrationStats:

@@ -1,3 +1,4 @@
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -93,3 +94,35 @@ def test_load_of_another_npz_or_a_missing_file(tmp_path: Path):
         CalibrationStats.load(path)
     with pytest.raises(DataError, match=r"missing\.npz cannot be read"):
         CalibrationStats.load(tmp_path / "missing.npz")
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("extremes", 0, "low"), None),
+        (("extremes", 0, "low"), float("nan")),
+        (("extremes", 0, "high"), -1e9),
+        (("samples",), "8"),
+        (("lengths", 0), None),
+        (("values",), ["x", "y"]),
+        (("origin", "graph"), 3),
+        (("origin", "shards"), None),
+        (("origin", "more"), 1),
+    ],
+)
+def test_what_no_run_wrote_is_no_statistics(tmp_path, place, value):
+    path = tmp_path / "stats.npz"
+    rows = np.arange(12, dtype=np.float32).reshape(4, 3)
+    CalibrationStats({"x": Observed.of(rows)}, 4, StatsOrigin("g", 4, shards=("s",))).save(path)
+    with np.load(path) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    document = json.loads(arrays["document"].tobytes())
+    *around, last = place
+    holder = document
+    for key in around:
+        holder = holder[key]
+    holder[last] = value
+    arrays["document"] = np.frombuffer(json.dumps(document).encode(), np.uint8)
+    np.savez(path, **arrays)
+    with pytest.raises(DataError, match="holds no calibration statistics"):
+        CalibrationStats.load(path)
