@@ -135,9 +135,8 @@ class Place:
         prepare(self.folder / RESULT, force=False)
         found = [path.name for path in self.folder.iterdir() if path.name.startswith(".")]
         place = self.folder.with_name(f"{self.folder.name}.run") / "tmp"
-        found += [
-            p.name for p in place.iterdir() if not p.name.startswith((PREFIX, *running.OTHERS))
-        ]
+        ours = (path.name for path in place.iterdir() if path.name.startswith("compressor"))
+        found += [name for name in ours if not name.startswith(PREFIX)]
         return f"left: {found[0]}" if found else None
 
 

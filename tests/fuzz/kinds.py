@@ -245,7 +245,7 @@ def _archive(name: str, *argv: str) -> Callable[[Case], list[str]]:
         case.copy("mlp.npz", "net.py")
         _broken_zip(case, case.bases.folder / name, case.folder / name)
         data = ["--calib", "mlp.npz"] if case.rng("data").random() < 0.7 else []
-        if case.rng("command").random() < 0.7:
+        if case.rng("command").random() < 0.85:
             return ["inspect", name, *argv, *data, "--quiet"]
         return _compress(case, name, *argv, *data, "--quantize", "none")
 
