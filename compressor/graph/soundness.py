@@ -30,8 +30,9 @@ def make_sound(model: ir.Model, where: str) -> None:
     Raises:
         CheckpointError: A value is read or returned that nothing writes, nodes or functions run in
             a circle, a standard operator has an attribute of another type than ONNX says or writes
-            nothing, a function needs another version of an operator than the model, or functions
-            call each other so often that they make more than `MOST_NODES` nodes.
+            nothing, a node outside of functions refers to an attribute of one, a function needs
+            another version of an operator than the model, or functions call each other so often
+            that they make more than `MOST_NODES` nodes.
     """
     bodies = [model.graph, *(function.graph for function in model.functions.values())]
     for body in bodies:
@@ -44,6 +45,7 @@ def make_sound(model: ir.Model, where: str) -> None:
                 message = f"{where}: nodes of the graph {body.name!r} wait for each other's outputs"
                 raise CheckpointError(message, hint=_DAMAGED) from error
     _check_operators(model.graph.all_nodes(), model.opset_imports, where)
+    _check_references(model.graph.all_nodes(), where)
     for function in model.functions.values():
         _check_operators(function.all_nodes(), function.opset_imports, where)
         _align(function, model.opset_imports, where)
@@ -125,6 +127,18 @@ def _check_operators(nodes: Iterator[ir.Node], imports: dict[str, int], where: s
                 )
         if len(node.outputs) < schema.min_output:
             raise CheckpointError(f"{where}: {_name(node)} writes no output", hint=_DAMAGED)
+
+
+def _check_references(nodes: Iterator[ir.Node], where: str) -> None:
+    """Only a function has attributes that others give; elsewhere readers differ in what it is."""
+    for node in nodes:
+        for attribute in node.attributes.values():
+            if attribute.is_ref():
+                raise CheckpointError(
+                    f"{where}: the attribute {attribute.name!r} of {_name(node)} refers to "
+                    f"{attribute.ref_attr_name!r} of a function, and the node is in none",
+                    hint=_DAMAGED,
+                )
 
 
 def _align(function: ir.Function, imports: dict[str, int], where: str) -> None:

@@ -9,10 +9,11 @@ import pytest
 
 from compressor.capture import capture
 from compressor.capture.finishing import OLDEST_OPSET
-from compressor.checkpoint import source_of
+from compressor.checkpoint import load_checkpoint, source_of
 from compressor.errors import CaptureError, GraphError
 from compressor.graph.shapes import input_specs
 from compressor.recipe.notation import parse_input
+from compressor.recipe.recipe import ModelOptions
 
 HEADER = '<ir_version: 8, opset_import: ["" : {opset}]>'
 LINEAR = """agraph (float[{batch}, 3] x) => (float[{batch}, 2] y)
@@ -286,3 +287,13 @@ def test_an_input_of_no_type_is_refused():
     model.graph.inputs[0].dtype = ir.DataType.UNDEFINED
     with pytest.raises(CaptureError, match="'x'"):
         _capture(model)
+
+
+def test_a_file_that_the_runtime_reads_otherwise_is_refused(tmp_path):
+    ir.save(_model(), tmp_path / "m.onnx")
+    source = load_checkpoint(tmp_path / "m.onnx", ModelOptions())
+    assert capture(source, inputs=None, examples=None, opset=21) is not None
+    weight = source.model.graph.initializers["w"]
+    weight.const_value = ir.tensor(np.zeros((3, 2), np.float32), name="w")
+    with pytest.raises(CaptureError, match="computes something else from the file"):
+        capture(source, inputs=None, examples=None, opset=21)

@@ -127,3 +127,12 @@ def test_functions_that_double_a_graph_over_and_over_are_refused(tmp_path: Path)
         text += f"F{index} (a) => (c) {{ b = {inner}(a) c = {inner}(b) }}\n"
     with pytest.raises(CheckpointError, match="16,777,216 nodes"):
         load_model(written(text, tmp_path / "m.onnx"))
+
+
+def test_an_attribute_that_refers_to_a_function_is_refused_outside_of_one(tmp_path: Path) -> None:
+    path = written(ROWS + "{ y = Softmax<axis=-1>(x) }", tmp_path / "m.onnx")
+    model = onnx.load(path)
+    model.graph.node[0].attribute[0].ref_attr_name = "axis"
+    onnx.save(model, path)
+    with pytest.raises(CheckpointError, match="'axis' of a function, and the node is in none"):
+        load_model(path)
