@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ class Front(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the default command in front of a model's path or of a flag."""
+        _require_text(args)
         own = {"-h", "--help", "--version", *self.commands}
         if args and (args[0] not in own or args[0] == DEFAULT):
             args = [DEFAULT, *args]
@@ -76,6 +78,22 @@ class Front(click.Group):
         with click.Context(run, parent=ctx) as inner:
             run.format_options(inner, formatter)
         self.format_epilog(ctx, formatter)
+
+
+def _require_text(args: Sequence[str]) -> None:
+    """Reports, plans and manifests hold names, and are UTF-8: other bytes would fail at the end.
+
+    Raises:
+        click.UsageError: A word is not UTF-8.
+    """
+    for word in args:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            told = word.encode(errors="backslashreplace").decode()
+            raise click.UsageError(
+                f"{told} is not UTF-8, as reports and plans are: rename the file, or link to it"
+            ) from None
 
 
 class _ModelContext(click.Context):

@@ -323,3 +323,9 @@ def test_what_the_machine_lacks_is_no_internal_error(monkeypatch, tiny_model, er
     assert done.exit_code == 2
     assert words in done.stderr
     assert "internal" not in done.stderr
+
+
+def test_a_name_that_is_no_text_is_refused_before_any_work():
+    done = run(os.fsdecode(b"m\xff.onnx"))
+    assert done.exit_code == 2
+    assert "m\\udcff.onnx is not UTF-8" in done.stderr
