@@ -11,12 +11,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import reduce
+from glob import escape
 from itertools import islice
 from operator import index
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import psutil
 
 from calibration.histogram import Histogram
 from calibration.observers import MinMax, Observed
@@ -132,6 +134,7 @@ class CalibrationStats:
         }
         empty = Histogram()
         aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        _remove_left(path)
         try:
             with aside.open("wb") as file:
                 np.savez_compressed(
@@ -185,6 +188,14 @@ class CalibrationStats:
             for name, extremes in zip(document["values"], document["extremes"], strict=True)
         }
         return cls(observed, index(document["samples"]), _origin(**document["origin"]))
+
+
+def _remove_left(path: Path) -> None:
+    """Remove what processes that are gone were writing in the place of a file."""
+    for left in path.parent.glob(f"{escape(path.name)}.*.tmp"):
+        number = left.name.removeprefix(f"{path.name}.").removesuffix(".tmp")
+        if number.isdecimal() and not psutil.pid_exists(int(number)):
+            left.unlink(missing_ok=True)
 
 
 def _extremes(low: object, high: object) -> MinMax:

@@ -8,7 +8,7 @@ from pydantic import Field
 from compressor.errors import OutputError
 from compressor.results.format import size as bytes_words
 from compressor.results.records import Record
-from compressor.system.cache import MOST_BYTES, SUFFIX, user_folder
+from compressor.system.cache import MOST_BYTES, is_entry, user_folder
 
 _KINDS = {".npz": "calibration statistics", ".json": "kernel times"}
 
@@ -75,8 +75,4 @@ def cache(directory: Path | None = None, *, clear: bool = False) -> CacheResult:
 
 def _entries(folder: Path) -> list[Path]:
     """What runs write; nothing else is touched."""
-    return [
-        path
-        for path in folder.rglob("*")
-        if path.suffix in (SUFFIX, ".npz", ".json") and path.is_file()
-    ]
+    return [path for path in folder.rglob("*") if is_entry(path) and path.is_file()]

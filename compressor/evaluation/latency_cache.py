@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from compressor.system.cache import count
+from compressor.system.cache import count, is_entry
 from compressor.system.hardware import host_flags, processor
 from compressor.system.processors import available_processors
 from compressor.system.versions import version_of
@@ -99,7 +99,7 @@ class LatencyCache:
     def _trim(self, folder: Path) -> None:
         """Remove those used longest ago until the rest fits; another run may be removing too."""
         known = []
-        for path in (p for p in folder.iterdir() if p.suffix in (".json", _ASIDE)):
+        for path in filter(is_entry, folder.iterdir()):
             with suppress(FileNotFoundError):
                 found = path.stat()
                 known.append((found.st_mtime_ns, path, found.st_size))

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -35,8 +36,9 @@ SUFFIX = ".kept"
 MOST_BYTES = 2**31
 """Limit of all entries together (2 GB); one may take a fourth of it."""
 _ASIDE = ".new"
-_SUFFIXES = (SUFFIX, _ASIDE, ".npz")
 _DIGITS = 32
+_NAME = re.compile(rf"[0-9a-f]{{{_DIGITS}}}\.(kept|npz|json)|tmp[a-z0-9_]{{8}}\.new")
+"""As entries are called, of statistics and kernel times, too; and what is written aside."""
 
 _taken: ContextVar[list[str] | None] = ContextVar("taken", default=None)
 
@@ -183,10 +185,15 @@ def user_folder() -> Path | None:
     return base / "compressor"
 
 
+def is_entry(path: Path) -> bool:
+    """Whether runs call their entries so: a folder of --cache may hold files of the user's, too."""
+    return _NAME.fullmatch(path.name) is not None
+
+
 def trim(folder: Path, most_bytes: int = MOST_BYTES) -> None:
     """Remove those used longest ago until the rest fits; another run may be removing too."""
     known = []
-    for path in (p for p in folder.rglob("*") if p.suffix in _SUFFIXES):
+    for path in filter(is_entry, folder.rglob("*")):
         with suppress(FileNotFoundError):
             found = path.stat()
             known.append((found.st_mtime_ns, path, found.st_size))

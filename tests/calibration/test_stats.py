@@ -1,5 +1,8 @@
 import json
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -126,3 +129,14 @@ def test_what_no_run_wrote_is_no_statistics(tmp_path, place, value):
     np.savez(path, **arrays)
     with pytest.raises(DataError, match="holds no calibration statistics"):
         CalibrationStats.load(path)
+
+
+def test_what_a_killed_run_was_writing_goes(tmp_path):
+    path = tmp_path / "stats[1].npz"
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for name in (f"stats[1].npz.{ended.pid}.tmp", f"stats[1].npz.{os.getppid()}.tmp", "other.tmp"):
+        (tmp_path / name).touch()
+    CalibrationStats({}, 0, StatsOrigin("g", 4)).save(path)
+    left = {file.name for file in tmp_path.iterdir()}
+    assert left == {"stats[1].npz", f"stats[1].npz.{os.getppid()}.tmp", "other.tmp"}

@@ -93,11 +93,12 @@ def test_graphs_of_a_folder_lie_where_optimum_looks(tmp_path):
 
 def test_a_cache_is_shown_and_cleared(tmp_path):
     (tmp_path / "latencies").mkdir()
-    (tmp_path / "latencies" / "a.json").write_text("{}")
-    (tmp_path / "statistics.npz").write_bytes(b"123")
-    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "latencies" / f"{'0a' * 16}.json").write_text("{}")
+    (tmp_path / f"{'3f' * 16}.npz").write_bytes(b"123")
+    for name in ("notes.txt", "calib.npz", "report.json"):
+        (tmp_path / name).write_text("mine")
     found = cache(tmp_path)
     assert (found.entries, found.bytes) == (2, 5)
     assert cache(tmp_path, clear=True).cleared
     assert cache(tmp_path).entries == 0
-    assert (tmp_path / "notes.txt").exists()
+    assert all((tmp_path / name).exists() for name in ("notes.txt", "calib.npz", "report.json"))

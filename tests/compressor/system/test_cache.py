@@ -74,6 +74,14 @@ def test_what_was_used_longest_ago_goes_first(tmp_path: Path):
     assert left == [0, 3]
 
 
+def test_files_of_the_users_in_the_same_folder_never_go(tmp_path: Path):
+    for name in ("calib.npz", "old.new", "x.kept"):
+        (tmp_path / name).write_bytes(bytes(1000))
+    Cache(tmp_path, most_bytes=4000).put("capture", KEY, ENTRY)
+    trim(tmp_path, 0)
+    assert sorted(path.name for path in files(tmp_path)) == ["calib.npz", "old.new", "x.kept"]
+
+
 def test_what_takes_too_much_alone_is_not_kept(tmp_path: Path):
     Cache(tmp_path, most_bytes=100).put("capture", KEY, Entry(None, {"w": np.zeros(26, np.int8)}))
     assert files(tmp_path) == []
