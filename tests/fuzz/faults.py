@@ -217,6 +217,25 @@ def kills(
     return met
 
 
+def pairs(place: Path, right: Path, runs: Runs, *, told: Callable[[str], None]) -> int:
+    """Two runs at once into one folder, with one cache; how many pairs there were."""
+    case = Place(place, right)
+    for name, argv in runs.items():
+        case.fresh()
+        other = os.fork()
+        if other == 0:
+            running.run(case.folder, argv, limit=60, beside="second")
+            os._exit(0)
+        ended = running.run(case.folder, argv, limit=60)
+        os.waitpid(other, 0)
+        wrong = case.lost(ended.code in (0, 3)) or case.left()
+        if ended.code not in (0, 2, 3) or "Traceback" in ended.err:
+            wrong = wrong or f"ended with {ended.code}: {ended.err[-200:]}"
+        if wrong:
+            told(f"{name}, two at once: {wrong}")
+    return len(runs)
+
+
 def _obey() -> None:
     """As the console script does."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -250,6 +269,9 @@ def main() -> int:
         if asked.writes:
             tried = writes(Path(scratch), right, runs, step=asked.writes, told=told)
             print(f"{tried} writes that failed, {len(faults)} faults")
+        if not asked.cheap:
+            tried = pairs(Path(scratch), right, runs, told=told)
+            print(f"{tried} pairs of runs at once, {len(faults)} faults so far")
         if asked.kills:
             met = kills(Path(scratch), right, runs, asked.kills, Random(asked.seed), told=told)
             print(f"{met.total()} signals {dict(met)}, {len(faults)} faults so far")

@@ -69,6 +69,7 @@ def run(
     before: Callable[[], None] = lambda: None,
     after: Callable[[int], str | None] = lambda code: None,
     stop: tuple[float, int] | None = None,
+    beside: str = "run",
 ) -> Ended:
     """Run `compress ARGV` in a folder.
 
@@ -78,16 +79,17 @@ def run(
         limit: Seconds.
         before: Called in the process before the command begins.
         after: Called in the process when the command has ended; what is wrong with its result.
+        beside: Ending of the folder beside, where two run at once.
         stop: Seconds after which the process gets a signal, and which.
     """
-    beside = folder.with_name(f"{folder.name}.run")
-    shutil.rmtree(beside, ignore_errors=True)
+    place = folder.with_name(f"{folder.name}.{beside}")
+    shutil.rmtree(place, ignore_errors=True)
     for name in ("home", "tmp", "cache"):
-        (beside / name).mkdir(parents=True)
+        (place / name).mkdir(parents=True)
     began = time.monotonic()
     process = os.fork()
     if process == 0:
-        _child(folder, beside, argv, before, after)
+        _child(folder, place, argv, before, after)
     if stop is not None:
         time.sleep(stop[0])
         with contextlib.suppress(ProcessLookupError):
@@ -95,13 +97,13 @@ def run(
     code = _wait(process, began + limit)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process, signal.SIGKILL)
-    told = beside / "told.json"
+    told = place / "told.json"
     wrong = json.loads(told.read_text()) if told.exists() else None
     texts = [
-        (beside / name).read_text(errors="replace") if (beside / name).exists() else ""
+        (place / name).read_text(errors="replace") if (place / name).exists() else ""
         for name in ("out", "err", "trace", _NATIVE)
     ]
-    left = [path.name for path in (beside / "tmp").iterdir() if not path.name.startswith(OTHERS)]
+    left = [path.name for path in (place / "tmp").iterdir() if not path.name.startswith(OTHERS)]
     left += [path.name for path in folder.iterdir() if ".compress-" in path.name]
     if left and wrong is None and code is not None and code >= 0:
         wrong = f"scratch is left: {left[0][:12]}"
