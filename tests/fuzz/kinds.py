@@ -646,7 +646,7 @@ def _options(case: Case) -> list[str]:
     quick = ("inspect", "lint", "calibrate", "check", "recipe")
     command = rng.choice(quick if case.cheap else (*quick, "run", "run", "report", "compare"))
     argv = {
-        "run": ["run", "mlp.onnx", "--quantize", "none", *QUICK[2:4], "-o", EARLIER],
+        "run": ["mlp.onnx", "--quantize", "none", *QUICK[2:4], "-o", EARLIER],
         "inspect": ["inspect", "mlp.onnx"], "lint": ["lint", "mlp.onnx"],
         "calibrate": ["calibrate", "mlp.onnx", "--calib", "mlp.npz", "-o", "made.npz"],
         "check": ["check", "done8"], "report": ["report", "done8"], "recipe": ["recipe"],
