@@ -5,6 +5,7 @@ Nothing is looked up in the network, and no code of the folder is run.
 
 import inspect
 import logging
+import re
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -25,6 +26,11 @@ FACTORY_HINT = (
     "Name what builds the module: --model package.module:factory or --model file.py:factory, its "
     "arguments by --model-args."
 )
+
+
+MOST_LAYERS = 10_000
+"""Layers of a model: the deepest have some hundreds."""
+_LAYERS = re.compile(r"layer|depth|block")
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ def load_pretrained(folder: Path, torch: Any, task: str | None = None) -> Pretra
     """
     config = read_config(folder)
     name = _class_name(folder, config, told=task is not None)
+    _require_buildable(folder, config)
     with offline():
         transformers = _transformers(folder, name)
         auto = import_module("transformers.models.auto.modeling_auto")
@@ -83,6 +90,22 @@ def load_pretrained(folder: Path, torch: Any, task: str | None = None) -> Pretra
     _require_whole(folder, name, info)
     found = task_of(auto, name) if task is None else find_task(task)
     return Pretrained(module.eval(), name, found, _notices(name, config, info, found))
+
+
+def _require_buildable(folder: Path, config: dict[str, Any]) -> None:
+    """Refuse a configuration of more layers than any memory holds: modules are made one by one.
+
+    Raises:
+        CheckpointError: It names the number.
+    """
+    parts = [config, *(part for part in config.values() if isinstance(part, dict))]
+    for name, count in ((name, count) for part in parts for name, count in part.items()):
+        if _LAYERS.search(name) and isinstance(count, int) and count > MOST_LAYERS:
+            raise CheckpointError(
+                f"{folder / CONFIG} says {name} {count:,}, more than the {MOST_LAYERS:,} that can "
+                "be built",
+                hint="Copy or download it again.",
+            )
 
 
 def task_of_folder(folder: Path, task: str | None = None) -> Task | None:
@@ -117,7 +140,8 @@ def _class_for(auto: ModuleType, task: str, config: dict[str, Any], folder: Path
 def _class_name(folder: Path, config: dict[str, Any], *, told: bool = False) -> str:
     where = folder / CONFIG
     if "quantization_config" in config:
-        method = (config["quantization_config"] or {}).get("quant_method", "unknown")
+        said = config["quantization_config"]
+        method = said.get("quant_method", "unknown") if isinstance(said, dict) else said
         raise CheckpointError(
             f"{where}: the weights are quantized already (quant_method {method!r})",
             hint="Give the checkpoint that they were made from.",

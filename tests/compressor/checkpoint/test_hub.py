@@ -119,6 +119,12 @@ def test_without_a_factory_or_an_architecture_what_to_give_is_said(tmp_path, sta
         ({"architecture": "resnet18"}, "names no 'architectures'", "timm.create_model('resnet18')"),
         ({"_class_name": "UNet2DModel"}, "names no 'architectures'", "a UNet2DModel"),
         ({"quantization_config": {"quant_method": "gptq"}}, "quantized already", "made from"),
+        ({"quantization_config": ["gptq"]}, "quantized already", "made from"),
+        (
+            {"architectures": ["BertModel"], "num_hidden_layers": 10**7},
+            "num_hidden_layers 10,000,000",
+            "again",
+        ),
     ]:
         (folder / "config.json").write_text(json.dumps(config))
         with pytest.raises(CheckpointError, match=said) as info:
