@@ -31,7 +31,14 @@ def encoders_of(folder: ModelFolder | None, tokenizer: Path | None = None) -> En
     if folder is None:
         return NONE if tokenizer is None else Encoders(text=_named(tokenizer, None))
     text, why = _text(folder, tokenizer)
-    return Encoders(text, why, picture_fields(folder.preprocessor), _audio(folder), folder.labels)
+    try:
+        pictures, sound = picture_fields(folder.preprocessor), _audio(folder)
+        return Encoders(text, why, pictures, sound, folder.labels)
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{folder.path}: its preprocessing says what cannot be read: {error}",
+            hint="Copy or download preprocessor_config.json and config.json again.",
+        ) from error
 
 
 def picture_fields(pre: Mapping[str, Any]) -> dict[str, object] | None:

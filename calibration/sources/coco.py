@@ -6,6 +6,7 @@ Format: https://cocodataset.org/#format-data ("bbox" is x, y, width, height).
 """
 
 import json
+import math
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -93,8 +94,9 @@ def _document(path: Path, where: str) -> dict[str, Any]:
     hint = 'Expected {"images": [...], "annotations": [...], "categories": [...]}, as COCO has it.'
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{where}: cannot be read as JSON: {error}", hint=hint) from error
+    document = document if isinstance(document, dict) else {}
     missing = [part for part in _PARTS if not isinstance(document.get(part), list)]
     if missing:
         raise DataError(f"{where}: the document has no list {missing[0]!r}", hint=hint)
@@ -108,9 +110,27 @@ def _document(path: Path, where: str) -> dict[str, Any]:
             lacking = [key for key in keys if not isinstance(one, dict) or key not in one]
             if lacking:
                 raise DataError(f"{where}: {part}[{number}] has no {lacking[0]!r}", hint=hint)
+            strange = [key for key in keys if not _is_right(key, one[key])]
+            if strange:
+                found = f"{one[strange[0]]!r:.60}"
+                raise DataError(
+                    f"{where}: {part}[{number}] has the {strange[0]!r} {found}", hint=hint
+                )
     if not document["images"]:
         raise DataError(f"{where}: the document names no images", hint=hint)
     return dict(document)
+
+
+def _is_right(key: str, value: object) -> bool:
+    """Whether a value is of the type that COCO has for its key."""
+    if key == "bbox":
+        numbers = value if isinstance(value, list) else []
+        return len(numbers) == 4 and all(
+            isinstance(one, int | float) and math.isfinite(one) for one in numbers
+        )
+    if key in ("file_name", "name"):
+        return isinstance(value, str)
+    return isinstance(value, int | str)
 
 
 def _folder(path: Path, names: list[str], where: str) -> Path:

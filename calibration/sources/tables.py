@@ -17,6 +17,7 @@ from typing import Any
 
 from compressor.errors import DataError
 from compressor.system.home import expanded
+from compressor.system.inside import file_inside
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".txt")
 
@@ -189,7 +190,7 @@ def _parquet(path: Path, where: str) -> dict[str, list[Any]]:
 def _saved(path: Path, where: str) -> tuple[dict[str, list[Any]], dict[str, tuple[str, ...]]]:
     """What `datasets` saved: streams of Arrow, and names of classes in a JSON file."""
     if (path / "dataset_dict.json").is_file():
-        splits = json.loads((path / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+        splits = _splits(path, where)
         if len(splits) > 1:
             raise DataError(
                 f"{where} holds several parts: {', '.join(splits)}",
@@ -201,14 +202,32 @@ def _saved(path: Path, where: str) -> tuple[dict[str, list[Any]], dict[str, tupl
     try:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
         info = json.loads((path / "dataset_info.json").read_text(encoding="utf-8"))
-        for file in (path / one["filename"] for one in state["_data_files"]):
+        for one in state["_data_files"]:
+            file = file_inside(path, str(one["filename"]))
+            if file is None:
+                raise ValueError(f"{one['filename']!r} lies outside of the folder")
             with arrow.memory_map(str(file)) as mapped:
                 table = arrow.ipc.open_stream(mapped).read_all()
                 for name in table.column_names:
                     columns.setdefault(name, []).extend(table.column(name).to_pylist())
-    except (KeyError, ValueError, arrow.ArrowInvalid) as error:
+        return columns, dict(_classes(info.get("features") or {}))
+    except (*_NONE_OF_OURS, arrow.ArrowException) as error:
         raise _damaged(where, error) from error
-    return columns, dict(_classes(info.get("features") or {}))
+
+
+_NONE_OF_OURS = (AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError)
+
+
+def _splits(path: Path, where: str) -> list[str]:
+    """Names of the parts that `datasets` saved, each a folder below."""
+    try:
+        told = json.loads((path / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+        found = [name for name in told if file_inside(path, name) is not None]
+        if not found or len(found) < len(told):
+            raise ValueError(f"its parts are {told!r:.80}")
+    except _NONE_OF_OURS as error:
+        raise _damaged(where, error) from error
+    return found
 
 
 def _classes(features: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:

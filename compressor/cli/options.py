@@ -130,7 +130,7 @@ def named_targets(parameters: Mapping[str, Any]) -> tuple[str, ...]:
     path = parameters.get("recipe_file")
     try:
         document = {} if path is None else tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # whoever reads it whole says what is wrong
+    except (OSError, ValueError, RecursionError):  # whoever reads it whole says what is wrong
         document = {}
     return (str(document.get("target", DEFAULT_TARGET)),)
 
@@ -260,7 +260,7 @@ def factory_arguments(
         if item.lstrip().startswith("{"):
             try:
                 arguments.update(json.loads(item))
-            except ValueError as error:
+            except (ValueError, TypeError, RecursionError) as error:
                 raise click.BadParameter(f"{item!r} is not JSON: {error}") from error
             continue
         key, equals, value = item.partition("=")
@@ -268,7 +268,7 @@ def factory_arguments(
             raise click.BadParameter(f"expected key=value or a JSON object, found {item!r}")
         try:
             arguments[key] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             arguments[key] = value
     return arguments or None
 

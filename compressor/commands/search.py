@@ -584,6 +584,24 @@ def _told(objective: str, value: float) -> str:
     return f"{value:.3g}" if objective == "quality" else f"{value / 1e6:.3g} MB"
 
 
+def _notes_of(path: Path) -> dict[str, Any]:
+    """What an earlier search noted.
+
+    Raises:
+        OutputError: The file is damaged.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        found = error
+    if not isinstance(found, dict):
+        raise OutputError(
+            f"{path} is damaged, so that the search cannot go on",
+            hint="Begin anew with --force, or choose another folder with -o.",
+        )
+    return found
+
+
 class _Notes:
     """Decisions that a clock made, kept in the folder: a search that goes on has the same."""
 
@@ -591,7 +609,7 @@ class _Notes:
         self._path = path
         self._known = dict(known or {})
         if path is not None and path.exists():
-            self._known = json.loads(path.read_text(encoding="utf-8"))
+            self._known = _notes_of(path)
 
     @property
     def all(self) -> Mapping[str, Any]:

@@ -10,9 +10,12 @@ whether the last two axes are exchanged, tokens last.
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from operator import index
+from typing import Any
 
 import numpy as np
 
+from compressor.errors import CheckpointError
 from compressor.graph.tensors import Array, TensorSpec
 
 NOTE = "compressor.kv_cache"
@@ -63,9 +66,30 @@ def written(caches: Mapping[str, CacheNote]) -> str:
 
 
 def read(properties: Mapping[str, str]) -> dict[str, CacheNote]:
-    """Input → its cache; none where a model says nothing of any."""
-    told: dict[str, dict[str, object]] = json.loads(properties.get(NOTE, "{}"))
-    return {name: CacheNote(**one) for name, one in told.items()}  # type: ignore[arg-type]  # JSON
+    """Input → its cache; none where a model says nothing of any.
+
+    Raises:
+        CheckpointError: It says something that nothing here wrote.
+    """
+    try:
+        told: dict[str, dict[str, Any]] = json.loads(properties.get(NOTE, "{}"))
+        return {name: _note(**one) for name, one in told.items()}
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise CheckpointError(
+            f"the model's metadata {NOTE!r} is no note of a cache: {error}",
+            hint="Compress the original again, or remove that entry.",
+        ) from error
+
+
+def _note(output: Any, scale: Any, zero_point: Any, transposed: Any) -> CacheNote:
+    """A note as it was written.
+
+    Raises:
+        TypeError: It is none.
+    """
+    if not isinstance(output, str) or not isinstance(transposed, bool):
+        raise TypeError("expected the name of an output, and whether it is transposed")
+    return CacheNote(output, float(scale), index(zero_point), transposed)
 
 
 def by_output(caches: Mapping[str, CacheNote]) -> dict[str, CacheNote]:

@@ -29,7 +29,7 @@ def module_of(node: ir.Node) -> str | None:
 def _by_scopes(node: ir.Node) -> str | None:
     try:
         scopes = ast.literal_eval(node.metadata_props.get(SCOPES, ""))
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
     if not isinstance(scopes, list) or len(scopes) < 2:
         return None

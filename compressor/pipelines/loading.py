@@ -20,6 +20,7 @@ from compressor.graph.cache_notes import read
 from compressor.graph.runtime import onnx_runtime
 from compressor.graph.tensors import Array, Arrays, TensorSpec
 from compressor.pipelines.calls import GraphCall, Graphs, Outputs, signature_of
+from compressor.system.output_folder import within
 
 MANIFEST = "manifest.json"
 
@@ -119,8 +120,12 @@ def graphs_of(folder: Path) -> dict[str, Path]:
         OutputError: The folder is none of ours, or lacks a file.
     """
     named = _manifest(folder).get("graphs") or {"model": "model.onnx"}
-    found = {name: folder / path for name, path in named.items()}
-    for name, path in found.items():
+    found = {}
+    for name, told in named.items():
+        path = within(folder, told)
+        if path is None:
+            raise OutputError(f"graph {name!r} of {folder} lies outside of it: {told!r:.80}")
+        found[name] = path
         if not path.is_file():
             raise OutputError(f"graph {name!r} of {folder} is gone: there is no {path}")
     return found
@@ -129,7 +134,9 @@ def graphs_of(folder: Path) -> dict[str, Path]:
 def _manifest(folder: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        if not isinstance(found, dict) or not isinstance(found.get("graphs", {}), dict):
+            raise ValueError("it is no manifest")
+    except (OSError, ValueError, RecursionError) as error:
         raise OutputError(
             f"{folder} is no result of compress: {MANIFEST} cannot be read ({error})",
             hint="Name the folder that `compress ... -o FOLDER` wrote.",

@@ -534,7 +534,7 @@ def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:
                 hint=did_you_mean(path)
                 or "`compress recipe > recipe.toml` writes one with every option explained.",
             ) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise RecipeError(f"recipe {path} is not TOML: {error}") from error
     try:
         return Recipe.model_validate(_merged(document, overrides))

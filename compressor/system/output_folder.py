@@ -262,7 +262,7 @@ def manifest_of(directory: Path) -> dict[str, Any] | None:
     path = directory / MANIFEST
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(document, dict) or document.get("format") != MANIFEST_FORMAT:
         return None

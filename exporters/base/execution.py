@@ -11,6 +11,8 @@ from typing import Self
 
 import onnx_ir as ir
 
+from compressor.errors import CheckpointError
+
 NOTE = "compressor.execution"
 
 
@@ -35,8 +37,18 @@ class Execution:
 
     @classmethod
     def parsed(cls, text: str) -> Self:
-        """From the text of a note."""
-        return cls(**json.loads(text))
+        """From the text of a note.
+
+        Raises:
+            CheckpointError: Nothing here wrote it.
+        """
+        try:
+            found = cls(**json.loads(text))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise _damaged(text) from error
+        if not isinstance(found.floats, str | None) or not isinstance(found.rounds, bool):
+            raise _damaged(text)
+        return found
 
     @property
     def text(self) -> str:
@@ -58,3 +70,10 @@ def executed(model: ir.Model, *, floats: str | None = None, rounds: bool | None 
     made = model.clone()
     made.metadata_props[NOTE] = found.text
     return made
+
+
+def _damaged(text: str) -> CheckpointError:
+    return CheckpointError(
+        f"the model's metadata {NOTE!r} says nothing that is known here: {text:.80}",
+        hint="Compress the original again, or remove that entry.",
+    )

@@ -84,3 +84,29 @@ def test_a_file_that_is_no_json_is_told(tmp_path):
         labels(tmp_path / "boxes.json")
     with pytest.raises(DataError, match="no such file"):
         labels(tmp_path / "other.json")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        [],
+        3,
+        {"images": 1, "annotations": [], "categories": []},
+        {"images": [{"id": [], "file_name": "a.png"}], "annotations": [], "categories": []},
+        {"images": [{"id": 1, "file_name": 5}], "annotations": [], "categories": []},
+        {
+            "images": [{"id": 1, "file_name": "a.png"}],
+            "annotations": [{"image_id": 1, "category_id": 1, "bbox": [0, 0, None, 1]}],
+            "categories": [{"id": 1, "name": "cat"}],
+        },
+        {
+            "images": [{"id": 1, "file_name": "a.png"}],
+            "annotations": [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1]}],
+            "categories": [{"id": 1, "name": "cat"}],
+        },
+    ],
+)
+def test_a_document_of_other_types_is_refused(tmp_path, document):
+    (tmp_path / "boxes.json").write_text(json.dumps(document))
+    with pytest.raises(DataError, match=r"boxes\.json"):
+        open_dataset(str(tmp_path / "boxes.json"), role="evaluation", seed=0)

@@ -329,3 +329,10 @@ def test_a_name_that_is_no_text_is_refused_before_any_work():
     done = run(os.fsdecode(b"m\xff.onnx"))
     assert done.exit_code == 2
     assert "m\\udcff.onnx is not UTF-8" in done.stderr
+
+
+def test_a_recipe_that_is_nested_too_deep_is_no_recipe(tmp_path: Path):
+    (tmp_path / "deep.toml").write_text("a = " + "[" * 100_000)
+    done = run("recipe", "--recipe", tmp_path / "deep.toml")
+    assert done.exit_code == 2
+    assert "is not TOML" in done.stderr
