@@ -28,6 +28,8 @@ PROTOBUF_LIMIT = 2**31 - 2**24
 _INLINE = 1024
 """Bytes up to which a tensor stays in the model file when the weights lie beside it."""
 
+_OWN = "compressor."
+"""Begins the keys of our own notes."""
 _FIRST_WITHOUT_INITIALIZER_INPUTS = 4
 
 
@@ -67,6 +69,7 @@ def _loaded(path: Path) -> ir.Model:
         elif isinstance(tensor, ir.TensorProtoTensor):
             _check_inline(tensor, path)
     _internalize_attributes(model)
+    _drop_own_notes(model)
     if model.ir_version < _FIRST_WITHOUT_INITIALIZER_INPUTS:
         _drop_initializer_inputs(model)
     make_sound(model, str(path))
@@ -293,6 +296,18 @@ def _internalize_attributes(model: ir.Model) -> None:
                 continue
             if isinstance(tensor := attribute.as_tensor(), ir.ExternalTensor):
                 node.attributes[name] = ir.AttrTensor(name, in_memory(tensor))
+
+
+def _drop_own_notes(model: ir.Model) -> None:
+    """Notes that stages here leave for each other are of graphs in memory: no file has them."""
+    held: list[ir.Node | ir.Value] = []
+    for graph in model.graphs():
+        held += [*graph.inputs, *graph.initializers.values()]
+    for node in _nodes(model):
+        held += [node, *node.outputs]
+    for part in held:
+        for key in [key for key in part.metadata_props if key.startswith(_OWN)]:
+            del part.metadata_props[key]
 
 
 def _nodes(model: ir.Model) -> Iterator[ir.Node]:

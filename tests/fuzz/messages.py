@@ -1,5 +1,6 @@
 """Fields of an ONNX message with one thing done to them: to any field, or to what graphs are of."""
 
+import json
 from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
@@ -28,6 +29,11 @@ _LOCATIONS = (
     "linked/outside.bin",
     "fifo.bin", "C:\\outside.bin", "..\\outside.bin", "./weights.bin", hostile.ESCAPES,
 )  # fmt: skip
+_NOTES = (
+    "compressor.kv_cache", "compressor.execution", "compressor.noise", "task", "names", "imgsz",
+    "pkg.torch.onnx.name_scopes", "channels", "preprocess", "producer", "onnx.infer",
+)  # fmt: skip
+"""Keys that somebody reads."""
 _HUGE = (2**20, 2**31, 2**33, 2**40, 2**62, 2**63 - 1)
 
 
@@ -491,9 +497,14 @@ def _scales(rng: Random, model: Model) -> None:
 
 def _told(rng: Random, model: Model) -> None:
     """Words that a file brings along."""
-    how = rng.randrange(5)
+    how = rng.randrange(7)
     if how == 0:
         model.metadata_props.add(key=hostile.text(rng), value=hostile.text(rng))
+    elif how > 4:
+        value = rng.choice((json.dumps(hostile.value(rng)), hostile.text(rng)))
+        held = rng.choice([model, *_messages(model.graph)])
+        if hasattr(held, "metadata_props"):
+            held.metadata_props.add(key=rng.choice(_NOTES), value=value)
     elif how == 1:
         model.producer_name = hostile.text(rng)
     elif how == 2:

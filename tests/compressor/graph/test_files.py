@@ -294,3 +294,16 @@ def test_a_sparse_weight_that_claims_more_than_a_message_holds_is_refused(tmp_pa
     (tmp_path / "m.onnx").write_bytes(m.SerializeToString())
     with pytest.raises(CheckpointError, match="'w' is broken: with its zeros"):
         load_model(tmp_path / "m.onnx")
+
+
+def test_notes_that_stages_leave_for_each_other_are_not_taken_from_a_file(tmp_path: Path) -> None:
+    m = proto()
+    m.graph.input[0].metadata_props.add(key="compressor.noise", value="product")
+    m.graph.node[0].metadata_props.add(key="compressor.noise", value="product")
+    m.graph.node[0].metadata_props.add(key="pkg.torch.onnx.name_scopes", value="['', 'a', 'b']")
+    m.metadata_props.add(key="compressor.execution", value="{}")
+    onnx.save(m, tmp_path / "m.onnx")
+    model = load_model(tmp_path / "m.onnx")
+    assert dict(model.graph.inputs[0].metadata_props) == {}
+    assert list(model.graph.node(0).metadata_props) == ["pkg.torch.onnx.name_scopes"]
+    assert list(model.metadata_props) == ["compressor.execution"]
