@@ -141,6 +141,7 @@ tutorials: $(READY) ## Follow each page of docs/tutorials to its end, block by b
 	$(BIN)/python -m pytest -q -m tutorial tests/test_tutorials.py
 
 docs: tutorials ## Run the tutorials, then build the site of docs/ into out/site, strictly (installs mkdocs-material into out/docs)
+	$(BIN)/python docs/generated/reference.py out/reference
 	test -x out/docs/bin/mkdocs || { $(PYTHON) -m venv out/docs && \
 		out/docs/bin/python -m pip install --quiet mkdocs-material; }
 	NO_MKDOCS_2_WARNING=1 out/docs/bin/mkdocs build --quiet
