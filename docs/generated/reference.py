@@ -21,6 +21,8 @@ from compressor.recipe.recipe import Recipe, to_toml
 from exporters.base import find_target, target_names
 
 ROOT = Path(__file__).resolve().parents[2]
+DEFAULT = "run"
+"""What is meant where a model comes first and no command is named."""
 PACKAGES = ("compressor", "exporters", "calibration")
 ERRORS = {
     name: kind
@@ -53,12 +55,12 @@ def _block(text: str, language: str = "toml") -> str:
 def _commands() -> Iterator[str]:
     """The help of each command, as the terminal shows it."""
     context = click.Context(cli, info_name="compress", max_content_width=100)
-    for name in sorted(cli.list_commands(context)):
+    for name in sorted(cli.list_commands(context), key=lambda name: (name != DEFAULT, name)):
         command = cli.get_command(context, name)
-        if command is None or command.hidden:
+        if command is None:
             continue
         inner = click.Context(command, info_name=name, parent=context, max_content_width=100)
-        yield f"## compress {name}"
+        yield "## compress MODEL" if name == DEFAULT else f"## compress {name}"
         yield _block(command.get_help(inner), "text")
 
 
