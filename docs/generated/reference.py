@@ -15,14 +15,12 @@ from textwrap import dedent
 import click
 
 from compressor import errors
-from compressor.cli.main import cli
+from compressor.cli.main import DEFAULT, cli
 from compressor.evaluation.metrics import find_metric, metric_names
 from compressor.recipe.recipe import Recipe, to_toml
 from exporters.base import find_target, target_names
 
 ROOT = Path(__file__).resolve().parents[2]
-DEFAULT = "run"
-"""What is meant where a model comes first and no command is named."""
 PACKAGES = ("compressor", "exporters", "calibration")
 ERRORS = {
     name: kind
