@@ -106,7 +106,7 @@ class TrainOptions(BaseModel):
     rate: Annotated[float, Field(gt=0)] | None = Field(
         None,
         description="Learning rate at its highest; default: what suits optimizer and graph, 1e-3 "
-        "for adamw, 3e-4 with attention or through integers.",
+        "for adamw, 3e-4 with attention or through integers, or less where a trial loses with it.",
     )
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.9, description="Momentum of momentum, nesterov and rmsprop."

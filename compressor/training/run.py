@@ -86,6 +86,13 @@ class Run:
             self._forward = DistributedDataParallel(self.module, find_unused_parameters=True)
         self.begin(1)
 
+    def tried(self, rate: float, steps: int) -> float:
+        """The held-out loss after a whole schedule of so few steps at a rate."""
+        self.rate = rate
+        self.begin(steps)
+        losses = [self.step(number) for number in range(steps)]
+        return self.look() if all(map(math.isfinite, losses)) else math.inf
+
     def begin(self, steps: int) -> None:
         """From the weights at the start, so many steps."""
         self.steps = steps

@@ -47,6 +47,11 @@ LEAST = 32
 MEMORY = 10**9
 BATCH, SEQUENCES = 64, 16
 """Samples a step; of tokens."""
+TRIED, LEAST_TRIED = 0.06, 8
+"""Share of the steps in which a rate is tried, and the fewest steps that tell anything."""
+SLOWER, RISES = (1.0, 0.3, 0.1), 1.2
+"""Times the usual rate, of which the largest is taken whose trial ends below so many times the loss
+before it: trainings that end better rise as far at first. The last is not tried."""
 SHAPED = 2
 """Samples that tell shapes, and the second size of batches at which parity is checked."""
 ATTENTION = ("Softmax", "LayerNormalization", "RMSNormalization", "Attention")
@@ -180,8 +185,35 @@ class _Attempt:
             clock=self._clock,
         )
         steps = self._world.agreed(steps)
+        with progress.stage("choose the rate"):
+            steps = self._paced(run, before, steps)
         run.begin(steps)
         return self._finished(run, before, steps, progress)
+
+    def _paced(self, run: Run, before: float, steps: int) -> int:
+        """Take the largest rate that does not throw the graph far off; how many steps are left.
+
+        What lost little is thrown far off by a rate that what lost much needs, and in few steps
+        does not come back. A trial is a schedule of its own over a part of the steps. The rate that
+        is best in it is no guide: for a long training it is too small.
+        """
+        options, usual, trial = self._task.options, run.rate, round(TRIED * steps)
+        known = None
+        if options.checkpoint is not None:
+            known = load_state(options.checkpoint, self._digest(steps))
+        if known is not None:
+            run.rate = known["rate"]
+            return int(known["steps"])
+        if options.rate is not None or trial < LEAST_TRIED:
+            return steps
+        spent = 0
+        for factor in SLOWER[:-1]:
+            spent += trial
+            if run.tried(factor * usual, trial) < RISES * before:
+                break
+        else:
+            run.rate = SLOWER[-1] * usual
+        return steps if self._task.length.seconds is None else steps - spent
 
     def _finished(self, run: Run, before: float, steps: int, progress: Progress) -> Training:
         stops = self._task.stops
@@ -423,6 +455,7 @@ class _Loop:
             state = self._run.state() | {
                 "digest": self._digest,
                 "steps": self._steps,
+                "rate": self._run.rate,
                 "done": self.done,
                 "least": self.least,
                 "waited": self._waited,

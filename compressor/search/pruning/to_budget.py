@@ -15,12 +15,16 @@ from compressor.results.format import percent
 from compressor.results.records import Decision
 from compressor.search.acceptance import Acceptance
 from compressor.search.bisection import Bracket, bisect
-from compressor.search.candidate import Outcome
+from compressor.search.candidate import Candidate, Outcome
 from compressor.search.pruning.candidates import PrunedCandidates
 from compressor.search.pruning.outcome import Why, ships_pruned, ships_whole, speed_words
 
 PART = 1 / 4
 """Of the training, that candidates get before it is known which of them is wanted."""
+PROMISING = 2.0
+"""Times the allowed loss that a candidate may have after that part: the whole brings back more."""
+FULLY = 3
+"""Candidates that get the whole training at most, the furthest first."""
 WHOLE = Bracket(holds=0.0, fails=1.0)
 FINEST = 1 / 8
 """Shares between the largest accepted and the least refused that are not told apart."""
@@ -61,22 +65,43 @@ def afford(candidates: PrunedCandidates, spent: float) -> Outcome:
 
 
 def _trained_further(candidates: PrunedCandidates, spent: float) -> Decision:
-    """Go on where candidates were refused, with a part of the training; the furthest gets it all.
+    """Go on where candidates were refused, with a part of the training; the furthest get it all.
 
     Returns:
         What training bought, as a share of the cost.
     """
     without = _most_accepted(candidates)
     known = Bracket(holds=without, fails=1.0)
-    pruned_by_bisection(candidates, spent, known, lambda one: candidates.trained(one, PART))
-    accepted = [one for one in candidates.made if one.candidate.accepted]
-    best = max(accepted, key=lambda one: one.candidate.share or 0.0, default=None)
-    if best is not None:
-        candidates.trained(best)
+    pruned_by_bisection(
+        candidates, spent, known, lambda one: candidates.trained(one, PART), _is_hopeless
+    )
+    shares = (one.candidate.share or 0.0 for one in candidates.made if _is_promising(one, without))
+    for share in sorted(set(shares), reverse=True)[:FULLY]:
+        found = next(one for one in candidates.made if one.candidate.share == share)
+        if candidates.trained(found).candidate.accepted or _is_late(candidates, spent):
+            break
     bought = _most_accepted(candidates)
     reason = f"{percent(bought)} {candidates.unit} could go, {percent(without)} without training"
     verdict = "further" if bought > without else "no further"
     return Decision(subject="training", verdict=verdict, reason=reason)
+
+
+def _is_late(candidates: PrunedCandidates, spent: float) -> bool:
+    limit = candidates.session.recipe.budget.seconds
+    return limit is not None and spent + candidates.seconds >= limit
+
+
+def _is_hopeless(one: Candidate) -> bool:
+    """Whether it lost so much after a part of the training that the whole will not do."""
+    judged = one.judged
+    if judged is None or judged.accepted:
+        return False
+    return judged.judgement is None or judged.loss > PROMISING * judged.judgement.allowed
+
+
+def _is_promising(one: Outcome, without: float) -> bool:
+    """Whether the whole training may make it the furthest that keeps the budget."""
+    return (one.candidate.share or 0.0) >= without and not _is_hopeless(one.candidate)
 
 
 def _most_accepted(candidates: PrunedCandidates) -> float:
@@ -89,6 +114,7 @@ def pruned_by_bisection(
     spent: float,
     start: Bracket = WHOLE,
     improved: Callable[[Outcome], Outcome] = lambda one: one,
+    fails: Callable[[Candidate], bool] = lambda one: one.refused,
 ) -> bool:
     """Try shares; whether time ended that before the steps were fine enough.
 
@@ -97,6 +123,7 @@ def pruned_by_bisection(
         spent: Seconds since the search began; the longest that a share is expected to take.
         start: What is known to hold, and to fail.
         improved: What is done to each candidate before it counts.
+        fails: Whether it does not hold.
     """
     timer, limit = candidates.session.timer, candidates.session.recipe.budget.seconds
     began, longest, is_late = timer.now() - spent, spent, False
@@ -107,7 +134,7 @@ def pruned_by_bisection(
         found = improved(candidates.at(candidates.full * (1 - share))).candidate
         longest = max(longest, timer.now() - begun)
         reached = found.share or 0.0
-        if found.refused:
+        if fails(found):
             return Bracket(known.holds, min(reached, share))
         if reached < share and known.fails == 1:
             return None  # there is no more to remove

@@ -13,6 +13,7 @@ from compressor.graph.shapes import input_specs
 from compressor.graph.writing import with_weights
 from compressor.recipe.held_out import held_out_of
 from compressor.recipe.training import TrainOptions, parse_length
+from compressor.training.optimizers import RATES
 from compressor.training.train import Task, Training, train_graph
 
 RNG = np.random.default_rng(0)
@@ -100,6 +101,19 @@ def test_regularization_averages_and_half_precision_train() -> None:
     found = trained("8steps", l1=1e-4, l2=1e-4, ema=0.9, precision="bf16", weight_decay=0.01)
     assert found.result.done == 8
     assert all(np.isfinite(array).all() for array in found.weights.values())
+
+
+@pytest.mark.parametrize(
+    ("amiss", "factor"),
+    [(1.0, 1.0), (1e-4, 0.1)],  # far from its original it may learn fast, and near it may not
+)
+def test_a_rate_that_throws_the_graph_far_off_is_not_taken(amiss: float, factor: float) -> None:
+    student = network(**WEIGHTS | {"v": WEIGHTS["v"] + amiss * normal(16, 16)})
+    result = trained("150steps", student, rate=None).result
+    assert result.rate == pytest.approx(factor * RATES["adamw"])
+    assert result.steps == result.done == 150
+    brief = trained("100steps", student, rate=None).result  # too few steps for a trial
+    assert brief.rate == RATES["adamw"]
 
 
 class KilledError(Exception):

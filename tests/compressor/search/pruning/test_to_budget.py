@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 from graphs import model, residual
-from seams import Clock, Told, Verdicts, always, images, session_of
+from seams import Clock, Told, Verdicts, always, images, judged, session_of
 
 from compressor.errors import CompressorError, PruningError, RecipeError
 from compressor.graph.cost import macs
@@ -94,8 +94,9 @@ def test_with_training_a_budget_goes_further_and_the_furthest_is_trained_whole(
 ):
     trainer = Trains()
     monkeypatch.setattr("compressor.search.strategy.trainer_of", lambda *_: trainer)
-    untrained = [False, True, False]  # 1/2, 1/4, 3/8
-    trained = [False, True, False, False, False, True]  # 5/8, 13/16, 23/32: without, then with
+    far = judged(False, 2.0)
+    untrained = [far, True, far]  # 1/2, 1/4, 3/8
+    trained = [far, True, far, far, far, True]  # 5/8, 13/16, 23/32: without, then with
     verdicts = [*untrained, *trained, True]
     found, _ = run(residual(), recipe(), verdicts, [True] * 4)
     assert trainer.parts == [PART, PART, PART, 1.0]
@@ -107,6 +108,20 @@ def test_with_training_a_budget_goes_further_and_the_furthest_is_trained_whole(
     (bought,) = (one for one in decisions if one.subject == "training")
     assert bought.verdict == "further"
     assert "without training" in bought.reason
+
+
+def test_the_furthest_that_the_whole_training_may_bring_back_is_tried_first(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    trainer = Trains()
+    monkeypatch.setattr("compressor.search.strategy.trainer_of", lambda *_: trainer)
+    far, near = judged(False, 2.0), judged(False, 0.9)  # of 0.5 that are allowed
+    untrained = [far, far, far]  # 1/2, 1/4, 1/8
+    trained = [near, far, far, far, far]  # 1/2 again; 3/4 and 5/8: without, then with
+    found, _ = run(residual(), recipe(), [*untrained, *trained, True, True], [True] * 4)
+    assert trainer.parts == [PART, PART, PART, 1.0]
+    assert found.pruning is not None
+    assert found.pruning.share == pytest.approx(0.5, abs=0.1)
 
 
 def test_a_budget_alone_prunes_as_far_as_it_allows():
