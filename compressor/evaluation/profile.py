@@ -14,6 +14,7 @@ a division) is in no ceiling: nodes that do much of it attain little of theirs.
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 
 from compressor.evaluation.ceilings import measure_ceilings
@@ -35,7 +36,7 @@ from compressor.results.measurements import (
 )
 from compressor.system.scratch import scratch
 from exporters import DEFAULT_TARGET
-from exporters.base import find_target
+from exporters.base import Profiled, find_target
 
 __all__ = ["Profile", "bound_of", "profile_model"]
 
@@ -57,7 +58,8 @@ def profile_model(
 ) -> Profile:
     """Profile one inference of `feeds`, node by node.
 
-    Nodes are those of the graph ONNX Runtime really executes, fused and renamed as it likes.
+    Nodes are those that the runtime really executes, fused and renamed as it likes: that of the
+    target where it tells their times, else ONNX Runtime.
 
     Args:
         model: A model in memory, which stays as it is, or an ONNX file.
@@ -79,9 +81,13 @@ def profile_model(
         arrays = feeds_for(runner, feeds)
         runner.run(arrays)  # a misfit of the feeds is reported here, in words
         latency = time_runner(runner, arrays, threads=threads, seconds=seconds)
-    times, work, runs = _executed(graph, arrays, threads, latency, seconds)
     ceilings = ceilings or measure_ceilings(threads)
-    nodes = _nodes(times, work, ceilings)
+    own = find_target(target).profiled(graph, arrays, threads=threads)
+    if own is None:
+        times, work, runs = _executed(graph, arrays, threads, latency, seconds)
+        nodes = _nodes(times, work, ceilings)
+    else:
+        nodes, runs = _nodes_of_own(own, latency, seconds)
     peak = _peak(model, graph, arrays, target, threads) if memory else PeakMemory(None, "not asked")
     leading = {array.shape[0] for array in arrays.values() if array.ndim}
     return Profile(
@@ -112,6 +118,36 @@ def bound_of(work: NodeWork, ceilings: Ceilings) -> tuple[Bound, float] | None:
     }
     bound = max(least, key=lambda name: least[name])
     return bound, least[bound]
+
+
+def _nodes_of_own(
+    own: Profiled, latency: Timing, seconds: float
+) -> tuple[tuple[NodeProfile, ...], int]:
+    """By the profiler of a target's own runtime, which tells times and no work."""
+    wanted = int(seconds * 1e3 / latency.median_ms)
+    runs = max(_LEAST_RUNS, min(_MOST_RUNS, wanted))
+    seen: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+    with own:
+        for _ in range(runs):
+            own.inference()
+            for kernel in own.kernels():
+                seen[kernel.label, kernel.operator].append(kernel.seconds)
+    times = {key: float(np.median(found)) for key, found in seen.items()}
+    total = sum(times.values()) or 1.0
+    nodes = (
+        NodeProfile(
+            name=name,
+            operator=operator,
+            ms=taken * 1e3,
+            share=taken / total,
+            macs=None,
+            bytes=None,
+            bound=None,
+            attained=None,
+        )
+        for (name, operator), taken in times.items()
+    )
+    return tuple(nodes), runs
 
 
 def _executed(

@@ -12,10 +12,14 @@ class Kernel:
         names: The nodes and values of the graph whose work it does, the one that it is of first;
             none where it only moves or converts.
         seconds: Its time.
+        label: How the runtime calls it.
+        operator: What it does, in the runtime's words.
     """
 
     names: tuple[str, ...]
     seconds: float
+    label: str = ""
+    operator: str = ""
 
 
 class Profiled(Protocol):

@@ -1,6 +1,7 @@
 """Between graphs, the runtime's models, and files of its IR."""
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from exporters.base.execution import Execution
 from exporters.openvino.runtime import core, reason_of
 
 SUFFIX = ".xml"
+_NUMBERED = re.compile(r"(\w+?)_\d+")
 _NOTE = ["compressor", "execution"]
 """Where the IR has the note of `exporters.base.execution`."""
 
@@ -54,6 +56,7 @@ def save_ir(model: ir.Model, path: Path) -> None:
     import openvino  # noqa: PLC0415 - heavy: only jobs that execute pay for it
 
     with converted(model) as (found, how):
+        _rename(found, model)
         found.set_rt_info(how.text, _NOTE)
         openvino.save_model(found, path, compress_to_fp16=False)
 
@@ -64,6 +67,18 @@ def named(found: Any, model: ir.Model) -> Any:
         if len(output.names) > 1 and value.name and value.producer() is not None:
             output.tensor.set_names({value.name})
     return found
+
+
+def _rename(found: Any, model: ir.Model) -> None:
+    """Number what the runtime made itself anew: it counts on from model to model of a process."""
+    known = {node.name for node in model.graph.all_nodes()}
+    known |= {value.name for node in model.graph.all_nodes() for value in node.outputs}
+    known |= {value.name for value in (*model.graph.inputs, *model.graph.initializers.values())}
+    for index, operation in enumerate(found.get_ordered_ops()):
+        name = operation.get_friendly_name()
+        if name not in known and (numbered := _NUMBERED.fullmatch(name)):
+            made = f"{numbered[1]}__{index}"
+            operation.set_friendly_name(f"{made}_" if made in known else made)
 
 
 def _read(source: Any) -> tuple[Any, Execution]:

@@ -115,7 +115,7 @@ class ProfiledRunner(OpenVinoRunner):
             if layer is None or not seconds:
                 continue
             own = () if layer.operator in CONVERSIONS else layer.originals
-            found.append(Kernel(own, seconds))
+            found.append(Kernel(own, seconds, layer.name, layer.operator))
         return found
 
 

@@ -9,10 +9,12 @@ from graphs import model, residual
 
 from calibration.dataset import open_dataset
 from compressor.errors import DataError, GraphError, TargetError
+from compressor.evaluation.profile import profile_model
 from compressor.evaluation.turns import own_kernel_seconds
 from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import realize
 from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
+from compressor.results.measurements import Ceilings
 from exporters.base import Samples, find_target, target_of
 from exporters.base.execution import Execution, executed
 from exporters.base.reference import read_reference
@@ -212,3 +214,28 @@ def test_a_build_stores_what_it_answers(tmp_path: Path):
     np.testing.assert_array_equal(inputs["x"], feeds(2)["x"])
     with TARGET.open(artifact.model) as runner:
         np.testing.assert_allclose(runner.run(inputs)["y"], outputs["y"], rtol=1e-5)
+
+
+def test_an_ir_is_the_same_bytes_however_many_were_made(tmp_path: Path, integers: ir.Model):
+    made = []
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        artifact = TARGET.build(integers, tmp_path / name)
+        made.append([path.read_bytes() for path in (*artifact.files, artifact.roles["onnx"])])
+    assert made[0] == made[1]
+    with TARGET.open(integers) as memory, TARGET.open(artifact.model) as disk:
+        np.testing.assert_array_equal(memory.run(feeds())["y"], disk.run(feeds())["y"])
+
+
+def test_a_profile_is_of_the_layers_that_it_executes():
+    found = profile_model(
+        residual(), feeds(), target="openvino", seconds=0.01, memory=False,
+        ceilings=measure_ceilings_of_nothing(),
+    )  # fmt: skip
+    assert {"Convolution", "FullyConnected"} <= {node.operator for node in found.nodes}
+    assert sum(node.share for node in found.nodes) == pytest.approx(1)
+
+
+def measure_ceilings_of_nothing() -> Ceilings:
+    one = dict.fromkeys(Ceilings.model_fields, 1.0)
+    return Ceilings.model_validate(one | {"threads": 1, "cache_bytes": 1})
