@@ -159,7 +159,13 @@ def compare(  # noqa: PLR0913 - a front door: all but the models is optional and
         loop = loop_of(pipeline, (calibration, evaluation), recipe)
         units = units or recipe.pipeline.units
         return compare_pipelines(
-            a, b, loop, target=target, recipe=recipe, units=units, progress=progress
+            a,
+            b,
+            loop,
+            target=RoutedTarget(target),
+            recipe=recipe,
+            units=units,
+            progress=progress,
         )
     files = runtime_file(a), runtime_file(b)
     first, second = (
