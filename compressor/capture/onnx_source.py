@@ -43,6 +43,7 @@ from compressor.graph.tensors import Array, TensorSpec
 from compressor.results.records import Decision, Parity
 from compressor.system.asked_first import why_not_survived
 from compressor.system.third_party_output import relayed
+from exporters.base.execution import NOTE
 
 logger = logging.getLogger("compressor.capture")
 
@@ -110,6 +111,7 @@ def _capture(
     log = Log(source)
     with relayed(logger):
         model = source.model.clone()
+        model.metadata_props.pop(NOTE, None)  # how an artifact of ours is executed, not a source
         make_unique(model)
         import_domains(model)
         _check(model, source.description)

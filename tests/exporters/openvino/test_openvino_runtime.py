@@ -1,10 +1,14 @@
 """What is said where OpenVINO is missing, too old, or refuses; it need not be installed."""
 
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import pytest
 from graphs import residual
 
+from compressor import Recipe
+from compressor.checkpoint.prepare import prepare
+from compressor.graph.files import save_model
 from exporters.base import find_target
 from exporters.base.execution import NOTE, Execution, executed
 from exporters.openvino import runtime
@@ -86,13 +90,16 @@ def test_listing_targets_loads_no_package():
     assert target.arithmetics == ()
 
 
-def test_a_note_travels_with_the_graph_and_adds_up():
+def test_a_note_travels_with_the_graph_and_adds_up(tmp_path: Path):
     graph = residual()
     assert Execution.of(graph) == Execution()
     noted = executed(executed(graph, rounds=True), floats="bf16")
     assert Execution.of(noted) == Execution(floats="bf16", rounds=True)
     assert NOTE not in graph.metadata_props
     assert Execution.of(noted.clone()) == Execution.of(noted)
+    save_model(noted, tmp_path / "noted.onnx")
+    read = prepare(tmp_path / "noted.onnx", target=find_target("ort"), recipe=Recipe())
+    assert Execution.of(read.model) == Execution(), "a source is executed as it says itself"
 
 
 def test_weights_have_seven_bits_where_sums_of_pairs_saturate():
