@@ -4,7 +4,8 @@
 
 GPTs of 6 layers with heads of 64 channels and 8,192 tokens, whose cache comes in and goes out
 (`decoding_net.py`). Weights are random, of GPT-2's initialization: speed depends on shapes alone.
-Ours is `compress` with its defaults, and with `--kv-cache int8`. Beside it stand ONNX Runtime's
+Ours is `compress` with its defaults, with `--kv-cache int8`, and either with `--contrib`, where the
+runtime appends to the cache in place. Beside it stand ONNX Runtime's
 `quantize_dynamic` and its MatMulNBits in blocks of 128 (accuracy level 4). Each is timed in turn
 with float on one thread, CPU time of the thread: 8 tokens one by one in a user's loop, behind 256
 and behind 960, and a prompt of 128 at once. dB are 10 · log10(Σ y² / Σ (y - ŷ)²) of the logits of a
@@ -54,6 +55,13 @@ REQUIRED = {  # width: tokens a second at 256, at 960 with an INT8 cache, a prom
     False: {256: (1.6, 2.0, 1.3), 768: (1.8, 2.0, 1.3)},
 }
 DECIBELS, TABLE, PERPLEXITY = 29.0, 0.27, 1.0
+OURS: dict[str, dict[str, object]] = {
+    "ours": {},
+    "ours, INT8 cache": {"kv_cache": "int8"},
+    "ours, --contrib": {"contrib": True},
+    "ours, INT8 cache, --contrib": {"kv_cache": "int8", "contrib": True},
+}
+"""Name → how it is quantized."""
 
 Arrays = dict[str, Array]
 
@@ -161,16 +169,14 @@ class Decoder:
         path = folder / "float.onnx"
         exported(GPT(width), path)
         files = {"float": path}
-        for name, cache in (("ours", "float"), ("ours, INT8 cache", "int8")):
+        for name, options in OURS.items():
             recipe = Recipe(
-                quantize=QuantizeOptions.model_validate({"kv_cache": cache}),
+                quantize=QuantizeOptions.model_validate(options),
                 measure=MeasureOptions(seconds=seconds, context=CONTEXT),
             )
-            known = data(alone(path), width)
-            compress(
-                path, calibration=known, evaluation=known, recipe=recipe, output=folder / cache
-            )
-            files[name] = folder / cache / "model.onnx"
+            known, output = data(alone(path), width), folder / name
+            compress(path, calibration=known, evaluation=known, recipe=recipe, output=output)
+            files[name] = output / "model.onnx"
         return cls(width, files | runtimes_own(path, folder))
 
     def measured(self, seconds: float) -> dict[str, dict[str, float]]:
@@ -229,7 +235,7 @@ def table(folder: Path, seconds: float) -> float:
     return size_of(folder / "tied" / "model.onnx") / size_of(path)
 
 
-FORMS = {"float": {"mode": "none"}, "ours": {}, "ours, INT8 cache": {"kv_cache": "int8"}}
+FORMS: dict[str, dict[str, object]] = {"float": {"mode": "none"}, **OURS}
 """Form of the trained decoder → how it is quantized."""
 
 

@@ -1,5 +1,7 @@
 """A decoder of one layer whose cache comes in and goes out, for tests of several packages."""
 
+from typing import Literal
+
 import numpy as np
 import onnx_ir as ir
 from graphs import model
@@ -14,6 +16,7 @@ def decoder(
     behind: bool = False,
     guarded: bool = False,
     merged: bool = False,
+    mask: Literal["sizes", "input"] | None = None,
 ) -> ir.Model:
     """Attention over a cache.
 
@@ -23,6 +26,7 @@ def decoder(
         behind: Scores are scaled behind their product and not in front.
         guarded: What is no number behind the softmax becomes 0.
         merged: Keys are transposed with batch and heads as one axis.
+        mask: What comes later is hidden by what follows from sizes; or padding is, by an input.
     """
     heads = 1 if grouped else HEADS
     kv = heads * SIZE
@@ -49,6 +53,9 @@ def decoder(
             scores = MatMul(q_heads, scaled)"""
     if behind:
         scores = f"{turned} product = MatMul(q_heads, turned) scores = Mul(product, scale)"
+    if mask is not None:
+        scores = f"{_bias(mask)} {scores.replace('scores =', 'open =')} scores = Add(open, bias)"
+    padding = ", int64[n,t] padding" if mask == "input" else ""
     guard = "p = Softmax<axis=-1>(scores)"
     if guarded:
         guard = """none = Constant<value_float=0.0>()
@@ -56,7 +63,7 @@ def decoder(
             broken = IsNaN(raw)
             p = Where(broken, none, raw)"""
     made = model(
-        f"""g (int64[n,s] ids,
+        f"""g (int64[n,s] ids{padding},
               float[n,{heads},p,{SIZE}] past_key, float[n,{heads},p,{SIZE}] past_value,
               float[{TOKENS},{WIDTH}] table, float[{WIDTH},{WIDTH}] wq, float[{WIDTH},{kv}] wk,
               float[{WIDTH},{kv}] wv, float[{WIDTH},{WIDTH}] wo, float[{WIDTH},{TOKENS}] head)
@@ -102,6 +109,34 @@ def decoder(
         assert table is not None
         made.graph.initializers["head"].const_value = ir.tensor(table.numpy().T.copy(), name="head")
     return made
+
+
+def _bias(mask: str) -> str:
+    """0 where a token is seen, and -1e9 elsewhere."""
+    sizes = """before = Shape<start=2,end=3>(past_key)
+            coming = Shape<start=1,end=2>(ids)
+            none_yet = Constant<value_int=0>()
+            one_more = Constant<value_int=1>()
+            last_axis = Constant<value_ints=[1]>()
+            whole = Shape<start=2,end=3>(present_key)
+            whole_number = Squeeze(whole)
+            columns = Range(none_yet, whole_number, one_more)
+            coming_number = Squeeze(coming)
+            steps = Range(none_yet, coming_number, one_more)
+            places = Add(steps, before)
+            rows = Unsqueeze(places, last_axis)
+            seen = LessOrEqual(columns, rows)"""
+    if mask == "input":
+        sizes += """
+            middle = Constant<value_ints=[1,2]>()
+            kept_whole = Cast<to=9>(padding)
+            kept = Unsqueeze(kept_whole, middle)
+            shown = And(seen, kept)"""
+    last = "seen" if mask == "sizes" else "shown"
+    return f"""{sizes}
+            nothing = Constant<value_float=0.0>()
+            gone = Constant<value_float=-1e9>()
+            bias = Where({last}, nothing, gone)"""
 
 
 def calls(

@@ -26,12 +26,13 @@ from compressor.checkpoint.eager_latency import eager_latency
 from compressor.checkpoint.hub_cache import located
 from compressor.checkpoint.kept_capture import Question, captured_once
 from compressor.checkpoint.phases import Phases, phases_of
-from compressor.errors import DataError
+from compressor.errors import DataError, UsageError
 from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.yardstick import Yardstick
 from compressor.graph.batch import batch_axes, fixed_batch
 from compressor.graph.lifting import DrawnInput, put_back
 from compressor.graph.shapes import input_specs
+from compressor.graph.shared_cache import NOTE
 from compressor.graph.sizes import solve
 from compressor.graph.tensors import Array, Arrays, Dimension, TensorSpec
 from compressor.recipe.keeping import cache_of
@@ -159,7 +160,7 @@ def size_names(inputs: Inputs, feeds: Arrays) -> str:
     return ", ".join(f"{name} {sizes[name]}" for name in inputs.others if name in sizes)
 
 
-def prepare(
+def prepare(  # noqa: PLR0913 - a front door: all but the model is named
     model: object,
     *,
     target: Target,
@@ -168,6 +169,7 @@ def prepare(
     evaluation: object = None,
     require: Require | None = None,
     time_source: bool = False,
+    finished: bool = False,
     progress: Progress = SILENT,
 ) -> Prepared:
     """Load, open the data, capture, and bind the data to the graph.
@@ -181,12 +183,14 @@ def prepare(
         evaluation: Data, or None for what the recipe names.
         require: Refuses data, once it is open, that does not do for what is asked.
         time_source: Whether it is timed what the source itself takes.
+        finished: Whether a result of `--contrib` will do, whose inputs are buffers and lengths.
         progress: Where progress is shown.
 
     Raises:
         CheckpointError: The file cannot be loaded.
         DataError: The data is damaged or does not fit.
         CaptureError: No exporter makes an equivalent graph.
+        UsageError: It is a result of `--contrib`.
     """
     model = located(model)
     encoders = encoders_of(model_folder(model), recipe.data.tokenizer)
@@ -195,6 +199,8 @@ def prepare(
     if require is not None:
         require(_part(calib, recipe), evaluate)
     source = _source(model, recipe)
+    if not finished:
+        _require_own_cache(source)
     known = _told_by(source, encoders)
     if known is not encoders:
         encoders = known
@@ -247,6 +253,16 @@ def _source_latency(source: ModelSource, prepared: Prepared, recipe: Recipe) -> 
     config = prepared.deciding(recipe)
     specs, feeds = input_specs(prepared.model), prepared.timed(config, recipe.seed)
     return eager_latency(source, specs, feeds, config)
+
+
+def _require_own_cache(source: ModelSource) -> None:
+    """Refuse a graph that needs the lengths of texts beside its cache, which no search makes."""
+    if source.model is not None and NOTE in source.model.metadata_props:
+        raise UsageError(
+            f"{source.description}: its cache lies in shared buffers, as --contrib makes it",
+            hint="Name the model that it was made from; compressor.load and `compress profile` "
+            "take this one.",
+        )
 
 
 def _captured(

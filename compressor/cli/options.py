@@ -68,6 +68,7 @@ PLACES = {
     "weight_bits": ("quantize", "weight_bits"),
     "granularity": ("quantize", "granularity"),
     "kv_cache": ("quantize", "kv_cache"),
+    "contrib": ("quantize", "contrib"),
     "memory": ("quantize", "memory"),
     "keep_slower": ("quantize", "keep_slower"),
     "keep_ruined": ("quantize", "keep_ruined"),
@@ -760,6 +761,11 @@ CALIBRATION = section(
         "--kv-cache", type=click.Choice(["float", "int8", "auto"]),
         help="Cache of keys and values of a decoder: int8 makes its inputs and outputs uint8, auto "
         "does where that is faster and --max-drop allows it. [default: float]",
+    ),
+    click.option(
+        "--contrib", is_flag=True,
+        help="Let GroupQueryAttention of com.microsoft append to a decoder's cache in place, where "
+        "faster: the file's inputs change, compressor.load hides that.",
     ),
     click.option(
         "--calib-batch", type=click.IntRange(1), metavar="N",

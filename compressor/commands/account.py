@@ -319,11 +319,15 @@ def _file_of(name: str, report: Report) -> str:
 
 
 def _caches(plan: Plan) -> dict[str, object]:
-    """Graph → input → the integers of its cache, of decoders whose cache is in 8 bits."""
+    """Graph → input → its cache, of decoders with one in 8 bits or in shared buffers."""
     found = {
         name: {key: one.model_dump(exclude={"query"}) for key, one in graph.cache.items()}
+        | {
+            key: {"output": one.output, "scale": one.scale, "shared": True}
+            for key, one in graph.shared.items()
+        }
         for name, graph in plan.graphs.items()
-        if graph.cache
+        if graph.cache or graph.shared
     }
     return {"caches": found} if found else {}
 

@@ -72,7 +72,12 @@ def profile(
             hint=f"Profile where it runs, or with --target {DEFAULT_TARGET}.",
         )
     prepared = prepare(
-        model, target=target, recipe=recipe, calibration=calibration, progress=progress
+        model,
+        target=target,
+        recipe=recipe,
+        calibration=calibration,
+        finished=True,
+        progress=progress,
     )
     config = configurations(recipe, prepared)[0]
     for notice in surplus_threads(recipe):

@@ -1,6 +1,6 @@
 """Two graphs side by side in ONNX Runtime: does folding keep the outputs?"""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from compressor.graph.session import open_session
 from compressor.graph.tensors import Array, Arrays
+from exporters.base import Runner
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,24 @@ def equal_outputs(
         Exception: Whatever the runtime raises when a graph fails on the inputs.
     """
     names = [value.name or "" for value in before.graph.outputs]
+    return _difference(zip(names, _runs(before, after, feeds), strict=True), rtol, atol)
+
+
+def equal_runs(
+    before: Runner, after: Runner, feeds: Arrays, rtol: float = 1e-3, atol: float = 1e-5
+) -> Difference:
+    """As `equal_outputs`, of models that are open, whatever they take beside the feeds."""
+    a, b = before.run(feeds), after.run(feeds)
+    return _difference(((name, (a[name], b[name])) for name in a), rtol, atol)
+
+
+def _difference(
+    runs: Iterable[tuple[str, tuple[Any, Any]]], rtol: float, atol: float
+) -> Difference:
     worst, widest, output = -1.0, 0.0, None
     equal = True
-    for name, (a, b) in zip(names, _runs(before, after, feeds), strict=True):
-        for x, y in _pairs(a, b):
+    for name, (first, second) in runs:
+        for x, y in _pairs(first, second):
             gap, allowed = _gap(x, y, rtol, atol)
             equal &= gap <= allowed
             widest = max(widest, gap)

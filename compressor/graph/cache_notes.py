@@ -4,7 +4,7 @@
 
 The note is part of the model's file, so that whoever opens it can make the cache of a prompt:
 `metadata_props["compressor.kv_cache"]`, a JSON object of input → output, scale, zero point, and
-whether the last two axes are exchanged, tokens last.
+whether the last two axes are exchanged, tokens last, and whether the integers have a sign.
 """
 
 import json
@@ -31,24 +31,32 @@ class CacheNote:
         scale: Of the integers.
         zero_point: The integer that is 0.
         transposed: Whether tokens are its last axis, and not the one before: as products read keys.
+        signed: Whether they are int8, and not uint8.
     """
 
     output: str
     scale: float
     zero_point: int
     transposed: bool
+    signed: bool = False
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Of the integers."""
+        return np.dtype(np.int8 if self.signed else np.uint8)
 
     def integers(self, array: Array) -> Array:
         """Integers of a cache in numbers; what is integers already stays."""
-        if array.dtype == np.uint8:
+        if array.dtype == self.dtype:
             return array
         turned = np.swapaxes(array, -1, -2) if self.transposed else array
         whole = np.rint(turned.astype(np.float32) / np.float32(self.scale)) + self.zero_point
-        return np.ascontiguousarray(np.clip(whole, 0, 255).astype(np.uint8))
+        kind = np.iinfo(np.int8 if self.signed else np.uint8)
+        return np.ascontiguousarray(np.clip(whole, kind.min, kind.max).astype(self.dtype))
 
     def numbers(self, array: Array) -> Array:
         """The cache in numbers that integers stand for; what is numbers already stays."""
-        if array.dtype != np.uint8:
+        if array.dtype != self.dtype:
             return array
         real = (array.astype(np.float32) - self.zero_point) * np.float32(self.scale)
         return np.ascontiguousarray(np.swapaxes(real, -1, -2)) if self.transposed else real

@@ -156,10 +156,10 @@ def _core(softmax: ir.Node) -> Core | None:
         return None
     if heads is None or width is None or v_sizes[1] != heads or v_sizes[3] is None:
         return None
-    a, c = _source(q), _source(v)
-    b = _source(k) if k_apart else _cut_to_heads(k, [heads, width], None)
+    a, c = source_of(q), source_of(v)
+    b = source_of(k) if k_apart else _cut_to_heads(k, [heads, width], None)
     rows = (a, b, c) if a is not None and b is not None and c is not None else None
-    behind, y = _joined(mixed.outputs[0]) if rows else ((), mixed.outputs[0])
+    behind, y = joined(mixed.outputs[0]) if rows else ((), mixed.outputs[0])
     whole = (*nodes, softmax, mixed, *behind)
     return Core(
         whole, scale, heads, width, mask, q, k, v, rows, y, joined=bool(behind), k_apart=k_apart
@@ -275,8 +275,8 @@ def _untransposed(value: ir.Value) -> tuple[ir.Value, list[ir.Node], float, bool
     return source, [outer, turn, inner], 1.0, True
 
 
-def _source(value: ir.Value) -> Source | None:
-    """Where heads lie as rows."""
+def source_of(value: ir.Value) -> Source | None:
+    """Where heads [batch, heads, tokens, width] lie as rows; None where they do not."""
     turn, heads = producer(value, "Transpose"), sizes(value)
     if heads is None:
         return None
@@ -353,7 +353,7 @@ def _picked(value: ir.Value) -> tuple[ir.Value, int] | None:
     return None if source is None else (source, list(split.outputs).index(piece))
 
 
-def _joined(value: ir.Value) -> tuple[tuple[ir.Node, ...], ir.Value]:
+def joined(value: ir.Value) -> tuple[tuple[ir.Node, ...], ir.Value]:
     """The Transpose and the Reshape that join the heads, and what they write."""
     turn = only_reader(value, "Transpose")
     if turn is None or tuple(turn.attributes.get_ints("perm", ())) != HEADS_LAST:

@@ -13,12 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from compressor.errors import OutputError, TargetError, UsageError
+from compressor.errors import CompressorError, OutputError, TargetError, UsageError
 from compressor.graph.cache_notes import read
 from compressor.graph.runtime import onnx_runtime
-from compressor.graph.tensors import Array, Arrays, TensorSpec
+from compressor.graph.session_specs import session_specs
+from compressor.graph.shared_cache import SharedCaches
+from compressor.graph.tensors import Array, Arrays
 from compressor.pipelines.calls import GraphCall, Graphs, Outputs, signature_of
 from compressor.system.output_folder import within
 
@@ -147,7 +147,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
 def opened(name: str, path: Path, threads: int) -> GraphCall:
     """A model's file as a graph that is called with named arrays.
 
-    A cache of integers is taken in numbers, too, and given as it is.
+    A cache of integers is taken in numbers, too, and given as it is. One in shared buffers is taken
+    and given like any other (`compressor.graph.shared_cache`).
     """
     if path.suffix != ".onnx" and (own := _opened_by_target(name, path, threads)) is not None:
         return own
@@ -155,21 +156,27 @@ def opened(name: str, path: Path, threads: int) -> GraphCall:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    inputs, outputs = (
-        [TensorSpec(one.name, _dtype(one.type), tuple(one.shape)) for one in all_of()]
-        for all_of in (session.get_inputs, session.get_outputs)
-    )
+    inputs, outputs = session_specs(session)
     names = [output.name for output in outputs]
+
+    metadata = dict(session.get_modelmeta().custom_metadata_map)
+    shared = SharedCaches.of(session)
+    if shared is not None:
+        inputs, outputs = shared.inputs, shared.outputs
 
     def run(feeds: Arrays) -> dict[str, Array]:
         try:
+            if shared is not None:
+                return shared.run(feeds)
             made = session.run(None, dict(feeds))
+        except CompressorError:
+            raise
         except Exception as error:  # the runtime has classes of its own, without a common one
             raise UsageError(f"ONNX Runtime refuses the call: {error}") from error
         return dict(zip(names, made, strict=True))
 
     call = GraphCall(name, inputs, run, signature_of(inputs, outputs))
-    call.metadata = dict(session.get_modelmeta().custom_metadata_map)
+    call.metadata = metadata
     call.caches = read(call.metadata)
     return call
 
@@ -196,9 +203,3 @@ def _opened_by_target(name: str, path: Path, threads: int) -> GraphCall | None:
 
     inputs, outputs = list(runner.inputs), list(runner.outputs)
     return GraphCall(name, inputs, run, signature_of(inputs, outputs))
-
-
-def _dtype(kind: str) -> np.dtype[np.generic]:
-    """The element type of `tensor(float16)` and the like."""
-    plain = kind.removeprefix("tensor(").removesuffix(")")
-    return np.dtype({"float": "float32", "double": "float64", "string": "O"}.get(plain, plain))

@@ -93,6 +93,20 @@ class CacheTensor(Record):
         return CacheNote(self.output, self.scale, self.zero_point, self.transposed)
 
 
+class SharedCacheTensor(Record):
+    """One tensor of a decoder's cache as a buffer that the runtime appends to in place.
+
+    Attributes:
+        output: What a call gives for the next call's input: the same buffer.
+        scale: Of its int8; None where it is float.
+        causal: Of keys: whether what hides scores hides what comes later, and nothing else.
+    """
+
+    output: str
+    scale: FiniteFloat | None = None
+    causal: bool = False
+
+
 class SparsePlan(Record):
     """Layers with a pattern of zeros in their weights, and the weights that make up for it.
 
@@ -214,6 +228,7 @@ class GraphPlan(Record):
         rows: Those of `dynamic` whose input has a scale for each row, and not one for all.
         tied: Look-up → the one of `dynamic` whose integers are its table.
         cache: Input → the integers that it is, of a decoder's cache.
+        shared: Input → the buffer that it is, of a decoder's cache; `cache` is empty then.
         tokens: What a decoder was decided for, PROMPT:NEW; None where that decides nothing.
         ranges: Quantized value → real range [low, high].
         bias: Integer node → what is added to the bias of each output channel, as little-endian
@@ -257,6 +272,7 @@ class GraphPlan(Record):
     rows: tuple[str, ...] = ()
     tied: dict[str, str] = Field(default_factory=dict)
     cache: dict[str, CacheTensor] = Field(default_factory=dict)
+    shared: dict[str, SharedCacheTensor] = Field(default_factory=dict)
     tokens: str | None = None
     ranges: dict[str, RealRange] = Field(default_factory=dict)
     bias: dict[str, bytes] = Field(default_factory=dict)

@@ -127,8 +127,33 @@ def realize(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Model:
     caches = {name: one.note for name, one in plan.cache.items()}
     queries = {name: Affine(*one.query) for name, one in plan.cache.items() if one.query}
     made = with_integer_caches(made, caches, queries) if caches else made
+    made = shared(made, plan, target) if plan.shared else made
     made = made if plan.exits is None else branched(made, plan)
     return made if plan.floats is None else executed(made, floats=plan.floats)
+
+
+def shared(model: ir.Model, plan: GraphPlan, target: Target) -> ir.Model:
+    """With the caches of the plan as buffers; `model` stays as it is.
+
+    Raises:
+        RecipeError: The target has none, or the graph has other caches.
+    """
+    if target.shared_caches is None:
+        raise RecipeError(
+            f"the plan puts a cache into shared buffers, which {target.title} has no operator for",
+            hint=_REPLAY,
+        )
+    lacking = target.shared_caches.why_not_here()
+    if lacking is not None:
+        raise RecipeError(
+            f"the plan puts a cache into shared buffers: {lacking}",
+            hint="Install the runtime that it was made with, which manifest.json names.",
+        )
+    return target.shared_caches.with_shared_caches(
+        model,
+        {name: one.scale for name, one in plan.shared.items()},
+        {name: one.causal for name, one in plan.shared.items()},
+    )
 
 
 def branched(model: ir.Model, plan: GraphPlan) -> ir.Model:

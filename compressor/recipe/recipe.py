@@ -150,6 +150,12 @@ class QuantizeOptions(Section):
         "inputs and outputs are uint8. auto takes int8 where that is faster and a quality budget "
         "allows it.",
     )
+    contrib: bool = Field(
+        False,
+        description="Let GroupQueryAttention of com.microsoft append to a decoder's cache in "
+        "place, where that is faster. The file then takes buffers and two lengths; "
+        "compressor.load calls it as before.",
+    )
     leave: tuple[str, ...] = Field(
         (),
         description="Patterns of names of nodes or initializers that stay in float, whatever the "

@@ -225,10 +225,25 @@ def require_mode(options: QuantizeOptions, target: Target) -> None:
             f"{target.title} is not given",
             hint="Leave it out, or choose --target ort.",
         )
+    if options.contrib:
+        _require_shared_caches(target)
     refused = target.why_not_mode(options.mode)
     if refused is not None:
         error = TargetError if options.mode in STORED else RecipeError
         raise error(refused.reason, hint=refused.hint)
+
+
+def _require_shared_caches(target: Target) -> None:
+    if target.shared_caches is None:
+        raise RecipeError(
+            f"--contrib is of an operator of ONNX Runtime's own, and {target.title} has none such",
+            hint="Leave it out, or choose --target ort.",
+        )
+    lacking = target.shared_caches.why_not_here()
+    if lacking is not None:
+        raise TargetError(
+            f"--contrib: {lacking}", hint="Install a later one (1.31 has it), or leave it out."
+        )
 
 
 def require_data(

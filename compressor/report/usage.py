@@ -37,6 +37,8 @@ _OPTIMUM = {
 """Task → the class of Optimum that loads an ONNX file for it."""
 
 BUILDER = "build_engine.py"
+STAGE = "shared cache"
+"""The stage that puts a cache into buffers, at the end of its name in a pipeline."""
 _READING = frozenset(
     {"--model", "--model-args", "--state-key", "--task", "--trust-pickle", "--input", "--noise"}
     | {"--recipe"}
@@ -118,7 +120,40 @@ def _of_runtime(report: Report, folder: Path, beside: ModelFolder | None) -> lis
         f"{threads}: there speed was measured.",
         "",
     ]
-    return [*lines, *_of_optimum(report, beside)]
+    return [*lines, *_of_buffers(report), *_of_optimum(report, beside)]
+
+
+def _of_buffers(report: Report) -> list[str]:
+    """How a cache in shared buffers is called with and without this package."""
+    stages = [one for one in report.stages if one.name.endswith(STAGE) and one.changed]
+    known: dict[str, str] = stages[0].parameters["buffers"] if stages else {}
+    if not known:
+        return []
+    taken, given = next(iter(known.items()))
+    handed = ", ".join(f'"{name}": outputs["{output}"]' for name, output in known.items())
+    return [
+        "Its cache lies in buffers that the runtime appends to in place. `compressor.load` makes "
+        "them, and is called like a graph whose cache grows: begin with zero tokens, and hand on "
+        "what came out, which cannot be written to.",
+        "",
+        *_code(
+            f"cache = {{{handed}}}",
+            "outputs = model(**new_tokens, **cache)  # and so on, token by token",
+        ),
+        "With onnxruntime alone bind one array of any length as each input of the cache and the "
+        "output of its name, and feed the two lengths:",
+        "",
+        *_code(
+            "binding = session.io_binding()",
+            f'binding.bind_ortvalue_input("{taken}", buffer)  # likewise the others',
+            f'binding.bind_ortvalue_output("{given}", buffer)',
+            'binding.bind_cpu_input("seqlens_k", np.full(batch, past + new - 1, "int32"))',
+            'binding.bind_cpu_input("total_sequence_length", np.array(past + new, "int32"))',
+            "session.run_with_iobinding(binding)",
+        ),
+        "Several new tokens behind a cache are called one sample at a time.",
+        "",
+    ]
 
 
 def _by_target(report: Report, folder: Path, threads: int) -> str | None:

@@ -25,6 +25,7 @@ from compressor.search.precision.four_bits import with_four_bits
 from compressor.search.precision.integer_cache import with_integer_cache
 from compressor.search.precision.refused_nodes import or_undone
 from compressor.search.precision.search import with_precision
+from compressor.search.precision.shared_cache import with_shared_cache
 from compressor.search.pruning.candidates import PrunedCandidates
 from compressor.search.pruning.outcome import Why, ships_whole
 from compressor.search.pruning.sparsity_2_4 import with_sparsity
@@ -47,6 +48,7 @@ DecoderStep = Callable[[Session, Outcome, CalibrationSet | None, Acceptance], Ou
 DECODING: tuple[tuple[str, DecoderStep], ...] = (
     ("weights of 4 bits", with_four_bits),
     ("integer cache", with_integer_cache),
+    ("shared cache", with_shared_cache),
 )
 """What is done to a decoder that ships, last."""
 WHY_NOTHING = (

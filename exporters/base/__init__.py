@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         target_of,
     )
     from exporters.base.runner import Runner
+    from exporters.base.shared_cache import SharedCaches, SharedTensor
     from exporters.base.target import Target
 
 _HOMES = {
@@ -46,6 +47,7 @@ _HOMES = {
     "Refusal": "exporters.base.refusal",
     "PassingRunner": "exporters.base.passing",
     "Runner": "exporters.base.runner",
+    **dict.fromkeys(("SharedCaches", "SharedTensor"), "exporters.base.shared_cache"),
     "Target": "exporters.base.target",
 }
 
@@ -65,6 +67,8 @@ __all__ = [
     "Refusal",
     "Runner",
     "Samples",
+    "SharedCaches",
+    "SharedTensor",
     "Target",
     "TargetOptions",
     "find_target",

@@ -17,6 +17,7 @@ from exporters.base.policy import QuantPolicy
 from exporters.base.profiled import Profiled
 from exporters.base.refusal import Refusal
 from exporters.base.runner import Runner
+from exporters.base.shared_cache import SharedCaches
 
 
 class Target(ABC):
@@ -42,6 +43,8 @@ class Target(ABC):
             TensorRT.
         forms: Exact rewrites that may have faster kernels. ONNX Runtime.
         integer_caches: Whether its products read a decoder's cache as integers. ONNX Runtime.
+        shared_caches: Puts a decoder's cache into buffers that its runtime appends to in place;
+            None where it has no such operator. ONNX Runtime.
         branches: Whether it runs only the branch of an If that is taken. ONNX Runtime.
         runtime: The package that executes models, on whose version figures depend.
         own_files: Endings of model files that only its runtime reads.
@@ -60,6 +63,7 @@ class Target(ABC):
     sparsities: frozenset[str] = frozenset()
     forms: tuple[Form, ...] = ()
     integer_caches: bool = False
+    shared_caches: SharedCaches | None = None
     branches: bool = False
     runtime: str = "onnxruntime"
     own_files: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import onnx_ir as ir
@@ -21,6 +21,8 @@ from compressor.graph.files import initializer_bytes, save_model
 from compressor.graph.noise import drawing_nodes
 from compressor.graph.runtime import onnx_runtime
 from compressor.graph.session import LARGE, open_session
+from compressor.graph.session_specs import session_specs
+from compressor.graph.shared_cache import SharedCaches
 from compressor.graph.tensors import Array, Arrays, TensorSpec
 from compressor.system.hardware import has_int8_dot
 from compressor.system.progress import SILENT, Progress
@@ -28,6 +30,7 @@ from compressor.system.scratch import scratch
 from exporters.base import Artifact, QuantPolicy, Samples, Target
 from exporters.base.reference import LARGEST as LARGEST_REFERENCE
 from exporters.base.reference import REFERENCE, write_reference
+from exporters.ort import shared_cache
 from exporters.ort.forms import FORMS
 
 INTEGER_OPERATORS = frozenset(
@@ -56,11 +59,14 @@ class OrtRunner:
             model, threads=threads, spin=spin, integers=integers, timed=spin
         )
         self.on_caller = threads == 1  # with one the runtime makes no thread of its own
-        self._caches = read(self._session.get_modelmeta().custom_metadata_map)
+        told = self._session.get_modelmeta().custom_metadata_map
+        self._caches = read(told)
         self._given = by_output(self._caches)
         self._in_numbers = not spin
-        self._stored = tuple(_spec(argument) for argument in self._session.get_inputs())
-        outputs = tuple(_spec(argument) for argument in self._session.get_outputs())
+        self._stored, outputs = session_specs(self._session)
+        self._shared = SharedCaches.of(self._session)
+        if self._shared is not None:
+            self._stored, outputs = self._shared.inputs, self._shared.outputs
         self.caches = {} if self._in_numbers else self._caches
         self.inputs = self._shown(self._stored, self._caches)
         self.outputs = self._shown(outputs, self._given)
@@ -75,14 +81,21 @@ class OrtRunner:
         """Run once and fetch every output."""
         wanted = self._fed(feeds)
         try:
-            arrays = self._session.run(None, wanted)
+            made = self._made(wanted)
         except Exception as error:  # the runtime raises its own, unrelated classes
             shapes = ", ".join(f"{name}{list(a.shape)}" for name, a in wanted.items())
             raise DataError(f"ONNX Runtime cannot run the model on {shapes}: {error}") from error
-        made = {spec.name: np.asarray(a) for spec, a in zip(self.outputs, arrays, strict=True)}
         if self._in_numbers:
             made |= {name: one.numbers(made[name]) for name, one in self._given.items()}
         return made
+
+    def _made(self, fed: dict[str, Array]) -> dict[str, Array]:
+        """Every output, as the graph gives it."""
+        if self._shared is not None:
+            made = self._shared.run(fed)
+            return {n: a.copy() for n, a in made.items()} if self._in_numbers else made
+        arrays = self._session.run(None, fed)
+        return {spec.name: np.asarray(a) for spec, a in zip(self.outputs, arrays, strict=True)}
 
     def _fed(self, feeds: Arrays) -> dict[str, Array]:
         """What the graph takes."""
@@ -104,6 +117,8 @@ class OrtRunner:
         """
         session, binding = self._session, self._session.io_binding()
         fed = self._fed(feeds)
+        if self._shared is not None:
+            return self._shared.bind(fed)
         for name, given in fed.items():
             array = np.asarray(given, order="C")  # a scalar stays one
             value = onnx_runtime().OrtValue.ortvalue_from_numpy(array)
@@ -131,6 +146,7 @@ class OrtTarget(Target):
     forms = FORMS
     shares_weights = True
     integer_caches = True
+    shared_caches = shared_cache
     branches = True
 
     def why_not_available(self) -> str | None:
@@ -333,17 +349,6 @@ def _writes_eight_bit(node: ir.Node) -> bool:
     if node.op_type == "QGemm":
         return len(node.inputs) > 7 and node.inputs[7] is not None
     return node.op_type == "QuantizeLinear" or node.op_type.startswith("QLinear")
-
-
-def _spec(argument: Any) -> TensorSpec:
-    """The runtime writes types as "tensor(float)" and symbolic dimensions as strings."""
-    kind = argument.type.removeprefix("tensor(").removesuffix(")")
-    names = {"float": "float32", "double": "float64"}
-    try:
-        dtype = np.dtype(names.get(kind, kind))
-    except TypeError:
-        dtype = np.dtype(object)
-    return TensorSpec(argument.name, dtype, tuple(argument.shape or ()))
 
 
 TARGET = OrtTarget()

@@ -84,7 +84,7 @@ def _tried(
     """With integers; or why float stays."""
     before, found = found, _open(session, found)
     places, reasons = find_caches(found.graph)
-    caches = _calibrated(session, found.graph, places, data)
+    caches = calibrated_caches(session, found.graph, places, data)
     plan = _with_caches(session, found, caches)
     candidate = realize(found.graph, plan, session.target)
     judged = acceptance.accepts(candidate) if acceptance.asked is not None else None
@@ -125,7 +125,7 @@ def _with_caches(session: Session, found: Outcome, caches: dict[str, CacheTensor
     return plan.model_copy(update={"cache": caches})
 
 
-def _calibrated(
+def calibrated_caches(
     session: Session, model: ir.Model, places: list[CachePlace], data: CalibrationSet
 ) -> dict[str, CacheTensor]:
     """Input → scales and zero points, from the least and the largest number that came out."""

@@ -1,4 +1,4 @@
-"""A decoder with a cache of integers in loops: of a user's own, fed numbers first, and built in."""
+"""Decoders with caches of integers and in buffers in loops: a user's own, and built in."""
 
 import json
 from pathlib import Path
@@ -13,6 +13,7 @@ from compressor.graph.files import save_model
 from compressor.pipelines import builtin
 from compressor.pipelines.calls import GraphCall
 from compressor.quantization.cache import calibrated, find_caches, with_integer_caches
+from exporters.ort.shared_cache import with_shared_caches
 
 NAMES = {
     f"{before}_{kind}": f"{after}.0.{kind}"
@@ -24,13 +25,18 @@ PAST = [name for name in NAMES.values() if name.startswith("past")]
 
 @pytest.fixture(scope="module")
 def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, GraphCall]:
-    """The decoder with a cache in numbers, and in integers, each as it is loaded."""
+    """The decoder with a cache in numbers, in integers, and in buffers, each as it is loaded."""
     plain = decoder()
     for value in (*plain.graph.inputs, *plain.graph.outputs):
         value.name = NAMES.get(value.name or "", value.name)
     notes = {place.input: calibrated(-1.2, 1.2, place) for place in find_caches(plain)[0]}
     found = {}
-    for name, graph in (("plain", plain), ("integer", with_integer_caches(plain, notes))):
+    made = {
+        "plain": plain,
+        "integer": with_integer_caches(plain, notes),
+        "shared": with_shared_caches(plain, dict.fromkeys(PAST), dict.fromkeys(PAST, False)),
+    }
+    for name, graph in made.items():
         folder = tmp_path_factory.mktemp(name)
         save_model(graph, Path(folder) / "model.onnx")
         (folder / "manifest.json").write_text(json.dumps({"graphs": {"model": "model.onnx"}}))
@@ -63,3 +69,4 @@ def test_the_built_in_loop_takes_either(graphs):
     same = texts["plain"]["tokens"] == texts["integer"]["tokens"]
     assert same[:, 0].all()
     assert same.mean() > 0.5
+    assert np.array_equal(texts["plain"]["tokens"], texts["shared"]["tokens"])

@@ -40,6 +40,24 @@ def test_commands_hold_for_paths_with_spaces(int8_report: Report, tmp_path) -> N
     assert f"compress verify '{folder}'" in page
 
 
+def test_a_cache_in_buffers_is_called_with_and_without_this_package(
+    int8_report: Report, tmp_path
+) -> None:
+    cache = StageRecord(
+        name="shared cache",
+        seconds=1.0,
+        parameters={"buffers": {"past_key": "present_key", "past_value": "present_value"}},
+        changed={"cache tensors in shared buffers": 2},
+    )
+    report = int8_report.model_copy(update={"artifact": str(tmp_path), "stages": (cache,)})
+    page = usage_page(report.model_copy(update={"files": {}}), tmp_path, None)
+    assert 'cache = {"past_key": outputs["present_key"], "past_value": outputs[' in page
+    assert 'bind_ortvalue_input("past_key", buffer)' in page
+    assert 'bind_ortvalue_output("present_key", buffer)' in page
+    for code in re.findall(r"```python\n(.*?)```", page, re.S):
+        compile(code, "USAGE.md", "exec")
+
+
 def test_examples_are_of_one_sample_and_any_size() -> None:
     assert _example(parse_input("t:float32[]")) == 'np.zeros((), "float32")'
     assert _example(parse_input("x:int64[2*batch]")) == 'np.ones((2,), "int64")'
