@@ -121,7 +121,7 @@ class _Memory:
     @property
     def samples(self) -> int:
         """How many texts it holds."""
-        return self.arrays[0].shape[0]
+        return int(self.arrays[0].shape[0])
 
     @property
     def longest(self) -> int:
@@ -288,10 +288,14 @@ class SharedCaches:
         )
         return {name: made[name] for name in self._names}
 
-    def bind(self, feeds: Arrays) -> Callable[[], object]:
+    def bind(self, feeds: Arrays) -> Callable[[], None]:
         """Place the feeds; each call of the result is the same inference."""
-        run = self._called(feeds, self._placed(feeds, own=True))
-        return lambda: run(False)
+        inference = self._called(feeds, self._placed(feeds, own=True))
+
+        def run() -> None:
+            inference(False)
+
+        return run
 
     def whole(self, feeds: Arrays) -> dict[str, Array]:
         """What the session itself is fed for a call: buffers and lengths beside the rest.
@@ -335,7 +339,7 @@ class SharedCaches:
                 f"tokens, and these are {', '.join(shapes)}",
                 hint="Hand on what the call before gave, or begin with zero tokens.",
             )
-        return past
+        return int(past)
 
     def _called(self, feeds: Arrays, call: _Call) -> Callable[[bool], dict[str, Array]]:
         """A call with everything in its place; told to, it gives the outputs that are no cache."""

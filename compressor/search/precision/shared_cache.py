@@ -246,7 +246,8 @@ def hides_later(mask: Array, past: int) -> bool:
     rows = mask.reshape(new, total)
     if mask.dtype == np.bool_:
         return bool(np.array_equal(rows, seen)) or bool(np.array_equal(rows, ~seen))
-    return bool((rows[seen] == 0).all() and (rows[~seen] <= HIDDEN).all())
+    added = rows.astype(np.float64)
+    return bool((added[seen] == 0).all() and (added[~seen] <= HIDDEN).all())
 
 
 def _calls(session: Session, data: CalibrationSet | None) -> Iterator[Arrays]:
