@@ -89,15 +89,17 @@ def read(properties: Mapping[str, str]) -> dict[str, CacheNote]:
         ) from error
 
 
-def _note(output: Any, scale: Any, zero_point: Any, transposed: Any) -> CacheNote:
+def _note(
+    output: Any, scale: Any, zero_point: Any, transposed: Any, signed: Any = False
+) -> CacheNote:
     """A note as it was written.
 
     Raises:
         TypeError: It is none.
     """
-    if not isinstance(output, str) or not isinstance(transposed, bool):
-        raise TypeError("expected the name of an output, and whether it is transposed")
-    return CacheNote(output, float(scale), index(zero_point), transposed)
+    if not isinstance(output, str) or {type(transposed), type(signed)} != {bool}:
+        raise TypeError("expected the name of an output, and whether it is transposed and signed")
+    return CacheNote(output, float(scale), index(zero_point), transposed, signed)
 
 
 def by_output(caches: Mapping[str, CacheNote]) -> dict[str, CacheNote]:

@@ -18,6 +18,7 @@ called one by one.
 """
 
 import json
+import operator
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from compressor.errors import DataError
+from compressor.errors import CheckpointError, DataError
 from compressor.graph.runtime import onnx_runtime
 from compressor.graph.session_specs import session_specs
 from compressor.graph.tensors import Array, Arrays, TensorSpec
@@ -67,12 +68,38 @@ def written(note: SharedNote) -> str:
 
 
 def read(properties: Mapping[str, str]) -> SharedNote | None:
-    """The note; None where a model has none."""
+    """The note; None where a model has none.
+
+    Raises:
+        CheckpointError: It says something that nothing here wrote.
+    """
     if NOTE not in properties:
         return None
-    told: dict[str, Any] = json.loads(properties[NOTE])
-    name, axis = told["tokens"]
-    return SharedNote(**{**told, "tokens": (name, axis)})
+    try:
+        return _note(**json.loads(properties[NOTE]))
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise _damaged(str(error)) from error
+
+
+def _note(tokens: Any, outputs: Any, past: Any, present: Any) -> SharedNote:
+    """A note as it was written.
+
+    Raises:
+        TypeError: It is none.
+        ValueError: Likewise.
+    """
+    name, axis = tokens
+    words = (name, past, present, *outputs, *outputs.values())
+    if not all(isinstance(word, str) for word in words):
+        raise TypeError("expected names of inputs and of outputs")
+    return SharedNote((name, operator.index(axis)), dict(outputs), past, present)
+
+
+def _damaged(reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"the model's metadata {NOTE!r} is no note of shared buffers: {reason}",
+        hint="Compress the original again, or remove that entry.",
+    )
 
 
 class _Lease:
@@ -267,11 +294,24 @@ class SharedCaches:
 
     @classmethod
     def of(cls, session: Any) -> "SharedCaches | None":
-        """Those of a session; None where its caches are no buffers."""
+        """Those of a session; None where its caches are no buffers.
+
+        Raises:
+            CheckpointError: What the graph says of them is not so.
+        """
         note = read(session.get_modelmeta().custom_metadata_map)
         if note is None:
             return None
         inputs, outputs = session_specs(session)
+        taken = {one.name: one.shape for one in inputs}
+        given = {one.name: one.shape for one in outputs}
+        buffers = [taken.get(name, ()) for name in note.outputs]
+        buffers += [given.get(name, ()) for name in note.outputs.values()]
+        lacking = {note.tokens[0], LENGTHS, TOTAL} - set(taken)
+        if lacking or not buffers or any(len(shape) != RANK for shape in buffers):
+            raise _damaged(f"the graph has no {', '.join(sorted(lacking)) or 'such buffers'}")
+        if not 0 <= note.tokens[1] < len(taken[note.tokens[0]]):
+            raise _damaged(f"{note.tokens[0]!r} has no axis {note.tokens[1]}")
         return cls(session, note, inputs, outputs)
 
     def run(self, feeds: Arrays) -> dict[str, Array]:

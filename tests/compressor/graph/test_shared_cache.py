@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from cached_decoder import calls, decoder
 
-from compressor.errors import DataError, UsageError
+from compressor.errors import CheckpointError, DataError, UsageError
 from compressor.graph.files import save_model
-from compressor.graph.shared_cache import ROOM
+from compressor.graph.shared_cache import NOTE, ROOM, SharedNote, read, written
 from compressor.pipelines.calls import GraphCall
 from compressor.pipelines.loading import opened
 from exporters.ort.shared_cache import with_shared_caches
@@ -124,6 +124,23 @@ def test_int8_takes_numbers_and_gives_integers(graphs):
     again, later = stepped(graphs["int8"], 2, made)
     assert np.shares_memory(made["past_key"], later["past_key"])
     assert np.isfinite(again).all()
+
+
+@pytest.mark.parametrize(
+    "note", ["{", "[]", '{"tokens": 3}', '{"tokens": ["x", 0], "outputs": {}, "past": 1}']
+)
+def test_a_note_that_nothing_here_wrote_is_refused(note):
+    with pytest.raises(CheckpointError, match="no note of shared buffers"):
+        read({NOTE: note})
+
+
+def test_a_note_of_another_graph_is_refused(tmp_path):
+    made = decoder()
+    note = SharedNote(("ids", 1), {"past_key": "present_key"}, "p", "t")
+    made.metadata_props[NOTE] = written(note)
+    save_model(made, tmp_path / "model.onnx")
+    with pytest.raises(CheckpointError, match="has no seqlens_k, total_sequence_length"):
+        opened("model", tmp_path / "model.onnx", 1)
 
 
 def test_lengths_that_differ_are_refused(graphs):
