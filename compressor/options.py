@@ -51,6 +51,8 @@ class Options(TypedDict, total=False):
     memory: str | int
     keep_slower: bool
     keep_ruined: bool
+    kv_cache: str
+    tokens: str
     prune: str
     params: str
     speedup: str
@@ -64,14 +66,21 @@ class Options(TypedDict, total=False):
     prune_leave: Sequence[str]
     prune_blocks: bool
     sparsity: str
+    train: str
+    train_data: str | Path
+    attention: str
+    exits: int
+    device: str
     batch: int
     threads: int
     phase: str
     context: int
     metric: str
     radius: float | str
+    features: str | Path
     output_metric: str
     measure_seconds: float
+    measure_memory: bool
     seed: int
     package: str
     effort: str

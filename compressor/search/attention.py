@@ -52,6 +52,9 @@ KEPT = {"graph", "baseline", "cpu", "activation", "symmetric", "granularity"} | 
     "trained",
 }
 """Decisions about the graph that stay; those about its precision are made anew."""
+BEFORE = ", before attention"
+_OF_FLOATS = {"fold", "choose the baseline"}
+"""Stages that are taken once."""
 
 
 def with_efficient_attention(
@@ -186,8 +189,8 @@ class _Search:
     @cached_property
     def calls(self) -> list[Arrays]:
         """Inferences of the data, where they differ in length; none where all are alike."""
-        samples = self.data.calibration if self.acceptance.samples is None else None
-        samples = samples or self.acceptance.samples
+        samples = self.acceptance.samples
+        samples = self.data.calibration if samples is None else samples
         few = None if samples is None else samples.take(FEW * self.session.deciding.batch)
         found = varied_calls(self.session.prepared, few, self.session.deciding)
         return found if len({_shapes(one) for one in found}) > 1 else []
@@ -327,10 +330,26 @@ class _Search:
         plan = GraphPlan(ship="float", **{name: getattr(before, name) for name in KEPT})
         plan = plan.model_copy(update={"attention": AttentionPlan(layers=self._forms(names))})
         model = plain_graph(self.found.baseline, plan, partial(checked_feeds, self.session))[0]
-        start = self.found.then(
-            plan=plan, name=WORDS["float"], reason="", shipped=model, plain=model, graph=model
+        start = self._undecided.then(
+            plan=plan, name=WORDS["float"], shipped=model, plain=model, graph=model
         )
         return replace(start, considered=(), regions=(), quantized=None, raced=None)
+
+    @cached_property
+    def _undecided(self) -> Outcome:
+        """What ships without, as something that precision is decided for anew.
+
+        Its stages are in the history still: those of precision by a name of their own.
+        """
+        before = self.found.candidate
+        records = tuple(
+            one
+            if one.name in _OF_FLOATS
+            else one.model_copy(update={"name": f"{one.name}{BEFORE}"})
+            for one in before.history
+        )
+        candidate = replace(before, parent=None, records=records, float_reasons={}, reason="")
+        return replace(self.found, candidate=candidate)
 
     def _precise(self, start: Outcome) -> Outcome:
         """The same at the precision that ships."""
