@@ -77,7 +77,6 @@ class Options(TypedDict, total=False):
     context: int
     metric: str
     radius: float | str
-    features: str | Path
     output_metric: str
     measure_seconds: float
     measure_memory: bool

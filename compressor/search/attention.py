@@ -169,10 +169,11 @@ class _Search:
     ) -> tuple[Outcome, AttentionResult]:
         words = "" if not best.judged.words else f"; {best.judged.words}"
         count = f"{len(best.names)} of {plural(len(self.timed), 'layer')}"
-        reason = f"in {count} it is {result.asked}: {speed}{words}"
+        reason = f"{result.asked} in {count}: {speed}{words}"
         self.stage.changed = {"layers": len(best.names)}
         layers = self._told(best.names)
-        made = best.outcome.then(reason=f"{best.outcome.reason}; attention {reason}")
+        whole = "; ".join(filter(None, (best.outcome.reason, f"efficient attention, {reason}")))
+        made = best.outcome.then(reason=whole)
         made = replace(made, considered=self._considered(best, reason))
         return made, result.model_copy(update={"kept": True, "reason": reason, "layers": layers})
 
@@ -416,7 +417,7 @@ def _speed(race: LatencyResult | None) -> str:
         return "the machine was too busy to time it"
     before, after = race.milliseconds
     return (
-        f"the whole graph took {after:.3g} ms and {before:.3g} ms without, "
+        f"the whole graph took {after:.3g} ms, {before:.3g} ms without, "
         f"{ratio(race.speed)} the speed ({ratio_interval(race.ends)})"
     )
 
