@@ -91,7 +91,24 @@ def profile(
             threads=config.threads,
             source=prepared.name,
         )
-    return found.model_copy(update={"advice": advice(target.forms, model)})
+    told = (*advice(target.forms, model), *cache_advice(target, model))
+    return found.model_copy(update={"advice": told})
+
+
+def cache_advice(target: Target, model: ir.Model) -> tuple[str, ...]:
+    """What a decoder's cache can be instead, in a sentence; none of other graphs."""
+    caches = target.shared_caches
+    if caches is None or caches.why_not_here() is not None:
+        return ()
+    found = caches.find_shared(model)
+    if isinstance(found, str):
+        return ()
+    first, *others = found
+    more = f" and {len(others)} more" if others else ""
+    return (
+        f"the cache ({first}{more}) is copied to be appended to, and need not be: "
+        "compress --contrib takes what it measures faster",
+    )
 
 
 def inspect(

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from cached_decoder import calls, decoder
+from graphs import residual
 from seams import Timed, Verdicts, always, session_of
 
 from compressor.checkpoint.prepare import prepare
+from compressor.commands.inspect import cache_advice
 from compressor.errors import RecipeError, UsageError
 from compressor.graph.files import save_model
 from compressor.plan.realize import realize
@@ -136,3 +138,11 @@ def test_a_result_is_not_compressed_again(tmp_path):
     save_model(shared(session, found).shipped, path)
     with pytest.raises(UsageError, match="shared buffers"):
         prepare(path, target=find_target("ort"), recipe=Recipe())
+
+
+def test_a_profile_says_what_a_cache_could_be():
+    (told,) = cache_advice(find_target("ort"), decoder())
+    assert "past_key and 1 more" in told
+    assert "--contrib" in told
+    assert not cache_advice(find_target("ort"), residual())
+    assert not cache_advice(find_target("trt"), decoder())
