@@ -43,6 +43,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     pipeline_options: Mapping[str, Any] | None = None,
     units: int | None = None,
     features: object = None,
+    workers: int | str = 1,
     force: bool = False,
     progress: Progress | bool | None = None,
     on_stage: OnStage | None = None,
@@ -70,6 +71,8 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         pipeline_options: Options of a built-in loop, laid over the recipe's.
         units: How many generated units judge it; default: what a minute makes, at least 64.
         features: The feature model of metrics such as `fid`.
+        workers: Processes here, or the address of a Ray cluster, that work on blocks of a model
+            whose weights exceed the memory of the recipe.
         force: Replace a folder that was not written by this tool.
         progress: Where progress is shown: True for the terminal or notebook, False for nowhere;
             default: where there is a terminal or a notebook.
@@ -113,6 +116,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         pipeline_options=pipeline_options,
         units=units,
         features=features,
+        workers=workers,
         force=force,
         progress=watched,
         command=command,

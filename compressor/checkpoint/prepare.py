@@ -12,7 +12,7 @@ from calibration.batch import Batch
 from calibration.dataset import CalibrationSet, open_dataset
 from calibration.encoders.base import Encoders
 from calibration.encoders.finding import encoders_of, picture_fields
-from calibration.encoders.model_folder import model_folder
+from calibration.encoders.model_folder import ModelFolder, model_folder
 from calibration.fields import Signature
 from calibration.noise import NoiseInputs
 from compressor.capture import Captured, capture
@@ -51,6 +51,8 @@ EXAMPLES = 8
 """Real samples used to trace and to check parity."""
 
 
+Data = tuple[CalibrationSet | None, CalibrationSet | None]
+"""Calibration and evaluation data."""
 Require = Callable[[CalibrationSet | None, CalibrationSet | None], None]
 """Takes calibration and evaluation data; raises where they cannot do what is asked."""
 
@@ -194,8 +196,7 @@ def prepare(  # noqa: PLR0913 - a front door: all but the model is named
     """
     model = located(model)
     encoders = encoders_of(model_folder(model), recipe.data.tokenizer)
-    calib = _open(_given(calibration, recipe.data.calib), recipe, "calibration", encoders)
-    evaluate = _open(_given(evaluation, recipe.data.eval), recipe, "evaluation", encoders)
+    calib, evaluate = _opened((calibration, evaluation), recipe, encoders)
     if require is not None:
         require(_part(calib, recipe), evaluate)
     source = _source(model, recipe)
@@ -204,8 +205,7 @@ def prepare(  # noqa: PLR0913 - a front door: all but the model is named
     known = _told_by(source, encoders)
     if known is not encoders:
         encoders = known
-        calib = _open(_given(calibration, recipe.data.calib), recipe, "calibration", encoders)
-        evaluate = _open(_given(evaluation, recipe.data.eval), recipe, "evaluation", encoders)
+        calib, evaluate = _opened((calibration, evaluation), recipe, encoders)
     made_by = (data.made_by for data in (calib, evaluate) if data is not None)
     said = dict.fromkeys(text for text in made_by if text is not None)
     source = replace(source, notices=(*source.notices, *said))
@@ -448,6 +448,36 @@ def _not_finite(source: ModelSource) -> Iterator[str]:
 def _given(data: object, named: str | None) -> object:
     """Data passed as an argument goes before what the recipe names; arrays have no truth value."""
     return named if data is None else data
+
+
+def data_of(
+    model: ir.Model, given: tuple[object, object], recipe: Recipe, folder: ModelFolder | None
+) -> Data:
+    """Calibration and evaluation data of a graph that is taken as it is, bound to its inputs.
+
+    Args:
+        model: The graph.
+        given: What was passed, or None for what the recipe names.
+        recipe: How it is read, and how many calibration samples.
+        folder: The model's folder.
+
+    Raises:
+        DataError: It is damaged or does not fit.
+    """
+    specs = input_specs(model)
+    calib, evaluate = _opened(given, recipe, encoders_of(folder, recipe.data.tokenizer))
+    require_labels(recipe, calib, evaluate, find_metric)
+    bound = (None if data is None else data.bind(specs) for data in (calib, evaluate))
+    calib, evaluate = bound
+    return _part(calib, recipe), evaluate
+
+
+def _opened(given: tuple[object, object], recipe: Recipe, encoders: Encoders) -> Data:
+    calibration, evaluation = given
+    return (
+        _open(_given(calibration, recipe.data.calib), recipe, "calibration", encoders),
+        _open(_given(evaluation, recipe.data.eval), recipe, "evaluation", encoders),
+    )
 
 
 def _open(data: object, recipe: Recipe, role: str, encoders: Encoders) -> CalibrationSet | None:

@@ -108,6 +108,7 @@ def _compressed(model: str | None, flags: dict[str, Any], values: dict[str, Any]
         recipe=recipe,
         recipe_file=flags["recipe_file"],
         plan=flags["plan"],
+        workers=flags["workers"],
         force=flags["force"],
         progress=_progress(flags),
         command=command_line(["compress", *sys.argv[1:]]),

@@ -23,6 +23,7 @@ from compressor.cli.options import (
     SEARCH,
     SEARCHED,
     SEED,
+    SHARING,
     SHOWING,
     TARGETS,
     TIMING,
@@ -118,6 +119,7 @@ def cli() -> None:
 @cli.command(DEFAULT, cls=_ModelCommand, hidden=True, context_settings=CONTEXT, epilog=EPILOG)
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
 @OUTPUT
+@SHARING
 @DATA
 @PIPELINE
 @QUANTIZATION

@@ -704,6 +704,8 @@ OUTPUT = section(
     ),
 )  # fmt: skip
 
+SHARING = section("Target and output", WORKERS)
+
 QUANTIZATION = section(
     "Quantization",
     click.option(
@@ -782,7 +784,8 @@ CALIBRATION = section(
     ),
     click.option(
         "--memory", metavar="SIZE",
-        help="Memory limit of calibration, beside the model: 4GB. [default: 1GB]",
+        help="Memory limit of calibration, beside the model: 4GB. An ONNX file with more weights "
+        "in files of their own is worked on block by block. [default: 1GB]",
     ),
 )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """`compress`: load, search, measure, write. Readable as that."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from numbers import Integral
@@ -17,6 +18,7 @@ from compressor.checkpoint.prepare import Prepared, prepare
 from compressor.commands.account import GRAPH, PLAN, Finished, account, write_account
 from compressor.commands.final_measurements import Measurements, measured
 from compressor.commands.stating import metadata_of, stated
+from compressor.commands.stream_cut import is_streamed
 from compressor.commands.writing_models import writes, written_by
 from compressor.errors import RecipeError, TargetError, UsageError
 from compressor.evaluation.metrics import find_metric
@@ -48,6 +50,7 @@ from compressor.system.output_folder import written_aside
 from compressor.system.progress import SILENT, Progress
 from compressor.system.scratch import scratch
 from compressor.system.stopwatch import Stopwatch
+from compressor.system.workers import LocalWorkers, workers_of
 from compressor.system.writable import bytes_of
 from exporters.base import Artifact, Samples, Target, find_target
 
@@ -69,6 +72,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
     pipeline_options: Mapping[str, Any] | None = None,
     units: int | None = None,
     features: object = None,
+    workers: int | str = 1,
     force: bool = False,
     progress: Progress = SILENT,
     command: str | None = None,
@@ -96,6 +100,8 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
         units: How many generated units judge it; default: what a minute makes, at least 64.
         features: The feature model of metrics such as `fid`: a path as `--features` takes it, a
             module, a model, or a function of (samples, ...) that returns (samples, d).
+        workers: Processes here, or the address of a Ray cluster, that work on blocks of a model
+            whose weights exceed the memory of the recipe.
         force: Replace a folder that was not written by this tool.
         progress: Where progress is shown.
         command: The command line, for the report.
@@ -124,6 +130,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
             pipeline=pipeline,
             pipeline_options=pipeline_options,
             units=units,
+            workers=str(workers),
             force=force,
             progress=progress,
             command=command,
@@ -138,6 +145,7 @@ def _compress(
     pipeline: object,
     pipeline_options: Mapping[str, Any] | None,
     units: int | None,
+    workers: str,
     **asked: Any,
 ) -> Report:
     """The same, by what kind of model it is."""
@@ -147,6 +155,14 @@ def _compress(
     loop = pipeline or recipe.pipeline.loop
     asked["recipe"] = recipe
     count = _units(recipe.pipeline.units if units is None else units)
+    if loop is None and units is None and is_streamed(model, recipe):
+        return _block_by_block(Path(str(model)), data, workers=workers, watch=watch, **asked)
+    if workers != "1":
+        raise UsageError(
+            f"--workers {workers} is for blocks of a model whose weights exceed --memory, and this "
+            "is worked on as a whole",
+            hint="Leave --workers out: what it decides, it decides one after the other.",
+        )
     if loop is not None:
         return _pipeline(model, loop, data, units=count, **asked)
     folder = writes(model, recipe)
@@ -158,6 +174,47 @@ def _compress(
             hint="Leave them out, or pass pipeline=, and the graphs that it calls as the model.",
         )
     return _single(model, data, watch=watch, **asked)
+
+
+def _block_by_block(  # noqa: PLR0913 - the same as the front door's
+    model: Path,
+    data: tuple[object, object],
+    *,
+    recipe: Recipe,
+    recipe_file: Path | None,
+    output: str | Path | None,
+    plan: Plan | str | Path | None,
+    force: bool,
+    progress: Progress,
+    command: str | None,
+    workers: str,
+    watch: Stopwatch,
+) -> Report:
+    """The same for a model whose weights exceed `--memory`."""
+    from compressor.commands.streaming import streamed, written  # noqa: PLC0415 - it imports this
+
+    target = available_target(recipe)
+    recipe = as_implied(recipe, target)
+    directory = _directory(model, recipe, output)
+    require_sense(recipe, target, find_metric)
+    named = (model, *data, recipe_file, _other(plan, directory))
+    prepare_output(directory, force=force, inputs=read_by(recipe, *named), room=_room(model))
+    if isinstance(plan, Plan):
+        raise UsageError(
+            "a plan in memory is of a whole model, and this one is worked on block by block",
+            hint="Pass the path of its plan.json.",
+        )
+    replayed = None if plan is None else Path(plan)
+    with (
+        closing(workers_of(workers) or LocalWorkers(1)) as several,
+        written_aside(directory) as folder,
+        scratch(directory.resolve().parent) as aside,
+    ):
+        found = streamed(
+            model, data, replayed, recipe=recipe, target=target, scratch=Path(aside),
+            workers=several if workers != "1" else None, progress=progress,
+        )  # fmt: skip
+        return written(found, directory, folder, progress=progress, watch=watch, command=command)
 
 
 def _units(asked: object) -> int | None:

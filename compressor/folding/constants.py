@@ -16,6 +16,7 @@ from onnxscript.optimizer import FOLDED_FROM_KEY, fold_constants_ir
 from compressor.graph.constants import constant
 from compressor.graph.initializers import add_initializer, free_name
 from compressor.graph.noise import RANDOM
+from compressor.graph.stretches import LOOKED_UP
 from compressor.results.effects import node_count
 
 _GROWTH = 2**16
@@ -115,7 +116,9 @@ def _turns_a_shared_weight(node: ir.Node) -> bool:
     source = node.inputs[0] if node.op_type == "Transpose" else None
     tensor = constant(source)
     is_large = tensor is not None and tensor.size >= _SHARED
-    return is_large and source is not None and len(set(source.consumers())) > 1
+    if not is_large or source is None:
+        return False
+    return len(set(source.consumers())) > 1 or LOOKED_UP in source.metadata_props
 
 
 def _elements(value: ir.Value) -> int | None:

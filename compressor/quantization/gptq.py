@@ -73,22 +73,24 @@ def rounded(
     how = ordered(hessian) if known is None else known
     order, factor = how.columns, how.factor
     left = matrix.astype(np.float64)[:, order]
-    free = (left != 0) | (not zeros)
-    found = np.empty(matrix.shape, np.int16)
+    free = None if not zeros else np.ascontiguousarray((left != 0).T)
+    found = np.empty(matrix.shape[::-1], np.int16)
     inputs = matrix.shape[1]
     for start in range(0, inputs, LAZY):
         stop = min(start + LAZY, inputs)
-        errors = np.empty((len(left), stop - start))
-        for column in range(start, stop):
-            values = left[:, column : column + 1]
-            grid = nearest(values, int(order[column]))
-            integers, reals = (np.where(free[:, column : column + 1], one, 0) for one in grid)
-            found[:, order[column]] = integers[:, 0]
-            error = (values - reals) / factor[column, column]
-            left[:, column:stop] -= error * factor[column, column:stop]
-            errors[:, column - start] = error[:, 0]
-        left[:, stop:] -= errors @ factor[start:stop, stop:]
-    return found
+        group = np.ascontiguousarray(left[:, start:stop].T)  # a column at a time lies together
+        errors = np.empty_like(group)
+        for place, column in enumerate(range(start, stop)):
+            integers, reals = (
+                one[:, 0] for one in nearest(group[place, :, None], int(order[column]))
+            )
+            if free is not None:
+                integers, reals = (np.where(free[column], one, 0) for one in (integers, reals))
+            found[order[column]] = integers
+            errors[place] = (group[place] - reals) / factor[column, column]
+            group[place:] -= factor[column, column:stop, None] * errors[place]
+        left[:, stop:] -= np.ascontiguousarray(errors.T) @ factor[start:stop, stop:]
+    return np.ascontiguousarray(found.T)
 
 
 def output_error(difference: Doubles, hessian: Doubles) -> float:

@@ -4,13 +4,14 @@ Weights that several nodes share, such as an embedding that is also the matrix o
 are one matrix with several readers, so that they stay stored once.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 import numpy as np
 import onnx_ir as ir
 
 from compressor.graph.constants import constant
+from compressor.graph.stretches import LOOKED_UP
 from compressor.graph.tensor_bytes import forget_pages
 from compressor.quantization.blocks import Matrix
 
@@ -45,11 +46,13 @@ class ConstantMatrix:
         value: The initializer.
         stored_transposed: Whether it is stored as (k, n), inputs by outputs.
         readers: The nodes that read it, in graph order.
+        looked_up: Whether its rows are looked up by what is not in this graph.
     """
 
     value: ir.Value
     stored_transposed: bool
     readers: tuple[MatrixReader, ...]
+    looked_up: bool = False
 
     @property
     def name(self) -> str:
@@ -64,7 +67,7 @@ class ConstantMatrix:
     @property
     def is_table(self) -> bool:
         """Whether rows of it are looked up."""
-        return any(reader.looks_up for reader in self.readers)
+        return self.looked_up or any(reader.looks_up for reader in self.readers)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -114,7 +117,7 @@ def find_matrices(
         if isinstance(made, str):
             reasons |= {node.name or "": made for node in nodes}
         else:
-            found.append(made)
+            found.append(replace(made, looked_up=LOOKED_UP in value.metadata_props))
     return found, reasons
 
 

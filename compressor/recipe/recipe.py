@@ -164,7 +164,8 @@ class QuantizeOptions(Section):
     memory: Annotated[ByteSize, Field(ge=1_000_000)] | None = Field(
         None,
         description="Memory that calibration may take beside the model, like 4GB; as much again on "
-        "disk for the calls of a pipeline. Default: 1GB.",
+        "disk for the calls of a pipeline. An ONNX file with more weights in files of their own is "
+        "worked on block by block. Default: 1GB.",
     )
     keep_slower: bool = Field(
         False, description="Ship INT8, or what was pruned to a goal, even where it is not faster."

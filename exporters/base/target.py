@@ -46,6 +46,8 @@ class Target(ABC):
         shared_caches: Puts a decoder's cache into buffers that its runtime appends to in place;
             None where it has no such operator. ONNX Runtime.
         branches: Whether it runs only the branch of an If that is taken. ONNX Runtime.
+        streams: Whether an artifact is a graph alone, which blocks that were built by themselves
+            can be joined to. ONNX Runtime.
         runtime: The package that executes models, on whose version figures depend.
         own_files: Endings of model files that only its runtime reads.
         rounds_stored: Whether its runtime may round what products of stored weights read, though
@@ -65,6 +67,7 @@ class Target(ABC):
     integer_caches: bool = False
     shared_caches: SharedCaches | None = None
     branches: bool = False
+    streams: bool = False
     runtime: str = "onnxruntime"
     own_files: tuple[str, ...] = ()
     rounds_stored: bool = False

@@ -148,6 +148,7 @@ class OrtTarget(Target):
     integer_caches = True
     shared_caches = shared_cache
     branches = True
+    streams = True
 
     def why_not_available(self) -> str | None:
         """ONNX Runtime is a dependency; a broken installation is the only way to lack it."""
