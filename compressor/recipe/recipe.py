@@ -543,6 +543,8 @@ def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:
             ) from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise RecipeError(f"recipe {path} is not TOML: {error}") from error
+        if (field := _holding_nul(document)) is not None:
+            raise RecipeError(f"{path}: field {field!r} holds a NUL character, as no name does")
     try:
         return Recipe.model_validate(_merged(document, overrides))
     except ValidationError as error:
@@ -553,6 +555,16 @@ def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:
             f"{where}: field {field!r}: {_said(problem['type'], problem['msg'])}",
             hint="`compress recipe` prints every field with its meaning.",
         ) from error
+
+
+def _holding_nul(document: object, field: str = "") -> str | None:
+    """The field whose text no system takes for a name of anything; None where there is none."""
+    if isinstance(document, str):
+        return field if "\0" in document else None
+    pairs = document.items() if isinstance(document, dict) else ()
+    pairs = enumerate(document) if isinstance(document, list) else pairs
+    found = (_holding_nul(inner, f"{field}.{key}".lstrip(".")) for key, inner in pairs)
+    return next((name for name in found if name is not None), None)
 
 
 def _said(kind: str, message: str) -> str:

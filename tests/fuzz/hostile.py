@@ -15,7 +15,7 @@ TEXTS = (
     MARKUP, ESCAPES, "`touch hacked`", "$(touch hacked)", "'; touch hacked; '", '"', "a|b\n# c",
     "[bold]x[/bold]", "[/]", "{{7*7}}",
     "%s%n", "\u202egnp", "é\u0301", "\x7f", "\u2028", "\u009b31m",
-    "x" * 3000, "con", "-rf", "--force", "name=1", "None", "true", "1e999", "١",
+    "x" * 3000, "con", "-rf", "--force", "name=1", "None", "true", "1e999", "١", "a\x00b",
 )  # fmt: skip
 
 

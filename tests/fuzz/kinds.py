@@ -331,7 +331,7 @@ def _other_arrays(rng: Random, arrays: dict[str, Any]) -> dict[str, Any]:
     name = rng.choice(sorted(arrays))
     how = rng.randrange(12)
     if how == 0:
-        arrays[hostile.text(rng)[:60] or "e"] = arrays.pop(name)
+        arrays[hostile.text(rng)[:60].replace("\0", "") or "e"] = arrays.pop(name)
     elif how == 1:
         arrays["label"] = rng.choice(_LABELS)
     elif how == 2:

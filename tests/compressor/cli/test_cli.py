@@ -336,3 +336,10 @@ def test_a_recipe_that_is_nested_too_deep_is_no_recipe(tmp_path: Path):
     done = run("recipe", "--recipe", tmp_path / "deep.toml")
     assert done.exit_code == 2
     assert "is not TOML" in done.stderr
+
+
+def test_a_recipe_with_a_name_that_no_system_takes_is_refused(tmp_path: Path):
+    (tmp_path / "recipe.toml").write_text('[prune]\nleave = ["a", "b\\u0000"]\n')
+    done = run("recipe", "--recipe", tmp_path / "recipe.toml")
+    assert done.exit_code == 2
+    assert "field 'prune.leave.1' holds a NUL character" in done.stderr
