@@ -13,6 +13,10 @@ import time
 import warnings
 from collections.abc import Callable
 
+import psutil
+
+STILL = 20.0
+"""Seconds in which a process that works uses the processor for a moment at least."""
 _PAUSE = (0.001, 0.05)
 """Seconds between two looks at the process, at first and at most."""
 
@@ -37,8 +41,7 @@ def why_not_survived(work: Callable[[], object], seconds: int | None = None) -> 
     try:
         code = _ended(process)
     except BaseException:
-        os.kill(process, signal.SIGKILL)
-        os.waitpid(process, 0)
+        _end(process)
         raise
     if code == -signal.SIGXCPU:
         return f"takes more than {seconds} s"
@@ -71,11 +74,24 @@ def _work(work: Callable[[], object], seconds: int | None) -> None:
 
 
 def _ended(process: int) -> int:
-    """The code that a process ends with."""
+    """The code that a process ends with; 0 where it does nothing any more, and was ended."""
     pause, most = _PAUSE
+    watched, used, since = psutil.Process(process), 0.0, time.monotonic()
     while True:
         found, status = os.waitpid(process, os.WNOHANG)
         if found:
             return os.waitstatus_to_exitcode(status)
         time.sleep(pause)
         pause = min(1.3 * pause, most)
+        if time.monotonic() - since < STILL:
+            continue
+        now = sum(watched.cpu_times()[:2])
+        if now <= used:  # it waits for a lock that a thread held which the fork did not take along
+            _end(process)
+            return 0
+        used, since = now, time.monotonic()
+
+
+def _end(process: int) -> None:
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)

@@ -48,3 +48,8 @@ def test_an_interrupt_ends_both(monkeypatch: pytest.MonkeyPatch) -> None:
         why_not_survived(lambda: time.sleep(60))
     with pytest.raises(ChildProcessError):  # none is left
         os.waitpid(-1, os.WNOHANG)
+
+
+def test_what_only_waits_is_ended_and_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compressor.system.asked_first.STILL", 0.3)
+    assert why_not_survived(lambda: time.sleep(60)) is None
