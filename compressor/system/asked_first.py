@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 
 import psutil
 
@@ -93,5 +94,6 @@ def _ended(process: int) -> int:
 
 
 def _end(process: int) -> None:
-    os.kill(process, signal.SIGKILL)
-    os.waitpid(process, 0)
+    with suppress(ProcessLookupError, ChildProcessError):  # it has ended by itself
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
