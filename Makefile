@@ -63,7 +63,7 @@ zoo: $(READY) ## Capture, fold and prune every network of the zoo (minutes); ARG
 
 fuzz: $(READY) ## Broken files and options through the real commands, then faults of the machine; ARGS="--cases 500 --seed 7"
 	PYTHONPATH=tests $(BIN)/python -m fuzz $(ARGS)
-	PYTHONPATH=tests $(BIN)/python -m fuzz.faults --writes 1 --kills 60
+	PYTHONPATH=tests $(BIN)/python -m fuzz.faults --writes 1 --pairs --kills 60
 
 check: $(READY) ## Lint, formatting, types, and the floors that modules may import
 	$(BIN)/ruff check .

@@ -150,7 +150,16 @@ def _reads(folder: Path) -> bool:
     return True
 
 
-def writes(place: Path, right: Path, runs: Runs, *, step: int, told: Callable[[str], None]) -> int:
+def writes(
+    place: Path,
+    right: Path,
+    runs: Runs,
+    *,
+    step: int,
+    begin: int,
+    until: float,
+    told: Callable[[str], None],
+) -> int:
     """Let each change to a file fail in turn; how many were tried.
 
     Args:
@@ -158,12 +167,14 @@ def writes(place: Path, right: Path, runs: Runs, *, step: int, told: Callable[[s
         right: What `bases` made.
         runs: Commands by name.
         step: 1 for all of them, else every so many.
+        begin: The first, from 0 on.
+        until: When it ends, by the monotonic clock.
         told: Gets a line for each fault.
     """
     case, tried = Place(place, right), 0
     for name, argv in runs.items():
-        at = 0
-        while True:
+        at = begin
+        while time.monotonic() < until:
             case.fresh()
             log = place / "failed"
             log.unlink(missing_ok=True)
@@ -191,7 +202,14 @@ def _judge(case: Place, ended: running.Ended, what: str, told: Callable[[str], N
 
 
 def kills(
-    place: Path, right: Path, runs: Runs, count: int, rng: Random, *, told: Callable[[str], None]
+    place: Path,
+    right: Path,
+    runs: Runs,
+    count: int,
+    rng: Random,
+    *,
+    until: float,
+    told: Callable[[str], None],
 ) -> Counter[str]:
     """Signals at random moments; how many by what they met."""
     case, met = Place(place, right), Counter[str]()
@@ -201,6 +219,8 @@ def kills(
         case.fresh()
         lasting[name] = running.run(case.folder, runs[name], limit=60).seconds
     for index in range(count):
+        if time.monotonic() > until:
+            break
         name = names[index % len(names)]
         number = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)[index // len(names) % 3]
         case.fresh()
@@ -248,6 +268,9 @@ def main() -> int:
     parser.add_argument("--writes", type=int, default=0, help="Every so many changes; 0 for none.")
     parser.add_argument("--kills", type=int, default=0, help="How many signals.")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--begin", type=int, default=0, help="First change to a file that fails.")
+    parser.add_argument("--seconds", type=float, default=3600, help="How long, at most.")
+    parser.add_argument("--pairs", action="store_true", help="Runs two at once, too.")
     parser.add_argument("--runs", default="", help=f"Some of {', '.join(RUNS)}.")
     parser.add_argument("--cheap", action="store_true", help="Plain runs only.")
     parser.add_argument("--bases", type=Path, help="Folder that keeps what is right.")
@@ -260,6 +283,7 @@ def main() -> int:
 
     running.warm(torch=False)
     began = time.monotonic()
+    until = began + asked.seconds
     with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as scratch:
         kept = asked.bases or Path(scratch) / "bases"
         right = bases.ready(kept, torch=False, cheap=asked.cheap).folder
@@ -267,13 +291,23 @@ def main() -> int:
         names = ["plain", "statistics"] if asked.cheap else names
         runs = {name: RUNS[name] for name in names}
         if asked.writes:
-            tried = writes(Path(scratch), right, runs, step=asked.writes, told=told)
+            tried = writes(
+                Path(scratch),
+                right,
+                runs,
+                step=asked.writes,
+                begin=asked.begin,
+                until=until,
+                told=told,
+            )
             print(f"{tried} writes that failed, {len(faults)} faults")
-        if not asked.cheap:
+        if asked.pairs:
             tried = pairs(Path(scratch), right, runs, told=told)
             print(f"{tried} pairs of runs at once, {len(faults)} faults so far")
         if asked.kills:
-            met = kills(Path(scratch), right, runs, asked.kills, Random(asked.seed), told=told)
+            met = kills(
+                Path(scratch), right, runs, asked.kills, Random(asked.seed), until=until, told=told
+            )
             print(f"{met.total()} signals {dict(met)}, {len(faults)} faults so far")
     print(f"{time.monotonic() - began:.0f} s")
     return min(len(faults), 100)
