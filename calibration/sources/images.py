@@ -130,14 +130,13 @@ class ImageFolderSource:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Pillow comments on sizes and metadata
                 return Image.open(file)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except Exception as error:  # decoders of damaged files raise nearly anything
             raise self._broken(path, error) from error
 
     def _file(self, path: str) -> "Path | BinaryIO":
         return self._folder / path
 
     def _decode(self, path: str) -> Array:
-        from PIL import Image  # noqa: PLC0415 - only image folders need it
 
         with self._open(path) as image, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -148,7 +147,7 @@ class ImageFolderSource:
                 )
             try:
                 turned = upright(image, self._mode)
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            except Exception as error:  # decoders of damaged files raise nearly anything
                 raise self._broken(path, error) from error
             return as_array(self._resized(turned))
 

@@ -79,7 +79,7 @@ def read_table(path: Path, chosen: tuple[str, ...], role: str) -> Table:
             columns, classes = _saved(path, where)
         else:
             columns, classes = _READERS[path.suffix.lower()](path, where), {}
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         said = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{where} cannot be read: {said}") from error
     missing = [name for name in chosen if name not in columns]
