@@ -60,10 +60,15 @@ def main() -> int:
     if options.answer:
         Path(options.answer).write_text(json.dumps(answer), encoding="utf-8")
     elif code:
-        print(f"error: {answer['failure']}", file=sys.stderr)
+        print(f"error: {shown(answer['failure'])}", file=sys.stderr)
     else:
         print(f"{answer['engine']}: {answer['bytes']:,} bytes in {answer['seconds']} s")
     return code
+
+
+def shown(text: str) -> str:
+    """Text that a terminal only shows: names in it come out of the model's file."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def _options() -> argparse.Namespace:
