@@ -142,6 +142,28 @@ def _onnx_graphs(case: Case) -> list[str]:
     return _onnx(case, messages.broken_graph)
 
 
+_MODES = (
+    (), ("--keep-slower",), ("--keep-slower", "--keep-ruined"), ("--quantize", "int8-dynamic"),
+    ("--quantize", "int8-weights"), ("--quantize", "int4"), ("--quantize", "fp16"),
+    ("--quantize", "none", "--prune", "40%"), ("--prune", "30%", "--keep-slower"),
+    ("--quantize", "none", "--target", "trt", "--trt-backend", "script"),
+)  # fmt: skip
+
+
+def _odd(case: Case) -> list[str]:
+    """Graphs that are right and odd, through all of a run."""
+    name, model = _chosen(case)
+    for rng in case.each():
+        with contextlib.suppress(DecodeError, IndexError, TypeError, ValueError):
+            messages.odd_graph(rng, model)
+    (case.folder / "model.onnx").write_bytes(model.SerializeToString())
+    rng = case.rng("command")
+    if rng.random() < 0.1:
+        return ["sensitivity", "model.onnx", "--calib", f"{name}.npz", "--measure-seconds", "0.01"]
+    case.model, case.feeds = case.folder / "model.onnx", case.folder / f"{name}.npz"
+    return _compress(case, "model.onnx", "--calib", f"{name}.npz", *rng.choice(_MODES))
+
+
 def _onnx_bytes(case: Case) -> list[str]:
     name, model = _chosen(case)
     _write_broken(case, case.folder / "model.onnx", model.SerializeToString())
@@ -733,6 +755,7 @@ def _argument(rng: Random, option: click.Option) -> str:
 KINDS: dict[str, Callable[[Case], list[str]]] = {
     "onnx-fields": _onnx_fields,
     "onnx-graphs": _onnx_graphs,
+    "onnx-odd": _odd,
     "onnx-bytes": _onnx_bytes,
     "onnx-outside": _onnx_outside,
     "exported": _archive("program.pt2"),
@@ -751,7 +774,7 @@ KINDS: dict[str, Callable[[Case], list[str]]] = {
     "options": _options,
 }
 OF_TORCH = ("exported", "torchscript", "states", "weights")
-DEAR = (*OF_TORCH, "plan", "cache")
+DEAR = (*OF_TORCH, "onnx-odd", "plan", "cache")
 """Kinds of which every case takes a second."""
 WEIGHTS = {"onnx-fields": 5, "onnx-graphs": 8, "onnx-bytes": 3, "onnx-outside": 2, "options": 3}
 """How many cases of a kind come where there is one of another."""

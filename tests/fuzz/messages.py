@@ -537,6 +537,91 @@ _OF_GRAPHS: tuple[Callable[[Random, Model], None], ...] = (
 )  # fmt: skip
 
 
+def _doubled(rng: Random, model: Model) -> None:
+    """A node twice, whose second result goes nowhere, or becomes an output."""
+    node = onnx.NodeProto()
+    node.CopyFrom(rng.choice(model.graph.node) if model.graph.node else helper.make_node("Abs", []))
+    node.name, node.output[:] = "again", [f"{name}_again" for name in node.output]
+    model.graph.node.append(node)
+    if rng.random() < 0.5 and node.output:
+        model.graph.output.append(helper.make_tensor_value_info(node.output[0], 1, None))
+
+
+def _shared(rng: Random, model: Model) -> None:
+    """Two weights of one shape become one."""
+    by_shape: dict[tuple[int, ...], list[str]] = {}
+    for tensor in model.graph.initializer:
+        by_shape.setdefault((tensor.data_type, *tensor.dims), []).append(tensor.name)
+    alike = [names for names in by_shape.values() if len(names) > 1]
+    if not alike:
+        return
+    one, other = rng.sample(rng.choice(alike), 2)
+    for node in model.graph.node:
+        node.input[:] = [one if name == other else name for name in node.input]
+
+
+def _unused(rng: Random, model: Model) -> None:
+    """Weights, functions and inputs that nothing reads."""
+    shape = rng.choice(([], [0], [1, 1], [3, 0, 2]))
+    tensor = numpy_helper.from_array(np.zeros(shape, np.float32), "unused_weight")
+    model.graph.initializer.append(tensor)
+    if rng.random() < 0.4:
+        model.graph.input.append(helper.make_tensor_value_info("unused_input", 1, ["batch", 2]))
+
+
+def _passed_on(rng: Random, model: Model) -> None:
+    """An output that is an input, through nothing or next to nothing."""
+    if not model.graph.input:
+        return
+    given = model.graph.input[0]
+    model.graph.node.append(helper.make_node("Identity", [given.name], ["passed_on"], "passing"))
+    kind = given.type.tensor_type.elem_type
+    model.graph.output.append(helper.make_tensor_value_info("passed_on", kind, None))
+
+
+def _baked(rng: Random, model: Model) -> None:
+    """Open sizes with numbers, or without names."""
+    size = rng.choice((1, 2, 8))
+    for value in (*model.graph.input, *model.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param and rng.random() < 0.7:
+                dim.ClearField("dim_param") if rng.random() < 0.4 else None
+                if dim.dim_param and dim.dim_param == "batch":
+                    dim.dim_value = size
+
+
+def _extreme(rng: Random, model: Model) -> None:
+    """Weights of which some are of another order, all are alike, or none are normal."""
+    tensor = _tensor(rng, model)
+    if tensor.data_type != TensorProto.FLOAT:
+        return
+    array = np.array(numpy_helper.to_array(tensor))
+    how = rng.randrange(5)
+    with np.errstate(all="ignore"):
+        if how == 0 and array.size:
+            array.reshape(-1)[rng.randrange(array.size)] *= np.float32(1e6)
+        elif how == 1:
+            array[...] = rng.choice((0.0, 1.0, -1.0, 1e-40, 1e30))
+        elif how == 2:
+            array = array * np.float32(1e-38)
+        elif how == 3 and array.ndim:
+            array[0] = 0
+        else:
+            array = np.round(array)
+    tensor.CopyFrom(numpy_helper.from_array(array.astype(np.float32), tensor.name))
+
+
+def odd_graph(rng: Random, model: Model) -> None:
+    """What is right, and what nobody writes."""
+    rng.choice(_ODD)(rng, model)
+
+
+_ODD: tuple[Callable[[Random, Model], None], ...] = (
+    _all_renamed, _renamed, _extreme, _extreme, _extreme, _doubled, _shared, _unused, _passed_on,
+    _baked, _values, _scales, _told, _swapped_type, _long, _opset, _outputs,
+)  # fmt: skip
+
+
 def outside(rng: Random, model: Model) -> None:
     """A weight that lies in another file, or claims to."""
     tensor = _tensor(rng, model)
