@@ -561,8 +561,11 @@ def _holding_nul(document: object, field: str = "") -> str | None:
     """The field whose text no system takes for a name of anything; None where there is none."""
     if isinstance(document, str):
         return field if "\0" in document else None
-    pairs = document.items() if isinstance(document, dict) else ()
-    pairs = enumerate(document) if isinstance(document, list) else pairs
+    pairs: Iterable[tuple[object, object]] = ()
+    if isinstance(document, dict):
+        pairs = document.items()
+    elif isinstance(document, list):
+        pairs = enumerate(document)
     found = (_holding_nul(inner, f"{field}.{key}".lstrip(".")) for key, inner in pairs)
     return next((name for name in found if name is not None), None)
 
