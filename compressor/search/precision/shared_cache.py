@@ -6,7 +6,7 @@ at the sizes of each phase; then the graph is raced against what would ship othe
 phase, weighted by how many tokens are read and written. It ships where it is faster.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -14,6 +14,7 @@ import onnx_ir as ir
 from calibration.dataset import CalibrationSet
 from calibration.taps import Taps
 from compressor.checkpoint.phases import MORE, Call
+from compressor.errors import DataError
 from compressor.folding.check import Difference, equal_runs
 from compressor.graph.tensors import Array, Arrays
 from compressor.plan.plan import CacheTensor, GraphPlan, SharedCacheTensor
@@ -28,7 +29,7 @@ from compressor.search.in_use import in_words, raced_in_use
 from compressor.search.measure import configurations
 from compressor.search.precision.integer_cache import calibrated_caches
 from compressor.search.session import Session, Stage
-from exporters.base import SharedCaches, SharedTensor
+from exporters.base import Runner, SharedCaches, SharedTensor
 
 STAGE = "shared cache"
 SUBJECT = "buffers of keys and values"
@@ -88,8 +89,11 @@ class _Trial:
         places = self.caches.find_shared(found.graph)
         if isinstance(places, str):
             return places
-        causal = causal_masks(self.session, found.graph, places, self.data)
-        reason = self._why_not_equal(found.graph, places, causal)
+        calls = _calls(self.session, found.graph, self.data)
+        if not calls:
+            return "there is no call that the float graph takes, to hold it against"
+        causal = causal_masks(self.session, found.graph, places, calls)
+        reason = self._why_not_equal(found.graph, places, causal, calls)
         if reason is not None:
             return reason
         told = "nothing was tried"
@@ -105,7 +109,11 @@ class _Trial:
         return told
 
     def _why_not_equal(
-        self, graph: ir.Model, places: Mapping[str, SharedTensor], causal: Mapping[str, bool]
+        self,
+        graph: ir.Model,
+        places: Mapping[str, SharedTensor],
+        causal: Mapping[str, bool],
+        calls: Sequence[Arrays],
     ) -> str | None:
         """Why the float graph computes something else with buffers; None where it does not."""
         made = self.caches.with_shared_caches(graph, dict.fromkeys(places), causal)
@@ -114,7 +122,7 @@ class _Trial:
             target.open(graph, threads=0, timed=False) as before,
             target.open(made, threads=0, timed=False) as after,
         ):
-            for feeds in _calls(self.session, self.data):
+            for feeds in calls:
                 compared: Difference = equal_runs(before, after, feeds, rtol=TOLERANCE)
                 if not compared.equal:
                     return f"it changes output {compared.output} by {compared.max_abs:.3g}"
@@ -192,15 +200,15 @@ def causal_masks(
     session: Session,
     model: ir.Model,
     places: Mapping[str, SharedTensor],
-    data: CalibrationSet | None,
+    calls: Sequence[Arrays],
 ) -> dict[str, bool]:
     """Input → whether its mask follows from sizes alone, and hides what comes later, no more.
 
     Args:
-        session: What it is looked at on: the calls of each phase, and other sizes.
+        session: Whose target runs it.
         model: The float graph.
         places: Its caches.
-        data: Samples, on which it is looked at, too.
+        calls: What it is looked at on: prompts, single tokens, and sizes in between.
     """
     taps = Taps(model)
     masks = {
@@ -212,7 +220,7 @@ def causal_masks(
     seen = dict.fromkeys(masks, True)
     if masks:
         with session.target.open(taps.finished(), threads=0, timed=False) as runner:
-            for feeds in _calls(session, data):
+            for feeds in calls:
                 past = np.asarray(feeds[next(iter(places))]).shape[2]
                 made = runner.run(feeds)
                 for name, output in masks.items():
@@ -250,8 +258,22 @@ def hides_later(mask: Array, past: int) -> bool:
     return bool((added[seen] == 0).all() and (added[~seen] <= HIDDEN).all())
 
 
-def _calls(session: Session, data: CalibrationSet | None) -> Iterator[Arrays]:
-    """Calls of each phase, of sizes in between, and samples."""
+def _calls(session: Session, model: ir.Model, data: CalibrationSet | None) -> list[Arrays]:
+    """Calls of each phase, of sizes in between, and samples: those that the float graph takes."""
+    with session.target.open(model, threads=0, timed=False) as runner:
+        return [feeds for feeds in _likely_calls(session, data) if _takes(runner, feeds)]
+
+
+def _takes(runner: Runner, feeds: Arrays) -> bool:
+    """Whether a graph runs on them; some take several tokens behind an empty cache alone."""
+    try:
+        runner.run(feeds)
+    except DataError:
+        return False
+    return True
+
+
+def _likely_calls(session: Session, data: CalibrationSet | None) -> Iterator[Arrays]:
     prepared, seed = session.prepared, session.recipe.seed
     yield session.feeds()
     for config in configurations(session.recipe, prepared):
