@@ -90,7 +90,7 @@ RADIUS = 2 / 255 / 0.225
 ATTACKED = 300
 """Test images that are attacked."""
 SENTENCES = 2000
-DOCUMENTS, JUDGING = 96, 12
+DOCUMENTS, JUDGING = 96, 8
 """Of 1,024 tokens, that are trained on and that judge."""
 TURNS = 12
 
@@ -299,9 +299,9 @@ def attention(bench: Bench) -> Figures:
     folder = Path(spec.origin).with_name("model")
     used, judging = documents(folder, DOCUMENTS, JUDGING, bench.seed)
     recipe = {
-        "quantize": {"mode": "none", "batch": 2},  # more takes gigabytes a layer
+        "quantize": {"mode": "none", "batch": 1},  # many take gigabytes a layer
         "train": {"attention": "window:128", "length": "48steps", "batch": 2, "threads": 1},
-        "measure": {"threads": 1, "seconds": 8.0, "metric": "cosine", "memory": False},
+        "measure": {"threads": 1, "seconds": 4.0, "metric": "cosine", "memory": False},
         "seed": bench.seed,
     }
     with tempfile.TemporaryDirectory() as made:
