@@ -29,7 +29,7 @@ from compressor.quantization.blocks import BlockFormat, grid_of
 from compressor.quantization.gptq import ordered, rounded
 
 WIDTH, INNER, LAYERS, VOCABULARY = 4096, 11008, 32, 32000
-MEASURED = (1024, 2048, 3072)
+MEASURED = (512, 1024, 2048)
 """Inputs at which factor and rounding are measured."""
 ROWS = 512
 FORM = BlockFormat(4, 32, False)
