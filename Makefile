@@ -91,6 +91,7 @@ ifneq ($(and $(DATA),$(MODEL)),)
 	$(BIN)/python benchmarks/deep.py --data "$(DATA)" --model "$(MODEL)"
 	$(BIN)/python benchmarks/depthwise.py --data "$(DATA)"
 	$(BIN)/python benchmarks/search.py --data "$(DATA)" --model "$(MODEL)"
+	$(BIN)/python benchmarks/runtimes.py --data "$(DATA)" --model "$(MODEL)"
 else
 	@$(MAKE) --no-print-directory --silent $(SAMPLE)/model.pt
 	$(BIN)/python benchmarks/digits.py $(SAMPLE)
