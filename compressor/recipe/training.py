@@ -105,8 +105,8 @@ class TrainOptions(BaseModel):
     ] = Field("adamw", description="One of torch's.")
     rate: Annotated[float, Field(gt=0)] | None = Field(
         None,
-        description="Learning rate at its highest; default: what suits optimizer and graph, 1e-3 "
-        "for adamw, 3e-4 with attention or through integers, or less where a trial loses with it.",
+        description="Learning rate at its highest. Default: what suits optimizer and graph. It is "
+        "1e-3 for adamw, 3e-4 with attention or through integers, less where a trial loses by it.",
     )
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.9, description="Momentum of momentum, nesterov and rmsprop."
