@@ -6,10 +6,9 @@
             ticket, answer = workers.gather()
 
 A task is a function that can be imported, and what it takes and returns can be pickled. What it
-raises is an answer, too. A process that dies costs no answer but its own: what was at work then is
-done again, one task at a time, so that the one which kills its process is found, tried once more,
-and told as `LostWorkerError`. Processes end with the one that started them, even where that is
-killed.
+raises is an answer, too. A process that dies costs no answer but its own: its task is tried once
+more, then told as `LostWorkerError`. Processes end with the one that started them, even where that
+is killed.
 """
 
 import multiprocessing
@@ -29,11 +28,13 @@ from compressor.errors import CompressorError, UsageError
 
 _ADDRESS = re.compile(r"(ray://)?[\w.\-\[\]:]+:\d+")
 RETRIES = 1
-"""How often a task whose process died alone is tried again."""
+"""How often a task whose process died is tried again."""
+PATIENCE = 1.0
+"""Seconds after which tasks of processes that are gone are looked for."""
 
 
 class LostWorkerError(CompressorError):
-    """The process of a task died, alone and again."""
+    """The process of a task died, and died again."""
 
 
 class Workers(ABC):
@@ -72,7 +73,11 @@ class _Task(NamedTuple):
 
 
 class LocalWorkers(Workers):
-    """Processes on this machine, each on its share of the processors."""
+    """Processes on this machine, each on its share of the processors.
+
+    A pool for each, as a pool that loses one process loses the tasks of all, and Python 3.11's
+    never answers for a task that is handed in while it is breaking.
+    """
 
     def __init__(self, count: int) -> None:
         """Start none before there is a task.
@@ -81,11 +86,11 @@ class LocalWorkers(Workers):
             count: Processes at once.
         """
         self.count = count
-        self._pool: ProcessPoolExecutor | None = None
+        self._pools: dict[int, ProcessPoolExecutor] = {}
+        self._idle = deque(range(count))
         self._tasks: dict[int, _Task] = {}
         self._waiting: deque[int] = deque()
-        self._suspects: deque[int] = deque()
-        self._running: dict[Future[Any], int] = {}
+        self._running: dict[Future[Any], tuple[int, int]] = {}
         self._ended: deque[tuple[int, Any]] = deque()
         self._next = 0
 
@@ -101,68 +106,71 @@ class LocalWorkers(Workers):
 
         Raises:
             ValueError: No task was handed in that was not gathered.
+            OSError: The system starts no further process.
         """
         if not self._tasks and not self._ended:
             raise ValueError("there is no task to wait for")
         while not self._ended:
-            self._start()
-            done, _ = wait(self._running, return_when=FIRST_COMPLETED)
-            lost = [ticket for future in done if (ticket := self._finish(future)) is not None]
-            if lost:
-                self._recover([*lost, *self._running.values()])
+            while self._waiting and self._idle:
+                self._start(self._waiting.popleft(), self._idle.popleft())
+            done, _ = wait(self._running, PATIENCE, FIRST_COMPLETED)
+            for future in done or self._forgotten():
+                self._finish(future)
         return self._ended.popleft()
 
     def close(self) -> None:
         """End all processes; tasks at work are left."""
-        if self._pool is not None:
-            for process in list((self._pool._processes or {}).values()):
-                process.terminate()
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
+        for place in list(self._pools):
+            self._end(place)
 
-    def _start(self) -> None:
-        """As many as may run: one alone after a process died, until all suspects have ended."""
-        if self._pool is None:
+    def _start(self, ticket: int, place: int) -> None:
+        function, arguments, _ = self._tasks[ticket]
+        try:
+            future = self._pool(place).submit(function, *arguments)
+        except (BrokenProcessPool, OSError):  # it died while it had nothing to do
+            self._end(place)
+            future = self._pool(place).submit(function, *arguments)
+        self._running[future] = ticket, place
+
+    def _pool(self, place: int) -> ProcessPoolExecutor:
+        if place not in self._pools:
             context = multiprocessing.get_context("spawn")
-            place = context.Value("i", 0)
-            self._pool = ProcessPoolExecutor(
-                self.count, context, initializer=_begin, initargs=(place, self.count)
+            self._pools[place] = ProcessPoolExecutor(
+                1, context, initializer=_begin, initargs=(place, self.count)
             )
-        line = self._suspects or self._waiting
-        most = 1 if self._suspects else self.count
-        while line and len(self._running) < most:
-            ticket = line.popleft()
-            function, arguments, _ = self._tasks[ticket]
-            self._running[self._pool.submit(function, *arguments)] = ticket
-            if line is self._suspects:
-                break
+        return self._pools[place]
 
-    def _finish(self, future: Future[Any]) -> int | None:
-        """Take what a task came to; its ticket where the process died."""
-        ticket, error = self._running.pop(future), future.exception()
-        if isinstance(error, BrokenProcessPool):
-            return ticket
-        del self._tasks[ticket]
-        self._ended.append((ticket, future.result() if error is None else error))
-        return None
+    def _forgotten(self) -> list[Future[Any]]:
+        """What runs in pools that have broken without telling their tasks."""
+        return [
+            future
+            for future, (_, place) in self._running.items()
+            if self._pools[place]._broken and not future.done()
+        ]
 
-    def _recover(self, lost: list[int]) -> None:
-        """A pool that lost a process is of no more use, and all that ran in it is lost."""
-        self._running.clear()
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
-        if len(lost) > 1:
-            self._suspects.extend(lost)
+    def _finish(self, future: Future[Any]) -> None:
+        """Take what a task came to, and free its place; where the process died, have it again."""
+        ticket, place = self._running.pop(future)
+        self._idle.append(place)
+        error = future.exception() if future.done() else BrokenProcessPool()
+        if not isinstance(error, BrokenProcessPool):
+            del self._tasks[ticket]
+            self._ended.append((ticket, future.result() if error is None else error))
             return
-        (ticket,) = lost
+        self._end(place)
         function, arguments, retries = self._tasks[ticket]
         if retries:
             self._tasks[ticket] = _Task(function, arguments, retries - 1)
-            self._suspects.append(ticket)
+            self._waiting.appendleft(ticket)
             return
         del self._tasks[ticket]
-        self._ended.append((ticket, LostWorkerError("its process died, twice and alone")))
+        self._ended.append((ticket, LostWorkerError("its process died, twice")))
+
+    def _end(self, place: int) -> None:
+        pool = self._pools.pop(place)
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        pool.shutdown(wait=not pool._broken, cancel_futures=True)
 
 
 def workers_of(text: str) -> Workers | None:
@@ -189,17 +197,15 @@ def workers_of(text: str) -> Workers | None:
     return RayWorkers(text)
 
 
-def _begin(place: Any, count: int) -> None:
+def _begin(place: int, count: int) -> None:
     """End with the parent, whatever ends it; and keep to a share of the processors."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
-    with place.get_lock():
-        index, place.value = place.value, place.value + 1
     if hasattr(os, "sched_setaffinity"):
         mine = sorted(os.sched_getaffinity(0))
-        share = mine[index % count :: count]
-        os.sched_setaffinity(0, share or [mine[index % len(mine)]])
+        share = mine[place % count :: count]
+        os.sched_setaffinity(0, share or [mine[place % len(mine)]])
 
 
 def _follow(sentinel: int) -> None:

@@ -336,7 +336,7 @@ def test_interruption_before_there_is_a_best_leaves_the_earlier_result(
 
 def sealed(out: Path) -> bool:
     files = json.loads((out / "manifest.json").read_text())["files"]
-    return len(files) == 6 and all(sha256(out / name) == f["sha256"] for name, f in files.items())
+    return len(files) == 7 and all(sha256(out / name) == f["sha256"] for name, f in files.items())
 
 
 KILLED = """

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import psutil
@@ -34,6 +35,26 @@ def test_a_process_that_dies_costs_no_answer_but_its_own(tmp_path: Path) -> None
     assert isinstance(answers[4], LostWorkerError)
 
 
+def test_a_process_that_dies_with_nothing_to_do_costs_no_task(tmp_path: Path) -> None:
+    with LocalWorkers(1) as workers:
+        for value in range(3):
+            workers.submit(work, "works", value, str(tmp_path))
+            assert workers.gather()[1] == value * value
+            (process,) = workers._pools[0]._processes.values()
+            process.kill()
+            if value:  # once without waiting: the pool may not have seen it yet
+                process.join()
+
+
+def test_a_pool_that_never_answers_for_a_task_is_replaced(tmp_path: Path) -> None:
+    with LocalWorkers(1) as workers:
+        ticket = workers.submit(work, "works", 3, str(tmp_path))
+        workers._start(workers._waiting.popleft(), workers._idle.popleft())
+        workers._running = {Future(): place for place in workers._running.values()}
+        workers._pools[0]._broken = "a process died while a task was handed in"
+        assert workers.gather() == (ticket, 9)
+
+
 def test_there_is_nothing_to_wait_for() -> None:
     with LocalWorkers(1) as workers, pytest.raises(ValueError, match="no task"):
         workers.gather()
@@ -45,11 +66,11 @@ from compressor.system.workers import LocalWorkers
 if __name__ == "__main__":
     workers = LocalWorkers(1)
     workers.submit(time.sleep, 60)
-    workers._start()
-    while not workers._pool._processes:
+    workers._start(workers._waiting.popleft(), 0)
+    while not workers._pools[0]._processes:
         time.sleep(0.05)
     time.sleep(1.5)
-    print(*workers._pool._processes, flush=True)
+    print(*workers._pools[0]._processes, flush=True)
     os.kill(os.getpid(), 9)
 """
 
