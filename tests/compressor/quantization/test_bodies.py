@@ -16,7 +16,7 @@ from compressor.quantization.storing import store
 from compressor.quantization.weight_only import StoringOptions
 from exporters.ort.target import TARGET
 
-POLICY = TARGET.policy("vnni")
+POLICY = TARGET.policy("avx2")
 
 
 def merged() -> ir.Model:

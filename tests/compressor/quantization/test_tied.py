@@ -13,7 +13,7 @@ from compressor.quantization.dynamic import insert_dynamic
 from compressor.quantization.tied import tied_tables
 from exporters.ort.target import TARGET
 
-POLICY = TARGET.policy("vnni")
+POLICY = TARGET.policy("avx2")
 
 
 def named(graph: ir.Model, operator: str, output: str) -> str:
