@@ -16,6 +16,8 @@ from contextlib import suppress
 
 import psutil
 
+from compressor.system.with_parent import ending_with
+
 STILL = 20.0
 """Seconds in which a process that works uses the processor for a moment at least."""
 _PAUSE = (0.001, 0.05)
@@ -34,11 +36,12 @@ def why_not_survived(work: Callable[[], object], seconds: int | None = None) -> 
     """
     if sys.platform != "linux":
         return None
+    ends_with_this = ending_with(os.getpid())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Python warns of threads: of ours none holds a lock there
         process = os.fork()
     if process == 0:
-        _work(work, seconds)
+        _work(work, seconds, ends_with_this)
     try:
         code = _ended(process)
     except BaseException:
@@ -51,7 +54,9 @@ def why_not_survived(work: Callable[[], object], seconds: int | None = None) -> 
     return f"crashes ({signal.Signals(-code).name})" if code < 0 else None
 
 
-def _work(work: Callable[[], object], seconds: int | None) -> None:
+def _work(
+    work: Callable[[], object], seconds: int | None, ends_with_parent: Callable[[], bool]
+) -> None:
     """In the new process: no word, no core, no end but a hard one."""
     import resource  # noqa: PLC0415 - does not exist on Windows
 
@@ -67,7 +72,8 @@ def _work(work: Callable[[], object], seconds: int | None) -> None:
             most = int(time.process_time()) + seconds
             # At the second of the two it would be killed as for memory.
             resource.setrlimit(resource.RLIMIT_CPU, (most, most + 5))
-        work()
+        if ends_with_parent():
+            work()
     except BaseException:
         pass  # told by whoever does the work for good
     finally:

@@ -12,7 +12,7 @@ import os
 import runpy
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 _PR_SET_PDEATHSIG = 1
 """Of <sys/prctl.h>."""
@@ -20,10 +20,8 @@ _PR_SET_PDEATHSIG = 1
 
 def main(parent: int, arguments: Sequence[str]) -> None:
     """Run what the arguments name, as the interpreter would."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it ended before it could be watched
-            return
+    if not ending_with(parent)():
+        return
     if arguments[0] == "-m":
         sys.argv = list(arguments[1:])
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
@@ -33,6 +31,22 @@ def main(parent: int, arguments: Sequence[str]) -> None:
     else:
         sys.argv = list(arguments)
         runpy.run_path(arguments[0], run_name="__main__")
+
+
+def ending_with(parent: int) -> Callable[[], bool]:
+    """What a child of a process calls to end with it; False where that has ended already.
+
+    It is made before a fork, as loading libraries waits for locks, which a fork may leave locked.
+    """
+    if sys.platform != "linux":
+        return lambda: True
+    prctl = ctypes.CDLL(None).prctl
+
+    def end_with_parent() -> bool:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        return os.getppid() == parent  # else it ended before it could be watched
+
+    return end_with_parent
 
 
 if __name__ == "__main__":

@@ -11,26 +11,21 @@ more, then told as `LostWorkerError`. Processes end with the one that started th
 is killed.
 """
 
-import multiprocessing
-import os
 import re
-import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 from compressor.errors import CompressorError, UsageError
+from compressor.system.worker_process import DiedError, WorkerProcess
 
 _ADDRESS = re.compile(r"(ray://)?[\w.\-\[\]:]+:\d+")
 RETRIES = 1
 """How often a task whose process died is tried again."""
-PATIENCE = 1.0
-"""Seconds after which tasks of processes that are gone are looked for."""
 
 
 class LostWorkerError(CompressorError):
@@ -73,11 +68,7 @@ class _Task(NamedTuple):
 
 
 class LocalWorkers(Workers):
-    """Processes on this machine, each on its share of the processors.
-
-    A pool for each, as a pool that loses one process loses the tasks of all, and Python 3.11's
-    never answers for a task that is handed in while it is breaking.
-    """
+    """Processes on this machine, each on its share of the processors."""
 
     def __init__(self, count: int) -> None:
         """Start none before there is a task.
@@ -86,11 +77,11 @@ class LocalWorkers(Workers):
             count: Processes at once.
         """
         self.count = count
-        self._pools: dict[int, ProcessPoolExecutor] = {}
         self._idle = deque(range(count))
+        self._processes: dict[int, WorkerProcess] = {}
         self._tasks: dict[int, _Task] = {}
         self._waiting: deque[int] = deque()
-        self._running: dict[Future[Any], tuple[int, int]] = {}
+        self._running: dict[int, int] = {}
         self._ended: deque[tuple[int, Any]] = deque()
         self._next = 0
 
@@ -112,65 +103,59 @@ class LocalWorkers(Workers):
             raise ValueError("there is no task to wait for")
         while not self._ended:
             while self._waiting and self._idle:
-                self._start(self._waiting.popleft(), self._idle.popleft())
-            done, _ = wait(self._running, PATIENCE, FIRST_COMPLETED)
-            for future in done or self._forgotten():
-                self._finish(future)
+                self._start(self._waiting[0], self._idle[0])
+            places = {self._processes[place].connection: place for place in self._running}
+            for connection in wait_for(list(places)) if places else ():
+                self._finish(places[cast(Connection, connection)])
         return self._ended.popleft()
 
     def close(self) -> None:
         """End all processes; tasks at work are left."""
-        for place in list(self._pools):
-            self._end(place)
+        for process in self._processes.values():
+            process.kill()
+        for place in list(self._processes):
+            self._processes.pop(place).close()
 
     def _start(self, ticket: int, place: int) -> None:
+        """Begin the first of the tasks that wait, in the first of the places that are free."""
         function, arguments, _ = self._tasks[ticket]
+        process = self._living(place)
+        self._waiting.popleft()
         try:
-            future = self._pool(place).submit(function, *arguments)
-        except (BrokenProcessPool, OSError):  # it died while it had nothing to do
-            self._end(place)
-            future = self._pool(place).submit(function, *arguments)
-        self._running[future] = ticket, place
+            process.send(function, arguments)
+        except DiedError:  # as `receive` will say
+            pass
+        except Exception as error:  # whatever pickling something ends in
+            self._end(ticket, error)
+            return
+        self._running[self._idle.popleft()] = ticket
 
-    def _pool(self, place: int) -> ProcessPoolExecutor:
-        if place not in self._pools:
-            context = multiprocessing.get_context("spawn")
-            self._pools[place] = ProcessPoolExecutor(
-                1, context, initializer=_begin, initargs=(place, self.count)
-            )
-        return self._pools[place]
+    def _living(self, place: int) -> WorkerProcess:
+        """The process of a place; a new one where it died while it had nothing to do."""
+        if place in self._processes and not self._processes[place].is_alive():
+            self._processes.pop(place).close()
+        if place not in self._processes:
+            self._processes[place] = WorkerProcess(place, self.count)
+        return self._processes[place]
 
-    def _forgotten(self) -> list[Future[Any]]:
-        """What runs in pools that have broken without telling their tasks."""
-        return [
-            future
-            for future, (_, place) in self._running.items()
-            if self._pools[place]._broken and not future.done()
-        ]
-
-    def _finish(self, future: Future[Any]) -> None:
+    def _finish(self, place: int) -> None:
         """Take what a task came to, and free its place; where the process died, have it again."""
-        ticket, place = self._running.pop(future)
+        ticket = self._running.pop(place)
         self._idle.append(place)
-        error = future.exception() if future.done() else BrokenProcessPool()
-        if not isinstance(error, BrokenProcessPool):
-            del self._tasks[ticket]
-            self._ended.append((ticket, future.result() if error is None else error))
-            return
-        self._end(place)
-        function, arguments, retries = self._tasks[ticket]
-        if retries:
-            self._tasks[ticket] = _Task(function, arguments, retries - 1)
-            self._waiting.appendleft(ticket)
-            return
-        del self._tasks[ticket]
-        self._ended.append((ticket, LostWorkerError("its process died, twice")))
+        try:
+            self._end(ticket, self._processes[place].receive())
+        except DiedError:
+            self._processes.pop(place).close()
+            function, arguments, retries = self._tasks[ticket]
+            if retries:
+                self._tasks[ticket] = _Task(function, arguments, retries - 1)
+                self._waiting.appendleft(ticket)
+            else:
+                self._end(ticket, LostWorkerError("its process died, twice"))
 
-    def _end(self, place: int) -> None:
-        pool = self._pools.pop(place)
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-        pool.shutdown(wait=not pool._broken, cancel_futures=True)
+    def _end(self, ticket: int, answer: Any) -> None:
+        del self._tasks[ticket]
+        self._ended.append((ticket, answer))
 
 
 def workers_of(text: str) -> Workers | None:
@@ -195,19 +180,3 @@ def workers_of(text: str) -> Workers | None:
     from compressor.system.ray_workers import RayWorkers  # noqa: PLC0415 - it imports this
 
     return RayWorkers(text)
-
-
-def _begin(place: int, count: int) -> None:
-    """End with the parent, whatever ends it; and keep to a share of the processors."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
-    if hasattr(os, "sched_setaffinity"):
-        mine = sorted(os.sched_getaffinity(0))
-        share = mine[place % count :: count]
-        os.sched_setaffinity(0, share or [mine[place % len(mine)]])
-
-
-def _follow(sentinel: int) -> None:
-    wait_for([sentinel])
-    os._exit(1)

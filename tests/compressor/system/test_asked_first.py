@@ -4,7 +4,9 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 
+import psutil
 import pytest
 
 from compressor.system.asked_first import why_not_survived
@@ -40,16 +42,33 @@ def test_what_does_not_come_to_an_end_is_ended() -> None:
 
 
 def test_an_interrupt_ends_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+
     def interrupted(process: int) -> int:
+        started.append(process)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("compressor.system.asked_first._ended", interrupted)
     with pytest.raises(KeyboardInterrupt):
         why_not_survived(lambda: time.sleep(60))
-    with pytest.raises(ChildProcessError):  # none is left
-        os.waitpid(-1, os.WNOHANG)
+    assert not psutil.pid_exists(started[0])
 
 
 def test_what_only_waits_is_ended_and_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compressor.system.asked_first.STILL", 0.3)
     assert why_not_survived(lambda: time.sleep(60)) is None
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_the_process_ends_with_the_one_that_forked_it() -> None:
+    reading, writing = os.pipe()
+    asking = os.fork()
+    if asking == 0:
+        why_not_survived(lambda: os.write(writing, b"%d\n" % os.getpid()) and time.sleep(60))
+        os._exit(0)
+    process = psutil.Process(int(os.read(reading, 20)))
+    os.kill(asking, signal.SIGKILL)
+    os.waitpid(asking, 0)
+    with suppress(psutil.NoSuchProcess):
+        process.wait(10)
+    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
