@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -283,25 +282,6 @@ def _laid(x: Tensor) -> Tensor:
     """Pictures with channels last: torch's convolutions run at 1.1x so, at 1.4x in bf16."""
     is_picture = x.ndim == 4 and x.is_floating_point()
     return x.contiguous(memory_format=torch.channels_last) if is_picture else x
-
-
-def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write a state whole or not at all."""
-    aside = path.with_name(f".{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(state, aside)
-    aside.replace(path)
-
-
-def load_state(path: Path, digest: str) -> dict[str, Any] | None:
-    """The state of the same training; None where there is none, or of another."""
-    if not path.is_file():
-        return None
-    try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
-    except Exception:  # whatever a damaged file raises: the training begins anew
-        return None
-    return state if state.get("digest") == digest else None
 
 
 def _parts(

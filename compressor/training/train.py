@@ -11,10 +11,9 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-import numpy as np
 import onnx_ir as ir
 import torch
 
@@ -27,19 +26,21 @@ from compressor.graph.tensors import Array, Arrays
 from compressor.layerwise.factor import cores
 from compressor.recipe.training import Length, TrainOptions
 from compressor.results import format as fmt
-from compressor.results.training import CurvePoint, ParityFigure, TrainingResult
-from compressor.system.progress import SILENT, Advance, Progress, say
+from compressor.results.training import ParityFigure, TrainingResult
+from compressor.system.progress import SILENT, Progress
 from compressor.training.attacks import Range, attack_of, ranges_of
 from compressor.training.augmentation import augmenting, token_inputs
 from compressor.training.executor import GraphModule
+from compressor.training.loop import Loop
 from compressor.training.losses import Distillation, Loss, distillation, user_loss
 from compressor.training.measuring import saved_bytes, steps_of
 from compressor.training.optimizers import rate_of
 from compressor.training.parity import torch_run, why_not_equal
 from compressor.training.processes import joined
 from compressor.training.roles import find_trained
-from compressor.training.run import Run, load_state, save_state
+from compressor.training.run import Run
 from compressor.training.samples import Samples, gather
+from compressor.training.state import load_state
 from compressor.training.teacher import Teacher, matched
 
 LEAST = 32
@@ -217,7 +218,7 @@ class _Attempt:
 
     def _finished(self, run: Run, before: float, steps: int, progress: Progress) -> Training:
         stops = self._task.stops
-        loop = _Loop(run, before, steps, self._clock, self._digest(steps), stops=stops)
+        loop = Loop(run, before, steps, self._clock, self._digest(steps), stops=stops)
         said = loop.go(progress)
         gained = math.isfinite(loop.least) and loop.least < before
         told = (
@@ -375,125 +376,6 @@ class _Attempt:
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-class _Loop:
-    """The steps, between looks at the held-out samples."""
-
-    def __init__(
-        self,
-        run: Run,
-        before: float,
-        steps: int,
-        clock: Callable[[], float],
-        digest: str,
-        *,
-        stops: bool,
-    ) -> None:
-        self.least, self.done, self.seconds, self.cpu = before, 0, 0.0, 0.0
-        self.curve = [CurvePoint(step=0, seconds=0.0, held_out=before, rate=run.learning_rate)]
-        self._run, self._steps, self._clock, self._digest = run, steps, clock, digest
-        self._waited, self._path = 0, run.options.checkpoint
-        self._stops, self.interrupted = stops, False
-
-    def go(self, progress: Progress) -> str:
-        """All of them; how it ended, as the end of a sentence."""
-        self._resumed(progress)
-        worked, began = time.process_time(), self._clock() - self.seconds
-        worked -= self.cpu
-        looks = min(self._run.options.looks, self._steps)
-        ends = sorted({round((i + 1) * self._steps / looks) for i in range(looks)})
-        said = ""
-        with progress.stage("train", total=self._steps) as advance:
-            advance(self.done)
-            for end in (one for one in ends if one > self.done):
-                try:
-                    with progress.stage(self._told()):
-                        ended = self._until(end, advance, began, worked)
-                except KeyboardInterrupt:
-                    if not self._stops:
-                        raise
-                    self.interrupted = True
-                    return f"; interrupted after step {self.done:,} of {self._steps:,}"
-                if ended is not None:
-                    return ended
-                patience = self._run.options.patience
-                if patience is not None and self._waited >= patience and end < self._steps:
-                    said = f"; stopped after {fmt.plural(self._waited, 'look')} without a gain"
-                    break
-        if self._path is not None and self._run.world.is_first:
-            self._path.unlink(missing_ok=True)
-        return said
-
-    def _until(self, end: int, advance: Advance, began: float, worked: float) -> str | None:
-        """The steps up to the next look, and that; how it ended, where a loss was no number."""
-        losses = []
-        for number in range(self.done, end):
-            losses.append(self._run.step(number))
-            advance(1)
-            if not math.isfinite(losses[-1]):
-                return f"; the loss was no number at step {number + 1}, where it ended"
-        self.done = end
-        self.seconds = self._clock() - began
-        self.cpu = time.process_time() - worked
-        self._look(float(np.mean(losses)))
-        return None
-
-    def _look(self, loss: float) -> None:
-        held = self._run.look()
-        point = CurvePoint(
-            step=self.done,
-            seconds=self.seconds,
-            loss=loss,
-            held_out=held if math.isfinite(held) else None,
-            rate=self._run.learning_rate,
-        )
-        self.curve.append(point)
-        self._waited += 1
-        if held < self.least:
-            self.least, self._waited = held, 0
-            self._run.keep(self.done)
-        if self._path is not None and self._run.world.is_first:
-            state = self._run.state() | {
-                "digest": self._digest,
-                "steps": self._steps,
-                "rate": self._run.rate,
-                "done": self.done,
-                "least": self.least,
-                "waited": self._waited,
-                "seconds": self.seconds,
-                "cpu": self.cpu,
-                "curve": [one.model_dump() for one in self.curve],
-            }
-            save_state(self._path, state)
-
-    def _resumed(self, progress: Progress) -> None:
-        """Go on where a killed run was."""
-        state = None if self._path is None else load_state(self._path, self._digest)
-        if state is None:
-            return
-        if state["steps"] != self._steps:
-            self._steps = state["steps"]
-            self._run.begin(self._steps)
-        self._run.resume(state)
-        self.done, self.least, self._waited = state["done"], state["least"], state["waited"]
-        self.seconds, self.cpu = state["seconds"], state["cpu"]
-        self.curve = [CurvePoint(**one) for one in state["curve"]]
-        say(progress, f"training goes on at step {self.done:,} of {self._steps:,}")
-
-    def _told(self) -> str:
-        """Where it is: step, losses, rate and time left."""
-        last = self.curve[-1]
-        told = [f"step {self.done:,} of {self._steps:,}"]
-        if last.loss is not None:
-            told.append(f"loss {last.loss:.4g}")
-        if last.held_out is not None:
-            told.append(f"held out {last.held_out:.4g}")
-        told.append(f"rate {self._run.learning_rate:.2g}")
-        if self.done:
-            left = self.seconds / self.done * (self._steps - self.done)
-            told.append(f"{fmt.seconds(left)} left")
-        return ", ".join(told)
-
-
 def _first(data: CalibrationSet, size: int) -> dict[str, Array]:
     """One call."""
     batch = data.sample(size)
@@ -522,8 +404,3 @@ def _settled(options: TrainOptions, seed: int) -> Iterator[int]:
     finally:
         torch.set_num_threads(before)
         torch.use_deterministic_algorithms(strict)
-
-
-def with_options(task: Task, **changed: Any) -> Task:
-    """The task with other options."""
-    return replace(task, options=task.options.model_copy(update=changed))
