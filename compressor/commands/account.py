@@ -229,16 +229,7 @@ def measured_again(graph: GraphReport) -> tuple[str, ...]:
 
 
 def _files(directory: Path, artifacts: Mapping[str, Artifact], plan: Plan) -> dict[str, str]:
-    names = {
-        "report": "report.html",
-        "report.md": "report.md",
-        "report.json": "report.json",
-        "plan": PLAN,
-        "manifest": "manifest.json",
-        "usage": USAGE,
-    }
-    if plan.weights:
-        names["plan.safetensors"] = "plan.safetensors"
+    names = accounts(weights=bool(plan.weights))
     found: dict[str, str] = {}
     for name, artifact in artifacts.items():
         own = {"model": artifact.model, **artifact.roles}
@@ -249,6 +240,19 @@ def _files(directory: Path, artifacts: Mapping[str, Artifact], plan: Plan) -> di
             for role, path in own.items()
         }
     return {role: str(directory / name) for role, name in (found | names).items()}
+
+
+def accounts(*, weights: bool) -> dict[str, str]:
+    """Role → the file that accounts for it; `weights` of the plan have one of their own."""
+    own = {"plan.safetensors": "plan.safetensors"} if weights else {}
+    return {
+        "report": "report.html",
+        "report.md": "report.md",
+        "report.json": "report.json",
+        "plan": PLAN,
+        "manifest": "manifest.json",
+        "usage": USAGE,
+    } | own
 
 
 def write_account(

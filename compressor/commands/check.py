@@ -108,10 +108,18 @@ def require_met(result: CheckResult) -> None:
     Raises:
         BudgetError: Names the first.
     """
+    failed = what_failed(result)
+    if failed is not None:
+        raise BudgetError(failed)
+
+
+def what_failed(result: CheckResult) -> str | None:
+    """The first check that was not met, and how many more; None where all were."""
     failed = [one for one in result.checks if not one.met]
-    if failed:
-        more = f", and {len(failed) - 1} more" if failed[1:] else ""
-        raise BudgetError(f"{result.directory}: {failed[0].subject}: {failed[0].said}{more}")
+    if not failed:
+        return None
+    more = f", and {len(failed) - 1} more" if failed[1:] else ""
+    return f"{result.directory}: {failed[0].subject}: {failed[0].said}{more}"
 
 
 def _measured(report: Report) -> list[tuple[str, Measured]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from compressor.checkpoint.features import asked_metric
-from compressor.commands.account import GRAPH, PLAN, write_account
+from compressor.commands.account import GRAPH, accounts, write_account
 from compressor.commands.stating import PRODUCER, source_digest, tool_version
 from compressor.commands.stream_block import MODEL, WEIGHTS, BlockDone, Part
 from compressor.commands.stream_plan import StreamedPlan
@@ -26,7 +26,6 @@ from compressor.graph.joining import computed_once, joined
 from compressor.graph.shapes import input_specs, output_specs
 from compressor.graph.stretches import Stretch
 from compressor.recipe.recipe import Recipe
-from compressor.report.usage import USAGE
 from compressor.results.environment import environment
 from compressor.results.format import milliseconds, plural
 from compressor.results.format import size as size_words
@@ -323,15 +322,5 @@ def _one_of(name: str, records: Sequence[StageRecord]) -> StageRecord:
 
 
 def _names(directory: Path, files: Sequence[Path], plan: StreamedPlan) -> dict[str, str]:
-    found = {
-        "model": files[0].name,
-        "report": "report.html",
-        "report.md": "report.md",
-        "report.json": "report.json",
-        "plan": PLAN,
-        "manifest": "manifest.json",
-        "usage": USAGE,
-    }
-    if plan.sources:
-        found["plan.safetensors"] = "plan.safetensors"
+    found = {"model": files[0].name} | accounts(weights=bool(plan.sources))
     return {role: str(directory / name) for role, name in found.items()}

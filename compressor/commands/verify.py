@@ -12,7 +12,7 @@ from typing import Any
 
 import onnx
 
-from compressor.commands.check import Checked, CheckResult, seals
+from compressor.commands.check import Checked, CheckResult, seals, what_failed
 from compressor.errors import CompressorError, OutputError
 from compressor.evaluation.reloaded import answered
 from compressor.plan.plan import Plan
@@ -53,11 +53,10 @@ def require_whole(result: CheckResult) -> None:
     Raises:
         OutputError: Names the first.
     """
-    failed = [one for one in result.checks if not one.met]
-    if failed:
-        more = f", and {len(failed) - 1} more" if failed[1:] else ""
+    failed = what_failed(result)
+    if failed is not None:
         raise OutputError(
-            f"{result.directory}: {failed[0].subject}: {failed[0].said}{more}",
+            failed,
             hint="Do not deploy it. `compress MODEL --plan` with its plan.json makes it again.",
         )
 

@@ -92,14 +92,13 @@ def decide(
 
 
 def _integers_trained(training: IntegerTraining, found: Outcome, acceptance: Acceptance) -> Outcome:
-    """With integers of few bits trained; without, where the user ends it within a budget."""
-    try:
+    """With integers of few bits trained."""
+
+    def work() -> Outcome:
         with own_threads():
             return with_trained_integers(training, found, acceptance)
-    except KeyboardInterrupt:
-        if acceptance.asked is None or found.plan.ship == "float":
-            raise
-        return replace(found, interrupted=True)
+
+    return _or_best(found, acceptance, work)
 
 
 def _with(
@@ -119,63 +118,68 @@ def _with(
     def work() -> Outcome:
         return step(session, found, data.calibration, acceptance)
 
-    try:
-        return or_undone(session, name, work, undone)
-    except KeyboardInterrupt:
-        if acceptance.asked is None or found.plan.ship == "float":
-            raise
-        return replace(found, interrupted=True)
+    return _or_best(found, acceptance, lambda: or_undone(session, name, work, undone))
 
 
 def _attending(
     session: Session, found: Outcome, data: DataSplit, acceptance: Acceptance, stage: Stage
 ) -> Outcome:
     """With efficient attention; what was found before, where something ends that."""
-    asked, limit = session.recipe.train.attention, session.recipe.budget.seconds
+    asked, name = session.recipe.train.attention, "efficient attention"
     if asked is None:
         return found
-    if limit is not None and stage.elapsed >= limit:
-        over = f"the time budget of {session.recipe.budget.time} was over"
-        stage.notices.append(f"no efficient attention: {over}")
-        return replace(found, attention=AttentionResult(asked=asked, kept=False, reason=over))
+
+    def without(before: Outcome, reason: str) -> Outcome:
+        return replace(before, attention=AttentionResult(asked=asked, kept=False, reason=reason))
 
     def undone(record: StageRecord, reason: str) -> Outcome:
-        return replace(
-            found.then(record), attention=AttentionResult(asked=asked, kept=False, reason=reason)
-        )
+        return without(found.then(record), reason)
 
     def work() -> Outcome:
         with own_threads():
             return with_efficient_attention(session, found, data, acceptance)
 
-    try:
-        return or_undone(session, "efficient attention", work, undone)
-    except KeyboardInterrupt:
-        if acceptance.asked is None or found.plan.ship == "float":
-            raise
-        return replace(found, interrupted=True)
+    over = _time_is_over(session, stage, name)
+    if over is not None:
+        return without(found, over)
+    return _or_best(found, acceptance, lambda: or_undone(session, name, work, undone))
 
 
 def _branched(
     session: Session, found: Outcome, data: DataSplit, acceptance: Acceptance, stage: Stage
 ) -> Outcome:
-    """With early exits; what was found before, where the runtime, the user or time ends that."""
-    asked, limit = session.recipe.train.exits, session.recipe.budget.seconds
-    if asked is not None and limit is not None and stage.elapsed >= limit:
-        over = f"the time budget of {session.recipe.budget.time} was over"
-        stage.notices.append(f"no exits: {over}")
-        return replace(found, exits=ExitsResult(asked=asked, kept=False, reason=over))
+    """With early exits; what was found before, where something ends that."""
+    asked, name = session.recipe.train.exits, "early exits"
+
+    def without(before: Outcome, reason: str) -> Outcome:
+        return replace(before, exits=ExitsResult(asked=asked or 0, kept=False, reason=reason))
 
     def undone(record: StageRecord, reason: str) -> Outcome:
-        return replace(
-            found.then(record), exits=ExitsResult(asked=asked or 0, kept=False, reason=reason)
-        )
+        return without(found.then(record), reason)
 
     def work() -> Outcome:
         return with_exits(session, found, data, acceptance)
 
+    over = None if asked is None else _time_is_over(session, stage, name)
+    if over is not None:
+        return without(found, over)
+    return _or_best(found, acceptance, lambda: or_undone(session, name, work, undone))
+
+
+def _time_is_over(session: Session, stage: Stage, what: str) -> str | None:
+    """Why something is left out, where the time budget does not hold it; said in the stage, too."""
+    limit = session.recipe.budget.seconds
+    if limit is None or stage.elapsed < limit:
+        return None
+    over = f"the time budget of {session.recipe.budget.time} was over"
+    stage.notices.append(f"no {what}: {over}")
+    return over
+
+
+def _or_best(found: Outcome, acceptance: Acceptance, work: Callable[[], Outcome]) -> Outcome:
+    """What work makes of it; what was found before, where the user ends that within a budget."""
     try:
-        return or_undone(session, "early exits", work, undone)
+        return work()
     except KeyboardInterrupt:
         if acceptance.asked is None or found.plan.ship == "float":
             raise
