@@ -290,3 +290,13 @@ def test_a_bill_of_materials_lists_the_lock_and_seals_the_wheel(tmp_path):
     own = bill["metadata"]["component"]
     assert (own["name"], own["version"]) == ("compressor", "0.1.0")
     assert own["hashes"][0]["content"] == hashlib.sha256(b"wheel").hexdigest()
+
+
+def test_no_line_above_a_target_names_openvino() -> None:
+    """What is asked of it is asked of every target: the runtime is named where it is at home."""
+    home = ROOT / "exporters" / "openvino"
+    floors = ("calibration", "compressor", "exporters")
+    files = (path for floor in floors for path in (ROOT / floor).rglob("*"))
+    text = {path for path in files if path.suffix in (".py", ".html", ".css", ".toml")}
+    named = [p for p in text if home not in p.parents and "openvino" in p.read_text().lower()]
+    assert named == []

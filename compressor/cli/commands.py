@@ -360,8 +360,9 @@ def list_targets(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
+    widths = [max(len(str(row[key])) for row in rows) for key in ("name", "title")]
     for row in rows:
-        click.echo(f"{row['name']:<6} {row['title']:<24} {row['state']}")
+        click.echo(f"{row['name']:<{widths[0]}}  {row['title']:<{widths[1]}}  {row['state']}")
 
 
 def _progress(flags: dict[str, Any]) -> Progress:

@@ -15,6 +15,7 @@ from compressor.cli.options import (
     COMPARED_LOOP,
     DATA,
     LOADING,
+    LOOP_DATA,
     MEASURING,
     OUTPUT,
     PIPELINE,
@@ -22,6 +23,7 @@ from compressor.cli.options import (
     QUANTIZATION,
     SEARCH,
     SEARCHED,
+    SEARCHED_BUDGET,
     SEED,
     SHARING,
     SHOWING,
@@ -120,7 +122,7 @@ def cli() -> None:
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
 @OUTPUT
 @SHARING
-@DATA
+@LOOP_DATA
 @PIPELINE
 @QUANTIZATION
 @CALIBRATION
@@ -211,7 +213,7 @@ def sensitivity(model: str, **flags: Any) -> None:
 @CALIBRATION
 @LOADING
 @MEASURING
-@BUDGET
+@SEARCHED_BUDGET
 @TARGETS
 @SHOWING
 def search(model: str, **flags: Any) -> None:
@@ -443,7 +445,7 @@ def targets(as_json: bool) -> None:
 
 @cli.command(cls=SectionedCommand, context_settings=CONTEXT)
 @OUTPUT
-@DATA
+@LOOP_DATA
 @PIPELINE
 @QUANTIZATION
 @CALIBRATION

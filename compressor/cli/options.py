@@ -359,13 +359,24 @@ PIPELINE = section(
     UNITS,
 )  # fmt: skip
 
-DATA = section(
+_FORMS = (
+    "Calibration data: arrays (.npz, .npy, or a folder of .npz), a folder of images or recordings, "
+    "a table (.csv, .jsonl, .parquet, .txt), or file.py:function."
+)
+
+_CALIB = click.option("--calib", metavar="DATA", help=_FORMS)
+
+CALIB_OF_GRAPHS = section(
     "Data",
     click.option(
         "--calib", multiple=True, callback=calib, metavar="DATA",
-        help="Calibration data: .npz, .npy, folder of .npz, image folder, or file.py:function. For "
-        "one graph of a pipeline NAME=DATA (repeatable), in place of what the loop feeds it.",
+        help=f"{_FORMS} For one graph of a pipeline NAME=DATA (repeatable), in place of what the "
+        "loop feeds it.",
     ),
+)  # fmt: skip
+
+_DATA = section(
+    "Data",
     click.option(
         "--eval", metavar="DATA", help="Evaluation data in the same forms, with or without labels."
     ),
@@ -399,7 +410,7 @@ DATA = section(
         help="Size that images of a folder are resized to: 224 or 224x192.",
     ),
     click.option(
-        "--crop", type=click.FloatRange(0, 1, min_open=True),
+        "--crop", type=click.FloatRange(0, 1, min_open=True), metavar="SHARE",
         help="Share of an image's side that the centre crop keeps: 0.875.",
     ),
     click.option(
@@ -412,6 +423,10 @@ DATA = section(
         help="Filter of resized images. [default: bilinear]",
     ),
 )  # fmt: skip
+
+DATA = together(section("Data", _CALIB), _DATA)
+
+LOOP_DATA = together(CALIB_OF_GRAPHS, _DATA)
 
 SEED = click.option(
     "--seed", type=int, metavar="N", help="Seed of every random choice. [default: 0]"
@@ -486,21 +501,39 @@ JUDGING = section(
 
 MEASURING = together(TIMING, JUDGING)
 
+_EVIDENCE = click.option(
+    "--budget", "accept", type=click.Choice(["bound", "point"]),
+    help="Evidence that accepts a result: a 95 % confidence bound of the loss, or its point "
+    "estimate. [default: bound]",
+)  # fmt: skip
+
+_LOSS = "a loss of 1% of the original's value, or of 0.5pt in the metric's unit."
+
 BUDGET = section(
     "Quality budget",
     click.option(
         "--max-drop", metavar="LOSS",
-        help="Quality budget: a loss of 1% of the original's value, or of 0.5pt in the metric's "
-        "unit. It also prunes as far as that allows. Exit code 3 if not met.",
+        help=f"Quality budget: {_LOSS} It also prunes as far as that allows. Exit code 3 if not "
+        "met.",
     ),
-    click.option(
-        "--budget", "accept", type=click.Choice(["bound", "point"]),
-        help="Evidence that accepts a result: a 95 % confidence bound of the loss, or its point "
-        "estimate. [default: bound]",
-    ),
+    _EVIDENCE,
     click.option(
         "--time-budget", metavar="TIME",
         help="Time limit of the search: 90s, 10m or 1.5h. The best candidate by then ships.",
+    ),
+)  # fmt: skip
+
+SEARCHED_BUDGET = section(
+    "Quality budget",
+    click.option(
+        "--max-drop", metavar="LOSS",
+        help=f"Quality budget: {_LOSS} Trials that lose more are given up. Exit code 3 if what "
+        "--pick ships does not meet it.",
+    ),
+    _EVIDENCE,
+    click.option(
+        "--time-budget", metavar="TIME",
+        help="Time limit of the trials: 90s, 10m or 1.5h. The front is of those that ended.",
     ),
 )  # fmt: skip
 
@@ -735,6 +768,16 @@ QUANTIZATION = section(
         help="Ship a quantized graph even if its outputs no longer follow the original's, or the "
         "calibration data does not vary.",
     ),
+    click.option(
+        "--kv-cache", type=click.Choice(["float", "int8", "auto"]),
+        help="Cache of keys and values of a decoder: int8 makes its inputs and outputs uint8, auto "
+        "does where that is faster and --max-drop allows it. [default: float]",
+    ),
+    click.option(
+        "--contrib", is_flag=True,
+        help="Let GroupQueryAttention of com.microsoft append to a decoder's cache in place, where "
+        "faster: the file's inputs change, compressor.load hides that.",
+    ),
 )  # fmt: skip
 
 CALIBRATION = section(
@@ -760,16 +803,6 @@ CALIBRATION = section(
         help="Weight scales: one per output channel, or one per tensor. [default: channel]",
     ),
     click.option(
-        "--kv-cache", type=click.Choice(["float", "int8", "auto"]),
-        help="Cache of keys and values of a decoder: int8 makes its inputs and outputs uint8, auto "
-        "does where that is faster and --max-drop allows it. [default: float]",
-    ),
-    click.option(
-        "--contrib", is_flag=True,
-        help="Let GroupQueryAttention of com.microsoft append to a decoder's cache in place, where "
-        "faster: the file's inputs change, compressor.load hides that.",
-    ),
-    click.option(
         "--calib-batch", type=click.IntRange(1), metavar="N",
         help="Batch size of calibration. [default: 32]",
     ),
@@ -784,8 +817,8 @@ CALIBRATION = section(
     ),
     click.option(
         "--memory", metavar="SIZE",
-        help="Memory limit of calibration, beside the model: 4GB. An ONNX file with more weights "
-        "in files of their own is worked on block by block. [default: 1GB]",
+        help="Memory limit of calibration, beside the model: 4GB. `compress MODEL` works on an "
+        "ONNX file with more weights in files of their own block by block. [default: 1GB]",
     ),
 )  # fmt: skip
 

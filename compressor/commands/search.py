@@ -23,7 +23,12 @@ from compressor.plan.plan import Plan
 from compressor.recipe.paths import read_by
 from compressor.recipe.policy import as_implied
 from compressor.recipe.recipe import Recipe
-from compressor.recipe.requirements import require_same_form, require_sense, require_two
+from compressor.recipe.requirements import (
+    require_same_cache,
+    require_same_form,
+    require_sense,
+    require_two,
+)
 from compressor.recipe.training import parse_length
 from compressor.results.format import loss_words, quality_difference
 from compressor.results.front import Found, Picked, SearchReport, SearchTrial
@@ -242,6 +247,7 @@ def asked_of(recipe: Recipe) -> Asked:
             hint='Limit the front, as --limit "latency<=2ms", or narrow `prune` in [search.space].',
         )
     require_same_form(recipe, "compress search")
+    require_same_cache(recipe, "compress search")
     require_sampler(options.sampler, len(options.objectives))
     require_known(options.space, NAMES)
     limits = tuple(one for text in options.limits for one in parse_limits(text, "--limit"))

@@ -192,6 +192,20 @@ def require_same_form(recipe: Recipe, command: str) -> None:
         )
 
 
+def require_same_cache(recipe: Recipe, command: str) -> None:
+    """Refuse other caches of a decoder where a command varies none.
+
+    Raises:
+        RecipeError: They are asked for.
+    """
+    if recipe.quantize.kv_cache != "float" or recipe.quantize.contrib:
+        flag = "--contrib" if recipe.quantize.contrib else "--kv-cache"
+        raise RecipeError(
+            f"{flag} is of compress alone, and `{command}` leaves a decoder's cache as it is",
+            hint=f"Run `compress MODEL {flag}` by itself.",
+        )
+
+
 def require_exits(recipe: Recipe) -> None:
     """Refuse early exits that nothing says how sure they have to be, or without torch.
 
