@@ -14,7 +14,8 @@ from compressor.system.siblings import claim
 if TYPE_CHECKING:
     from compressor.api import compress, search
     from compressor.commands.check import check
-    from compressor.commands.inspect import compare, inspect, profile
+    from compressor.commands.compare import compare
+    from compressor.commands.inspect import inspect, profile
     from compressor.commands.lint import lint
     from compressor.commands.sensitivity import sensitivity
     from compressor.commands.train import train
@@ -48,7 +49,7 @@ _HOMES = {
     "compress": "compressor.api",
     "profile": "compressor.commands.inspect",
     "inspect": "compressor.commands.inspect",
-    "compare": "compressor.commands.inspect",
+    "compare": "compressor.commands.compare",
     "lint": "compressor.commands.lint",
     "load": "compressor.pipelines.loading",
     "Recipe": "compressor.recipe.recipe",

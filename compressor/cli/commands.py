@@ -188,7 +188,7 @@ def profile_model(model: str, flags: dict[str, Any], values: dict[str, Any]) -> 
 
 def compare_models(a: str, b: str, flags: dict[str, Any], values: dict[str, Any]) -> None:
     """`compress compare A B`."""
-    from compressor.commands.inspect import compare  # noqa: PLC0415 - loads the runtime
+    from compressor.commands.compare import compare  # noqa: PLC0415 - loads the runtime
 
     found = compare(a, b, recipe=load_recipe(None, values), progress=_progress(flags))
     _show(found, comparison(found), flags)

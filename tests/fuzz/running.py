@@ -50,6 +50,7 @@ def warm(*, torch: bool) -> None:
     import onnxruntime  # noqa: F401
 
     import compressor.cli.commands
+    import compressor.commands.compare
     import compressor.commands.compress
     import compressor.commands.inspect
     import compressor.commands.lint

@@ -8,7 +8,7 @@ from graphs import model, residual
 
 import compressor
 from compressor import Recipe
-from compressor.commands.inspect import compare
+from compressor.commands.compare import compare
 from compressor.commands.runtime_files import RuntimeFile, readable, runtime_file
 from compressor.errors import TargetError, UsageError
 from compressor.evaluation.child import main as measured_in_child
