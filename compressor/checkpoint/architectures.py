@@ -30,7 +30,8 @@ FACTORY_HINT = (
 
 MOST_LAYERS = 10_000
 """Layers of a model: the deepest have some hundreds."""
-_LAYERS = re.compile(r"layer|depth|block")
+_LAYERS = re.compile(r"(?:^|(?<!per)_)(?:layers?|depth|blocks?)$")
+"""Fields that count layers, as `num_hidden_layers`; `vocab_size_per_layer_input` counts none."""
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,24 @@ def test_a_folder_tells_its_task_and_its_inputs(reviews):
     assert dict(source.module.named_parameters()).keys() == dict(model.named_parameters()).keys()
 
 
+@pytest.mark.parametrize("name", ["num_hidden_layers", "n_layer", "num_blocks", "depth", "layers"])
+def test_more_layers_than_can_be_built_are_refused_before_any_is(tmp_path, name):
+    config = {"architectures": ["NoSuchModel"], "text_config": {name: 10**9}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=f"{name} 1,000,000,000, more than"):
+        load_pretrained(tmp_path, torch)
+
+
+@pytest.mark.parametrize("name", ["vocab_size_per_layer_input", "hidden_size_per_layer"])
+def test_what_is_counted_per_layer_counts_no_layers(tmp_path, name):
+    config = {"architectures": ["NoSuchModel"], "text_config": {name: 262_144}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError) as raised:
+        load_pretrained(tmp_path, torch)
+    assert "NoSuchModel" in str(raised.value)
+    assert name not in str(raised.value)
+
+
 def test_data_goes_by_the_models_names_for_its_inputs(reviews, tmp_path):
     folder, _ = reviews
     source = load_checkpoint(folder, ModelOptions())
