@@ -39,7 +39,8 @@ from compressor.graph.tensors import Array, Arrays
 from compressor.recipe.recipe import ModelOptions
 from compressor.results.measurements import LatencyConfig
 from exporters.base import Runner, find_target
-from exporters.base.execution import executed
+from exporters.base.execution import Execution, executed
+from exporters.openvino.conversion import NOTE
 from exporters.openvino.runtime import capabilities, why_not_available
 from processes import Figures, Row, show
 from transformer import INPUTS
@@ -158,7 +159,7 @@ def hinted(model: Path) -> Path:
 
     path = model.with_name(f"{model.stem}-bf16.xml")
     found = openvino.Core().read_model(str(model))
-    found.set_rt_info('{"floats": "bf16", "rounds": false}', ["compressor", "execution"])
+    found.set_rt_info(Execution(floats="bf16").text, NOTE)
     openvino.save_model(found, path, compress_to_fp16=False)
     return path
 

@@ -70,11 +70,16 @@ def compiled(model: ir.Model | Path, threads: int, *, counts: bool = False) -> A
         GraphError: The runtime refuses it.
     """
     with converted(model) as (found, how):
-        properties = configuration(how, threads) | {"PERF_COUNT": counts}
-        try:
-            return core().compile_model(found, DEVICE, properties)
-        except RuntimeError as error:
-            raise GraphError(f"OpenVINO refuses the model: {reason_of(error)}") from error
+        return compiled_as(found, how, threads, counts=counts)
+
+
+def compiled_as(found: Any, how: Execution, threads: int, *, counts: bool = False) -> Any:
+    """Likewise what is converted already, as long as that lasts."""
+    properties = configuration(how, threads) | {"PERF_COUNT": counts}
+    try:
+        return core().compile_model(found, DEVICE, properties)
+    except RuntimeError as error:
+        raise GraphError(f"OpenVINO refuses the model: {reason_of(error)}") from error
 
 
 def layers(found: Any) -> list[Layer]:

@@ -18,7 +18,7 @@ from exporters.openvino.runtime import core, reason_of
 
 SUFFIX = ".xml"
 _NUMBERED = re.compile(r"(\w+?)_\d+")
-_NOTE = ["compressor", "execution"]
+NOTE = ["compressor", "execution"]
 """Where the IR has the note of `exporters.base.execution`."""
 
 
@@ -57,7 +57,7 @@ def save_ir(model: ir.Model, path: Path) -> None:
 
     with converted(model) as (found, how):
         _rename(found, model)
-        found.set_rt_info(how.text, _NOTE)
+        found.set_rt_info(how.text, NOTE)
         openvino.save_model(found, path, compress_to_fp16=False)
 
 
@@ -86,6 +86,6 @@ def _read(source: Any) -> tuple[Any, Execution]:
         found = core().read_model(source)
     except RuntimeError as error:
         raise GraphError(f"OpenVINO refuses the model: {reason_of(error)}") from error
-    has_note = found.has_rt_info(_NOTE)
-    note = found.get_rt_info(_NOTE).astype(str) if has_note else None
+    has_note = found.has_rt_info(NOTE)
+    note = found.get_rt_info(NOTE).astype(str) if has_note else None
     return found, Execution() if note is None else Execution.parsed(note)

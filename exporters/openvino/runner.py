@@ -18,19 +18,21 @@ from exporters.openvino.runtime import reason_of
 class OpenVinoRunner:
     """A compiled model with one request.
 
+    Args:
+        model: A graph, or a file of the runtime's.
+        threads: Threads of an inference; 0 is all that this process may use.
+        counts: Whether the time of each layer is counted.
+
     Raises:
         GraphError: The runtime refuses the model.
     """
 
-    def __init__(self, model: ir.Model | Path, threads: int) -> None:
+    def __init__(self, model: ir.Model | Path, threads: int, *, counts: bool = False) -> None:
         self.on_caller = (threads or available_processors()) == 1
-        self._open(compiled(model, threads), model)
-
-    def _open(self, found: Any, model: ir.Model | Path) -> None:
-        self._compiled: Any = found
-        self._request: Any = found.create_infer_request()
-        self.inputs: tuple[TensorSpec, ...] = specs(found.inputs)
-        outputs = specs(found.outputs)
+        self._compiled: Any = compiled(model, threads, counts=counts)
+        self._request: Any = self._compiled.create_infer_request()
+        self.inputs: tuple[TensorSpec, ...] = specs(self._compiled.inputs)
+        outputs = specs(self._compiled.outputs)
         if isinstance(model, ir.Model):  # of one value several names may be known
             names = [value.name for value in model.graph.outputs]
             outputs = tuple(
@@ -97,8 +99,7 @@ class ProfiledRunner(OpenVinoRunner):
     """The same, with the times of its layers."""
 
     def __init__(self, model: ir.Model | Path, feeds: Arrays, threads: int) -> None:
-        self._open(compiled(model, threads, counts=True), model)
-        self.on_caller = False
+        super().__init__(model, threads, counts=True)
         self._layers = {layer.name: layer for layer in layers(self._compiled)}
         self._inference = self.bind(feeds)
 

@@ -21,7 +21,13 @@ from compressor.system.progress import SILENT, Progress
 from exporters.base import Artifact, QuantPolicy, Samples, Target, TargetOptions
 from exporters.base.reference import LARGEST, REFERENCE, write_reference
 from exporters.openvino import runtime
-from exporters.openvino.compiled import compiled, computes_integers, configuration, layers
+from exporters.openvino.compiled import (
+    compiled,
+    compiled_as,
+    computes_integers,
+    configuration,
+    layers,
+)
 from exporters.openvino.conversion import SUFFIX, converted, save_ir
 from exporters.openvino.options import OpenVinoOptions
 from exporters.openvino.policy import openvino_policy
@@ -66,8 +72,6 @@ class OpenVinoTarget(Target):
             TargetError: It lacks an operator, or refuses a rank.
         """
         try:
-            with converted(model):
-                pass
             compiled(model, 1)
         except GraphError as error:
             raise TargetError(
@@ -168,11 +172,11 @@ class OpenVinoTarget(Target):
 
     def integer_nodes(self, model: ir.Model | Path) -> tuple[dict[str, int], dict[str, int]]:
         """Ask the compiled model what it executes, and in what."""
-        with converted(model) as (_, how):
-            rounds = how.rounds
         counts: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
-        for layer in layers(compiled(model, 1)):
-            counts[0 if computes_integers(layer, rounds=rounds) else 1][layer.operator] += 1
+        with converted(model) as (found, how):
+            executed = layers(compiled_as(found, how, 1))
+        for layer in executed:
+            counts[0 if computes_integers(layer, rounds=how.rounds) else 1][layer.operator] += 1
         return dict(counts[0]), dict(counts[1])
 
     def loading(self, model: Path, threads: int) -> str:
