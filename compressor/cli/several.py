@@ -14,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from compressor.errors import CompressorError, UsageError
+from compressor.report.rows import latency_rows, quality_rows, size_rows
 from compressor.report.spoken import harmless
-from compressor.results.format import ratio
 from compressor.results.report import Report
+from exporters.base.registry import require_target
 
 Run = Callable[[str, str, Path | None], Report]
 """Compresses a model for a target into a folder; None for the default one."""
@@ -42,12 +43,16 @@ class Ended:
 def parted_targets(text: str | None) -> tuple[str, ...]:
     """The targets of `--target ort,trt`; none where the recipe says which.
 
+    A mistyped name is told before the targets in front of it have taken their minutes.
+
     Raises:
-        UsageError: One is named twice, or there is none between two commas.
+        UsageError: One is named twice or unknown, or there is none between two commas.
     """
     names = () if text is None else tuple(text.split(","))
     if len(set(names)) < len(names) or not all(names):
         raise UsageError(f"--target {text}: expected names of targets, each once, as in ort,trt")
+    for name in names:
+        require_target(name)
     return names
 
 
@@ -137,13 +142,6 @@ def _cells(report: Report) -> tuple[str, str, str, str]:
     if len(report.graphs) > 1:
         return ", ".join(graph.shipped for graph in report.graphs.values()), "", "", ""
     graph = next(iter(report.graphs.values()))
-    deciding = graph.latency[0] if graph.latency else None
-    speed = ratio(deciding.speed) if deciding is not None and deciding.is_known else "not known"
-    told = graph.quality[0] if graph.quality else None
-    quality = (
-        ""
-        if told is None or told.result is None
-        else (f"{told.metric} {told.result:.4g}{told.unit}")
-    )
-    smaller = graph.baseline_size.file_bytes / max(graph.result_size.file_bytes, 1)
-    return graph.shipped, speed, quality, f"{ratio(smaller)} smaller"
+    speed, quality, size = latency_rows(graph)[0], quality_rows(graph)[0], size_rows(graph)[0]
+    judged = quality.reason or f"{quality.label} {quality.after}"
+    return graph.shipped, speed.reason or speed.change, judged, size.change

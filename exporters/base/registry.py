@@ -22,17 +22,25 @@ def target_names() -> list[str]:
     return sorted(_found())
 
 
-def find_target(name: str) -> "Target":
-    """The target of that name.
+def require_target(name: str) -> None:
+    """Refuse a name that no target has; none is loaded.
 
     Raises:
         UsageError: There is none; the message lists those that exist.
     """
+    if name not in _found():
+        known = ", ".join(target_names())
+        raise UsageError(f"unknown target {name!r}", hint=f"Choose one of: {known}.")
+
+
+def find_target(name: str) -> "Target":
+    """The target of that name.
+
+    Raises:
+        UsageError: There is none.
+    """
+    require_target(name)
     found = _found()
-    if name not in found:
-        raise UsageError(
-            f"unknown target {name!r}", hint=f"Choose one of: {', '.join(sorted(found))}."
-        )
     place = f"exporters.{name}.target" if found[name].ispkg else f"exporters.{name}"
     return cast("Target", import_module(place).TARGET)
 

@@ -27,6 +27,11 @@ def test_runs_that_would_write_one_folder_are_refused():
         parted_targets("ort,ort")
 
 
+def test_a_target_that_does_not_exist_is_told_before_any_is_run():
+    with pytest.raises(UsageError, match="unknown target 'cuda'"):
+        parted_targets("ort,cuda")
+
+
 def test_a_model_that_is_not_there_is_told_before_any_is_run(tmp_path: Path):
     there = tmp_path / "a@b.onnx"
     there.touch()
