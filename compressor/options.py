@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 
 from compressor.cli.options import PLACES
 from compressor.errors import RecipeError, UsageError
-from compressor.recipe.effort import EFFORTS, with_effort
+from compressor.recipe.effort import EFFORTS
 from compressor.recipe.recipe import Recipe, load_recipe
 
 
@@ -134,10 +134,9 @@ def recipe_with(recipe: Recipe | None, options: Mapping[str, Any]) -> Recipe | N
         for key in place[:-1]:
             section = section.setdefault(key, {})
         section[place[-1]] = _sizes(value) if name == "image_size" else value
-    document = with_effort(document, effort)
     base = {} if recipe is None else _asked(recipe)
     try:
-        return load_recipe(None, _merged(base, document))
+        return load_recipe(None, _merged(base, document), effort=effort)
     except RecipeError as error:
         own = "compress recipe" not in (error.hint or "compress recipe")
         hint = error.hint if own else _HINT

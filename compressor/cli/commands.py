@@ -84,7 +84,8 @@ def _deployed(
         kept = {index: report for index in own if (report := ended[index].report) is not None}
         failed = [ended[index].target for index in own if index not in kept]
         shared = {name: value for name, value in values.items() if name not in target_names()}
-        recipe = load_recipe(flags["recipe_file"], {**shared, "target": DEFAULT_TARGET})
+        shared["target"] = DEFAULT_TARGET
+        recipe = load_recipe(flags["recipe_file"], shared, effort=flags["effort"])
         deployment = deployment_of([*kept.values()], failed, recipe, _progress(flags))
         if deployment is None:
             continue
@@ -100,7 +101,7 @@ def _compressed(model: str | None, flags: dict[str, Any], values: dict[str, Any]
     from compressor.commands.compress import compress  # noqa: PLC0415 - loads the runtime
     from compressor.commands.tracked import logged, tracked_by  # noqa: PLC0415 - as above
 
-    recipe = load_recipe(flags["recipe_file"], values)
+    recipe = load_recipe(flags["recipe_file"], values, effort=flags["effort"])
     _require_model(model, recipe)
     trackers = tracked_by(flags["track"])
     report = compress(
@@ -168,11 +169,11 @@ _NO_LOOP = (
 )
 
 
-def print_recipe(recipe_file: Path | None, values: dict[str, Any]) -> None:
+def print_recipe(recipe_file: Path | None, values: dict[str, Any], effort: str | None) -> None:
     """`compress recipe`; with a built-in loop its options, too."""
     from compressor.pipelines.builtin import find  # noqa: PLC0415 - loads the calibration
 
-    recipe = load_recipe(recipe_file, values)
+    recipe = load_recipe(recipe_file, values, effort=effort)
     name = recipe.pipeline.loop
     own = None if name is None or ":" in name else find(name).read(recipe.pipeline.options)
     click.echo(to_toml(recipe, own), nl=False)

@@ -460,7 +460,7 @@ def recipe(**flags: Any) -> None:
     from compressor.cli.commands import print_recipe  # noqa: PLC0415 - keeps --help quick
 
     with shown({}):
-        print_recipe(flags["recipe_file"], recipe_values(flags))
+        print_recipe(flags["recipe_file"], recipe_values(flags), flags["effort"])
 
 
 def main() -> None:

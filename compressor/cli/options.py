@@ -12,7 +12,6 @@ from compressor.cli.sections import TERMINAL, Decorator, section, together
 from compressor.cli.targets import complete_targets, of_targets, target_options, target_places
 from compressor.errors import UsageError
 from compressor.pipelines.builtin import loop_names
-from compressor.recipe.effort import with_effort
 from compressor.recipe.methods import METHODS
 from exporters import DEFAULT_TARGET
 
@@ -121,7 +120,7 @@ def recipe_values(parameters: dict[str, Any]) -> dict[str, Any]:
         document[name] = {**document.get(name, {}), **section}
     for name, data in (parameters.get("graph_calib") or {}).items():
         document.setdefault("graphs", {}).setdefault(name, {})["calib"] = data
-    return with_effort(document, parameters.get("effort"))
+    return document
 
 
 def named_targets(parameters: Mapping[str, Any]) -> tuple[str, ...]:
@@ -728,8 +727,8 @@ OUTPUT = section(
     ),
     click.option(
         "--effort", type=click.Choice(["fast", "default", "best"]),
-        help="Time to spend. fast: --samples 128 --measure-seconds 1 --time-budget 60s. best: "
-        "--measure-seconds 12.",
+        help="Time to spend. fast: --samples 128 --measure-seconds 1, and with --max-drop "
+        "--time-budget 60s. best: --measure-seconds 12.",
     ),
     click.option(
         "--track", multiple=True, metavar="NAME",

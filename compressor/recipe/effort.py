@@ -1,25 +1,32 @@
 """`--effort`: one knob for the time that a run takes, as the flags that it stands for."""
 
+from collections.abc import Mapping
 from typing import Any
 
-EFFORTS: dict[str, dict[tuple[str, str], Any]] = {
+EFFORTS: dict[str, dict[str, dict[str, Any]]] = {
     "fast": {
-        ("data", "samples"): 128,
-        ("measure", "seconds"): 1.0,
-        ("budget", "time"): "60s",
+        "data": {"samples": 128},
+        "measure": {"seconds": 1.0},
+        "budget": {"time": "60s"},
     },
     "default": {},
-    "best": {("measure", "seconds"): 12.0},
+    "best": {"measure": {"seconds": 12.0}},
 }
-"""Effort → section and key of the recipe → value, where nothing else is said.
+"""Effort → what it stands for, where neither flags nor recipe say anything else.
 
-fast     --samples 128 --measure-seconds 1 --time-budget 60s
+fast     --samples 128 --measure-seconds 1, and --time-budget 60s within a quality budget
 best     --measure-seconds 12
 """
 
 
-def with_effort(document: dict[str, Any], effort: str | None) -> dict[str, Any]:
-    """A recipe document with what an effort stands for, below what it says itself."""
-    for (section, key), value in EFFORTS[effort or "default"].items():
-        document.setdefault(section, {}).setdefault(key, value)
-    return document
+def stands_for(effort: str | None, document: Mapping[str, Any]) -> dict[str, Any]:
+    """What goes below a recipe document: without a quality budget no search has a time.
+
+    Args:
+        effort: One of `EFFORTS`; None for the default.
+        document: All that is said otherwise.
+    """
+    budget = document.get("budget")
+    searches = isinstance(budget, Mapping) and budget.get("max_drop") is not None
+    sections = EFFORTS[effort or "default"]
+    return {name: one for name, one in sections.items() if name != "budget" or searches}

@@ -23,6 +23,7 @@ from pydantic import (
 from calibration.preprocess import Preprocess, fraction
 from compressor.errors import RecipeError
 from compressor.recipe.budget import Budget, parse_budget, parse_duration
+from compressor.recipe.effort import stands_for
 from compressor.recipe.goal import FLAGS, Goal, Kind, parse_goal, share_of
 from compressor.recipe.methods import METHODS, NORMS, Method
 from compressor.recipe.training import TrainOptions
@@ -524,10 +525,17 @@ class Recipe(Targets):
         return {name: value for name, value in self if isinstance(value, TargetOptions)}
 
 
-def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:
+def load_recipe(
+    path: Path | None, overrides: dict[str, Any], *, effort: str | None = None
+) -> Recipe:
     """Read a TOML recipe and lay `overrides` over it.
 
     Paths in the file are relative to the working directory, as they are on the command line.
+
+    Args:
+        path: The file; None without one.
+        overrides: What is said beside it.
+        effort: What is laid below both, by its name in `EFFORTS`.
 
     Raises:
         RecipeError: The file cannot be read, is not TOML, or holds an unknown or invalid field.
@@ -546,8 +554,9 @@ def load_recipe(path: Path | None, overrides: dict[str, Any]) -> Recipe:
             raise RecipeError(f"recipe {path} is not TOML: {error}") from error
         if (field := _holding_nul(document)) is not None:
             raise RecipeError(f"{path}: field {field!r} holds a NUL character, as no name does")
+    document = _merged(document, overrides)
     try:
-        return Recipe.model_validate(_merged(document, overrides))
+        return Recipe.model_validate(_merged(stands_for(effort, document), document))
     except ValidationError as error:
         problem = error.errors()[0]
         field = ".".join(str(part) for part in problem["loc"])
