@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from math import prod
@@ -29,14 +29,13 @@ from compressor.recipe.requirements import (
     require_sense,
     require_two,
 )
-from compressor.recipe.training import parse_length
 from compressor.results.format import loss_words, quality_difference
 from compressor.results.front import Found, Picked, SearchReport, SearchTrial
 from compressor.results.precision import STORED
 from compressor.search.acceptance import Acceptance, GraphJudge, NoBudget
 from compressor.search.data_split import DataSplit, examined, looked_at, split_data
 from compressor.search.quality_budget import QualityBudget, divided_for_budget
-from compressor.search.recipes.defaults import NAMES, default_variables, known_variables
+from compressor.search.recipes.defaults import WIDEST, default_variables, known_variables
 from compressor.search.recipes.evaluating import Evaluator, Yardsticks
 from compressor.search.recipes.folds import Validation, parse_validation, parts_of
 from compressor.search.recipes.front import Values, knee
@@ -51,8 +50,8 @@ from compressor.search.recipes.variables import (
     Number,
     Space,
     Value,
+    meant,
     narrowed,
-    require_known,
 )
 from compressor.search.replay import replay
 from compressor.search.session import Session
@@ -249,15 +248,28 @@ def asked_of(recipe: Recipe) -> Asked:
     require_same_form(recipe, "compress search")
     require_same_cache(recipe, "compress search")
     require_sampler(options.sampler, len(options.objectives))
-    require_known(options.space, NAMES)
+    meant(WIDEST, options.space)
     limits = tuple(one for text in options.limits for one in parse_limits(text, "--limit"))
+    picked = None if options.pick is None else parse_pick(options.pick)
+    for limit in picked or ():
+        if limit.objective not in options.objectives:
+            raise no_objective(limit, options.objectives)
     return Asked(
         options.objectives,
         limits,
         parse_validation(options.validation),
-        None if options.pick is None else parse_pick(options.pick),
+        picked,
         options.trials or (None if recipe.budget.seconds is not None else TRIALS),
         recipe.budget.seconds,
+    )
+
+
+def no_objective(limit: Limit, objectives: Sequence[str]) -> UsageError:
+    """Why a limit picks nothing: front points have no values of other objectives."""
+    asked = ",".join((*objectives, limit.objective))
+    return UsageError(
+        f"--pick {limit}: {limit.objective} is no objective of this search",
+        hint=f"Search with --objectives {asked}.",
     )
 
 
@@ -366,10 +378,6 @@ class Job:
         known = known_variables(shared)
         space = narrowed(default_variables(shared, known), known, self.session.recipe.search.space)
         self._require_regions(shared, space)
-        training = space.variables.get("training")
-        for length in training.values if isinstance(training, Choice) else ():
-            if length != "none":
-                parse_length(length)
         laid = prod(len(variable.levels()) for variable in space.variables.values())
         if self.session.recipe.search.sampler == "grid" and laid > MOST_POINTS:
             raise UsageError(
@@ -557,10 +565,7 @@ def pick(report: SearchReport, asked: tuple[Limit, ...], held: Yardsticks) -> Se
         known = [one.get(limit.objective) for one in values]
         least = min((v for v in known if v is not None), default=None)
         if least is None:
-            raise UsageError(
-                f"--pick {limit}: {limit.objective} is no objective of this search",
-                hint=f"Search with --objectives {','.join((*report.objectives, limit.objective))}.",
-            )
+            raise no_objective(limit, report.objectives)
         kept = [v is not None and v <= most for v in known]
         front = [one for one, fits in zip(front, kept, strict=True) if fits]
         values = [one for one, fits in zip(values, kept, strict=True) if fits]

@@ -12,9 +12,12 @@ store weights smaller are among the choices. `docs/search.md` says what each var
 from collections import Counter
 from collections.abc import Mapping
 from importlib.util import find_spec
+from math import inf
 
 import onnx_ir as ir
 
+from calibration.ranges import find_method
+from compressor.recipe.training import parse_length
 from compressor.results.precision import STORED
 from compressor.search.recipes.shared import Shared
 from compressor.search.recipes.variables import Choice, Number, Variable
@@ -29,6 +32,7 @@ PRECISIONS = ("int8", "int8-dynamic", "float", "int8-weights", "int4", "fp16", "
 RANGES = ("auto", "minmax", "percentile", "mse")
 SMOOTHED = ("none", "0.5", "0.7", "auto")
 SMOOTHING = ("none", "0.4", "0.5", "0.6", "0.7", "0.8", "auto")
+ROUNDED = ("1", "2", "4", "8", "16", "32", "64")
 _ATTENTION = frozenset({"Softmax", "Attention", "MultiHeadAttention"})
 _NORMS = frozenset({"LayerNormalization", "RMSNormalization", "ReduceMean"})
 _RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
@@ -38,22 +42,37 @@ _OF_KIND = {
     "recurrent": "precision ranges rounding bias regions",
     "other": "precision ranges rounding bias regions prune widths",
 }
-NAMES = (
-    "precision",
-    "ranges",
-    "equalization",
-    "smoothing",
-    "rounding",
-    "bias",
-    "regions",
-    "prune",
-    "blocks",
-    "round",
-    "widths",
-    "training",
-    "sparsity",
-)
-"""All variables that any model and target have."""
+
+
+def _require_ranges(text: str) -> None:
+    if text != "auto":
+        find_method(text)
+
+
+def _require_length(text: str) -> None:
+    if text != "none":
+        parse_length(text)
+
+
+WIDEST: Mapping[str, Variable] = {
+    variable.name: variable
+    for variable in (
+        Choice("precision", PRECISIONS, PRECISIONS),
+        Choice("ranges", RANGES, check=_require_ranges),
+        Choice("equalization", ("none", "auto"), ("none", "auto")),
+        Choice("smoothing", SMOOTHING, SMOOTHING),
+        Choice("rounding", ("nearest", "gptq"), ("nearest", "gptq")),
+        Choice("bias", ("plain", "corrected"), ("plain", "corrected")),
+        Number("regions", 0.0, 1.0, STEP),
+        Number("prune", 0.0, PRUNED, STEP, most=0.95),
+        Number("blocks", 0, BLOCKS, 1, most=inf, whole=True),
+        Choice("round", ROUNDED, ROUNDED),
+        Choice("widths", ("allocated", "evolved"), ("allocated", "evolved")),
+        Choice("training", ("none", LENGTH), check=_require_length),
+        Choice("sparsity", ("none", "2:4")),
+    )
+}
+"""All variables that any model and target have, in the order in which they are told."""
 
 
 def kind_of(model: ir.Model) -> str:
@@ -72,37 +91,36 @@ def kind_of(model: ir.Model) -> str:
 def known_variables(shared: Shared) -> dict[str, Variable]:
     """All variables that mean something for this model on this target, at their widest."""
     target = shared.session.target
-    stored = [mode for mode in STORED if mode in target.stores]
-    precisions = ["float", *stored]
-    found: dict[str, Variable] = {}
+    precisions = {"float", *(mode for mode in STORED if mode in target.stores)}
+    names = {"precision"}
     if shared.can_be_integer:
         dynamic = bool(shared.regions.mix.possible[:, 2].any())
-        precisions = ["int8", *(["int8-dynamic"] if dynamic else []), *precisions]
-        found["ranges"] = Choice("ranges", RANGES)
-        found["equalization"] = Choice("equalization", ("none", "auto"), ("none", "auto"))
-        found["smoothing"] = Choice("smoothing", SMOOTHING, SMOOTHING)
-        found["rounding"] = Choice("rounding", ("nearest", "gptq"), ("nearest", "gptq"))
-        found["bias"] = Choice("bias", ("plain", "corrected"), ("plain", "corrected"))
-        found["regions"] = Number("regions", 0.0, 1.0, STEP)
-    known = tuple(one for one in PRECISIONS if one in precisions)
-    found["precision"] = Choice("precision", known, known)
+        precisions |= {"int8", "int8-dynamic"} if dynamic else {"int8"}
+        names |= {"ranges", "equalization", "smoothing", "rounding", "bias", "regions"}
+    found: dict[str, Variable] = {}
     multiple = target.channel_multiple(integer=shared.can_be_integer)
     if shared.can_shrink(multiple):
-        found["prune"] = Number("prune", 0.0, PRUNED, STEP, most=0.95)
-        rounding = tuple(str(n) for n in (1, 2, 4, 8, 16, 32, 64))
-        found["round"] = Choice("round", (str(multiple), str(2 * multiple)), rounding)
+        names.add("prune")
+        found["round"] = Choice("round", (str(multiple), str(2 * multiple)), ROUNDED)
         if shared.is_timed and shared.can_be_integer:
-            found["widths"] = Choice("widths", ("allocated", "evolved"), ("allocated", "evolved"))
+            names.add("widths")
         if find_spec("torch") is not None:
-            found["training"] = Choice("training", ("none", LENGTH))
+            names.add("training")
+    known = tuple(one for one in PRECISIONS if one in precisions)
+    found["precision"] = Choice("precision", known, known)
     if shared.removable:
         most = shared.removable
-        high = min(BLOCKS, most)
-        found["blocks"] = Number("blocks", 0, high, 1, most=most, whole=True)
+        found["blocks"] = Number("blocks", 0, min(BLOCKS, most), 1, most=most, whole=True)
     if target.sparsities:
         patterns = ("none", *sorted(target.sparsities))
         found["sparsity"] = Choice("sparsity", patterns, patterns)
-    return {name: found[name] for name in NAMES if name in found}
+    found |= {name: WIDEST[name] for name in names - set(found)}
+    return in_order(found)
+
+
+def in_order(found: Mapping[str, Variable]) -> dict[str, Variable]:
+    """Variables in the order of `WIDEST`."""
+    return {name: found[name] for name in WIDEST if name in found}
 
 
 def default_variables(shared: Shared, known: Mapping[str, Variable]) -> dict[str, Variable]:
@@ -122,4 +140,4 @@ def default_variables(shared: Shared, known: Mapping[str, Variable]) -> dict[str
         del found["precision"]
     if "smoothing" in found:
         found["smoothing"] = known["smoothing"].narrowed(SMOOTHED)
-    return {name: found[name] for name in NAMES if name in found}
+    return in_order(found)

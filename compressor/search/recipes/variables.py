@@ -1,12 +1,12 @@
 """What a recipe search varies: named variables, each with the values that it may take."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
-from math import prod
+from math import isinf, prod
 from typing import Any
 
-from compressor.errors import RecipeError
+from compressor.errors import RecipeError, UsageError
 
 Value = str | float | int
 Point = Mapping[str, Value]
@@ -26,12 +26,14 @@ class Choice:
     Attributes:
         name: As `[search.space]` has it.
         values: Those that are searched.
-        known: All that mean anything; None where `values` may be any words.
+        known: All that mean anything; None where they cannot be listed.
+        check: Refuses a word that means nothing, where they cannot be listed.
     """
 
     name: str
     values: tuple[str, ...]
     known: tuple[str, ...] | None = None
+    check: Callable[[str], object] | None = None
 
     def levels(self, most: int = LEVELS) -> tuple[Value, ...]:
         """All of them, whatever `most` says: words have no order."""
@@ -54,7 +56,18 @@ class Choice:
                 f"[search.space] {self.name}: expected {known}, found {found}",
                 hint=f'Write {self.name} = ["{self.values[0]}"], or leave it out.',
             )
+        for text in texts if self.check is not None else ():
+            self._checked(text)
         return replace(self, values=tuple(dict.fromkeys(texts)))
+
+    def _checked(self, text: str) -> None:
+        assert self.check is not None, "words that are listed need none"
+        try:
+            self.check(text)
+        except UsageError as error:
+            raise RecipeError(
+                f"[search.space] {self.name}: {error.message}", hint=error.hint
+            ) from error
 
     def __str__(self) -> str:
         return f"{self.name}: {', '.join(self.values)}"
@@ -119,9 +132,9 @@ class Number:
 
     def _refused(self, asked: object) -> RecipeError:
         kind = "whole numbers" if self.whole else "numbers"
+        ends = f"{self.least:g} on" if isinf(self.most) else f"{self.least:g} to {self.most:g}"
         return RecipeError(
-            f"[search.space] {self.name}: expected {kind} from {self.least:g} to {self.most:g}, "
-            f"found {asked}",
+            f"[search.space] {self.name}: expected {kind} from {ends}, found {asked}",
             hint=f"Write {self.name} = {{ low = {self.low:g}, high = {self.high:g} }}, or one "
             "number to hold it.",
         )
@@ -194,12 +207,8 @@ def narrowed(
     Raises:
         RecipeError: A variable is not known here or its values mean nothing, or nothing varies.
     """
-    require_known(asked, known)
-    found = dict(defaults)
-    for name, values in asked.items():
-        base = known.get(name) or Choice(name, ("float", "int8"), ("float", "int8"))
-        found[name] = base.narrowed(values)
-    space = Space(found)
+    space = Space({**defaults, **meant(known, asked)})
+    found = space.variables
     if space.points < 2:
         held = ", ".join(map(str, found.values())) or "no variable is left"
         raise RecipeError(
@@ -209,18 +218,26 @@ def narrowed(
     return space
 
 
-def require_known(asked: Mapping[str, Any], known: Sequence[str] | Mapping[str, Any]) -> None:
-    """Refuse variables that there are not.
+def meant(known: Mapping[str, Variable], asked: Mapping[str, Any]) -> dict[str, Variable]:
+    """The variables that `[search.space]` names, as it says.
+
+    Args:
+        known: All that there are; regions have no other values than to be float or integer.
+        asked: As for `narrowed`.
 
     Raises:
-        RecipeError: One is not known.
+        RecipeError: A variable is not known, or its values mean nothing.
     """
-    for name in asked:
+    found: dict[str, Variable] = {}
+    for name, values in asked.items():
         if name not in known and not name.startswith(REGION):
             raise RecipeError(
                 f"[search.space] has no variable {name!r} for this model and target",
                 hint=f"There are {', '.join(known)}, and {REGION}NODE.",
             )
+        base = known.get(name) or Choice(name, ("float", "int8"), ("float", "int8"))
+        found[name] = base.narrowed(values)
+    return found
 
 
 def _text(value: object) -> str:

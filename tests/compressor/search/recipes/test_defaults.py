@@ -5,7 +5,7 @@ from graphs import model, residual, tagger
 from makers import maker_of
 
 from compressor.search.recipes.defaults import (
-    NAMES,
+    WIDEST,
     default_variables,
     kind_of,
     known_variables,
@@ -40,7 +40,7 @@ def test_kinds_are_told_by_operators() -> None:
 
 def test_a_convolutional_model_varies_what_it_has(shared: Shared) -> None:
     known = known_variables(shared)
-    assert [name for name in NAMES if name in known] == list(known)
+    assert [name for name in WIDEST if name in known] == list(known)
     found = default_variables(shared, known)
     assert {"ranges", "equalization", "rounding", "bias", "regions", "prune"} <= set(found)
     assert "smoothing" not in found
