@@ -55,6 +55,7 @@ class Bases:
 
 def ready(folder: Path, *, torch: bool, cheap: bool = False) -> Bases:
     """What is right, and results that commands made of it; once where the folder is kept."""
+    folder = folder.absolute()  # commands run elsewhere
     made = make(folder, torch=torch)
     if not (folder / "stats.npz").exists():
         (with_one_result if cheap else with_results)(made)

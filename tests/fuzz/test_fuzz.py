@@ -1,4 +1,4 @@
-"""A hundred cases, of kinds that are quick; `make fuzz` runs thousands, of all."""
+"""A case of each kind that is quick, and more of graphs; `make fuzz` runs thousands, of all."""
 
 import os
 import subprocess
@@ -23,16 +23,26 @@ def fuzzed(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is right, which the first test makes."""
+    return tmp_path_factory.mktemp("bases") / "kept"
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="it forks, and limits memory as Linux does")
-def test_what_somebody_broke_is_compressed_or_refused(tmp_path: Path) -> None:
-    done = fuzzed(tmp_path, "fuzz", "--cheap", "--cases", "100", "--seconds", "60")
+def test_what_somebody_broke_is_compressed_or_refused(tmp_path: Path, bases: Path) -> None:
+    words = ("--cheap", "--cases", "28", "--seed", "3", "--bases", str(bases))
+    done = fuzzed(tmp_path, "fuzz", *words)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 kinds of faults" in done.stdout
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="as above")
-def test_an_earlier_result_outlives_writes_that_fail_and_signals(tmp_path: Path) -> None:
-    done = fuzzed(tmp_path, "fuzz.faults", "--cheap", "--writes", "31", "--kills", "4")
+def test_an_earlier_result_outlives_writes_that_fail_and_signals(
+    tmp_path: Path, bases: Path
+) -> None:
+    words = ("--cheap", "--writes", "61", "--kills", "4", "--bases", str(bases))
+    done = fuzzed(tmp_path, "fuzz.faults", *words)
     assert done.returncode == 0, done.stdout + done.stderr
