@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -33,6 +33,7 @@ from compressor.report.rows import (
     quality_rows,
     size_rows,
 )
+from compressor.report.spoken import without_controls
 from compressor.report.stages import waterfall
 from compressor.report.trained import TrainedView, trained_view
 from compressor.report.usage import use_code
@@ -158,6 +159,7 @@ def page_environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("compressor.report", package_path="."),
         autoescape=True,
+        finalize=_spelled,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -180,6 +182,13 @@ def page_environment() -> Environment:
     environment.globals["shown_outputs"] = SHOWN_OUTPUTS
     environment.globals["nothing"] = fmt.NOTHING
     return environment
+
+
+def _spelled(value: Any) -> Any:
+    """A value without control characters: HTML has no escapes for them, and terminals obey them."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return without_controls(value)
+    return value
 
 
 def _unbroken(text: str) -> str:

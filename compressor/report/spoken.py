@@ -57,6 +57,11 @@ def harmless(text: str) -> str:
     return speaker("utf-8")(text)
 
 
+def without_controls(text: str) -> str:
+    """Text with control characters spelled out, line breaks apart."""
+    return text.translate(_CONTROLS)
+
+
 def speaker(encoding: str) -> Speak:
     """What makes text fit an encoding: as it is for Unicode, else in the nearest spelling."""
     is_unicode = encoding.lower().startswith("utf")

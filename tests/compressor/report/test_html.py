@@ -3,10 +3,11 @@ import shlex
 from html import unescape
 
 import pytest
+from markupsafe import Markup
 from pages import HOSTILE, Page
 from pydantic import ValidationError
 
-from compressor.report.html import render_html
+from compressor.report.html import page_environment, render_html
 from compressor.results.measurements import ChangedSample, Parity
 from compressor.results.records import Decision, StageRecord
 from compressor.results.report import (
@@ -299,3 +300,9 @@ def test_a_run_from_python_has_no_command_and_may_have_no_stages(int8_report: Re
     assert "called from Python" in text
     assert "What each stage did" not in text
     assert "Where the time went" not in text
+
+
+def test_no_control_character_of_a_file_reaches_a_page() -> None:
+    page = page_environment().from_string("{{ name }} {{ mark }}")
+    shown = page.render(name="\x1b[31mred\n<b>", mark=Markup("<i>"))
+    assert shown == "\\x1b[31mred\n&lt;b&gt; <i>"
