@@ -51,8 +51,12 @@ def steps_of(
     return max(1, int(left / max(median(times[SETTLING:]), 1e-9)))
 
 
-def saved_bytes(run: Callable[[], Tensor]) -> int:
-    """Bytes that a forward pass keeps for the backward one, each tensor once."""
+def saved_bytes(run: Callable[[], tuple[Tensor, int]]) -> float:
+    """Bytes a sample that a forward pass keeps for the backward one, each tensor once.
+
+    Args:
+        run: Makes such a pass; its loss, and the samples of the call.
+    """
     seen: dict[tuple[int, int], int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -62,5 +66,5 @@ def saved_bytes(run: Callable[[], Tensor]) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        run()
-    return sum(seen.values())
+        _, count = run()
+    return sum(seen.values()) / count

@@ -179,13 +179,13 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
 
-    def example(self) -> Tensor:
-        """The loss of a small call, for what that takes."""
+    def example(self) -> tuple[Tensor, int]:
+        """The loss of a small call, for what that takes, and the samples of the call."""
         inputs, labels, count = self._drawn(0)
-        size = min(2, count)
-        part = next(_parts(inputs, labels, count, self._group.axes, max(1, count // size)))
+        pieces = max(1, count // 2) if self._divides() else 1
+        part = next(_parts(inputs, labels, count, self._group.axes, pieces))
         answer = None if self.teacher is None else self.teacher(part[0])
-        return self._loss_of(part, answer)
+        return self._loss_of(part, answer), part[2]
 
     def _drawn(self, number: int) -> Call:
         """The batch of a step, varied; it depends on the seed and the number alone."""
@@ -194,13 +194,17 @@ class Run:
         if self._epoch[0] != epoch:
             self._epoch = epoch, self.samples.batches(self.batch, self.seed, epoch)
         self._group, rows = self._epoch[1][place]
-        if self._group.divides and self.samples.fixed is None:
+        if self._divides():
             rows = rows[self.world.rank :: self.world.size]
         inputs, labels, count = self._group.rows(rows)
         return self.augment(inputs, rng_of(self.seed, number, "augment")), labels, count
 
+    def _divides(self) -> bool:
+        """Whether parts of the batch that was drawn last may be calls of their own."""
+        return self._group.divides and self.samples.fixed is None
+
     def _pieces(self) -> int:
-        return self.pieces if self._group.divides and self.samples.fixed is None else 1
+        return self.pieces if self._divides() else 1
 
     def _attacked(self, part: Call, answer: dict[str, Tensor] | None, rng: Generator) -> Call:
         """Samples that the loss is larger on; what the original says of them unchanged is known."""

@@ -132,7 +132,7 @@ class _Attempt:
 
     def __init__(self, task: Task, threads: int, clock: Callable[[], float]) -> None:
         self._task, self._threads, self._clock = task, threads, clock
-        self._fixed = fixed_batch(input_specs(task.student))
+        self._fixed = _fixed_of(task.student, task.teacher)
         trained = find_trained(
             task.student, embeddings=task.options.embeddings, leave=task.options.leave
         )
@@ -356,8 +356,7 @@ class _Attempt:
 
     def _pieces(self, run: Run) -> int:
         """Parts of a batch, so that what one keeps for its backward pass fits the memory."""
-        small = saved_bytes(run.example) / min(SHAPED, run.batch)
-        return max(1, math.ceil(small * run.batch / self._task.memory))
+        return max(1, math.ceil(saved_bytes(run.example) * run.batch / self._task.memory))
 
     def _digest(self, steps: int) -> str:
         """What a saved state belongs to."""
@@ -374,6 +373,22 @@ class _Attempt:
             "torch": torch.__version__,
         }
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _fixed_of(student: ir.Model, teacher: ir.Model | None) -> int | None:
+    """Samples of a call that one of the graphs has baked in.
+
+    Raises:
+        UsageError: Each has its own.
+    """
+    own = fixed_batch(input_specs(student))
+    other = None if teacher is None else fixed_batch(input_specs(teacher))
+    if own is not None and other is not None and own != other:
+        raise UsageError(
+            f"the model takes batches of {own}, and its teacher of {other}",
+            hint="Export both with the same batch, or one of them with a batch that is open.",
+        )
+    return other if own is None else own
 
 
 def _first(data: CalibrationSet, size: int) -> dict[str, Array]:
