@@ -53,7 +53,8 @@ def train(
         on the held-out samples they are as before.
 
     Raises:
-        CompressorError: Its subclasses tell what was wrong.
+        UsageError: Nothing could be trained; no file is written.
+        CompressorError: Its other subclasses tell what was wrong.
         KeyboardInterrupt: During the steps; the best moment so far was written.
     """
     require_extra("torch", "torch", "training")
@@ -76,6 +77,11 @@ def train(
         prepared, None if original is None else original.model, samples, options, asked,
         recipe=recipe, progress=progress,
     )  # fmt: skip
+    if not result.done and not result.interrupted:
+        raise UsageError(
+            f"nothing was trained, and {path} is not written: {result.reason}",
+            hint="docs/training.md says what a training needs.",
+        )
     if int(os.environ.get("RANK", "0")) == 0:  # of those that torchrun starts, one writes
         save_model(made, path)
     if result.interrupted:

@@ -56,6 +56,9 @@ def test_the_likeliest_mistakes_are_told(tmp_path: Path) -> None:
         train(student, teacher)
     with pytest.raises(OutputError, match="is the model that is trained"):
         train(student, teacher, X, output=student)
+    with pytest.raises(UsageError, match=r"nothing was trained, and .* is not written: 14 samples"):
+        train(student, teacher, X[:16], recipe=RECIPE)
+    assert not (tmp_path / "student-trained.onnx").exists()
     other = tmp_path / "other.onnx"
     save_model(linear(np.zeros((6, 3), np.float32), "scores"), other)
     with pytest.raises(UsageError, match="the output 'logits' is in one alone"):
