@@ -4,7 +4,7 @@ What is drawn depends on the seed and the step alone.
 """
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,16 +55,20 @@ def rng_of(seed: int, number: int, purpose: str) -> Generator:
     return np.random.default_rng([seed, number, zlib.crc32(purpose.encode())])
 
 
-def augmenting(asked: Sequence[str] | None, model: ir.Model, *, dense: bool = False) -> Augmenting:
+def augmenting(
+    asked: Sequence[str] | None, model: ir.Model, *, dense: bool = False, labelled: bool = False
+) -> Augmenting:
     """What was asked for, or what suits the inputs.
 
     Args:
         asked: Names, or functions of the user; None for what suits.
         model: Tells which inputs are images, and which are tokens.
         dense: Whether labels have places of their own, which would have to move along.
+        labelled: Whether labels are learned.
 
     Raises:
-        RecipeError: There is no such augmentation, or nothing that it could vary.
+        RecipeError: There is no such augmentation, nothing that it could vary, or it would have to
+            change labels, too.
     """
     images, tokens = image_inputs(model), token_inputs(model)
     if asked is None:
@@ -78,6 +82,12 @@ def augmenting(asked: Sequence[str] | None, model: ir.Model, *, dense: bool = Fa
             raise RecipeError(
                 f"there is no augmentation {name!r}",
                 hint=f"Choose {', '.join(NAMES)}, or file.py:function of (inputs, generator).",
+            )
+        if labelled and (name == "mixup" or (dense and name in ("flip", "crop"))):
+            why = "blends two samples" if name == "mixup" else "moves what labels lie beside"
+            raise RecipeError(
+                f"augmentation {name!r} {why}, and labels, which are learned, stay as they are",
+                hint="Leave it out, or set [train] labels = 0 to learn from the original alone.",
             )
         on = tokens if name == "mask" else images
         if not on:
@@ -185,12 +195,18 @@ def _users(spec: str) -> Augmentation:
     def run(inputs: dict[str, Array], rng: Generator) -> dict[str, Array]:
         with user_errors(f"augmentation {spec}", error=RecipeError):
             made = found(dict(inputs), rng)
+            if not isinstance(made, Mapping):
+                raise RecipeError(
+                    f"augmentation {spec} should return a dict of all inputs, and returned "
+                    f"{type(made).__name__}"
+                )
+            arrays = {n: np.asarray(made[n], dtype=a.dtype) for n, a in inputs.items() if n in made}
         for name, array in inputs.items():
-            if name not in made or np.shape(made[name]) != array.shape:
+            if name not in arrays or arrays[name].shape != array.shape:
                 raise RecipeError(
                     f"augmentation {spec} should return every input in its shape: {name!r} is not"
                 )
-        return {name: np.asarray(made[name], dtype=a.dtype) for name, a in inputs.items()}
+        return arrays
 
     return run
 

@@ -5,6 +5,7 @@ Logits are compared by T² · KL(softmax(t / T) ‖ softmax(s / T)) (Hinton et a
 of any scale weigh alike. Where an input is a mask of tokens, those that it hides do not count.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from compressor.evaluation.roles import Roles, names_classes, roles_of, words
 from compressor.module.gradients import LossBatch
 from compressor.recipe.training import TrainOptions
 from compressor.system.userfile import load_object, user_errors
+from compressor.training.labels import ClassLabels, entropy, labelled_output
 
 Tensors = Mapping[str, Tensor]
 Loss = Callable[[Tensors, Tensors, LossBatch], Tensor]
@@ -53,7 +55,7 @@ class Distillation:
         hidden = None if self.mask is None else batch.inputs[self.mask]
         terms = [self._divergence(n, made[n], expected[n], hidden) for n in self.logits]
         terms += [_relative(made[name], expected[name], hidden) for name in self.others]
-        total = torch.stack(terms).sum() / max(len(terms), 1)
+        total = torch.stack(terms).mean()
         if self.features and self.options.features:
             errors = [_relative(made[name], expected[name], hidden) for name in self.features]
             total = total + self.options.features * torch.stack(errors).mean()
@@ -81,10 +83,7 @@ class Distillation:
 
     def _entropy(self, made: Tensors, labels: Tensor) -> Tensor:
         assert self.labelled is not None, "asked for by labels"
-        scores = self._logits(self.labelled, made[self.labelled])
-        return functional.cross_entropy(
-            scores.reshape(-1, scores.shape[-1]), labels.reshape(-1).long()
-        )
+        return entropy(self._logits(self.labelled, made[self.labelled]), labels)
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,13 @@ class UserLoss:
             kind = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise RecipeError(
                 f"the training loss {self.name} should return a scalar tensor, and returned {kind}",
-                hint="Take the mean over the batch.",
+                hint="Take the mean over the batch, by torch.",
+            )
+        if torch.is_grad_enabled() and not found.requires_grad:
+            raise RecipeError(
+                f"the training loss {self.name} should return a scalar tensor with a gradient, and "
+                f"returned one of {str(found.dtype).removeprefix('torch.')} without",
+                hint="Compute it of `outputs` by torch, without .detach(), .item() and numpy.",
             )
         return found.reshape(())
 
@@ -128,6 +133,16 @@ def user_loss(spec: str) -> UserLoss:
             f"training loss {spec}: expected a function of (outputs, batch), found "
             f"{type(found).__name__}"
         )
+    try:
+        taken = inspect.signature(found)
+    except ValueError:  # some of those written in C tell nothing: its first call does
+        return UserLoss(spec, found)
+    try:
+        taken.bind({}, None)
+    except TypeError:
+        raise RecipeError(
+            f"training loss {spec}: expected a function of (outputs, batch), found one of {taken}"
+        ) from None
     return UserLoss(spec, found)
 
 
@@ -138,8 +153,7 @@ def distillation(
     features: tuple[str, ...],
     *,
     classes: str | None = None,
-    labels: tuple[int, ...] | None = None,
-    largest: int = 0,
+    labels: ClassLabels | None = None,
 ) -> Distillation:
     """The distance that suits a graph's outputs.
 
@@ -149,21 +163,19 @@ def distillation(
         options: What was asked for.
         features: Inner values that are compared.
         classes: The output that is known to score classes.
-        labels: Shape of the labels of those samples; None without.
-        largest: The largest label.
+        labels: Those of samples; None without.
 
     Raises:
         DataError: There are labels, and no output with scores for them.
     """
     roles = roles_of(model)
-    answers = [n for n in shapes if n not in roles.states]
-    floats = {v.name for v in model.graph.outputs if v.dtype in (ir.DataType.FLOAT, None)}
-    answers = [name for name in answers if name in floats]
-    labelled = _labelled(answers, shapes, labels, largest) if labels is not None else None
-    if labels is not None and labelled is None and options.labels and options.data is not None:
+    floats = {v.name for v in model.graph.outputs if v.dtype is None or v.dtype.is_floating_point()}
+    answers = [name for name in shapes if name in floats and name not in roles.states]
+    labelled = None if labels is None else labelled_output(labels, answers, shapes)
+    if labels is not None and labelled is None and options.data is not None:
         told = ", ".join(f"{name} {list(shapes[name])}" for name in answers)
         raise DataError(
-            f"labels of shape {list(labels)} up to {largest} fit no output: {told}",
+            f"labels of shape {list(labels.shape)} fit no output: {told}",
             hint="Give class labels of the model, leave them out, or set [train] labels = 0.",
         )
     logits = tuple(
@@ -185,21 +197,6 @@ def mask_of(model: ir.Model) -> str | None:
         integers = value.dtype is not None and not value.dtype.is_floating_point()
         if integers and len(value.shape or ()) == 2 and "mask" in words(value.name or ""):
             return value.name
-    return None
-
-
-def _labelled(
-    answers: list[str],
-    shapes: Mapping[str, tuple[int, ...]],
-    labels: tuple[int, ...],
-    largest: int,
-) -> str | None:
-    """The first output with one score more a class behind the axes of labels."""
-    for name in answers:
-        shape = shapes[name]
-        plain = shape[:-1] == labels or (*shape[:-1], 1) == labels
-        if len(shape) >= 2 and plain and shape[-1] > max(largest, 1):
-            return name
     return None
 
 

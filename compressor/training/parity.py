@@ -14,6 +14,7 @@ import torch
 
 from compressor.capture.parity import run
 from compressor.errors import GraphError
+from compressor.evaluation.roles import roles_of
 from compressor.graph.session import open_session
 from compressor.graph.tensors import Array, Arrays
 from compressor.results.training import ParityFigure
@@ -131,6 +132,20 @@ def torch_run(module: GraphModule, feeds: Arrays) -> dict[str, Array]:
     with torch.no_grad():
         found = module({name: to_tensor(array) for name, array in feeds.items()})
     return {name: _array(tensor) for name, tensor in found.items()}
+
+
+def has_gradients(model: ir.Model, module: GraphModule, feeds: Arrays) -> bool:
+    """Whether any answer of a graph, not a state alone, changes by little where its weights do.
+
+    Args:
+        model: The graph.
+        module: The same in torch, with weights that are trained.
+        feeds: A call.
+    """
+    states = roles_of(model).states
+    with torch.enable_grad():
+        made = module({name: to_tensor(array) for name, array in feeds.items()})
+    return any(tensor.requires_grad for name, tensor in made.items() if name not in states)
 
 
 def error_of(found: Array, expected: Array, tolerance: float) -> float:

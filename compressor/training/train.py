@@ -31,16 +31,17 @@ from compressor.system.progress import SILENT, Progress
 from compressor.training.attacks import Range, attack_of, ranges_of
 from compressor.training.augmentation import augmenting, token_inputs
 from compressor.training.executor import GraphModule
+from compressor.training.labels import class_labels
 from compressor.training.loop import Loop
 from compressor.training.losses import Distillation, Loss, distillation, user_loss
 from compressor.training.measuring import saved_bytes, steps_of
 from compressor.training.optimizers import rate_of
-from compressor.training.parity import torch_run, why_not_equal
+from compressor.training.parity import has_gradients, torch_run, why_not_equal
 from compressor.training.processes import joined
 from compressor.training.roles import find_trained
 from compressor.training.run import Run
 from compressor.training.samples import Samples, gather
-from compressor.training.state import load_state
+from compressor.training.state import load_state, require_ours
 from compressor.training.teacher import Teacher, matched
 
 LEAST = 32
@@ -117,13 +118,14 @@ def train_graph(
     Raises:
         UsageError: The options or the labels do not fit the graph.
     """
+    if task.options.checkpoint is not None:
+        require_ours(task.options.checkpoint)
     with _settled(task.options, task.seed) as threads:
         began = clock()
         attempt = _Attempt(task, threads, clock)
         refused = attempt.why_not()
         if refused is not None:
-            progress.notice(f"not trained: {refused}")
-            return Training({}, attempt.result(refused))
+            return attempt.refused(refused, progress)
         return attempt.made(progress, began)
 
 
@@ -159,12 +161,16 @@ class _Attempt:
             )
         try:
             module = GraphModule(task.student, self._names)
-            calls = [_first(task.data, self._fixed or size) for size in (1, SHAPED)]
+            sizes = (1, SHAPED) if self._fixed is None else (self._fixed,)
+            calls = [_first(task.data, size) for size in sizes]
             departs, self._parity = why_not_equal(task.student, calls, module)
         except GraphError as error:
             return error.message
         if departs is not None:
             return f"torch does not compute what ONNX Runtime does: {departs}"
+        if task.options.loss is None and not has_gradients(task.student, module, calls[-1]):
+            told = ", ".join(f"{v.name} ({v.dtype})" for v in task.student.graph.outputs)
+            return f"the graph has no floating-point output that tells more than its winner: {told}"
         return None
 
     def made(self, progress: Progress, began: float) -> Training:
@@ -175,6 +181,11 @@ class _Attempt:
         self._run = run
         start, before = self._clock(), run.look()
         each = self._clock() - start
+        if not math.isfinite(before):
+            found = f"is {before} on the held-out samples before the first step"
+            if options.loss is None:
+                return self.refused(f"the loss {found}", progress)
+            raise RecipeError(f"the training loss {options.loss} {found}: expected a finite number")
         run.pieces = self._pieces(run)
         steps = steps_of(
             task.length,
@@ -190,6 +201,11 @@ class _Attempt:
             steps = self._paced(run, before, steps)
         run.begin(steps)
         return self._finished(run, before, steps, progress)
+
+    def refused(self, reason: str, progress: Progress) -> Training:
+        """The weights stay, and why."""
+        progress.notice(f"not trained: {reason}")
+        return Training({}, self.result(reason))
 
     def _paced(self, run: Run, before: float, steps: int) -> int:
         """Take the largest rate that does not throw the graph far off; how many steps are left.
@@ -286,7 +302,7 @@ class _Attempt:
         call = _first(task.data, fixed or SHAPED)
         if task.teacher is not None and options.loss is None and options.features:
             self._features = matched(task.student, task.teacher, call, options.match)
-        loss = self._loss(samples, call)
+        loss = self._loss(samples, held, call)
         outputs = [value.name or "" for value in task.student.graph.outputs]
         module = GraphModule(
             task.student, self._names, [*outputs, *self._features], dropout=options.dropout
@@ -296,6 +312,9 @@ class _Attempt:
             assert task.teacher is not None, "without a loss of the user's there is an original"
             teacher = Teacher(task.teacher, self._features, threads=self._threads)
         dense = any(g.labels is not None and g.labels.ndim > 2 for g in samples.calls)
+        learned = (
+            loss.labelled is not None if isinstance(loss, Distillation) else samples.has_labels
+        )
         gentle = self._quantized or any(n.op_type in ATTENTION for n in task.student.graph)
         tokens = bool(token_inputs(task.student))
         ranges = {} if options.attack is None else self._ranges(samples, held)
@@ -307,7 +326,7 @@ class _Attempt:
             samples,
             held,
             options,
-            augmenting(options.augment, task.student, dense=dense),
+            augmenting(options.augment, task.student, dense=dense, labelled=learned),
             options.batch if options.batch is not None and fixed is None else usual,
             rate_of(options, gentle=gentle),
             task.seed,
@@ -332,18 +351,16 @@ class _Attempt:
             )
         return found
 
-    def _loss(self, samples: Samples, call: Arrays) -> Loss:
+    def _loss(self, samples: Samples, held: Samples, call: Arrays) -> Loss:
         task, options = self._task, self._task.options
         if options.loss is not None:
             return user_loss(options.loss)
         made = torch_run(GraphModule(task.student), call)
-        labels, largest = None, 0
+        labels = None
         if samples.has_labels and options.labels:
-            found = [group.labels for group in samples.calls if group.labels is not None]
-            if all(one.dtype.kind in "iu" for one in found):
-                count = len(next(iter(made.values())))
-                labels = (count, *found[0].shape[1:])
-                largest = max(int(one.max()) for one in found)
+            groups = (group.labels for part in (samples, held) for group in part.calls)
+            count = len(next(iter(made.values())))
+            labels = class_labels((one for one in groups if one is not None), count)
         return distillation(
             task.student,
             {name: array.shape for name, array in made.items()},
@@ -351,7 +368,6 @@ class _Attempt:
             self._features,
             classes=task.classes,
             labels=labels,
-            largest=largest,
         )
 
     def _pieces(self, run: Run) -> int:

@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from calibration.dataset import CalibrationSet, open_dataset
-from compressor.errors import DataError, RecipeError
+from compressor.errors import DataError, RecipeError, UsageError
 from compressor.graph.files import serialize
 from compressor.graph.shapes import input_specs
 from compressor.graph.writing import with_weights
@@ -177,7 +177,10 @@ def test_labels_are_a_second_teacher_and_have_to_fit() -> None:
     assert train_graph(task).result.mode == "labels"
     used, held = data_of(label=np.arange(160) % 9)
     options = TrainOptions(threads=1, batch=32, data="train.npz")
-    with pytest.raises(DataError, match="up to 8 fit no output: logits"):
+    with pytest.raises(DataError, match="label 8 is no class of output 'logits', which has 0 to 3"):
+        train_graph(Task(STUDENT, TEACHER, used, held, options, parse_length("4steps")))
+    used, held = data_of(label=np.arange(320).reshape(160, 2) % 4)
+    with pytest.raises(DataError, match=r"labels of shape \[2, 2\] fit no output: logits"):
         train_graph(Task(STUDENT, TEACHER, used, held, options, parse_length("4steps")))
 
 
@@ -210,3 +213,31 @@ def test_a_length_is_a_time_steps_or_epochs(text: str, amount: float) -> None:
 def test_a_length_that_is_none_is_refused(text: str, said: str) -> None:
     with pytest.raises(RecipeError, match=said):
         parse_length(text)
+
+
+def stated(model: ir.Model, batch: int | str) -> ir.Model:
+    copy = model.clone()
+    for value in (*copy.graph.inputs, *copy.graph.outputs):
+        value.shape = ir.Shape([batch, *list(value.shape or ())[1:]])
+    return copy
+
+
+@pytest.mark.parametrize(("own", "others"), [(4, 4), (16, 16), ("n", 4), (4, "n"), (150, 150)])
+def test_fixed_batches_are_trained_in_whole_ones(own: int | str, others: int | str) -> None:
+    used, held = data_of()
+    options = TrainOptions(threads=1, rate=0.01)
+    student, teacher = stated(STUDENT, own), stated(TEACHER, others)
+    found = train_graph(Task(student, teacher, used, held, options, parse_length("10steps")))
+    fixed = own if isinstance(own, int) else others
+    assert found.result.kept, found.result.reason
+    assert found.result.batch == fixed
+    assert [one.batch for one in found.result.parity] == [fixed]
+
+
+def test_two_fixed_batches_do_not_fit() -> None:
+    used, held = data_of()
+    task = Task(
+        stated(STUDENT, 4), stated(TEACHER, 8), used, held, TrainOptions(), parse_length("2steps")
+    )
+    with pytest.raises(UsageError, match="batches of 4, and its teacher of 8"):
+        train_graph(task)
