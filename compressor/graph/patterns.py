@@ -18,10 +18,12 @@ def unmatched(model: ir.Model, patterns: Sequence[str], option: str, what: str) 
         option: Where they were given.
         what: What such a pattern leaves: "nothing alone".
     """
-    names = {node.name for node in model.graph} | set(model.graph.initializers)
-    names |= {value.name for node in model.graph for value in node.outputs}
+    nodes = list(model.graph.all_nodes())
+    names = {name for graph in model.graphs() for name in graph.initializers}
+    names |= {node.name or "" for node in nodes}
+    names |= {value.name or "" for node in nodes for value in node.outputs}
     return tuple(
         f"{option} {pattern!r} matches no node, value or weight of the graph, and leaves {what}"
         for pattern in patterns
-        if not any(fnmatchcase(name or "", pattern) for name in names)
+        if not any(fnmatchcase(name, pattern) for name in names)
     )

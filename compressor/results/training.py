@@ -67,6 +67,7 @@ class TrainingResult(Record):
         reason: Why, in a sentence.
         curve: From the first step to the last.
         interrupted: Whether the user ended it: the best moment so far.
+        notices: What was asked for and did nothing.
     """
 
     mode: Literal["distill", "labels", "loss"]
@@ -93,6 +94,7 @@ class TrainingResult(Record):
     reason: str
     curve: tuple[CurvePoint, ...] = ()
     interrupted: bool = False
+    notices: tuple[str, ...] = ()
 
 
 class TrainingReport(Record):

@@ -118,6 +118,7 @@ class Trainer:
         }
         verdict = "kept" if result.kept else "left as they were"
         stage.decide("weights", verdict, result.reason)
+        stage.notices += result.notices
         if not result.done:
             stage.notices.append(f"not trained: {result.reason}")
         return found

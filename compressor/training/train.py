@@ -5,6 +5,7 @@ rise a while in a run that ends better; the best moment on samples that neither 
 training saw is taken, which may be the start.
 """
 
+import fnmatch
 import hashlib
 import json
 import math
@@ -21,6 +22,7 @@ from calibration.dataset import CalibrationSet
 from compressor.errors import GraphError, RecipeError, UsageError
 from compressor.graph.batch import fixed_batch
 from compressor.graph.fingerprint import fingerprint
+from compressor.graph.patterns import unmatched
 from compressor.graph.shapes import input_specs
 from compressor.graph.tensors import Array, Arrays
 from compressor.layerwise.factor import cores
@@ -144,6 +146,9 @@ class _Attempt:
         self._quantized = any(n.op_type in quantizers for n in task.student.graph)
         self._parity: tuple[ParityFigure, ...] = ()
         self._features: tuple[str, ...] = ()
+        self._notices = unmatched(
+            task.student, task.options.leave, "`leave` in [train]:", "nothing as it is"
+        )
         self._run: Run | None = None
         self._samples = self._held = 0
         self._world = joined(task.options.device)
@@ -178,6 +183,8 @@ class _Attempt:
         task, options = self._task, self._task.options
         with progress.stage("prepare training"):
             run = self._prepared()
+        for notice in self._notices:
+            progress.notice(notice)
         self._run = run
         start, before = self._clock(), run.look()
         each = self._clock() - start
@@ -291,6 +298,7 @@ class _Attempt:
             parity=self._parity,
             kept=False,
             reason=reason,
+            notices=self._notices,
         )
 
     def _prepared(self) -> Run:
@@ -302,6 +310,12 @@ class _Attempt:
         call = _first(task.data, fixed or SHAPED)
         if task.teacher is not None and options.loss is None and options.features:
             self._features = matched(task.student, task.teacher, call, options.match)
+            self._notices += tuple(
+                f"`match` in [train]: {pattern!r} matches no value that both graphs compute in the "
+                "same shape"
+                for pattern in options.match
+                if not fnmatch.filter(self._features, pattern)
+            )
         loss = self._loss(samples, held, call)
         outputs = [value.name or "" for value in task.student.graph.outputs]
         module = GraphModule(
@@ -318,6 +332,11 @@ class _Attempt:
         gentle = self._quantized or any(n.op_type in ATTENTION for n in task.student.graph)
         tokens = bool(token_inputs(task.student))
         ranges = {} if options.attack is None else self._ranges(samples, held)
+        if fixed is not None and options.batch not in (None, fixed):
+            self._notices += (
+                f"`batch` in [train] is {options.batch}, and the graph takes {fixed} at once, as "
+                "each step does",
+            )
         usual = fixed or min(SEQUENCES if tokens else BATCH, max(1, len(samples) // 2))
         return Run(
             module,

@@ -117,3 +117,19 @@ def test_an_augmentation_that_returns_nothing_is_refused(tmp_path: Path) -> None
     file.write_text("def vary(inputs, generator):\n    inputs['x'] = 2 * inputs['x']\n")
     with pytest.raises(RecipeError, match="should return a dict of all inputs, and returned None"):
         trained(network(), augment=[f"{file}:vary"])
+
+
+def test_what_does_nothing_is_said() -> None:
+    found = trained(network(), leave=("conv*",), match=("x*",)).result
+    assert found.done
+    leave, match = found.notices
+    assert "'conv*' matches no node, value or weight" in leave
+    assert "'x*' matches no value that both graphs compute" in match
+
+
+def test_a_batch_beside_the_graphs_own_is_said() -> None:
+    model = network()
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        value.shape = ir.Shape([4, *list(value.shape or ())[1:]])
+    (said,) = trained(model).result.notices
+    assert "`batch` in [train] is 16, and the graph takes 4" in said
