@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from compressor.graph.cores import HEADS_LAST, HIDING, Core, Mask, Source, cores
+from compressor.graph.cores import HEADS_LAST, HIDING, Core, Source, cores
 from compressor.graph.emitting import MICROSOFT, Emitter
 from compressor.graph.matching import floats, is_close, sizes
+from compressor.graph.tensors import Array
 from exporters.base.form import Place
 from exporters.ort.forms.rewriting import FoundForm
 
@@ -67,7 +68,7 @@ class Attention(_CoreForm):
         else:
             inputs = [place.q, keys(to, place), place.v]
         if place.mask is not None:
-            inputs.append(added(to, place.mask))
+            inputs.append(added(to, place))
         made = to.emit("Attention", inputs, _written(place), "core", whole=True, **attributes)
         to.replace(made if place.rows is None else _as_wanted(to, made, place))
 
@@ -92,7 +93,7 @@ class MultiHead(_CoreForm):
         assert place.rows is not None, "it was found so"
         inputs: list[ir.Value | None] = [as_rows(to, source, place) for source in place.rows]
         if place.mask is not None:
-            inputs += [None, None, added(to, place.mask)]
+            inputs += [None, None, added(to, place)]
         scale: dict[str, Any] = {} if _is_default(place) else {"scale": place.scale}
         made = to.emit(
             "MultiHeadAttention", inputs, _written(place), "core",
@@ -130,21 +131,46 @@ def as_rows(to: Emitter, source: Source, place: Core) -> ir.Value:
     )
 
 
-def added(to: Emitter, mask: Mask) -> ir.Value:
-    """What is added to scores: no number below `HIDING`.
+def added(to: Emitter, place: Core) -> ir.Value:
+    """What is added to scores: no number below `HIDING`, and a row for each query.
 
     The runtime gives zeros for a token to which the least of floats hides all others, where a
-    softmax gives their mean.
+    softmax gives their mean. It refuses a mask of one row for all queries, as padding has it.
     """
-    shape, least = sizes(mask.value) or [], to.weight("hiding", np.array(HIDING, np.float32))
-    if mask.hides is None:
+    mask = place.mask
+    assert mask is not None, "it was found so"
+    shape, queries = sizes(mask.value) or [], (sizes(place.q) or [None] * 4)[2]
+    rows = shape[-2] if len(shape) > 1 else 1
+    spread = rows != queries or rows is None
+    if not spread and mask.hides is None:
         known = floats(mask.value)
         if known is not None and known.min() >= HIDING:
             return mask.value
-        return to.emit("Max", [mask.value, least], shape, "mask", whole=True)
-    zero = to.weight("seen", np.array(0.0, np.float32))
+    least = _column(to, place, queries) if spread else to.weight("hiding", _float(HIDING))
+    made = [*shape[:-2], queries, *shape[-1:]] if spread else shape
+    if mask.hides is None:
+        return to.emit("Max", [mask.value, least], made, "mask", whole=True)
+    zero = to.weight("seen", _float(0.0))
     sides = [least, zero] if mask.hides else [zero, least]
-    return to.emit("Where", [mask.value, *sides], shape, "mask", whole=True)
+    return to.emit("Where", [mask.value, *sides], made, "mask", whole=True)
+
+
+def _column(to: Emitter, place: Core, queries: int | None) -> ir.Value:
+    """[queries, 1] of `HIDING`; their number is asked at run time where it is open."""
+    if queries is not None:
+        return to.weight("hiding", np.full((queries, 1), HIDING, np.float32))
+    tokens, axis = (place.rows[0].value, 1) if place.rows is not None else (place.q, 2)
+    count = to.emit("Shape", [tokens], [1], "queries", whole=True, start=axis, end=axis + 1)
+    column = [count, to.weight("one", np.array([1], np.int64))]
+    shape = to.emit("Concat", column, [2], "column", whole=True, axis=0)
+    for whole in (count, shape):
+        whole.type = ir.TensorType(ir.DataType.INT64)
+    value = ir.tensor([HIDING], dtype=ir.DataType.FLOAT)
+    return to.emit("ConstantOfShape", [shape], [None, 1], "hiding", whole=True, value=value)
+
+
+def _float(number: float) -> Array:
+    return np.array(number, np.float32)
 
 
 def _is_default(place: Core) -> bool:

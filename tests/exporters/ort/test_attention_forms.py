@@ -18,7 +18,7 @@ HEADS, WIDTH = 2, 4
 FORMS = [Attention(), MultiHead()]
 
 
-def heads(name: str, tokens: int) -> str:
+def heads(name: str, tokens: int | str) -> str:
     return f"""{name}_s = Constant<value_ints=[0,{tokens},{HEADS},{WIDTH}]>()
             {name}_r = Reshape({name}, {name}_s)
             {name}_h = Transpose<perm=[0,2,1,3]>({name}_r)"""
@@ -43,21 +43,24 @@ SCALES = {
 }  # fmt: skip
 
 
-def core(turn: str, scale: tuple[str, ...], mask: str = "", joined: bool = True) -> ir.Model:
+def core(
+    turn: str, scale: tuple[str, ...], mask: str = "", joined: bool = True, queries: str = "3"
+) -> ir.Model:
+    count = queries if queries.isdecimal() else "-1"
     ahead, q, k, behind = scale
     scores = "p" if behind else "d"
     masked = f"z = Add({scores}, m)" if mask else ""
     out = "y" if joined else "o"
     end = f"""t_o = Transpose<perm=[0,2,1,3]>(o)
-            s_o = Constant<value_ints=[0,3,{HEADS * WIDTH}]>()
+            s_o = Constant<value_ints=[0,{count},{HEADS * WIDTH}]>()
             y = Reshape(t_o, s_o)"""
-    shape = f"n,3,{HEADS * WIDTH}" if joined else f"n,{HEADS},3,{WIDTH}"
+    shape = f"n,{queries},{HEADS * WIDTH}" if joined else f"n,{HEADS},{queries},{WIDTH}"
     return model(
-        f"""g (float[n,3,{HEADS * WIDTH}] q, float[n,5,{HEADS * WIDTH}] k,
+        f"""g (float[n,{queries},{HEADS * WIDTH}] q, float[n,5,{HEADS * WIDTH}] k,
               float[n,5,{HEADS * WIDTH}] v{f", float[{mask}] m" if mask else ""})
             => (float[{shape}] {out})
         {{
-            {heads("q", 3)}
+            {heads("q", count)}
             {heads("k", 5) if "k_h" in turn else heads("k", 5).rpartition("k_h")[0]}
             {heads("v", 5)}
             {turn}
@@ -100,6 +103,23 @@ def test_a_mask_is_read_and_heads_stay_apart_where_they_are_read(
     made = rewritten(form, graph, {**FEEDS, "m": numbers})
     assert len(made.graph) == (2 if joined else 4)
     assert made.graph[0].op_type == "Max"
+
+
+@pytest.mark.parametrize(
+    ("form", "mask"),
+    [(form, mask) for form in FORMS for mask in ((2, 1, 1, 5), (1, 1, 1, 5))]
+    + [(Attention(), (1, 5))],
+)
+@pytest.mark.parametrize("queries", ["3", "l"])
+@pytest.mark.parametrize("least", [-10.0, np.finfo(np.float32).min])
+def test_a_mask_of_one_row_is_that_of_all_queries(
+    form: Form, mask: tuple[int, ...], queries: str, least: float
+):
+    shape = ",".join(map(str, mask))
+    graph = core(TURNED["turned"], SCALES["scores"], shape, queries=queries)
+    numbers = np.where(drawn(*mask, seed=3) > 0, 0, least).astype(np.float32)
+    made = rewritten(form, graph, {**FEEDS, "m": numbers})
+    assert "Softmax" not in operators(made)
 
 
 def hidden(condition: str, put: float, *, elsewhere: bool) -> ir.Model:
