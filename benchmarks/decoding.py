@@ -344,6 +344,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             held &= fine
             for cells in lines:
                 shown.add_row(*cells)
+                print(" | ".join(cells), flush=True)  # minutes pass until there is a table
         console = Console(width=150)
         console.print(shown)
         share = table(Path(name), options.seconds / 4)
