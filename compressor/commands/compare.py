@@ -238,8 +238,8 @@ def _require_like_caches(*models: object) -> None:
         UsageError: One alone is such.
     """
     kinds = [_cache_of(one) for one in models]
-    if kinds[0] != kinds[1]:
-        (which,) = {*kinds} - {None} if None in kinds else {"integers and buffers"}
+    if len(set(kinds)) > 1:
+        which = ", the other in ".join(kind for kind in kinds if kind is not None)
         raise UsageError(
             f"the models take different inputs: one keeps its cache in {which}",
             hint="Its own report holds it against the original; folders of results are compared by "

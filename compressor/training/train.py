@@ -5,7 +5,6 @@ rise a while in a run that ends better; the best moment on samples that neither 
 training saw is taken, which may be the start.
 """
 
-import fnmatch
 import hashlib
 import json
 import math
@@ -13,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Literal
 
 import onnx_ir as ir
@@ -146,9 +146,7 @@ class _Attempt:
         self._quantized = any(n.op_type in quantizers for n in task.student.graph)
         self._parity: tuple[ParityFigure, ...] = ()
         self._features: tuple[str, ...] = ()
-        self._notices = unmatched(
-            task.student, task.options.leave, "`leave` in [train]:", "nothing as it is"
-        )
+        self._notices: tuple[str, ...] = ()
         self._run: Run | None = None
         self._samples = self._held = 0
         self._world = joined(task.options.device)
@@ -183,6 +181,7 @@ class _Attempt:
         task, options = self._task, self._task.options
         with progress.stage("prepare training"):
             run = self._prepared()
+        self._notices = tuple(self._unheeded())
         for notice in self._notices:
             progress.notice(notice)
         self._run = run
@@ -208,6 +207,24 @@ class _Attempt:
             steps = self._paced(run, before, steps)
         run.begin(steps)
         return self._finished(run, before, steps, progress)
+
+    def _unheeded(self) -> Iterator[str]:
+        """What is asked for and does nothing with this graph."""
+        options, fixed = self._task.options, self._fixed
+        yield from unmatched(
+            self._task.student, options.leave, "`leave` in [train]:", "nothing as it is"
+        )
+        for pattern in options.match if options.loss is None and options.features else ():
+            if not any(fnmatchcase(name, pattern) for name in self._features):
+                yield (
+                    f"`match` in [train]: {pattern!r} matches no value that both graphs compute in "
+                    "the same shape"
+                )
+        if fixed is not None and options.batch not in (None, fixed):
+            yield (
+                f"`batch` in [train] is {options.batch}, and the graph takes {fixed} at once, as "
+                "each step does"
+            )
 
     def refused(self, reason: str, progress: Progress) -> Training:
         """The weights stay, and why."""
@@ -310,12 +327,6 @@ class _Attempt:
         call = _first(task.data, fixed or SHAPED)
         if task.teacher is not None and options.loss is None and options.features:
             self._features = matched(task.student, task.teacher, call, options.match)
-            self._notices += tuple(
-                f"`match` in [train]: {pattern!r} matches no value that both graphs compute in the "
-                "same shape"
-                for pattern in options.match
-                if not fnmatch.filter(self._features, pattern)
-            )
         loss = self._loss(samples, held, call)
         outputs = [value.name or "" for value in task.student.graph.outputs]
         module = GraphModule(
@@ -332,11 +343,6 @@ class _Attempt:
         gentle = self._quantized or any(n.op_type in ATTENTION for n in task.student.graph)
         tokens = bool(token_inputs(task.student))
         ranges = {} if options.attack is None else self._ranges(samples, held)
-        if fixed is not None and options.batch not in (None, fixed):
-            self._notices += (
-                f"`batch` in [train] is {options.batch}, and the graph takes {fixed} at once, as "
-                "each step does",
-            )
         usual = fixed or min(SEQUENCES if tokens else BATCH, max(1, len(samples) // 2))
         return Run(
             module,
