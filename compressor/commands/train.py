@@ -125,6 +125,8 @@ def _trained(
         stops=True,
     )
     found = train_graph(task, progress)
+    for notice in found.result.notices:
+        progress.notice(notice)
     made = with_weights(prepared.model, found.weights) if found.weights else prepared.model
     return found.result, made
 

@@ -127,7 +127,7 @@ def train_graph(
         attempt = _Attempt(task, threads, clock)
         refused = attempt.why_not()
         if refused is not None:
-            return attempt.refused(refused, progress)
+            return attempt.refused(refused)
         return attempt.made(progress, began)
 
 
@@ -182,15 +182,13 @@ class _Attempt:
         with progress.stage("prepare training"):
             run = self._prepared()
         self._notices = tuple(self._unheeded())
-        for notice in self._notices:
-            progress.notice(notice)
         self._run = run
         start, before = self._clock(), run.look()
         each = self._clock() - start
         if not math.isfinite(before):
             found = f"is {before} on the held-out samples before the first step"
             if options.loss is None:
-                return self.refused(f"the loss {found}", progress)
+                return self.refused(f"the loss {found}")
             raise RecipeError(f"the training loss {options.loss} {found}: expected a finite number")
         run.pieces = self._pieces(run)
         steps = steps_of(
@@ -226,9 +224,8 @@ class _Attempt:
                 "each step does"
             )
 
-    def refused(self, reason: str, progress: Progress) -> Training:
+    def refused(self, reason: str) -> Training:
         """The weights stay, and why."""
-        progress.notice(f"not trained: {reason}")
         return Training({}, self.result(reason))
 
     def _paced(self, run: Run, before: float, steps: int) -> int:
