@@ -1,6 +1,8 @@
 """Small things that tests of the whole share."""
 
 from collections.abc import Iterator
+from copy import copy
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,45 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patched.setattr("compressor.capture.onnx_source.why_not_survived", lambda *work: None)
         patched.setattr("compressor.checkpoint.torch_files.why_not_survived", lambda *work: None)
         patched.setattr("exporters.lint.trt.linter.why_not_survived", lambda *work: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _tables_of_exporter() -> Iterator[None]:
+    """Tables of operators that torch's exporter makes anew for each export: here once a process.
+
+    That takes longer than the export of most networks of tests. Where torch has them under other
+    names, all is as it was.
+    """
+    try:
+        from torch.onnx._internal.exporter import _decomp, _registration  # noqa: PLC0415 - slow
+
+        registry, table = (
+            _registration.ONNXRegistry,
+            _decomp.create_onnx_friendly_decomposition_table,
+        )
+        made = cache(registry.from_torchlib)
+    except (ImportError, AttributeError):
+        yield
+        return
+
+    def from_torchlib(**options: object) -> object:
+        one = made(**options)
+        copied = copy(one)  # to which a caller may add
+        copied.functions = {name: list(known) for name, known in one.functions.items()}
+        return copied
+
+    tables: dict[frozenset[object], dict[object, object]] = {}
+
+    def friendly(known: set[object]) -> dict[object, object]:
+        key = frozenset(known)
+        if key not in tables:
+            tables[key] = table(known)
+        return dict(tables[key])
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(registry, "from_torchlib", staticmethod(from_torchlib))
+        patched.setattr(_decomp, "create_onnx_friendly_decomposition_table", friendly)
         yield
 
 

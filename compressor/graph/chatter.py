@@ -18,13 +18,13 @@ _LOGGERS = ("onnx_ir", "onnxscript")
 def silenced() -> Iterator[None]:
     """Hold back warnings and log lines below ERROR while the body runs."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(max(logger.level, logging.ERROR))
+    loud = [(logger, logger.level) for logger in loggers if logger.level < logging.ERROR]
+    for logger, _ in loud:  # not the others: a change of level goes through every logger there is
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
+        for logger, level in loud:
             logger.setLevel(level)

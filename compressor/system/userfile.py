@@ -14,6 +14,7 @@ import sysconfig
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -201,10 +202,14 @@ def is_own(filename: str) -> bool:
 
 def is_installed(filename: str) -> bool:
     """Whether a file is of Python or of an installed package."""
+    return any(Path(filename).is_relative_to(folder) for folder in _installed())
+
+
+@cache
+def _installed() -> frozenset[str]:
+    """Folders of Python and of what is installed for it."""
     paths = sysconfig.get_paths()
-    return any(
-        Path(filename).is_relative_to(paths[key]) for key in ("stdlib", "purelib", "platlib")
-    )
+    return frozenset(paths[key] for key in ("stdlib", "purelib", "platlib"))
 
 
 def _public(owner: object) -> list[str]:
