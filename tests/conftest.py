@@ -46,7 +46,7 @@ def _tables_of_exporter() -> Iterator[None]:
     names, all is as it was.
     """
     try:
-        from torch.onnx._internal.exporter import _decomp, _registration  # noqa: PLC0415 - slow
+        from torch.onnx._internal.exporter import _decomp, _registration
 
         registry, table = (
             _registration.ONNXRegistry,
