@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
-from compressor.cli.options import PLACES
+from compressor.cli.places import PLACES
 from compressor.errors import RecipeError, UsageError
 from compressor.recipe.effort import EFFORTS
 from compressor.recipe.recipe import Recipe, load_recipe

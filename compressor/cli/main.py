@@ -15,6 +15,7 @@ from compressor.cli.options import (
     COMPARED_LOOP,
     DATA,
     LOADING,
+    LOADING_GRAPHS,
     LOOP_DATA,
     MEASURING,
     OUTPUT,
@@ -32,10 +33,10 @@ from compressor.cli.options import (
     TRAINING,
     WORKERS,
     recipe_option,
-    recipe_values,
     reject_both,
-    shard,
 )
+from compressor.cli.parsing import shard
+from compressor.cli.places import recipe_values
 from compressor.cli.sections import SectionedCommand
 from compressor.cli.targets import complete_targets
 from exporters import DEFAULT_LINTER, DEFAULT_TARGET
@@ -128,7 +129,7 @@ def cli() -> None:
 @CALIBRATION
 @PRUNING
 @TRAINING
-@LOADING
+@LOADING_GRAPHS
 @MEASURING
 @BUDGET
 @TARGETS
@@ -379,7 +380,9 @@ def report(directories: tuple[Path, ...], **flags: Any) -> None:
     help="Quality that may be lost: 1% of the original's value, or 0.5pt in the metric's unit.",
 )
 @click.option(
-    "--min-speedup", metavar="RATIO", help="Least speed-up over the float baseline: 1.5x."
+    "--min-speedup",
+    metavar="RATIO",
+    help="Least speed-up over the float baseline: 1.5x. 1x is no slower.",
 )
 @click.option(
     "--against",
@@ -451,7 +454,7 @@ def targets(as_json: bool) -> None:
 @CALIBRATION
 @PRUNING
 @TRAINING
-@LOADING
+@LOADING_GRAPHS
 @MEASURING
 @BUDGET
 @TARGETS

@@ -1,284 +1,39 @@
-"""Flags, and the recipe they make. A flag that is not given leaves the recipe's value alone."""
+"""The options of the commands, under their headings."""
 
-import json
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
+from compressor.cli.parsing import (
+    calib,
+    factory_arguments,
+    graphs,
+    image_size,
+    layout,
+    number,
+    numbers,
+    pipeline_options,
+    words,
+)
 from compressor.cli.sections import TERMINAL, Decorator, section, together
-from compressor.cli.targets import complete_targets, of_targets, target_options, target_places
+from compressor.cli.targets import complete_targets, target_options
 from compressor.errors import UsageError
 from compressor.pipelines.builtin import loop_names
 from compressor.recipe.methods import METHODS
 from exporters import DEFAULT_TARGET
 
-PLACES = {
-    "target": ("target",),
-    "graphs": ("graphs",),
-    "pipeline": ("pipeline", "loop"),
-    "pipeline_options": ("pipeline", "options"),
-    "units": ("pipeline", "units"),
-    "seed": ("seed",),
-    "output": ("output",),
-    "package": ("package",),
-    "model_factory": ("model", "factory"),
-    "model_args": ("model", "args"),
-    "state_key": ("model", "state_key"),
-    "task": ("model", "task"),
-    "noise": ("model", "noise"),
-    "trust_pickle": ("model", "trust_pickle"),
-    "inputs": ("model", "inputs"),
-    "calib": ("data", "calib"),
-    "eval": ("data", "eval"),
-    "samples": ("data", "samples"),
-    "tokenizer": ("data", "tokenizer"),
-    "layout": ("data", "preprocess", "layout"),
-    "scale": ("data", "preprocess", "scale"),
-    "mean": ("data", "preprocess", "mean"),
-    "std": ("data", "preprocess", "std"),
-    "image_size": ("data", "preprocess", "size"),
-    "crop": ("data", "preprocess", "crop"),
-    "fit": ("data", "preprocess", "fit"),
-    "interpolation": ("data", "preprocess", "interpolation"),
-    "prune": ("prune", "macs"),
-    "params": ("prune", "params"),
-    "speedup": ("prune", "speedup"),
-    "latency": ("prune", "latency"),
-    "size": ("prune", "size"),
-    "prune_threshold": ("prune", "threshold"),
-    "prune_method": ("prune", "method"),
-    "prune_loss": ("prune", "loss"),
-    "prune_round": ("prune", "round"),
-    "prune_least": ("prune", "least"),
-    "prune_leave": ("prune", "leave"),
-    "prune_blocks": ("prune", "blocks"),
-    "sparsity": ("prune", "sparsity"),
-    "quantize": ("quantize", "mode"),
-    "ranges": ("quantize", "ranges"),
-    "cpu": ("quantize", "cpu"),
-    "stats": ("data", "stats"),
-    "cache": ("data", "cache"),
-    "reuse": ("data", "reuse"),
-    "activation": ("quantize", "activation"),
-    "symmetric": ("quantize", "symmetric"),
-    "weight_bits": ("quantize", "weight_bits"),
-    "granularity": ("quantize", "granularity"),
-    "kv_cache": ("quantize", "kv_cache"),
-    "contrib": ("quantize", "contrib"),
-    "memory": ("quantize", "memory"),
-    "keep_slower": ("quantize", "keep_slower"),
-    "keep_ruined": ("quantize", "keep_ruined"),
-    "calib_batch": ("quantize", "batch"),
-    "batch": ("measure", "batch"),
-    "threads": ("measure", "threads"),
-    "phase": ("measure", "phase"),
-    "context": ("measure", "context"),
-    "tokens": ("measure", "tokens"),
-    "metric": ("measure", "metric"),
-    "radius": ("measure", "radius"),
-    "features": ("measure", "features"),
-    "output_metric": ("measure", "output"),
-    "measure_seconds": ("measure", "seconds"),
-    "measure_memory": ("measure", "memory"),
-    "train": ("train", "length"),
-    "train_data": ("train", "data"),
-    "attention": ("train", "attention"),
-    "exits": ("train", "exits"),
-    "device": ("train", "device"),
-    "max_drop": ("budget", "max_drop"),
-    "accept": ("budget", "accept"),
-    "time_budget": ("budget", "time"),
-    "objectives": ("search", "objectives"),
-    "sampler": ("search", "sampler"),
-    "trials": ("search", "trials"),
-    "limits": ("search", "limits"),
-    "validation": ("search", "validation"),
-    "warm_start": ("search", "warm_start"),
-    "storage": ("search", "storage"),
-    "study": ("search", "study"),
-    "pick": ("search", "pick"),
-    **target_places(),
-}
-"""Parameter of a command → place in the recipe."""
+_INPUT = (
+    "Type and shape of an input, like image:float32[batch,3,224,224] (repeatable). Needed where "
+    "neither data nor model tells. Names are dynamic sizes; past+seq is their sum."
+)
 
 
-def recipe_values(parameters: dict[str, Any]) -> dict[str, Any]:
-    """The given flags as a nested recipe document."""
-    document: dict[str, Any] = {}
-    for name, place in PLACES.items():
-        value = parameters.get(name)
-        if value is None or value == () or value is False:
-            continue
-        section = document
-        for key in place[:-1]:
-            section = section.setdefault(key, {})
-        section[place[-1]] = int(value) if name == "weight_bits" else value
-    for name, section in of_targets(parameters, named_targets(parameters)).items():
-        document[name] = {**document.get(name, {}), **section}
-    for name, data in (parameters.get("graph_calib") or {}).items():
-        document.setdefault("graphs", {}).setdefault(name, {})["calib"] = data
-    return document
+def _input_option(words: str) -> Decorator:
+    """`--input NAME:DTYPE[DIMS]`, and what it is for there."""
+    return click.option("--input", "inputs", multiple=True, metavar="NAME:DTYPE[DIMS]", help=words)
 
 
-def named_targets(parameters: Mapping[str, Any]) -> tuple[str, ...]:
-    """The targets of a command: as its flag says, else its recipe, else the default one."""
-    if parameters.get("target") is not None:
-        return tuple(str(parameters["target"]).split(","))
-    path = parameters.get("recipe_file")
-    try:
-        document = {} if path is None else tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):  # whoever reads it whole says what is wrong
-        document = {}
-    return (str(document.get("target", DEFAULT_TARGET)),)
-
-
-def numbers(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
-    """Comma-separated numbers, as in 0.485,0.456,0.406."""
-    del context
-    if text is None:
-        return None
-    try:
-        return tuple(_number(part) for part in text.split(","))
-    except (ValueError, ZeroDivisionError) as error:
-        raise click.BadParameter(f"expected numbers like 0.5,0.5,0.5, found {text!r}") from error
-
-
-def number(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
-    """One number, as in 1/255 or 0.0039."""
-    values = numbers(context, parameter, text)
-    if values is not None and len(values) != 1:
-        raise click.BadParameter(f"expected one number like 1/255, found {text!r}")
-    return None if values is None else values[0]
-
-
-def shard(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
-    """Part i of n, as in 2/4."""
-    del context
-    if text is None:
-        return None
-    index, slash, of = text.partition("/")
-    if not slash or not index.isdecimal() or not of.isdecimal() or not 1 <= int(index) <= int(of):
-        raise click.BadParameter(f"expected I/N with I from 1 to N, as in 2/4, found {text!r}")
-    return int(index), int(of)
-
-
-def graphs(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> Any:
-    """Graphs of a pipeline, as in unet=unet.pt@net.py:build."""
-    del context
-    found: dict[str, dict[str, str]] = {}
-    for text in texts:
-        name, equals, rest = text.partition("=")
-        if not (name and equals and rest):
-            raise click.BadParameter(f"expected NAME=MODEL or NAME=MODEL@FACTORY, found {text!r}")
-        if name in found:
-            raise click.BadParameter(f"two graphs are called {name!r}")
-        path, at, factory = (rest, "", "") if Path(rest).exists() else rest.partition("@")
-        found[name] = {"model": path, **({"factory": factory} if at else {})}
-    return found or None
-
-
-def calib(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> Any:
-    """Calibration data, of which NAME=DATA is for one graph of a pipeline."""
-    plain: str | None = None
-    own: dict[str, str] = {}
-    for text in texts:
-        name, equals, data = text.partition("=")
-        if equals and name.replace("-", "_").isidentifier() and not Path(text).exists():
-            if name in own:
-                raise click.BadParameter(f"graph {name!r} is given calibration data twice")
-            own[name] = data
-        elif plain is not None:
-            raise click.BadParameter(
-                f"{plain!r} and {text!r} are both calibration data: NAME=DATA is of a graph"
-            )
-        else:
-            plain = text
-    if own:
-        context.params["graph_calib"] = own
-    return plain
-
-
-def pipeline_options(
-    context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
-) -> Any:
-    """Options of a built-in loop, as in steps=20; the loop reads the values."""
-    del context
-    found: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not (name and equals):
-            raise click.BadParameter(f"expected NAME=VALUE, found {text!r}")
-        if name in found:
-            raise click.BadParameter(f"{name!r} is given twice")
-        found[name] = value
-    return found or None
-
-
-def words(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
-    """Words with commas between them, as in latency,quality."""
-    del context
-    return None if text is None else tuple(part.strip() for part in text.split(","))
-
-
-def image_size(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
-    """Height and width, as in 224 or 224x192."""
-    del context
-    if text is None:
-        return None
-    parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise click.BadParameter(f"expected 224 or HEIGHTxWIDTH, found {text!r}")
-    return int(parts[0]), int(parts[-1])
-
-
-def layout(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
-    """An order of axes; what a shell makes of an unquoted `>` is told."""
-    del context
-    if text is None:
-        return None
-    from calibration.preprocess import layout_name  # noqa: PLC0415 - keeps --help quick
-
-    named = layout_name(text)
-    if named in ("keep", "nhwc-to-nchw", "nchw-to-nhwc"):
-        return named
-    more = ""
-    if text.lower() in ("nhwc-", "nchw-"):
-        more = "; the shell took > for the name of a file, which it has made"
-    raise click.BadParameter(f"expected nhwc-to-nchw, nchw-to-nhwc or keep, found {text!r}{more}")
-
-
-def factory_arguments(
-    context: click.Context, parameter: click.Parameter, items: tuple[str, ...]
-) -> Any:
-    """`width=32` or a JSON object, repeated → keyword arguments; values are JSON, else text."""
-    del context
-    arguments: dict[str, Any] = {}
-    for item in items:
-        if item.lstrip().startswith("{"):
-            try:
-                arguments.update(json.loads(item))
-            except (ValueError, TypeError, RecursionError) as error:
-                raise click.BadParameter(f"{item!r} is not JSON: {error}") from error
-            continue
-        key, equals, value = item.partition("=")
-        if not equals or not key.isidentifier():
-            raise click.BadParameter(f"expected key=value or a JSON object, found {item!r}")
-        try:
-            arguments[key] = json.loads(value)
-        except (ValueError, RecursionError):
-            arguments[key] = value
-    return arguments or None
-
-
-def _number(text: str) -> float:
-    top, slash, bottom = text.partition("/")
-    return float(top) / float(bottom) if slash else float(text)
-
-
-LOADING = section(
+_LOADING = section(
     "Loading the model",
     click.option(
         "--model", "model_factory", metavar="SPEC",
@@ -305,17 +60,21 @@ LOADING = section(
         "With --model the weights are read without it.",
     ),
     click.option(
-        "--input", "inputs", multiple=True, metavar="NAME:DTYPE[DIMS]",
-        help="Type and shape of an input, like image:float32[batch,3,224,224] (repeatable). Needed "
-        "where neither data nor model tells. Names are dynamic sizes; past+seq is their sum. "
-        "GRAPH/NAME:... is of one graph of a pipeline.",
-    ),
-    click.option(
         "--noise", type=click.Choice(["inside", "input"]),
         help="Source of the random numbers that the model draws: inside the artifact, or an input "
         "of it. [default: inside]",
     ),
 )  # fmt: skip
+
+LOADING = together(_LOADING, section("Loading the model", _input_option(_INPUT)))
+
+LOADING_GRAPHS = together(
+    _LOADING,
+    section(
+        "Loading the model",
+        _input_option(f"{_INPUT} GRAPH/NAME:... is of one graph of a pipeline."),
+    ),
+)
 
 _LOOPS = "Pipelines of several graphs"
 

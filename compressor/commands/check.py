@@ -13,13 +13,13 @@ from pathlib import Path
 
 from compressor.errors import BudgetError, UsageError
 from compressor.recipe.budget import Budget, parse_budget
-from compressor.recipe.goal import parse_goal
+from compressor.recipe.goal import ratio_of
 from compressor.report.files import load_report
 from compressor.results.format import ratio
 from compressor.results.format import size as bytes_words
-from compressor.results.measurements import LatencyResult, QualityResult
+from compressor.results.measurements import QualityResult
 from compressor.results.records import Record
-from compressor.results.report import Measured, Report
+from compressor.results.report import UNCHANGED, Measured, Report
 from compressor.system.output_folder import broken_seals
 
 SLACK = 0.1
@@ -79,7 +79,8 @@ def check(
         directory: What `compress` wrote.
         max_drop: Quality that it may lose: `1%` of the original's value, or `0.5pt` in the metric's
             unit; of the stored one's with `against`.
-        min_speedup: How much faster than the float baseline it has to be: `1.5x`.
+        min_speedup: How much faster than the float baseline it has to be: `1.5x`;
+            `1x` is no slower.
         against: A folder that it must not fall behind.
 
     Raises:
@@ -88,7 +89,7 @@ def check(
     """
     report = load_report(directory)
     budget = None if max_drop is None else parse_budget(max_drop)
-    least = None if min_speedup is None else parse_goal("speedup", min_speedup).amount
+    least = None if min_speedup is None else _least(min_speedup)
     stored = None if against is None else load_report(against)
     found = [seals(Path(directory))]
     for name, one in _measured(report):
@@ -100,6 +101,13 @@ def check(
             )
         found += _of_one(name, one, before, budget, least)
     return CheckResult(directory=str(directory), checks=tuple(found))
+
+
+def _least(text: str) -> float:
+    least = ratio_of(text)
+    if not least:
+        raise UsageError(f"--min-speedup {text!r} is not understood", hint="Write 1.5x.")
+    return least
 
 
 def require_met(result: CheckResult) -> None:
@@ -193,7 +201,7 @@ def _same(told: QualityResult, stored: Measured) -> QualityResult | None:
 def _speed(
     prefix: str, one: Measured, stored: Measured | None, least: float | None
 ) -> Iterator[Checked]:
-    now = _deciding(one)
+    now = _speed_up(one)
     if least is None and stored is None:
         return
     if now is None:
@@ -201,14 +209,17 @@ def _speed(
         yield Checked(subject=f"{prefix}speed-up", met=False, said=f"not known: {reason}")
         return
     if least is not None:
-        said = f"{ratio(now.speed)}, at least {ratio(least)} is asked for"
-        yield Checked(subject=f"{prefix}speed-up", met=now.speed >= least, said=said)
-    then = None if stored is None else _deciding(stored)
+        said = f"{ratio(now)}, at least {ratio(least)} is asked for"
+        yield Checked(subject=f"{prefix}speed-up", met=now >= least, said=said)
+    then = None if stored is None else _speed_up(stored)
     if then is not None:
-        said = f"{ratio(now.speed)}, stored {ratio(then.speed)}"
-        met = now.speed >= then.speed * (1 - SLACK)
+        said = f"{ratio(now)}, stored {ratio(then)}"
+        met = now >= then * (1 - SLACK)
         yield Checked(subject=f"{prefix}speed-up against the stored", met=met, said=said)
 
 
-def _deciding(one: Measured) -> LatencyResult | None:
-    return one.latency[0] if one.latency and one.latency[0].is_known else None
+def _speed_up(one: Measured) -> float | None:
+    """In the deciding configuration; None where it is not known."""
+    if one.latency and one.latency[0].is_known:
+        return one.latency[0].speed
+    return 1.0 if one.latency_reason == UNCHANGED else None

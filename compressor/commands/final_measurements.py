@@ -14,7 +14,7 @@ from compressor.results.measurements import (
     QualityResult,
 )
 from compressor.results.records import Effect, StageRecord
-from compressor.results.report import BudgetResult
+from compressor.results.report import UNCHANGED, BudgetResult
 from compressor.search.candidate import Outcome, ships_float
 from compressor.search.data_split import DataSplit
 from compressor.search.measure import (
@@ -96,7 +96,7 @@ def unmeasured(pair: Pair, budget: QualityBudget | None) -> Measurements:
 
 
 def _unchanged(pair: Pair) -> str | None:
-    return "the graph was not changed" if pair.baseline is pair.result else None
+    return UNCHANGED if pair.baseline is pair.result else None
 
 
 def _is_timed(pair: Pair) -> bool:

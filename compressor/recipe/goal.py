@@ -135,15 +135,20 @@ def share_of(text: str) -> float | None:
     return None if match is None else float(match[1]) / (100 if match[2] else 1)
 
 
+def ratio_of(text: str) -> float | None:
+    """`1.5x` or `1.5` as 1.5; None where it is neither."""
+    match = _RATIO.fullmatch(text)
+    return None if match is None else float(match[1])
+
+
 def _share(text: str) -> float | None:
     share = share_of(text)
     return share if share is not None and 0 < share < 1 else None
 
 
 def _ratio(text: str) -> float | None:
-    match = _RATIO.fullmatch(text)
-    ratio = 0.0 if match is None else float(match[1])
-    return ratio if ratio > 1 else None
+    ratio = ratio_of(text)
+    return ratio if ratio is not None and ratio > 1 else None
 
 
 def _seconds(text: str) -> float | None:

@@ -89,6 +89,10 @@ class Candidate(Record):
     """Share that was removed of what the pruning went by, 0 to 1; None where it is whole."""
 
 
+UNCHANGED = "the graph was not changed"
+"""Why the latency of a result that is its baseline was not measured."""
+
+
 class Measured(Record):
     """A result beside its baseline: what a run and a comparison of two models share.
 

@@ -6,7 +6,7 @@ import pytest
 
 import compressor
 from compressor.api import Watched, shown
-from compressor.cli.options import PLACES
+from compressor.cli.places import PLACES
 from compressor.errors import CompressionWarning, RecipeError, UsageError
 from compressor.options import Options, recipe_with
 from compressor.recipe.recipe import Recipe

@@ -488,7 +488,7 @@ def _recipe(case: Case) -> list[str]:
 
 def _strange_field(rng: Random, document: dict[str, Any]) -> None:
     """A field that recipes have, with a value that it has not."""
-    from compressor.cli.options import PLACES
+    from compressor.cli.places import PLACES
 
     section: Any = document
     place = rng.choice(sorted(set(PLACES.values()) - {("measure", "seconds"), ("train", "length")}))

@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from compressor.cli.main import cli
-from compressor.cli.options import named_targets, recipe_values
+from compressor.cli.places import named_targets, recipe_values
 from compressor.cli.targets import of_targets, target_places
 
 PARAMETER = "targets_precision"

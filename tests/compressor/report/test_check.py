@@ -4,7 +4,7 @@ import pytest
 
 from compressor.commands.check import check, require_met
 from compressor.errors import BudgetError, UsageError
-from compressor.results.report import Report
+from compressor.results.report import UNCHANGED, Report
 from compressor.system.output_folder import write_manifest
 
 
@@ -53,6 +53,17 @@ def test_a_new_folder_must_not_fall_behind_a_stored_one(int8_report: Report, tmp
     result = check(folder_of(changed(int8_report, result_size=larger), tmp_path / "larger"),
                    against=stored)  # fmt: skip
     assert [one.subject for one in result.checks if not one.met] == ["size"]
+
+
+def test_an_unchanged_graph_is_as_fast_as_its_baseline(int8_report: Report, tmp_path) -> None:
+    same = changed(int8_report, latency=(), latency_reason=UNCHANGED)
+    folder = folder_of(same, tmp_path / "same")
+    assert check(folder, min_speedup="1x").met
+    assert "1.00×, at least 1.50× is asked for" in check(folder, min_speedup="1.5x").text
+    untimed = changed(int8_report, latency=(), latency_reason="not measured: no GPU")
+    told = check(folder_of(untimed, tmp_path / "untimed"), min_speedup="1x")
+    assert "not known: not measured: no GPU" in told.text
+    assert not told.met
 
 
 def test_a_changed_file_and_a_missing_figure_fail(int8_report: Report, tmp_path) -> None:
