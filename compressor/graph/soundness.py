@@ -7,11 +7,13 @@ tools write them so: `onnxruntime.transformers.float16` appends the casts of inp
 from collections.abc import Iterator
 from typing import cast
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import InvariantError
 from onnx_ir.passes.common import InlinePass
 
 from compressor.errors import CheckpointError
+from compressor.graph.constants import constant
 from compressor.graph.invariants import subgraphs
 from compressor.graph.schemas import schema_of
 
@@ -31,8 +33,8 @@ def make_sound(model: ir.Model, where: str) -> None:
         CheckpointError: A value is read or returned that nothing writes, nodes or functions run in
             a circle, a standard operator has an attribute of another type than ONNX says or writes
             nothing, a node outside of functions refers to an attribute of one, a function needs
-            another version of an operator than the model, or functions call each other so often
-            that they make more than `MOST_NODES` nodes.
+            another version of an operator than the model, functions call each other so often that
+            they make more than `MOST_NODES` nodes, or values are quantized by a negative scale.
     """
     bodies = [model.graph, *(function.graph for function in model.functions.values())]
     for body in bodies:
@@ -46,6 +48,7 @@ def make_sound(model: ir.Model, where: str) -> None:
                 raise CheckpointError(message, hint=_DAMAGED) from error
     _check_operators(model.graph.all_nodes(), model.opset_imports, where)
     _check_references(model.graph.all_nodes(), where)
+    _check_scales(model.graph.all_nodes(), where)
     for function in model.functions.values():
         _check_operators(function.all_nodes(), function.opset_imports, where)
         _align(function, model.opset_imports, where)
@@ -139,6 +142,22 @@ def _check_references(nodes: Iterator[ir.Node], where: str) -> None:
                     f"{attribute.ref_attr_name!r} of a function, and the node is in none",
                     hint=_DAMAGED,
                 )
+
+
+def _check_scales(nodes: Iterator[ir.Node], where: str) -> None:
+    """Runtimes leave out a Relu before QuantizeLinear, or refuse: they take scales for positive."""
+    for node in nodes:
+        if node.op_type != "QuantizeLinear" or len(node.inputs) < 2:
+            continue
+        scale = constant(node.inputs[1], overridable=True)
+        if scale is None or isinstance(scale, ir.ExternalTensor):
+            continue
+        least = float(np.min(scale.numpy(), initial=np.inf))
+        if not least >= 0:
+            raise CheckpointError(
+                f"{where}: {_name(node)} has the scale {least:g}; scales are positive",
+                hint="quantize the model again: what a runtime makes of this one is not defined",
+            )
 
 
 def _align(function: ir.Function, imports: dict[str, int], where: str) -> None:

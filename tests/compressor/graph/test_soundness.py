@@ -136,3 +136,19 @@ def test_an_attribute_that_refers_to_a_function_is_refused_outside_of_one(tmp_pa
     onnx.save(model, path)
     with pytest.raises(CheckpointError, match="'axis' of a function, and the node is in none"):
         load_model(path)
+
+
+QUANTIZED = HEAD + "g (float[2,3] x) => (float[2,3] y) <float s = {SCALE}, int8 z = {-128}> "
+QUANTIZED += "{ a = Relu(x)\n q = QuantizeLinear(a, s, z)\n y = DequantizeLinear(q, s, z) }"
+
+
+@pytest.mark.parametrize("scale", ["-1.0", "0.0", "0.5"])
+def test_a_negative_scale_is_refused_since_runtimes_take_it_for_positive(
+    scale: str, tmp_path: Path
+) -> None:
+    path = written(QUANTIZED.replace("SCALE", scale), tmp_path / "m.onnx")
+    if scale == "-1.0":
+        with pytest.raises(CheckpointError, match=r"node '' \(QuantizeLinear\) has the scale -1"):
+            load_model(path)
+    else:
+        assert len(load_model(path).graph) == 3
