@@ -24,6 +24,7 @@ from compressor.quantization.cache import Affine, with_integer_caches
 from compressor.quantization.dequantizing import dequantizing
 from compressor.quantization.dynamic import insert_dynamic
 from compressor.quantization.half import halve
+from compressor.quantization.own_weights import with_own_weights, with_shared_tables
 from compressor.quantization.remainder import halved
 from compressor.quantization.smoothing import smoothed
 from compressor.quantization.static import quantize_static
@@ -73,6 +74,8 @@ def plain_graph(
 def decided_graph(plain: ir.Model, plan: GraphPlan, target: Target) -> ir.Model:
     """The float graph that precision is decided for: in the plan's forms, and smoothed.
 
+    Products that read a turned table have their weight (`own_weights`).
+
     Args:
         plain: The baseline, pruned as the plan says; it stays as it is.
         plan: What was decided.
@@ -81,7 +84,7 @@ def decided_graph(plain: ir.Model, plan: GraphPlan, target: Target) -> ir.Model:
     Raises:
         RecipeError: The plan names forms, nodes or values that do not fit.
     """
-    formed = in_forms(plain, plan.forms, target)
+    formed = in_forms(with_own_weights(plain), plan.forms, target)
     return smoothed(formed, restored(plan.smooth)) if plan.smooth else formed
 
 
@@ -185,9 +188,9 @@ def with_integers(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Mod
         RecipeError: The plan names nodes or values that the graph does not have.
     """
     if plan.stored is None and plan.ship not in EIGHT_BITS:
-        return baseline
+        return with_shared_tables(baseline)
     if plan.stored is not None:
-        return stored_graph(baseline, plan.ship, plan.stored, target)
+        return stored_graph(with_shared_tables(baseline), plan.ship, plan.stored, target)
     policy = planned_policy(plan, target).with_schemes(weight_bits=plan.weight_bits)
     if policy.precision != plan.ship:
         raise RecipeError(
@@ -209,6 +212,7 @@ def with_integers(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Mod
         insert_dynamic(made, plan.dynamic, policy, plan.rounded, rows=plan.rows, tied=tied)
     if plan.plain_norms:
         target.keep_norms_plain(made)
+    made = with_shared_tables(made)
     return made if plan.tables is None else with_tables(made, plan.tables)
 
 

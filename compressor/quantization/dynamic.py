@@ -17,7 +17,7 @@ levels to most. Such a product is of rows divided by their largest number m, a c
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -40,7 +40,7 @@ from compressor.quantization.dynamic_placement import place_dynamic, why_not_dyn
 from compressor.quantization.recurrent import is_recurrent, make_dynamic
 from compressor.quantization.static import StaticChoice
 from compressor.quantization.tied import Tables
-from compressor.quantization.weights import channel_axis, weight_integers, weight_params
+from compressor.quantization.weights import channel_axis, tensor_params, weight_integers
 from compressor.results.records import Decision, StageRecord
 from compressor.system.stopwatch import Stopwatch
 from exporters.base import QuantPolicy
@@ -222,7 +222,8 @@ class _Writer:
             if tensor is None:
                 raise AssertionError(f"{node.name} was placed without a constant weight")
             values: FloatArray = tensor.numpy()
-            params = weight_params(values if axis else values.T, 1, self.policy.weight)
+            params = tensor_params(tensor, axis, self.policy.weight)
+            params = replace(params, axis=None if params.axis is None else 1)
             chosen = self.rounded.get(node.name or "")
             if chosen is not None and not axis:
                 chosen = chosen.T

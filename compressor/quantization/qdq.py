@@ -23,8 +23,8 @@ from compressor.quantization.weights import (
     channel_axis,
     fit_bias,
     quantize_bias,
+    tensor_params,
     weight_integers,
-    weight_params,
 )
 from exporters.base import QuantPolicy
 
@@ -103,7 +103,7 @@ class _Writer:
         if weight is None or tensor is None:
             raise AssertionError(f"{node.name} was placed without a constant weight")
         values = tensor.numpy()
-        params = own = weight_params(values, channel_axis(node), policy.weight)
+        params = own = tensor_params(tensor, channel_axis(node), policy.weight)
         bias_tensor = constant(bias)
         if bias is not None and bias_tensor is not None and not policy.weight.is_float:
             flat = bias_tensor.numpy().reshape(-1)

@@ -23,7 +23,7 @@ from compressor.graph.constants import constant
 from compressor.graph.invariants import subgraphs
 from compressor.graph.session import open_session
 from compressor.quantization.placement import absorbing, quantized_uses
-from compressor.quantization.weights import channel_axis, weight_params
+from compressor.quantization.weights import channel_axis, tensor_params
 from exporters.base import QuantPolicy
 
 BATCH = 8
@@ -193,7 +193,7 @@ class _Judge:
         if weight is None or tensor is None:
             raise AssertionError(f"{node.name} was placed without a constant weight")
         if weight not in self._weights:
-            params = weight_params(tensor.numpy(), channel_axis(node), self._policy.weight)
+            params = tensor_params(tensor, channel_axis(node), self._policy.weight)
             values = dequantize(quantize(tensor.numpy(), params), params)
             self._weights[weight] = self._taps.constant(values)
         return self._weights[weight]

@@ -12,6 +12,8 @@ nothing that shows.
 max|W_c| / 448.
 """
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
@@ -26,6 +28,13 @@ SHRINK = np.linspace(1.0, 0.75, 26)
 
 JUDGED = 2048
 """Weights of a channel that judge a scale, about: more do not change the choice."""
+
+BLOCK = 2**16
+"""Weights that are judged at once, about: what is computed of so many stays in the cache."""
+
+_known: WeakKeyDictionary[ir.TensorProtocol, dict[tuple[int, Scheme], QuantParams]] = (
+    WeakKeyDictionary()
+)
 
 
 def channel_axis(node: ir.Node) -> int:
@@ -51,6 +60,20 @@ def weight_params(weight: FloatArray, axis: int, scheme: Scheme) -> QuantParams:
     return QuantParams(scheme, scales, np.zeros(scales.shape, scheme.stored), axis)
 
 
+def tensor_params(tensor: ir.TensorProtocol, axis: int, scheme: Scheme) -> QuantParams:
+    """`weight_params` of a tensor; found once, as a search makes many graphs of the same weights.
+
+    Args:
+        tensor: Whose numbers do not change.
+        axis: Output channels; used when the scheme is per channel.
+        scheme: Symmetric int8, or 8-bit floats.
+    """
+    known = _known.setdefault(tensor, {})
+    if (axis, scheme) not in known:
+        known[axis, scheme] = weight_params(tensor.numpy(), axis, scheme)
+    return known[axis, scheme]
+
+
 def _best_scales(rows: FloatArray, scheme: Scheme) -> npt.NDArray[np.float32]:
     """The scale of each row [channels, weights] with the least squared error.
 
@@ -62,6 +85,18 @@ def _best_scales(rows: FloatArray, scheme: Scheme) -> npt.NDArray[np.float32]:
     if scheme.is_float:
         return whole
     picked = rows[:, :: max(1, rows.shape[1] // JUDGED)]
+    step = max(1, BLOCK // max(1, picked.shape[1]))
+    best = [
+        _least_error(picked[begin : begin + step], whole[begin : begin + step], scheme)
+        for begin in range(0, len(rows), step)
+    ]
+    return np.concatenate([*best, whole[:0]])
+
+
+def _least_error(
+    picked: FloatArray, whole: npt.NDArray[np.float32], scheme: Scheme
+) -> npt.NDArray[np.float32]:
+    """The best of the scales of some rows; `whole` are those that clip nothing."""
     best: npt.NDArray[np.float32] = whole.copy()
     least = np.full(whole.shape, np.inf)
     for ratio in SHRINK:

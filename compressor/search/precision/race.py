@@ -59,7 +59,7 @@ def kept_if_faster(search: PtqSearch, *, favoured: bool = False) -> Outcome:
             "Q/DQ values": len(best.plan.ranges),
         }
         stage.decide(best.name, "kept" if kept else "reverted", reason)
-        stage.effects.append(weight_effect(start.graph, made))
+        stage.effects.append(weight_effect(start.plain, made))
         stage.timed(race)
     raced = replace(best, latency=race, reason="; ".join(filter(None, (best.reason, reason))))
     considered = _considered(search, raced if kept else None, raced)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from calibration.dataset import CalibrationSet
 from calibration.scheme import FloatArray
 from calibration.stats import CalibrationStats
+from compressor.quantization.own_weights import with_own_weights
 from compressor.results.precision import EIGHT_BITS, STORED
 from compressor.results.records import StageRecord
 from compressor.search.acceptance import Acceptance
@@ -83,6 +84,7 @@ def _with_precision(
         return start.then(reason="nothing was quantized: the target is asked to compute in float")
     if mode in STORED:
         return with_stored_weights(session, start, data, acceptance, train)
+    start = start.then(graph=with_own_weights(start.graph))
     search = PtqSearch(
         session,
         acceptance,

@@ -14,8 +14,14 @@ from compressor.graph.files import serialize
 from compressor.graph.invariants import check
 from compressor.graph.names import make_unique
 from compressor.graph.shapes import infer_shapes
+from compressor.quantization import weights
 from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
-from compressor.quantization.weights import fit_bias, quantize_bias, weight_params
+from compressor.quantization.weights import (
+    fit_bias,
+    quantize_bias,
+    tensor_params,
+    weight_params,
+)
 from exporters.ort.target import TARGET
 
 POLICY = TARGET.policy("vnni")
@@ -222,6 +228,21 @@ def test_weights_are_no_worse_than_with_the_largest_as_clip(seed: int, channels:
         return np.square(found - weight).sum(axis=1)
 
     assert np.all(errors(params) <= errors(whole) * 1.0001)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_scales_of_a_tensor_are_found_once_and_those_of_its_numbers(axis: int, monkeypatch):
+    numbers = np.random.default_rng(0).standard_normal((70, 90)).astype(np.float32)
+    monkeypatch.setattr(weights, "BLOCK", 2**40)
+    whole = weight_params(numbers, axis, WEIGHT)
+    monkeypatch.setattr(weights, "BLOCK", 300)  # three rows of a hundred at once
+    tensor = ir.tensor(numbers)
+    found = tensor_params(tensor, axis, WEIGHT)
+    np.testing.assert_array_equal(found.scale, whole.scale)
+    assert found.axis == axis
+    assert tensor_params(tensor, axis, WEIGHT) is found
+    other = Scheme("int8", symmetric=True, per_channel=True, bits=4)
+    assert tensor_params(tensor, axis, other).scale[0] > found.scale[0]
 
 
 def test_one_large_weight_is_clipped_for_finer_steps():

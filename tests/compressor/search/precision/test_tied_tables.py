@@ -1,7 +1,10 @@
 """When an embedding reads the integers of its product: no slower, and within the budget."""
 
+import numpy as np
+import onnx_ir as ir
 import pytest
 from cached_decoder import calls, decoder
+from graphs import model
 from seams import Timed, Verdicts, always, session_of
 
 from compressor.graph.files import initializer_bytes
@@ -11,6 +14,7 @@ from compressor.recipe.recipe import MeasureOptions, QuantizeOptions, Recipe
 from compressor.search.baseline import undecided
 from compressor.search.candidate import Outcome
 from compressor.search.precision import tied_tables
+from compressor.search.precision.search import with_precision
 from compressor.search.precision.tied_tables import with_tied_tables
 from compressor.search.replay import replay
 from compressor.search.session import Session
@@ -60,3 +64,36 @@ def test_small_tables_and_those_of_other_numbers_stay(monkeypatch):
     monkeypatch.setattr(tied_tables, "LEAST", 0)
     session, found = quantized(1.0, tied=False)
     assert with_tied_tables(session, found, acceptance) is found
+
+
+def test_a_head_that_reads_the_table_turned_becomes_integers_with_it(monkeypatch) -> None:
+    """As exporters write it: the table is one initializer, and a Transpose stands at the head."""
+    monkeypatch.setattr(tied_tables, "LEAST", 0)
+    rng = np.random.default_rng(0)
+    graph = model(
+        """g (int64[b,n] ids, float[300,64] table, float[64,64] w) => (float[b,n,300] logits)
+        {
+            x = Gather(table, ids)
+            h = MatMul(x, w)
+            turned = Transpose<perm=[1,0]>(table)
+            logits = MatMul(h, turned)
+        }""",
+        table=[300, 64],
+        w=[64, 64],
+    )
+    recipe = Recipe(
+        quantize=QuantizeOptions(mode="int8-dynamic", cpu="vnni"),
+        measure=MeasureOptions(seconds=0.05),
+    )
+    data = {"ids": rng.integers(0, 300, (8, 5))}
+    session = session_of(graph, recipe, Timed(always(2.0)), calibration=data)
+    start = undecided(session)
+    assert "Transpose" in [node.op_type for node in start.graph.graph]
+    samples = session.prepared.calibration
+    found = with_precision(session, start, samples, Verdicts(samples, asked=None))
+    assert len(found.plan.dynamic) == 2
+    assert len(found.plan.tied) == 1
+    assert initializer_bytes(found.shipped) < 0.3 * initializer_bytes(start.graph)
+    again = replay(session, found.plan)
+    made = [ir.to_proto(one.shipped).SerializeToString() for one in (found, again)]
+    assert made[0] == made[1]
