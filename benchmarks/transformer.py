@@ -38,6 +38,7 @@ from compressor.graph.files import load_model, save_model
 from compressor.graph.shapes import infer_shapes
 from compressor.graph.tensors import Arrays
 from compressor.recipe.recipe import BudgetOptions, MeasureOptions, ModelOptions, PruneOptions
+from compressor.system.hardware import has_int8_dot
 from exporters.base import find_target
 from processes import Figures, Row, show
 from transformer_pruning import PACKAGE, Session, session
@@ -101,7 +102,7 @@ def rivals(folder: Path) -> None:
         Reader(),
         nodes_to_quantize=products,
         per_channel=True,
-        reduce_range=find_target("ort").policy("host").weight.bits == 7,
+        reduce_range=not has_int8_dot("host"),
     )
 
 

@@ -33,6 +33,7 @@ from compressor.graph.files import load_model
 from compressor.graph.shapes import infer_shapes, input_specs
 from compressor.graph.tensors import Array, Arrays
 from compressor.results.measurements import LatencyConfig
+from compressor.system.hardware import has_int8_dot
 from exporters.base import Runner, find_target
 
 CALIBRATION_SAMPLES = 512
@@ -165,7 +166,7 @@ def quantize_by_runtime(job: Job, source: Path, path: Path, method: str = "MinMa
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
-            reduce_range=find_target("ort").policy("host").weight.bits == 7,
+            reduce_range=not has_int8_dot("host"),
             calibrate_method=quantization.CalibrationMethod[method],
         )
 

@@ -31,14 +31,15 @@ class Scheme:
         dtype: The stored type.
         symmetric: Whether real zero sits in the middle (int8: zero point 0); 8-bit floats are.
         per_channel: Whether each slice along the channel axis has its own scale.
-        bits: Bits in use; 7 keeps weights in [-64, 63], so that the pairwise 16-bit sums of
-            CPUs without VNNI cannot saturate.
+        bits: Bits in use.
+        pairs: Whether two weights that a CPU sums in 16 bits have to fit into these.
     """
 
     dtype: Literal["uint8", "int8", "float8e4m3fn"]
     symmetric: bool
     per_channel: bool = False
     bits: int = 8
+    pairs: bool = False
 
     @property
     def is_float(self) -> bool:

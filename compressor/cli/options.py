@@ -542,7 +542,8 @@ CALIBRATION = section(
     "Quantization",
     click.option(
         "--cpu", type=click.Choice(["host", "vnni", "avx2", "arm64"]),
-        help="CPU of the deployment; avx2 (no VNNI) gets 7-bit weights. [default: host]",
+        help="CPU of the deployment; for avx2 (no VNNI) pairs of weights fit into its sums of 16 "
+        "bits. [default: host]",
     ),
     click.option(
         "--activation", type=click.Choice(["uint8", "int8"]),

@@ -110,6 +110,7 @@ def _whole(session: Session, graph: ir.Model, data: CalibrationSet) -> GraphPlan
         ship=policy.precision,
         cpu=recipe.quantize.cpu,
         weight_bits=policy.weight.bits,
+        pairs=policy.weight.pairs,
         activation=recipe.quantize.activation,
         symmetric=recipe.quantize.symmetric,
         granularity=recipe.quantize.granularity,

@@ -30,6 +30,7 @@ SPARSE = "sparse_"
 """Prefix of the role of a weight that a pattern of zeros brought."""
 ROUNDED_OF = {"graph", "baseline", "prune", "sparse", "attention", "trained", "forms", "smooth"} | {
     "weight_bits",
+    "pairs",
     "granularity",
 }
 """Decisions that make the weights whose integers are stored, and their scales."""
@@ -214,6 +215,7 @@ class GraphPlan(Record):
         ship: What goes into the artifact.
         cpu: Deployment CPU that the quantization policy was asked for.
         weight_bits: Bits of integer weights; written down because "host" differs by machine.
+        pairs: Whether two neighbouring weights fit into sums of 16 bits; written down likewise.
         activation: Stored type of activations; None is what the target prefers, as below.
         symmetric: Whether real zero is in the middle of the integers of activations.
         granularity: Whether each output channel of a weight has its own scale.
@@ -259,6 +261,7 @@ class GraphPlan(Record):
     ship: Precision
     cpu: str = "host"
     weight_bits: Literal[2, 3, 4, 5, 6, 7, 8] = 8
+    pairs: bool = False
     activation: Literal["uint8", "int8"] | None = None
     symmetric: bool | None = None
     granularity: Literal["channel", "tensor"] | None = None

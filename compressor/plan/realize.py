@@ -247,7 +247,10 @@ def stored_graph(
 def planned_policy(plan: GraphPlan, target: Target) -> QuantPolicy:
     """The target's policy with the schemes that the plan decided on."""
     return target.policy(plan.cpu).with_schemes(
-        activation=plan.activation, symmetric=plan.symmetric, granularity=plan.granularity
+        pairs=plan.pairs,
+        activation=plan.activation,
+        symmetric=plan.symmetric,
+        granularity=plan.granularity,
     )
 
 

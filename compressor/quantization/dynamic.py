@@ -227,7 +227,7 @@ class _Writer:
             chosen = self.rounded.get(node.name or "")
             if chosen is not None and not axis:
                 chosen = chosen.T
-            whole = weight_integers(values if axis else values.T, params, params, chosen)
+            whole = weight_integers(values if axis else values.T, params, params, chosen, 1)
             name = f"{weight.name}_dynamic"
             self._weights[weight, axis] = (
                 self._initializer(name, np.ascontiguousarray(whole)),

@@ -13,14 +13,14 @@ import onnx_ir as ir
 
 from calibration.collect import MEMORY, ValueLayout, fitting_batch
 from calibration.dataset import CalibrationSet
-from calibration.scheme import FloatArray, dequantize, params_from_range, quantize
+from calibration.scheme import FloatArray, dequantize, params_from_range
 from calibration.taps import Taps, feeds_of
 from calibration.windows import parts
 from compressor.graph.constants import constant
 from compressor.graph.session import open_session
 from compressor.quantization.pairs import EqualizationPair, reading, weight_of, writing
 from compressor.quantization.replay import CEILING, fake_quantized
-from compressor.quantization.weights import channel_axis, weight_params
+from compressor.quantization.weights import channel_axis, nearest_integers, weight_params
 from exporters.base import QuantPolicy
 
 PLAIN = "as it is"
@@ -161,7 +161,8 @@ class Replaying:
         """A copy of a convolution with its weights times a factor, quantized."""
         weight = (weight_of(node) * factor).astype(np.float32)
         params = weight_params(weight, channel_axis(node), self.policy.weight)
-        stored = taps.constant(dequantize(quantize(weight, params), params))
+        codes = nearest_integers(weight, params, channel_axis(node))
+        stored = taps.constant(dequantize(codes, params))
         biases = [taps.own(v) for v in node.inputs[2:]] if bias is None else [taps.constant(bias)]
         return taps.copy(node, [read, stored, *biases])
 

@@ -111,7 +111,9 @@ class _Writer:
                 params = fit_bias(params, flat, float(input_params.scale))
             if policy.bias == "int32":
                 node.replace_input_with(2, self._bias(node, bias, flat, input_params, params))
-        integers = weight_integers(values, params, own, self._rounded.get(node.name or ""))
+        integers = weight_integers(
+            values, params, own, self._rounded.get(node.name or ""), channel_axis(node)
+        )
         node.replace_input_with(1, self._weight(node, weight, integers, params))
 
     def _weight(

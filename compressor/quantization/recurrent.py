@@ -18,7 +18,7 @@ from calibration.scheme import Codes, FloatArray, Scheme
 from compressor.graph.constants import constant
 from compressor.graph.initializers import add_initializer, free_name
 from compressor.quantization.placement import why_not_finite
-from compressor.quantization.weights import weight_integers, weight_params
+from compressor.quantization.weights import nearest_integers, weight_params
 from exporters.base import QuantPolicy
 
 OPERATORS: Final = frozenset({"LSTM", "GRU", "RNN"})
@@ -94,6 +94,6 @@ def _integers(weight: FloatArray, scheme: Scheme) -> tuple[Codes, FloatArray]:
     found = []
     for direction in weight:
         params = weight_params(direction, 0, scheme)
-        found.append((weight_integers(direction, params, params, None).T, params.scale))
+        found.append((nearest_integers(direction, params, 0).T, params.scale))
     whole, scales = zip(*found, strict=True)
     return np.ascontiguousarray(np.stack(whole)), np.stack(scales).astype(np.float32)

@@ -16,14 +16,14 @@ import onnx_ir as ir
 from calibration.collect import MEMORY, ValueLayout, layout_of
 from calibration.dataset import CalibrationSet
 from calibration.sampling import rows_of
-from calibration.scheme import QuantParams, Scheme, dequantize, quantize
+from calibration.scheme import QuantParams, Scheme, dequantize
 from calibration.taps import Taps, feeds_of
 from calibration.windows import parts
 from compressor.graph.constants import constant
 from compressor.graph.invariants import subgraphs
 from compressor.graph.session import open_session
 from compressor.quantization.placement import absorbing, quantized_uses
-from compressor.quantization.weights import channel_axis, tensor_params
+from compressor.quantization.weights import channel_axis, nearest_integers, tensor_params
 from exporters.base import QuantPolicy
 
 BATCH = 8
@@ -194,7 +194,8 @@ class _Judge:
             raise AssertionError(f"{node.name} was placed without a constant weight")
         if weight not in self._weights:
             params = tensor_params(tensor, channel_axis(node), self._policy.weight)
-            values = dequantize(quantize(tensor.numpy(), params), params)
+            codes = nearest_integers(tensor.numpy(), params, channel_axis(node))
+            values = dequantize(codes, params)
             self._weights[weight] = self._taps.constant(values)
         return self._weights[weight]
 

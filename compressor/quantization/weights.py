@@ -8,6 +8,9 @@ Clipping the few largest weights a little makes every step finer (Banner et al. 
 small that its bias would overflow int32 gets a larger scale instead, which costs that channel
 nothing that shows.
 
+Where pairs of weights have to fit into 16 bits (`pair_sums`) their integers are made to, and larger
+scales are tried, too: with twice the largest one no pair is too large.
+
 8-bit floats are finer near zero whatever the scale, so that clipping buys no finer step: theirs is
 max|W_c| / 448.
 """
@@ -19,12 +22,16 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from calibration.scheme import Codes, FloatArray, QuantParams, Scheme, dequantize, quantize
+from compressor.quantization.pair_sums import LIMIT, limited, summed
 
 BIAS_LIMIT = 2**30
 """Largest |q_b| allowed: half of int32, so that the accumulator has room for the products."""
 
 SHRINK = np.linspace(1.0, 0.75, 26)
 """Shares of the largest magnitude that are tried as the clip; equal errors keep the largest."""
+
+WIDEN = np.linspace(2.0, 1.0, 40, endpoint=False)
+"""The same where pairs are limited, tried before those."""
 
 JUDGED = 2048
 """Weights of a channel that judge a scale, about: more do not change the choice."""
@@ -49,13 +56,13 @@ def weight_params(weight: FloatArray, axis: int, scheme: Scheme) -> QuantParams:
 
     Args:
         weight: float32, any rank.
-        axis: Output channels; used when the scheme is per channel.
+        axis: Output channels.
         scheme: Symmetric int8, or 8-bit floats.
     """
+    rows = summed(weight, axis)
     if not scheme.per_channel:
-        scale = _best_scales(weight.reshape(1, -1), scheme)[0]
+        scale = _best_scales(rows.reshape(1, -1), scheme)[0]
         return QuantParams(scheme, np.array(scale), np.zeros((), scheme.stored))
-    rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)
     scales = _best_scales(rows, scheme)
     return QuantParams(scheme, scales, np.zeros(scales.shape, scheme.stored), axis)
 
@@ -65,7 +72,7 @@ def tensor_params(tensor: ir.TensorProtocol, axis: int, scheme: Scheme) -> Quant
 
     Args:
         tensor: Whose numbers do not change.
-        axis: Output channels; used when the scheme is per channel.
+        axis: Output channels.
         scheme: Symmetric int8, or 8-bit floats.
     """
     known = _known.setdefault(tensor, {})
@@ -77,14 +84,14 @@ def tensor_params(tensor: ir.TensorProtocol, axis: int, scheme: Scheme) -> Quant
 def _best_scales(rows: FloatArray, scheme: Scheme) -> npt.NDArray[np.float32]:
     """The scale of each row [channels, weights] with the least squared error.
 
-    Long rows are judged by evenly picked weights, their extremes by all.
+    Long rows are judged by evenly picked pairs of weights, their extremes by all.
     """
     bound = np.maximum(rows.max(axis=1, initial=0.0), -rows.min(axis=1, initial=0.0))
     whole: npt.NDArray[np.float32] = (bound.astype(np.float64) / scheme.qmax).astype(np.float32)
     whole[whole < np.finfo(np.float32).tiny] = 1.0
     if scheme.is_float:
         return whole
-    picked = rows[:, :: max(1, rows.shape[1] // JUDGED)]
+    picked = _picked(rows)
     step = max(1, BLOCK // max(1, picked.shape[1]))
     best = [
         _least_error(picked[begin : begin + step], whole[begin : begin + step], scheme)
@@ -93,33 +100,67 @@ def _best_scales(rows: FloatArray, scheme: Scheme) -> npt.NDArray[np.float32]:
     return np.concatenate([*best, whole[:0]])
 
 
+def _picked(rows: FloatArray) -> FloatArray:
+    """All weights of short rows, and every so many pairs of long ones."""
+    every = rows.shape[1] // JUDGED
+    if every < 2:
+        return rows
+    pairs = rows[:, : rows.shape[1] // 2 * 2].reshape(len(rows), -1, 2)[:, ::every]
+    return np.ascontiguousarray(pairs).reshape(len(rows), -1)
+
+
 def _least_error(
     picked: FloatArray, whole: npt.NDArray[np.float32], scheme: Scheme
 ) -> npt.NDArray[np.float32]:
     """The best of the scales of some rows; `whole` are those that clip nothing."""
     best: npt.NDArray[np.float32] = whole.copy()
     least = np.full(whole.shape, np.inf)
-    for ratio in SHRINK:
+    for ratio in (
+        np.concatenate([WIDEN, SHRINK]) if scheme.qmax == LIMIT - 1 and scheme.pairs else SHRINK
+    ):
         scale = np.maximum(whole * np.float32(ratio), np.finfo(np.float32).tiny)
         params = QuantParams(scheme, scale, np.zeros(scale.shape, scheme.stored), 0)
-        error = np.square(dequantize(quantize(picked, params), params) - picked).sum(axis=1)
+        codes = nearest_integers(picked, params, 0)
+        error = np.square(dequantize(codes, params) - picked).sum(axis=1)
         np.copyto(best, scale, where=error < least)
         np.minimum(error, least, out=least)
     return best
 
 
+def nearest_integers(values: FloatArray, params: QuantParams, axis: int) -> Codes:
+    """The nearest codes of a weight, with pairs that fit where they have to.
+
+    Args:
+        values: float32, any rank, as a node stores it.
+        params: Its scales.
+        axis: Output channels.
+    """
+    codes = quantize(values, params)
+    return limited(codes, _scaled(values, params), axis) if params.scheme.pairs else codes
+
+
+def _scaled(values: FloatArray, params: QuantParams) -> FloatArray:
+    """Weights over their scales."""
+    scale = params.scale
+    if params.axis is not None:
+        scale = scale.reshape([-1 if i == params.axis else 1 for i in range(values.ndim)])
+    scaled: FloatArray = values / scale
+    return scaled
+
+
 def weight_integers(
-    values: FloatArray, params: QuantParams, own: QuantParams, chosen: Codes | None
+    values: FloatArray, params: QuantParams, own: QuantParams, chosen: Codes | None, axis: int
 ) -> Codes:
     """The codes of a weight: those that were chosen for its own scales, else the nearest.
 
     Args:
-        values: float32, any rank.
+        values: float32, any rank, as a node stores it.
         params: The scales that are stored.
         own: Those of `weight_params`; a channel whose scale was raised is rounded anew.
         chosen: Chosen integers, of the shape of `values`; None rounds to the nearest.
+        axis: Output channels.
     """
-    nearest = quantize(values, params)
+    nearest = nearest_integers(values, params, axis)
     if chosen is None:
         return nearest
     same = np.asarray(params.scale == own.scale)
@@ -127,7 +168,8 @@ def weight_integers(
         shape = [1] * values.ndim
         shape[params.axis] = -1
         same = same.reshape(shape)
-    return np.where(same, chosen, nearest)
+    codes = np.where(same, chosen, nearest)
+    return limited(codes, _scaled(values, params), axis) if params.scheme.pairs else codes
 
 
 def fit_bias(params: QuantParams, bias: FloatArray, input_scale: float) -> QuantParams:

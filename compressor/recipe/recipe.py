@@ -116,7 +116,8 @@ class QuantizeOptions(Section):
         "percentile:99.9, samples or samples:99, entropy, mse.",
     )
     cpu: Literal["host", "vnni", "avx2", "arm64"] = Field(
-        "host", description="CPU of the deployment; avx2 has no VNNI and gets 7-bit weights."
+        "host",
+        description="CPU of the deployment; avx2 has no VNNI: pairs of weights fit its sums.",
     )
     activation: Literal["uint8", "int8"] | None = Field(
         None, description="Type of activations; default: the target's."

@@ -71,6 +71,7 @@ class QuantPolicy:
         activation: Literal["uint8", "int8"] | None = None,
         symmetric: bool | None = None,
         weight_bits: int | None = None,
+        pairs: bool | None = None,
         granularity: Literal["channel", "tensor"] | None = None,
     ) -> "QuantPolicy":
         """The policy with other schemes; None keeps what the target prefers.
@@ -85,7 +86,10 @@ class QuantPolicy:
             self,
             activation=replace(self.activation, dtype=dtype, symmetric=even),
             weight=replace(
-                self.weight, bits=weight_bits or self.weight.bits, per_channel=per_channel
+                self.weight,
+                bits=weight_bits or self.weight.bits,
+                pairs=self.weight.pairs if pairs is None else pairs,
+                per_channel=per_channel,
             ),
             absorbed=frozenset() if even and not self.activation.symmetric else self.absorbed,
         )

@@ -163,11 +163,11 @@ class OrtTarget(Target):
 
         The runtime absorbs Relu into the quantization of its producer only when the zero point is
         the type's least value, which asymmetric activations give. On CPUs without an 8-bit dot
-        product weights use 7 bits, so that pairwise 16-bit sums cannot saturate.
+        product two products are summed in 16 bits, which no pair of weights may exceed.
         """
         return QuantPolicy(
             activation=Scheme("uint8", symmetric=False),
-            weight=Scheme("int8", symmetric=True, per_channel=True, bits=_weight_bits(cpu)),
+            weight=Scheme("int8", symmetric=True, per_channel=True, pairs=not has_int8_dot(cpu)),
             bias="int32",
             weighted=frozenset({"Conv", "Gemm", "MatMul"}),
             elementwise=frozenset(
@@ -309,10 +309,6 @@ def why_not_integer(node: ir.Node) -> str | None:
     if steps and counts:
         return "the integer kernel of AveragePool counts the padding of `ceil_mode` otherwise"
     return None
-
-
-def _weight_bits(cpu: str) -> int:
-    return 8 if has_int8_dot(cpu) else 7
 
 
 def _is_integer(op: str) -> bool:

@@ -20,6 +20,7 @@ from compressor.layerwise.layers import Layer, layers_of
 from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import planned_policy
 from compressor.quantization.gptq import Integers, rounded
+from compressor.quantization.pair_sums import LIMIT, Places, partners
 from compressor.quantization.weights import channel_axis, weight_params
 from compressor.search.session import Session
 
@@ -85,17 +86,29 @@ def integers_of(layer: Layer, moments: Doubles, scheme: Scheme, *, zeros: bool =
     groups, outputs, _ = matrix.shape
     # The outputs of a transposed convolution's groups share the axis of its weight.
     scales = np.resize(np.asarray(params.scale, np.float64), groups * outputs)
+    paired = scheme.pairs and layer.kind != "ConvTranspose"  # which no kernel sums as integers
+    mates = partners(layer.weight.shape, channel_axis(layer.node)) if paired else None
     found = [
-        rounded(one, gram, _nearest(scale[:, None], scheme), zeros=zeros)
+        rounded(one, gram, _nearest(scale[:, None], scheme, mates), zeros=zeros)
         for one, gram, scale in zip(matrix, moments, scales.reshape(groups, -1), strict=True)
     ]
     return layer.stored(np.array(found, np.float64)).astype(np.int8)
 
 
-def _nearest(scale: Doubles, scheme: Scheme) -> Callable[[Doubles, int], tuple[Integers, Doubles]]:
+def _nearest(
+    scale: Doubles, scheme: Scheme, mates: Places | None
+) -> Callable[[Doubles, int], tuple[Integers, Doubles]]:
+    """The nearest integers; beside a mate that is chosen, those that fit into a sum with it."""
+    known: dict[int, Doubles] = {}
+
     def nearest(values: Doubles, column: int) -> tuple[Integers, Doubles]:
-        del column
         whole = np.clip(np.rint(values / scale), scheme.qmin, scheme.qmax)
+        mate = None if mates is None else known.pop(int(mates[column]), None)
+        if mate is not None:
+            room = LIMIT - np.abs(mate)
+            whole = np.where(whole * mate > 0, np.clip(whole, -room, room), whole)
+        elif mates is not None:
+            known[column] = whole
         return whole.astype(np.int16), whole * scale
 
     return nearest

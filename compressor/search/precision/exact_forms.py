@@ -289,6 +289,7 @@ class _Comparing:
             ship=policy.precision,
             cpu=plan.cpu,
             weight_bits=policy.weight.bits,
+            pairs=policy.weight.pairs,
             activation=plan.activation,
             symmetric=plan.symmetric,
             granularity=plan.granularity,

@@ -40,6 +40,7 @@ def calibrated_ranges(search: PtqSearch) -> None:
     update = {
         "ship": policy.precision,
         "weight_bits": policy.weight.bits,
+        "pairs": policy.weight.pairs,
         "integer": chosen.integer,
         "dynamic": chosen.dynamic,
         "ranges": dict(chosen.ranges),
@@ -53,7 +54,12 @@ def runtime_ranges(search: PtqSearch) -> None:
     policy = policy_of(search.session.target, options)
     chosen = choose_dynamic(search.graph, policy, options.leave)
     _choose(search, chosen, "dynamic INT8")
-    update = {"ship": "int8", "weight_bits": policy.weight.bits, "dynamic": chosen.dynamic}
+    update = {
+        "ship": "int8",
+        "weight_bits": policy.weight.bits,
+        "pairs": policy.weight.pairs,
+        "dynamic": chosen.dynamic,
+    }
     search.plan = search.plan.model_copy(update=update)
 
 

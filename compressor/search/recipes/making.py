@@ -284,6 +284,7 @@ class Maker:
             update={
                 "ship": policy.precision,
                 "weight_bits": policy.weight.bits,
+                "pairs": policy.weight.pairs,
                 "integer": choice.integer,
                 "dynamic": choice.dynamic,
                 "ranges": dict(choice.ranges),

@@ -162,7 +162,7 @@ def test_it_needs_no_data_and_is_replayed_byte_for_byte(tmp_path: Path):
     assert graph.candidates[0].integer_nodes == 4
     plan = Plan.load(tmp_path / "out" / "plan.json").graphs["model"]
     assert len(plan.dynamic) == 4
-    assert (plan.integer, plan.ranges, plan.weight_bits) == ((), {}, 7)
+    assert (plan.integer, plan.ranges, plan.weight_bits, plan.pairs) == ((), {}, 8, True)
     compress(source, plan=tmp_path / "out" / "plan.json", output=tmp_path / "again")
     for name in ("model.onnx", "plan.json"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()

@@ -74,13 +74,18 @@ def test_float_graph_has_no_integer_nodes():
     assert floating
 
 
-@pytest.mark.parametrize(("cpu", "bits"), [("vnni", 8), ("arm64", 8), ("avx2", 7)])
-def test_weights_are_narrow_where_sums_would_saturate(cpu: str, bits: int):
-    assert TARGET.policy(cpu).weight.bits == bits
+@pytest.mark.parametrize(("cpu", "pairs"), [("vnni", False), ("arm64", False), ("avx2", True)])
+def test_pairs_of_weights_are_limited_where_sums_would_saturate(cpu: str, pairs: bool):
+    weight = TARGET.policy(cpu).weight
+    assert (weight.bits, weight.pairs) == (8, pairs)
 
 
 def test_host_follows_the_flags(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(hardware.platform, "machine", lambda: "x86_64")
-    for flags, bits in ((("avx2", "fma"), 7), (("avx2", "avx512_vnni"), 8), (("avx_vnni",), 8)):
+    for flags, dot in (
+        (("avx2", "fma"), False),
+        (("avx2", "avx512_vnni"), True),
+        (("avx_vnni",), True),
+    ):
         monkeypatch.setattr(hardware, "host_flags", lambda found=flags: found)
-        assert TARGET.policy("host").weight.bits == bits
+        assert TARGET.policy("host").weight.pairs is not dot

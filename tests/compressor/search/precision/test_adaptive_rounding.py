@@ -13,9 +13,11 @@ from compressor.graph.shapes import infer_shapes, input_specs
 from compressor.layerwise.activity import activity
 from compressor.layerwise.layers import Layer, layers_of
 from compressor.plan.plan import GraphPlan
+from compressor.quantization.pair_sums import LIMIT, summed
 from compressor.quantization.weights import (
     channel_axis,
     fit_bias,
+    nearest_integers,
     weight_integers,
     weight_params,
 )
@@ -72,13 +74,13 @@ def inputs(graph: ir.Model, seed: int) -> np.ndarray:
     return (x + np.roll(x, 1, -1)).astype(np.float32)
 
 
-def rounded_layer(name: str) -> tuple[ir.Model, Layer, np.ndarray]:
+def rounded_layer(name: str, scheme: Scheme = SCHEME) -> tuple[ir.Model, Layer, np.ndarray]:
     text, shape = GRAPHS[name]
     graph = infer_shapes(model(text, w=shape))
     layer = next(iter(layers_of(graph).values()))
     data = open_dataset({"x": inputs(graph, 0)})
     seen = activity(graph, [layer], data, batch=16, memory=10**8)[layer.name]
-    return graph, layer, integers_of(layer, seen.moments.raw()[0], SCHEME)
+    return graph, layer, integers_of(layer, seen.moments.raw()[0], scheme)
 
 
 def error(graph: ir.Model, weight: np.ndarray) -> float:
@@ -100,6 +102,22 @@ def test_the_output_is_nearer_than_by_the_nearest_integers(name: str):
     ratio = error(graph, dequantize(codes, params)) / error(graph, dequantize(nearest, params))
     # The nine weights of a depthwise kernel have little to share.
     assert ratio < (1 if name == "depthwise" else 0.8)
+
+
+@pytest.mark.parametrize("name", [name for name in GRAPHS if "Transpose" not in name])
+def test_pairs_leave_each_other_room(name: str) -> None:
+    scheme = Scheme("int8", symmetric=True, per_channel=True, pairs=True)
+    graph, layer, codes = rounded_layer(name, scheme)
+    axis = channel_axis(layer.node)
+    params = weight_params(layer.weight, axis, scheme)
+    nearest = nearest_integers(layer.weight, params, axis)
+    first, second = (summed(codes, axis)[:, start::2].astype(int) for start in (0, 1))
+    first = first[:, : second.shape[1]]
+    alike = first * second > 0
+    assert alike.any()
+    assert (np.abs(first) + np.abs(second))[alike].max() <= LIMIT
+    ratio = error(graph, dequantize(codes, params)) / error(graph, dequantize(nearest, params))
+    assert ratio < (1.1 if name == "depthwise" else 0.8)
 
 
 @pytest.mark.parametrize("name", ["Conv", "MatMul", "Gemm"])
@@ -126,7 +144,7 @@ def test_a_channel_whose_scale_was_raised_is_rounded_anew():
     own = weight_params(weight, 0, SCHEME)
     raised = fit_bias(own, np.array([0, 1e9, 0, 0], np.float32), 1e-3)
     chosen = quantize(weight, own) - 1
-    found = weight_integers(weight, raised, own, chosen)
+    found = weight_integers(weight, raised, own, chosen, 0)
     np.testing.assert_array_equal(found[[0, 2, 3]], chosen[[0, 2, 3]])
     np.testing.assert_array_equal(found[1], quantize(weight, raised)[1])
 

@@ -49,11 +49,11 @@ def test_calibration_says_what_is_integer_and_its_ranges():
     before = found.plan
     calibrated_ranges(found)
     plan = found.plan
-    assert (plan.ship, plan.weight_bits) == ("int8", 7)
+    assert (plan.ship, plan.weight_bits, plan.pairs) == ("int8", 8, True)
     assert {"Conv_0", "Conv_2", "Gemm_7"} <= set(plan.integer)
     low, high = plan.ranges["x"]
     assert (low, high) == pytest.approx((DATA["x"].min(), DATA["x"].max()))
-    update = {"ship": "float", "weight_bits": 8, "integer": (), "dynamic": (), "ranges": {}}
+    update = {"ship": "float", "pairs": False, "integer": (), "dynamic": (), "ranges": {}}
     assert plan.model_copy(update=update) == before
     assert found.calibration is not None
     assert found.start.records[-1] is found.calibration.record
@@ -141,10 +141,10 @@ def test_ranges_found_at_run_time_take_no_data():
     found = search(tokens(64), data=None, told=told)
     before = found.plan
     runtime_ranges(found)
-    assert (found.plan.ship, found.plan.weight_bits) == ("int8", 7)
+    assert (found.plan.ship, found.plan.weight_bits, found.plan.pairs) == ("int8", 8, True)
     assert found.plan.dynamic == ("MatMul_0",)
     assert (found.plan.integer, found.plan.ranges) == ((), {})
-    update = {"ship": "float", "weight_bits": 8, "dynamic": ()}
+    update = {"ship": "float", "pairs": False, "dynamic": ()}
     assert found.plan.model_copy(update=update) == before
     assert found.start.records[-1].name == "place dynamic INT8"
     assert "calibrate" not in told.stages
