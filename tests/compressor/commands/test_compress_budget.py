@@ -29,9 +29,10 @@ MEASURED = ("changed", "layers", "latency", "memory")
 
 
 def recipe(max_drop: str | None, metric: str | None = None, **budget: str) -> Recipe:
+    """With weights of 7 bits, whose loss a budget can be smaller than."""
     return Recipe(
         prune=PruneOptions(macs="none"),
-        quantize=QuantizeOptions(keep_slower=True, cpu="avx2", batch=16),
+        quantize=QuantizeOptions(keep_slower=True, cpu="avx2", weight_bits=7, batch=16),
         measure=MeasureOptions(seconds=0.05, metric=metric),
         budget=BudgetOptions(max_drop=max_drop, **budget),
     )
