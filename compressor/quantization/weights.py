@@ -59,11 +59,14 @@ def weight_params(weight: FloatArray, axis: int, scheme: Scheme) -> QuantParams:
         axis: Output channels.
         scheme: Symmetric int8, or 8-bit floats.
     """
-    rows = summed(weight, axis)
+    # Which weights judge a scale hangs on their order: without pairs it stays what it ever was, as
+    # integers of a plan are kept without their scales.
+    rows = summed(weight, axis) if scheme.pairs else np.moveaxis(weight, axis, 0)
     if not scheme.per_channel:
-        scale = _best_scales(rows.reshape(1, -1), scheme)[0]
+        whole = rows if scheme.pairs else weight
+        scale = _best_scales(whole.reshape(1, -1), scheme)[0]
         return QuantParams(scheme, np.array(scale), np.zeros((), scheme.stored))
-    scales = _best_scales(rows, scheme)
+    scales = _best_scales(rows.reshape(weight.shape[axis], -1), scheme)
     return QuantParams(scheme, scales, np.zeros(scales.shape, scheme.stored), axis)
 
 
@@ -84,14 +87,14 @@ def tensor_params(tensor: ir.TensorProtocol, axis: int, scheme: Scheme) -> Quant
 def _best_scales(rows: FloatArray, scheme: Scheme) -> npt.NDArray[np.float32]:
     """The scale of each row [channels, weights] with the least squared error.
 
-    Long rows are judged by evenly picked pairs of weights, their extremes by all.
+    Long rows are judged by evenly picked weights, or pairs of them, their extremes by all.
     """
     bound = np.maximum(rows.max(axis=1, initial=0.0), -rows.min(axis=1, initial=0.0))
     whole: npt.NDArray[np.float32] = (bound.astype(np.float64) / scheme.qmax).astype(np.float32)
     whole[whole < np.finfo(np.float32).tiny] = 1.0
     if scheme.is_float:
         return whole
-    picked = _picked(rows)
+    picked = _picked(rows, pairs=scheme.pairs)
     step = max(1, BLOCK // max(1, picked.shape[1]))
     best = [
         _least_error(picked[begin : begin + step], whole[begin : begin + step], scheme)
@@ -100,13 +103,13 @@ def _best_scales(rows: FloatArray, scheme: Scheme) -> npt.NDArray[np.float32]:
     return np.concatenate([*best, whole[:0]])
 
 
-def _picked(rows: FloatArray) -> FloatArray:
-    """All weights of short rows, and every so many pairs of long ones."""
-    every = rows.shape[1] // JUDGED
-    if every < 2:
-        return rows
-    pairs = rows[:, : rows.shape[1] // 2 * 2].reshape(len(rows), -1, 2)[:, ::every]
-    return np.ascontiguousarray(pairs).reshape(len(rows), -1)
+def _picked(rows: FloatArray, *, pairs: bool) -> FloatArray:
+    """All weights of short rows, and every so many, or so many pairs, of long ones."""
+    every = max(1, rows.shape[1] // JUDGED)
+    if every < 2 or not pairs:
+        return rows[:, ::every]
+    found = rows[:, : rows.shape[1] // 2 * 2].reshape(len(rows), -1, 2)[:, ::every]
+    return np.ascontiguousarray(found).reshape(len(rows), -1)
 
 
 def _least_error(

@@ -12,7 +12,7 @@ from compressor.graph.session import open_session
 from compressor.quantization.dynamic import insert_dynamic
 from compressor.quantization.pair_sums import LIMIT, limited, partners, summed
 from compressor.quantization.static import quantize_static
-from compressor.quantization.weights import nearest_integers, weight_params
+from compressor.quantization.weights import JUDGED, SHRINK, nearest_integers, weight_params
 from compressor.system.hardware import has_int8_dot
 from exporters.ort.target import TARGET
 
@@ -91,6 +91,31 @@ def test_seven_bits_need_no_limit() -> None:
     seven = Scheme("int8", symmetric=True, per_channel=True, bits=7, pairs=True)
     params = weight_params(weight, 0, seven)
     np.testing.assert_array_equal(nearest_integers(weight, params, 0), quantize(weight, params))
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((4, 512, 3, 3), 0), ((5001, 3), 1)])
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_scales_without_pairs_are_those_that_earlier_plans_were_made_with(
+    shape: tuple[int, ...], axis: int, per_channel: bool
+) -> None:
+    """A plan keeps integers and no scales: long rows are judged by the same weights as ever."""
+    scheme = Scheme("int8", symmetric=True, per_channel=per_channel, bits=7)
+    weight = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    rows = np.moveaxis(weight, axis, 0) if per_channel else weight
+    rows = rows.reshape(shape[axis] if per_channel else 1, -1)
+    picked = rows[:, :: rows.shape[1] // JUDGED]
+    whole = (np.abs(rows).max(axis=1).astype(np.float64) / scheme.qmax).astype(np.float32)
+
+    def lost(ratio: float) -> np.ndarray:
+        scale = (whole * np.float32(ratio))[:, None]
+        codes = np.clip(np.rint(picked / scale), -scheme.qmax, scheme.qmax).astype(np.float32)
+        return np.square(codes * scale - picked).sum(axis=1)
+
+    best = np.argmin([lost(ratio) for ratio in SHRINK], axis=0)
+    expected = whole * SHRINK[best].astype(np.float32)
+    np.testing.assert_array_equal(
+        np.atleast_1d(weight_params(weight, axis, scheme).scale), expected
+    )
 
 
 LAYERS: dict[str, tuple[str, tuple[int, ...], tuple[int, ...], str, str]] = {
