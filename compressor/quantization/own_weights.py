@@ -13,7 +13,8 @@ from typing import NamedTuple
 import onnx_ir as ir
 
 from compressor.graph.constants import constant, is_stored
-from compressor.graph.initializers import add_initializer, names_beside
+from compressor.graph.initializers import FreeNames, add_initializer, names_beside
+from compressor.graph.invariants import subgraphs
 
 _PRODUCTS = frozenset({"MatMul", "Gemm"})
 _TURNED = "compressor.turned"
@@ -24,15 +25,15 @@ class _Turned(NamedTuple):
     """Where a weight is from.
 
     Attributes:
-        node: Name of the Transpose.
-        output: Name of what it wrote.
+        node: The Transpose, in the graph that it was found in.
+        following: Name of the node behind it.
         source: Name of the table.
         table: Its numbers.
         weight: Those numbers turned round.
     """
 
-    node: str
-    output: str
+    node: ir.Node
+    following: str
     source: str
     table: ir.TensorProtocol
     weight: ir.TensorProtocol
@@ -47,7 +48,9 @@ def with_own_weights(model: ir.Model) -> ir.Model:
         return model
     made = model.clone()
     names = names_beside(made.graph)
-    for node in list(made.graph):
+    originals = list(model.graph)
+    behind = [*(node.name or "" for node in originals[1:]), ""]
+    for found, following, node in zip(originals, behind, list(made.graph), strict=True):
         readers, source = _readers(node), node.inputs[0] if node.inputs else None
         if not readers or source is None:
             continue
@@ -56,8 +59,8 @@ def with_own_weights(model: ir.Model) -> ir.Model:
         numbers = table.numpy().T.copy()
         own = add_initializer(made.graph, names.take(f"{source.name}_turned"), numbers)
         assert own.const_value is not None, "it was just given"
-        named = (node.name or "", output.name or "", source.name or "")
-        own.meta[_TURNED] = _Turned(*named, table, own.const_value)
+        noted = _Turned(found, following, source.name or "", table, own.const_value)
+        own.meta[_TURNED] = noted
         for reader in readers:
             reader.replace_input_with(1, own)
         if not output.uses() and not output.is_graph_output():
@@ -75,18 +78,48 @@ def with_shared_tables(model: ir.Model) -> ir.Model:
         return model
     made = model.clone()
     names = names_beside(made.graph)
-    for value in list(made.graph.initializers.values()):
+    # Backwards, as one may have stood right before another.
+    for value in reversed(list(made.graph.initializers.values())):
         if not _is_as_given(made.graph, value):
             continue
         turned: _Turned = value.meta[_TURNED]
-        table = made.graph.initializers[turned.source]
-        node = ir.node("Transpose", [table], {"perm": [1, 0]}, name=names.take(turned.node))
-        output = node.outputs[0]
-        output.name, output.shape, output.type = names.take(turned.output), value.shape, value.type
-        made.graph.insert_before(next(one for one in made.graph if value in one.inputs), node)
+        output = _still_written(made.graph, turned) or _written(made.graph, turned, value, names)
         value.replace_all_uses_with(output)
         made.graph.initializers.pop(value.name or "")
     return made
+
+
+def _still_written(graph: ir.Graph, turned: _Turned) -> ir.Value | None:
+    """What the Transpose writes that others read, too, and that therefore stayed."""
+    table = graph.initializers[turned.source]
+    left = (use.node for use in table.uses() if use.node.graph is graph)
+    return next((one.outputs[0] for one in left if one.name == turned.node.name), None)
+
+
+def _written(graph: ir.Graph, turned: _Turned, value: ir.Value, names: FreeNames) -> ir.Value:
+    """What a new Transpose writes, where it stood or before all that read `value`."""
+    old = turned.node
+    node = ir.Node(
+        "",
+        "Transpose",
+        [graph.initializers[turned.source]],
+        old.attributes.values(),
+        name=old.name,
+        doc_string=old.doc_string,
+        metadata_props=old.metadata_props,
+    )
+    output, like = node.outputs[0], old.outputs[0]
+    output.name, output.shape, output.type = names.take(like.name or ""), like.shape, like.type
+    inside = {id(use.node) for use in value.uses()}
+    place = next(one for one in graph if one.name == turned.following or _has(one, inside))
+    graph.insert_before(place, node)
+    return output
+
+
+def _has(node: ir.Node, readers: set[int]) -> bool:
+    """Whether a node, or one in its bodies, is among some."""
+    inner = (one for body in subgraphs(node) for one in body)
+    return id(node) in readers or any(_has(one, readers) for one in inner)
 
 
 def _readers(node: ir.Node) -> list[ir.Node]:
@@ -107,5 +140,4 @@ def _is_as_given(graph: ir.Graph, value: ir.Value) -> bool:
     if turned is None or value.const_value is not turned.weight:
         return False
     table = graph.initializers.get(turned.source)
-    read = any(use.node.graph is graph for use in value.uses())
-    return read and table is not None and table.const_value is turned.table
+    return bool(value.uses()) and table is not None and table.const_value is turned.table

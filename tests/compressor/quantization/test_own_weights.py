@@ -57,6 +57,58 @@ def test_a_weight_of_its_own_computes_the_same_and_is_shared_again() -> None:
     assert with_shared_tables(shared) is shared
 
 
+OTHERWISE = {
+    "an output": """g (float[2,16] x, float[30,16] table) => (float[2,30] y, float[16,30] t)
+    {
+        t = Transpose<perm=[1,0]>(table)
+        y = MatMul(x, t)
+    }""",
+    "another reader": """g (float[2,16] x, float[30,16] table) => (float[2,30] y, float[16,30] z)
+    {
+        t = Transpose(table)
+        z = Neg(t)
+        y = MatMul(x, t)
+    }""",
+    "two, and not right before": """g (float[2,16] x, float[30,16] table)
+        => (float[2,30] y, float[2,30] z)
+    {
+        t = Transpose<perm=[1,0]>(table)
+        u = Transpose(table)
+        n = Neg(x)
+        y = MatMul(n, t)
+        z = MatMul(n, u)
+    }""",
+    "a body first": """g (float[2,16] x, bool c, float[30,16] table)
+        => (float[2,30] y, float[2,30] z)
+    {
+        t = Transpose<perm=[1,0]>(table)
+        y = If(c) <then_branch = a () => (float[2,30] p) { p = MatMul(x, t) },
+                   else_branch = b () => (float[2,30] q) { q = Gemm(x, t) }>
+        z = MatMul(x, t)
+    }""",
+    "bodies alone": """g (float[2,16] x, bool c, float[30,16] table) => (float[2,30] y)
+    {
+        t = Transpose<perm=[1,0]>(table)
+        y = If(c) <then_branch = a () => (float[2,30] p) { p = MatMul(x, t) },
+                   else_branch = b () => (float[2,30] q) { q = Gemm(x, t) }>
+    }""",
+}
+
+
+@pytest.mark.parametrize("case", OTHERWISE)
+def test_whatever_else_reads_it_the_file_is_the_same_again(case: str) -> None:
+    """A Transpose that stays is read again, and one for a body stands before what has the body."""
+    graph = model(OTHERWISE[case], table=[30, 16])
+    for index, node in enumerate(graph.graph.all_nodes()):
+        node.name = f"{node.op_type}_{index}"
+    own = with_own_weights(graph)
+    check(own, "giving weights")
+    assert own is not graph
+    shared = with_shared_tables(own)
+    check(shared, "sharing tables")
+    assert ir.to_proto(shared).SerializeToString() == ir.to_proto(graph).SerializeToString()
+
+
 @pytest.mark.parametrize("name", ["table", "table_turned"])
 def test_what_was_changed_since_is_not_shared(name: str) -> None:
     own = with_own_weights(tied())
