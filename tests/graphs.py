@@ -56,3 +56,18 @@ def tagger() -> ir.Model:
         }""",
         w1=[64, 64], w=[2, 128, 64], r=[2, 128, 32], b=[2, 256], w2=[64, 64],
     )  # fmt: skip
+
+
+def tied_head() -> ir.Model:
+    """A table that is looked up in and, through a Transpose, the weight of the last product."""
+    return model(
+        """g (int64[b,n] ids, float[300,64] table, float[64,64] w) => (float[b,n,300] logits)
+        {
+            x = Gather(table, ids)
+            h = MatMul(x, w)
+            turned = Transpose<perm=[1,0]>(table)
+            logits = MatMul(h, turned)
+        }""",
+        table=[300, 64],
+        w=[64, 64],
+    )

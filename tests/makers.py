@@ -8,6 +8,7 @@ from seams import Timed, images, looking, session_of
 
 from compressor.evaluation.attribution import NodeSeconds
 from compressor.graph.files import initializer_bytes
+from compressor.graph.tensors import Arrays
 from compressor.recipe.recipe import MeasureOptions, PruneOptions, QuantizeOptions, Recipe
 from compressor.search.data_split import split_data
 from compressor.search.recipes.making import Maker
@@ -27,16 +28,16 @@ def noted(name: str, find: Callable[[], Any]) -> Any:
     return find()
 
 
-def maker_of(model: ir.Model, **prune: Any) -> Maker:
-    """What makes recipes of a graph that takes the `images` of `graphs.residual`."""
+def maker_of(model: ir.Model, data: Arrays | None = None, **prune: Any) -> Maker:
+    """What makes recipes of a graph that takes `data`, or the `images` of `graphs.residual`."""
     recipe = Recipe(
         quantize=QuantizeOptions(cpu="avx2", batch=4),
         prune=PruneOptions(**prune),
         measure=MeasureOptions(seconds=0.05, metric="cosine"),
     )
     timer = Kernels(ratio=lambda _: 1.0)
-    session = session_of(model, recipe, timer, calibration=images(40, 3))
-    data = split_data(session.prepared, 0)
-    assert data.quality is not None
-    session = looking(session, data.quality)
-    return Maker(Shared(session, data.calibration, data.quality, noted, ("quality", "size")))
+    session = session_of(model, recipe, timer, calibration=data or images(40, 3))
+    split = split_data(session.prepared, 0)
+    assert split.quality is not None
+    session = looking(session, split.quality)
+    return Maker(Shared(session, split.calibration, split.quality, noted, ("quality", "size")))

@@ -11,6 +11,7 @@ from compressor.graph.fingerprint import fingerprint
 from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import planned_policy
 from compressor.quantization.mixed import solve
+from compressor.quantization.own_weights import with_own_weights
 from compressor.quantization.static import CalibrationOptions, calibrate
 from compressor.recipe.keeping import cache_of
 from compressor.recipe.policy import policy_of
@@ -69,7 +70,7 @@ def sensitivity(
     session = Session(prepared, recipe, target, progress)
     with progress.stage("fold"):
         feeds = prepared.feeds(prepared.fixed_batch or 2, recipe.seed)
-        graph, _ = fold(prepared.model, feeds=feeds)
+        graph = with_own_weights(fold(prepared.model, feeds=feeds)[0])
     held_out, rest = data.split(min(HELD_OUT, SAMPLE / len(data)), recipe.seed)
     plan = _whole(session, graph, rest)
     mix = mixed(graph, plan, planned_policy(plan, target), leave=recipe.quantize.leave)

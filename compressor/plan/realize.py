@@ -198,7 +198,7 @@ def with_integers(baseline: ir.Model, plan: GraphPlan, target: Target) -> ir.Mod
             hint="Replay a plan with the options of the target that it was made with.",
         )
     made = quantize_static(
-        baseline,
+        with_own_weights(baseline),
         plan.integer,
         plan.ranges,
         policy,

@@ -11,6 +11,7 @@ from calibration.dataset import CalibrationSet
 from compressor.plan.realize import with_integers
 from compressor.pruning.selection.costs import Macs, Parameters
 from compressor.quantization.dynamic import insert_dynamic, place_dynamic
+from compressor.quantization.own_weights import with_own_weights
 from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
 from compressor.recipe.policy import policy_of
 from compressor.results.format import percent, ratio
@@ -357,6 +358,7 @@ def roughly_integer(
         policy_of(session.target, session.recipe.quantize),
         session.recipe.quantize.leave,
     )
+    model = with_own_weights(model)
     if dynamic:
         made = model.clone()
         insert_dynamic(made, place_dynamic(model, policy, leave).integer, policy)

@@ -21,6 +21,7 @@ from compressor.pruning.selection.select import WEIGHINGS, Selection, Weighing
 from compressor.quantization.auto import drawn
 from compressor.quantization.bias import restored, stored
 from compressor.quantization.equalization import choose_equalization
+from compressor.quantization.own_weights import with_own_weights
 from compressor.quantization.smoothing import ALPHAS, choose_divisors
 from compressor.quantization.static import CalibrationOptions, StaticChoice, calibrate
 from compressor.recipe.keeping import cache_of
@@ -330,7 +331,8 @@ class Maker:
         def make() -> Outcome:
             there = {node.name for node in start.plain.graph}
             forms = {n: f for n, f in self.shared.whole.plan.forms.items() if n in there}
-            found = self._changed(start, {"forms": forms}) if forms else start
+            own = start.then(graph=with_own_weights(start.graph))
+            found = self._changed(start, {"forms": forms}) if forms else own
             equalized = outline.recipe.get("equalization", "none") == "auto"
             if equalized:
                 found = self._divided(found, choose_equalization)

@@ -23,6 +23,7 @@ from compressor.pruning.block_removal import BlockRemoval
 from compressor.pruning.blocks import Block, Shortened, find_blocks, without
 from compressor.pruning.selection.costs import Kept, Macs, Sizes
 from compressor.quantization.mixed import Costs, solve
+from compressor.quantization.own_weights import with_own_weights
 from compressor.recipe.recipe import Recipe
 from compressor.search.acceptance import NoBudget
 from compressor.search.baseline import folded, started, undecided
@@ -161,7 +162,7 @@ class Shared:
         search = PtqSearch(
             session,
             NoBudget(session, None, ""),
-            self.start,
+            self.start.then(graph=with_own_weights(self.start.graph)),
             self.start.plan,
             calibrating=data,
             data=data,

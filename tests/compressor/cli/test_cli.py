@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from graphs import tied_head
 
 from compressor.cli.main import cli
+from compressor.graph.files import save_model
 from compressor.recipe.recipe import Recipe
 
 
@@ -210,6 +212,15 @@ def test_sensitivity_tells_time_and_damage_of_each_region(tiny_model: Path, tiny
     refused = run("sensitivity", tiny_model)
     assert refused.exit_code == 2
     assert "--calib" in refused.stderr
+
+
+def test_sensitivity_sees_a_head_that_reads_a_turned_table(tmp_path: Path):
+    save_model(tied_head(), tmp_path / "net.onnx")
+    np.savez(tmp_path / "ids.npz", ids=np.random.default_rng(0).integers(0, 300, (16, 5)))
+    done = run("sensitivity", tmp_path / "net.onnx", "--calib", tmp_path / "ids.npz", "--json")
+    assert done.exit_code == 0, done.output
+    nodes = [name for region in json.loads(done.stdout)["regions"] for name in region["nodes"]]
+    assert {"MatMul_1", "MatMul_3"} <= set(nodes)
 
 
 def test_profile_says_what_bounds_each_operator(tiny_model: Path):

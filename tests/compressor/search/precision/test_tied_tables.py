@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from cached_decoder import calls, decoder
-from graphs import model
+from graphs import tied_head
 from seams import Timed, Verdicts, always, session_of
 
 from compressor.graph.files import initializer_bytes
@@ -70,23 +70,12 @@ def test_a_head_that_reads_the_table_turned_becomes_integers_with_it(monkeypatch
     """As exporters write it: the table is one initializer, and a Transpose stands at the head."""
     monkeypatch.setattr(tied_tables, "LEAST", 0)
     rng = np.random.default_rng(0)
-    graph = model(
-        """g (int64[b,n] ids, float[300,64] table, float[64,64] w) => (float[b,n,300] logits)
-        {
-            x = Gather(table, ids)
-            h = MatMul(x, w)
-            turned = Transpose<perm=[1,0]>(table)
-            logits = MatMul(h, turned)
-        }""",
-        table=[300, 64],
-        w=[64, 64],
-    )
     recipe = Recipe(
         quantize=QuantizeOptions(mode="int8-dynamic", cpu="vnni"),
         measure=MeasureOptions(seconds=0.05),
     )
     data = {"ids": rng.integers(0, 300, (8, 5))}
-    session = session_of(graph, recipe, Timed(always(2.0)), calibration=data)
+    session = session_of(tied_head(), recipe, Timed(always(2.0)), calibration=data)
     start = undecided(session)
     assert "Transpose" in [node.op_type for node in start.graph.graph]
     samples = session.prepared.calibration

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
-from graphs import residual
+from graphs import residual, tied_head
 from makers import maker_of
 
 from compressor.graph.files import initializer_bytes, serialize
@@ -47,6 +47,19 @@ def test_the_plan_of_a_point_replays_to_the_same_bytes(
     Plan(target="ort", seed=0, graphs={"model": made.plan}).save(tmp_path / "plan.json")
     again = replay(maker.shared.session, Plan.load(tmp_path / "plan.json").graphs["model"])
     assert serialize(again.shipped) == serialize(made.outcome.shipped)
+
+
+def test_a_head_that_reads_a_turned_table_can_be_integer(tmp_path: Path) -> None:
+    ids = np.random.default_rng(0).integers(0, 300, (40, 5))
+    maker = maker_of(tied_head(), {"ids": ids})
+    assert "MatMul_3" in [node for one in maker.shared.regions.mix.regions for node in one.weighted]
+    made = maker.made(maker.outline({"region:MatMul_3": "int8", "rounding": "gptq"}))
+    assert "MatMul_3" in made.plan.quantized
+    Plan(target="ort", seed=0, graphs={"model": made.plan}).save(tmp_path / "plan.json")
+    again = replay(maker.shared.session, Plan.load(tmp_path / "plan.json").graphs["model"])
+    assert serialize(again.shipped) == serialize(made.outcome.shipped)
+    stored = maker.made(maker.outline({"precision": "int8-weights"})).outcome.shipped
+    assert initializer_bytes(stored) < 0.6 * initializer_bytes(maker.shared.start.graph)
 
 
 def test_a_bound_of_nothing_is_float_whatever_else_is_said(maker: Maker) -> None:
