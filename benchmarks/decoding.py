@@ -163,13 +163,14 @@ class Decoder:
     files: Mapping[str, Path]
 
     @classmethod
-    def made(cls, width: int, folder: Path, seconds: float) -> "Decoder":
-        """Export, and quantize in every way."""
+    def made(cls, width: int, folder: Path, seconds: float, forms: Sequence[str]) -> "Decoder":
+        """Export, and quantize in those ways and the runtime's."""
         torch.manual_seed(0)
         path = folder / "float.onnx"
         exported(GPT(width), path)
         files = {"float": path}
-        for name, options in OURS.items():
+        for name in forms:
+            options = OURS[name]
             recipe = Recipe(
                 quantize=QuantizeOptions.model_validate(options),
                 measure=MeasureOptions(seconds=seconds, context=CONTEXT),
@@ -326,6 +327,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--widths", type=int, nargs="*", default=[256, 768], choices=[256, 768])
     parser.add_argument("--seconds", type=float, default=4.0, help="for each form and figure")
+    parser.add_argument("--forms", nargs="*", default=list(OURS), choices=list(OURS))
     parser.add_argument("--trained", type=Path, help="folder of samples/language/train.py")
     options = parser.parse_args(arguments)
     logging.disable(logging.WARNING)  # the exporter and the runtime advise
@@ -339,7 +341,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for width in options.widths:
             folder = Path(name) / str(width)
             folder.mkdir()
-            found = Decoder.made(width, folder, options.seconds / 4).measured(options.seconds)
+            decoder = Decoder.made(width, folder, options.seconds / 4, options.forms)
+            found = decoder.measured(options.seconds)
             lines, fine = rows(width, found)
             held &= fine
             for cells in lines:
