@@ -160,7 +160,9 @@ class TrainOptions(BaseModel):
         description="Looks at the held-out samples without a gain after which training stops; "
         "default: never.",
     )
-    looks: Positive = Field(10, description="How often the held-out samples are looked at.")
+    looks: Positive = Field(
+        10, description="How often the held-out samples are looked at, at most."
+    )
     held_out: Positive | None = Field(
         None, description="Samples kept to choose the best moment; default: an eighth, at most 256."
     )

@@ -9,6 +9,7 @@ import numpy as np
 from compressor.results import format as fmt
 from compressor.results.training import CurvePoint
 from compressor.system.progress import Advance, Progress, say
+from compressor.training.measuring import looks_of
 from compressor.training.run import Run
 from compressor.training.state import load_state, save_state
 
@@ -37,7 +38,7 @@ class Loop:
         self._resumed(progress)
         worked, began = time.process_time(), self._clock() - self.seconds
         worked -= self.cpu
-        looks = min(self._run.options.looks, self._steps)
+        looks = looks_of(self._run.options.looks, self._steps)
         ends = sorted({round((i + 1) * self._steps / looks) for i in range(looks)})
         said = ""
         with progress.stage("train", total=self._steps) as advance:

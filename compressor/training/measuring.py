@@ -12,6 +12,13 @@ PROBED = 8
 """Steps whose speed fixes how many there are."""
 SETTLING = 2
 """Of those, the first, which are slower."""
+APART = 8
+"""Steps between two looks at the held-out samples, at least: each takes as long as some steps."""
+
+
+def looks_of(asked: int, steps: int) -> int:
+    """How often the held-out samples are looked at in so many steps."""
+    return max(1, min(asked, steps // APART))
 
 
 def steps_of(
@@ -32,7 +39,7 @@ def steps_of(
         step: Makes one; what it changes is undone by the caller.
         spent: Seconds since the training began.
         each_look: Seconds of one look at the held-out samples.
-        looks: How often those are looked at.
+        looks: How often those are looked at, at most.
         clock: What passes.
     """
     if length.steps is not None:
@@ -47,8 +54,11 @@ def steps_of(
         times.append(clock() - start)
         if number >= SETTLING and clock() - began > length.seconds / 4:
             break
-    left = length.seconds - spent - (clock() - began) - looks * each_look
-    return max(1, int(left / max(median(times[SETTLING:]), 1e-9)))
+    left, one = length.seconds - spent - (clock() - began), max(median(times[SETTLING:]), 1e-9)
+    steps = int((left - looks * each_look) / one)
+    if steps < looks * APART:
+        steps = int(left / (one + each_look / APART))
+    return max(1, steps)
 
 
 def saved_bytes(run: Callable[[], tuple[Tensor, int]]) -> float:

@@ -183,14 +183,15 @@ class _Attempt:
             run = self._prepared()
         self._notices = tuple(self._unheeded())
         self._run = run
-        start, before = self._clock(), run.look()
-        each = self._clock() - start
+        before = run.look()  # the first asks the original, too
         if not math.isfinite(before):
             found = f"is {before} on the held-out samples before the first step"
             if options.loss is None:
                 return self.refused(f"the loss {found}")
             raise RecipeError(f"the training loss {options.loss} {found}: expected a finite number")
         run.pieces = self._pieces(run)
+        start, _ = self._clock(), run.look() if task.length.seconds is not None else before
+        each = self._clock() - start
         steps = steps_of(
             task.length,
             run.samples.steps_of_epoch(run.batch),
