@@ -26,19 +26,20 @@ class Loop:
         digest: str,
         *,
         stops: bool,
+        timed: bool,
     ) -> None:
         self.least, self.done, self.seconds, self.cpu = before, 0, 0.0, 0.0
         self.curve = [CurvePoint(step=0, seconds=0.0, held_out=before, rate=run.learning_rate)]
         self._run, self._steps, self._clock, self._digest = run, steps, clock, digest
         self._waited, self._path = 0, run.options.checkpoint
-        self._stops, self.interrupted = stops, False
+        self._stops, self._timed, self.interrupted = stops, timed, False
 
     def go(self, progress: Progress) -> str:
         """All of them; how it ended, as the end of a sentence."""
         self._resumed(progress)
         worked, began = time.process_time(), self._clock() - self.seconds
         worked -= self.cpu
-        looks = looks_of(self._run.options.looks, self._steps)
+        looks = looks_of(self._run.options.looks, self._steps, timed=self._timed)
         ends = sorted({round((i + 1) * self._steps / looks) for i in range(looks)})
         said = ""
         with progress.stage("train", total=self._steps) as advance:

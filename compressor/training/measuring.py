@@ -13,12 +13,18 @@ PROBED = 8
 SETTLING = 2
 """Of those, the first, which are slower."""
 APART = 8
-"""Steps between two looks at the held-out samples, at least: each takes as long as some steps."""
+"""Steps between two looks within a time, at least: each takes as long as some steps."""
 
 
-def looks_of(asked: int, steps: int) -> int:
-    """How often the held-out samples are looked at in so many steps."""
-    return max(1, min(asked, steps // APART))
+def looks_of(asked: int, steps: int, *, timed: bool) -> int:
+    """How often the held-out samples are looked at in so many steps.
+
+    Args:
+        asked: How often at most.
+        steps: Of the training.
+        timed: Whether steps have to fit into a time, of which looks take a part.
+    """
+    return max(1, min(asked, steps // APART if timed else steps))
 
 
 def steps_of(

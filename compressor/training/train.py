@@ -256,7 +256,9 @@ class _Attempt:
 
     def _finished(self, run: Run, before: float, steps: int, progress: Progress) -> Training:
         stops = self._task.stops
-        loop = Loop(run, before, steps, self._clock, self._digest(steps), stops=stops)
+        timed = self._task.length.seconds is not None
+        digest = self._digest(steps)
+        loop = Loop(run, before, steps, self._clock, digest, stops=stops, timed=timed)
         said = loop.go(progress)
         gained = math.isfinite(loop.least) and loop.least < before
         told = (

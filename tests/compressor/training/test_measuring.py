@@ -21,7 +21,8 @@ class Watch:
 
 @pytest.mark.parametrize(("steps", "looks"), [(1, 1), (7, 1), (16, 2), (79, 9), (80, 10)])
 def test_few_steps_are_looked_at_less_often(steps: int, looks: int) -> None:
-    assert looks_of(10, steps) == looks
+    assert looks_of(10, steps, timed=True) == looks
+    assert looks_of(10, steps, timed=False) == min(10, steps)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_steps_and_looks_fill_the_time(seconds: float, step: float, look: float)
     watch = Watch(step)
     length, how = parse_length(f"{seconds}s"), {"each_look": look, "looks": 10, "clock": watch}
     steps = steps_of(length, 100, watch.step, spent=2.0, **how)
-    spent = 2.0 + watch.now + steps * step + looks_of(10, steps) * look
+    spent = 2.0 + watch.now + steps * step + looks_of(10, steps, timed=True) * look
     assert spent <= seconds + step
     assert spent >= seconds - look - 8 * step, "no more is left than to the next look"
 
