@@ -118,9 +118,7 @@ def _least_error(
     """The best of the scales of some rows; `whole` are those that clip nothing."""
     best: npt.NDArray[np.float32] = whole.copy()
     least = np.full(whole.shape, np.inf)
-    for ratio in (
-        np.concatenate([WIDEN, SHRINK]) if scheme.qmax == LIMIT - 1 and scheme.pairs else SHRINK
-    ):
+    for ratio in _shares(scheme):
         scale = np.maximum(whole * np.float32(ratio), np.finfo(np.float32).tiny)
         params = QuantParams(scheme, scale, np.zeros(scale.shape, scheme.stored), 0)
         codes = nearest_integers(picked, params, 0)
@@ -128,6 +126,12 @@ def _least_error(
         np.copyto(best, scale, where=error < least)
         np.minimum(error, least, out=least)
     return best
+
+
+def _shares(scheme: Scheme) -> FloatArray:
+    """Shares of the largest magnitude that are tried; of fewer than 8 bits every pair fits."""
+    limits = scheme.pairs and 2 * scheme.qmax > LIMIT
+    return np.concatenate([WIDEN, SHRINK]) if limits else SHRINK
 
 
 def nearest_integers(values: FloatArray, params: QuantParams, axis: int) -> Codes:
