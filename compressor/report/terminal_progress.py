@@ -21,6 +21,9 @@ from compressor.system.stopwatch import Stopwatch
 SHORTEST_TOLD = 1.0
 """Seconds from which a finished stage leaves a line behind."""
 
+BETWEEN_LINES = 30.0
+"""Seconds of silence after which a log, which shows no bars, is told how far the stages are."""
+
 _SHORTEST_REDRAW = 0.1
 
 
@@ -28,7 +31,8 @@ class RichProgress:
     """A `compressor.system.progress.Progress` on a rich console.
 
     On a terminal the open stages are shown with their bars and the time that is left, and go when
-    they end. Everywhere, each stage that took `SHORTEST_TOLD` leaves a line with its time.
+    they end. A log gets a line of how far they are when nothing was said for `BETWEEN_LINES`.
+    Everywhere, each stage that took `SHORTEST_TOLD` leaves a line with its time.
 
     Args:
         console: Where to show; a command line passes one on the standard error stream.
@@ -38,6 +42,7 @@ class RichProgress:
         self._console = console
         self._open = 0
         self._drawn: Stopwatch | None = None
+        self._said = Stopwatch()
         self._bars = Bars(
             TextColumn("{task.description}", markup=False),
             _Bar(bar_width=28),
@@ -59,7 +64,10 @@ class RichProgress:
 
         def advance(units: int) -> None:
             self._bars.advance(task, units)
-            self._redraw()
+            if self._console.is_terminal:
+                self._redraw()
+            elif self._said.seconds >= BETWEEN_LINES:
+                self._line(self._stand(), "dim")
 
         try:
             yield advance
@@ -67,19 +75,32 @@ class RichProgress:
             self._end(task)
         seconds = watch.seconds
         if seconds >= SHORTEST_TOLD:
-            self._console.print(Text(harmless(f"{name}: {fmt.seconds(seconds)}"), style="dim"))
+            self._line(f"{name}: {fmt.seconds(seconds)}", "dim")
 
     def notice(self, text: str) -> None:
         """Leave a line."""
-        self._console.print(Text(harmless(f"* {fmt.sentence(text)}"), style="yellow"))
+        self._line(f"* {fmt.sentence(text)}", "yellow")
 
     def say(self, text: str) -> None:
         """Leave a line that asks nothing of anybody."""
-        self._console.print(Text(harmless(fmt.sentence(text)), style="dim"))
+        self._line(fmt.sentence(text), "dim")
+
+    def _line(self, text: str, style: str) -> None:
+        self._console.print(Text(harmless(text), style=style))
+        self._said = Stopwatch()
+
+    def _stand(self) -> str:
+        """`block by block 12/57, 20 min 10 s left, calibrate 3/8`: the outermost stage first."""
+        told = []
+        for task in self._bars.tasks:
+            count, left = _count(task), _left(task)
+            told += [f"{task.description} {count}", left] if count else []
+        return ", ".join(filter(None, told))
 
     def _begin(self, name: str, total: int | None) -> TaskID:
         if self._open == 0:
             self._bars.start()
+            self._said = Stopwatch()
         self._open += 1
         task = self._bars.add_task(name, total=total)
         self._bars.refresh()
@@ -111,21 +132,29 @@ class _Bar(BarColumn):
 
 
 class _Count(ProgressColumn):
-    """`128/512`, and nothing where the total is not known."""
+    """How many units are done."""
 
     def render(self, task: Task) -> Text:
-        """How many units are done."""
-        if task.total is None:
-            return Text("")
-        return Text(f"{task.completed:,.0f}/{task.total:,.0f}", style="dim")
+        """See `_count`."""
+        return Text(_count(task), style="dim")
 
 
 class _Left(ProgressColumn):
-    """`12 s left`, if the units that are left take as long as those that are done."""
+    """How long a stage will take, once it is known how long a unit takes."""
 
     def render(self, task: Task) -> Text:
-        """How long a stage will take, once it is known how long a unit takes."""
-        if task.total is None or not task.completed or task.elapsed is None:
-            return Text("")
-        left = task.elapsed * (task.total - task.completed) / task.completed
-        return Text(f"{fmt.seconds(left)} left", style="dim")
+        """See `_left`."""
+        return Text(_left(task), style="dim")
+
+
+def _count(task: Task) -> str:
+    """`128/512`, and nothing where the total is not known."""
+    return "" if task.total is None else f"{task.completed:,.0f}/{task.total:,.0f}"
+
+
+def _left(task: Task) -> str:
+    """`12 s left`, if the units that are left take as long as those that are done."""
+    if task.total is None or not task.completed or task.elapsed is None:
+        return ""
+    left = task.elapsed * (task.total - task.completed) / task.completed
+    return f"{fmt.seconds(left)} left"

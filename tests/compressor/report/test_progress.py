@@ -50,6 +50,26 @@ def test_a_short_stage_leaves_nothing_behind() -> None:
     assert text_of(console) == ""
 
 
+def test_a_log_is_told_how_far_a_long_stage_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal_progress, "BETWEEN_LINES", 0.0)
+    console = Console(file=io.StringIO(), force_terminal=False, width=80)
+    progress = RichProgress(console)
+    with progress.stage("block by block", total=4) as blocks:
+        blocks(1)
+        with progress.stage("open"), progress.stage("round", total=8) as rounded:
+            rounded(2)
+    first, second = text_of(console).splitlines()
+    assert re.fullmatch(r"block by block 1/4, 0\.\d\d s left", first)
+    assert re.fullmatch(r"block by block 1/4, 0\.\d\d s left, round 2/8, 0\.\d\d s left", second)
+
+
+def test_a_log_is_not_told_what_it_just_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal_progress, "BETWEEN_LINES", 3600.0)
+    console = Console(file=io.StringIO(), force_terminal=False, width=80)
+    run(RichProgress(console))
+    assert text_of(console) == ""
+
+
 @pytest.mark.usefixtures("told_at_once")
 def test_a_terminal_shows_how_far_a_stage_is() -> None:
     console = on_terminal()
