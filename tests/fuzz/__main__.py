@@ -16,7 +16,8 @@ from pathlib import Path
 
 from compressor.system.quoting import command_line
 from fuzz import bases, judging, running
-from fuzz.kinds import DEAR, KINDS, OF_TORCH, WEIGHTS, Case, make
+from fuzz.case import Case
+from fuzz.kinds import DEAR, KINDS, OF_TORCH, WEIGHTS, make
 
 
 class Fuzz:

@@ -93,6 +93,14 @@ def broken_document(rng: Random, document: Any) -> Any:
     return document
 
 
+def broken_json(rng: Random, content: bytes) -> bytes:
+    """A document with one thing done to it, or to its bytes where they are none any more."""
+    try:
+        return json.dumps(broken_document(rng, json.loads(content))).encode()
+    except ValueError:
+        return broken_bytes(rng, content)
+
+
 def nested(rng: Random) -> Any:
     """Lists in lists, or objects in objects."""
     found: Any = 1

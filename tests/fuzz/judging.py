@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fuzz import hostile
-from fuzz.kinds import EARLIER, Case
+from fuzz.case import EARLIER, Case
 from fuzz.running import Ended
 
 _DONE = (0, 3, 5)
