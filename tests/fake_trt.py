@@ -21,6 +21,7 @@ class FakeDriver:
         self.memory: dict[int, ctypes.Array] = {}
         self.capturing = False
         self.fails = fails
+        self.milliseconds = 0.25
         self.pending: list = []
         self.captured: list = []
 
@@ -83,6 +84,16 @@ class FakeDriver:
     def _cuStreamEndCapture(self, stream, graph) -> None:  # noqa: N802
         self.capturing = False
         graph._obj.value = 5
+
+    def _cuEventCreate(self, event, flags) -> None:  # noqa: N802
+        event._obj.value = 100 + self.calls.count("cuEventCreate")
+
+    def _cuEventRecord(self, event, stream) -> None:  # noqa: N802
+        assert not self.capturing, "an event of a graph tells no time"
+
+    def _cuEventElapsedTime(self, milliseconds, began, ended) -> None:  # noqa: N802
+        assert not self.pending, "events tell nothing before they came"
+        milliseconds._obj.value = self.milliseconds
 
     def _cuGraphInstantiateWithFlags(self, executable, graph, flags) -> None:  # noqa: N802
         executable._obj.value = 6

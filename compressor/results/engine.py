@@ -50,6 +50,9 @@ class EngineBuild(Record):
             likely and the greatest shapes.
         sparse: Layers with 2:4 sparse weights, for which sparse kernels were allowed.
         not_integer: Nodes that read integers in the graph and floats in the engine that was run.
+        kernels: Type → layers of the engine that was run whose kernels read it, each counted for
+            the fewest bits that it reads; empty where the inspector tells no types.
+        sparse_kernels: Such layers whose kernels skip the zeros of 2:4 sparse weights.
     """
 
     status: Literal["built", "built, not run", "script only"]
@@ -72,3 +75,5 @@ class EngineBuild(Record):
     agreement: tuple[Agreement, ...] = ()
     sparse: int = 0
     not_integer: tuple[str, ...] = ()
+    kernels: dict[str, int] = Field(default_factory=dict)
+    sparse_kernels: int = 0

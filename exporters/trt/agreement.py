@@ -16,12 +16,11 @@ from compressor.graph.tensors import Array, Arrays
 from exporters.base import Agreement, Runner
 from exporters.ort.target import OrtRunner
 from exporters.trt.graph import is_integer, layers, prepared
+from exporters.trt.kernels import read_types
 from exporters.trt.notation import Profile, allows
 
-FORMAT = "Format/Datatype"
-"""Under this the engine inspector tells the type of a layer's inputs."""
-KINDS = ("int8", "fp8", "float8")
-"""What it calls those of 8 bits, in lower case."""
+EIGHT_BITS = {"INT8", "FP8"}
+"""Types of 8 bits, as `kernels` calls them."""
 
 
 def agreements(
@@ -57,9 +56,8 @@ def not_integer(told: Sequence[dict[str, Any]], model: ir.Model) -> tuple[str, .
     for node in layers(prepared(model)):
         name = label(node)
         own = [one for one in told if name and _is_of(one, name)]
-        kinds = [kind for one in own for kind in _input_types(one)]
-        eight_bits = any(word in kind.lower() for kind in kinds for word in KINDS)
-        if is_integer(node) and kinds and not eight_bits:
+        kinds = {kind for one in own for kind in read_types(one)}
+        if is_integer(node) and kinds and not kinds & EIGHT_BITS:
             found.append(name)
     return tuple(found)
 
@@ -69,11 +67,6 @@ def _is_of(layer: dict[str, Any], name: str) -> bool:
     if f"[ONNX Layer: {name}]" in str(layer.get("Metadata", "")):
         return True
     return name in str(layer.get("Name", "")).split(" + ")
-
-
-def _input_types(layer: dict[str, Any]) -> list[str]:
-    inputs = layer.get("Inputs", [])
-    return [str(one[FORMAT]) for one in inputs if isinstance(one, dict) and FORMAT in one]
 
 
 def _at_shapes(profiles: Sequence[Profile], feeds: Arrays) -> Iterator[dict[str, Array]]:

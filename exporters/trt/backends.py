@@ -29,10 +29,17 @@ PROBE_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Device:
-    """The GPU, or why there is none: one of the two is None."""
+    """The GPU, or why there is none.
+
+    Attributes:
+        name: Its name; None where there is none.
+        reason: Why there is none; None where there is one.
+        capability: Its compute capability, as (9, 0); None where there is none.
+    """
 
     name: str | None = None
     reason: str | None = None
+    capability: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,8 @@ def device() -> Device:
         if failure is not None or not answer.is_file():
             return Device(reason=f"asking for a GPU {failure or 'gave no answer'}")
         said = json.loads(answer.read_text(encoding="utf-8"))
-    return Device(said.get("name"), said.get("reason"))
+    capability = said.get("capability")
+    return Device(said.get("name"), said.get("reason"), capability and (*capability,))
 
 
 @cache

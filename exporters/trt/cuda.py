@@ -38,6 +38,10 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuStreamDestroy_v2": (_HANDLE,),
     "cuStreamBeginCapture_v2": (_HANDLE, ctypes.c_int),
     "cuStreamEndCapture": (_HANDLE, ctypes.POINTER(_HANDLE)),
+    "cuEventCreate": (ctypes.POINTER(_HANDLE), _INT),
+    "cuEventRecord": (_HANDLE, _HANDLE),
+    "cuEventElapsedTime": (ctypes.POINTER(ctypes.c_float), _HANDLE, _HANDLE),
+    "cuEventDestroy_v2": (_HANDLE,),
     "cuGraphInstantiateWithFlags": (ctypes.POINTER(_HANDLE), _HANDLE, ctypes.c_ulonglong),
     "cuGraphLaunch": (_HANDLE, _HANDLE),
     "cuGraphDestroy": (_HANDLE,),
@@ -81,6 +85,7 @@ class Cuda:
         self._context = _HANDLE()
         self._call("cuDevicePrimaryCtxRetain", ctypes.byref(self._context), self._device)
         self._stream = _HANDLE()
+        self._events: list[ctypes.c_void_p] = []
         try:
             self.make_current()
             self._call("cuStreamCreate", ctypes.byref(self._stream), NON_BLOCKING)
@@ -129,6 +134,25 @@ class Cuda:
         """Wait until everything on the stream is done."""
         self._call("cuStreamSynchronize", self._stream)
 
+    def timed(self, enqueue: Callable[[], None]) -> float:
+        """Wait for what `enqueue` puts on the stream; milliseconds between events around it.
+
+        What a host takes to wait and to wake up is not in it; what the GPU waits for a host that
+        puts several pieces of work on the stream is.
+        """
+        while len(self._events) < 2:
+            event = _HANDLE()
+            self._call("cuEventCreate", ctypes.byref(event), 0)
+            self._events.append(event)
+        began, ended = self._events
+        self._call("cuEventRecord", began, self._stream)
+        enqueue()
+        self._call("cuEventRecord", ended, self._stream)
+        self.wait()
+        milliseconds = ctypes.c_float()
+        self._call("cuEventElapsedTime", ctypes.byref(milliseconds), began, ended)
+        return milliseconds.value
+
     def captured(self, enqueue: Callable[[], None]) -> int:
         """The handle of an executable graph of what `enqueue` puts on the stream.
 
@@ -154,6 +178,9 @@ class Cuda:
 
     def close(self) -> None:
         """Give the stream and the context back; memory and graphs have to be gone."""
+        for event in self._events:
+            self._call("cuEventDestroy_v2", event)
+        self._events.clear()
         self._call("cuStreamDestroy_v2", self._stream)
         self._call("cuDevicePrimaryCtxRelease_v2", self._device)
 

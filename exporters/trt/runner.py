@@ -98,6 +98,21 @@ class EngineRunner:
 
         A runner has one binding at a time: running or binding again ends it.
         """
+        enqueue = self._bound(feeds)
+
+        def inference() -> None:
+            enqueue()
+            self._cuda.wait()
+
+        return inference
+
+    def bind_timed(self, feeds: Arrays) -> Callable[[], float]:
+        """As `bind`; each call tells the milliseconds that the GPU took, between CUDA events."""
+        enqueue = self._bound(feeds)
+        return lambda: self._cuda.timed(enqueue)
+
+    def _bound(self, feeds: Arrays) -> Callable[[], None]:
+        """Copy the inputs; each call puts one inference on the stream."""
         held = self._place(feeds)
         self._enqueue()  # also what a capture needs: the first run allocates and may compile
         self._cuda.wait()
@@ -105,17 +120,11 @@ class EngineRunner:
 
             def inference(held: Arrays = held) -> None:  # keeps what lies in the host's memory
                 self._enqueue()
-                self._cuda.wait()
 
             return inference
         graph = self._cuda.captured(self._enqueue)
         self._graphs.append(graph)
-
-        def launch() -> None:
-            self._cuda.launch(graph)
-            self._cuda.wait()
-
-        return launch
+        return lambda: self._cuda.launch(graph)
 
     def layers(self) -> list[dict[str, Any]]:
         """What the engine inspector tells of each layer, as far as the build kept it."""

@@ -43,6 +43,7 @@ from exporters.trt.facts import (
     sparse_layers,
 )
 from exporters.trt.graph import is_integer, layers, prepared
+from exporters.trt.kernels import kernels_by_type, sparse_kernels
 from exporters.trt.notation import Profile, asked
 from exporters.trt.options import TrtOptions
 from exporters.trt.plain import departures
@@ -353,11 +354,11 @@ def ran(
     try:
         with open_engine(file, cast(Name, name)) as runner:
             found = agreements(runner, model, profiles, samples.feeds)
-            floating = not_integer(runner.layers(), ir.load(model))
+            told = runner.layers()
     except CompressorError as error:
         return engine.model_copy(update={"reason": f"it was tried and does not run: {error}"})
     far = [one for one in found if not one.cosine >= (engine.tolerance or 0)]
-    told = tuple(
+    warned = tuple(
         f"{one.output}: disagreement: cosine {one.cosine:.5f} with ONNX Runtime on the same graph "
         f"at {', '.join(f'{n}{list(s)}' for n, s in one.shapes.items())}"
         for one in far
@@ -367,8 +368,10 @@ def ran(
             "status": "built",
             "reason": None,
             "agreement": found,
-            "not_integer": floating,
-            "warnings": (*engine.warnings, *told),
+            "not_integer": not_integer(told, ir.load(model)),
+            "kernels": kernels_by_type(told),
+            "sparse_kernels": sparse_kernels(told),
+            "warnings": (*engine.warnings, *warned),
         }
     )
 

@@ -22,6 +22,7 @@ from exporters.trt.agreement import agreements, not_integer
 from exporters.trt.backends import ChosenBackend, Device
 from exporters.trt.building import Built
 from exporters.trt.cuda import Cuda
+from exporters.trt.kernels import kernels_by_type, sparse_kernels
 from exporters.trt.notation import Span
 from exporters.trt.options import TrtOptions
 from exporters.trt.runner import EngineRunner
@@ -85,6 +86,22 @@ def test_fixed_shapes_are_captured_once_and_launched(engine: Path, driver: FakeD
         launch()
         assert driver.calls == 2 * ["cuGraphLaunch", "cuStreamSynchronize"]
         np.testing.assert_array_equal(runner.run({"x": X})["y"], 2 * X)
+
+
+@pytest.mark.parametrize("how", [{}, OPEN], ids=["fixed", "open"])
+def test_events_around_an_inference_tell_its_time(engine: Path, driver: FakeDriver, how: dict):
+    with opened(engine, driver, **how) as runner:
+        timed = runner.bind_timed({"x": X})
+        driver.calls.clear()
+        assert [timed(), timed()] == [0.25, 0.25]
+        work = "execute_async_v3" if how else "cuGraphLaunch"
+        once = ["cuEventRecord", work, "cuEventRecord", "cuStreamSynchronize", "cuEventElapsedTime"]
+        assert driver.calls == ["cuEventCreate", "cuEventCreate", *once, *once]
+        np.testing.assert_array_equal(runner.run({"x": X})["y"], 2 * X)
+    assert driver.calls[-4:] == [
+        "cuEventDestroy_v2", "cuEventDestroy_v2", "cuStreamDestroy_v2",
+        "cuDevicePrimaryCtxRelease_v2",
+    ]  # fmt: skip
 
 
 def test_the_first_run_is_before_the_capture(engine: Path, driver: FakeDriver):
@@ -213,6 +230,30 @@ def test_layers_that_did_not_become_integer_are_named():
     assert not_integer(told, graph) == ("Conv_2",)
 
 
+def test_kernels_count_for_the_fewest_bits_that_they_read():
+    def layer(*formats: str, tactic: str = "") -> dict:
+        return {
+            "Inputs": [{"Name": "x", "Format/Datatype": told} for told in formats],
+            "TacticName": tactic,
+        }
+
+    told = [
+        layer("Thirty-two wide channel vectorized row major Int8 format", "Half"),
+        layer("Int8", tactic="sm80_xmma_fprop_sparse_conv_interleaved_i8i8_i8i32_f32"),
+        layer("Channel major FP16 format where channel % 8 == 0"),
+        layer("FP8", "Float"),
+        layer("BFloat16"),
+        layer("Row major linear FP32"),
+        layer("Float", "Int64"),
+        layer("Int32", "Bool"),
+        layer(),
+        {"Name": "of a build that kept names alone"},
+    ]
+    assert kernels_by_type(told) == {"INT8": 2, "FP8": 1, "half": 1, "BF16": 1, "FP32": 2}
+    assert sparse_kernels(told) == 1
+    assert kernels_by_type([]) == {}
+
+
 class _Doubling:
     """An engine that computes something else."""
 
@@ -229,7 +270,7 @@ class _Doubling:
         return {name: -array for name, array in self._real.run(feeds).items()}
 
     def layers(self) -> list:
-        return []
+        return [{"Name": "Conv_0", "Inputs": [{"Format/Datatype": "Int8"}]}]
 
 
 @pytest.mark.parametrize("wrong", [False, True])
@@ -248,6 +289,7 @@ def test_an_engine_that_ran_is_told_with_what_it_computes(
     assert found.status == "built"
     assert found.reason is None
     assert len(found.agreement) == 1
+    assert (found.kernels, found.sparse_kernels) == ({"INT8": 1}, 0)
     assert ["disagreement" in one for one in found.warnings] == ([True] if wrong else [])
 
 
@@ -331,8 +373,11 @@ def test_the_report_says_what_the_engine_computed():
     agreement = Agreement(output="y", shapes={"x": (1, 3)}, cosine=0.9987, max_abs=0.1)
     engine = EngineBuild(
         status="built", precision="int8", file="model.plan", backend="tensorrt", version="11.4",
-        agreement=(agreement,), not_integer=("Conv_2",),
+        agreement=(agreement,), not_integer=("Conv_2",), kernels={"INT8": 19, "half": 3},
     )  # fmt: skip
     said = engine_words(GraphReport.model_construct(engine=engine))
     assert "cosine of 0.9987 or more with ONNX Runtime's" in said
     assert "not INT8 in it: Conv_2" in said
+    assert "; its kernels: 19 INT8, 3 half; not INT8" in said
+    engine = engine.model_copy(update={"sparse": 20, "sparse_kernels": 12})
+    assert "3 half; 12 of them sparse" in engine_words(GraphReport.model_construct(engine=engine))
