@@ -36,7 +36,8 @@ import compressor
 from calibration.preprocess import Preprocess
 from cifar_data import MEAN, STD, options_of
 from compressor import Recipe, SearchReport, compress
-from compressor.commands.search import SearchSpec, asked_of, job_of
+from compressor.commands.search_asked import asked_of
+from compressor.commands.search_job import SearchSpec, job_of
 from compressor.commands.search_result import reference_of, volumes
 from compressor.recipe.recipe import (
     BudgetOptions,

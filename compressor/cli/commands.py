@@ -217,7 +217,8 @@ def sensitivity_of(model: str, flags: dict[str, Any], values: dict[str, Any]) ->
 
 def search_model(model: str, flags: dict[str, Any], values: dict[str, Any]) -> None:
     """`compress search MODEL`."""
-    from compressor.commands.search import require_picked, search  # noqa: PLC0415 - the runtime
+    from compressor.commands.search import search  # noqa: PLC0415 - the runtime
+    from compressor.commands.search_pick import require_picked  # noqa: PLC0415 - the runtime
     from compressor.report.terminal_front import front_table  # noqa: PLC0415 - as above
 
     found = search(

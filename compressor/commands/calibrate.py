@@ -6,7 +6,6 @@ from calibration.collect import run_batch
 from calibration.dataset import CalibrationSet
 from calibration.stats import CalibrationStats, merged
 from compressor.checkpoint.prepare import prepare
-from compressor.commands.compress import available_target
 from compressor.errors import DataError, OutputError, UsageError
 from compressor.folding import fold
 from compressor.quantization.placement import place, quantized_values
@@ -14,6 +13,7 @@ from compressor.quantization.statistics import statistics
 from compressor.recipe.keeping import cache_of
 from compressor.recipe.policy import policy_of
 from compressor.recipe.recipe import Recipe
+from compressor.recipe.targets import available_target
 from compressor.results.records import Record
 from compressor.system.progress import SILENT, Progress
 from compressor.system.scratch import scratch

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from compressor.checkpoint.prepare import Prepared, prepare
 from compressor.commands.compare_pipelines import compare_pipelines
-from compressor.commands.compress import available_target, with_features, with_loop_options
+from compressor.commands.compress import with_features, with_loop_options
 from compressor.commands.inspect import tidied
 from compressor.commands.pipeline import loop_of
 from compressor.commands.runtime_files import RuntimeFile, readable, runtime_file
@@ -21,6 +21,7 @@ from compressor.graph.files import load_model
 from compressor.graph.names import make_unique
 from compressor.recipe.recipe import Recipe
 from compressor.recipe.requirements import require_features, require_radius
+from compressor.recipe.targets import available_target
 from compressor.results.environment import environment
 from compressor.results.measurements import OutputResult, QualityResult
 from compressor.results.report import Comparison

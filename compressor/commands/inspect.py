@@ -3,13 +3,13 @@
 import onnx_ir as ir
 
 from compressor.checkpoint.prepare import Prepared, prepare
-from compressor.commands.compress import available_target
 from compressor.errors import UsageError
 from compressor.evaluation.profile import Profile, profile_model
 from compressor.folding import fold
 from compressor.pruning import find_groups
 from compressor.pruning.coupling.summary import Inspection, summarize
 from compressor.recipe.recipe import Recipe
+from compressor.recipe.targets import available_target
 from compressor.search.measure import (
     configurations,
     surplus_threads,

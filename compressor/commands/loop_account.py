@@ -10,16 +10,13 @@ import numpy as np
 
 from compressor.commands.account import Finished, account, write_account
 from compressor.commands.carrying import at_top
-from compressor.commands.compress import (
-    build_pair,
-    interruption_words,
-)
 from compressor.commands.final_measurements import (
     INTERRUPTED,
     Measurements,
     measured,
     unmeasured,
 )
+from compressor.commands.finishing import build_pair, interruption_words
 from compressor.commands.goals_met import pipeline_goal
 from compressor.commands.loop_job import BATCH, CONFIRMATIONS, WORDS, Graph, Job
 from compressor.commands.loop_speed import loop_latency, loop_rates

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from calibration.encoders.model_folder import ModelFolder
 from calibration.preprocess import Preprocess
-from compressor.commands.compress import available_target
 from compressor.commands.loop_account import written
 from compressor.commands.loop_job import (
     Given,
@@ -27,6 +26,7 @@ from compressor.recipe.paths import read_by
 from compressor.recipe.policy import as_implied
 from compressor.recipe.recipe import DataOptions, Recipe
 from compressor.recipe.requirements import require_sense
+from compressor.recipe.targets import available_target
 from compressor.results.report import (
     Report,
 )

@@ -4,7 +4,6 @@ import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
 from compressor.checkpoint.prepare import prepare
-from compressor.commands.compress import available_target
 from compressor.errors import TargetError, UsageError
 from compressor.folding import fold
 from compressor.graph.fingerprint import fingerprint
@@ -16,6 +15,7 @@ from compressor.quantization.static import CalibrationOptions, calibrate
 from compressor.recipe.keeping import cache_of
 from compressor.recipe.policy import policy_of
 from compressor.recipe.recipe import Recipe
+from compressor.recipe.targets import available_target
 from compressor.results.regions import Sensitivity
 from compressor.search.precision.region_latency import measured_times
 from compressor.search.precision.region_table import predicted_frontier, region_results

@@ -18,7 +18,6 @@ from calibration.preprocess import Preprocess
 from calibration.sources.spooled import Spooled, SpooledSource
 from compressor.capture.inputs import sized
 from compressor.checkpoint.prepare import Prepared
-from compressor.commands.compress import available_target
 from compressor.commands.stream_plan import with_arrays
 from compressor.graph.cost import macs, parameters
 from compressor.graph.files import save_model, without_weights
@@ -27,6 +26,7 @@ from compressor.graph.tensors import TensorSpec
 from compressor.layerwise.factor import own_threads
 from compressor.plan.plan import GraphPlan, Plan
 from compressor.recipe.recipe import BudgetOptions, DataOptions, ModelOptions, PruneOptions, Recipe
+from compressor.recipe.targets import available_target
 from compressor.results.measurements import LatencyResult
 from compressor.results.records import StageRecord
 from compressor.results.report import NodePlacement

@@ -22,7 +22,7 @@ from calibration.preprocess import Preprocess
 from calibration.sources.spooled import Spool, Spooled, SpooledSource
 from compressor.capture.inputs import Inputs, sized
 from compressor.checkpoint.prepare import Prepared, data_of
-from compressor.commands.stream_account import Streamed, written
+from compressor.commands.stream_account import Streamed
 from compressor.commands.stream_block import (
     JUDGED,
     PROBE,
@@ -55,8 +55,6 @@ from compressor.search.data_split import DataSplit, split_data
 from compressor.system.progress import Progress
 from compressor.system.workers import Workers
 from exporters.base import Target
-
-__all__ = ["streamed", "written"]
 
 PARTS = 16
 """A block's weights take so many times less than the memory, where the graph can be cut so."""

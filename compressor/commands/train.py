@@ -8,13 +8,13 @@ import onnx_ir as ir
 from calibration.dataset import CalibrationSet
 from compressor.checkpoint import require_model
 from compressor.checkpoint.prepare import Prepared, prepare
-from compressor.commands.compress import available_target
 from compressor.errors import OutputError, UsageError
 from compressor.graph.files import save_model
 from compressor.graph.writing import with_weights
 from compressor.recipe.held_out import held_out_of
 from compressor.recipe.recipe import Recipe
 from compressor.recipe.requirements import require_same_form
+from compressor.recipe.targets import available_target
 from compressor.recipe.training import Length, TrainOptions, parse_length
 from compressor.results.training import TrainingReport, TrainingResult
 from compressor.system.extras import require_extra

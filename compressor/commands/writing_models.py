@@ -22,6 +22,7 @@ from compressor.checkpoint.architectures import load_pretrained, task_of_folder
 from compressor.checkpoint.hub import find_weights
 from compressor.checkpoint.kept_capture import Question, captured_once
 from compressor.checkpoint.torch_files import require
+from compressor.commands.account import GRAPH
 from compressor.errors import UsageError
 from compressor.graph.tensors import TensorSpec
 from compressor.recipe.keeping import cache_of
@@ -29,7 +30,6 @@ from compressor.recipe.recipe import Recipe
 from compressor.system.progress import Progress
 from exporters.base import Target
 
-GRAPH = "model"
 TOKENS = 64
 """Tokens that a unit has, unless the model holds fewer."""
 

@@ -14,7 +14,7 @@ from loops import STEPS, decoder, denoiser, generate
 import compressor
 from compressor import Recipe, compress
 from compressor.cli.main import cli
-from compressor.commands.compress import _own_data
+from compressor.commands.several_graphs import _own_data
 from compressor.errors import OutputError, UsageError
 from compressor.graph.files import save_model
 from compressor.graph.session import open_session

@@ -9,7 +9,8 @@ import pytest
 from graphs import residual
 
 from compressor import compress
-from compressor.commands.search import pick, require_picked, search
+from compressor.commands.search import search
+from compressor.commands.search_pick import pick, require_picked
 from compressor.errors import GoalError, OutputError, RecipeError, UsageError
 from compressor.evaluation.metrics import find_metric
 from compressor.graph.files import save_model
