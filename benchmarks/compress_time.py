@@ -239,7 +239,7 @@ def transformer(folder: Path, tokens: int) -> Case:
 
     from compressor import Recipe  # noqa: PLC0415 - likewise
     from compressor.graph.files import save_model  # noqa: PLC0415 - likewise
-    from compressor.recipe.recipe import ModelOptions  # noqa: PLC0415 - likewise
+    from compressor.recipe.loading import ModelOptions  # noqa: PLC0415 - likewise
     from transformer import INPUTS  # noqa: PLC0415 - likewise
     from transformer_pruning import PACKAGE, session  # noqa: PLC0415 - likewise
 

@@ -31,7 +31,9 @@ from rich.console import Console
 
 from compressor import Recipe, compress
 from compressor.graph.tensors import Array
-from compressor.recipe.recipe import MeasureOptions, ModelOptions, QuantizeOptions
+from compressor.recipe.loading import ModelOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
 from compressor.results.report import GraphReport
 from exporters.base import find_target
 from processes import Figures, Row, show

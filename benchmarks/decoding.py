@@ -42,7 +42,9 @@ from compressor import Recipe, compress, load
 from compressor.graph.tensors import Array
 from compressor.pipelines.calls import GraphCall
 from compressor.pipelines.loading import opened
-from compressor.recipe.recipe import MeasureOptions, ModelOptions, QuantizeOptions
+from compressor.recipe.loading import ModelOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
 from compressor.system.hardware import has_int8_dot
 from decoding_net import GPT, HEAD, LAYERS, VOCABULARY, exported, names
 

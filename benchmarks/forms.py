@@ -33,7 +33,8 @@ from torch import nn
 from compressor import Recipe, compress
 from compressor.evaluation.latency import compare_latency
 from compressor.graph.tensors import Arrays
-from compressor.recipe.recipe import BudgetOptions, MeasureOptions
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.measuring import MeasureOptions
 from compressor.results.measurements import LatencyConfig
 from compressor.system.hardware import has_int8_dot
 from exporters.base import find_target

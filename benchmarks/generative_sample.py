@@ -14,7 +14,7 @@ from rich.console import Console
 
 from compressor import compress
 from compressor.pipelines.calls import GraphCall, Graphs
-from compressor.recipe.recipe import load_recipe
+from compressor.recipe.reading import load_recipe
 from compressor.report.files import load_report
 from compressor.results.report import Report
 from compressor.system.userfile import load_object

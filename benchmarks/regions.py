@@ -20,8 +20,11 @@ from cifar_data import cifar_job, options_of
 from compressor.checkpoint.prepare import prepare
 from compressor.plan.realize import planned_policy, realize
 from compressor.quantization.static import CalibrationOptions, calibrate
+from compressor.recipe.data import DataOptions
+from compressor.recipe.loading import ModelOptions
+from compressor.recipe.measuring import MeasureOptions
 from compressor.recipe.policy import policy_of
-from compressor.recipe.recipe import DataOptions, MeasureOptions, ModelOptions, Recipe
+from compressor.recipe.recipe import Recipe
 from compressor.search.baseline import undecided
 from compressor.search.precision.region_latency import measured_times
 from compressor.search.precision.regions import FLOAT, STATIC, mixed

@@ -36,7 +36,7 @@ from compressor import Recipe, compress
 from compressor.evaluation.racing import race
 from compressor.graph.files import load_model, save_model
 from compressor.graph.tensors import Array, Arrays
-from compressor.recipe.recipe import ModelOptions
+from compressor.recipe.loading import ModelOptions
 from compressor.results.measurements import LatencyConfig
 from exporters.base import Runner, find_target
 from exporters.base.execution import Execution, executed

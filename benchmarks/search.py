@@ -39,14 +39,13 @@ from compressor import Recipe, SearchReport, compress
 from compressor.commands.search_asked import asked_of
 from compressor.commands.search_job import SearchSpec, job_of
 from compressor.commands.search_result import reference_of, volumes
-from compressor.recipe.recipe import (
-    BudgetOptions,
-    DataOptions,
-    MeasureOptions,
-    ModelOptions,
-    PruneOptions,
-    SearchOptions,
-)
+from compressor.commands.search_space import space_of
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.data import DataOptions
+from compressor.recipe.loading import ModelOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.pruning import PruneOptions
+from compressor.recipe.searching import SearchOptions
 from compressor.results.front import Found
 from compressor.search.recipes.evaluating import Evaluator
 from compressor.search.recipes.front import Values
@@ -155,7 +154,7 @@ def samplers(bench: Bench, seeds: list[int], table: Table) -> None:
     data = (str(bench.data / "calib.npz"), str(bench.evaluation))
     job = job_of(SearchSpec(str(bench.model), *data, recipe, folder), asked_of(recipe), SILENT)
     shared = job.shared()
-    space = job.space(shared)
+    space = space_of(shared)
     plain = job.evaluator(shared)
     kept = {field.name: getattr(plain, field.name) for field in fields(plain)}
     evaluator = Remembering(**kept)

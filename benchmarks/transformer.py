@@ -37,7 +37,10 @@ from compressor import Recipe, compress
 from compressor.graph.files import load_model, save_model
 from compressor.graph.shapes import infer_shapes
 from compressor.graph.tensors import Arrays
-from compressor.recipe.recipe import BudgetOptions, MeasureOptions, ModelOptions, PruneOptions
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.loading import ModelOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.pruning import PruneOptions
 from compressor.system.hardware import has_int8_dot
 from exporters.base import find_target
 from processes import Figures, Row, show

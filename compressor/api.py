@@ -97,7 +97,7 @@ def compress(  # noqa: PLR0913 - the front door: all but the model is optional a
             was written; else nothing was.
     """
     if isinstance(recipe, str | Path):
-        from compressor.recipe.recipe import load_recipe  # noqa: PLC0415 - of this alone
+        from compressor.recipe.reading import load_recipe  # noqa: PLC0415 - of this alone
 
         recipe_file, recipe = Path(recipe), load_recipe(Path(recipe), {})
     recipe = recipe_with(recipe, options)
@@ -165,7 +165,7 @@ def search(  # noqa: PLR0913 - as above
         CompressorError: See `compressor.commands.search.search`.
     """
     from compressor.commands.search import search as run_search  # noqa: PLC0415 - of this alone
-    from compressor.recipe.recipe import load_recipe  # noqa: PLC0415 - as above
+    from compressor.recipe.reading import load_recipe  # noqa: PLC0415 - as above
 
     base = load_recipe(Path(recipe), {}) if isinstance(recipe, str | Path) else recipe
     asked = recipe_with(base, options) or Recipe()

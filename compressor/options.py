@@ -14,7 +14,8 @@ from typing import Any, TypedDict
 from compressor.cli.places import PLACES
 from compressor.errors import RecipeError, UsageError
 from compressor.recipe.effort import EFFORTS
-from compressor.recipe.recipe import Recipe, load_recipe
+from compressor.recipe.reading import load_recipe
+from compressor.recipe.recipe import Recipe
 
 
 class Options(TypedDict, total=False):

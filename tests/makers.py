@@ -9,7 +9,10 @@ from seams import Timed, images, looking, session_of
 from compressor.evaluation.attribution import NodeSeconds
 from compressor.graph.files import initializer_bytes
 from compressor.graph.tensors import Arrays
-from compressor.recipe.recipe import MeasureOptions, PruneOptions, QuantizeOptions, Recipe
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.pruning import PruneOptions
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from compressor.search.data_split import split_data
 from compressor.search.recipes.making import Maker
 from compressor.search.recipes.shared import Shared

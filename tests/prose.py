@@ -87,7 +87,8 @@ def of_commands() -> Iterator[Sentence]:
 
 def of_recipe() -> Iterator[Sentence]:
     """Every sentence that explains an option in what `compress recipe` prints."""
-    from compressor.recipe.recipe import Recipe, to_toml
+    from compressor.recipe.recipe import Recipe
+    from compressor.recipe.toml import to_toml
 
     for line in to_toml(Recipe()).splitlines():
         if line.startswith("# ") and not re.match(r"# [\w.]+ =", line):

@@ -16,7 +16,8 @@ import torch
 from compressor import Recipe, compress
 from compressor.graph.files import load_model
 from compressor.graph.session import open_session
-from compressor.recipe.recipe import MeasureOptions, QuantizeOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
 
 DIGITS = Path(__file__).parents[1] / "samples" / "digits"
 

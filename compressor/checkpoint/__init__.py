@@ -36,7 +36,8 @@ from compressor.checkpoint.torch_files import (
 from compressor.errors import CheckpointError, UsageError
 from compressor.graph.files import load_model
 from compressor.graph.soundness import make_sound
-from compressor.recipe.recipe import ModelOptions, Recipe
+from compressor.recipe.loading import ModelOptions
+from compressor.recipe.recipe import Recipe
 from compressor.system.third_party_output import relayed
 from compressor.system.userfile import load_object, user_errors
 

@@ -16,8 +16,9 @@ from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.metrics.base import Metric
 from compressor.evaluation.outputs import is_floating
 from compressor.graph.tensors import Array
+from compressor.recipe.loading import ModelOptions
 from compressor.recipe.paths import with_factory
-from compressor.recipe.recipe import ModelOptions, Recipe
+from compressor.recipe.recipe import Recipe
 from compressor.system.userfile import is_object_spec, load_object, user_errors
 from exporters import DEFAULT_TARGET
 from exporters.base import find_target

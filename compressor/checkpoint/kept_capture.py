@@ -24,7 +24,7 @@ from compressor.graph.files import PROTOBUF_LIMIT, initializer_bytes
 from compressor.graph.fingerprint import fingerprint
 from compressor.graph.lifting import DrawnInput
 from compressor.graph.tensors import Array, TensorSpec
-from compressor.recipe.recipe import ModelOptions
+from compressor.recipe.loading import ModelOptions
 from compressor.results.records import Parity, StageRecord
 from compressor.system.cache import Cache, Entry, array_digest, digest_of
 from compressor.system.versions import made_by

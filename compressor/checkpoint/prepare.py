@@ -38,7 +38,7 @@ from compressor.graph.tensors import Array, Arrays, Dimension, TensorSpec
 from compressor.recipe.keeping import cache_of
 from compressor.recipe.notation import parse_input
 from compressor.recipe.recipe import Recipe
-from compressor.recipe.requirements import require_labels
+from compressor.recipe.requirements.metrics import require_labels
 from compressor.results.measurements import LatencyConfig, Parity, Phase, Timing
 from compressor.results.records import StageRecord
 from compressor.system.processors import available_processors

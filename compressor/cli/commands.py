@@ -15,7 +15,9 @@ from rich.text import Text
 from compressor.cli.failures import told
 from compressor.cli.several import Ended, each, parted_targets, places, require_there, table
 from compressor.errors import UsageError
-from compressor.recipe.recipe import Recipe, load_recipe, to_toml
+from compressor.recipe.reading import load_recipe
+from compressor.recipe.recipe import Recipe
+from compressor.recipe.toml import to_toml
 from compressor.report.spoken import harmless
 from compressor.report.terminal import RichProgress, comparison, profile_table, summary
 from compressor.report.terminal_lint import findings

@@ -20,7 +20,7 @@ from compressor.graph import cache_notes, shared_cache
 from compressor.graph.files import load_model
 from compressor.graph.names import make_unique
 from compressor.recipe.recipe import Recipe
-from compressor.recipe.requirements import require_features, require_radius
+from compressor.recipe.requirements.metrics import require_features, require_radius
 from compressor.recipe.targets import available_target
 from compressor.results.environment import environment
 from compressor.results.measurements import OutputResult, QualityResult

@@ -13,7 +13,8 @@ from pathlib import Path
 from compressor.checkpoint.prepare import Prepared, prepare
 from compressor.errors import CompressorError
 from compressor.evaluation.racing import race
-from compressor.recipe.recipe import ModelOptions, Recipe
+from compressor.recipe.loading import ModelOptions
+from compressor.recipe.recipe import Recipe
 from compressor.report.files import restated
 from compressor.results.deployment import Deployment, TargetRace
 from compressor.results.format import configuration, ratio, ratio_interval

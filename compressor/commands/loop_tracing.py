@@ -26,8 +26,9 @@ from compressor.pipelines.judgeable import require_judgeable
 from compressor.pipelines.loop import SEED, Builtin, Loop, Opener, UserLoop
 from compressor.pipelines.together import Together, of_several
 from compressor.pipelines.tracing import Trace, recorded, shapes_of
+from compressor.recipe.data import DataOptions
 from compressor.recipe.notation import parse_input
-from compressor.recipe.recipe import DataOptions, Recipe
+from compressor.recipe.recipe import Recipe
 from compressor.search.data_split import examined, looked_at, of_calls, split_data
 from compressor.search.session import Session
 from compressor.system.stopwatch import Stopwatch

@@ -22,10 +22,11 @@ from compressor.layerwise.factor import own_threads
 from compressor.pipelines.builtin import find
 from compressor.pipelines.loop import Builtin, UserLoop
 from compressor.plan.plan import Plan
+from compressor.recipe.data import DataOptions
 from compressor.recipe.paths import read_by
 from compressor.recipe.policy import as_implied
-from compressor.recipe.recipe import DataOptions, Recipe
-from compressor.recipe.requirements import require_sense
+from compressor.recipe.recipe import Recipe
+from compressor.recipe.requirements.sense import require_sense
 from compressor.recipe.targets import available_target
 from compressor.results.report import (
     Report,

@@ -9,7 +9,7 @@ from compressor.evaluation.metrics import find_metric
 from compressor.plan.plan import Plan
 from compressor.recipe.paths import read_by
 from compressor.recipe.recipe import Recipe
-from compressor.recipe.requirements import require_sense
+from compressor.recipe.requirements.sense import require_sense
 from compressor.system.output_folder import prepare as prepare_output
 from compressor.system.progress import Progress
 from compressor.system.stopwatch import Stopwatch

@@ -13,9 +13,7 @@ from compressor.layerwise.factor import own_threads
 from compressor.recipe.paths import read_by
 from compressor.recipe.policy import as_implied
 from compressor.recipe.recipe import Recipe
-from compressor.recipe.requirements import (
-    require_sense,
-)
+from compressor.recipe.requirements.sense import require_sense
 from compressor.recipe.targets import available_target
 from compressor.results.front import SearchReport
 from compressor.search.recipes.study import held

@@ -5,10 +5,7 @@ from dataclasses import dataclass
 
 from compressor.errors import UsageError
 from compressor.recipe.recipe import Recipe
-from compressor.recipe.requirements import (
-    require_same_cache,
-    require_same_form,
-)
+from compressor.recipe.requirements.training import require_same_cache, require_same_form
 from compressor.search.recipes.defaults import WIDEST
 from compressor.search.recipes.folds import Validation, parse_validation
 from compressor.search.recipes.limits import Limit, parse_limits, parse_pick

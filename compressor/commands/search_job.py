@@ -16,9 +16,7 @@ from compressor.evaluation.metrics.base import BASELINE
 from compressor.graph.fingerprint import fingerprint
 from compressor.layerwise.factor import own_threads
 from compressor.recipe.recipe import Recipe
-from compressor.recipe.requirements import (
-    require_two,
-)
+from compressor.recipe.requirements.data import require_two
 from compressor.recipe.targets import available_target
 from compressor.results.front import Found, SearchReport
 from compressor.search.acceptance import Acceptance, GraphJudge, NoBudget

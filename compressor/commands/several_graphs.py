@@ -13,8 +13,9 @@ from compressor.errors import UsageError
 from compressor.evaluation.metrics import find_metric
 from compressor.plan.plan import Plan
 from compressor.recipe.paths import read_by
-from compressor.recipe.recipe import GraphOptions, Recipe
-from compressor.recipe.requirements import require_sense
+from compressor.recipe.pipelines import GraphOptions
+from compressor.recipe.recipe import Recipe
+from compressor.recipe.requirements.sense import require_sense
 from compressor.recipe.targets import available_target
 from compressor.results.report import Report
 from compressor.system.output_folder import prepare as prepare_output

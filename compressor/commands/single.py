@@ -13,7 +13,7 @@ from compressor.errors import RecipeError
 from compressor.layerwise.factor import own_threads
 from compressor.plan.plan import Plan
 from compressor.recipe.policy import as_implied
-from compressor.recipe.requirements import require_data
+from compressor.recipe.requirements.data import require_data
 from compressor.recipe.targets import available_target
 from compressor.results.report import Report
 from compressor.search.data_split import (

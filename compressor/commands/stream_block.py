@@ -25,7 +25,11 @@ from compressor.graph.stretches import LOOKED_UP
 from compressor.graph.tensors import TensorSpec
 from compressor.layerwise.factor import own_threads
 from compressor.plan.plan import GraphPlan, Plan
-from compressor.recipe.recipe import BudgetOptions, DataOptions, ModelOptions, PruneOptions, Recipe
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.data import DataOptions
+from compressor.recipe.loading import ModelOptions
+from compressor.recipe.pruning import PruneOptions
+from compressor.recipe.recipe import Recipe
 from compressor.recipe.targets import available_target
 from compressor.results.measurements import LatencyResult
 from compressor.results.records import StageRecord

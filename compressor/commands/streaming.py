@@ -50,7 +50,7 @@ from compressor.graph.tensors import Array, Dimension, TensorSpec
 from compressor.plan.plan import GraphPlan
 from compressor.quantization.matrices import find_matrices
 from compressor.recipe.recipe import Recipe
-from compressor.recipe.requirements import require_data
+from compressor.recipe.requirements.data import require_data
 from compressor.search.data_split import DataSplit, split_data
 from compressor.system.progress import Progress
 from compressor.system.workers import Workers

@@ -13,7 +13,7 @@ from compressor.graph.files import save_model
 from compressor.graph.writing import with_weights
 from compressor.recipe.held_out import held_out_of
 from compressor.recipe.recipe import Recipe
-from compressor.recipe.requirements import require_same_form
+from compressor.recipe.requirements.training import require_same_form
 from compressor.recipe.targets import available_target
 from compressor.recipe.training import Length, TrainOptions, parse_length
 from compressor.results.training import TrainingReport, TrainingResult

@@ -10,8 +10,12 @@ a rise where lower is.
 import math
 import re
 from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field, field_validator
 
 from compressor.errors import RecipeError
+from compressor.recipe.section import Section
 
 _AMOUNT = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*(%|pt|pts|point|points)\s*", re.IGNORECASE)
 _DURATION = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*(s|m|min|h)?\s*", re.IGNORECASE)
@@ -107,3 +111,41 @@ def parse_duration(text: str) -> float:
     if seconds == 0:
         raise RecipeError(f"the time {text!r} is not understood", hint="Write 90s, 10m or 1.5h.")
     return seconds
+
+
+class BudgetOptions(Section):
+    """How much quality may be lost, in the metric of [measure]."""
+
+    max_drop: str | None = Field(
+        None, description="1% of the original's value, or 0.5pt: in the metric's unit or points."
+    )
+    accept: Literal["bound", "point"] = Field(
+        "bound", description="bound: a 95 % bound must hold it; point: the measured value."
+    )
+    time: str | None = Field(
+        None, description="Search for at most so long, 90s, 10m or 1.5h; then the best so far."
+    )
+
+    @property
+    def allowed(self) -> Budget | None:
+        """The budget, if there is one."""
+        return None if self.max_drop is None else parse_budget(self.max_drop)
+
+    @property
+    def seconds(self) -> float | None:
+        """The time for the search, if it is limited."""
+        return None if self.time is None else parse_duration(self.time)
+
+    @field_validator("max_drop")
+    @classmethod
+    def _is_a_budget(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_budget(text)
+        return text
+
+    @field_validator("time")
+    @classmethod
+    def _is_a_duration(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_duration(text)
+        return text

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from compressor.recipe.recipe import QuantizeOptions, Recipe
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from exporters.base import QuantPolicy, Target
 
 

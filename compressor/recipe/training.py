@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from calibration.preprocess import fraction
 from compressor.errors import RecipeError
 from compressor.recipe.attention import parse_attention
 from compressor.recipe.budget import parse_duration
+from compressor.recipe.section import Positive, Section
 
-Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 _COUNT = re.compile(r"\s*(\d+)\s*(steps?|epochs?)\s*", re.IGNORECASE)
 
@@ -59,10 +59,8 @@ def parse_length(text: str) -> Length:
         raise RecipeError(f"the training of {asked!r} is not understood", hint=hint) from error
 
 
-class TrainOptions(BaseModel):
+class TrainOptions(Section):
     """Training with gradients, from the original graph's own outputs; labels are optional."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     length: str | None = Field(
         None, description="How long: 5m, 2000steps or 10epochs; default: nothing is trained."

@@ -9,7 +9,7 @@ from compressor.checkpoint.prepare import Prepared
 from compressor.evaluation.grounds import shared_samples, why_degenerate
 from compressor.evaluation.trained_on import unlike_training
 from compressor.recipe.recipe import Recipe
-from compressor.recipe.requirements import HOLDOUT
+from compressor.recipe.requirements.data import HOLDOUT
 from compressor.results.report import DataUse
 from compressor.search.measure import yardstick
 from compressor.system.progress import Progress

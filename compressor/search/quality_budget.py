@@ -20,7 +20,7 @@ from compressor.evaluation.metrics.base import BASELINE, RESULT, Metric, Scores
 from compressor.evaluation.user_metric import FunctionMetric
 from compressor.evaluation.yardstick import Yardstick
 from compressor.recipe.budget import Budget
-from compressor.recipe.requirements import require_two
+from compressor.recipe.requirements.data import require_two
 from compressor.results.format import loss_words, plural
 from compressor.results.report import BudgetResult
 from compressor.search.acceptance import GraphJudge, Judge, NoBudget, scores_of

@@ -22,7 +22,7 @@ from compressor.plan.storage import CODES, StoragePlan
 from compressor.quantization.bias import restored
 from compressor.quantization.bias import stored as stored_biases
 from compressor.quantization.blocks import BlockFormat, Grid, Packed, codes_of, packed
-from compressor.recipe.requirements import FEW_BITS
+from compressor.recipe.requirements.training import FEW_BITS
 from compressor.results.records import StageRecord
 from compressor.results.training import TrainingResult
 from compressor.search.acceptance import Acceptance

@@ -8,7 +8,7 @@ from calibration.stats import CalibrationStats
 from compressor.errors import RecipeError
 from compressor.layerwise.factor import own_threads
 from compressor.recipe.goal import Goal
-from compressor.recipe.requirements import is_for_bits, require_no_repair
+from compressor.recipe.requirements.data import is_for_bits, require_no_repair
 from compressor.results.attention import AttentionResult
 from compressor.results.exits import ExitsResult
 from compressor.results.precision import EIGHT_BITS, STORED, WORDS

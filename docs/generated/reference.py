@@ -17,7 +17,8 @@ import click
 from compressor import errors
 from compressor.cli.main import DEFAULT, cli
 from compressor.evaluation.metrics import find_metric, metric_names
-from compressor.recipe.recipe import Recipe, to_toml
+from compressor.recipe.recipe import Recipe
+from compressor.recipe.toml import to_toml
 from exporters.base import find_target, target_names
 
 ROOT = Path(__file__).resolve().parents[2]

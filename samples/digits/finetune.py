@@ -14,7 +14,9 @@ import torch
 from torch import nn
 
 from compressor import Recipe, apply_plan, compress
-from compressor.recipe.recipe import MeasureOptions, PruneOptions, QuantizeOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.pruning import PruneOptions
+from compressor.recipe.quantizing import QuantizeOptions
 from model import build
 from train import CALIBRATION, SEED, accuracy, split, train
 

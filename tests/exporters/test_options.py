@@ -9,7 +9,9 @@ from textwrap import dedent
 import pytest
 
 from compressor.errors import RecipeError
-from compressor.recipe.recipe import Recipe, load_recipe, to_toml
+from compressor.recipe.reading import load_recipe
+from compressor.recipe.recipe import Recipe
+from compressor.recipe.toml import to_toml
 from exporters import DEFAULT_TARGET
 from exporters.base import TargetOptions, find_target, options_of, reference_target, target_names
 

@@ -17,7 +17,7 @@ from compressor.pruning.coupling.groups import Grouping
 from compressor.pruning.reconstruction.patching import patch_of, patched
 from compressor.pruning.reconstruction.repair import MEMORY, Repair, repair
 from compressor.pruning.reconstruction.sparsity import why_not_eligible
-from compressor.recipe.requirements import require_no_repair
+from compressor.recipe.requirements.data import require_no_repair
 from compressor.results import format as fmt
 from compressor.results.effects import weight_effect
 from compressor.results.pruning import LayerRepair, LayerVerdict, RepairRecord

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, get_args
 
 from compressor.errors import UsageError
-from compressor.recipe.recipe import Sampler
+from compressor.recipe.searching import Sampler
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler

@@ -12,8 +12,8 @@ from compressor.capture.finishing import OLDEST_OPSET
 from compressor.checkpoint import load_checkpoint, source_of
 from compressor.errors import CaptureError, GraphError
 from compressor.graph.shapes import input_specs
+from compressor.recipe.loading import ModelOptions
 from compressor.recipe.notation import parse_input
-from compressor.recipe.recipe import ModelOptions
 
 HEADER = '<ir_version: 8, opset_import: ["" : {opset}]>'
 LINEAR = """agraph (float[{batch}, 3] x) => (float[{batch}, 2] y)
@@ -205,7 +205,7 @@ import sys
 from pathlib import Path
 from compressor.capture import capture
 from compressor.checkpoint import load_checkpoint
-from compressor.recipe.recipe import ModelOptions
+from compressor.recipe.loading import ModelOptions
 source = load_checkpoint(Path({str(tiny_model)!r}), ModelOptions())
 captured = capture(source, inputs=None, examples=None, opset=21)
 assert source.kind == "onnx" and captured.record.parameters["batch"] == "dynamic"

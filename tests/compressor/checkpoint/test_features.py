@@ -12,8 +12,12 @@ from compressor.errors import RecipeError, UsageError
 from compressor.evaluation.distributions import DistributionMetric
 from compressor.evaluation.metrics import find_metric
 from compressor.graph.files import save_model
-from compressor.recipe.recipe import BudgetOptions, MeasureOptions, ModelOptions, Recipe
-from compressor.recipe.requirements import require_features, require_sense
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.loading import ModelOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.recipe import Recipe
+from compressor.recipe.requirements.metrics import require_features
+from compressor.recipe.requirements.sense import require_sense
 from exporters.base import find_target
 
 IMAGES = np.random.default_rng(0).standard_normal((5, 3, 4, 4)).astype(np.float32)

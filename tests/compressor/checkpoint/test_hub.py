@@ -10,7 +10,7 @@ from compressor.checkpoint.hub import find_weights
 from compressor.checkpoint.kinds import find_kind
 from compressor.checkpoint.stored import in_chunks, tensors_of
 from compressor.errors import CheckpointError
-from compressor.recipe.recipe import ModelOptions
+from compressor.recipe.loading import ModelOptions
 
 torch = pytest.importorskip("torch")
 save_file = pytest.importorskip("safetensors.torch").save_file

@@ -18,7 +18,7 @@ from compressor.checkpoint import load_checkpoint
 from compressor.checkpoint.inert import InertFile
 from compressor.checkpoint.torch_files import unpickle
 from compressor.errors import CheckpointError
-from compressor.recipe.recipe import ModelOptions
+from compressor.recipe.loading import ModelOptions
 
 torch = pytest.importorskip("torch")
 nn = torch.nn

@@ -13,7 +13,7 @@ from compressor.checkpoint.code_of import code_of
 from compressor.checkpoint.kept_capture import Question, captured_once
 from compressor.graph.fingerprint import fingerprint
 from compressor.graph.tensors import TensorSpec
-from compressor.recipe.recipe import ModelOptions
+from compressor.recipe.loading import ModelOptions
 from compressor.system.cache import Cache, counting, taken
 
 INPUT = TensorSpec("x", np.dtype(np.float32), ("batch", 4))

@@ -17,7 +17,7 @@ from compressor.capture.source import ModelSource
 from compressor.checkpoint import load_checkpoint, source_of
 from compressor.checkpoint.exported import is_arithmetic
 from compressor.errors import CheckpointError, UsageError
-from compressor.recipe.recipe import ModelOptions
+from compressor.recipe.loading import ModelOptions
 from compressor.system.third_party_output import relayed
 
 torch = pytest.importorskip("torch")

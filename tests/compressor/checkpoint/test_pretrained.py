@@ -11,8 +11,8 @@ from calibration.dataset import open_dataset
 from calibration.encoders.base import NONE
 from compressor.checkpoint.prepare import _called_by, _own, _told_by
 from compressor.errors import CheckpointError, UsageError
+from compressor.recipe.loading import ModelOptions
 from compressor.recipe.notation import parse_input
-from compressor.recipe.recipe import ModelOptions
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")

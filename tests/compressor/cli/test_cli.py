@@ -279,7 +279,7 @@ def test_onnx_job_never_imports_torch(tiny_model: Path, tiny_data: Path):
     code = (
         "import sys\n"
         "from compressor import compress, Recipe\n"
-        "from compressor.recipe.recipe import MeasureOptions\n"
+        "from compressor.recipe.measuring import MeasureOptions\n"
         "quick = Recipe(measure=MeasureOptions(seconds=0.05))\n"
         f"compress({str(tiny_model)!r}, calibration={str(tiny_data)!r}, recipe=quick)\n"
         "sys.exit('torch' in sys.modules)"
@@ -289,7 +289,7 @@ def test_onnx_job_never_imports_torch(tiny_model: Path, tiny_data: Path):
 
 def test_arrays_in_memory_and_files_agree(tiny_model: Path, tiny_data: Path):
     from compressor import compress
-    from compressor.recipe.recipe import MeasureOptions
+    from compressor.recipe.measuring import MeasureOptions
 
     quick = Recipe(measure=MeasureOptions(seconds=0.05))
     array = np.load(tiny_data)["x"]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from compressor import compress
-from compressor.recipe.recipe import load_recipe
+from compressor.recipe.reading import load_recipe
 
 MODES = {
     "int8": {"quantize": {"mode": "int8"}},

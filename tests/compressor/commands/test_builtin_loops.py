@@ -18,7 +18,8 @@ from compressor.commands.loop_job import Units
 from compressor.graph.files import save_model
 from compressor.pipelines import builtin
 from compressor.pipelines.loop import Builtin
-from compressor.recipe.recipe import BudgetOptions, Recipe
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("quick")
 

@@ -14,7 +14,9 @@ from compressor.cli.main import cli
 from compressor.commands.calibrate import calibrate, calibrate_in_shards, merge
 from compressor.errors import DataError, OutputError
 from compressor.graph.files import save_model
-from compressor.recipe.recipe import DataOptions, MeasureOptions, QuantizeOptions
+from compressor.recipe.data import DataOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
 
 pytestmark = pytest.mark.usefixtures("quick")
 

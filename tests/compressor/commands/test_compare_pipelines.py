@@ -12,7 +12,8 @@ from compressor import compare
 from compressor.commands import compare_pipelines
 from compressor.errors import OutputError, UsageError
 from compressor.graph.files import save_model
-from compressor.recipe.recipe import MeasureOptions, Recipe
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.recipe import Recipe
 from compressor.results.measurements import Size
 
 pytestmark = pytest.mark.usefixtures("quick")

@@ -17,7 +17,9 @@ from compressor.cli.main import cli
 from compressor.errors import DataError, GraphError, OutputError, RecipeError, UsageError
 from compressor.graph.files import save_model
 from compressor.graph.session import open_session
-from compressor.recipe.recipe import MeasureOptions, ModelOptions, QuantizeOptions
+from compressor.recipe.loading import ModelOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
 from compressor.results.report import Report
 from compressor.system.output_folder import sha256
 

@@ -19,7 +19,10 @@ from compressor.errors import DataError, RecipeError
 from compressor.graph.files import save_model
 from compressor.graph.session import open_session
 from compressor.plan.plan import Plan
-from compressor.recipe.recipe import BudgetOptions, MeasureOptions, PruneOptions, QuantizeOptions
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.pruning import PruneOptions
+from compressor.recipe.quantizing import QuantizeOptions
 from compressor.results.report import GraphReport, Report
 from compressor.system import output_folder
 from compressor.system.output_folder import prepare, sha256
@@ -346,7 +349,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from compressor import Recipe, compress
 from compressor.system import output_folder
-from compressor.recipe.recipe import BudgetOptions, MeasureOptions, PruneOptions, QuantizeOptions
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.pruning import PruneOptions
+from compressor.recipe.quantizing import QuantizeOptions
 
 stop, model, calib, out = sys.argv[1:]
 def die(): os.kill(os.getpid(), signal.SIGKILL)

@@ -18,7 +18,10 @@ from compressor.commands.goals_met import require_kept
 from compressor.errors import GoalError, PruningError, RecipeError
 from compressor.graph.files import save_model
 from compressor.graph.session import open_session
-from compressor.recipe.recipe import BudgetOptions, MeasureOptions, PruneOptions, QuantizeOptions
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.pruning import PruneOptions
+from compressor.recipe.quantizing import QuantizeOptions
 from compressor.report.frontier import frontier
 from compressor.report.verdict import headline
 from compressor.results.measurements import LatencyConfig

@@ -7,7 +7,9 @@ from compressor.commands.loop_data import dealt, judging
 from compressor.commands.loop_job import Units
 from compressor.pipelines.builtin.reconstruct import LOOP
 from compressor.pipelines.loop import SEED, Builtin
-from compressor.recipe.recipe import BudgetOptions, MeasureOptions, Recipe
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.recipe import Recipe
 
 
 @pytest.mark.parametrize(("metric", "purposes"), [("psnr", 4), ("inception_score", 4), ("fid", 8)])

@@ -7,7 +7,10 @@ from loops import decoder, denoiser, generate
 
 from compressor import Recipe, compress
 from compressor.commands.loop_search import _is_within, _why_back
-from compressor.recipe.recipe import BudgetOptions, MeasureOptions, PruneOptions, QuantizeOptions
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.pruning import PruneOptions
+from compressor.recipe.quantizing import QuantizeOptions
 from compressor.results.report import BudgetResult, Report
 
 pytestmark = pytest.mark.usefixtures("quick")

@@ -7,7 +7,8 @@ from compressor.commands.loop_tracing import require_target, with_own_inputs
 from compressor.errors import UsageError
 from compressor.pipelines.builtin import find
 from compressor.pipelines.loop import Builtin, UserLoop
-from compressor.recipe.recipe import MeasureOptions, Recipe
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.recipe import Recipe
 
 LOOP = UserLoop(lambda models, seed, count: {}, "generate")
 IMAGE = np.zeros((1, 3, 8, 8), np.float32)

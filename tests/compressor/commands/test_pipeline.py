@@ -20,7 +20,9 @@ from compressor.graph.files import save_model
 from compressor.graph.session import open_session
 from compressor.pipelines.calls import GraphCall
 from compressor.plan.plan import Plan
-from compressor.recipe.recipe import BudgetOptions, MeasureOptions, QuantizeOptions
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
 from compressor.report.files import render_report
 from compressor.report.usage import usage_page
 from compressor.results.report import BudgetResult, Report

@@ -14,13 +14,11 @@ from compressor.commands.search_pick import pick, require_picked
 from compressor.errors import GoalError, OutputError, RecipeError, UsageError
 from compressor.evaluation.metrics import find_metric
 from compressor.graph.files import save_model
-from compressor.recipe.recipe import (
-    BudgetOptions,
-    MeasureOptions,
-    QuantizeOptions,
-    Recipe,
-    SearchOptions,
-)
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
+from compressor.recipe.searching import SearchOptions
 from compressor.results.environment import environment
 from compressor.results.front import Found, SearchReport, SearchTrial
 from compressor.search.recipes.evaluating import Yardsticks
@@ -135,7 +133,7 @@ def test_what_means_nothing_is_refused_before_any_work(
 
 @pytest.mark.parametrize("field", [{"sampler": "annealing"}, {"objectives": ("beauty",)}])
 def test_unknown_names_are_told_in_a_line(field: dict[str, Any]) -> None:
-    from compressor.recipe.recipe import load_recipe
+    from compressor.recipe.reading import load_recipe
 
     with pytest.raises(RecipeError, match="field 'search") as found:
         load_recipe(None, {"search": field})

@@ -13,13 +13,11 @@ from compressor import compress
 from compressor.commands.stream_plan import concatenated, digest_of
 from compressor.errors import CaptureError, CompressorError, RecipeError, UsageError
 from compressor.graph.session import open_session
-from compressor.recipe.recipe import (
-    BudgetOptions,
-    MeasureOptions,
-    PruneOptions,
-    QuantizeOptions,
-    Recipe,
-)
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.pruning import PruneOptions
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from compressor.results.report import Report
 
 pytestmark = pytest.mark.usefixtures("quick")

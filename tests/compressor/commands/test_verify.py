@@ -18,7 +18,7 @@ from compressor.commands.verify import require_whole, verify
 from compressor.errors import OutputError
 from compressor.evaluation.reloaded import distance
 from compressor.graph.files import save_model
-from compressor.recipe.recipe import MeasureOptions
+from compressor.recipe.measuring import MeasureOptions
 from compressor.system.output_folder import MANIFEST, write_manifest
 
 

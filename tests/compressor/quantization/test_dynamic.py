@@ -17,7 +17,9 @@ from compressor.plan.plan import GraphPlan, Plan
 from compressor.plan.realize import realize
 from compressor.quantization.dynamic import choose_dynamic, insert_dynamic, place_dynamic
 from compressor.quantization.noise import layer_noise
-from compressor.recipe.recipe import BudgetOptions, MeasureOptions, QuantizeOptions
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
 from exporters.ort.target import TARGET
 
 pytestmark = pytest.mark.usefixtures("quick")

@@ -18,7 +18,8 @@ from compressor.quantization.equalization import by_weights, choose_equalization
 from compressor.quantization.pairs import find_pairs
 from compressor.quantization.smoothing import smoothed
 from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
-from compressor.recipe.recipe import MeasureOptions, QuantizeOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
 from exporters.ort.target import TARGET
 
 pytestmark = pytest.mark.usefixtures("quick")

@@ -19,7 +19,10 @@ from compressor.plan.realize import realize
 from compressor.quantization.dynamic import choose_dynamic, insert_dynamic, place_dynamic
 from compressor.quantization.noise import layer_noise
 from compressor.quantization.recurrent import place_recurrent
-from compressor.recipe.recipe import BudgetOptions, MeasureOptions, PruneOptions, QuantizeOptions
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.pruning import PruneOptions
+from compressor.recipe.quantizing import QuantizeOptions
 from compressor.search.precision.region_latency import designs, fitted
 from compressor.search.precision.regions import DYNAMIC, FLOAT, STATIC, Mix, mixed
 from exporters.ort.target import TARGET

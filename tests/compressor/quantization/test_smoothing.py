@@ -14,7 +14,8 @@ from compressor.graph.files import save_model, serialize
 from compressor.plan.plan import Plan
 from compressor.quantization.dynamic import insert_dynamic, place_dynamic
 from compressor.quantization.smoothing import choose_divisors, smoothed
-from compressor.recipe.recipe import MeasureOptions, QuantizeOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
 from exporters.ort.target import TARGET
 
 pytestmark = pytest.mark.usefixtures("quick")

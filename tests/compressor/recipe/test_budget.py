@@ -5,8 +5,7 @@ import math
 import pytest
 
 from compressor.errors import RecipeError
-from compressor.recipe.budget import parse_budget, parse_duration
-from compressor.recipe.recipe import BudgetOptions
+from compressor.recipe.budget import BudgetOptions, parse_budget, parse_duration
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@
 import pytest
 
 from compressor.options import recipe_with
-from compressor.recipe.recipe import Recipe, load_recipe
-from compressor.recipe.requirements import require_sense
+from compressor.recipe.reading import load_recipe
+from compressor.recipe.recipe import Recipe
+from compressor.recipe.requirements.sense import require_sense
 from exporters.base import find_target
 
 

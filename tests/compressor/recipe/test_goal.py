@@ -10,7 +10,9 @@ from pydantic import ValidationError
 
 from compressor.errors import RecipeError
 from compressor.recipe.goal import FLAGS, Part, parse_goal, time_words
-from compressor.recipe.recipe import PruneOptions, Recipe, load_recipe
+from compressor.recipe.pruning import PruneOptions
+from compressor.recipe.reading import load_recipe
+from compressor.recipe.recipe import Recipe
 
 KINDS = st.sampled_from(sorted(FLAGS))
 

@@ -8,8 +8,9 @@ import pytest
 
 from compressor import compress
 from compressor.errors import CompressorError, TargetError
-from compressor.recipe.recipe import QuantizeOptions, load_recipe
-from compressor.recipe.requirements import require_mode
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.reading import load_recipe
+from compressor.recipe.requirements.targets import require_mode
 from compressor.system.writable import bytes_of, why_not_writable
 from exporters.base import find_target
 

@@ -1,7 +1,7 @@
 import pytest
 
 from compressor.errors import RecipeError
-from compressor.recipe.recipe import MeasureOptions
+from compressor.recipe.measuring import MeasureOptions
 from compressor.recipe.usage import Usage, parse_usage
 
 

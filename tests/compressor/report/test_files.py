@@ -13,7 +13,7 @@ from compressor import Recipe, compress, load_report, render_report
 from compressor.cli.main import cli
 from compressor.errors import OutputError, UsageError
 from compressor.graph.files import save_model
-from compressor.recipe.recipe import MeasureOptions
+from compressor.recipe.measuring import MeasureOptions
 from compressor.report.files import pages
 from compressor.system.output_folder import beside, prepare, sha256
 

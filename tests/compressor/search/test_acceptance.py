@@ -9,7 +9,8 @@ from seams import Clock, looking, session_of
 
 from calibration.dataset import open_dataset
 from compressor.graph.shapes import input_specs
-from compressor.recipe.recipe import MeasureOptions, Recipe
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.recipe import Recipe
 from compressor.search.acceptance import SAMPLES, NoBudget
 from compressor.search.session import Session
 

@@ -12,7 +12,9 @@ from calibration.dataset import open_dataset
 from calibration.stats import CalibrationStats
 from compressor.errors import DataError
 from compressor.graph.fingerprint import fingerprint
-from compressor.recipe.recipe import MeasureOptions, QuantizeOptions, Recipe
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from compressor.search.baseline import folded, started, undecided
 from compressor.search.session import Session
 

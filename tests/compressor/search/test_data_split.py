@@ -15,7 +15,8 @@ from calibration.collect import collect
 from calibration.dataset import CalibrationSet, open_dataset
 from compressor.checkpoint.prepare import Prepared
 from compressor.graph.shapes import input_specs
-from compressor.recipe.recipe import MeasureOptions, Recipe
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.recipe import Recipe
 from compressor.search.data_split import DataSplit, examined, looked_at, of_calls, split_data
 from compressor.system.progress import SILENT
 

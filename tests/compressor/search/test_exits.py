@@ -14,7 +14,8 @@ from compressor.errors import RecipeError, TargetError
 from compressor.evaluation.metrics import find_metric
 from compressor.graph.files import save_model
 from compressor.plan.plan import Plan
-from compressor.recipe.requirements import require_same_form, require_sense
+from compressor.recipe.requirements.sense import require_sense
+from compressor.recipe.requirements.training import require_same_form
 from compressor.search.baseline import undecided
 from compressor.search.candidate import Outcome
 from compressor.search.data_split import DataSplit

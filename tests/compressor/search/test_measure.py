@@ -13,7 +13,9 @@ from calibration.dataset import CalibrationSet, open_dataset
 from compressor.evaluation.metrics.base import BASELINE, RESULT
 from compressor.graph.files import initializer_bytes
 from compressor.graph.shapes import input_specs
-from compressor.recipe.recipe import MeasureOptions, QuantizeOptions, Recipe
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from compressor.search.measure import (
     Pair,
     beyond_memory,

@@ -17,8 +17,10 @@ from calibration.dataset import CalibrationSet
 from compressor.errors import DataError, RecipeError
 from compressor.evaluation.acceptance import least_samples
 from compressor.evaluation.metrics.base import BASELINE, RESULT, Scores
-from compressor.recipe.budget import Budget
-from compressor.recipe.recipe import BudgetOptions, MeasureOptions, QuantizeOptions, Recipe
+from compressor.recipe.budget import Budget, BudgetOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from compressor.search.acceptance import NoBudget
 from compressor.search.data_split import DataSplit, looked_at, split_data
 from compressor.search.quality_budget import METHODS, QualityBudget, divided_for_budget

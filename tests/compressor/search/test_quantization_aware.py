@@ -14,8 +14,8 @@ from compressor.errors import RecipeError
 from compressor.evaluation.metrics import find_metric
 from compressor.graph.files import serialize
 from compressor.plan.plan import Plan
-from compressor.recipe.recipe import BudgetOptions
-from compressor.recipe.requirements import require_sense
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.requirements.sense import require_sense
 from compressor.search.acceptance import NoBudget
 from compressor.search.candidate import Judged
 from compressor.search.data_split import split_data

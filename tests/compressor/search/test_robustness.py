@@ -9,8 +9,8 @@ from compressor import Recipe, compare
 from compressor.errors import RecipeError
 from compressor.evaluation.metrics import find_metric
 from compressor.graph.writing import with_weights
-from compressor.recipe.recipe import BudgetOptions
-from compressor.recipe.requirements import require_sense
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.requirements.sense import require_sense
 from compressor.search.data_split import split_data
 from compressor.search.measure import yardstick
 from compressor.search.quality_budget import divided_for_budget

@@ -9,7 +9,9 @@ from graphs import residual
 from seams import Clock, Told, images, looking, session_of
 
 from compressor.plan.plan import GraphPlan, PrunePlan
-from compressor.recipe.recipe import MeasureOptions, QuantizeOptions, Recipe
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from compressor.results.records import StageRecord
 from compressor.results.report import Candidate as ToldCandidate
 from compressor.search.acceptance import NoBudget

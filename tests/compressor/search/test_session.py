@@ -7,7 +7,8 @@ import pytest
 from graphs import residual
 from seams import Clock, always, session_of
 
-from compressor.recipe.recipe import MeasureOptions, Recipe
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.recipe import Recipe
 from compressor.results.measurements import LatencyResult
 from compressor.search.session import Race, Stage
 

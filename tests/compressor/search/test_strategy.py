@@ -12,13 +12,11 @@ from seams import TARGET, Clock, Told, Verdicts, always, images, judged, looking
 
 from calibration.collect import collect
 from compressor.errors import RecipeError
-from compressor.recipe.recipe import (
-    BudgetOptions,
-    MeasureOptions,
-    PruneOptions,
-    QuantizeOptions,
-    Recipe,
-)
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.pruning import PruneOptions
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from compressor.search.acceptance import Acceptance, NoBudget
 from compressor.search.candidate import Judged, Outcome
 from compressor.search.data_split import split_data

@@ -14,7 +14,7 @@ from compressor.evaluation.metrics import find_metric
 from compressor.graph.files import save_model
 from compressor.graph.stated import state
 from compressor.plan.plan import Plan
-from compressor.recipe.requirements import require_sense
+from compressor.recipe.requirements.sense import require_sense
 from compressor.search.baseline import undecided
 from compressor.search.data_split import split_data
 from compressor.search.replay import replay

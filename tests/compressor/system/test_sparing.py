@@ -10,7 +10,8 @@ from graphs import residual
 from compressor import Recipe, compress
 from compressor.errors import DataError
 from compressor.graph.files import save_model
-from compressor.recipe.recipe import MeasureOptions, QuantizeOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
 from compressor.results.report import Report
 from compressor.system.sparing import spared
 

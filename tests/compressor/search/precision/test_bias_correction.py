@@ -12,7 +12,8 @@ from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import realize
 from compressor.quantization.bias import restored
 from compressor.quantization.placement import place, quantized_values
-from compressor.recipe.recipe import QuantizeOptions, Recipe
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from compressor.search.precision.bias_correction import corrected, corrections
 from compressor.search.session import Session
 from exporters.ort.target import TARGET

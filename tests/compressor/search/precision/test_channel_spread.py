@@ -10,7 +10,8 @@ from calibration.collect import collect
 from calibration.dataset import CalibrationSet
 from compressor.graph.session import open_session
 from compressor.quantization.bias import restored
-from compressor.recipe.recipe import QuantizeOptions, Recipe
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from compressor.search.precision.channel_spread import cross_layer_equalization, smooth_quant
 from compressor.search.precision.ptq_search import PtqSearch
 

@@ -8,7 +8,9 @@ from cached_decoder import calls, decoder
 from graphs import residual
 from seams import Clock, Timed, Verdicts, images, searching, session_of
 
-from compressor.recipe.recipe import MeasureOptions, QuantizeOptions, Recipe
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from compressor.search.precision.decoder_products import products_in_use, spread_of_rows
 from compressor.search.precision.latency_placement import placed_by_time
 from compressor.search.precision.ptq_search import PtqSearch

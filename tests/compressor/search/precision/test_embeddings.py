@@ -9,7 +9,9 @@ from graphs import model
 from seams import Clock, Timed, Verdicts, always, session_of
 
 from compressor.graph.files import initializer_bytes, serialize
-from compressor.recipe.recipe import MeasureOptions, QuantizeOptions, Recipe
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from compressor.results.measurements import Verdict
 from compressor.search.baseline import undecided
 from compressor.search.candidate import Outcome

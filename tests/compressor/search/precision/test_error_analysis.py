@@ -9,7 +9,9 @@ from graphs import residual
 from seams import Clock, Told, always, images, session_of
 
 from compressor.quantization.static import StaticChoice
-from compressor.recipe.recipe import MeasureOptions, QuantizeOptions, Recipe
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from compressor.search.acceptance import NoBudget
 from compressor.search.baseline import undecided
 from compressor.search.candidate import Outcome

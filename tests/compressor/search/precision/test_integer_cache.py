@@ -10,8 +10,10 @@ from seams import Timed, Verdicts, always, images, searching, session_of
 from compressor.errors import RecipeError
 from compressor.plan.realize import realize
 from compressor.quantization.dynamic import place_dynamic
-from compressor.recipe.recipe import MeasureOptions, QuantizeOptions, Recipe
-from compressor.recipe.requirements import require_mode
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
+from compressor.recipe.requirements.targets import require_mode
 from compressor.search.baseline import undecided
 from compressor.search.candidate import Outcome
 from compressor.search.precision.integer_cache import with_integer_cache

@@ -15,8 +15,10 @@ from compressor.plan.plan import GraphPlan
 from compressor.quantization.mixed import Costs
 from compressor.quantization.placement import place
 from compressor.quantization.static import CalibrationOptions, calibrate
+from compressor.recipe.measuring import MeasureOptions
 from compressor.recipe.policy import policy_of
-from compressor.recipe.recipe import MeasureOptions, QuantizeOptions, Recipe
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from compressor.search.precision import latency_placement
 from compressor.search.precision.region_latency import RegionTimes
 from compressor.search.precision.regions import CHOICES, DYNAMIC, FLOAT, STATIC, Mix

@@ -8,7 +8,10 @@ from seams import Clock, Verdicts, images, judged, searching, session_of
 
 from compressor.plan.plan import GraphPlan
 from compressor.quantization.placement import place
-from compressor.recipe.recipe import BudgetOptions, MeasureOptions, QuantizeOptions, Recipe
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from compressor.search.candidate import Judged
 from compressor.search.precision.mixed_precision import TRIES, by_count, mixed_precision
 from compressor.search.precision.ptq_search import AS_INTEGER, PtqSearch

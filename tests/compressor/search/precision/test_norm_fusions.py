@@ -6,7 +6,8 @@ from graphs import model, residual
 from seams import TARGET, Clock, Told, always, session_of
 
 from compressor.plan.plan import GraphPlan
-from compressor.recipe.recipe import MeasureOptions, Recipe
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.recipe import Recipe
 from compressor.results.measurements import Verdict
 from compressor.search.precision.norm_fusions import with_norms_apart
 

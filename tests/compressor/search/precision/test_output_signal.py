@@ -15,7 +15,8 @@ from compressor.graph.session import open_session
 from compressor.plan.plan import GraphPlan, Plan
 from compressor.plan.realize import realize
 from compressor.quantization.replay import CEILING
-from compressor.recipe.recipe import QuantizeOptions, Recipe
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from compressor.search.acceptance import NoBudget
 from compressor.search.precision.output_signal import GAIN, SAMPLES, OutputSignal
 from compressor.search.precision.ptq_search import PtqSearch

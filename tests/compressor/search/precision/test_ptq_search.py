@@ -12,7 +12,10 @@ from seams import Clock, Told, Verdicts, always, judged, searching, session_of
 from compressor.errors import GraphError
 from compressor.plan.plan import GraphPlan
 from compressor.quantization.mixed import Costs
-from compressor.recipe.recipe import BudgetOptions, MeasureOptions, QuantizeOptions, Recipe
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from compressor.results.records import Decision
 from compressor.search.acceptance import Acceptance, NoBudget
 from compressor.search.candidate import Judged

@@ -8,7 +8,10 @@ import pytest
 from graphs import model, residual
 from seams import Clock, Timed, Verdicts, always, images, judged, searching, session_of
 
-from compressor.recipe.recipe import BudgetOptions, MeasureOptions, QuantizeOptions, Recipe
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from compressor.search.acceptance import NoBudget
 from compressor.search.precision.ptq_search import Kind, PtqSearch
 from compressor.search.precision.ptq_steps import (

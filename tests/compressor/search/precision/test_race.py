@@ -6,7 +6,10 @@ import pytest
 from graphs import model
 from seams import Clock, Told, Verdicts, always, searching, session_of
 
-from compressor.recipe.recipe import BudgetOptions, MeasureOptions, QuantizeOptions, Recipe
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from compressor.results.measurements import LatencyConfig, LatencyResult
 from compressor.results.records import Interval
 from compressor.search.acceptance import NoBudget

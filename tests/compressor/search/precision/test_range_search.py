@@ -7,7 +7,10 @@ import pytest
 from graphs import model, residual
 from seams import Clock, Verdicts, images, judged, searching, session_of
 
-from compressor.recipe.recipe import BudgetOptions, MeasureOptions, QuantizeOptions, Recipe
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from compressor.search.candidate import Judged
 from compressor.search.precision.ptq_search import PtqSearch
 from compressor.search.precision.ptq_steps import as_calibrated, latency_placement

@@ -13,7 +13,9 @@ from calibration.dataset import CalibrationSet
 from calibration.stats import CalibrationStats
 from compressor.errors import DataError
 from compressor.quantization.static import CalibrationOptions, calibrate
-from compressor.recipe.recipe import DataOptions, QuantizeOptions, Recipe
+from compressor.recipe.data import DataOptions
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from compressor.search.precision.ptq_search import PtqSearch
 from compressor.search.precision.ranges import calibrated_ranges, runtime_ranges
 from exporters.ort.target import TARGET

@@ -13,7 +13,9 @@ from compressor.evaluation.turns import kernel_seconds
 from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import realize
 from compressor.quantization.placement import place
-from compressor.recipe.recipe import DataOptions, MeasureOptions, Recipe
+from compressor.recipe.data import DataOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.recipe import Recipe
 from compressor.search.precision.region_latency import designs, fitted, measured_times
 from compressor.search.precision.regions import DYNAMIC, FLOAT, STATIC, Mix, mixed
 from compressor.search.session import Session

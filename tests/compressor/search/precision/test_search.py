@@ -10,7 +10,9 @@ from seams import TARGET, Clock, Timed, Told, Verdicts, always, session_of
 
 from compressor.errors import GraphError
 from compressor.graph.files import serialize
-from compressor.recipe.recipe import MeasureOptions, QuantizeOptions, Recipe
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from compressor.search.acceptance import Acceptance, NoBudget
 from compressor.search.baseline import undecided
 from compressor.search.candidate import Outcome

@@ -12,7 +12,8 @@ from compressor.graph.session import open_session
 from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import realize
 from compressor.quantization.placement import place, quantized_values
-from compressor.recipe.recipe import QuantizeOptions, Recipe
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from compressor.search.precision.regions import FLOAT, STATIC, Mix, mixed
 from compressor.search.precision.sensitivity import damages, noise, output_energies, told
 from compressor.search.session import Session

@@ -12,8 +12,10 @@ from compressor.errors import RecipeError, UsageError
 from compressor.graph.files import save_model
 from compressor.plan.realize import realize
 from compressor.quantization.dynamic import place_dynamic
-from compressor.recipe.recipe import MeasureOptions, QuantizeOptions, Recipe
-from compressor.recipe.requirements import require_mode
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
+from compressor.recipe.requirements.targets import require_mode
 from compressor.search.baseline import undecided
 from compressor.search.candidate import Outcome
 from compressor.search.precision.integer_cache import with_integer_cache

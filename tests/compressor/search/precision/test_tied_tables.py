@@ -10,7 +10,9 @@ from seams import Timed, Verdicts, always, session_of
 from compressor.graph.files import initializer_bytes
 from compressor.plan.realize import realize
 from compressor.quantization.dynamic import place_dynamic
-from compressor.recipe.recipe import MeasureOptions, QuantizeOptions, Recipe
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from compressor.search.baseline import undecided
 from compressor.search.candidate import Outcome
 from compressor.search.precision import tied_tables

@@ -5,7 +5,7 @@ from graphs import model
 
 from compressor.plan.plan import GraphPlan
 from compressor.recipe.policy import as_asked
-from compressor.recipe.recipe import QuantizeOptions
+from compressor.recipe.quantizing import QuantizeOptions
 from compressor.report.floats import float_words
 from compressor.results.report import GraphReport
 from compressor.search.precision.unquantized import unquantized, why_float

@@ -14,7 +14,10 @@ from compressor.cli.main import cli
 from compressor.errors import RecipeError
 from compressor.graph.files import load_model, save_model
 from compressor.plan.plan import Plan
-from compressor.recipe.recipe import BudgetOptions, MeasureOptions, PruneOptions, QuantizeOptions
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.pruning import PruneOptions
+from compressor.recipe.quantizing import QuantizeOptions
 from compressor.report.verdict import headline
 from compressor.results.measurements import LatencyConfig
 from compressor.results.report import GraphReport

@@ -24,7 +24,10 @@ from compressor.errors import PruningError
 from compressor.evaluation.attribution import NodeSeconds
 from compressor.graph.cost import macs, parameters
 from compressor.graph.files import initializer_bytes, serialize
-from compressor.recipe.recipe import MeasureOptions, PruneOptions, QuantizeOptions, Recipe
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.pruning import PruneOptions
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from compressor.search.acceptance import Acceptance, NoBudget
 from compressor.search.baseline import undecided
 from compressor.search.candidate import Judged, Outcome

@@ -12,7 +12,8 @@ from compressor.graph.files import serialize
 from compressor.pruning.blocks import Shortened
 from compressor.pruning.selection.costs import Macs
 from compressor.pruning.selection.select import WEIGHINGS
-from compressor.recipe.recipe import PruneOptions, Recipe
+from compressor.recipe.pruning import PruneOptions
+from compressor.recipe.recipe import Recipe
 from compressor.results.records import StageRecord
 from compressor.search.pruning.depth import Depth, Tried
 from compressor.search.pruning.steps import Base, Shrinking, grouped

@@ -14,7 +14,9 @@ from compressor.evaluation.attribution import NodeSeconds
 from compressor.graph.macs import carries_macs
 from compressor.pruning import find_groups
 from compressor.pruning.selection.costs import Sizes
-from compressor.recipe.recipe import DataOptions, MeasureOptions, Recipe
+from compressor.recipe.data import DataOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.recipe import Recipe
 from compressor.search.pruning import latency_model
 from compressor.search.pruning.latency_model import KernelTimes
 from compressor.search.session import Session

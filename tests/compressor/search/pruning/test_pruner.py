@@ -12,7 +12,8 @@ from compressor.errors import PruningError
 from compressor.graph.files import serialize
 from compressor.pruning.selection.costs import Macs
 from compressor.recipe.goal import NEAR
-from compressor.recipe.recipe import PruneOptions, Recipe
+from compressor.recipe.pruning import PruneOptions
+from compressor.recipe.recipe import Recipe
 from compressor.search.pruning.pruner import Pruner
 from compressor.search.pruning.steps import grouped
 

@@ -11,7 +11,9 @@ from seams import Clock, Told, Verdicts, images, session_of
 
 from compressor.errors import RecipeError
 from compressor.graph.session import open_session
-from compressor.recipe.recipe import BudgetOptions, PruneOptions, Recipe
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.pruning import PruneOptions
+from compressor.recipe.recipe import Recipe
 from compressor.search.acceptance import Acceptance, NoBudget
 from compressor.search.baseline import undecided
 from compressor.search.candidate import Outcome

@@ -21,7 +21,9 @@ from compressor.pruning.selection.costs import Macs, Sizes
 from compressor.pruning.selection.importance import scores
 from compressor.pruning.selection.select import WEIGHINGS, Weighing
 from compressor.recipe.goal import NEAR
-from compressor.recipe.recipe import PruneOptions, QuantizeOptions, Recipe
+from compressor.recipe.pruning import PruneOptions
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from compressor.search.pruning.steps import (
     CHECKED,
     Base,

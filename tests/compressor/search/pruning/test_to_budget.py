@@ -13,14 +13,12 @@ from compressor.graph.cost import macs
 from compressor.graph.files import initializer_bytes
 from compressor.plan.plan import TrainedPlan
 from compressor.pruning.selection.costs import Macs
-from compressor.recipe.recipe import (
-    BudgetOptions,
-    MeasureOptions,
-    PruneOptions,
-    QuantizeOptions,
-    Recipe,
-    load_recipe,
-)
+from compressor.recipe.budget import BudgetOptions
+from compressor.recipe.measuring import MeasureOptions
+from compressor.recipe.pruning import PruneOptions
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.reading import load_recipe
+from compressor.recipe.recipe import Recipe
 from compressor.search.candidate import Outcome
 from compressor.search.data_split import split_data
 from compressor.search.pruning import steps

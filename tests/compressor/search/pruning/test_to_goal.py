@@ -15,7 +15,8 @@ from seams import Clock, always, judged
 from compressor.errors import PruningError
 from compressor.plan.plan import GraphPlan
 from compressor.recipe.goal import Goal, Kind, parse_goal
-from compressor.recipe.recipe import QuantizeOptions, Recipe
+from compressor.recipe.quantizing import QuantizeOptions
+from compressor.recipe.recipe import Recipe
 from compressor.results.measurements import LatencyConfig, LatencyResult, Timing
 from compressor.search.baseline import started
 from compressor.search.candidate import Outcome
