@@ -9,32 +9,23 @@ from typing import Any
 import click
 
 from compressor.cli.failures import shown
-from compressor.cli.options import (
-    BUDGET,
-    CALIBRATION,
-    COMPARED_LOOP,
-    DATA,
-    LOADING,
-    LOADING_GRAPHS,
-    LOOP_DATA,
-    MEASURING,
+from compressor.cli.options.budget import BUDGET, SEARCHED_BUDGET
+from compressor.cli.options.data import DATA, LOOP_DATA
+from compressor.cli.options.loading import LOADING, LOADING_GRAPHS
+from compressor.cli.options.loops import COMPARED_LOOP, PIPELINE
+from compressor.cli.options.measuring import MEASURING, SEED, TIMING
+from compressor.cli.options.output import (
     OUTPUT,
-    PIPELINE,
-    PRUNING,
-    QUANTIZATION,
-    SEARCH,
-    SEARCHED,
-    SEARCHED_BUDGET,
-    SEED,
     SHARING,
     SHOWING,
     TARGETS,
-    TIMING,
-    TRAINING,
-    WORKERS,
     recipe_option,
     reject_both,
 )
+from compressor.cli.options.pruning import PRUNING
+from compressor.cli.options.quantization import CALIBRATION, QUANTIZATION
+from compressor.cli.options.searching import SEARCH, SEARCHED
+from compressor.cli.options.training import TRAINING
 from compressor.cli.parsing import shard
 from compressor.cli.places import recipe_values
 from compressor.cli.sections import SectionedCommand
@@ -209,6 +200,7 @@ def sensitivity(model: str, **flags: Any) -> None:
 @cli.command(cls=SectionedCommand, context_settings=CONTEXT)
 @click.argument("model")
 @SEARCHED
+@SHARING
 @SEARCH
 @DATA
 @CALIBRATION
@@ -299,7 +291,7 @@ def lint(model: str, **flags: Any) -> None:
     help="Shard of the data to read: part I of N. Merged shards equal one pass.",
 )
 @click.option("--merge", is_flag=True, help="Merge statistics: the paths are FILEs of shards.")
-@WORKERS
+@SHARING
 @recipe_option("Recipe in TOML; flags override it.")
 @SEED
 @DATA

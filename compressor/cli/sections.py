@@ -29,7 +29,11 @@ _Rows = dict[str, dict[str, tuple[str, str]]]
 
 
 def section(heading: str, *options: Decorator) -> Decorator:
-    """Options that stand under one heading, in reading order, as one decorator."""
+    """Options that stand under one heading, in reading order, as one decorator.
+
+    Raises:
+        ValueError: One of them stands under another already: a name has one heading in all help.
+    """
 
     def probe() -> None:
         """Collects the parameters that the options add."""
@@ -37,7 +41,10 @@ def section(heading: str, *options: Decorator) -> Decorator:
     for option in options:
         option(probe)
     parameters: Iterable[click.Parameter] = getattr(probe, "__click_params__", ())
-    _headings.update((parameter.name or "", heading) for parameter in parameters)
+    for parameter in parameters:
+        known = _headings.setdefault(parameter.name or "", heading)
+        if known != heading:
+            raise ValueError(f"{parameter.name} stands under {known!r} and under {heading!r}")
     return together(*options)
 
 

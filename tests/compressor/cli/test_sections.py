@@ -43,6 +43,13 @@ def test_what_first_names_are_parameters():
     assert set(FIRST) <= {parameter.name for parameter in cli.commands["run"].params}
 
 
+def test_a_name_has_one_heading_whichever_module_is_imported_first():
+    section("Vegetables", click.option("--tomato"))
+    section("Vegetables", click.option("--tomato"))
+    with pytest.raises(ValueError, match="'Vegetables' and under 'Berries'"):
+        section("Berries", click.option("--tomato"))
+
+
 def test_options_of_no_section_are_the_commands_own():
     grouped = section("Fruit", click.option("--apple"), click.option("--pear"))
 
