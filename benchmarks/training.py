@@ -51,7 +51,8 @@ from compressor.training.attacks import GraphAttacks, ranges_of
 from compressor.training.executor import GraphModule
 from compressor.training.parity import why_not_equal
 from compressor.training.roles import find_trained
-from compressor.training.train import Task, train_graph
+from compressor.training.task import Task
+from compressor.training.train import train_graph
 from exporters.base import find_target
 from long_texts import documents, long_encoder
 from pruning import Session

@@ -20,6 +20,7 @@ from compressor.results.training import TrainingReport, TrainingResult
 from compressor.system.extras import require_extra
 from compressor.system.progress import SILENT, Progress
 from compressor.system.writable import why_not_writable
+from compressor.training.task import MEMORY, Task
 
 DEFAULT_LENGTH = "5m"
 
@@ -104,7 +105,7 @@ def _trained(
     recipe: Recipe,
     progress: Progress,
 ) -> tuple[TrainingResult, ir.Model]:
-    from compressor.training.train import MEMORY, Task, train_graph  # noqa: PLC0415 - torch
+    from compressor.training.train import train_graph  # noqa: PLC0415 - torch
 
     if len(samples) < 2:
         raise UsageError(

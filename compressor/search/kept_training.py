@@ -1,18 +1,13 @@
 """Trainings that an earlier run ended: the longest thing that a run does."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from compressor.results.training import TrainingResult
 from compressor.search.keys import cache_of_session, data_key, graph_key, recipe_key
 from compressor.search.session import Session
 from compressor.system.cache import Entry
 from compressor.system.versions import machine_key
-
-if TYPE_CHECKING:  # it imports torch
-    from compressor.training.train import Task, Training
+from compressor.training.task import Task, Training
 
 WHAT = "training"
 
@@ -47,6 +42,4 @@ def trained_once(session: Session, task: Task, train: Callable[[], Training]) ->
 
 
 def _read(entry: Entry) -> Training:
-    from compressor.training.train import Training  # noqa: PLC0415 - it imports torch
-
     return Training(dict(entry.arrays), TrainingResult.model_validate(entry.document))

@@ -7,7 +7,6 @@ has seen falls. The plan stores the weights, so that a replay needs neither trai
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
@@ -26,9 +25,7 @@ from compressor.search.candidate import Outcome
 from compressor.search.data_split import DataSplit
 from compressor.search.kept_training import trained_once
 from compressor.search.session import Session, Stage
-
-if TYPE_CHECKING:  # it imports torch
-    from compressor.training.train import Training
+from compressor.training.task import MEMORY, Task, Training
 
 LATE = 1 / 2
 """Of a time budget, that training may take at most."""
@@ -78,7 +75,7 @@ class Trainer:
         part: float,
         stage: Stage,
         only: frozenset[str] | None = None,
-    ) -> "Training":
+    ) -> Training:
         """One training, told in a stage.
 
         Args:
@@ -89,7 +86,7 @@ class Trainer:
             only: The initializers that are trained; all weights without.
         """
         # Only here, so that a job that trains nothing never imports torch.
-        from compressor.training.train import MEMORY, Task, train_graph  # noqa: PLC0415
+        from compressor.training.train import train_graph  # noqa: PLC0415
 
         session, options = self.session, self.session.recipe.train
         yardstick = session.prepared.yardstick

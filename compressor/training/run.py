@@ -23,6 +23,7 @@ from compressor.training.losses import Loss
 from compressor.training.optimizers import optimizer_of, schedule_of
 from compressor.training.processes import World
 from compressor.training.samples import Call, Places, Samples
+from compressor.training.task import MEMORY
 from compressor.training.teacher import Teacher
 from compressor.training.types import to_tensor
 
@@ -62,7 +63,7 @@ class Run:
     rate: float
     seed: int
     world: World = ALONE
-    memory: int = 10**9
+    memory: int = MEMORY
     pieces: int = 1
     attack: Attack | None = None
     ranges: Ranges = field(default_factory=dict)

@@ -11,98 +11,38 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
-import onnx_ir as ir
 import torch
 
-from calibration.dataset import CalibrationSet
 from compressor.errors import GraphError, RecipeError, UsageError
-from compressor.graph.batch import fixed_batch
 from compressor.graph.fingerprint import fingerprint
 from compressor.graph.patterns import unmatched
-from compressor.graph.shapes import input_specs
-from compressor.graph.tensors import Array, Arrays
 from compressor.layerwise.factor import cores
-from compressor.recipe.training import Length, TrainOptions
+from compressor.recipe.training import TrainOptions
 from compressor.results import format as fmt
 from compressor.results.training import ParityFigure, TrainingResult
 from compressor.system.progress import SILENT, Progress
-from compressor.training.attacks import Range, attack_of, ranges_of
-from compressor.training.augmentation import augmenting, token_inputs
+from compressor.training.attacks import attack_of
 from compressor.training.executor import GraphModule
-from compressor.training.labels import class_labels
 from compressor.training.loop import Loop
-from compressor.training.losses import Distillation, Loss, distillation, user_loss
+from compressor.training.losses import Distillation
 from compressor.training.measuring import saved_bytes, steps_of
-from compressor.training.optimizers import rate_of
-from compressor.training.parity import has_gradients, torch_run, why_not_equal
+from compressor.training.parity import has_gradients, why_not_equal
+from compressor.training.preparing import SHAPED, first_call, run_of, subject_of
 from compressor.training.processes import joined
-from compressor.training.roles import find_trained
 from compressor.training.run import Run
-from compressor.training.samples import Samples, gather
 from compressor.training.state import load_state, require_ours
-from compressor.training.teacher import Teacher, matched
+from compressor.training.task import Task, Training
 
 LEAST = 32
 """Samples to train on, at least: with fewer the weights stay as they are."""
-MEMORY = 10**9
-BATCH, SEQUENCES = 64, 16
-"""Samples a step; of tokens."""
 TRIED, LEAST_TRIED = 0.06, 8
 """Share of the steps in which a rate is tried, and the fewest steps that tell anything."""
 SLOWER, RISES = (1.0, 0.3, 0.1), 1.2
 """Times the usual rate, of which the largest is taken whose trial ends below so many times the loss
 before it: trainings that end better rise as far at first. The last is not tried."""
-SHAPED = 2
-"""Samples that tell shapes, and the second size of batches at which parity is checked."""
-ATTENTION = ("Softmax", "LayerNormalization", "RMSNormalization", "Attention")
-
-
-@dataclass(frozen=True)
-class Training:
-    """What became of it.
-
-    Attributes:
-        weights: Initializer → values, as the graph stores them; empty where they stay.
-        result: For the report.
-    """
-
-    weights: dict[str, Array]
-    result: TrainingResult
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is to be trained, and from what.
-
-    Attributes:
-        student: The graph.
-        teacher: The original; None where a loss of the user's is all there is.
-        data: What is trained on.
-        held_out: What neither a repair nor this training sees.
-        options: How.
-        length: How long.
-        seed: Of all that is drawn.
-        memory: Bytes that a step may keep for its backward pass.
-        classes: The output that is known to score classes.
-        stops: Whether an interruption ends it with the best moment so far.
-        only: The initializers that are trained; all weights without.
-    """
-
-    student: ir.Model
-    teacher: ir.Model | None
-    data: CalibrationSet
-    held_out: CalibrationSet
-    options: TrainOptions
-    length: Length
-    seed: int = 0
-    memory: int = MEMORY
-    classes: str | None = None
-    stops: bool = False
-    only: frozenset[str] | None = None
 
 
 def train_graph(
@@ -136,14 +76,7 @@ class _Attempt:
 
     def __init__(self, task: Task, threads: int, clock: Callable[[], float]) -> None:
         self._task, self._threads, self._clock = task, threads, clock
-        self._fixed = _fixed_of(task.student, task.teacher)
-        trained = find_trained(
-            task.student, embeddings=task.options.embeddings, leave=task.options.leave
-        )
-        only = trained.names if task.only is None else task.only
-        self._names = tuple(name for name in trained.names if name in only)
-        quantizers = ("QuantizeLinear", "DequantizeLinear", "MatMulNBits")
-        self._quantized = any(n.op_type in quantizers for n in task.student.graph)
+        self._subject = subject_of(task)
         self._parity: tuple[ParityFigure, ...] = ()
         self._features: tuple[str, ...] = ()
         self._notices: tuple[str, ...] = ()
@@ -154,7 +87,7 @@ class _Attempt:
     def why_not(self) -> str | None:
         """Why nothing can be trained here, found out before the first step."""
         task = self._task
-        if not self._names:
+        if not self._subject.names:
             return "the graph has no float weights that a layer reads"
         self._samples, self._held = len(task.data), len(task.held_out)
         if self._samples < LEAST:
@@ -163,9 +96,9 @@ class _Attempt:
                 f"weights would learn the noise: give {LEAST} or more"
             )
         try:
-            module = GraphModule(task.student, self._names)
-            sizes = (1, SHAPED) if self._fixed is None else (self._fixed,)
-            calls = [_first(task.data, size) for size in sizes]
+            module = GraphModule(task.student, self._subject.names)
+            sizes = (1, SHAPED) if self._subject.fixed is None else (self._subject.fixed,)
+            calls = [first_call(task.data, size) for size in sizes]
             departs, self._parity = why_not_equal(task.student, calls, module)
         except GraphError as error:
             return error.message
@@ -180,7 +113,7 @@ class _Attempt:
         """Train, look, and keep the best moment."""
         task, options = self._task, self._task.options
         with progress.stage("prepare training"):
-            run = self._prepared()
+            run, self._features = run_of(self._subject, self._threads, self._world)
         self._notices = tuple(self._unheeded())
         self._run = run
         before = run.look()  # the first asks the original, too
@@ -209,7 +142,7 @@ class _Attempt:
 
     def _unheeded(self) -> Iterator[str]:
         """What is asked for and does nothing with this graph."""
-        options, fixed = self._task.options, self._fixed
+        options, fixed = self._task.options, self._subject.fixed
         yield from unmatched(
             self._task.student, options.leave, "`leave` in [train]:", "nothing as it is"
         )
@@ -293,11 +226,11 @@ class _Attempt:
             value.const_value
             for g in task.student.graphs()
             for value in g.initializers.values()
-            if value.name in self._names
+            if value.name in self._subject.names
         )
         return TrainingResult(
             mode="loss" if task.options.loss else mode,
-            quantized=self._quantized,
+            quantized=self._subject.quantized,
             asked=task.length.asked,
             steps=0,
             done=0,
@@ -318,83 +251,6 @@ class _Attempt:
             notices=self._notices,
         )
 
-    def _prepared(self) -> Run:
-        """Data in reach, the teacher open, the loss known."""
-        task, options = self._task, self._task.options
-        fixed = self._fixed
-        samples = gather(task.data, fixed=fixed, memory=task.memory)
-        held = gather(task.held_out, fixed=fixed, memory=task.memory)
-        call = _first(task.data, fixed or SHAPED)
-        if task.teacher is not None and options.loss is None and options.features:
-            self._features = matched(task.student, task.teacher, call, options.match)
-        loss = self._loss(samples, held, call)
-        outputs = [value.name or "" for value in task.student.graph.outputs]
-        module = GraphModule(
-            task.student, self._names, [*outputs, *self._features], dropout=options.dropout
-        ).to(torch.device(options.device))
-        teacher = None
-        if options.loss is None:
-            assert task.teacher is not None, "without a loss of the user's there is an original"
-            teacher = Teacher(task.teacher, self._features, threads=self._threads)
-        dense = any(g.labels is not None and g.labels.ndim > 2 for g in samples.calls)
-        learned = (
-            loss.labelled is not None if isinstance(loss, Distillation) else samples.has_labels
-        )
-        gentle = self._quantized or any(n.op_type in ATTENTION for n in task.student.graph)
-        tokens = bool(token_inputs(task.student))
-        ranges = {} if options.attack is None else self._ranges(samples, held)
-        usual = fixed or min(SEQUENCES if tokens else BATCH, max(1, len(samples) // 2))
-        return Run(
-            module,
-            teacher,
-            loss,
-            samples,
-            held,
-            options,
-            augmenting(options.augment, task.student, dense=dense, labelled=learned),
-            options.batch if options.batch is not None and fixed is None else usual,
-            rate_of(options, gentle=gentle),
-            task.seed,
-            self._world,
-            task.memory,
-            attack=attack_of(options),
-            ranges=ranges,
-        )
-
-    def _ranges(self, samples: Samples, held: Samples) -> dict[str, Range]:
-        """Where an attack keeps inputs: what floats of the samples range over.
-
-        Raises:
-            RecipeError: No input is of floats, which alone can change a little.
-        """
-        found = ranges_of(group.inputs for part in (samples, held) for group in part.calls)
-        if not found:
-            told = ", ".join(value.name or "" for value in self._task.student.graph.inputs)
-            raise RecipeError(
-                f"[train] attack changes floating-point inputs, and the model has none: {told}",
-                hint="Leave attack and radius out.",
-            )
-        return found
-
-    def _loss(self, samples: Samples, held: Samples, call: Arrays) -> Loss:
-        task, options = self._task, self._task.options
-        if options.loss is not None:
-            return user_loss(options.loss)
-        made = torch_run(GraphModule(task.student), call)
-        labels = None
-        if samples.has_labels and options.labels:
-            groups = (group.labels for part in (samples, held) for group in part.calls)
-            count = len(next(iter(made.values())))
-            labels = class_labels((one for one in groups if one is not None), count)
-        return distillation(
-            task.student,
-            {name: array.shape for name, array in made.items()},
-            options,
-            self._features,
-            classes=task.classes,
-            labels=labels,
-        )
-
     def _pieces(self, run: Run) -> int:
         """Parts of a batch, so that what one keeps for its backward pass fits the memory."""
         return max(1, math.ceil(saved_bytes(run.example) * run.batch / self._task.memory))
@@ -409,33 +265,11 @@ class _Attempt:
             "options": task.options.model_dump_json(exclude={"checkpoint", "length", "data"}),
             "steps": steps if task.length.seconds is None else task.length.asked,
             "seed": task.seed,
-            "weights": self._names,
+            "weights": self._subject.names,
             "threads": self._threads,
             "torch": torch.__version__,
         }
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
-
-def _fixed_of(student: ir.Model, teacher: ir.Model | None) -> int | None:
-    """Samples of a call that one of the graphs has baked in.
-
-    Raises:
-        UsageError: Each has its own.
-    """
-    own = fixed_batch(input_specs(student))
-    other = None if teacher is None else fixed_batch(input_specs(teacher))
-    if own is not None and other is not None and own != other:
-        raise UsageError(
-            f"the model takes batches of {own}, and its teacher of {other}",
-            hint="Export both with the same batch, or one of them with a batch that is open.",
-        )
-    return other if own is None else own
-
-
-def _first(data: CalibrationSet, size: int) -> dict[str, Array]:
-    """One call."""
-    batch = data.sample(size)
-    return batch.filled(size) if all(batch.sample_axes.values()) else batch.inputs
 
 
 @contextmanager

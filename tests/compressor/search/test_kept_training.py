@@ -10,7 +10,7 @@ from kept_sessions import Calls, graph, samples, session
 from compressor.recipe.training import Length, TrainOptions
 from compressor.results.training import TrainingResult
 from compressor.search.kept_training import trained_once
-from compressor.training.train import Task, Training
+from compressor.training.task import Task, Training
 
 TASK = Task(graph(2.0), graph(), samples(), samples(1), TrainOptions(), Length("5steps", steps=5))
 

@@ -16,7 +16,8 @@ from compressor.recipe.held_out import held_out_of
 from compressor.recipe.training import TrainOptions, parse_length
 from compressor.training.attacks import Attack, GraphAttacks, attacked, ranges_of
 from compressor.training.executor import GraphModule
-from compressor.training.train import Task, train_graph
+from compressor.training.task import Task
+from compressor.training.train import train_graph
 from exporters.base import find_target
 
 TARGET = find_target("ort")

@@ -23,7 +23,8 @@ from compressor.graph.shapes import input_specs
 from compressor.graph.writing import with_weights
 from compressor.recipe.training import TrainOptions, parse_length
 from compressor.training.processes import joined
-from compressor.training.train import Task, train_graph
+from compressor.training.task import Task
+from compressor.training.train import train_graph
 
 def trained(folder):
     student, teacher = (load_model(folder / f"{name}.onnx") for name in ("student", "teacher"))

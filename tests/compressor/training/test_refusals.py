@@ -15,7 +15,8 @@ from compressor.recipe.held_out import held_out_of
 from compressor.recipe.training import TrainOptions, parse_length
 from compressor.training.augmentation import augmenting
 from compressor.training.labels import entropy
-from compressor.training.train import Task, Training, train_graph
+from compressor.training.task import Task, Training
+from compressor.training.train import train_graph
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((48, 8)).astype(np.float32)

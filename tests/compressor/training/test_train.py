@@ -14,7 +14,8 @@ from compressor.graph.writing import with_weights
 from compressor.recipe.held_out import held_out_of
 from compressor.recipe.training import TrainOptions, parse_length
 from compressor.training.optimizers import RATES
-from compressor.training.train import Task, Training, train_graph
+from compressor.training.task import Task, Training
+from compressor.training.train import train_graph
 
 RNG = np.random.default_rng(0)
 
