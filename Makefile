@@ -16,7 +16,7 @@ PARALLEL := -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup sample sample-finetune $(GENERATIVE:%=sample-%) picture test zoo fuzz check bench \
-	bench-large bench-generative lock audit wheel docs tutorials clean
+	bench-large bench-generative trt-device lock audit wheel docs tutorials clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -100,6 +100,9 @@ endif
 
 bench-generative: $(READY) $(SAMPLE)/features.onnx ## Judge what `make sample-gan` and its like wrote (minutes); ARGS="vae" chooses
 	$(BIN)/python benchmarks/generative.py $(ARGS)
+
+trt-device: $(READY) ## Build, check and time TensorRT engines on this machine's GPU (8 minutes); ARGS="--build-only" needs none
+	$(BIN)/python benchmarks/trt_device.py --install $(ARGS)
 
 bench-large: $(READY) ## Quantize and measure a synthetic model of 2.2 GB (10 GB of memory, 10 of disk)
 	$(BIN)/python benchmarks/large.py
