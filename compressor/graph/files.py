@@ -101,6 +101,7 @@ def save_model(model: ir.Model, path: Path, *, apart: bool = False) -> None:
                     _write(file, pieces(model))
             else:
                 _keep_mapped(model, data)
+                _take_small(model)
                 with silenced():
                     ir.save(
                         model,
@@ -172,12 +173,17 @@ def folder_of_weights(model: ir.Model) -> str | None:
 def without_weights(model: ir.Model) -> bytes:
     """The bytes of a model that refers to weights in files, of which small ones go inside."""
     copy = model.clone()
-    for graph in copy.graphs():
+    _take_small(copy)
+    return _serialized(copy)
+
+
+def _take_small(model: ir.Model) -> None:
+    """Small weights from files into the model, in place; upstream would unmap what others read."""
+    for graph in model.graphs():
         for value in graph.initializers.values():
             tensor = value.const_value
-            if isinstance(tensor, ir.ExternalTensor) and tensor.nbytes < _INLINE:
+            if isinstance(tensor, ir.ExternalTensor) and tensor.nbytes <= _INLINE:
                 value.const_value = in_memory(tensor)
-    return _serialized(copy)
 
 
 def initializer_bytes(model: ir.Model) -> int:

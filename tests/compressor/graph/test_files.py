@@ -104,6 +104,22 @@ class TestRefused:
             load_model(path)
 
 
+def test_small_weights_that_somebody_reads_are_written(tmp_path: Path) -> None:
+    """They go into the message; upstream closes their file, which a view of them keeps open."""
+    m = proto()
+    m.graph.initializer[0].CopyFrom(numpy_helper.from_array(WEIGHT[:, :8].copy(), "w"))
+    onnx.save_model(
+        m, tmp_path / "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=0
+    )
+    model = load_model(tmp_path / "m.onnx")
+    tensor = model.graph.initializers["w"].const_value
+    assert isinstance(tensor, ir.ExternalTensor) and tensor.nbytes <= files._INLINE
+    read = tensor.numpy()
+    save_model(model, tmp_path / "again.onnx", apart=True)
+    np.testing.assert_array_equal(read, WEIGHT[:, :8])
+    np.testing.assert_allclose(output(tmp_path / "again.onnx"), output(model), rtol=1e-6)
+
+
 class TestExternalData:
     def test_inside_the_folder(self, tmp_path: Path) -> None:
         (tmp_path / "sub").mkdir()
