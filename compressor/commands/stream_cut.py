@@ -4,6 +4,7 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
+from onnxscript.optimizer import fold_constants_ir
 
 from compressor.capture.inputs import named
 from compressor.checkpoint.kinds import find_kind
@@ -20,6 +21,8 @@ from exporters.base import Target
 
 HALVES = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 LEAVE_OUT = "Leave --memory out, and all of the model is worked on at once."
+FOLDED = 1024
+"""Elements of a constant up to which what is made of it is computed before the graph is cut."""
 OR_ELSE = "Without --memory all of the model is worked on at once."
 
 
@@ -110,7 +113,17 @@ def loaded(path: Path, target: Target) -> ir.Model:
             f"{path} draws random numbers, which each block would draw anew (--memory)",
             hint=LEAVE_OUT,
         )
-    return known_shapes(model)
+    return _without_shapes(known_shapes(model))
+
+
+def _without_shapes(model: ir.Model) -> ir.Model:
+    """With what exporters compute from sizes and types of values made constants, in place.
+
+    `CastLike` or `Shape` reads a value of which nothing counts but that; else a zero bias that
+    takes its type from an activation would be handed on from block to block.
+    """
+    fold_constants_ir(model, input_size_limit=FOLDED, output_size_limit=FOLDED)
+    return model
 
 
 def _is_half(value: ir.Value) -> bool:

@@ -124,6 +124,22 @@ def test_what_only_the_whole_can_tell_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_what_only_takes_its_type_from_a_value_is_not_handed_on(tmp_path: Path) -> None:
+    text = TIED.replace("table, float[128,512] up", "table, float[128] zero, float[128,512] up")
+    text = text.replace("d = MatMul(r", "like = CastLike(zero, r)\n    d = MatMul(r")
+    text = text.replace("z = Add(s, b)", "y = Add(s, b)\n    z = Add(y, like)")
+    made = model(
+        text, table=[300, 128], zero=[128], up=[128, 512], down=[512, 128], wide=[128, 1024],
+        back=[1024, 128],
+    )  # fmt: skip
+    ir.save(made, tmp_path / "typed.onnx", external_data="typed.data")
+    report = ran(tmp_path / "typed.onnx", tmp_path / "out")
+    told = next(stage for stage in report.stages if stage.name == "block by block")
+    assert told.parameters["blocks"] > 2
+    quality = report.graphs["model"].quality[0]
+    assert quality.result == pytest.approx(quality.baseline, abs=0.05)
+
+
 def test_a_model_that_cannot_be_cut_is_refused(tmp_path: Path) -> None:
     text = TIED.replace("x = Gather", "u = RandomUniformLike(ids)\n    x = Gather")
     made = model(
