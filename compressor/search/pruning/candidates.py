@@ -21,6 +21,11 @@ from compressor.search.acceptance import Acceptance, NoBudget
 from compressor.search.candidate import Candidate, Judged, Outcome, Raced
 from compressor.search.precision.search import with_precision
 from compressor.search.precision.weight_only import roughly
+from compressor.search.pruning.hopeless import (
+    foreseen_without_hope,
+    not_built,
+    repaired_without_hope,
+)
 from compressor.search.pruning.latency_model import LEVELS, KernelTimes
 from compressor.search.pruning.pruner import Chosen, Pruned, Pruner
 from compressor.search.pruning.sparsity_2_4 import with_sparsity
@@ -31,8 +36,6 @@ from compressor.search.training import Trainer
 from compressor.system.progress import tell
 from compressor.system.sparing import spared, unfinished
 
-HOPELESS = 3.0
-"""Times the allowed loss that a quick repair may have as float: a longer one gains no more."""
 PROFILED = 8
 """Samples that calibrate a graph whose kernels are only timed."""
 
@@ -152,6 +155,26 @@ class PrunedCandidates:
         self._floats[id(found.candidate)] = start
         return found
 
+    def foreseen(self, target: float) -> Outcome | None:
+        """What stands for a share that is not worth a try, by larger ones; None for others.
+
+        Args:
+            target: The cost that may be left.
+        """
+        if self.acceptance.asked is None or self.trainer is not None:
+            return None  # training brings back more than scores foretell
+        share = 1 - target / self.full
+        candidates = [one.candidate for one in self.made]
+        judged = foreseen_without_hope(candidates, share, self._damage)
+        if judged is None:
+            return None
+        found = not_built(self.start, share, judged, None)
+        self.made.append(found)
+        return found
+
+    def _damage(self, share: float) -> float | None:
+        return self._pruner.damage(self._cost_of, self.full * (1 - share))
+
     def _hopeless(self, chosen: Chosen) -> Outcome | None:
         """What loses so much as float, repaired quickly, that it is not built; None for others."""
         quick = chosen.selection.quick
@@ -159,24 +182,8 @@ class PrunedCandidates:
             return None  # training brings back more than a repair
         share = 1 - chosen.selection.allocation.cost / self.full
         with self.session.progress.stage(f"foresee {percent(share)} pruned"):
-            judged = self.acceptance.accepts(quick)
-        if judged.judgement is None:
-            return None
-        allowed = judged.judgement.allowed
-        if not judged.loss > HOPELESS * allowed:
-            return None
-        words = judged.words.split(": ", 1)[-1]
-        told = f"refused before it was built: as float, repaired from a few samples, {words}"
-        plan = self.start.plan.model_copy(update={"prune": chosen.plan})
-        found = self.start.then(plan=plan)
-        candidate = replace(
-            found.candidate,
-            name=f"{percent(share)} pruned, not built",
-            reason=told,
-            judged=replace(judged, accepted=False, words=told),
-            share=share,
-        )
-        return replace(found, candidate=candidate)
+            judged = repaired_without_hope(self.acceptance.accepts(quick))
+        return None if judged is None else not_built(self.start, share, judged, chosen.plan)
 
     def trained(self, one: Outcome, part: float = 1.0) -> Outcome:
         """A candidate after training, in whose place it stands from now on; itself without gain.

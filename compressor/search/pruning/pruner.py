@@ -18,7 +18,7 @@ from compressor.plan.plan import PrunePlan
 from compressor.pruning import Grouping, Keep
 from compressor.pruning.blocks import Shortened
 from compressor.pruning.reconstruction.patching import patch_of, patched
-from compressor.pruning.selection.allocation import Allocation
+from compressor.pruning.selection.allocation import Allocation, allocate
 from compressor.pruning.selection.importance import SOLVED, Scores, scores, unscored
 from compressor.pruning.selection.select import WEIGHINGS, Selection, Weighing
 from compressor.pruning.sources import scores_over
@@ -27,7 +27,14 @@ from compressor.results.pruning import LayerRepair
 from compressor.results.records import StageRecord
 from compressor.search.pruning.depth import Depth, Tried
 from compressor.search.pruning.kept_repair import Repaired, repaired_once
-from compressor.search.pruning.steps import Base, CostOf, Grouped, Shrinking, checked_feeds
+from compressor.search.pruning.steps import (
+    Base,
+    CostOf,
+    Grouped,
+    Shrinking,
+    checked_feeds,
+    limits,
+)
 from compressor.search.session import Session, Stage
 
 _NO_REPAIRS: Mapping[str, LayerRepair] = {}
@@ -156,6 +163,23 @@ class Pruner:
         if not selection.allocation.keep and not base.blocks:
             raise PruningError("nothing that may be removed from this graph would save anything")
         return Chosen(base, selection, records)
+
+    def damage(self, cost_of: CostOf, target: float) -> float | None:
+        """What the scores predict of channels that go down to a target; None where none lead there.
+
+        Args:
+            cost_of: What is counted.
+            target: What may be left, in its units.
+        """
+        whole, how = self.whole, self.how
+        found = allocate(
+            whole.grouping,
+            whole.scores,
+            cost_of(whole.sizes),
+            target,
+            limits(self._session, how.multiple),
+        )
+        return sum(found.damage.values()) if found.reached else None
 
     def _deep(self, cost_of: CostOf, target: float) -> tuple[Tried, tuple[StageRecord, ...]]:
         """Blocks and channels; as for an earlier target near by, where that leads to this one."""

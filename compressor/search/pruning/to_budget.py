@@ -131,7 +131,8 @@ def pruned_by_bisection(
     def attempt(share: float, known: Bracket) -> Bracket | None:
         nonlocal longest
         begun = timer.now()
-        found = improved(candidates.at(candidates.full * (1 - share))).candidate
+        target = candidates.full * (1 - share)
+        found = (candidates.foreseen(target) or improved(candidates.at(target))).candidate
         longest = max(longest, timer.now() - begun)
         reached = found.share or 0.0
         if fails(found):

@@ -1,6 +1,7 @@
 """A budget alone: pruned as far as it allows, never slower than whole, and only where confirmed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -19,7 +20,8 @@ from compressor.recipe.pruning import PruneOptions
 from compressor.recipe.quantizing import QuantizeOptions
 from compressor.recipe.reading import load_recipe
 from compressor.recipe.recipe import Recipe
-from compressor.search.candidate import Outcome
+from compressor.results.measurements import QualityResult
+from compressor.search.candidate import Judged, Outcome
 from compressor.search.data_split import split_data
 from compressor.search.pruning import steps
 from compressor.search.pruning.to_budget import PART, pruned_by_bisection
@@ -51,7 +53,7 @@ def _kernels_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(
     made: Any,
     asked: Recipe,
-    search: Sequence[bool] = (),
+    search: Sequence[bool | Judged] = (),
     confirm: Sequence[bool] = (),
     clock: Clock | None = None,
     **more: Any,
@@ -135,6 +137,23 @@ def test_a_budget_alone_prunes_as_far_as_it_allows():
     assert after < before
 
 
+def test_shares_that_a_larger_one_rules_out_are_not_made():
+    quality = QualityResult(
+        metric="cosine", unit="", higher_is_better=True, reference="original", baseline=1.0,
+        result=0.0, difference=-1.0, interval=None, samples=8, data="evaluation data",
+    )  # fmt: skip
+    lost = replace(judged(False, 1e6), quality=quality)
+    found, verdicts = run(residual(), recipe(), [lost])
+    assert shares(found) == [0.5, 0.25, 0.125]
+    assert verdicts.shown == []
+    first, *others = found.considered
+    assert first.quality is not None and first.latency is not None
+    for one in others:
+        assert one.name.endswith("not built")
+        assert one.quality is None and one.latency is None
+        assert "foreseen to lose" in one.reason
+
+
 def test_shares_grow_while_the_budget_holds_and_the_fastest_confirmed_ships():
     found, verdicts = run(residual(), recipe(least=0.05), [True, True, False], [True, True, True])
     assert shares(found) == [0.5, 0.75, 0.875]
@@ -155,7 +174,9 @@ def test_a_share_out_of_reach_below_a_refused_one_does_not_end_the_search():
         return SimpleNamespace(candidate=made)
 
     session = SimpleNamespace(recipe=Recipe(), timer=Clock())
-    candidates = cast(Any, SimpleNamespace(at=at, full=1.0, session=session))
+    candidates = cast(
+        Any, SimpleNamespace(at=at, foreseen=lambda _: None, full=1.0, session=session)
+    )
     assert not pruned_by_bisection(candidates, 0.0)
     assert tried == [0.5, 0.25, 0.375]
 
