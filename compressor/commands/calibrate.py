@@ -17,7 +17,7 @@ from compressor.recipe.targets import available_target
 from compressor.results.records import Record
 from compressor.system.progress import SILENT, Progress
 from compressor.system.scratch import scratch
-from compressor.system.workers import Workers
+from compressor.system.workers import Workers, require_sendable
 from compressor.system.writable import why_not_writable
 
 
@@ -127,6 +127,7 @@ def calibrate_in_shards(
         CompressorError: See `compress`.
     """
     path, count = _writable(Path(output)), workers.count
+    require_sendable(calibration=calibration)
     files: dict[int, Path] = {}
     with (
         scratch(path.parent) as aside,

@@ -78,7 +78,7 @@ def search(  # noqa: PLR0913 - as `compress`: all but the model is optional and 
         spec = SearchSpec(model, calibration, evaluation, with_cache(recipe, folder), folder)
         several = workers_of(str(workers))
         if several is not None:
-            spec.require_path()
+            spec.require_readable()
         job = job_of(spec, asked, progress)
         with own_threads():
             report = job.run(watch, command, spec, several)

@@ -37,7 +37,7 @@ from compressor.search.session import Session
 from compressor.system.hardware import processor
 from compressor.system.progress import SILENT, Progress
 from compressor.system.stopwatch import Stopwatch
-from compressor.system.workers import Workers
+from compressor.system.workers import Workers, require_sendable
 
 
 @dataclass(frozen=True)
@@ -58,17 +58,18 @@ class SearchSpec:
     recipe: Recipe
     folder: Path
 
-    def require_path(self) -> None:
+    def require_readable(self) -> None:
         """Refuse what other processes cannot read.
 
         Raises:
-            UsageError: The model is no file.
+            UsageError: The model is no file, or the data is of this process alone.
         """
         if not isinstance(self.model, str | Path):
             raise UsageError(
                 "workers read the model from a file, and a live one is given",
                 hint="Save it and pass its path, or leave --workers out.",
             )
+        require_sendable(calibration=self.calibration, evaluation=self.evaluation)
 
 
 def job_of(spec: SearchSpec, asked: "Asked", progress: Progress) -> "Job":

@@ -11,6 +11,8 @@ more, then told as `LostWorkerError`. Processes end with the one that started th
 is killed.
 """
 
+import io
+import pickle
 import re
 from abc import ABC, abstractmethod
 from collections import deque
@@ -26,6 +28,34 @@ from compressor.system.worker_process import DiedError, WorkerProcess
 _ADDRESS = re.compile(r"(ray://)?[\w.\-\[\]:]+:\d+")
 RETRIES = 1
 """How often a task whose process died is tried again."""
+
+
+def require_sendable(**given: object) -> None:
+    """Refuse what cannot be handed to another process, before anything is done for it.
+
+    Args:
+        given: What it is → the value.
+
+    Raises:
+        UsageError: One is a generator, a lambda, or holds something else of this process alone.
+    """
+    for name, value in given.items():
+        try:
+            pickle.Pickler(_Nowhere()).dump(value)
+        except Exception as error:  # a class of the user's raises what it likes
+            raise UsageError(
+                f"workers read the {name} data by themselves, and {type(value).__name__} cannot be "
+                f"handed to another process: {error}",
+                hint="Pass a file, arrays or NAME.py:function, or leave --workers out.",
+            ) from error
+
+
+class _Nowhere(io.RawIOBase):
+    """Keeps nothing: arrays are large."""
+
+    def write(self, data: Any) -> int:
+        """Forget it."""
+        return memoryview(data).nbytes
 
 
 class LostWorkerError(CompressorError):

@@ -9,11 +9,13 @@ import time
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
+from compressor.errors import UsageError
 from compressor.system.worker_process import WorkerProcess
-from compressor.system.workers import LocalWorkers, LostWorkerError
+from compressor.system.workers import LocalWorkers, LostWorkerError, require_sendable
 
 
 def work(kind: str, value: int, folder: str) -> int:
@@ -192,3 +194,12 @@ def _has_ended(worker: int, seconds: float) -> bool:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def test_data_of_this_process_alone_is_refused_by_name():
+    require_sendable(calibration="calib.npz", evaluation={"x": np.zeros((4, 3), np.float32)})
+    batches = ({"x": np.zeros((1, 3))} for _ in range(3))
+    with pytest.raises(UsageError, match=r"evaluation data .* generator cannot be handed") as found:
+        require_sendable(calibration=None, evaluation=batches)
+    assert "leave --workers out" in (found.value.hint or "")
+    assert len(list(batches)) == 3, "nothing of it was used up"
