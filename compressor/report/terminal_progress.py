@@ -66,8 +66,8 @@ class RichProgress:
             self._bars.advance(task, units)
             if self._console.is_terminal:
                 self._redraw()
-            elif self._said.seconds >= BETWEEN_LINES:
-                self._line(self._stand(), "dim")
+            elif self._said.seconds >= BETWEEN_LINES and (stand := self._stand()):
+                self._line(stand, "dim")
 
         try:
             yield advance
@@ -90,9 +90,12 @@ class RichProgress:
         self._said = Stopwatch()
 
     def _stand(self) -> str:
-        """`block by block 12/57, 20 min 10 s left, calibrate 3/8`: the outermost stage first."""
+        """`block by block 12/57, 20 min 10 s left, calibrate 3/8`: the outermost stage first.
+
+        What is done says so itself as it ends.
+        """
         told = []
-        for task in self._bars.tasks:
+        for task in (one for one in self._bars.tasks if not one.finished):
             count, left = _count(task), _left(task)
             told += [f"{task.description} {count}", left] if count else []
         return ", ".join(filter(None, told))

@@ -58,9 +58,11 @@ def test_a_log_is_told_how_far_a_long_stage_is(monkeypatch: pytest.MonkeyPatch) 
         blocks(1)
         with progress.stage("open"), progress.stage("round", total=8) as rounded:
             rounded(2)
-    first, second = text_of(console).splitlines()
+            rounded(6)
+    first, second, third = text_of(console).splitlines()
     assert re.fullmatch(r"block by block 1/4, 0\.\d\d s left", first)
     assert re.fullmatch(r"block by block 1/4, 0\.\d\d s left, round 2/8, 0\.\d\d s left", second)
+    assert "round" not in third, "it is done, and says so as it ends"
 
 
 def test_a_log_is_not_told_what_it_just_heard(monkeypatch: pytest.MonkeyPatch) -> None:
