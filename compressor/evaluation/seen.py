@@ -1,5 +1,6 @@
 """What a model's outputs look like on a few samples: rows, sizes, and what cosine would hide."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,6 +23,8 @@ LEAST = 8
 """Samples from which the mean over them says something of each."""
 _LARGEST = 2**22
 """Values of an output that are held to compare samples with their mean."""
+_PIECE = 2**20
+"""Values that are compared at once."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +131,23 @@ def _differs(one: Array, other: Array) -> bool:
         return True
     if not is_floating(one.dtype):
         return bool((one != other).any())
-    first, second = one.astype(np.float64), other.astype(np.float64)
-    scale = np.abs(first).max(initial=0, where=np.isfinite(first))
-    return not np.allclose(first, second, rtol=0, atol=1e-4 * scale, equal_nan=True)
+    scale = max((_largest(piece) for piece, _ in _pieces(one, one)), default=0.0)
+    return not all(
+        np.allclose(first, second, rtol=0, atol=1e-4 * scale, equal_nan=True)
+        for first, second in _pieces(one, other)
+    )
+
+
+def _largest(piece: FloatArray) -> float:
+    return float(np.abs(piece).max(initial=0, where=np.isfinite(piece)))
+
+
+def _pieces(one: Array, other: Array) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Two arrays in double precision, a part after the other: logits of a batch are large."""
+    first, second = one.reshape(-1), other.reshape(-1)
+    for start in range(0, one.size, _PIECE):
+        part = slice(start, start + _PIECE)
+        yield first[part].astype(np.float64), second[part].astype(np.float64)
 
 
 @dataclass
