@@ -1,4 +1,4 @@
-"""A user's module, borrowed: evaluation mode, CPU, no cache; given back as it was.
+"""A user's module, borrowed: evaluation mode, CPU, no cache, plain products; given back as it was.
 
 Some modules count calls or keep running statistics in their buffers even in evaluation mode. They
 are called several times while they are captured, so buffers are put back too.
@@ -14,6 +14,10 @@ from typing import Any
 import torch
 
 from compressor.errors import CaptureError
+
+_EXPERTS = "_experts_implementation"
+"""How a mixture of experts of transformers computes them: as "grouped_mm" by an operator that no
+exporter knows, as "batched_mm" by products of the weights that each token chooses."""
 
 
 @contextmanager
@@ -39,19 +43,24 @@ def borrowed(module: torch.nn.Module, inputs: Sequence[str]) -> Iterator[torch.n
     if devices - {"cpu"}:
         module = copy.deepcopy(module).to("cpu")
     training = [(part, part.training) for part in module.modules() if hasattr(part, "training")]
-    caching = [] if _has_cache(inputs) else _caching_configs(module)
+    caching = [] if _has_cache(inputs) else _configs(module, "use_cache", True)
+    grouping = _configs(module, _EXPERTS, "grouped_mm")
     buffers = _kept_buffers(module)
     try:
         for part, _ in training:
             part.training = False
         for config in caching:
             config.use_cache = False
+        for config in grouping:
+            setattr(config, _EXPERTS, "batched_mm")
         yield module
     finally:
         for part, flag in training:
             part.training = flag
         for config in caching:
             config.use_cache = True
+        for config in grouping:
+            setattr(config, _EXPERTS, "grouped_mm")
         _put_back(buffers)
 
 
@@ -83,10 +92,11 @@ def _put_back(buffers: Sequence[_Buffer]) -> None:
             buffer.tensor.copy_(buffer.content)
 
 
-def _caching_configs(module: torch.nn.Module) -> list[Any]:
+def _configs(module: torch.nn.Module, key: str, value: object) -> list[Any]:
+    """The configurations of its parts that have this value, each once."""
     found = [getattr(part, "config", None) for part in module.modules()]
     unique = {id(config): config for config in found if config is not None}
-    return [config for config in unique.values() if getattr(config, "use_cache", False) is True]
+    return [config for config in unique.values() if getattr(config, key, None) == value]
 
 
 def _has_cache(inputs: Sequence[str]) -> bool:

@@ -137,6 +137,24 @@ def test_cache_is_turned_off_while_capturing():
     assert [s.name for s in output_specs(captured.model)] == ["logits"]
 
 
+def test_experts_are_computed_as_an_exporter_can():
+    """A mixture of transformers groups them by an operator of its own, unless asked not to."""
+
+    class Experts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.config = type("Config", (), {"_experts_implementation": "grouped_mm"})()
+
+        def forward(self, x):
+            grouped = self.config._experts_implementation == "grouped_mm"
+            return torch.special.airy_ai(x) * 0 + x if grouped else x * 1
+
+    module = Experts()
+    captured = _capture(module, examples={"x": _images()})
+    assert _tried(captured) == [("torch.export-based exporter, dynamic batch", "ok")]
+    assert module.config._experts_implementation == "grouped_mm"
+
+
 def test_one_sample_is_repeated_so_that_the_batch_is_never_traced_at_one():
     captured = _capture(_scripted(Convolutional()), examples={"image": _images(1)})
     assert input_specs(captured.model)[0].shape[0] == "batch"
