@@ -279,20 +279,29 @@ def grouped_query() -> ir.Model:
     )  # fmt: skip
 
 
-def fused_qkv() -> ir.Model:
+INDEXED = """q = Gather<axis=0>(d, i0)
+            k = Gather<axis=0>(d, i1)
+            v = Gather<axis=0>(d, i2)"""
+SLICED = """q1 = Slice(d, s0, s1, s0)  q = Squeeze(q1, s0)
+            k1 = Slice(d, s1, s2, s0)  k = Squeeze(k1, s0)
+            v1 = Slice(d, s2, s3, s0)  v = Squeeze(v1, s0)"""
+SPLIT = """q1, k1, v1 = Split<axis=0, num_outputs=3>(d)
+            q = Squeeze(q1, s0)  k = Squeeze(k1, s0)  v = Squeeze(v1, s0)"""
+
+
+def fused_qkv(apart: str = INDEXED) -> ir.Model:
     """One product for queries, keys and values, as timm and Swin write it."""
     return model(
-        """g (float[n,6,16] x, float[16,48] w, float[48] b, float[16,16] o) => (float[n,6,16] y)
-        <int64[5] split = {0, 6, 3, 4, 4}, int64[3] merged = {0, 0, 16}, int64 i0 = {0},
-         int64 i1 = {1}, int64 i2 = {2}>
-        {
+        f"""g (float[n,6,16] x, float[16,48] w, float[48] b, float[16,16] o) => (float[n,6,16] y)
+        <int64[5] split = {{0, 6, 3, 4, 4}}, int64[3] merged = {{0, 0, 16}}, int64 i0 = {{0}},
+         int64 i1 = {{1}}, int64 i2 = {{2}}, int64[1] s0 = {{0}}, int64[1] s1 = {{1}},
+         int64[1] s2 = {{2}}, int64[1] s3 = {{3}}>
+        {{
             a = MatMul(x, w)
             b1 = Add(a, b)
             c = Reshape(b1, split)
             d = Transpose<perm=[2,0,3,1,4]>(c)
-            q = Gather<axis=0>(d, i0)
-            k = Gather<axis=0>(d, i1)
-            v = Gather<axis=0>(d, i2)
+            {apart}
             kt = Transpose<perm=[0,1,3,2]>(k)
             scores = MatMul(q, kt)
             p = Softmax(scores)
@@ -300,7 +309,7 @@ def fused_qkv() -> ir.Model:
             z1 = Transpose<perm=[0,2,1,3]>(z)
             z2 = Reshape(z1, merged)
             y = MatMul(z2, o)
-        }""",
+        }}""",
         w=[16, 48], b=[48], o=[16, 16],
     )  # fmt: skip
 
@@ -444,6 +453,33 @@ def einsum() -> ir.Model:
             y = Einsum<equation="bsj, jk -> bks">(r, b)
         }""",
         a=[5, 6], b=[6, 3],
+    )  # fmt: skip
+
+
+def scattered() -> ir.Model:
+    """Messages along the edges of a graph: gathered, summed at the nodes, the best of them picked.
+
+    What is indexed is the node, beside which each channel is by itself.
+    """
+    return model(
+        """g (float[n,4,5] x, float[5,6] w0, float[6,6] w1, float[6,3] w2) => (float[n,2,3] y)
+        <int64[1] zero = {0}, int64[1] two = {2},
+         int64[1] one = {1}, int64[1] three = {3}, int64[1] width = {6},
+         int64[3,1] starts = {2, 0, 3}, int64[3,1] ends = {1, 3, 1}>
+        {
+            c = MatMul(x, w0)
+            shape = Shape(c)
+            batch = Slice(shape, zero, one)
+            of = Concat<axis=0>(batch, three, width)
+            start = Expand(starts, of)
+            end = Expand(ends, of)
+            told = GatherElements<axis=1>(c, start)
+            m = MatMul(told, w1)
+            summed = ScatterElements<axis=1, reduction="add">(c, end, m)
+            best, places = TopK<axis=1>(summed, two)
+            y = MatMul(best, w2)
+        }""",
+        w0=[5, 6], w1=[6, 6], w2=[6, 3],
     )  # fmt: skip
 
 

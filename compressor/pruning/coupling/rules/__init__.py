@@ -9,6 +9,7 @@ import onnx_ir as ir
 from compressor.pruning.coupling.rules import (
     convolution,
     elementwise,
+    indices,
     layout,
     normalization,
     opaque,
@@ -41,8 +42,7 @@ _POOLS = [
 ]
 
 _CHOOSING = [
-    "Compress", "GatherElements", "GatherND", "NonZero", "NonMaxSuppression", "OneHot",
-    "RoiAlign", "ScatterElements", "ScatterND", "TopK", "Unique",
+    "Compress", "NonZero", "NonMaxSuppression", "OneHot", "RoiAlign", "ScatterND", "Unique",
 ]
 
 _GENERATED = [
@@ -83,6 +83,10 @@ RULES: dict[str, Rule] = {
     "Split": Rule(layout.split, layout.resplit, sizes=(1,)),
     "Slice": Rule(layout.slice_, layout.reslice, sizes=(1, 2, 3, 4)),
     "Gather": Rule(layout.gather, layout.regather, sizes=(1,)),
+    "GatherElements": Rule(indices.gather_elements),
+    "GatherND": Rule(indices.gather_nd),
+    "ScatterElements": Rule(indices.scatter_elements),
+    "TopK": Rule(indices.top_k),
     "Pad": Rule(layout.pad, layout.repad, sizes=(1, 3)),
     "Transpose": Rule(layout.transpose),
     **dict.fromkeys(

@@ -46,7 +46,14 @@ def split(walk: Walk, node: ir.Node) -> None:
     for value, size in zip(node.outputs, sizes or _even(node, len(x[axis])), strict=True):
         part = x[axis][start : start + size]
         start += size
+        _single(walk, x[axis], part)
         walk.give(value, [*x[:axis], part, *x[axis + 1 :]])
+
+
+def _single(walk: Walk, whole: Ints, part: Ints) -> None:
+    """A part of one position would be empty without it: query, key and value of one dimension."""
+    if len(part) == 1 < len(whole):
+        walk.freeze(part, "a single position is picked")
 
 
 def _even(node: ir.Node, size: int) -> list[int]:
@@ -87,9 +94,10 @@ def slice_(walk: Walk, node: ir.Node) -> None:
     for axis, start, end, step in bounds:
         if step != 1:
             walk.freeze(x[axis], "a slice steps over it")
-        x[axis] = x[axis][
-            _clipped(start, len(x[axis]), step) : _stop(end, len(x[axis]), step) : step
-        ]
+        size = len(x[axis])
+        part = x[axis][_clipped(start, size, step) : _stop(end, size, step) : step]
+        _single(walk, x[axis], part)
+        x[axis] = part
     walk.give(node.outputs[0], x)
 
 

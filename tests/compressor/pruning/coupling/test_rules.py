@@ -42,13 +42,16 @@ def found(middle, channels=6, width=None, seed=0, declared=""):
         ("d = Slice(c, zero, three, one)", 3),
         ("d = Pad<mode=\"reflect\">(c, around)", 6),
         ("d = Cast<to=1>(c)", 6),
+        ("d, i = TopK<axis=2>(c, three)", 6),
+        ("e = Transpose<perm=[2,1,0,3]>(c)  f = GatherND(e, at)"
+         "  d = Transpose<perm=[2,1,0,3]>(f)", 6),
         ("q = QuantizeLinear<axis=1>(c, s)  d = DequantizeLinear<axis=1>(q, s)", 6),
     ],
 )  # fmt: skip
 def test_channels_pass(middle, width):
     declared = """<int64[2] space = {2, 3}, int64[4] twice = {1, 2, 1, 1}, int64[1] zero = {0},
         int64[1] three = {3}, int64[1] one = {1}, int64[8] around = {0, 0, 1, 1, 0, 0, 1, 1},
-        float[6] s = {1, 1, 1, 1, 1, 1}>"""
+        float[6] s = {1, 1, 1, 1, 1, 1}, int64[2,1] at = {3, 1}>"""
     grouping, units = found(middle, width=width, declared=declared)
     assert sum(units) == 6
     assert not grouping.unknown
@@ -64,6 +67,8 @@ def test_channels_pass(middle, width):
         ("m = ReduceMax(c, channel)  d = Sub(c, m)", "reduced over"),
         ("m = ReduceMean(c, channel)  d = Sub(c, m)", "averaged over"),
         ("d, i = TopK<axis=1>(c, k)", "computed indices"),
+        ("d = GatherElements<axis=1>(c, at)", "computed indices"),
+        ("d = GatherElements<axis=2>(c, at)", "others are not"),
         ("d = Pad<mode=\"reflect\">(c, channels)", "padded"),
         ("d = Slice(c, zero, all, channel, two)", "steps over"),
         ("e = Reshape(c, across)  d = Reshape(e, back)", "cut across"),
@@ -73,7 +78,7 @@ def test_what_statistics_and_positions_depend_on_stays(middle, reason):
     declared = """<float[1] one = {1}, int64 axis = {1}, int64[1] channel = {1}, int64[1] k = {6},
         int64[8] channels = {0, 1, 0, 0, 0, 1, 0, 0}, int64[1] zero = {0}, int64[1] all = {6},
         int64[1] two = {2}, int64[4] across = {-1, 4, 4, 6},
-        int64[4] back = {-1, 6, 4, 4}>"""
+        int64[4] back = {-1, 6, 4, 4}, int64[1,2,1,1] at = {0, 2}>"""
     width = {"padded": 8, "steps over": 3}.get(reason, 6)
     grouping, units = found(middle, width=width, declared=declared)
     assert not units
