@@ -43,6 +43,14 @@ LEAST = {
     "resnet": 99, "mobilenet_v2": 99, "efficientnet": 99, "mobilevit": 99, "whisper_encoder": 98,
     "t5_encoder": 95, "bert": 94, "gpt2": 90, "vit": 89, "dinov2": 89, "clip_vision": 87,
     "llama": 91, "swin": 87, "convnext": 75, "segformer": 56, "lstm_tagger": 14, "mamba": 94,
+    "mobilenet_v1": 99, "mobilenet_v3": 99, "mobilenet_v4": 99, "maxvit": 89, "fastvit": 99,
+    "regnet": 99, "deit": 89, "ssd": 95, "yolo": 99, "yolo_nms": 99, "deeplab": 99, "detr": 98,
+    "mask2former": 97, "crnn": 74, "svtr": 58, "tcn": 99, "conformer": 97, "vocoder": 99,
+    "voice_activity": 55, "distilbert": 94, "deberta": 93, "mpnet": 94, "t5": 98, "bart": 94,
+    "whisper_decoder": 95, "wav2vec2": 85, "hubert": 83, "qwen": 92, "gemma": 95, "phi": 89,
+    "rwkv": 81, "mixture_of_experts": 92, "mixtral": 97, "stylegan": 99, "vqvae": 99, "dit": 95,
+    "consistency": 99, "dlrm": 99, "two_towers": 99, "temporal_fusion": 76, "lstm_forecaster": 15,
+    "n_beats": 99, "gcn": 99, "gat": 99, "pointnet": 99, "dgcnn": 99,
 }  # fmt: skip
 """The least share of parameters in prunable groups, per cent. An element counts when its row or
 its column can go: the layers of a transformer do, whose stream is normalized and stays."""
@@ -51,6 +59,11 @@ HELD = {
     "convnext": "it is normalized over",
     "segformer": "it is normalized over",
     "lstm_tagger": "a recurrent network",
+    "lstm_forecaster": "a recurrent network",
+    "temporal_fusion": "a recurrent network",
+    "crnn": "a recurrent network",
+    "svtr": "it is normalized over",
+    "voice_activity": "an input of the graph",
 }
 """Why a fifth or more of the parameters is in no group: LayerNorm over the channels, between
 convolutions or around attention whose keys are shortened; an LSTM's gates."""
@@ -122,16 +135,10 @@ def run(model: ir.Model, feeds: Mapping[str, Array]) -> dict[str, Array]:
     return dict(zip(names, session.run(None, dict(feeds)), strict=True))
 
 
-def expected(case: Case, feeds: Mapping[str, Array]) -> list[Array]:
-    """What torch returns, its tensors in order."""
-    with torch.no_grad():
-        result = case.module(**{name: torch.from_numpy(array) for name, array in feeds.items()})
-    parts = result.values() if isinstance(result, Mapping) else [result]
-    return [part.numpy() for part in parts if isinstance(part, torch.Tensor)]
-
-
 def distance(one: Array, other: Array) -> float:
-    """The largest difference, relative to the largest magnitude."""
+    """The largest difference, relative to the largest magnitude; that of another count is inf."""
+    if one.shape != other.shape:
+        return float("inf")
     return float(np.abs(one - other).max() / np.abs(one).max())
 
 
@@ -143,14 +150,17 @@ def test_names_are_unique() -> None:
 
 def test_capture_keeps_the_batch_dynamic(case: Case) -> None:
     assert case.captured.record.parameters["batch"] == "dynamic"
-    assert {parity.batch for parity in case.captured.parity} > {2}
+    if case.network.behind:  # of ONNX there is nothing else to compare with
+        assert case.captured.parity == ()
+    else:
+        assert {parity.batch for parity in case.captured.parity} > {2}
 
 
 def test_folding_keeps_the_outputs(case: Case) -> None:
     for batch in (1, 3):
         feeds = case.network.feeds(batch, seed=batch)
         found = list(run(case.folded, feeds).values())
-        wanted = expected(case, feeds)
+        wanted = case.network.answers(case.module, feeds)
         assert len(found) == len(wanted)
         for ours, theirs in zip(found, wanted, strict=True):
             assert ours.shape == theirs.shape

@@ -1,9 +1,12 @@
 """What a network of the zoo is, how it gets its weights, and how it becomes a folded graph."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import onnx
+import onnx.compose
+import onnx.parser
 import onnx_ir as ir
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -11,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from compressor.capture import Captured, capture
 from compressor.checkpoint import source_of
 from compressor.folding import fold
+from compressor.graph.session import open_session
 from compressor.graph.tensors import Array, Arrays
 from compressor.recipe.notation import parse_input
 
@@ -49,12 +53,15 @@ class Network:
         make: Builds the module; transformers is imported only then.
         inputs: By name of a parameter of `forward`.
         fixed: Inputs as `--input` declares them, where no exporter keeps a length open.
+        behind: What its ONNX file has behind the module's one output, in ONNX text: operators
+            that torch alone has not.
     """
 
     name: str
     make: Callable[[], torch.nn.Module]
     inputs: Mapping[str, Input]
     fixed: tuple[str, ...] = ()
+    behind: str = ""
 
     def module(self) -> torch.nn.Module:
         """The module in evaluation mode, with seeded weights and statistics."""
@@ -70,16 +77,54 @@ class Network:
         rng = np.random.default_rng(seed)
         return {name: given.draw(rng, batch) for name, given in self.inputs.items()}
 
+    def source(self) -> torch.nn.Module | ir.Model:
+        """What a run is given: the module, or an ONNX model where torch alone has not all of it."""
+        module = self.module()
+        if not self.behind:
+            return module
+        exported = ir.to_proto(self._captured(module).model)
+        pair = (exported.graph.output[0].name, self._behind.graph.input[0].name)
+        return ir.from_proto(onnx.compose.merge_models(exported, self._behind, [pair]))
+
     def captured(self) -> Captured:
         """The graph as a run captures it, checked against the module at two batch sizes."""
+        return self._captured(self.source())
+
+    def answers(self, module: torch.nn.Module, feeds: Arrays) -> list[Array]:
+        """What torch answers, its tensors in order, and what is behind them makes of it."""
+        with torch.no_grad():
+            found = module(**{name: torch.from_numpy(array) for name, array in feeds.items()})
+        arrays = [part.numpy() for part in tensors(found)]
+        if not self.behind:
+            return arrays
+        named = {self._behind.graph.input[0].name: arrays[0]}
+        return list(open_session(ir.from_proto(self._behind)).run(None, named))
+
+    @property
+    def _behind(self) -> onnx.ModelProto:
+        return onnx.parser.parse_model(self.behind)
+
+    def _captured(self, source: torch.nn.Module | ir.Model) -> Captured:
         examples = self.feeds(SAMPLES)
         declared = [parse_input(text) for text in self.fixed] or None
-        return capture(source_of(self.module()), inputs=declared, examples=examples, opset=OPSET)
+        return capture(source_of(source), inputs=declared, examples=examples, opset=OPSET)
 
     def folded(self) -> ir.Model:
         """The graph as pruning gets it."""
         feeds: Arrays = self.feeds(2)
         return fold(self.captured().model, feeds)[0]
+
+
+def tensors(found: object) -> list[torch.Tensor]:
+    """The tensors of what a module returns, in order, however they are packed."""
+    if isinstance(found, torch.Tensor):
+        return [found]
+    parts: Iterable[object] = ()
+    if isinstance(found, Mapping):
+        parts = found.values()
+    elif isinstance(found, list | tuple):
+        parts = found
+    return [tensor for part in parts for tensor in tensors(part)]
 
 
 def image(channels: int = 3, side: int = 32) -> Input:

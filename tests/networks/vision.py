@@ -77,6 +77,25 @@ def mobilenet_v2() -> Any:
     )
 
 
+def regnet() -> Any:
+    """Grouped convolutions in stages of growing width, excited (Radosavovic et al. 2020)."""
+    from transformers import RegNetConfig, RegNetForImageClassification
+
+    config = RegNetConfig(
+        embedding_size=32, hidden_sizes=[48, 96], depths=[1, 2], groups_width=24, layer_type="y",
+        num_labels=LABELS,
+    )  # fmt: skip
+    return RegNetForImageClassification(config)
+
+
+def deit() -> Any:
+    """A second token, distilled; both heads are averaged (Touvron et al. 2020)."""
+    from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher
+
+    config = DeiTConfig(**TRANSFORMER, intermediate_size=HIDDEN, num_labels=LABELS)
+    return DeiTForImageClassificationWithTeacher(config)
+
+
 def efficientnet() -> Any:
     """Depthwise convolutions with squeeze and excite."""
     from transformers import EfficientNetConfig, EfficientNetForImageClassification
@@ -117,11 +136,13 @@ PIXELS = {"pixel_values": image(3, SIDE)}
 
 VISION = (
     Network("vit", vit, PIXELS),
+    Network("deit", deit, PIXELS),
     Network("dinov2", dinov2, PIXELS),
     Network("clip_vision", clip_vision, PIXELS),
     Network("swin", swin, PIXELS),
     Network("convnext", convnext, PIXELS),
     Network("resnet", resnet, PIXELS),
+    Network("regnet", regnet, PIXELS),
     Network("mobilenet_v2", mobilenet_v2, PIXELS),
     Network("efficientnet", efficientnet, PIXELS),
     Network("segformer", segformer, {"pixel_values": image(3, 64)}),
