@@ -94,6 +94,9 @@ class _Assigning:
         search = self.search
         whole = self.mix.chosen(search.plan)
         self.refused[whole] = self._measured(whole)
+        if search.best is not None:
+            slower = self.mix.chosen(search.best.plan)
+            self.accepted[slower] = self._measured(slower)
         most = self._sum(whole)
         share = np.clip(search.allowed / search.loss, 0.05, 0.8) if search.loss > 0 else 0.5
         first, left = iter([most * float(share)]), iter(range(SOLUTIONS))

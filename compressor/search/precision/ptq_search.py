@@ -1,9 +1,10 @@
 """Post-training quantization of one float graph: what its steps share, and the loop over them.
 
 Steps prepare the float graph and the plan, or try candidates, cheapest first. With a budget the
-first accepted candidate ends the search, and what only loses less than before is what later steps
-build on. Without one, whatever is free is done where it brings the outputs closer. The best so far
-ends up as the result when time runs out or the user interrupts.
+first accepted candidate ends the search, unless one that was refused is foreseen to be much faster;
+what only loses less than before is what later steps build on. Without one, whatever is free is done
+where it brings the outputs closer. The best so far ends up as the result when time runs out or the
+user interrupts.
 """
 
 import enum
@@ -35,6 +36,9 @@ from compressor.system.progress import tell
 
 RACE = 0.6
 """Seconds for the speed of a candidate."""
+BEHIND = 1.15
+"""Times the predicted seconds of what was refused, from which the search goes on to what lies
+between that and what was accepted: predictions are not much closer."""
 MEANS = 128
 """Samples that round weights and correct biases, at most; 512 gain ResNet-20 0.1 dB more."""
 AS_INTEGER = "as integer it cost more quality than the budget allows"
@@ -179,11 +183,23 @@ class PtqSearch:
 
     def _try(self, steps: Sequence[Step]) -> None:
         for step in steps:
-            if self.best is not None and (self.has_budget or step.kind is not Kind.FREE):
+            if self.best is not None and not self._goes_on(step.kind):
                 continue
             step.take(self)
             if self.best is None and self.out_of_time():
                 return
+
+    def _goes_on(self, kind: Kind) -> bool:
+        """Whether a step may gain anything on the best so far.
+
+        Within a budget that is speed: ranges found at run time may keep it and take longer than
+        what was refused, of which the rest of the search makes something between the two.
+        """
+        if not self.has_budget:
+            return kind is Kind.FREE
+        assert self.best is not None, "there is something to gain on"
+        is_known = self.placed is not None and self.placed.times is not None
+        return is_known and self._order(self.best.plan) > BEHIND * self._order(self.plan)
 
     def out_of_time(self) -> bool:
         """Whether the time for the search is over; the best so far is the result then."""
@@ -261,10 +277,10 @@ class PtqSearch:
         return self._candidate(self.named, plan, dict(self.start.float_reasons), None)
 
     def change(self, name: str, plan: GraphPlan) -> None:
-        """Try another whole plan; what loses less is what later steps build on."""
+        """Try another whole plan; of those refused later steps build on what loses least."""
         tried = self.attempt(name, plan)
         assert tried.judged is not None, "it was just judged"
-        if tried.judged.loss < self.loss:
+        if not tried.accepted and tried.judged.loss < self.loss:
             self.plan, self.named, self.loss = plan, name, tried.judged.loss
 
     def refine(self, how: Refinement) -> None:

@@ -190,13 +190,38 @@ def test_where_the_times_of_regions_are_known_the_fastest_is_the_best():
 
 
 def test_later_steps_build_on_what_loses_less():
-    made = search(judged(False, 0.8), judged(False, 0.9), judged(True, 0.2))
+    made = search(judged(False, 0.8), judged(False, 0.9), judged(False, 0.7), judged(True, 0.2))
     made.change("one", dynamic(made))
     assert (made.named, made.loss, made.plan) == ("one", 0.8, dynamic(made))
     made.change("worse", dynamic(made, FIRST))
     assert (made.named, made.loss) == ("one", 0.8)
     made.change("better", dynamic(made, SECOND))
-    assert (made.named, made.loss, made.plan.dynamic) == ("better", 0.2, SECOND)
+    assert (made.named, made.loss, made.plan.dynamic) == ("better", 0.7, SECOND)
+    made.change("accepted", dynamic(made))
+    assert made.best is not None and made.best.name == "accepted"
+    assert made.named == "better", "what is built on was refused"
+
+
+@pytest.mark.parametrize(("second", "goes_on"), [(2e-6, True), (9.5e-6, False)])
+def test_what_was_accepted_ends_it_unless_what_was_refused_is_much_faster(
+    second: float, goes_on: bool
+):
+    """The first product alone keeps the budget; the second one saves much, or next to nothing."""
+    made = search(judged(False, 0.8), judged(True, 0.2), judged(False, 0.7))
+    made.placed = placed(made, 2e-6, second)
+    made.plan = dynamic(made)
+    taken: list[str] = []
+
+    def tries(name: str, nodes: tuple[str, ...]) -> Step:
+        def take(found: PtqSearch) -> None:
+            taken.append(name)
+            found.change(name, dynamic(found, nodes))
+
+        return Step(name, take, Kind.COSTS)
+
+    made.run((tries("both", BOTH), tries("first", FIRST), tries("both again", BOTH)))
+    assert taken == ["both", "first", "both again"][: 3 if goes_on else 2]
+    assert made.best is not None and made.best.name == "first"
 
 
 def test_the_allowed_loss_is_that_of_the_last_judgement():
@@ -303,7 +328,7 @@ def refining(make: Callable[..., GraphPlan]) -> Refinement:
 
 
 def test_with_a_budget_a_refined_plan_is_a_candidate():
-    made = search(judged(False, 0.8), judged(True, 0.2))
+    made = search(judged(False, 0.8), judged(False, 0.2))
     made.change("INT8", dynamic(made))
     seen: list[Any] = []
 

@@ -146,7 +146,7 @@ def test_as_calibrated_is_a_candidate_within_a_budget_and_the_best_without(budge
 
 
 def test_products_that_can_find_their_ranges_at_run_time_do():
-    made = calibrated(verdicts=(judged(False, 0.9), judged(True, 0.2)))
+    made = calibrated(verdicts=(judged(False, 0.9), judged(False, 0.2)))
     latency_placement(made)
     as_calibrated(made)
     dynamic_ranges(made)
@@ -172,7 +172,7 @@ def test_without_regions_none_does():
     ],
 )
 def test_refinements_change_their_own_field_and_nothing_else(step, field, stage, ending):
-    made = calibrated(verdicts=(judged(False, 0.9), judged(True, 0.2)))
+    made = calibrated(verdicts=(judged(False, 0.9), judged(False, 0.2)))
     before = made.plan
     as_calibrated(made)
     step(made)
