@@ -6,9 +6,12 @@ elsewhere. What it would wait for without end, a cluster in which no node is lef
 task, is an error after a time limit here.
 """
 
+import os
 import platform
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from compressor.errors import UsageError
@@ -82,7 +85,7 @@ class RayWorkers(Workers):
     def _remote(self, task: Callable[..., Any], *arguments: Any) -> Any:
         share = {MACHINE: SHARE} if MACHINE in self._ray.cluster_resources() else None
         options = self._call.options(num_cpus=1, max_retries=RETRIES, resources=share)
-        return options.remote(task, *arguments)
+        return options.remote(str(Path.cwd()), task, *arguments)
 
     def _answer(self, reference: Any) -> Any:
         exceptions = self._ray.exceptions
@@ -141,8 +144,13 @@ def about() -> str:
     return f"compressor {own} on Python {python}"
 
 
-def _call(task: Callable[..., Any], *arguments: Any) -> Any:
-    """Ray takes no callables that are objects, and no built-in ones."""
+def _call(folder: str, task: Callable[..., Any], *arguments: Any) -> Any:
+    """Where paths of the command line mean what they mean there, if the node has that folder.
+
+    Ray takes no callables that are objects, and no built-in ones.
+    """
+    with suppress(OSError):
+        os.chdir(folder)
     return task(*arguments)
 
 

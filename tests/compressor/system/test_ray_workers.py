@@ -27,6 +27,10 @@ def squared(value: int, seconds: float = 0.0) -> int:
     return value * value
 
 
+def where() -> Path:
+    return Path.cwd()
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A head without processors, so that nodes can be lost whose tasks are not there."""
@@ -58,6 +62,8 @@ def test_a_cluster_answers_and_a_lost_node_costs_nothing(cluster: Any) -> None:
         answers = gathered(workers, [2, -1, 3])
         assert [answers[0], answers[2]] == [4, 9]
         assert str(answers[1]) == "no -1"
+        workers.submit(where)
+        assert workers.gather()[1] == Path.cwd(), "relative paths mean the same there"
         tickets = [workers.submit(squared, value, 1.5) for value in (4, 5)]
         time.sleep(0.7)
         cluster.remove_node(second, allow_graceful=False)
