@@ -39,7 +39,18 @@ from compressor.errors import TargetError
 from compressor.system.processes import run_python
 from compressor.system.processors import available_processors
 from trt_device_nets import NETS, Net
-from trt_device_parts import BASE, DONE, KINDS, LEAST_CAPABILITY, WHOLE, Part, Parts, slug, written
+from trt_device_parts import (
+    BASE,
+    DONE,
+    KINDS,
+    LEAST_CAPABILITY,
+    WHOLE,
+    Part,
+    Parts,
+    is_prepared,
+    slug,
+    written,
+)
 from trt_device_place import Place, clocks_locked, find_place
 from trt_device_table import Row, document, table
 
@@ -122,7 +133,7 @@ class Proof:
         return [kind for kind in KINDS if not self._is_ready(net, kind)]
 
     def _is_ready(self, net: Net, kind: str) -> bool:
-        return (self.graphs / slug(net.name, kind) / "report.json").is_file()
+        return is_prepared(self.graphs / slug(net.name, kind))
 
     def _prepare(self, net: Net) -> None:
         job = {"network": net.name, "kinds": self._missing(net), "folder": str(self.graphs)}
@@ -140,6 +151,8 @@ class Proof:
             if self.left < LEAST:
                 return
             part = self._row(net, kind)
+            if part.state == "failed" and self.left <= 0:
+                return  # it was not the row's own limit that ended it
             self.parts.put(part)
             say(f"{net.name} {kind}: {part.state}{': ' if part.words else ''}{part.words}")
 
@@ -162,8 +175,11 @@ class Proof:
         }
         began = time.monotonic()
         failure, told = self._asked(self.scripts.row, job, limit)
-        if failure is None and told is not None:
-            return Part.model_validate(told)
+        if told is not None:
+            part = Part.model_validate(told)
+            behind = f"its process {failure} behind its answer"
+            words = part.words if failure is None else f"{part.words}; {behind}".lstrip("; ")
+            return part.model_copy(update={"words": words})
         took = round(time.monotonic() - began, 2)
         words = f"its process {failure or 'gave no answer'}"
         return Part(network=net.name, kind=kind, state="failed", words=words, seconds=took)

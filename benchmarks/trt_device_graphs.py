@@ -16,7 +16,7 @@ from compressor.graph.files import save_model
 from compressor.recipe.recipe import Recipe
 from compressor.results.report import Report
 from trt_device_nets import Net, net_of
-from trt_device_parts import KINDS, slug, written
+from trt_device_parts import KINDS, is_prepared, mark_prepared, slug, written
 
 
 def recipe(net: Net, kind: str, backend: str) -> Recipe:
@@ -47,10 +47,11 @@ def prepare(job: dict[str, Any]) -> None:
         aside.replace(source)
     for kind in KINDS:
         output = folder / slug(net.name, kind)
-        if kind not in job["kinds"] or (output / "report.json").is_file():
+        if kind not in job["kinds"] or is_prepared(output):
             continue
         try:
             compressed(net, source, recipe(net, kind, "script"), output)
+            mark_prepared(output)
         except CompressorError as error:
             refused[kind] = str(error)
         written(Path(job["answer"]), refused)
@@ -58,13 +59,10 @@ def prepare(job: dict[str, Any]) -> None:
 
 def compressed(net: Net, source: Path, asked: Recipe, output: Path) -> Report:
     """A run of `compress`."""
+    known: dict[str, Any] = {"recipe": asked, "output": output, "force": True, "progress": False}
     if net.loop is not None:
-        return compress(
-            {net.graph: source}, pipeline=net.loop, units=net.count, recipe=asked, output=output,
-            progress=False,
-        )  # fmt: skip
-    given = net.samples()
-    return compress(source, calibration=given, recipe=asked, output=output, progress=False)
+        return compress({net.graph: source}, pipeline=net.loop, units=net.count, **known)
+    return compress(source, calibration=net.samples(), **known)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 
 from compressor.results.engine import EngineBuild
 from compressor.results.records import Interval, Record
+from compressor.system.versions import own_code
 
 KINDS: dict[str, dict[str, Any]] = {
     "FP16": {"trt": {"precision": "fp16"}},
@@ -66,6 +67,23 @@ class Part(Record):
 def slug(network: str, kind: str) -> str:
     """A file's name for a row."""
     return f"{network}-{kind.replace(':', '-')}"
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether a folder holds what `compress` made of a graph by the code as it is."""
+    try:
+        return (folder / "report.json").is_file() and _marker(folder).read_text() == own_code()
+    except OSError:
+        return False
+
+
+def mark_prepared(folder: Path) -> None:
+    """Say so: another version's graphs are made anew."""
+    _marker(folder).write_text(own_code())
+
+
+def _marker(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.code")
 
 
 class Parts:

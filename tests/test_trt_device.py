@@ -21,7 +21,7 @@ import trt_device_row
 import trt_device_table
 from compressor.errors import TargetError
 from exporters.trt.backends import ChosenBackend, Device
-from trt_device_parts import KINDS, Part, Parts
+from trt_device_parts import KINDS, Part, Parts, mark_prepared
 from trt_device_place import Place, clocks_locked, find_place
 
 HERE = Path(__file__).parent
@@ -85,6 +85,7 @@ def ready(out: Path, *names: str) -> None:
         folder = out / "graphs" / name
         folder.mkdir(parents=True)
         (folder / "report.json").touch()
+        mark_prepared(folder)
 
 
 @pytest.fixture
@@ -104,13 +105,14 @@ def test_engines_are_checked_timed_and_told(
     integer = found["good", "INT8"]
     assert (integer["milliseconds"], integer["base_milliseconds"]) == (0.25, 0.5)
     assert integer["ratio"] == pytest.approx(2)
-    assert integer["cosine"] > 0.999
+    assert integer["cosine"] > 0.99
     assert integer["clock"] == [1980, 1980]
     assert integer["engines"]["model"]["kernels"] == {"INT8": 1}
     assert found["good", "FP16"]["ratio"] is None
     told = capsys.readouterr().out
     assert told.strip() == (tmp_path / "table.md").read_text().strip()
-    assert "| good | INT8 | 0.250 ms | 2.00× (1.94–2.06) | 1.0000 | 1 INT8; 0 of them sp" in told
+    speed, cosine = "2.00× (1.94–2.06)", f"{integer['cosine']:.4f}"
+    assert f"| good | INT8 | 0.250 ms | {speed} | {cosine} | 1 INT8; 0 of them sparse |" in told
     assert "| good | compress | INT8 ships" in told
     assert "NVIDIA H200 (compute capability 9.0), driver 580.1, tensorrt 11.4" in told
 
@@ -167,7 +169,8 @@ def test_a_crash_and_a_hang_cost_one_row_each(tmp_path: Path):
         "if row == ('good', 'FP16'): os.kill(os.getpid(), signal.SIGSEGV)\n"
         "if row == ('good', 'INT8'): time.sleep(60)\n"
         "if row == ('wrong', 'FP16'): sys.exit(0)\n"
-        "answer('measured')"
+        "answer('measured')\n"
+        "if row == ('wrong', 'INT8'): os.abort()"
     )
     child = script(tmp_path / "row.py", body)
     assert run(tmp_path, "good", "wrong", "--row-seconds", "3", row=child) == 1
@@ -176,7 +179,7 @@ def test_a_crash_and_a_hang_cost_one_row_each(tmp_path: Path):
         ("good", "FP16"): ("failed", "its process was ended by signal 11"),
         ("good", "INT8"): ("failed", "its process took more than 3 s"),
         ("wrong", "FP16"): ("failed", "its process gave no answer"),
-        ("wrong", "INT8"): ("measured", ""),
+        ("wrong", "INT8"): ("measured", "its process was ended by signal 6 behind its answer"),
         ("good", "compress"): ("measured", ""),
     }
 
@@ -227,6 +230,26 @@ def test_what_there_is_no_time_for_is_said_and_left_for_the_next_run(
     told = capsys.readouterr()
     assert told.out.count("| not reached |") == 3
     assert "3 rows were not reached: the same command goes on with them" in told.err
+
+
+def test_a_row_that_the_end_of_all_cuts_off_is_left_for_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    ready(tmp_path, "good-FP16", "good-INT8")
+    monkeypatch.setattr(trt_device, "LEAST", 0.1)
+    child = script(tmp_path / "row.py", "time.sleep(60)")
+    assert run(tmp_path, "good", "--seconds", "1", row=child) == 1
+    assert {row["state"] for row in rows(tmp_path).values()} == {"not reached"}
+
+
+def test_graphs_of_other_code_are_made_anew(tmp_path: Path):
+    ready(tmp_path, "good-FP16", "good-INT8")
+    (tmp_path / "graphs" / "good-INT8.code").write_text("of yesterday")
+    asked = tmp_path / "asked"
+    graphs = script(tmp_path / "graphs.py", f"open({str(asked)!r}, 'w').write(str(job['kinds']))")
+    row = script(tmp_path / "row.py", "answer('measured')")
+    assert run(tmp_path, "good", row=row, graphs=graphs) == 1
+    assert asked.read_text() == "['INT8']"
 
 
 def test_an_interrupted_run_ends_its_processes_and_writes_what_there_is(
