@@ -30,10 +30,15 @@ NOISY = ("matplotlib", "PIL", "onnxscript", "onnx_ir")
 
 @contextmanager
 def shown(flags: Mapping[str, Any]) -> Iterator[None]:
-    """Turn errors into messages on standard error and exit codes; `-v` adds the traceback."""
+    """Turn errors into messages on standard error and exit codes; `-v` adds the traceback.
+
+    `--json` prints and `--quiet` does not: asking for both is a mistake, too.
+    """
     verbose = bool(flags.get("verbose"))
     try:
         with _third_parties(verbose):
+            if flags.get("as_json") and flags.get("quiet"):
+                raise UsageError("--json and --quiet contradict each other", hint="Choose one.")
             yield
     except CompressorError as error:
         _trace(verbose)

@@ -7,12 +7,7 @@ from compressor.evaluation.changed import Changed
 from compressor.evaluation.metrics.base import Metric, Scores
 from compressor.evaluation.yardstick import chance
 from compressor.results.effects import speed_effects
-from compressor.results.measurements import (
-    LatencyResult,
-    MemoryResult,
-    OutputResult,
-    QualityResult,
-)
+from compressor.results.measurements import LatencyResult, MemoryResult, OutputResult, QualityResult
 from compressor.results.records import Effect, StageRecord
 from compressor.results.report import UNCHANGED, BudgetResult
 from compressor.search.candidate import Outcome, ships_float

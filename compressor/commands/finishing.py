@@ -15,9 +15,7 @@ from compressor.recipe.recipe import Recipe
 from compressor.results.report import BudgetResult, Report
 from compressor.search.acceptance import Acceptance
 from compressor.search.candidate import Outcome
-from compressor.search.data_split import (
-    DataSplit,
-)
+from compressor.search.data_split import DataSplit
 from compressor.search.measure import Pair, configurations
 from compressor.search.quality_budget import QualityBudget
 from compressor.search.session import Session

@@ -11,9 +11,7 @@ from pathlib import Path
 from calibration.encoders.model_folder import ModelFolder
 from calibration.preprocess import Preprocess
 from compressor.commands.loop_account import written
-from compressor.commands.loop_job import (
-    Given,
-)
+from compressor.commands.loop_job import Given
 from compressor.commands.loop_search import decide_all
 from compressor.commands.loop_tracing import traced, with_factory
 from compressor.errors import RecipeError, UsageError
@@ -28,9 +26,7 @@ from compressor.recipe.policy import as_implied
 from compressor.recipe.recipe import Recipe
 from compressor.recipe.requirements.sense import require_sense
 from compressor.recipe.targets import available_target
-from compressor.results.report import (
-    Report,
-)
+from compressor.results.report import Report
 from compressor.system.output_folder import prepare as prepare_output
 from compressor.system.progress import Progress
 from compressor.system.scratch import scratch

@@ -10,9 +10,7 @@ from compressor.search.recipes.defaults import WIDEST
 from compressor.search.recipes.folds import Validation, parse_validation
 from compressor.search.recipes.limits import Limit, parse_limits, parse_pick
 from compressor.search.recipes.samplers import require_sampler
-from compressor.search.recipes.variables import (
-    meant,
-)
+from compressor.search.recipes.variables import meant
 
 TRIALS = 60
 """Recipes that are tried where neither trials nor time are given."""

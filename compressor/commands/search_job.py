@@ -29,10 +29,7 @@ from compressor.search.recipes.making import Maker
 from compressor.search.recipes.running import Search, found_and_planned, starting_points
 from compressor.search.recipes.shared import Shared
 from compressor.search.recipes.study import Study, open_study
-from compressor.search.recipes.variables import (
-    Space,
-    Value,
-)
+from compressor.search.recipes.variables import Space, Value
 from compressor.search.session import Session
 from compressor.system.hardware import processor
 from compressor.system.progress import SILENT, Progress

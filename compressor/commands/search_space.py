@@ -8,12 +8,7 @@ from compressor.results.precision import STORED
 from compressor.search.recipes.defaults import default_variables, known_variables
 from compressor.search.recipes.limits import Limit
 from compressor.search.recipes.shared import Shared
-from compressor.search.recipes.variables import (
-    Choice,
-    Number,
-    Space,
-    narrowed,
-)
+from compressor.search.recipes.variables import Choice, Number, Space, narrowed
 
 MOST_POINTS = 20_000
 """Points above which a space is not laid out as a grid."""

@@ -16,11 +16,7 @@ from compressor.recipe.policy import as_implied
 from compressor.recipe.requirements.data import require_data
 from compressor.recipe.targets import available_target
 from compressor.results.report import Report
-from compressor.search.data_split import (
-    examined,
-    looked_at,
-    split_data,
-)
+from compressor.search.data_split import examined, looked_at, split_data
 from compressor.search.kept_decisions import decided_once
 from compressor.search.quality_budget import divided_for_budget
 from compressor.search.replay import replay

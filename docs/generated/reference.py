@@ -15,7 +15,8 @@ from textwrap import dedent
 import click
 
 from compressor import errors
-from compressor.cli.main import DEFAULT, cli
+from compressor.cli.front import DEFAULT
+from compressor.cli.main import cli
 from compressor.evaluation.metrics import find_metric, metric_names
 from compressor.recipe.recipe import Recipe
 from compressor.recipe.toml import to_toml

@@ -6,7 +6,6 @@ import click
 
 from compressor.cli.sections import TERMINAL, Decorator, section
 from compressor.cli.targets import complete_targets, target_options
-from compressor.errors import UsageError
 from exporters import DEFAULT_TARGET
 
 
@@ -74,13 +73,3 @@ SHOWING = section(
         help="Show messages of other libraries, and the traceback of an error.",
     ),
 )  # fmt: skip
-
-
-def reject_both(as_json: bool, quiet: bool) -> None:
-    """`--json` prints and `--quiet` does not: asking for both is a mistake.
-
-    Raises:
-        UsageError: Both are set.
-    """
-    if as_json and quiet:
-        raise UsageError("--json and --quiet contradict each other", hint="Choose one.")
