@@ -20,6 +20,7 @@ from compressor.report.files import pages
 from compressor.report.usage import USAGE, usage_page
 from compressor.results.environment import environment
 from compressor.results.format import configuration, ratio
+from compressor.results.pruning import PruningResult
 from compressor.results.records import StageRecord
 from compressor.results.report import GraphReport, Report
 from compressor.search.candidate import Outcome
@@ -121,22 +122,17 @@ def _graph_report(outcome: Outcome, pair: Pair, found: Measurements) -> GraphRep
         lambda _: Unquantized(dict(outcome.float_reasons), {}),
     )
     goal = pair.recipe.prune.goal
-    pruning = outcome.pruning
-    if pruning is not None and found.latency and found.latency[0].is_known:
-        measured_ms = found.latency[0].milliseconds[1]
-        pruning = pruning.model_copy(update={"measured_ms": measured_ms})
+    first = "captured" if pair.baseline is pair.original else "folded"
     return GraphReport(
         shipped=outcome.plan.ship,
         shipped_reason=outcome.reason,
-        baseline="the captured graph in float"
-        if pair.baseline is pair.original
-        else "the folded graph in float",
+        baseline=f"the {first} graph in float",
         parity=pair.prepared.parity,
         source_latency=pair.prepared.source_latency,
         candidates=outcome.considered,
         budget=found.budget,
         goal=None if goal is None else goal_result(goal, outcome, found.latency, before, after),
-        pruning=pruning,
+        pruning=_pruning(outcome, found),
         training=outcome.training,
         integer_training=outcome.integer_training,
         attention=outcome.attention,
@@ -166,6 +162,14 @@ def _graph_report(outcome: Outcome, pair: Pair, found: Measurements) -> GraphRep
         changed_reason=found.changed.reason,
         modules=_modules(outcome, pair, found, floats),
     )
+
+
+def _pruning(outcome: Outcome, found: Measurements) -> PruningResult | None:
+    """What was pruned, with the latency that was measured in the end."""
+    pruning = outcome.pruning
+    if pruning is None or not found.latency or not found.latency[0].is_known:
+        return pruning
+    return pruning.model_copy(update={"measured_ms": found.latency[0].milliseconds[1]})
 
 
 def _modules(

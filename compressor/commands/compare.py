@@ -7,7 +7,8 @@ from typing import Any
 
 import onnx_ir as ir
 
-from compressor.checkpoint.prepare import Prepared, prepare
+from compressor.checkpoint.prepare import prepare
+from compressor.checkpoint.prepared import Prepared
 from compressor.commands.compare_pipelines import compare_pipelines
 from compressor.commands.compress import with_features, with_loop_options
 from compressor.commands.inspect import tidied

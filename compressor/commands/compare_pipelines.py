@@ -1,6 +1,6 @@
 """`compress compare A B --pipeline ...`: one loop on the graphs of two results."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,11 +66,7 @@ def compare_pipelines(
     """
     first, second = (graphs_of(_folder(one)) for one in (a, b))
     loop, again = (replace(loop, defaults=defaults_in(_folder(one))) for one in (a, b))
-    if set(first) != set(second):
-        raise UsageError(
-            f"{a} has graphs {', '.join(first)}, and {b} has {', '.join(second)}",
-            hint="Compare results of the same loop.",
-        )
+    _require_same(a, first, b, second)
     one, other = (_openers(target, graphs) for graphs in (first, second))
     seeds = Units(recipe.seed, units or _as_time_allows(loop, one, recipe.seed), 0)
     notices: list[str] = []
@@ -115,6 +111,14 @@ def compare_pipelines(
         notices=(*notices, *yardstick.notices),
         environment=environment(),
     )
+
+
+def _require_same(a: object, first: Iterable[str], b: object, second: Iterable[str]) -> None:
+    if set(first) != set(second):
+        raise UsageError(
+            f"{a} has graphs {', '.join(first)}, and {b} has {', '.join(second)}",
+            hint="Compare results of the same loop.",
+        )
 
 
 def _folder(given: object) -> Path:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from compressor.checkpoint.prepare import Prepared, prepare
+from compressor.checkpoint.prepare import prepare
+from compressor.checkpoint.prepared import Prepared
 from compressor.errors import CompressorError
 from compressor.evaluation.racing import race
 from compressor.recipe.loading import ModelOptions

@@ -6,7 +6,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from calibration.encoders.model_folder import model_folder
-from compressor.checkpoint.prepare import Prepared
+from compressor.checkpoint.prepared import Prepared
 from compressor.commands.account import GRAPH, Finished, account, write_account
 from compressor.commands.final_measurements import Measurements, measured
 from compressor.commands.stating import metadata_of, stated

@@ -2,7 +2,8 @@
 
 import onnx_ir as ir
 
-from compressor.checkpoint.prepare import Prepared, prepare
+from compressor.checkpoint.prepare import prepare
+from compressor.checkpoint.prepared import Prepared
 from compressor.errors import UsageError
 from compressor.evaluation.profile import Profile, profile_model
 from compressor.folding import fold

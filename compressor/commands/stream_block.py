@@ -17,7 +17,7 @@ from calibration.dataset import CalibrationSet
 from calibration.preprocess import Preprocess
 from calibration.sources.spooled import Spooled, SpooledSource
 from compressor.capture.inputs import sized
-from compressor.checkpoint.prepare import Prepared
+from compressor.checkpoint.prepared import Prepared
 from compressor.commands.stream_plan import with_arrays
 from compressor.graph.cost import macs, parameters
 from compressor.graph.files import save_model, without_weights

@@ -21,7 +21,8 @@ from calibration.encoders.model_folder import model_folder
 from calibration.preprocess import Preprocess
 from calibration.sources.spooled import Spool, Spooled, SpooledSource
 from compressor.capture.inputs import Inputs, sized
-from compressor.checkpoint.prepare import Prepared, data_of
+from compressor.checkpoint.data import data_of
+from compressor.checkpoint.prepared import Prepared
 from compressor.commands.stream_account import Streamed
 from compressor.commands.stream_block import (
     JUDGED,

@@ -7,7 +7,8 @@ import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
 from compressor.checkpoint import require_model
-from compressor.checkpoint.prepare import Prepared, prepare
+from compressor.checkpoint.prepare import prepare
+from compressor.checkpoint.prepared import Prepared
 from compressor.errors import OutputError, UsageError
 from compressor.graph.files import save_model
 from compressor.graph.writing import with_weights

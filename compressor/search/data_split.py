@@ -5,7 +5,7 @@ from typing import Literal
 
 from calibration.dataset import CalibrationSet
 from calibration.stats import CalibrationStats
-from compressor.checkpoint.prepare import Prepared
+from compressor.checkpoint.prepared import Prepared
 from compressor.evaluation.grounds import shared_samples, why_degenerate
 from compressor.evaluation.trained_on import unlike_training
 from compressor.recipe.recipe import Recipe

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
 from compressor.checkpoint.features import asked_metric
-from compressor.checkpoint.prepare import Prepared
+from compressor.checkpoint.prepared import Prepared
 from compressor.evaluation.changed import Changed, changed_decisions, decides, largest_errors
 from compressor.evaluation.cycling import mean_of, over
 from compressor.evaluation.memory import compare_memory

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import onnx_ir as ir
 
-from compressor.checkpoint.prepare import Prepared
+from compressor.checkpoint.prepared import Prepared
 from compressor.evaluation.attribution import NodeSeconds, node_seconds
 from compressor.evaluation.ceilings import measure_ceilings
 from compressor.evaluation.cycling import mean_of, over

@@ -11,7 +11,7 @@ from functools import partial
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet, open_dataset
-from compressor.checkpoint.prepare import Prepared
+from compressor.checkpoint.prepared import Prepared
 from compressor.errors import DataError
 from compressor.graph.shapes import input_specs
 from compressor.graph.tensors import Array

@@ -8,7 +8,7 @@ import pytest
 from compressor.capture.inputs import Inputs, sized
 from compressor.capture.relations import related
 from compressor.capture.verify import expectations, settle
-from compressor.checkpoint.prepare import size_names
+from compressor.checkpoint.prepared import size_names
 from compressor.errors import CaptureError
 from compressor.recipe.notation import parse_input
 from compressor.results.format import configuration

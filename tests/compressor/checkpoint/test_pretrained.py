@@ -9,7 +9,7 @@ from hub_folders import classifier, decoder, translator
 
 from calibration.dataset import open_dataset
 from calibration.encoders.base import NONE
-from compressor.checkpoint.prepare import _called_by, _own, _told_by
+from compressor.checkpoint.source_inputs import called_by, own_inputs, told_by
 from compressor.errors import CheckpointError, UsageError
 from compressor.recipe.loading import ModelOptions
 from compressor.recipe.notation import parse_input
@@ -77,18 +77,18 @@ def test_data_goes_by_the_models_names_for_its_inputs(reviews, tmp_path):
     source = load_checkpoint(folder, ModelOptions())
     tokens = np.array([[2, 5, 3], [2, 6, 3]])
     some = open_dataset({"input_ids": tokens, "attention_mask": 0 * tokens + 1, "label": [0, 1]})
-    known = _called_by(source, [], some)
+    known = called_by(source, [], some)
     assert known.names == ("input_ids", "attention_mask")  # segments are optional
     assert [spec.name for spec in some.bind(known.specs).fields] == list(known.names)
     picture = open_dataset({"image": np.zeros((2, 3, 8, 8), np.float32)})
     sees = ModelSource("module", "vit", inputs=(parse_input("pixel_values:float32[batch,3,8,8]"),))
-    (spec,) = _called_by(sees, [], picture).specs
+    (spec,) = called_by(sees, [], picture).specs
     assert str(picture.bind([spec]).fields[0]).startswith("pixel_values:float32")
-    assert _called_by(sees, [parse_input("x:float32[1]")], picture) is None
+    assert called_by(sees, [parse_input("x:float32[1]")], picture) is None
     # Sizes that the data has are the data's; what the model leaves open stays so.
     seen = picture.bind([spec]).head(2)
-    assert [str(one) for one in _own(sees, [], seen)] == ["pixel_values:float32[batch,3,8,8]"]
-    assert [str(one) for one in _own(source, [], some.bind(known.specs).head(2))] == [
+    assert [str(one) for one in own_inputs(sees, [], seen)] == ["pixel_values:float32[batch,3,8,8]"]
+    assert [str(one) for one in own_inputs(source, [], some.bind(known.specs).head(2))] == [
         f"{name}:int64[batch,sequence]" for name in known.names
     ]
 
@@ -96,10 +96,10 @@ def test_data_goes_by_the_models_names_for_its_inputs(reviews, tmp_path):
 def test_a_module_of_timm_says_how_pictures_are_made():
     module = torch.nn.Identity()
     source = ModelSource("module", "net", module=module)
-    assert _told_by(source, NONE) is NONE
+    assert told_by(source, NONE) is NONE
     module.pretrained_cfg = {"input_size": (3, 32, 32), "mean": (0.5,) * 3, "std": (0.2,) * 3,
                              "crop_pct": 0.875, "interpolation": "bicubic"}  # fmt: skip
-    images = _told_by(source, NONE).images
+    images = told_by(source, NONE).images
     assert (images["size"], images["crop"], images["mean"]) == ((32, 32), 0.875, (0.5,) * 3)
 
 

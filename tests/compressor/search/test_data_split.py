@@ -13,7 +13,7 @@ from seams import TARGET, Told
 
 from calibration.collect import collect
 from calibration.dataset import CalibrationSet, open_dataset
-from compressor.checkpoint.prepare import Prepared
+from compressor.checkpoint.prepared import Prepared
 from compressor.graph.shapes import input_specs
 from compressor.recipe.measuring import MeasureOptions
 from compressor.recipe.recipe import Recipe

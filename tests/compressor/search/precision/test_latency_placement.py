@@ -9,7 +9,7 @@ from graphs import residual, tagger
 from seams import Clock, always
 
 from calibration.dataset import open_dataset
-from compressor.checkpoint.prepare import Prepared
+from compressor.checkpoint.prepared import Prepared
 from compressor.graph.shapes import input_specs
 from compressor.plan.plan import GraphPlan
 from compressor.quantization.mixed import Costs

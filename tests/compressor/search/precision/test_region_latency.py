@@ -8,7 +8,7 @@ import pytest
 from graphs import residual
 from seams import Clock
 
-from compressor.checkpoint.prepare import Prepared
+from compressor.checkpoint.prepared import Prepared
 from compressor.evaluation.turns import kernel_seconds
 from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import realize

@@ -9,7 +9,7 @@ import pytest
 from graphs import residual
 from seams import Clock
 
-from compressor.checkpoint.prepare import Prepared
+from compressor.checkpoint.prepared import Prepared
 from compressor.evaluation.attribution import NodeSeconds
 from compressor.graph.macs import carries_macs
 from compressor.pruning import find_groups
