@@ -34,7 +34,7 @@ from compressor.graph.tensors import Array
 from compressor.recipe.loading import ModelOptions
 from compressor.recipe.measuring import MeasureOptions
 from compressor.recipe.quantizing import QuantizeOptions
-from compressor.results.report import GraphReport
+from compressor.results.graph_report import GraphReport
 from exporters.base import find_target
 from processes import Figures, Row, show
 from sentences import divided_sentences

@@ -26,7 +26,7 @@ from rich.table import Table
 
 from compressor import Recipe, compress
 from compressor.errors import CompressorError
-from compressor.results.report import GraphReport
+from compressor.results.graph_report import GraphReport
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 

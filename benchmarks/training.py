@@ -45,7 +45,7 @@ from compressor.layerwise.layers import layers_of
 from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
 from compressor.recipe.held_out import held_out_of
 from compressor.recipe.training import TrainOptions, parse_length
-from compressor.results.report import GraphReport
+from compressor.results.graph_report import GraphReport
 from compressor.search.precision.adaptive_rounding import integers_of
 from compressor.training.attacks import GraphAttacks, ranges_of
 from compressor.training.executor import GraphModule

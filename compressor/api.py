@@ -19,7 +19,8 @@ from compressor.options import FrontOptions, Options, recipe_with
 from compressor.plan.plan import Plan
 from compressor.recipe.recipe import Recipe
 from compressor.results.front import SearchReport
-from compressor.results.report import Candidate, Report
+from compressor.results.graph_report import Candidate
+from compressor.results.report import Report
 from compressor.system.progress import SILENT, Advance, Progress, say
 from compressor.system.python_frames import warn_user
 

@@ -19,8 +19,8 @@ from compressor.graph.shapes import input_specs
 from compressor.graph.sizes import solve
 from compressor.graph.tensors import Array, Arrays
 from compressor.recipe.recipe import Recipe
-from compressor.results.measurements import LatencyConfig, Parity, Phase, Timing
-from compressor.results.records import StageRecord
+from compressor.results.measurements import LatencyConfig, Phase, Timing
+from compressor.results.records import Parity, StageRecord
 from compressor.system.processors import available_processors
 from exporters.base import CallShapes
 

@@ -20,9 +20,10 @@ from compressor.report.files import pages
 from compressor.report.usage import USAGE, usage_page
 from compressor.results.environment import environment
 from compressor.results.format import configuration, ratio
+from compressor.results.graph_report import GraphReport
 from compressor.results.pruning import PruningResult
 from compressor.results.records import StageRecord
-from compressor.results.report import GraphReport, Report
+from compressor.results.report import Report
 from compressor.search.candidate import Outcome
 from compressor.search.data_split import DataSplit
 from compressor.search.in_use import use_of

@@ -17,9 +17,10 @@ from compressor.recipe.goal import ratio_of
 from compressor.report.files import load_report
 from compressor.results.format import ratio
 from compressor.results.format import size as bytes_words
+from compressor.results.measured import UNCHANGED, Measured
 from compressor.results.measurements import QualityResult
 from compressor.results.records import Record
-from compressor.results.report import UNCHANGED, Measured, Report
+from compressor.results.report import Report
 from compressor.system.output_folder import broken_seals
 
 SLACK = 0.1

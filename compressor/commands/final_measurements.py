@@ -7,9 +7,10 @@ from compressor.evaluation.changed import Changed
 from compressor.evaluation.metrics.base import Metric, Scores
 from compressor.evaluation.yardstick import chance
 from compressor.results.effects import speed_effects
+from compressor.results.graph_report import BudgetResult
+from compressor.results.measured import UNCHANGED
 from compressor.results.measurements import LatencyResult, MemoryResult, OutputResult, QualityResult
 from compressor.results.records import Effect, StageRecord
-from compressor.results.report import UNCHANGED, BudgetResult
 from compressor.search.candidate import Outcome, ships_float
 from compressor.search.data_split import DataSplit
 from compressor.search.measure import (

@@ -12,7 +12,8 @@ from compressor.commands.final_measurements import Measurements, measured
 from compressor.commands.stating import metadata_of, stated
 from compressor.plan.plan import Plan
 from compressor.recipe.recipe import Recipe
-from compressor.results.report import BudgetResult, Report
+from compressor.results.graph_report import BudgetResult
+from compressor.results.report import Report
 from compressor.search.acceptance import Acceptance
 from compressor.search.candidate import Outcome
 from compressor.search.data_split import DataSplit

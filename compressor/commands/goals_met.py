@@ -7,9 +7,11 @@ from compressor.pruning.selection.allocation import most_of
 from compressor.recipe.goal import FAR, NEAR, Goal
 from compressor.results.format import milliseconds, percent, ratio
 from compressor.results.format import size as bytes_words
+from compressor.results.graph_report import BudgetResult, GraphReport
 from compressor.results.measurements import LatencyResult, Size
+from compressor.results.pipeline import PipelineResult
 from compressor.results.pruning import GoalResult
-from compressor.results.report import BudgetResult, GraphReport, PipelineResult, Report
+from compressor.results.report import Report
 from compressor.search.candidate import Outcome
 
 ROUNDING = 1e-3

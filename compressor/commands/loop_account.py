@@ -32,13 +32,10 @@ from compressor.pipelines.sheet import Sheet, sheet
 from compressor.pipelines.tracing import recorded
 from compressor.plan.plan import Plan
 from compressor.results.format import size as bytes_words
+from compressor.results.graph_report import GraphReport
 from compressor.results.measurements import LatencyResult, Size
-from compressor.results.report import (
-    GraphReport,
-    LoopGraph,
-    PipelineResult,
-    Report,
-)
+from compressor.results.pipeline import LoopGraph, PipelineResult
+from compressor.results.report import Report
 from compressor.search.candidate import ships_float
 from compressor.search.measure import Pair, told
 from compressor.system.output_folder import written_aside

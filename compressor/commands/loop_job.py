@@ -15,9 +15,7 @@ from compressor.errors import CompressorError
 from compressor.evaluation.yardstick import Yardstick
 from compressor.pipelines.loop import SEED, Loop, Memory, Opener, Remembered, UserLoop
 from compressor.recipe.recipe import Recipe
-from compressor.results.report import (
-    BudgetResult,
-)
+from compressor.results.graph_report import BudgetResult
 from compressor.search.candidate import Outcome
 from compressor.search.data_split import DataSplit
 from compressor.search.session import Session

@@ -8,7 +8,7 @@ from compressor.commands.loop_job import BATCH, CONFIRMATIONS, WORDS, Job, Pipel
 from compressor.evaluation.metrics.base import BASELINE, RESULT
 from compressor.plan.plan import Plan
 from compressor.report.pipeline import calls_words
-from compressor.results.report import BudgetResult
+from compressor.results.graph_report import BudgetResult
 from compressor.search.acceptance import Acceptance, NoBudget
 from compressor.search.baseline import undecided
 from compressor.search.candidate import Outcome, ships_float

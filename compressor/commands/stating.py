@@ -21,7 +21,7 @@ from compressor.checkpoint.hub import find_weights
 from compressor.errors import CompressorError
 from compressor.graph.stated import state
 from compressor.recipe.recipe import Recipe
-from compressor.results.report import BudgetResult
+from compressor.results.graph_report import BudgetResult
 from compressor.search.candidate import Outcome
 from compressor.search.measure import Pair
 from exporters.base import Artifact

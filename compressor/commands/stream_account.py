@@ -29,10 +29,11 @@ from compressor.recipe.recipe import Recipe
 from compressor.results.environment import environment
 from compressor.results.format import milliseconds, plural
 from compressor.results.format import size as size_words
+from compressor.results.graph_report import GraphReport, NodePlacement
 from compressor.results.measurements import OutputResult, QualityResult, Size
 from compressor.results.precision import WORDS, Precision
 from compressor.results.records import Decision, StageRecord
-from compressor.results.report import GraphReport, NodePlacement, Report
+from compressor.results.report import Report
 from compressor.search.data_split import DataSplit
 from compressor.search.measure import told
 from compressor.system.cache import taken

@@ -31,9 +31,9 @@ from compressor.recipe.loading import ModelOptions
 from compressor.recipe.pruning import PruneOptions
 from compressor.recipe.recipe import Recipe
 from compressor.recipe.targets import available_target
+from compressor.results.graph_report import NodePlacement
 from compressor.results.measurements import LatencyResult
 from compressor.results.records import StageRecord
-from compressor.results.report import NodePlacement
 from compressor.search.acceptance import NoBudget
 from compressor.search.candidate import Outcome
 from compressor.search.data_split import DataSplit, looked_at

@@ -16,7 +16,8 @@ import compressor.tracking
 from compressor.errors import UsageError
 from compressor.recipe.recipe import Recipe
 from compressor.report.files import rewrite_report
-from compressor.results.report import Candidate, GraphReport, Report
+from compressor.results.graph_report import Candidate, GraphReport
+from compressor.results.report import Report
 from compressor.system.third_party_output import relayed
 from compressor.tracking.base import Tracker
 

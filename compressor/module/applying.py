@@ -12,7 +12,8 @@ from compressor.capture.outputs import leaves
 from compressor.errors import PruningError
 from compressor.module.restoring import restore
 from compressor.module.slicing import slice_module, zeroed
-from compressor.plan.plan import Plan, PrunePlan
+from compressor.plan.decisions import PrunePlan
+from compressor.plan.plan import Plan
 
 TOLERANCE = 1e-4
 """Largest difference relative to the largest magnitude of an output, float32."""

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from compressor.errors import CompressorError, PruningError
 from compressor.folding import equal_outputs, tidied
 from compressor.graph.tensors import Arrays
-from compressor.plan.plan import PrunePlan
+from compressor.plan.decisions import PrunePlan
 from compressor.pruning import Grouping, Keep, cut, find_groups
 from compressor.pruning.sources import carried_over, slices_of
 from compressor.pruning.unfolding import Home, homes_of

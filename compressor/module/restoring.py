@@ -17,7 +17,7 @@ from torch import nn
 from compressor.errors import PruningError
 from compressor.graph.tensors import Array
 from compressor.layerwise.im2col import Doubles
-from compressor.plan.plan import PrunePlan
+from compressor.plan.decisions import PrunePlan
 from compressor.pruning.reconstruction.patching import BIAS, WEIGHT
 from compressor.pruning.unfolding import Home, Norm
 

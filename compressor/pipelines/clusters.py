@@ -23,7 +23,7 @@ from compressor.pipelines.profiles import (
     profile_of,
     words_of,
 )
-from compressor.results.report import GeneratedUnit, UnitCluster
+from compressor.results.pipeline import GeneratedUnit, UnitCluster
 
 WORST = 0.25
 """Share of the units that is looked into."""

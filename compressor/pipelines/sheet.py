@@ -12,7 +12,7 @@ from compressor.graph.tensors import Array
 from compressor.pipelines.clusters import Seen, clusters
 from compressor.pipelines.loop import SEED
 from compressor.pipelines.profiles import error_of, is_row, words_of
-from compressor.results.report import GeneratedUnit, UnitCluster
+from compressor.results.pipeline import GeneratedUnit, UnitCluster
 from exporters.base import Runner
 
 SHOWN = 8

@@ -14,7 +14,8 @@ from compressor.graph.fingerprint import fingerprint
 from compressor.graph.invariants import check
 from compressor.graph.tensors import Arrays
 from compressor.graph.writing import with_weights
-from compressor.plan.plan import GraphPlan, PrunePlan
+from compressor.plan.decisions import PrunePlan
+from compressor.plan.plan import GraphPlan
 from compressor.plan.storage import StoragePlan
 from compressor.pruning import Grouping, cut, find_groups
 from compressor.pruning.blocks import Shortened, find_blocks, without

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from compressor.results import format as fmt
 from compressor.results.attention import AttentionLayer, AttentionResult
+from compressor.results.graph_report import GraphReport
 from compressor.results.measurements import QualityResult
-from compressor.results.report import GraphReport
 
 AS_IT_WAS = "softmax over all"
 

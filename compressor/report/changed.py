@@ -1,7 +1,7 @@
 """Samples where the decision changed, in words."""
 
 from compressor.results import format as fmt
-from compressor.results.report import GraphReport
+from compressor.results.graph_report import GraphReport
 
 
 def change_words(graph: GraphReport) -> str:

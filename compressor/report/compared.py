@@ -14,9 +14,10 @@ from rich.text import Text
 from compressor.errors import UsageError
 from compressor.report.spoken import harmless
 from compressor.results import format as fmt
+from compressor.results.measured import Measured
 from compressor.results.measurements import LatencyResult, QualityResult
 from compressor.results.records import Record
-from compressor.results.report import Measured, Report
+from compressor.results.report import Report
 
 
 @dataclass(frozen=True)

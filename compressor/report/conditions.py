@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from compressor.results import format as fmt
+from compressor.results.graph_report import GraphReport
+from compressor.results.measured import Measured
 from compressor.results.measurements import LatencyResult
-from compressor.results.report import GraphReport, Measured
 
 LEAST = 0.01
 """Share of other processes from which it is told."""

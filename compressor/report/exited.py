@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from compressor.results import format as fmt
 from compressor.results.exits import ExitFigure, ExitsResult
-from compressor.results.report import GraphReport
+from compressor.results.graph_report import GraphReport
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 from compressor.results import format as fmt
-from compressor.results.report import GraphReport
+from compressor.results.graph_report import GraphReport
 
 LEAST = 0.05
 """Share of the multiply-accumulates in float below which nothing is said."""

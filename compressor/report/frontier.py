@@ -8,9 +8,9 @@ from markupsafe import Markup
 
 from compressor.report.plots import COLOURS, drawn
 from compressor.results import format as fmt
+from compressor.results.graph_report import Candidate, GraphReport
 from compressor.results.measurements import QualityResult
 from compressor.results.records import Interval
-from compressor.results.report import Candidate, GraphReport
 
 Outcome = Literal["shipped", "accepted", "refused", "float", "source"]
 _LOOKS: dict[Outcome, tuple[str, str, str]] = {

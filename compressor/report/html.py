@@ -49,14 +49,10 @@ from compressor.report.verdict import (
     speed_tone,
 )
 from compressor.results import format as fmt
+from compressor.results.graph_report import GraphReport
 from compressor.results.measurements import LatencyResult
-from compressor.results.report import (
-    GeneratedUnit,
-    GraphReport,
-    PipelineResult,
-    Report,
-    UnitCluster,
-)
+from compressor.results.pipeline import GeneratedUnit, PipelineResult, UnitCluster
+from compressor.results.report import Report
 from compressor.system.sparing import spared, unfinished
 
 SHOWN_NOTICES, SHOWN_REASONS, SHOWN_OUTPUTS = 3, 6, 8

@@ -7,8 +7,8 @@ from markupsafe import Markup
 from compressor.report import plots
 from compressor.report.verdict import quality_tone
 from compressor.results import format as fmt
+from compressor.results.graph_report import GraphReport, LayerError, TensorRange
 from compressor.results.precision import WORDS
-from compressor.results.report import GraphReport, LayerError, TensorRange
 
 SHOWN = 10
 """Layers in the table; the rest is folded away below it."""

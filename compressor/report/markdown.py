@@ -18,7 +18,9 @@ from compressor.report.spoken import speaker
 from compressor.report.verdict import budget_words, engine_words, headline, losses
 from compressor.results import format as fmt
 from compressor.results.environment import PACKAGES
-from compressor.results.report import GraphReport, PipelineResult, Report
+from compressor.results.graph_report import GraphReport
+from compressor.results.pipeline import PipelineResult
+from compressor.results.report import Report
 
 _MOST_NOTICES = 5
 _MOST_CANDIDATES = 6

@@ -6,7 +6,7 @@ from compressor.report.rows import Row, all_rows
 from compressor.report.verdict import speed_tone, summary
 from compressor.results import format as fmt
 from compressor.results.measurements import LatencyResult
-from compressor.results.report import LoopGraph, PipelineResult
+from compressor.results.pipeline import LoopGraph, PipelineResult
 
 
 def pipeline_headline(pipeline: PipelineResult) -> str:

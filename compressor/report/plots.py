@@ -18,8 +18,8 @@ from markupsafe import Markup, escape
 
 from compressor.report.verdict import speed_tone
 from compressor.results import format as fmt
+from compressor.results.graph_report import TensorRange
 from compressor.results.measurements import LatencyResult, Timing
-from compressor.results.report import TensorRange
 
 # Stand-ins that matplotlib draws with; each becomes a variable of the page.
 _INK, _QUIET, _RULE = "#010203", "#010204", "#010205"

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from compressor.report.verdict import Tone
 from compressor.results import format as fmt
+from compressor.results.graph_report import GraphReport
+from compressor.results.pipeline import PipelineResult
 from compressor.results.pruning import PrunedGroup, PruningResult, RepairedLayer
-from compressor.results.report import GraphReport, PipelineResult
 
 SHOWN = 20
 """Groups and layers in each table; the rest is folded away below it."""

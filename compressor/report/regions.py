@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from compressor.results import format as fmt
+from compressor.results.graph_report import GraphReport
 from compressor.results.regions import RegionResult
-from compressor.results.report import GraphReport
 
 SHOWN = 6
 """Regions in the table; the rest is folded away below it."""

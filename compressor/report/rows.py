@@ -14,8 +14,8 @@ from compressor.report.verdict import (
     speed_tone,
 )
 from compressor.results import format as fmt
+from compressor.results.measured import Measured
 from compressor.results.measurements import LatencyResult, OutputResult, QualityResult, UseResult
-from compressor.results.report import Measured
 
 _MOST_STATES = 2
 _IN_BYTES = ("file size", "ONNX file size", "engine size", "peak memory")

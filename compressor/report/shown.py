@@ -16,7 +16,8 @@ from compressor.report.rows import Row, all_rows
 from compressor.report.terminal import comparison, summary
 from compressor.report.verdict import budget_words, headline
 from compressor.results import format as fmt
-from compressor.results.report import Comparison, GraphReport, Report
+from compressor.results.graph_report import GraphReport
+from compressor.results.report import Comparison, Report
 
 _CELL = 'style="text-align:right;padding:0 1em 0 0"'
 

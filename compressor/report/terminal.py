@@ -33,8 +33,11 @@ from compressor.report.verdict import (
 )
 from compressor.report.verdict import summary as sentence_of
 from compressor.results import format as fmt
+from compressor.results.graph_report import GraphReport
+from compressor.results.measured import Measured
 from compressor.results.measurements import TOO_BUSY
-from compressor.results.report import Comparison, GraphReport, Measured, PipelineResult, Report
+from compressor.results.pipeline import PipelineResult
+from compressor.results.report import Comparison, Report
 
 __all__ = ["RichProgress", "comparison", "profile_table", "summary"]
 

@@ -8,7 +8,8 @@ from compressor.graph.sizes import parse_size
 from compressor.graph.tensors import TensorSpec
 from compressor.recipe.notation import parse_input
 from compressor.report.markdown import escaped
-from compressor.results.report import GraphReport, Report
+from compressor.results.graph_report import GraphReport
+from compressor.results.report import Report
 from compressor.system.output_folder import sha256
 from compressor.system.quoting import command_line, quoted
 from exporters import DEFAULT_TARGET

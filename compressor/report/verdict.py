@@ -6,9 +6,12 @@ from typing import Literal
 from compressor.evaluation.ruin import DEPARTURE
 from compressor.results import format as fmt
 from compressor.results.engine import EngineBuild
+from compressor.results.graph_report import GraphReport
+from compressor.results.measured import Measured
 from compressor.results.measurements import LatencyResult, QualityResult, UseResult, Verdict
+from compressor.results.pipeline import PipelineResult
 from compressor.results.precision import EIGHT_BITS, WORDS
-from compressor.results.report import GraphReport, Measured, PipelineResult, Report
+from compressor.results.report import Report
 
 Tone = Literal["better", "worse", "even", "unknown"]
 """Whether a change is a gain, a loss, neither for certain, or not known."""

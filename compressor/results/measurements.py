@@ -6,7 +6,6 @@ from typing import Literal
 from pydantic import Field
 
 from compressor.results.records import Interval, Record
-from compressor.results.records import Parity as Parity  # noqa: PLC0414 - capture, beside this package, makes it
 
 Verdict = Literal["faster", "slower", "no significant difference", "undecided"]
 

@@ -19,14 +19,15 @@ from compressor.attention.rewriting import with_attention
 from compressor.graph.shapes import infer_shapes
 from compressor.graph.tensors import Arrays
 from compressor.layerwise.factor import own_threads
-from compressor.plan.plan import AttentionPlan, GraphPlan
+from compressor.plan.decisions import AttentionPlan
+from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import in_forms, plain_graph
 from compressor.recipe.attention import parse_attention
 from compressor.results.attention import AttentionLayer, AttentionResult
 from compressor.results.format import plural, ratio, ratio_interval
+from compressor.results.graph_report import Candidate as ToldCandidate
 from compressor.results.measurements import LatencyResult, QualityResult
 from compressor.results.precision import WORDS
-from compressor.results.report import Candidate as ToldCandidate
 from compressor.search.acceptance import Acceptance, NoBudget, scores_of
 from compressor.search.attention_layers import Layers, TimedLayer
 from compressor.search.candidate import Judged, Outcome, ships_float

@@ -12,11 +12,11 @@ from compressor.plan.plan import GraphPlan
 from compressor.quantization.static import StaticChoice
 from compressor.results.attention import AttentionResult
 from compressor.results.exits import ExitsResult
+from compressor.results.graph_report import Candidate as ToldCandidate
 from compressor.results.measurements import LatencyResult, QualityResult, Size
 from compressor.results.pruning import PruningResult
 from compressor.results.records import StageRecord
 from compressor.results.regions import RegionResult
-from compressor.results.report import Candidate as ToldCandidate
 from compressor.results.training import TrainingResult
 
 

@@ -19,7 +19,8 @@ from compressor.exits.branching import feature_name, features_graph
 from compressor.exits.choice import Choice, Seen, choices, places_left
 from compressor.exits.cuts import SAMPLES, Cut, find_cuts, why_not_branched
 from compressor.graph.tensors import Array
-from compressor.plan.plan import ExitPlan, ExitsPlan, GraphPlan
+from compressor.plan.decisions import ExitPlan, ExitsPlan
+from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import branched
 from compressor.results.exits import ExitFigure, ExitsResult
 from compressor.results.format import percent, plural

@@ -15,11 +15,11 @@ from compressor.plan.realize import decided_graph
 from compressor.results.attention import AttentionResult
 from compressor.results.exits import ExitsResult
 from compressor.results.format import ratio
+from compressor.results.graph_report import Candidate as ToldCandidate
 from compressor.results.precision import EIGHT_BITS
 from compressor.results.pruning import PruningResult
 from compressor.results.records import Decision, Record, StageRecord
 from compressor.results.regions import RegionResult
-from compressor.results.report import Candidate as ToldCandidate
 from compressor.results.training import TrainingResult
 from compressor.search.acceptance import Acceptance
 from compressor.search.candidate import Candidate, Outcome, Raced

@@ -27,6 +27,7 @@ from compressor.graph.tensors import Arrays
 from compressor.recipe.recipe import Recipe
 from compressor.results.format import plural, threads
 from compressor.results.format import size as size_words
+from compressor.results.graph_report import NodePlacement
 from compressor.results.measurements import (
     LatencyConfig,
     LatencyResult,
@@ -35,7 +36,6 @@ from compressor.results.measurements import (
     QualityResult,
     Size,
 )
-from compressor.results.report import NodePlacement
 from compressor.search.kept_measurements import latency_once, measured_key, memory_once
 from compressor.search.robustness import PLAIN, under_attack
 from compressor.system.processors import available_processors

@@ -22,7 +22,7 @@ from compressor.evaluation.yardstick import Yardstick
 from compressor.recipe.budget import Budget
 from compressor.recipe.requirements.data import require_two
 from compressor.results.format import loss_words, plural
-from compressor.results.report import BudgetResult
+from compressor.results.graph_report import BudgetResult
 from compressor.search.acceptance import GraphJudge, Judge, NoBudget, scores_of
 from compressor.search.candidate import Judged
 from compressor.search.data_split import DataSplit

@@ -16,9 +16,9 @@ from compressor.evaluation.metrics.base import BASELINE, RESULT
 from compressor.evaluation.per_output import output_results
 from compressor.evaluation.ruin import why_ruined
 from compressor.evaluation.yardstick import Yardstick, to_itself
+from compressor.results.graph_report import Candidate as ToldCandidate
 from compressor.results.measurements import QualityResult
 from compressor.results.precision import WORDS
-from compressor.results.report import Candidate as ToldCandidate
 from compressor.search.acceptance import Acceptance, Judge
 from compressor.search.candidate import Outcome
 from compressor.search.data_split import DataSplit

@@ -11,9 +11,9 @@ from compressor.recipe.goal import Goal
 from compressor.recipe.requirements.data import is_for_bits, require_no_repair
 from compressor.results.attention import AttentionResult
 from compressor.results.exits import ExitsResult
+from compressor.results.graph_report import Candidate as ToldCandidate
 from compressor.results.precision import EIGHT_BITS, STORED, WORDS
 from compressor.results.records import StageRecord
-from compressor.results.report import Candidate as ToldCandidate
 from compressor.search.acceptance import Acceptance
 from compressor.search.arithmetic import STAGE, with_arithmetic
 from compressor.search.attention import with_efficient_attention

@@ -16,7 +16,7 @@ from compressor.errors import DataError
 from compressor.graph.shapes import input_specs
 from compressor.graph.tensors import Array
 from compressor.graph.writing import with_weights
-from compressor.plan.plan import TrainedPlan
+from compressor.plan.decisions import TrainedPlan
 from compressor.recipe.held_out import held_out_of
 from compressor.recipe.recipe import Recipe
 from compressor.recipe.training import Length

@@ -15,7 +15,7 @@ from compressor.quantization.placement import quantized_values
 from compressor.quantization.ranges import activation_params, sharing
 from compressor.quantization.replay import replay
 from compressor.quantization.static import StaticChoice
-from compressor.results.report import LayerError, TensorRange
+from compressor.results.graph_report import LayerError, TensorRange
 from compressor.search.candidate import Candidate, Outcome
 from compressor.search.measure import Pair
 from compressor.search.precision.unquantized import why_float

@@ -13,7 +13,8 @@ from calibration.dataset import CalibrationSet
 from calibration.scheme import FloatArray
 from calibration.taps import Taps
 from compressor.graph.tensors import Array
-from compressor.plan.plan import CacheTensor, GraphPlan
+from compressor.plan.decisions import CacheTensor
+from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import decided_graph, planned_policy, realize
 from compressor.quantization.cache import CachePlace, affine, calibrated, find_caches
 from compressor.quantization.dynamic import place_dynamic

@@ -3,7 +3,7 @@
 from calibration.dataset import CalibrationSet
 from compressor.plan.kept_plan import stored_plan
 from compressor.recipe.keeping import cache_of
-from compressor.results.report import LayerError, TensorRange
+from compressor.results.graph_report import LayerError, TensorRange
 from compressor.search.candidate import Outcome
 from compressor.search.keys import data_key, graph_key
 from compressor.search.measure import Pair

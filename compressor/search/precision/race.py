@@ -7,9 +7,9 @@ import onnx_ir as ir
 from compressor.plan.realize import realize
 from compressor.results.effects import weight_effect
 from compressor.results.format import configuration, ratio, ratio_interval
+from compressor.results.graph_report import Candidate as ToldCandidate
 from compressor.results.measurements import LatencyResult, UseResult
 from compressor.results.precision import WORDS
-from compressor.results.report import Candidate as ToldCandidate
 from compressor.search.candidate import Candidate, Outcome, Raced
 from compressor.search.in_use import in_words, raced_in_use
 from compressor.search.precision.ptq_search import PtqSearch

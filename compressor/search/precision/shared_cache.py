@@ -17,7 +17,8 @@ from compressor.checkpoint.phases import MORE, Call
 from compressor.errors import DataError
 from compressor.folding.check import Difference, equal_runs
 from compressor.graph.tensors import Array, Arrays
-from compressor.plan.plan import CacheTensor, GraphPlan, SharedCacheTensor
+from compressor.plan.decisions import CacheTensor, SharedCacheTensor
+from compressor.plan.plan import GraphPlan
 from compressor.plan.realize import decided_graph, planned_policy, realize
 from compressor.quantization.cache import LEVELS, find_caches
 from compressor.quantization.dynamic import place_dynamic

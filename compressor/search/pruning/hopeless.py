@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from math import isfinite
 
-from compressor.plan.plan import PrunePlan
+from compressor.plan.decisions import PrunePlan
 from compressor.results.format import percent, significant
 from compressor.search.candidate import Candidate, Judged, Outcome
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 
 from compressor.results.format import configuration, ratio, ratio_interval
+from compressor.results.graph_report import Candidate as ToldCandidate
 from compressor.results.measurements import LatencyResult
 from compressor.results.records import Decision, StageRecord
-from compressor.results.report import Candidate as ToldCandidate
 from compressor.search.candidate import Outcome
 from compressor.search.pruning.candidates import PrunedCandidates
 

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from calibration.dataset import CalibrationSet
 from compressor.errors import PruningError
 from compressor.module.provenance import Provenance
-from compressor.plan.plan import PrunePlan
+from compressor.plan.decisions import PrunePlan
 from compressor.pruning import Grouping, Keep
 from compressor.pruning.blocks import Shortened
 from compressor.pruning.reconstruction.patching import patch_of, patched

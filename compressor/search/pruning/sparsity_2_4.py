@@ -12,7 +12,8 @@ import onnx_ir as ir
 from calibration.dataset import CalibrationSet
 from compressor.layerwise.factor import own_threads
 from compressor.layerwise.layers import Layer, layers_of
-from compressor.plan.plan import GraphPlan, SparsePlan
+from compressor.plan.decisions import SparsePlan
+from compressor.plan.plan import GraphPlan
 from compressor.pruning.coupling.groups import Grouping
 from compressor.pruning.reconstruction.patching import patch_of, patched
 from compressor.pruning.reconstruction.repair import MEMORY, Repair, repair

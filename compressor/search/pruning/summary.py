@@ -6,7 +6,7 @@ from typing import Literal
 import onnx_ir as ir
 
 from compressor.layerwise.layers import layers_of
-from compressor.plan.plan import PrunePlan
+from compressor.plan.decisions import PrunePlan
 from compressor.pruning import Grouping
 from compressor.pruning.coupling.groups import Group
 from compressor.results.pruning import (

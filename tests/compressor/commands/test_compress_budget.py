@@ -23,7 +23,8 @@ from compressor.recipe.budget import BudgetOptions
 from compressor.recipe.measuring import MeasureOptions
 from compressor.recipe.pruning import PruneOptions
 from compressor.recipe.quantizing import QuantizeOptions
-from compressor.results.report import GraphReport, Report
+from compressor.results.graph_report import GraphReport
+from compressor.results.report import Report
 from compressor.system import output_folder
 from compressor.system.output_folder import prepare, sha256
 

@@ -24,8 +24,9 @@ from compressor.recipe.pruning import PruneOptions
 from compressor.recipe.quantizing import QuantizeOptions
 from compressor.report.frontier import frontier
 from compressor.report.verdict import headline
+from compressor.results.graph_report import GraphReport
 from compressor.results.measurements import LatencyConfig
-from compressor.results.report import GraphReport, Report
+from compressor.results.report import Report
 from compressor.search.candidate import Judged
 from compressor.search.quality_budget import QualityBudget
 from compressor.system.output_folder import sha256

@@ -10,10 +10,10 @@ from compressor.commands.goals_met import goal_result, require_kept
 from compressor.errors import BudgetError, GoalError
 from compressor.plan.plan import GraphPlan
 from compressor.recipe.goal import parse_goal
+from compressor.results.graph_report import BudgetResult, GraphReport
 from compressor.results.measurements import LatencyConfig, LatencyResult, Size, Timing
 from compressor.results.pruning import GoalResult, PrunedGroup, PruningResult
 from compressor.results.records import Interval
-from compressor.results.report import BudgetResult, GraphReport
 from compressor.search.candidate import Candidate, Outcome
 
 BEFORE = Size(file_bytes=8000, parameters=2000, macs=1_000_000)

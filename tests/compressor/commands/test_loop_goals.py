@@ -8,7 +8,8 @@ from compressor.errors import GoalError
 from compressor.recipe.goal import parse_goal
 from compressor.results.environment import environment
 from compressor.results.measurements import Size
-from compressor.results.report import PipelineResult, Report
+from compressor.results.pipeline import PipelineResult
+from compressor.results.report import Report
 
 ORDER = ["unet", "text", "vae"]
 COSTS = {"unet": 60.0, "text": 30.0, "vae": 10.0}

@@ -11,7 +11,8 @@ from compressor.recipe.budget import BudgetOptions
 from compressor.recipe.measuring import MeasureOptions
 from compressor.recipe.pruning import PruneOptions
 from compressor.recipe.quantizing import QuantizeOptions
-from compressor.results.report import BudgetResult, Report
+from compressor.results.graph_report import BudgetResult
+from compressor.results.report import Report
 
 pytestmark = pytest.mark.usefixtures("quick")
 

@@ -25,7 +25,8 @@ from compressor.recipe.measuring import MeasureOptions
 from compressor.recipe.quantizing import QuantizeOptions
 from compressor.report.files import render_report
 from compressor.report.usage import usage_page
-from compressor.results.report import BudgetResult, Report
+from compressor.results.graph_report import BudgetResult
+from compressor.results.report import Report
 from compressor.search.quality_budget import QualityBudget
 
 pytestmark = pytest.mark.usefixtures("quick")

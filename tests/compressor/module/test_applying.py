@@ -26,7 +26,8 @@ from compressor.graph.session import open_session
 from compressor.layerwise.layers import layers_of
 from compressor.module.provenance import Provenance
 from compressor.module.slicing import slice_module
-from compressor.plan.plan import GraphPlan, Plan, PrunePlan
+from compressor.plan.decisions import PrunePlan
+from compressor.plan.plan import GraphPlan, Plan
 from compressor.pruning import Grouping, Keep, cut, find_groups
 from compressor.pruning.reconstruction.patching import patch_of
 from compressor.pruning.reconstruction.writing import write

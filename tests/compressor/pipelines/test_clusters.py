@@ -5,7 +5,7 @@ import pytest
 
 from compressor.pipelines.clusters import LEAST, Seen, clusters
 from compressor.pipelines.profiles import SEGMENTS, error_of, profile_of, words_of
-from compressor.results.report import GeneratedUnit
+from compressor.results.pipeline import GeneratedUnit
 
 
 def shown(seed: int) -> GeneratedUnit:

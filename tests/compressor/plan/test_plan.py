@@ -10,7 +10,8 @@ import pytest
 
 from compressor import compress
 from compressor.errors import RecipeError
-from compressor.plan.plan import GraphPlan, Plan, PrunePlan
+from compressor.plan.decisions import PrunePlan
+from compressor.plan.plan import GraphPlan, Plan
 
 WEIGHTS = {
     "Conv_0/weight": np.random.default_rng(0).standard_normal((3, 2, 1, 1)).astype(np.float32),

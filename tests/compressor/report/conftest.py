@@ -3,6 +3,13 @@
 import numpy as np
 import pytest
 
+from compressor.results.graph_report import (
+    Candidate,
+    GraphReport,
+    LayerError,
+    NodePlacement,
+    TensorRange,
+)
 from compressor.results.measurements import (
     Ceilings,
     LatencyConfig,
@@ -10,25 +17,14 @@ from compressor.results.measurements import (
     MemoryResult,
     NodeProfile,
     OperatorProfile,
-    Parity,
     Profile,
     QualityResult,
     Size,
     Timing,
     Verdict,
 )
-from compressor.results.records import Decision, Interval, StageRecord
-from compressor.results.report import (
-    Candidate,
-    Comparison,
-    DataUse,
-    Environment,
-    GraphReport,
-    LayerError,
-    NodePlacement,
-    Report,
-    TensorRange,
-)
+from compressor.results.records import Decision, Interval, Parity, StageRecord
+from compressor.results.report import Comparison, DataUse, Environment, Report
 
 
 def timing(median: float, seed: int) -> Timing:

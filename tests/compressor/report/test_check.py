@@ -4,7 +4,8 @@ import pytest
 
 from compressor.commands.check import check, require_met
 from compressor.errors import BudgetError, UsageError
-from compressor.results.report import UNCHANGED, Report
+from compressor.results.measured import UNCHANGED
+from compressor.results.report import Report
 from compressor.system.output_folder import write_manifest
 
 

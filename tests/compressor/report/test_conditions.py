@@ -11,9 +11,10 @@ from compressor.report.markdown import render_markdown
 from compressor.report.rows import latency_row, memory_row
 from compressor.report.terminal import _missing
 from compressor.report.verdict import headline, speed_words
+from compressor.results.graph_report import GraphReport
 from compressor.results.measurements import TOO_BUSY, Conditions, LatencyResult, MemoryResult
 from compressor.results.records import Interval
-from compressor.results.report import GraphReport, Report
+from compressor.results.report import Report
 
 BUSY = Conditions(busy=True, foreign=0.85, clean=0.04, stolen=0.05, throttled_seconds=1.5)
 

@@ -2,9 +2,10 @@ import pytest
 
 from compressor.report.conditions import source_words
 from compressor.report.frontier import _curve, drawable, frontier
+from compressor.results.graph_report import BudgetResult, Candidate, GraphReport
 from compressor.results.measurements import LatencyResult, QualityResult
 from compressor.results.records import Interval
-from compressor.results.report import BudgetResult, Candidate, GraphReport, Report
+from compressor.results.report import Report
 
 
 @pytest.fixture

@@ -8,15 +8,10 @@ from pages import HOSTILE, Page
 from pydantic import ValidationError
 
 from compressor.report.html import page_environment, render_html
-from compressor.results.measurements import ChangedSample, Parity
-from compressor.results.records import Decision, StageRecord
-from compressor.results.report import (
-    Candidate,
-    GraphReport,
-    LayerError,
-    NodePlacement,
-    Report,
-)
+from compressor.results.graph_report import Candidate, GraphReport, LayerError, NodePlacement
+from compressor.results.measurements import ChangedSample
+from compressor.results.records import Decision, Parity, StageRecord
+from compressor.results.report import Report
 
 
 def hostile(report: Report) -> Report:

@@ -6,7 +6,8 @@ from pages import HOSTILE, Page
 from compressor.report.html import render_html
 from compressor.report.layers import SHOWN, layers_view, worst_layer
 from compressor.results import format as fmt
-from compressor.results.report import BudgetResult, GraphReport, Report
+from compressor.results.graph_report import BudgetResult, GraphReport
+from compressor.results.report import Report
 
 
 @pytest.fixture

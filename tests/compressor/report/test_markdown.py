@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from compressor.report.html import render_html
 from compressor.report.markdown import escaped, render_markdown
+from compressor.results.graph_report import Candidate
 from compressor.results.records import Decision
-from compressor.results.report import Candidate, Report
+from compressor.results.report import Report
 from exporters.base import EngineBuild
 
 HOSTILE = "<img src=x>|`a`*b*_c_[d](http://e)@team #1 ~~f~~ $g$ &amp; \\ \x1b[0m\n# h"

@@ -5,9 +5,10 @@ import matplotlib as mpl
 import pytest
 
 from compressor.report import plots
+from compressor.results.graph_report import TensorRange
 from compressor.results.measurements import LatencyResult
 from compressor.results.records import Interval
-from compressor.results.report import Report, TensorRange
+from compressor.results.report import Report
 
 
 @pytest.fixture

@@ -11,13 +11,14 @@ from compressor.report.markdown import render_markdown
 from compressor.report.pruned import SHOWN, goal_tone, goal_words, pruned_view, removal_words
 from compressor.report.terminal import summary
 from compressor.report.verdict import headline
+from compressor.results.graph_report import GraphReport
 from compressor.results.pruning import (
     GoalResult,
     PrunedGroup,
     PruningResult,
     RepairedLayer,
 )
-from compressor.results.report import GraphReport, Report
+from compressor.results.report import Report
 
 GOAL = GoalResult(
     asked="--speedup 1.5x", kind="speedup", wanted=1.5, measured=1.31, met=False,

@@ -8,8 +8,7 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from compressor.results.measurements import Parity
-from compressor.results.records import Record
+from compressor.results.records import Parity, Record
 from compressor.results.report import SCHEMA_VERSION, Comparison, Report
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "report.md"

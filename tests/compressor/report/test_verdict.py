@@ -17,9 +17,10 @@ from compressor.report.verdict import (
 )
 from compressor.results import format as fmt
 from compressor.results.engine import EngineBuild
+from compressor.results.graph_report import BudgetResult, GraphReport
 from compressor.results.measurements import QualityResult, Size
 from compressor.results.records import Interval
-from compressor.results.report import BudgetResult, GraphReport, Report
+from compressor.results.report import Report
 
 
 def graph_of(report: Report) -> GraphReport:

@@ -8,7 +8,8 @@ from seams import Clock, images, session_of
 
 from compressor.errors import RecipeError
 from compressor.graph.files import serialize
-from compressor.plan.plan import GraphPlan, PrunePlan, SparsePlan
+from compressor.plan.decisions import PrunePlan, SparsePlan
+from compressor.plan.plan import GraphPlan
 from compressor.quantization.bias import stored
 from compressor.quantization.placement import place, quantized_values
 from compressor.recipe.recipe import Recipe

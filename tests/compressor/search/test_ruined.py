@@ -8,12 +8,13 @@ import pytest
 from graphs import residual
 from seams import Clock, Told, images, looking, session_of
 
-from compressor.plan.plan import GraphPlan, PrunePlan
+from compressor.plan.decisions import PrunePlan
+from compressor.plan.plan import GraphPlan
 from compressor.recipe.measuring import MeasureOptions
 from compressor.recipe.quantizing import QuantizeOptions
 from compressor.recipe.recipe import Recipe
+from compressor.results.graph_report import Candidate as ToldCandidate
 from compressor.results.records import StageRecord
-from compressor.results.report import Candidate as ToldCandidate
 from compressor.search.acceptance import NoBudget
 from compressor.search.baseline import undecided
 from compressor.search.candidate import Outcome

@@ -13,7 +13,7 @@ from trt_graphs import quantized
 from compressor.errors import DataError, TargetError
 from compressor.graph.files import save_model
 from compressor.report.verdict import engine_words
-from compressor.results.report import GraphReport
+from compressor.results.graph_report import GraphReport
 from exporters.base import Agreement, EngineBuild, Samples
 from exporters.ort.target import OrtRunner
 from exporters.trt import backends, cuda

@@ -7,7 +7,7 @@ from compressor.plan.plan import GraphPlan
 from compressor.recipe.policy import as_asked
 from compressor.recipe.quantizing import QuantizeOptions
 from compressor.report.floats import float_words
-from compressor.results.report import GraphReport
+from compressor.results.graph_report import GraphReport
 from compressor.search.precision.unquantized import unquantized, why_float
 from exporters.ort.target import TARGET
 

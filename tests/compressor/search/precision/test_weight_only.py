@@ -19,8 +19,8 @@ from compressor.recipe.measuring import MeasureOptions
 from compressor.recipe.pruning import PruneOptions
 from compressor.recipe.quantizing import QuantizeOptions
 from compressor.report.verdict import headline
+from compressor.results.graph_report import GraphReport
 from compressor.results.measurements import LatencyConfig
-from compressor.results.report import GraphReport
 
 pytestmark = pytest.mark.usefixtures("quick")
 

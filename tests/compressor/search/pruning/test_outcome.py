@@ -11,9 +11,9 @@ from seams import Clock, always, judged, session_of
 
 from compressor.plan.plan import GraphPlan
 from compressor.recipe.recipe import Recipe
+from compressor.results.graph_report import Candidate as ToldCandidate
 from compressor.results.measurements import LatencyResult, QualityResult, Verdict
 from compressor.results.records import Decision, StageRecord
-from compressor.results.report import Candidate as ToldCandidate
 from compressor.search.baseline import started
 from compressor.search.candidate import Candidate, Judged, Outcome
 from compressor.search.pruning.candidates import PrunedCandidates

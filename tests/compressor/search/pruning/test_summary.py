@@ -6,7 +6,7 @@ import pytest
 from graphs import residual
 from seams import images
 
-from compressor.plan.plan import PrunePlan
+from compressor.plan.decisions import PrunePlan
 from compressor.pruning import Grouping, cut, find_groups
 from compressor.pruning.selection.allocation import Allocation
 from compressor.results.pruning import LayerRepair, LayerVerdict

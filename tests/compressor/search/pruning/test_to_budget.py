@@ -12,7 +12,7 @@ from seams import Clock, Told, Verdicts, always, images, judged, session_of
 from compressor.errors import CompressorError, PruningError, RecipeError
 from compressor.graph.cost import macs
 from compressor.graph.files import initializer_bytes
-from compressor.plan.plan import TrainedPlan
+from compressor.plan.decisions import TrainedPlan
 from compressor.pruning.selection.costs import Macs
 from compressor.recipe.budget import BudgetOptions
 from compressor.recipe.measuring import MeasureOptions
