@@ -16,51 +16,37 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import cached_property, partial
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from calibration.dataset import CalibrationSet
 from cifar_data import cifar_job, options_of
 from compressor import Recipe, compress
 from compressor.evaluation.metrics import find_metric
 from compressor.evaluation.metrics.base import BASELINE, RESULT
 from compressor.evaluation.metrics.robust_accuracy import RobustAccuracy
 from compressor.evaluation.views import OfGraph, only
-from compressor.folding import fold
-from compressor.graph.files import load_model, save_model
-from compressor.graph.shapes import infer_shapes, input_specs
-from compressor.graph.writing import with_weights
-from compressor.layerwise.activity import activity
-from compressor.layerwise.im2col import Doubles
-from compressor.layerwise.layers import layers_of
-from compressor.quantization.static import CalibrationOptions, calibrate, quantize_static
-from compressor.recipe.held_out import held_out_of
-from compressor.recipe.training import TrainOptions, parse_length
+from compressor.graph.files import load_model
+from compressor.graph.shapes import infer_shapes
 from compressor.results.graph_report import GraphReport
-from compressor.search.precision.adaptive_rounding import integers_of
 from compressor.training.attacks import GraphAttacks, ranges_of
 from compressor.training.executor import GraphModule
 from compressor.training.parity import why_not_equal
 from compressor.training.roles import find_trained
-from compressor.training.task import Task
-from compressor.training.train import train_graph
 from exporters.base import find_target
-from long_texts import documents, long_encoder
-from pruning import Session
 from resnet import resnet20
-from transformer_pruning import PACKAGE, SAMPLES, session
-from versus import Job, bound, export_float, faster_than, top1
+from training_bench import Bench, Figures
+from training_texts import attention, encoder
+from versus import faster_than
 
-Figures = dict[str, float]
+A_MINUTE = 400
+"""Steps of 64 images in a minute of a quiet core (0.15 s each), for what is not timed itself."""
+
 REQUIRED: dict[str, tuple[str, Callable[[Figures], bool]]] = {
     "zoo": ("apart ≤ 1e-4", lambda f: f["apart"] <= 1e-4),
     "speed": ("times ≤ 1.1", lambda f: f["times"] <= 1.1),
@@ -84,111 +70,14 @@ REQUIRED: dict[str, tuple[str, Callable[[Figures], bool]]] = {
     "attacks": ("pgd, robust 1min > pgd, float", lambda f: f["pgd, robust 1min"] > f["pgd, float"]),
 }
 """Row → what its figures have to be, in words and as a question."""
-A_MINUTE = 400
-"""Steps of 64 images in a minute of a quiet core (0.15 s each), for what is not timed itself."""
+
 RADIUS = 2 / 255 / 0.225
 """Of attacks: two of 255 levels, behind the least deviation by which channels are divided."""
+
 ATTACKED = 300
 """Test images that are attacked."""
-SENTENCES = 2000
-DOCUMENTS, JUDGING = 96, 8
-"""Of 1,024 tokens, that are trained on and that judge."""
+
 TURNS = 12
-
-
-class Bench:
-    """The float model, what is made of it, and the data."""
-
-    def __init__(self, job: Job, folder: Path, seed: int) -> None:
-        """Nothing is made yet; what is made once lies in the folder."""
-        self.job, self.folder, self.seed = job, folder, seed
-        folder.mkdir(parents=True, exist_ok=True)
-
-    @cached_property
-    def whole(self) -> ir.Model:
-        """The folded float graph."""
-        path = self.folder / "float.onnx"
-        if not path.exists():
-            export_float(self.job, path)
-        return infer_shapes(fold(infer_shapes(load_model(path)))[0])
-
-    def pruned(self, ratio: float) -> ir.Model:
-        """With so many times fewer MACs, repaired from 256 images."""
-        path = self.folder / f"pruned-{ratio:g}.onnx"
-        if not path.exists():
-            data = self.data(self.job.calibration, 256)
-            save_model(Session(self.job, self.whole, data, 1).pruned(ratio)[0], path)
-        return infer_shapes(load_model(path))
-
-    def quantized(self, model: ir.Model, bits: int) -> ir.Model:
-        """Weights of so many bits, rounded by their inputs' moments (GPTQ); activations of 8."""
-        policy, data = find_target("ort").policy("avx2"), self.data(self.job.calibration)
-        choice = calibrate(model, data, policy, CalibrationOptions("mse", batch=32))
-        scheme = policy.with_schemes(weight_bits=bits).weight
-        layers = [one for name, one in layers_of(model).items() if name in choice.integer]
-        seen = activity(model, layers, data.take(256), batch=16, memory=10**9)
-        rounded = {
-            one.name: integers_of(one, seen[one.name].moments.raw()[0], scheme) for one in layers
-        }
-        return quantize_static(
-            model, choice.integer, choice.ranges, policy, weight_bits=bits, rounded=rounded
-        )
-
-    def data(self, file: str, most: int | None = None) -> CalibrationSet:
-        """Samples of a file."""
-        found = self.job.data(file).bind(input_specs(self.whole))
-        return found if most is None else found.take(most)
-
-    def trained(
-        self, model: ir.Model, minutes: float, images: int | None = None, **options: object
-    ) -> tuple[ir.Model, Figures]:
-        """After so many minutes of processor time, without labels."""
-        assert self.job.many is not None, "there is training data"
-        chosen = TrainOptions.model_validate({"threads": 1, "labels": 0} | options)
-        used, held = held_out_of(self.data(self.job.many), chosen, 0)
-        used = used if images is None else used.take(images)
-        task = Task(
-            model,
-            self.whole,
-            used,
-            held,
-            chosen,
-            parse_length(f"{60 * minutes:g}s"),
-            seed=self.seed,
-            classes=model.graph.outputs[0].name,
-        )
-        return carried_out(task)
-
-    def top1(self, model: ir.Model) -> float:
-        """On the test images, in percent."""
-        with find_target("ort").open(model) as runner:
-            return top1(runner, bound(self.job, runner, self.job.evaluation))
-
-    def sqnr(self, model: ir.Model) -> float:
-        """Of the outputs on the test images against the float graph's, in dB."""
-        one, other = (self._outputs(graph) for graph in (self.whole, model))
-        return float(10 * np.log10((one**2).sum() / ((one - other) ** 2).sum()))
-
-    def _outputs(self, model: ir.Model) -> Doubles:
-        with find_target("ort").open(model) as runner:
-            data = bound(self.job, runner, self.job.evaluation)
-            parts = (next(iter(runner.run(b.inputs).values())) for b in data.batches(100))
-            return np.concatenate([np.asarray(part, np.float64) for part in parts])
-
-
-def carried_out(task: Task) -> tuple[ir.Model, Figures]:
-    """The graph of a training, by processor time, and what that took."""
-    found = train_graph(task, clock=time.process_time)
-    result = found.result
-    made = with_weights(task.student, found.weights)
-    assert result.before is not None, result.reason
-    assert result.after is not None, result.reason
-    gained = 1 - result.after / result.before
-    return made, {
-        "steps": result.done,
-        "ms": 1e3 * result.cpu_seconds / result.done,
-        "gain": gained,
-    }
 
 
 def zoo(bench: Bench) -> Figures:
@@ -286,68 +175,6 @@ def few_bits_searched(bench: Bench, bits: int) -> Figures:
             made = infer_shapes(load_model(Path(folder) / "out" / "model.onnx"))
             figures |= {f"sqnr{name}": bench.sqnr(made), f"top1{name}": bench.top1(made)}
     return figures
-
-
-def attention(bench: Bench) -> Figures:
-    """A sentence encoder over 1,024 tokens, window attention distilled: time over without it.
-
-    MiniLM has 512 positions; the original here is the network with these interpolated to 1,024,
-    which reads documents: sentences of the standard library's modules, one after the other.
-    """
-    spec = find_spec(PACKAGE)
-    if spec is None or spec.origin is None:
-        raise SystemExit(f"this row needs {PACKAGE.replace('_', '-')} (install it with --no-deps)")
-    folder = Path(spec.origin).with_name("model")
-    used, judging = documents(folder, DOCUMENTS, JUDGING, bench.seed)
-    recipe = {
-        "quantize": {"mode": "none", "batch": 1},  # many take gigabytes a layer
-        "train": {"attention": "window:128", "length": "48steps", "batch": 2, "threads": 1},
-        "measure": {"threads": 1, "seconds": 4.0, "metric": "cosine", "memory": False},
-        "seed": bench.seed,
-    }
-    with tempfile.TemporaryDirectory() as made:
-        report = compress(
-            long_encoder(folder),
-            calibration=used,
-            evaluation=judging,
-            recipe=Recipe.model_validate(recipe),
-            output=Path(made) / "out",
-        )
-    (graph,) = report.graphs.values()
-    found = graph.attention
-    assert found is not None, "asked for"
-    Console(stderr=True).print(found.reason, style="dim")
-    race, layers = found.latency, [one for one in found.layers if one.form is not None]
-    figures = {"times": 1.0 if race is None or not found.kept else 1 / race.speed}
-    figures["layers"] = len(layers)
-    for name, quality in (("untrained", found.untrained), ("cosine", found.trained)):
-        if quality is not None and quality.result is not None:
-            figures[name] = quality.result
-    for number, one in enumerate(found.layers):
-        if one.latency is not None and one.latency.is_known:
-            figures[f"layer {number}"] = one.latency.speed
-    return figures
-
-
-def encoder(bench: Bench, minutes: float) -> Figures:
-    """Cosine of a sentence encoder without a quarter of its heads and hidden units."""
-    spec = find_spec(PACKAGE)
-    if spec is None or spec.origin is None:
-        raise SystemExit(f"this row needs {PACKAGE.replace('_', '-')} (install it with --no-deps)")
-    made = session(Path(spec.origin).with_name("model"), 1, samples=SENTENCES)
-    path = bench.folder / "encoder.onnx"
-    if not path.exists():
-        few = replace(made, calibration=made.calibration.take(SAMPLES))
-        save_model(few.smaller(), path)
-    model, options = infer_shapes(load_model(path)), TrainOptions(threads=1)
-    used, held = held_out_of(made.calibration, options, 0)
-    length = parse_length(f"{60 * minutes:g}s")
-    task = Task(model, made.model, used, held, options, length, seed=bench.seed)
-    trained, figures = carried_out(task)
-    return {
-        "before": made.cosines(model, "found")["mean found"],
-        "cosine": made.cosines(trained, "found")["mean found"],
-    } | figures
 
 
 def within_a_point(bench: Bench, minutes: float) -> Figures:

@@ -6,28 +6,25 @@ computed in half: then it is compared with the model as it was.
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import onnx_ir as ir
 
 from compressor.capture.captured import Captured, Log
-from compressor.capture.choice import asked, bind_samples, check_declared, declared_relations
 from compressor.capture.defaults import take_weights_in
 from compressor.capture.finishing import raise_opset
-from compressor.capture.inputs import TRACED_BATCH, Inputs, named, sized
+from compressor.capture.inputs import Inputs
 from compressor.capture.noise_inputs import (
     NOTHING_TAKEN,
-    listed,
     noise_lifted,
     noise_notices,
     runtime_inverts,
     with_noise,
 )
+from compressor.capture.onnx_inputs import inputs_of, related_specs
+from compressor.capture.onnx_running import evaluator, of_one_shape, settled_model
 from compressor.capture.parity import compare_outputs, run
-from compressor.capture.relations import Evaluate, runs
-from compressor.capture.runtime_dropout import without_dropout
 from compressor.capture.source import ModelSource
-from compressor.capture.verify import Expected, expectations, settle, verify
+from compressor.capture.verify import Expected, verify
 from compressor.capture.widening import widen
 from compressor.errors import CaptureError, CompressorError, GraphError
 from compressor.graph.files import initializer_bytes
@@ -35,10 +32,9 @@ from compressor.graph.hints import fit_outputs, settle_hints
 from compressor.graph.invariants import check, import_domains
 from compressor.graph.lifting import DrawnInput, drawing, flat
 from compressor.graph.names import make_unique
-from compressor.graph.noise import drawing_nodes, draws
+from compressor.graph.noise import drawing_nodes
 from compressor.graph.session import LARGE, open_session, words
-from compressor.graph.shapes import input_specs, with_input_shapes
-from compressor.graph.sizes import names_in, parse_size
+from compressor.graph.shapes import with_input_shapes
 from compressor.graph.tensors import Array, TensorSpec
 from compressor.results.records import Decision, Parity
 from compressor.system.asked_first import why_not_survived
@@ -119,8 +115,8 @@ def _capture(
         log.notices += take_weights_in(model, given)
         log.notices += settle_hints(model)
         _require_tensors(model, source.description)
-        inputs = _inputs(model, declared, examples, source.description)
-        model, inputs, expected = _settled(model, inputs, log)
+        inputs = inputs_of(model, declared, examples, source.description)
+        model, inputs, expected = settled_model(model, inputs, log)
         _require_as_written(source, expected[0])
         log.decisions.append(
             Decision(
@@ -135,11 +131,11 @@ def _capture(
         if inputs.batch_symbol is not None and len({e.inputs.batch for e in expected}) == 1:
             log.notices.append(
                 f"the model declares a dynamic batch, and runs only at {inputs.batch}"
-                + _of_one_shape(model, inputs.batch)
+                + of_one_shape(model, inputs.batch)
             )
             inputs = inputs.baked([inputs.batch_symbol])
             model = with_input_shapes(model, inputs.specs)
-        elif (related := _related(model, inputs)) is not None:
+        elif (related := related_specs(model, inputs)) is not None:
             log.notices.append(
                 f"open sizes: {', '.join(map(str, inputs.specs))}, as its names and runs say"
             )
@@ -180,32 +176,6 @@ def _require_as_written(source: ModelSource, at: Expected) -> None:
         )
 
 
-def _settled(
-    model: ir.Model, inputs: Inputs, log: Log
-) -> tuple[ir.Model, Inputs, tuple[Expected, ...]]:
-    """The model's outputs at sizes that it runs at; without a Dropout that does not run."""
-    what = log.source.description
-    noisy = bool(drawing_nodes(model))
-    evaluate = _evaluator(model, what)
-    inputs, expected = _run(evaluate, inputs, _leading(model) if noisy else (), noisy=noisy)
-    if not noisy:
-        return model, inputs, expected
-    plain, dropouts = without_dropout(flat(model))
-    if dropouts and not drawing_nodes(plain):  # else the rule is all there is
-        found = _evaluator(plain, what)(expected[0].inputs)
-        same = compare_outputs(
-            expected[0].outputs, found, batch=inputs.batch, computed_in="float32"
-        )
-        dropouts = () if same.failures else dropouts
-    if not dropouts:
-        return model, inputs, expected
-    log.notices.append(
-        f"in training mode, and left out all the same, as ONNX Runtime does: {listed(dropouts)}; "
-        "give the torch model to keep what it drops"
-    )
-    return plain, inputs, expected
-
-
 def _lifted(
     model: ir.Model, inputs: Inputs, expected: tuple[Expected, ...], log: Log
 ) -> tuple[ir.Model, Inputs, tuple[Expected, ...], tuple[DrawnInput, ...]]:
@@ -222,77 +192,10 @@ def _lifted(
         )
     if not lifted.noises:
         return model, inputs, expected, ()
-    evaluate = _evaluator(lifted.model, log.source.description)
+    evaluate = evaluator(lifted.model, log.source.description)
     drawn = [with_noise(e.inputs, lifted.noises) for e in expected]
     again = tuple(Expected(at, evaluate(at)) for at in drawn)
     return lifted.model, with_noise(inputs, lifted.noises), again, lifted.noises
-
-
-def _of_one_shape(model: ir.Model, batch: int) -> str:
-    """Which node draws exactly so many samples."""
-    for node in model.graph.all_nodes():
-        shape = list(node.attributes.get_ints("shape", ())) if draws(node) else []
-        if batch > 1 and shape[:1] == [batch]:
-            return f": {node.op_type} {node.name!r} draws the fixed shape {shape}"
-    return ""
-
-
-def _leading(model: ir.Model) -> tuple[int, ...]:
-    """The leading sizes of what is drawn in a fixed shape: numbers of samples that may run."""
-    shapes = [node.attributes.get_ints("shape", ()) for node in model.graph.all_nodes()
-              if draws(node)]  # fmt: skip
-    sizes = [shape[0] for shape in shapes if len(shape) > 1 and shape[0] > 1]
-    return tuple(dict.fromkeys(sizes))
-
-
-def _related(model: ir.Model, inputs: Inputs) -> list[TensorSpec] | None:
-    """The inputs with sums, and multiples of the batch, for names that say nothing; else None."""
-    before = {spec.name: spec for spec in input_specs(model)}
-    if (told_unnamed := _several_of_unnamed(before, inputs)) is not None:
-        return told_unnamed
-    batch = inputs.batch_symbol if inputs.batch_symbol in names_in(before.values()) else None
-    told = {
-        ours: theirs
-        for spec in inputs.specs
-        for ours, theirs in zip(before[spec.name].shape, spec.shape, strict=True)
-        if isinstance(ours, str) and isinstance(theirs, str) and ours != theirs
-        if "+" in theirs or _is_multiple(theirs, batch)
-    }
-    if not told:
-        return None
-    return [
-        replace(spec, shape=tuple(told.get(d, d) if isinstance(d, str) else d for d in spec.shape))
-        for spec in before.values()
-    ]
-
-
-def _several_of_unnamed(
-    before: Mapping[str, TensorSpec], inputs: Inputs
-) -> list[TensorSpec] | None:
-    """The inputs as they are known, where sizes without names are multiples of the batch."""
-    batch = inputs.batch_symbol
-    pairs = [
-        (ours, theirs)
-        for spec in inputs.specs
-        for ours, theirs in zip(before[spec.name].shape, spec.shape, strict=True)
-    ]
-    unnamed = [theirs for ours, theirs in pairs if ours is None and isinstance(theirs, str)]
-    if batch is None or not any(_is_multiple(size, batch) for size in unnamed):
-        return None
-    return [
-        replace(
-            spec,
-            shape=tuple(
-                theirs if ours is None else ours
-                for ours, theirs in zip(before[spec.name].shape, spec.shape, strict=True)
-            ),
-        )
-        for spec in inputs.specs
-    ]
-
-
-def _is_multiple(size: str, batch: str | None) -> bool:
-    return size != batch and [names for names, _ in parse_size(size).terms] == [(batch,)]
 
 
 def _notices(model: ir.Model, inputs: Inputs) -> Iterator[str]:
@@ -335,83 +238,6 @@ def _require_tensors(model: ir.Model, what: str) -> None:
                 hint="Export it with tensors as outputs: join a sequence (torch.cat, "
                 "ConcatFromSequence), and give skl2onnx options={'zipmap': False}.",
             )
-
-
-def _inputs(
-    model: ir.Model,
-    declared: Sequence[TensorSpec],
-    examples: Mapping[str, Array] | None,
-    what: str,
-) -> Inputs:
-    """The model's own inputs with samples bound to them, else with sizes that are declared."""
-    try:
-        specs = tuple(named(spec) for spec in input_specs(model))
-    except GraphError as error:
-        raise CaptureError(f"{what}: {error.message}") from error
-    if not specs and not drawing_nodes(model):
-        raise CaptureError(f"{what} has no inputs, and draws nothing: it is a constant")
-    if any(spec.dtype.kind == "O" for spec in specs):
-        raise CaptureError(f"{what} takes text: {', '.join(map(str, specs))}")
-    declared = check_declared(specs, declared, what)
-    specs = tuple(declared_relations(specs, declared))
-    if examples:
-        return sized(specs, bind_samples(specs, examples, what))
-    return asked(sized(specs, {}), declared)
-
-
-def _evaluator(model: ir.Model, what: str) -> Evaluate:
-    """Runs the model as it was given."""
-    try:
-        session = open_session(model)
-    except GraphError as error:
-        raise CaptureError(f"{what}: {error.message}") from error
-    outputs = [value.name or "" for value in model.graph.outputs]
-
-    def evaluate(at: Inputs) -> Mapping[str, Array]:
-        try:
-            return run(session, at.arrays(), outputs)
-        except Exception as error:  # the runtime raises its own, unrelated classes
-            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise CaptureError(
-                f"{what} fails in ONNX Runtime on the inputs {at.described()}: {line}",
-                hint=at.advice()
-                if at.real
-                else "Give calibration data, or name sizes that the model takes with --input "
-                "'name:float32[1,3,224,224]'.",
-            ) from error
-
-    return evaluate
-
-
-def _run(
-    evaluate: Evaluate, inputs: Inputs, batches: Sequence[int], *, noisy: bool
-) -> tuple[Inputs, tuple[Expected, ...]]:
-    """The model's outputs at sizes that it runs at; a dynamic batch may turn out to be fixed.
-
-    Args:
-        evaluate: Runs the model.
-        inputs: The inputs at the sizes that are tried first.
-        batches: What a batch may be fixed at, before 1, at which much runs by broadcasting.
-        noisy: Whether the model draws.
-    """
-    symbol = inputs.batch_symbol
-    if symbol is not None and batches and not runs(evaluate, inputs):
-        for size in batches:
-            found = inputs.resized({symbol: size})
-            if runs(evaluate, found):
-                return found, (Expected(found, evaluate(found)),)
-    try:
-        settled = settle(evaluate, inputs)
-        return settled, expectations(evaluate, settled, "float32", noisy=noisy)
-    except CaptureError:
-        if inputs.batch_symbol is None or inputs.batch != TRACED_BATCH:
-            raise
-        try:
-            settled = settle(evaluate, inputs.resized({inputs.batch_symbol: 1}))
-            return settled, (Expected(settled, evaluate(settled)),)
-        except CaptureError:
-            pass
-        raise
 
 
 def _raised(

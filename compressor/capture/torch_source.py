@@ -14,13 +14,11 @@ a symbolic function in the second. TorchScript archives are for the second only.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
-from itertools import chain
+from dataclasses import replace
 
 import numpy as np
-import onnx_ir as ir
 import torch
 
 from calibration.values import is_float
@@ -28,88 +26,31 @@ from compressor.capture.binding import bind, takes_nothing, without_strangers
 from compressor.capture.captured import Captured, Log
 from compressor.capture.choice import choose_inputs, given_sizes
 from compressor.capture.drawing import drawn_by
-from compressor.capture.exporting import INPUT, export_module, export_program, export_torchscript
-from compressor.capture.finishing import finish, rename_dimensions
 from compressor.capture.inputs import BFLOAT16, Inputs
 from compressor.capture.module_state import borrowed
 from compressor.capture.noise_inputs import NOTHING_TAKEN, noise_lifted, noise_notices, with_noise
-from compressor.capture.opening import Axis, opened, other_pictures, traceable
+from compressor.capture.opening import opened, other_pictures, traceable
 from compressor.capture.parity import compare_outputs
 from compressor.capture.program import flat_program, program_inputs
-from compressor.capture.reference import FlatModule, coarsest_float, flat_module, to_numpy
+from compressor.capture.reference import flat_module, to_numpy
 from compressor.capture.source import ModelSource
+from compressor.capture.torch_attempts import CaptureAttempt, Subject, attempts, exported, takes
 from compressor.capture.verify import Expected, expectations, open_outputs, settle, verify
 from compressor.capture.widening import widen
 from compressor.errors import CaptureError, CompressorError
 from compressor.graph.batch import BatchAxis
 from compressor.graph.session import LARGE
-from compressor.graph.shapes import shape_of
 from compressor.graph.sizes import parse_size
 from compressor.graph.tensors import Array, TensorSpec
 from compressor.system.asked_first import why_not_survived
-from compressor.system.third_party_output import relayed, relayed_output
+from compressor.system.third_party_output import relayed
 
 logger = logging.getLogger("compressor.capture")
-
-TRANSLATION = "translation of the exported program"
-TORCH_EXPORT = "torch.export-based exporter"
-TORCHSCRIPT = "TorchScript-based exporter"
-
-_EXPORTERS = {
-    "module": (TORCH_EXPORT, TORCHSCRIPT),
-    "torchscript": (TORCHSCRIPT,),
-    "exported program": (TORCH_EXPORT, TORCHSCRIPT),
-}
 
 _LINE = 240
 
 _RARE = ("float64",)
 """Types that most operators of ONNX Runtime on the CPU do not take."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """The source as a flat module, and inputs bound to it.
-
-    Attributes:
-        source: What it was made from.
-        flat: The source, ready to run.
-        inputs: The inputs with dynamic sizes, and arrays of them.
-        symbols: An exported program's own names of dynamic sizes → ours.
-        fixed: Axes whose sizes the user gave; None where the source has sizes of its own.
-        varied: Inputs that the data has in several sizes.
-        draws: Whether two runs on the same inputs differ: what it draws is given to it then.
-    """
-
-    source: ModelSource
-    flat: FlatModule
-    inputs: Inputs
-    symbols: Mapping[str, str] = field(default_factory=dict)
-    fixed: frozenset[Axis] | None = None
-    varied: frozenset[str] = frozenset()
-    draws: bool = False
-
-    @property
-    def computed_in(self) -> str:
-        """The coarsest floating-point type of the weights."""
-        return coarsest_float(list(chain(self.flat.parameters(), self.flat.buffers())))
-
-
-@dataclass(frozen=True)
-class CaptureAttempt:
-    """A way to capture: an exporter, and inputs of which some sizes may be dynamic."""
-
-    exporter: str
-    inputs: Inputs
-
-    @property
-    def name(self) -> str:
-        """The exporter in the record: `TorchScript-based exporter, every size baked in`."""
-        if self.exporter == TRANSLATION:
-            return self.exporter
-        sizes = "dynamic" if self.inputs.symbols else "every size baked in"
-        axes = f" {', '.join(self.inputs.symbols)}" if self.inputs.symbols else ""
-        return f"{self.exporter}, {sizes}{axes}"
 
 
 def capture_torch(
@@ -225,8 +166,8 @@ def _capture(subject: Subject, opset: int, log: Log) -> Captured:
     expected = expectations(run_source, inputs, computed_in)
     if subject.source.kind == "module":
         inputs = _without_batch(subject, inputs, expected)
-    for attempt in _attempts(inputs, asked, subject.source.kind):
-        targets = [e for e in expected if _of(attempt.inputs, e)]
+    for attempt in attempts(inputs, asked, subject.source.kind):
+        targets = [e for e in expected if takes(attempt.inputs, e)]
         captured = _try(subject, attempt, targets, computed_in, opset, log)
         if captured is not None:
             lost = [symbol for symbol in inputs.symbols if symbol not in attempt.inputs.symbols]
@@ -252,23 +193,6 @@ def _without_batch(subject: Subject, inputs: Inputs, expected: Sequence[Expected
     batch = inputs.batch_symbol
     others = {e.inputs.batch for e in expected}
     return inputs if batch is None or len(others) > 1 else inputs.baked([batch])
-
-
-def _of(inputs: Inputs, expected: Expected) -> bool:
-    """Whether a graph with these open sizes takes the arrays of an expectation."""
-    baked = set(expected.inputs.symbols) - set(inputs.symbols)
-    return all(expected.inputs.sizes[s] == inputs.sizes[s] for s in baked)
-
-
-def _attempts(inputs: Inputs, asked: Sequence[str], kind: str) -> Iterator[CaptureAttempt]:
-    """Every size open, then those that were asked for, then none: each with every exporter."""
-    if kind == "exported program":
-        yield CaptureAttempt(TRANSLATION, inputs)
-    found = [symbol for symbol in inputs.symbols if symbol not in asked]
-    ways = [inputs, inputs.baked(found), inputs.baked(inputs.others), inputs.fixed()]
-    for way in dict.fromkeys(tuple(map(str, way.specs)) for way in ways):
-        for exporter in _EXPORTERS[kind]:
-            yield CaptureAttempt(exporter, next(w for w in ways if tuple(map(str, w.specs)) == way))
 
 
 def _check_lost(inputs: Inputs, lost: Sequence[str], log: Log) -> None:
@@ -304,7 +228,7 @@ def _try(
 ) -> Captured | None:
     """One attempt: the capture, or None with the reason noted."""
     try:
-        model = _export(subject, attempt, expected[0].outputs, opset)
+        model = exported(subject, attempt, expected[0].outputs, opset)
         widened = widen(model)
         lifted = noise_lifted(model, attempt.inputs, [e.inputs for e in expected])
         if subject.draws and lifted.inside:
@@ -329,51 +253,6 @@ def _try(
     log.notices += [*([] if widened is None else [widened]), *noise_notices(lifted)]
     inputs = with_noise(attempt.inputs, lifted.noises).without_bfloat16()
     return log.captured(lifted.model, inputs, comparison.parity, attempt.exporter, lifted.noises)
-
-
-def _export(
-    subject: Subject, attempt: CaptureAttempt, outputs: Mapping[str, Array], opset: int
-) -> ir.Model:
-    order, inputs, flat = subject.flat.order, attempt.inputs, subject.flat
-    found: list[ir.Value | None]
-    if attempt.exporter == TRANSLATION:
-        model = export_program(subject.source.program, opset)
-        rename_dimensions(model, subject.symbols)
-        found = list(model.graph.inputs)
-    elif attempt.exporter == TORCH_EXPORT:
-        model = export_module(flat, order, inputs, len(outputs), opset)
-        found = list(model.graph.inputs)
-        rename_dimensions(model, _exporters_names(model, [_spec(inputs, name) for name in order]))
-    else:
-        # A failure prints the whole graph, whatever is asked for (torch 2.13).
-        with relayed_output(logger):
-            model = export_torchscript(flat, order, inputs, len(outputs), opset)
-        by_name = {value.name: value for value in model.graph.inputs}
-        found = [by_name.get(INPUT.format(i)) for i in range(len(order))]
-    specs = {spec.name: spec for spec in inputs.specs}
-    return finish(
-        model,
-        inputs=[specs[name] for name in order],
-        found_inputs=found,
-        outputs=outputs,
-        batch=None if inputs.batch_symbol is None else (inputs.batch_symbol, inputs.batch),
-        opset=opset,
-        prefix="" if attempt.exporter == TRANSLATION else "source.",
-    )
-
-
-def _spec(inputs: Inputs, name: str) -> TensorSpec:
-    return next(spec for spec in inputs.specs if spec.name == name)
-
-
-def _exporters_names(model: ir.Model, specs: Sequence[TensorSpec]) -> dict[str, str]:
-    """The exporter's names of open sizes → ours."""
-    names = dict[str, str]()
-    for value, spec in zip(model.graph.inputs, specs, strict=True):
-        for theirs, ours in zip(shape_of(value) or (), spec.shape, strict=False):
-            if isinstance(theirs, str) and isinstance(ours, str) and ours.isidentifier():
-                names.setdefault(theirs, ours)
-    return {theirs: ours for theirs, ours in names.items() if theirs.isidentifier()}
 
 
 def _notices(subject: Subject, inputs: Inputs) -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from compressor.capture import capture
-from compressor.capture.torch_source import TRANSLATION
+from compressor.capture.torch_attempts import TRANSLATION
 from compressor.checkpoint import source_of
 from compressor.errors import CaptureError
 from compressor.graph.session import open_session
