@@ -98,6 +98,7 @@ class Proof:
         self.graphs.mkdir(parents=True, exist_ok=True)
         self.parts = Parts(out / "parts", place.made_by)
         self.refused: dict[tuple[str, str], str] = {}
+        self.graphs_until = self.until
         self.stopped = threading.Event()
 
     @property
@@ -116,7 +117,11 @@ class Proof:
         return self.until - time.monotonic()
 
     def prepare(self) -> None:
-        """Make the graphs that are missing, a process a network, and as many as there are cores."""
+        """Make the graphs that are missing, a process a network, and as many as there are cores.
+
+        In half of the time at most: on few cores rows whose graphs are there come first.
+        """
+        self.graphs_until = time.monotonic() + self.left / 2
         missing = [net for net in self.nets if self._missing(net)]
         if not missing:
             return
@@ -137,7 +142,8 @@ class Proof:
 
     def _prepare(self, net: Net) -> None:
         job = {"network": net.name, "kinds": self._missing(net), "folder": str(self.graphs)}
-        failure, refused = self._asked(self.scripts.graphs, job, self.limits.graphs)
+        limit = min(self.limits.graphs, self.graphs_until - time.monotonic())
+        failure, refused = self._asked(self.scripts.graphs, job, limit)
         for kind in self._missing(net):
             why = (refused or {}).get(kind) or f"its process {failure or 'left it out'}"
             self.refused[net.name, kind] = f"no graph: {why}"

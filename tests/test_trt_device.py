@@ -242,6 +242,17 @@ def test_a_row_that_the_end_of_all_cuts_off_is_left_for_the_next_run(
     assert {row["state"] for row in rows(tmp_path).values()} == {"not reached"}
 
 
+def test_graphs_take_half_of_the_time_at_most(tmp_path: Path, monkeypatch):
+    limits = []
+    monkeypatch.setattr(
+        trt_device, "run_python", lambda arguments, *, timeout, poll: limits.append(timeout)
+    )
+    run(tmp_path, "good", "--seconds", "100")
+    assert limits[0] == pytest.approx(50, abs=2)
+    run(tmp_path, "good", "--seconds", "100", "--graph-seconds", "9")
+    assert 9.0 in limits
+
+
 def test_graphs_of_other_code_are_made_anew(tmp_path: Path):
     ready(tmp_path, "good-FP16", "good-INT8")
     (tmp_path / "graphs" / "good-INT8.code").write_text("of yesterday")
