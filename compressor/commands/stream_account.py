@@ -25,6 +25,7 @@ from compressor.graph.files import load_model, save_model, tensors
 from compressor.graph.joining import computed_once, joined
 from compressor.graph.shapes import input_specs, output_specs
 from compressor.graph.stretches import Stretch
+from compressor.graph.tensor_bytes import forget_pages
 from compressor.recipe.recipe import Recipe
 from compressor.results.environment import environment
 from compressor.results.format import milliseconds, plural
@@ -175,6 +176,7 @@ def _artifact(run: Streamed, folder: Path) -> tuple[Path, ...]:
     model.metadata_props.update(_metadata(run))
     path = folder / "model.onnx"
     before = set(folder.iterdir())
+    forget_pages(tensors(model))  # which were looked at for equal ones
     save_model(model, path)
     return (path, *sorted(set(folder.iterdir()) - before - {path}))
 

@@ -19,7 +19,7 @@ from onnx import numpy_helper
 from compressor.errors import CheckpointError, CompressorError, GraphError, OutputError
 from compressor.graph.chatter import silenced
 from compressor.graph.notes import without_notes
-from compressor.graph.pieces import LEAST, in_memory, pieces
+from compressor.graph.pieces import in_memory, pieces
 from compressor.graph.soundness import make_sound
 
 PROTOBUF_LIMIT = 2**31 - 2**24
@@ -27,6 +27,8 @@ PROTOBUF_LIMIT = 2**31 - 2**24
 
 _INLINE = 1024
 """Bytes up to which a tensor stays in the model file when the weights lie beside it."""
+_LARGE = 2**20
+"""Bytes of a weight from which it is not copied into a message that refers to others in files."""
 
 _OWN = "compressor."
 """Begins the keys of our own notes."""
@@ -165,7 +167,7 @@ def folder_of_weights(model: ir.Model) -> str | None:
             tensor = value.const_value
             if isinstance(tensor, ir.ExternalTensor):
                 found.add(str(tensor.base_dir))
-            elif tensor is not None and tensor.nbytes >= LEAST:
+            elif tensor is not None and tensor.nbytes >= _LARGE:
                 return None
     return found.pop() if len(found) == 1 else None
 

@@ -15,8 +15,8 @@ import onnx_ir as ir
 
 from compressor.graph.tensor_bytes import each_block
 
-LEAST = 2**20
-"""Bytes of a tensor from which it goes past the serializer."""
+LEAST = 2**16
+"""Bytes of a tensor from which it goes past the serializer; a large model has hundreds below."""
 _GRAPH, _INITIALIZER, _RAW = 7, 5, 9
 """Fields of ModelProto, GraphProto and TensorProto, by number."""
 
@@ -92,15 +92,18 @@ def _weight(proto: onnx.TensorProto, tensor: ir.TensorProtocol | None) -> tuple[
 
 
 def _around(message: Any, number: int) -> tuple[bytes, bytes]:
-    """A message's fields before one, and those behind it, serialized."""
+    """A message's fields before one, and those behind it, serialized; that one is not copied."""
     before, behind = (type(message)() for _ in range(2))
-    for side in (before, behind):
-        side.CopyFrom(message)
-    for one in message.DESCRIPTOR.fields:
-        if one.number >= number:
-            before.ClearField(one.name)
-        if one.number <= number:
-            behind.ClearField(one.name)
+    for one, value in message.ListFields():
+        if one.number == number:
+            continue
+        side = before if one.number < number else behind
+        if hasattr(value, "ListFields"):  # a message
+            getattr(side, one.name).CopyFrom(value)
+        elif hasattr(value, "MergeFrom"):  # repeated
+            getattr(side, one.name).MergeFrom(value)
+        else:
+            setattr(side, one.name, value)
     return before.SerializeToString(deterministic=True), behind.SerializeToString(
         deterministic=True
     )
