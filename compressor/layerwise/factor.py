@@ -35,7 +35,8 @@ def inverse_factor(moments: Doubles) -> Doubles:
     if not np.isfinite(moments).all():
         raise np.linalg.LinAlgError("the second moments are not finite")
     flipped = scipy.linalg.cholesky(moments[::-1, ::-1], lower=True, check_finite=False)
-    inverse, _ = scipy.linalg.lapack.dtrtri(flipped, lower=1)
+    del moments  # where nobody else holds them: k may be thousands, and each matrix counts
+    inverse, _ = scipy.linalg.lapack.dtrtri(flipped, lower=1, overwrite_c=1)
     if not np.isfinite(inverse).all():
         raise np.linalg.LinAlgError("the second moments are too far apart in size to be inverted")
     upper: Doubles = np.ascontiguousarray(inverse[::-1, ::-1])

@@ -103,9 +103,13 @@ def _factor(hessian: Doubles) -> Doubles:
 
     An input that is never anything but zero gets a 1: it is rounded by itself.
     """
+    return inverse_factor(_damped(hessian))
+
+
+def _damped(hessian: Doubles) -> Doubles:
     damped = hessian.astype(np.float64)
     diagonal = np.diag_indices_from(damped)
     dead = damped[diagonal] <= 0
     damped[diagonal] += DAMPING * damped[diagonal].mean()
     damped[dead, dead] = np.maximum(damped[dead, dead], 1.0)
-    return inverse_factor(damped)
+    return damped
