@@ -6,8 +6,8 @@ to stay float32 meets one that has not. Inputs and outputs of the graph keep the
 
 float16 ends at 65,504 and below 6.1e-5 loses digits. Nodes stay float32 that write or read a value
 which came half as far on the samples, or was nowhere larger than that (`unfit_for_half`), that read
-a constant of such numbers alone (the epsilon of a normalization), or a scale that would lose more
-than it rounds. TensorRT takes a LogSoftmax for the logarithm of a Softmax: it stays float32 where
+a constant of such numbers alone (the epsilon of a normalization), a scale that would lose more than
+it rounds, or what is scattered and summed. TensorRT takes a LogSoftmax for the logarithm of a Softmax: it stays float32 where
 that one comes to such numbers. A constant that stands for infinity, like the -3.4e38 of attention
 masks, becomes a number that half can hold and that Softmax still takes for none.
 """
@@ -52,6 +52,9 @@ SCALES_SINCE = 19
 """The first opset with scales in half."""
 REFUSED = frozenset({"MeanVarianceNormalization"})
 """Operators that TensorRT's parser refuses in half: it gives this one an epsilon in float32."""
+JOINING = frozenset({"add", "mul", "max", "min"})
+"""Reductions of what is scattered to one place: sums of many, and ONNX Runtime's CPU kernels, which
+the graph is checked with, take most of them in float32 alone."""
 REFERENCE = (
     "ONNX Runtime computes float16 in float32 here. The range of half was checked on the samples; "
     "its rounding between nodes is not in the measured quality"
@@ -175,7 +178,9 @@ class _Halving:
             return node.inputs[0] is not None and node.inputs[0].dtype == ir.DataType.FLOAT16
         if node.op_type == "DequantizeLinear":
             return _is_read_in_half(node, self._kept)
-        return node.name not in self._kept and node.op_type not in REFUSED
+        if node.op_type in REFUSED or node.attributes.get_string("reduction", "none") in JOINING:
+            return False
+        return node.name not in self._kept
 
     def _as(self, value: ir.Value, wanted: ir.DataType, node: ir.Node) -> ir.Value:
         """The value in the wanted type: stored so, or through a Cast in front of the node."""

@@ -136,6 +136,26 @@ def test_the_logarithm_of_tiny_shares_stays_float32():
     assert unfit_for_half(graph, data_of(graph, 20.0)) == ("LogSoftmax_0",)
 
 
+@pytest.mark.parametrize("reduction", ["none", "add", "mul", "max", "min"])
+@pytest.mark.parametrize("scattering", ["ScatterElements<{}>(r, i, r)", "ScatterND<{}>(r, j, r)"])
+def test_what_is_scattered_and_summed_stays_float32(scattering: str, reduction: str):
+    """Messages of a graph network at its nodes."""
+    scattered = scattering.format(f'reduction="{reduction}"')
+    graph = model(
+        f"""g (float[3,4] x) => (float[3,4] y)
+        <int64[3,4] i = {{0, 1, 2, 0, 0, 1, 2, 2, 1, 0, 1, 0}}, int64[3,1] j = {{0, 1, 2}}>
+        {{ r = Relu(x)
+           s = {scattered}
+           y = Neg(s) }}"""
+    )
+    x = np.random.default_rng(0).uniform(-1, 1, (3, 4)).astype(np.float32)
+    result = halved(graph, ())
+    (node,) = (node for node in result.graph if node.op_type.startswith("Scatter"))
+    wanted = ir.DataType.FLOAT16 if reduction == "none" else ir.DataType.FLOAT
+    assert node.outputs[0].dtype == wanted
+    np.testing.assert_allclose(run(result, x), run(graph, x), atol=4e-3)
+
+
 def test_what_the_parser_refuses_in_half_stays_float32():
     graph = model(
         "g (float[n,4,3,3] x) => (float[n,4,3,3] y) { a = MeanVarianceNormalization(x)\n"
