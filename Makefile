@@ -58,8 +58,9 @@ $(SAMPLE)/features.onnx: samples/digits/features.py $(SAMPLE)/model.pt
 test: $(READY) ## Run the tests; ARGS="-k name -x" goes to pytest
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
-zoo: $(READY) ## Capture, fold and prune every network of the zoo (minutes); ARGS="-k bert" chooses
+zoo: $(READY) ## Capture, fold and prune every network of the zoo, then measure them for docs/zoo.md (an hour); ARGS="-k bert" tests some
 	$(BIN)/python -m pytest $(PARALLEL) tests/test_zoo.py -m "zoo or not zoo" $(ARGS)
+	$(if $(ARGS),,$(BIN)/python benchmarks/zoo.py)
 
 fuzz: $(READY) ## Broken files and options through the real commands, then faults of the machine; ARGS="--cases 500 --seed 7"
 	PYTHONPATH=tests $(BIN)/python -m fuzz $(ARGS)
