@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from compressor.graph.constants import constant
 from compressor.graph.cores import HEADS_LAST, HIDING, Core, Source, cores
 from compressor.graph.emitting import MICROSOFT, Emitter
 from compressor.graph.matching import floats, is_close, sizes
@@ -40,8 +41,8 @@ class _CoreForm(FoundForm[Core]):
     computes = "floats"
 
     def cut(self, place: Core) -> Place:
-        """From rows to rows, where there are such."""
-        reads = tuple(value.name or "" for value in place.reads)
+        """From rows to rows, where there are such; a table of positions comes along as it is."""
+        reads = tuple(value.name or "" for value in place.reads if constant(value) is None)
         return Place(place.name, place.operator, reads, place.y.name or "")
 
 

@@ -8,6 +8,7 @@ from graphs import model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compressor.graph.parts import Parts
 from compressor.graph.shapes import infer_shapes
 from exporters.base import Form
 from exporters.ort.forms.attention import Attention, MultiHead
@@ -103,6 +104,21 @@ def test_a_mask_is_read_and_heads_stay_apart_where_they_are_read(
     made = rewritten(form, graph, {**FEEDS, "m": numbers})
     assert len(made.graph) == (2 if joined else 4)
     assert made.graph[0].op_type == "Max"
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+def test_a_mask_of_weights_is_timed_with_its_place(form: Form):
+    """Biases by relative position (Swin, MaxViT), a window that each column sees (SVTR)."""
+    graph = core(TURNED["turned"], SCALES["scores"], "1,1,3,5")
+    mask = next(value for value in graph.graph.inputs if value.name == "m")
+    graph.graph.inputs.remove(mask)
+    mask.const_value = ir.tensor(drawn(1, 1, 3, 5, seed=3), name="m")
+    graph.graph.register_initializer(mask)
+    graph = infer_shapes(graph)
+    (place,) = form.places(graph)
+    part = Parts(graph).between(place.reads, [place.writes])
+    assert [value.name for value in part.graph.inputs] == ["q", "k", "v"]
+    assert "m" in part.graph.initializers
 
 
 @pytest.mark.parametrize(
