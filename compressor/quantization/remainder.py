@@ -6,10 +6,11 @@ to stay float32 meets one that has not. Inputs and outputs of the graph keep the
 
 float16 ends at 65,504 and below 6.1e-5 loses digits. Nodes stay float32 that write or read a value
 which came half as far on the samples, or was nowhere larger than that (`unfit_for_half`), that read
-a constant of such numbers alone (the epsilon of a normalization), a scale that would lose more than
-it rounds, or what is scattered and summed. TensorRT takes a LogSoftmax for the logarithm of a Softmax: it stays float32 where
-that one comes to such numbers. A constant that stands for infinity, like the -3.4e38 of attention
-masks, becomes a number that half can hold and that Softmax still takes for none.
+a constant of such numbers alone (the epsilon of a normalization), or a scale that would lose more
+than it rounds; and those that join what is scattered to one place. TensorRT takes a LogSoftmax for
+the logarithm of a Softmax: it stays float32 where that one comes to such numbers. A constant that
+stands for infinity, like the -3.4e38 of attention masks, becomes a number that half can hold and
+that Softmax still takes for none.
 """
 
 from collections.abc import Collection, Mapping, Sequence
