@@ -27,7 +27,8 @@ from compressor.folding import fold
 from compressor.graph.session import open_session
 from compressor.graph.tensors import Array, Arrays
 from compressor.pruning import check, find_groups
-from compressor.results.report import GraphReport, Report
+from compressor.results.graph_report import GraphReport
+from compressor.results.report import Report
 
 SAMPLES = 16
 BATCHES = (1, 3)
