@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from compressor import Recipe, compress
-from compressor.commands import compress as command
 from compressor.errors import GraphError
 from compressor.results.report import Report
 from compressor.system.cache import SUFFIX
@@ -74,7 +73,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
         def killed(*of: object, **more: object) -> None:
             raise KeyboardInterrupt
 
-        patched.setattr(command, "finish", killed)
+        patched.setattr("compressor.commands.single.finish", killed)
         with pytest.raises(KeyboardInterrupt):
             run(tiny_model, cache, tmp_path / "killed")
     for path in (cache / "decisions").glob(f"*{SUFFIX}"):

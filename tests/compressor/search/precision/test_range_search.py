@@ -49,7 +49,7 @@ def search(second: Judged) -> PtqSearch:
 
 
 def test_a_range_that_an_outlier_ruled_is_clipped():
-    found = search(judged(True, 0.2))
+    found = search(judged(False, 0.2))
     before = found.plan
     assert before.ranges["x"][1] == pytest.approx(OUTLIER)
     other_ranges(found)
