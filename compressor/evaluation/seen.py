@@ -131,10 +131,10 @@ def _differs(one: Array, other: Array) -> bool:
         return True
     if not is_floating(one.dtype):
         return bool((one != other).any())
-    scale = max((_largest(piece) for piece, _ in _pieces(one, one)), default=0.0)
+    scale = max(map(_largest, _pieces(one)), default=0.0)
     return not all(
         np.allclose(first, second, rtol=0, atol=1e-4 * scale, equal_nan=True)
-        for first, second in _pieces(one, other)
+        for first, second in zip(_pieces(one), _pieces(other), strict=True)
     )
 
 
@@ -142,12 +142,11 @@ def _largest(piece: FloatArray) -> float:
     return float(np.abs(piece).max(initial=0, where=np.isfinite(piece)))
 
 
-def _pieces(one: Array, other: Array) -> Iterator[tuple[FloatArray, FloatArray]]:
-    """Two arrays in double precision, a part after the other: logits of a batch are large."""
-    first, second = one.reshape(-1), other.reshape(-1)
-    for start in range(0, one.size, _PIECE):
-        part = slice(start, start + _PIECE)
-        yield first[part].astype(np.float64), second[part].astype(np.float64)
+def _pieces(array: Array) -> Iterator[FloatArray]:
+    """Its values in double precision, a part after the other: logits of a batch are large."""
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, _PIECE):
+        yield flat[start : start + _PIECE].astype(np.float64)
 
 
 @dataclass
