@@ -16,7 +16,7 @@ from compressor.recipe.recipe import Recipe
 from compressor.recipe.requirements.sense import require_sense
 from compressor.recipe.targets import available_target
 from compressor.results.front import SearchReport
-from compressor.search.recipes.study import held
+from compressor.search.recipes.ownership import held
 from compressor.system.progress import SILENT, Progress
 from compressor.system.stopwatch import Stopwatch
 from compressor.system.workers import workers_of

@@ -32,7 +32,7 @@ from compressor.search.recipes.folds import Validation
 from compressor.search.recipes.front import Values, dominates
 from compressor.search.recipes.limits import Limit, violations
 from compressor.search.recipes.making import Made, Maker, Outline
-from compressor.search.recipes.study import machine_words
+from compressor.search.recipes.ownership import machine_words
 from compressor.search.recipes.variables import Point
 from compressor.system.scratch import scratch
 

@@ -1,40 +1,31 @@
 """The trials of a search, kept in Optuna's storage.
 
-Optuna is imported here and in `samplers` only, and only when a search runs. Its study holds what
-was asked (`params`), what came of it (`values`, constraints, and `Found` as a user attribute) and
-what study it is (`identity`), so that another process, or a later one, goes on with it.
+Optuna is imported here, in `storage` and in `samplers` only, and only when a search runs. Its study
+holds what was asked (`params`), what came of it (`values`, constraints, and `Found` as a user
+attribute) and what study it is (`identity`), so that another process, or a later one, goes on with
+it.
 """
 
 from __future__ import annotations
 
-import os
 import random
-import socket
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
-from compressor.errors import OutputError, UsageError
+from compressor.errors import UsageError
 from compressor.results.front import Found
+from compressor.search.recipes.ownership import OWNER, is_lost, owner
 from compressor.search.recipes.samplers import sampler_of, seed_of
+from compressor.search.recipes.storage import JOURNAL, first_line, hidden, opened, quiet
 from compressor.search.recipes.variables import Choice, Point, Space, Value
-from compressor.system.hardware import processor
 
 if TYPE_CHECKING:
     from optuna.study import Study as OptunaStudy
     from optuna.trial import FrozenTrial
 
-JOURNAL = "study.journal"
-LOCK = "search.pid"
-FOUND, OWNER, RETRY, IDENTITY = "found", "owner", "retry_of", "identity"
-LOST = timedelta(hours=1)
-"""A trial of another machine that has run so long, and ten times the longest, counts as killed."""
+FOUND, RETRY, IDENTITY = "found", "retry_of", "identity"
 
 
 @dataclass(frozen=True)
@@ -118,7 +109,7 @@ class Study:
             seed = seed_of(self._seed, index)
             self._study.sampler = sampler_of(self._sampler, seed, several=several)
             trial = self._study.ask(self._distributions)
-            trial.set_user_attr(OWNER, _owner())
+            trial.set_user_attr(OWNER, owner())
         self._open[trial.number] = trial
         values = {name: _as_value(self._space, name, v) for name, v in trial.params.items()}
         return Asked(trial.number, values)
@@ -216,7 +207,7 @@ class Study:
             trials = self._study.get_trials(deepcopy=False)
             longest = max((_seconds(one) for one in trials), default=0.0)
             for trial in trials:
-                if trial.state != TrialState.RUNNING or not _is_lost(trial, longest):
+                if trial.state != TrialState.RUNNING or not is_lost(trial, longest):
                     continue
                 self._study.tell(trial.number, state=TrialState.FAIL)
                 if set(trial.params) == set(self._space.variables):
@@ -256,20 +247,20 @@ def open_study(
 
     with quiet():
         try:
-            opened = _storage(folder, storage)
-            known = name in optuna.study.get_all_study_names(opened)
+            lies = opened(folder, storage)
+            known = name in optuna.study.get_all_study_names(lies)
             minimized = optuna.study.StudyDirection.MINIMIZE
             study = (
-                optuna.load_study(study_name=name, storage=opened)
+                optuna.load_study(study_name=name, storage=lies)
                 if known
                 else optuna.create_study(
-                    study_name=name, storage=opened, directions=[minimized] * objectives
+                    study_name=name, storage=lies, directions=[minimized] * objectives
                 )
             )
         except Exception as error:  # of any database driver
-            where = _hidden(storage) if storage else str(folder / JOURNAL)
+            where = hidden(storage) if storage else str(folder / JOURNAL)
             raise UsageError(
-                f"the study's storage {where} cannot be opened: {_first_line(error)}",
+                f"the study's storage {where} cannot be opened: {first_line(error)}",
                 hint="Check --storage (its driver, too): postgresql+psycopg://USER@HOST/DATABASE, "
                 "mysql+pymysql://…, or sqlite:///FILE."
                 if storage
@@ -279,66 +270,8 @@ def open_study(
             _require_same(study.user_attrs.get(IDENTITY, {}), identity, name, storage)
         else:
             study.set_user_attr(IDENTITY, dict(identity))
-    where = _hidden(storage) if storage else JOURNAL
-    return Study(study, space, sampler=sampler, seed=seed, where=where, storage=opened)
-
-
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """The folder is searched by this process alone; others join by a database.
-
-    Raises:
-        OutputError: Another process that lives is at it.
-    """
-    lock = folder / LOCK
-    try:
-        other = int(lock.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        other = None
-    if other is not None and other != os.getpid() and _is_search(other):
-        raise OutputError(
-            f"{folder} is being searched by process {other}",
-            hint="Wait for it, or let both join one study: --storage URL, each with an -o of its "
-            "own.",
-        )
-    lock.write_text(str(os.getpid()), encoding="utf-8")
-    try:
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Optuna logs every trial, and warns of what is experimental in it."""
-    import optuna  # noqa: PLC0415 - as above
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def _storage(folder: Path, url: str | None) -> Any:
-    from optuna import storages  # noqa: PLC0415 - as above
-    from optuna.storages.journal import JournalFileBackend  # noqa: PLC0415 - as above
-
-    if url is not None:
-        return storages.RDBStorage(url)
-    path = folder / JOURNAL
-    _mend(path)
-    return storages.JournalStorage(JournalFileBackend(str(path)))
-
-
-def _mend(path: Path) -> None:
-    """Drop the line that a killed process did not finish: behind it nothing could be read."""
-    if not path.exists():
-        return
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        with path.open("r+b") as file:
-            file.truncate(whole)
+    where = hidden(storage) if storage else JOURNAL
+    return Study(study, space, sampler=sampler, seed=seed, where=where, storage=lies)
 
 
 def _require_same(
@@ -351,7 +284,7 @@ def _require_same(
     """
     for key, value in wanted.items():
         if found.get(key) != value:
-            where = f"{name!r} in {_hidden(storage)}" if storage else "of the output folder"
+            where = f"{name!r} in {hidden(storage)}" if storage else "of the output folder"
             hint = (
                 "Name another with --study." if storage else "Choose another -o, or pass --force."
             )
@@ -365,21 +298,6 @@ def _require_same(
 def _short(text: str | None) -> str:
     told = "none" if text is None else text
     return told if len(told) <= 60 else f"{told[:57]}…"
-
-
-def _hidden(url: str | None) -> str:
-    """A URL without its password."""
-    try:
-        from sqlalchemy.engine import make_url  # noqa: PLC0415 - with Optuna
-
-        return make_url(url or "").render_as_string(hide_password=True)
-    except Exception:  # no URL at all: told as it is
-        return str(url)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0]
 
 
 def _distributions(space: Space) -> dict[str, Any]:
@@ -432,39 +350,3 @@ def _counts(trial: FrozenTrial) -> bool:
 
 def _seconds(trial: FrozenTrial) -> float:
     return 0.0 if trial.duration is None else trial.duration.total_seconds()
-
-
-def _owner() -> dict[str, Any]:
-    process = psutil.Process()
-    return {"host": socket.gethostname(), "pid": process.pid, "since": process.create_time()}
-
-
-def _is_lost(trial: FrozenTrial, longest: float) -> bool:
-    """Whether the process that was at a trial is gone."""
-    owner = trial.user_attrs.get(OWNER)
-    if owner is not None and owner["host"] == socket.gethostname():
-        if owner["pid"] == os.getpid():
-            return True  # of an earlier call, which an error ended
-        try:
-            other = psutil.Process(owner["pid"])
-            return bool(abs(other.create_time() - owner["since"]) > 1.0)
-        except psutil.NoSuchProcess:
-            return True
-    began = trial.datetime_start
-    if owner is None and began is None:
-        return True
-    most = max(LOST, timedelta(seconds=10 * longest))
-    return began is not None and datetime.now() - began > most
-
-
-def _is_search(pid: int) -> bool:
-    """Whether a process runs, and is Python: numbers are used again."""
-    try:
-        return "python" in psutil.Process(pid).name() or "compress" in psutil.Process(pid).name()
-    except psutil.Error:
-        return False
-
-
-def machine_words() -> str:
-    """This host and its processor."""
-    return f"{socket.gethostname()}, {processor()}"

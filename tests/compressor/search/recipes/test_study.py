@@ -10,9 +10,10 @@ import pytest
 import studies
 from studies import IDENTITY, SPACE, evaluate, opened
 
-from compressor.errors import OutputError, UsageError
+from compressor.errors import UsageError
 from compressor.search.recipes.samplers import require_sampler
-from compressor.search.recipes.study import JOURNAL, LOCK, held, open_study
+from compressor.search.recipes.storage import JOURNAL
+from compressor.search.recipes.study import open_study
 
 pytest.importorskip("optuna")
 
@@ -106,42 +107,6 @@ def test_a_study_of_another_model_is_refused(tmp_path: Path) -> None:
             sampler="tpe",
             seed=5,
         )
-
-
-@pytest.mark.parametrize(
-    "url", ["postgresql+nodriver://me:secret@nowhere/db", "no url", "sqlite:////nowhere/at/all.db"]
-)
-def test_a_storage_that_cannot_be_opened_is_told_in_a_line(tmp_path: Path, url: str) -> None:
-    with pytest.raises(UsageError, match="cannot be opened") as found:
-        opened(tmp_path, storage=url)
-    assert "\n" not in found.value.message
-    assert "secret" not in str(found.value)
-
-
-def test_several_join_a_study_in_a_database(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/study.db"
-    one = opened(tmp_path, storage=url)
-    other = opened(tmp_path, storage=url)
-    for study in (one, other, one):
-        evaluate(study, study.ask())
-    assert [told.number for told in one.told()] == [0, 1, 2]
-    assert len(other.told()) == 3
-    for study in (one, other):
-        study.close()
-
-
-def test_a_folder_is_searched_by_one_process(tmp_path: Path) -> None:
-    waits = [sys.executable, "-c", "print(flush=True); input()"]
-    with subprocess.Popen(waits, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        assert other.stdout is not None
-        other.stdout.readline()
-        (tmp_path / LOCK).write_text(str(other.pid))
-        with pytest.raises(OutputError, match=str(other.pid)), held(tmp_path):
-            pass
-        other.communicate(b"\n")
-    with held(tmp_path):
-        assert (tmp_path / LOCK).read_text() == str(os.getpid())
-    assert not (tmp_path / LOCK).exists()
 
 
 def test_a_sampler_says_what_it_cannot_do() -> None:
