@@ -4,10 +4,11 @@ import re
 from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
-from onnx_ir.passes.common import ClearMetadataAndDocStringPass, InlinePass, OutputFixPass
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass, OutputFixPass
 
 from compressor.errors import CaptureError
 from compressor.graph.chatter import silenced
+from compressor.graph.inlining import inline
 from compressor.graph.invariants import check
 from compressor.graph.names import make_unique
 from compressor.graph.pieces import in_memory
@@ -47,7 +48,7 @@ def finish(
             f"the exporter made {len(model.graph.outputs)} outputs of {len(outputs)}"
         )
     with silenced():
-        InlinePass()(model)
+        inline(model)
         OutputFixPass()(model)
         ClearMetadataAndDocStringPass()(model)
     _restore_inputs(model, inputs, found_inputs)

@@ -8,7 +8,6 @@ import onnx_ir as ir
 from onnx_ir.passes.common import (
     CommonSubexpressionEliminationPass,
     IdentityEliminationPass,
-    InlinePass,
     RemoveUnusedNodesPass,
     RemoveUnusedOpsetsPass,
     TopologicalSortPass,
@@ -22,6 +21,7 @@ from compressor.folding.interface import hide_defaults, restore_defaults, restor
 from compressor.folding.rules import fold_affine, simplify, to_gemm
 from compressor.folding.zero_bias import remove_zero_biases
 from compressor.graph.chatter import silenced
+from compressor.graph.inlining import inline
 from compressor.graph.invariants import check
 from compressor.graph.names import make_unique
 from compressor.graph.noise import RANDOM
@@ -174,7 +174,8 @@ def _carefully(start: ir.Model, judge: _Judge) -> tuple[ir.Model, Counter[str], 
 
 def _prepared(model: ir.Model) -> ir.Model:
     """A copy with functions inlined, names unique and shapes known."""
-    copy = InlinePass()(model.clone()).model
+    copy = model.clone()
+    inline(copy)
     make_unique(copy)
     return infer_shapes(copy)
 

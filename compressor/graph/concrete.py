@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes.common import InlinePass
 
 from compressor.errors import CompressorError
 from compressor.graph.batch import BatchAxis, batch_axes, batch_symbol, rows_of
 from compressor.graph.chatter import silenced
+from compressor.graph.inlining import inline
 from compressor.graph.names import make_unique
 from compressor.graph.session import open_session
 from compressor.graph.shapes import input_specs, shape_of, with_input_shapes
@@ -48,7 +48,8 @@ def concrete_shapes(model: ir.Model, inputs: Inputs = None, batch: int = 1) -> C
         batch: Leading size of inputs whose leading size is symbolic in the model.
     """
     with silenced():
-        inlined = InlinePass()(model.clone()).model
+        inlined = model.clone()
+        inline(inlined)
     specs = {spec.name: spec for spec in input_specs(inlined)}
     feeds = _arrays(inputs, specs, batch)
     given = _given(inputs, specs, feeds, batch)

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes.common import InlinePass, RemoveUnusedNodesPass
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from compressor.graph.constants import constant
 from compressor.graph.drawing_forms import Builder, DrawingForm, form_of
 from compressor.graph.draws import Draw
 from compressor.graph.initializers import FreeNames, add_initializer, free_name, names_beside
+from compressor.graph.inlining import inline
 from compressor.graph.invariants import subgraphs
 from compressor.graph.names import make_unique
 from compressor.graph.noise import FOLLOWS, drawing_nodes, draws
@@ -89,7 +90,7 @@ def flat(model: ir.Model) -> ir.Model:
         return model
     copy = model.clone()
     if any(draws(node) for f in copy.functions.values() for node in f.all_nodes()):
-        copy = InlinePass()(copy).model
+        inline(copy)
         make_unique(copy)
     RemoveUnusedNodesPass()(copy)
     return infer_shapes(copy)

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import torch
-from onnx_ir.passes.common import InlinePass
 from torch import Tensor
 
 from compressor.errors import GraphError
 from compressor.graph.chatter import silenced
+from compressor.graph.inlining import inline
 from compressor.graph.tensors import Array
 from compressor.graph.walks import reads
 from compressor.training.attributes import Attributes, attributes_of
@@ -73,7 +73,8 @@ class GraphModule(torch.nn.Module):
         """
         super().__init__()
         with silenced():
-            graph = InlinePass()(model.clone()).model
+            graph = model.clone()
+            inline(graph)
         unknown = unknown_operators(graph)
         if unknown:
             raise GraphError(

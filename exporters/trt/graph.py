@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from math import prod
 
 import onnx_ir as ir
-from onnx_ir.passes.common import InlinePass
 
 from compressor.graph.chatter import silenced
 from compressor.graph.constants import constant
+from compressor.graph.inlining import inline
 from compressor.graph.shapes import infer_shapes
 
 QUANTIZE = "QuantizeLinear"
@@ -35,7 +35,7 @@ def prepared(model: ir.Model) -> ir.Model:
     copy = model.clone()
     if copy.functions:
         with silenced():
-            InlinePass()(copy)
+            inline(copy)
     return infer_shapes(copy)
 
 

@@ -2,12 +2,12 @@
 
 import onnx_ir as ir
 from onnx_ir.passes.common import (
-    InlinePass,
     LiftConstantsToInitializersPass,
     LiftSubgraphInitializersToMainGraphPass,
 )
 
 from compressor.graph.chatter import silenced
+from compressor.graph.inlining import inline
 from compressor.graph.names import make_unique
 from compressor.pruning.coupling.sharing import separate
 
@@ -19,7 +19,8 @@ def canonical(model: ir.Model) -> ir.Model:
     their names.
     """
     with silenced():
-        copy = InlinePass()(model.clone()).model
+        copy = model.clone()
+        inline(copy)
         LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(copy)
         LiftSubgraphInitializersToMainGraphPass()(copy)
     make_unique(copy)
