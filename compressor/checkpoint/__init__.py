@@ -33,6 +33,7 @@ from compressor.checkpoint.torch_files import (
     require,
     unpickle,
 )
+from compressor.checkpoint.torchvision_entry import entry_module, entry_name
 from compressor.errors import CheckpointError, UsageError
 from compressor.graph.files import load_model
 from compressor.graph.soundness import make_sound
@@ -65,13 +66,16 @@ def load_checkpoint(path: Path, options: ModelOptions) -> ModelSource:
     imported for all but ONNX.
 
     Args:
-        path: The file; or a folder of Hugging Face, an index of shards, or one of them.
+        path: The file; or a folder of Hugging Face, an index of shards, or one of them; or the name
+            of weights of torchvision.
         options: Factory, its arguments, and whether a pickle may run code.
 
     Raises:
         CheckpointError: The file is unreadable, unsafe, of an unknown kind, or does not fit the
             factory; or torch is needed and missing.
     """
+    if (entry := entry_name(path)) is not None:
+        return replace(source_of(entry_module(entry)), description=entry)
     weights = find_weights(path)
     if weights is not None:
         return _from_weights(path, weights, options)

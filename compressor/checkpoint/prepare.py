@@ -23,6 +23,7 @@ from compressor.checkpoint.kept_capture import Question, captured_once
 from compressor.checkpoint.phases import Phases, phases_of
 from compressor.checkpoint.prepared import Prepared, open_sizes
 from compressor.checkpoint.source_inputs import called_by, own_inputs, told_by
+from compressor.checkpoint.torchvision_entry import entry_name
 from compressor.errors import UsageError
 from compressor.evaluation.metrics import find_metric
 from compressor.graph.batch import batch_axes
@@ -253,7 +254,8 @@ def _phases(prepared: Prepared, recipe: Recipe) -> Phases:
 def _source(model: object, recipe: Recipe) -> ModelSource:
     if isinstance(model, str | os.PathLike):
         return load_checkpoint(Path(model), recipe.model)
-    return source_of(model)
+    entry = entry_name(model)
+    return source_of(model) if entry is None else load_checkpoint(Path(entry), recipe.model)
 
 
 def _not_finite(source: ModelSource) -> Iterator[str]:

@@ -17,14 +17,17 @@ def told_by(source: ModelSource, encoders: Encoders) -> Encoders:
     """The encoders, with what only the model itself tells: the same where it tells nothing.
 
     A graph may have the number of tokens baked in; a module of timm says by its `pretrained_cfg`
-    how pictures are made.
+    how pictures are made, and what its classes are called.
     """
     length = _text_length(source)
     if length is not None and encoders.text is not None:
         return replace(encoders, text=encoders.text.of_length(length))
     own = getattr(source.module, "pretrained_cfg", None)
     if encoders.images is None and isinstance(own, Mapping):
-        return replace(encoders, images=picture_fields({"pretrained_cfg": own}))
+        names = own.get("label_names")
+        labels = tuple(map(str, names)) if isinstance(names, list | tuple) else ()
+        images = picture_fields({"pretrained_cfg": own})
+        return replace(encoders, images=images, labels=encoders.labels or labels)
     return encoders
 
 

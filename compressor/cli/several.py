@@ -86,9 +86,12 @@ def require_there(models: Sequence[str]) -> None:
         UsageError: A model is neither a file, nor a folder, nor in the hub's cache.
     """
     from compressor.checkpoint.hub_cache import located  # noqa: PLC0415 - loads the runtime
+    from compressor.checkpoint.torchvision_entry import entry_name  # noqa: PLC0415 - as above
 
     for model in models:
-        if not Path(model).exists() and located(model) == model:
+        if Path(model).exists() or entry_name(model) is not None:
+            continue
+        if located(model) == model:
             raise UsageError(
                 f"there is no model {model}; nothing was run",
                 hint="Several models may follow one another; what follows an option that takes no "
