@@ -15,6 +15,7 @@ from compressor.commands.account import GRAPH, accounts, write_account
 from compressor.commands.stating import PRODUCER, source_digest, tool_version
 from compressor.commands.stream_block import MODEL, WEIGHTS, BlockDone, Part
 from compressor.commands.stream_plan import StreamedPlan
+from compressor.commands.stream_recorded import recorded
 from compressor.commands.stream_runner import BlockRunner
 from compressor.evaluation.metrics.base import BASELINE, RESULT
 from compressor.evaluation.per_output import output_results
@@ -150,14 +151,20 @@ def _measured(run: Streamed, progress: Progress) -> _Quality:
     inputs, outputs = input_specs(run.model), output_specs(run.model)
     parts = [Part(folder / "float.onnx", run.path.resolve().parent) for folder in run.folders]
     files = [folder / MODEL for folder in run.folders]
-    original = BlockRunner([part.opened for part in parts], inputs, outputs)
-    result = BlockRunner([_opener(file) for file in files], inputs, outputs)
-    with progress.stage("measure quality"):
+    opened = {
+        BASELINE: BlockRunner([part.opened for part in parts], inputs, outputs),
+        RESULT: BlockRunner([_opener(file) for file in files], inputs, outputs),
+    }
+    with progress.stage("measure quality", total=len(opened) * len(run.cut)) as advance:
+        runners = {
+            name: recorded(runner, data, run.batch, run.scratch / f"quality-{name}", advance)
+            for name, runner in opened.items()
+        }
         metric, output = asked_metric(run.recipe), run.recipe.measure.output
         yardstick = choose(
-            original, data, run.batch, roles=roles_of(run.model), metric=metric, output=output
-        )
-        runners = {BASELINE: original, RESULT: result}
+            runners[BASELINE], data, run.batch,
+            roles=roles_of(run.model), metric=metric, output=output,
+        )  # fmt: skip
         scored = [(m, yardstick.scores(m, runners, data, run.batch)) for m in yardstick.metrics]
         found = output_results(runners, data, run.batch, yardstick)
     quality = told(scored, yardstick, run.split.words, run.recipe.seed)

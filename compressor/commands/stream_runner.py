@@ -44,12 +44,16 @@ class BlockRunner:
     def run(self, feeds: Arrays) -> dict[str, Array]:
         """Run once and fetch every output."""
         known = {spec.name: feeds[spec.name] for spec in self.inputs}
+        for block, needed in self.steps():
+            known |= ran(block(), known)
+            known = {name: array for name, array in known.items() if name in needed}
+        return {spec.name: known[spec.name] for spec in self.outputs}
+
+    def steps(self) -> Iterator[tuple[Opener, set[str]]]:
+        """Each block, and what is needed of all that is known once it has been run."""
         wanted = {spec.name for spec in self.outputs}
         for index, block in enumerate(self._blocks):
-            known |= ran(block(), known)
-            later = wanted.union(*self._reads[index + 1 :])
-            known = {name: array for name, array in known.items() if name in later}
-        return {spec.name: known[spec.name] for spec in self.outputs}
+            yield block, wanted.union(*self._reads[index + 1 :])
 
     def bind(self, feeds: Arrays) -> Callable[[], Any]:
         """The same; blocks are not timed together."""

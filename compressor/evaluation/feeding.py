@@ -1,6 +1,6 @@
 """Feeding samples to a runner: names that differ, and batch sizes that are baked in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -60,15 +60,30 @@ def predict(
         samples: How many it holds.
         axes: Input name → where they lie; along the first axis where it is not said.
     """
+    pieces = [runner.run(feeds) for feeds in calls_of(runner, inputs, samples, axes)]
+    size = fixed_batch(runner.inputs)
+    if size is None or size == samples or not samples:
+        return pieces[0]
+    return {name: _whole([piece[name] for piece in pieces], size, samples) for name in pieces[0]}
+
+
+def calls_of(
+    runner: HasInputs,
+    inputs: Arrays,
+    samples: int,
+    axes: Mapping[str, BatchAxis | None] | None = None,
+) -> Iterator[dict[str, Array]]:
+    """What `predict` feeds a model, one call after the other; arguments as there."""
     feeds = feeds_for(runner, inputs)
     size = fixed_batch(runner.inputs)
     if size is None or size == samples or not samples:
-        return runner.run(feeds)
+        yield feeds
+        return
     lies = _axes_for(feeds, inputs, axes or {})
     index = np.arange(-(-samples // size) * size)
     index[samples:] %= samples
-    pieces = [runner.run(rows_of(feeds, lies, rows, samples)) for rows in index.reshape(-1, size)]
-    return {name: _whole([piece[name] for piece in pieces], size, samples) for name in pieces[0]}
+    for rows in index.reshape(-1, size):
+        yield rows_of(feeds, lies, rows, samples)
 
 
 def _axes_for(
