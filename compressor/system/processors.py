@@ -1,12 +1,14 @@
 """How many processors this process may use, which is not how many the machine has.
 
 An affinity (taskset, a batch system) names the processors; a quota of control groups (`docker run
---cpus 2`, a limit of Kubernetes) caps the time on them. A runtime that is given more threads than
-that computes with threads that wait for each other.
+--cpus 2`, a limit of Kubernetes) caps the time on them; a scheduler that runs several tasks on one
+machine grants each a number. A runtime that is given more threads than that computes with threads
+that wait for each other.
 """
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path("/")
@@ -14,16 +16,31 @@ _UNIFIED = ("sys/fs/cgroup", "sys/fs/cgroup/unified")
 _LEGACY = ("sys/fs/cgroup/cpu", "sys/fs/cgroup/cpu,cpuacct", "sys/fs/cgroup/cpuacct,cpu")
 
 
+@dataclass
+class _Granted:
+    """How many this process was granted; None where nobody said."""
+
+    count: int | None = None
+
+
+_GRANTED = _Granted()
+
+
+def keep_to(count: int | None) -> None:
+    """Take no more than so many from now on, whichever they are; None for all that is allowed."""
+    _GRANTED.count = count
+
+
 def available_processors(root: Path = ROOT) -> int:
-    """The lesser of affinity and quota, rounded down; 1 at least.
+    """The least of affinity, quota and what was granted, rounded down; 1 at least.
 
     Args:
         root: Root of the file system that tells of control groups.
     """
     allowed = allowed_processors()
     count = (os.cpu_count() or 1) if allowed is None else len(allowed)
-    limit = processor_quota(root)
-    return max(1, count if limit is None else min(count, int(limit)))
+    limits = (processor_quota(root), _GRANTED.count)
+    return max(1, min([count, *(int(limit) for limit in limits if limit is not None)]))
 
 
 def are_restricted() -> bool:

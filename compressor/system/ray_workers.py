@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.errors import UsageError
+from compressor.system.processors import keep_to
 from compressor.system.workers import LostWorkerError, Workers
 
 PATIENCE = 900.0
@@ -23,6 +24,8 @@ CONNECTING = 60.0
 """Seconds for the first task, which tells what is installed there."""
 RETRIES = 3
 """How often Ray does a task again whose process or node was lost."""
+PROCESSORS = 1
+"""That a task takes."""
 SHARE = 0.01
 """Of the resource `machine` that a task takes, where nodes declare it: a task that wants a machine
 whole, of anyone's, waits for it."""
@@ -84,7 +87,7 @@ class RayWorkers(Workers):
 
     def _remote(self, task: Callable[..., Any], *arguments: Any) -> Any:
         share = {MACHINE: SHARE} if MACHINE in self._ray.cluster_resources() else None
-        options = self._call.options(num_cpus=1, max_retries=RETRIES, resources=share)
+        options = self._call.options(num_cpus=PROCESSORS, max_retries=RETRIES, resources=share)
         return options.remote(str(Path.cwd()), task, *arguments)
 
     def _answer(self, reference: Any) -> Any:
@@ -147,8 +150,11 @@ def about() -> str:
 def _call(folder: str, task: Callable[..., Any], *arguments: Any) -> Any:
     """Where paths of the command line mean what they mean there, if the node has that folder.
 
-    Ray takes no callables that are objects, and no built-in ones.
+    On as many processors as were asked for: Ray counts them and holds nobody to them, and the
+    threads of two tasks that take a node each wait for each other by spinning. Ray takes no
+    callables that are objects, and no built-in ones.
     """
+    keep_to(PROCESSORS)
     with suppress(OSError):
         os.chdir(folder)
     return task(*arguments)

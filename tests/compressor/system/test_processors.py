@@ -5,7 +5,12 @@ from pathlib import Path
 import pytest
 
 from compressor.system import processors
-from compressor.system.processors import available_processors, processor_quota, throttled_seconds
+from compressor.system.processors import (
+    available_processors,
+    keep_to,
+    processor_quota,
+    throttled_seconds,
+)
 
 
 def system(root: Path, groups: str, files: dict[str, str]) -> Path:
@@ -54,6 +59,15 @@ def test_the_least_quota_counts(tmp_path: Path, groups, files, quota):
 def test_affinity_and_quota_bound_the_processors(monkeypatch, affinity, quota, expected):
     monkeypatch.setattr(processors, "allowed_processors", lambda: frozenset(range(affinity)))
     monkeypatch.setattr(processors, "processor_quota", lambda root: quota)
+    assert available_processors() == expected
+
+
+@pytest.mark.parametrize(("granted", "expected"), [(1, 1), (3, 3), (9, 4), (None, 4)])
+def test_what_was_granted_bounds_them_too(monkeypatch, granted, expected):
+    monkeypatch.setattr(processors, "_GRANTED", processors._Granted())
+    monkeypatch.setattr(processors, "allowed_processors", lambda: frozenset(range(4)))
+    monkeypatch.setattr(processors, "processor_quota", lambda root: None)
+    keep_to(granted)
     assert available_processors() == expected
 
 

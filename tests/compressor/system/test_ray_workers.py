@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from compressor.errors import UsageError
+from compressor.system.processors import available_processors
 from compressor.system.ray_workers import RayWorkers
 from compressor.system.workers import LostWorkerError, workers_of
 
@@ -25,6 +26,10 @@ def squared(value: int, seconds: float = 0.0) -> int:
     if value < 0:
         raise ValueError(f"no {value}")
     return value * value
+
+
+def granted() -> int:
+    return available_processors()
 
 
 def where() -> Path:
@@ -64,6 +69,8 @@ def test_a_cluster_answers_and_a_lost_node_costs_nothing(cluster: Any) -> None:
         assert str(answers[1]) == "no -1"
         workers.submit(where)
         assert workers.gather()[1] == Path.cwd(), "relative paths mean the same there"
+        workers.submit(granted)
+        assert workers.gather()[1] == 1, "two tasks on a machine do not take it twice"
         tickets = [workers.submit(squared, value, 1.5) for value in (4, 5)]
         time.sleep(0.7)
         cluster.remove_node(second, allow_graceful=False)
