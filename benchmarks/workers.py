@@ -116,12 +116,15 @@ class Bench:
         return seconds, _digest(file)
 
     def searched(self, name: str, workers: str) -> float:
-        """Seconds of `compress search`, which has as many trials as were asked for."""
+        """Seconds of `compress search`, which has as many trials as were asked for.
+
+        The cache is empty at first: it is how processes share what all trials need.
+        """
         seconds = self._run(
             "search", "narrow.onnx", "--calib", "few.npz", "--recipe", "space.toml",
             "--trials", str(self.trials), "--sampler", "random", "--no-warm-start",
-            "--objectives", "quality,size",
-            "--measure-seconds", "0.2", "--no-cache", "-o", name, workers=workers,
+            "--objectives", "quality,size", "--measure-seconds", "0.2",
+            "--cache", f"{name}-cache", "-o", name, workers=workers,
         )  # fmt: skip
         told = (self.folder / name / "front.json").read_text()
         found = len(SearchReport.model_validate_json(told).trials)
