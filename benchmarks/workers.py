@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,11 @@ class Bench:
             images = rng.standard_normal((count, 3, SIDE, SIDE), dtype=np.float32)
             np.savez(self.folder / f"{name}.npz", image=images)
 
+    @cached_property
+    def alone(self) -> tuple[float, str]:
+        """Calibration by one process: its seconds, and a digest of the statistics."""
+        return self.calibrated("one", "1")
+
     def calibrated(self, name: str, workers: str) -> tuple[float, str]:
         """Seconds of `compress calibrate`, and a digest of the statistics that it wrote."""
         file = self.folder / f"{name}-statistics.npz"
@@ -189,7 +195,7 @@ def _settle() -> None:
 
 def calibrate(bench: Bench) -> None:
     """One process, two here, two nodes: seconds and bytes."""
-    one, digest = bench.calibrated("one", "1")
+    one, digest = bench.alone
     bench.row("calibration, one process on one core", f"{one:.1f} s")
     _compared(bench, "calibration, two processes", one, *bench.calibrated("two", "2"), digest)
     if find_spec("ray") is not None:
@@ -225,7 +231,7 @@ def lost(bench: Bench) -> None:
     if find_spec("ray") is None:
         print("lost: left out, as Ray is not installed", file=sys.stderr)
         return
-    one, digest = bench.calibrated("one", "1")
+    one, digest = bench.alone
     with cluster(2) as found:
         fall = threading.Timer(
             FALLS * one, lambda: found.remove_node(found.workers[1], allow_graceful=False)
