@@ -137,7 +137,8 @@ class Job:
         with ExitStack() as stack:
             if workers is not None:
                 stack.enter_context(closing(workers))
-                require_timed_alone(space, self.asked.objectives)
+                held = {*self.asked.objectives, *(limit.objective for limit in self.asked.limits)}
+                require_timed_alone(space, held)
                 shared.measure(space.variables)
                 running.workers = workers
                 running.remote = Remotely(spec, shared.blocks, self.notes().all)

@@ -1,6 +1,6 @@
 """What a search of this model can vary and measure here."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import prod
 
 from compressor.errors import DataError, UsageError
@@ -68,8 +68,12 @@ def require_measurable(shared: Shared, limits: Sequence[Limit]) -> None:
         raise DataError("a search needs calibration data", hint="Pass --calib DATA.")
 
 
-def require_timed_alone(space: Space, objectives: Sequence[str]) -> None:
+def require_timed_alone(space: Space, held: Collection[str]) -> None:
     """Refuse to time anything while other workers use the machine.
+
+    Args:
+        space: What is searched.
+        held: What is minimized or limited.
 
     Raises:
         UsageError: Stored weights are profiled when they are made.
@@ -77,9 +81,9 @@ def require_timed_alone(space: Space, objectives: Sequence[str]) -> None:
     precision = space.variables.get("precision")
     values = precision.values if isinstance(precision, Choice) else ()
     stored = [one for one in values if one in STORED]
-    if stored and "latency" in objectives:
+    if stored and "latency" in held:
         raise UsageError(
             f"precision {stored[0]} is timed when it is made, which takes the machine alone",
-            hint="Leave --workers out, latency out of --objectives, or stored weights out of "
-            "`precision` in [search.space].",
+            hint="Leave --workers out, latency out of objectives and limits, or stored weights out "
+            "of `precision` in [search.space].",
         )

@@ -19,10 +19,11 @@ from compressor.graph.invariants import check
 from compressor.graph.patterns import LEFT, unmatched
 from compressor.graph.session import is_refusal, words
 from compressor.quantization.apart import keep_apart
-from compressor.quantization.auto import AUTO, Selected, by_method, select
+from compressor.quantization.auto import AUTO, Selected, by_method, proposed, select
 from compressor.quantization.bias import add_corrections
 from compressor.quantization.branches import Unseen, unseen_branches
 from compressor.quantization.dynamic_placement import place_in_bodies
+from compressor.quantization.kept_ranges import selected_once, selection_key
 from compressor.quantization.placement import left_alone, place, quantized_values
 from compressor.quantization.qdq import insert_qdq
 from compressor.quantization.ranges import Range, activation_params
@@ -171,13 +172,23 @@ def _selected(
 ) -> tuple[Selected, tuple[str, ...]]:
     """Each value's method by its consumers; by its own error where the runtime cannot tell."""
     seed, memory = options.seed, options.memory
+    names = [value.name or "" for value in values]
+
+    def chosen() -> Selected:
+        return select(model, integer, values, stats, data, policy, seed=seed, memory=memory)
+
     try:
-        found = select(model, integer, values, stats, data, policy, seed=seed, memory=memory)
+        found = selected_once(
+            options.cache,
+            lambda: selection_key(model, integer, stats, data, policy, seed),
+            names,
+            lambda name, method: proposed(stats, [name], policy.activation, method)[name],
+            chosen,
+        )
     except Exception as error:
         if not is_refusal(error):
             raise
         notice = f"samples were not replayed, {WITHOUT_DATA} was used: {words(error)}"
-        names = [value.name or "" for value in values]
         return by_method(stats, names, policy.activation, WITHOUT_DATA), (notice,)
     return found, ()
 

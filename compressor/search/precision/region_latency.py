@@ -24,7 +24,13 @@ import onnx_ir as ir
 from scipy.optimize import lsq_linear
 
 from calibration.scheme import FloatArray
-from compressor.evaluation.latency_cache import LatencyCache, latency_folder, machine
+from compressor.evaluation.latency_cache import (
+    LatencyCache,
+    Noted,
+    latency_folder,
+    machine,
+    plainly,
+)
 from compressor.graph.tensors import Arrays
 from compressor.plan.realize import realize
 from compressor.quantization.mixed import Costs
@@ -58,13 +64,16 @@ class RegionTimes:
         return self.rest + self.costs.total(chosen)
 
 
-def measured_times(session: Session, model: ir.Model, mix: Mix) -> RegionTimes:
+def measured_times(
+    session: Session, model: ir.Model, mix: Mix, noted: Noted = plainly
+) -> RegionTimes:
     """Profile what it takes, or read what was measured earlier.
 
     Args:
         session: The deciding configuration.
         model: The float graph.
         mix: Its regions and how to make a plan of choices.
+        noted: Gives figures that are known already, before the cache is asked.
     """
     feeds = session.feeds()
     assignments = designs(mix)
@@ -76,8 +85,12 @@ def measured_times(session: Session, model: ir.Model, mix: Mix) -> RegionTimes:
         "designs": json.dumps(assignments),
     }
     cache = LatencyCache(latency_folder(cache_of(session.recipe).folder))
-    with session.progress.stage("time regions"):
-        found = cache.measured(key, lambda: _profiled(session, model, mix, feeds, assignments))
+
+    def measure() -> dict[str, float]:
+        with session.progress.stage("time regions"):
+            return cache.measured(key, lambda: _profiled(session, model, mix, feeds, assignments))
+
+    found = noted(measure)
     return fitted(mix, assignments, found)
 
 

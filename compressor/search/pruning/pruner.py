@@ -26,6 +26,7 @@ from compressor.results.format import percent
 from compressor.results.pruning import LayerRepair
 from compressor.results.records import StageRecord
 from compressor.search.pruning.depth import Depth, Tried
+from compressor.search.pruning.kept_importance import scored_units
 from compressor.search.pruning.kept_repair import Repaired, repaired_once
 from compressor.search.pruning.steps import (
     Base,
@@ -270,8 +271,12 @@ class Pruner:
         if self._session.recipe.prune.method == "taylor":
             return scores_over(self._losses, self._provenance.grouping, grouping)
         self._tell_unscored()
-        data, how = self.how.data.take(SCORED), self.how.scoring()
-        return scores(model, grouping, data, how, progress=self._session.progress)
+        data, how, session = self.how.data.take(SCORED), self.how.scoring(), self._session
+
+        def score() -> Scores:
+            return scores(model, grouping, data, how, progress=session.progress)
+
+        return scored_units(session, model, grouping, data, score)
 
     def _tell(self, stage: Stage) -> None:
         """What was scored of the whole graph, and what cannot be."""

@@ -6,7 +6,7 @@ the study, so that a search that goes on, and workers beside it, find them there
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -208,7 +208,8 @@ class Shared:
         search, session = self.whole, self.session
         policy, leave = planned_policy(search.plan, session.target), session.recipe.quantize.leave
         mix = mixed(search.graph, search.plan, policy, leave=leave)
-        times = measured_times(session, search.graph, mix) if self.is_timed else None
+        noted = partial(self.noted, "region times")
+        times = measured_times(session, search.graph, mix, noted) if self.is_timed else None
 
         def ranked() -> list[list[float]]:
             found = damages(session, mix, search.plan, self.judging)
@@ -342,6 +343,7 @@ class Shared:
             groups = self.groups
             assert groups is not None, "what is pruned has groups"
             ships = {"ships": "float"} if choice == FLOAT else {"ships": self._asked}
+            what = "float" if choice == FLOAT else "8 bits"
             self._kernels[choice] = KernelTimes(
                 self.session,
                 groups.model,
@@ -350,6 +352,7 @@ class Shared:
                 self._identity if choice == FLOAT else self._roughly,
                 multiple=self.pruner.how.multiple,
                 ships=ships,
+                noted=partial(self.noted, f"kernel times in {what}"),
             )
         return self._kernels[choice]
 
