@@ -93,7 +93,8 @@ def test_peak_memory_is_left_out_where_that_is_asked(tmp_path: Path):
 
 def test_more_threads_than_processors_are_not_timed(monkeypatch: pytest.MonkeyPatch):
     prepared = session(recipe()).prepared
-    monkeypatch.setattr("compressor.search.measure.available_processors", lambda: 2)
+    for module in ("compressor.search.measure", "compressor.checkpoint.prepared"):
+        monkeypatch.setattr(f"{module}.available_processors", lambda: 2)
     asked = recipe(threads=8)
     found = configurations(asked, prepared)
     assert max(config.threads for config in found) == found[0].threads == 2
