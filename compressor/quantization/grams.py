@@ -22,6 +22,7 @@ from calibration.windows import beyond, parts
 from compressor.errors import DataError
 from compressor.graph.session import open_session
 from compressor.quantization.blocks import Doubles
+from compressor.system.progress import SILENT, Progress
 
 HELD = 4
 """Every fourth batch is held out; of fewer the last."""
@@ -56,7 +57,7 @@ def each_gram(
     *,
     batch: int = 32,
     memory: int | None = None,
-    advance: Callable[[int], None] = lambda samples: None,
+    progress: Progress = SILENT,
 ) -> None:
     """Hand the sums of every input to `use`, and forget them then.
 
@@ -67,7 +68,7 @@ def each_gram(
         use: Called once for each value.
         batch: Samples per run; fewer where activations do not fit into the memory.
         memory: Bytes to take beside the model (1 GB).
-        advance: Called with the number of samples done, of each pass.
+        progress: Where each pass over the samples is shown.
 
     Raises:
         DataError: A value is not a number on the data. Squares beyond float32 make sums that are
@@ -81,7 +82,8 @@ def each_gram(
         if not window:
             continue
         chosen = {n: widths[n] for n in window}
-        found = _summed(model, chosen, data, size, layout.fixed, advance)
+        with progress.stage("run samples", total=len(data)) as advance:
+            found = _summed(model, chosen, data, size, layout.fixed, advance)
         if found is None:
             found = _summed(model, chosen, data, size, layout.fixed, lambda done: None, gaps=True)
         assert found is not None, "a second pass ends in sums or in an error"

@@ -7,7 +7,7 @@ nearest integers, and more bits: a row is read as it is, with no sum in which er
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,6 +35,7 @@ from compressor.quantization.matrices import ROWS, ConstantMatrix, find_matrices
 from compressor.quantization.storing import bias_of
 from compressor.results.format import decibels_of_noise
 from compressor.results.records import Decision, StageRecord
+from compressor.system.progress import SILENT, Advance, Progress
 from compressor.system.stopwatch import Stopwatch
 
 GPTQ, NEAREST = "GPTQ", "nearest"
@@ -104,7 +105,7 @@ def choose(
     data: CalibrationSet | None,
     options: StoringOptions,
     *,
-    advance: Callable[[int], None] = lambda samples: None,
+    progress: Progress = SILENT,
 ) -> Storing:
     """Choose the integers of every matrix that can be stored in blocks.
 
@@ -112,7 +113,7 @@ def choose(
         model: The float graph; it is not changed.
         data: Calibration samples; without any all integers are the nearest ones.
         options: Bits, blocks and memory.
-        advance: Called with the number of samples done.
+        progress: Where it is shown how many are done.
 
     Raises:
         DataError: A layer's input is not finite on the data.
@@ -120,24 +121,8 @@ def choose(
     watch = Stopwatch()
     matrices, reasons = _storable(model, options)
     chosen = _Choosing(options)
-    inputs: dict[str, list[ConstantMatrix]] = {}
-    for matrix in matrices:
-        value = _input(matrix, model.graph)
-        why = None if value is None else why_not_summed(matrix.shape[1], options.memory)
-        if data is None or value is None or why is not None:
-            chosen.round(matrix, None, None if data is None else why)
-        else:
-            inputs.setdefault(value, []).append(matrix)
-    if data is not None and inputs:
-        widths = {value: members[0].shape[1] for value, members in inputs.items()}
-
-        def use(value: str, gram: Gram) -> None:
-            for matrix in inputs[value]:
-                chosen.round(matrix, gram)
-
-        each_gram(
-            model, widths, data, use, batch=options.batch, memory=options.memory, advance=advance
-        )
+    with progress.stage("store weights", total=len(matrices)) as advance:
+        _round_all(chosen, model, matrices, data, progress, advance)
     names = {matrix.name for matrix in matrices}
     readers = {r.node.name or "" for matrix in matrices for r in matrix.readers}
     record = _record(matrices, chosen, reasons, data, options, watch.seconds)
@@ -148,6 +133,39 @@ def choose(
         nodes=tuple(n.name or "" for n in model.graph.all_nodes() if n.name in readers),
         float_reasons=reasons,
         record=record,
+    )
+
+
+def _round_all(
+    chosen: "_Choosing",
+    model: ir.Model,
+    matrices: Sequence[ConstantMatrix],
+    data: CalibrationSet | None,
+    progress: Progress,
+    advance: Advance,
+) -> None:
+    """Those first that no sums are needed for, or taken; then by input."""
+    options = chosen.options
+    inputs: dict[str, list[ConstantMatrix]] = {}
+    for matrix in matrices:
+        value = _input(matrix, model.graph)
+        why = None if value is None else why_not_summed(matrix.shape[1], options.memory)
+        if data is None or value is None or why is not None:
+            chosen.round(matrix, None, None if data is None else why)
+            advance(1)
+        else:
+            inputs.setdefault(value, []).append(matrix)
+    if data is None or not inputs:
+        return
+
+    def use(value: str, gram: Gram) -> None:
+        for matrix in inputs[value]:
+            chosen.round(matrix, gram)
+            advance(1)
+
+    widths = {value: members[0].shape[1] for value, members in inputs.items()}
+    each_gram(
+        model, widths, data, use, batch=options.batch, memory=options.memory, progress=progress
     )
 
 

@@ -71,9 +71,7 @@ def _stored(session: Session, found: Outcome, data: CalibrationSet | None) -> St
     how = StoringOptions(
         bits=4, block=BLOCK, leave=options.leave, batch=options.batch, memory=options.memory
     )
-    total = None if data is None else len(data)
-    with session.progress.stage("store weights", total=total) as advance:
-        chosen = weight_only.choose(found.graph, data, how, advance=advance)
+    chosen = weight_only.choose(found.graph, data, how, progress=session.progress)
     return StoragePlan(
         matrices={name: StoredMatrix.of(form) for name, form in chosen.forms.items()},
         nodes=chosen.nodes,

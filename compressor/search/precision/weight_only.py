@@ -170,9 +170,7 @@ def _in_blocks(
         memory=options.memory,
         standard=session.target.blocks_as == "standard",
     )
-    total = None if data is None else len(data)
-    with session.progress.stage("store weights", total=total) as advance:
-        chosen = weight_only.choose(graph, data, how, advance=advance)
+    chosen = weight_only.choose(graph, data, how, progress=session.progress)
     stored = StoragePlan(
         matrices={name: StoredMatrix.of(form) for name, form in chosen.forms.items()},
         accuracy_level=4 if options.compute == "int8" else FLOAT32,

@@ -1,5 +1,9 @@
 """Graphs whose matrices are stored in blocks: what is replaced, what stays, and the numbers."""
 
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -266,3 +270,28 @@ def test_values_that_float32_cannot_square_leave_the_nearest_integers():
     (name,) = found.packed
     np.testing.assert_array_equal(found.packed[name].codes, expected.packed[name].codes)
     assert "too large for float32" in found.record.decisions[0].reason
+
+
+class Shown:
+    """A progress that counts units of each stage."""
+
+    def __init__(self) -> None:
+        self.totals: dict[str, int] = {}
+        self.done: Counter[str] = Counter()
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
+        self.totals[name] = total
+        yield lambda count: self.done.update({name: count})
+
+    def notice(self, text: str) -> None:
+        raise AssertionError(text)
+
+
+@pytest.mark.parametrize("with_data", [True, False])
+def test_it_is_shown_how_many_matrices_are_left(with_data: bool):
+    graph, shown = decoder(), Shown()
+    data = bound(graph, ids=tokens(20)) if with_data else None
+    count = len(choose(graph, data, StoringOptions(bits=4, batch=4), progress=shown).forms)
+    assert shown.totals["store weights"] == shown.done["store weights"] == count > 1
+    assert shown.done["run samples"] == (20 if with_data else 0)
