@@ -3,24 +3,27 @@
 import resource
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import onnx_ir as ir
 
+from calibration.dataset import CalibrationSet
 from compressor.checkpoint.features import asked_metric
 from compressor.commands.account import GRAPH, accounts, write_account
 from compressor.commands.stating import PRODUCER, source_digest, tool_version
-from compressor.commands.stream_block import MODEL, WEIGHTS, BlockDone, Part
+from compressor.commands.stream_block import MODEL, WEIGHTS, BlockDone, BlockTask, Part
 from compressor.commands.stream_plan import StreamedPlan
 from compressor.commands.stream_recorded import recorded
+from compressor.commands.stream_ruined import TakenBack, in_float
 from compressor.commands.stream_runner import BlockRunner
 from compressor.evaluation.metrics.base import BASELINE, RESULT
 from compressor.evaluation.per_output import output_results
 from compressor.evaluation.roles import roles_of
-from compressor.evaluation.yardstick import choose
+from compressor.evaluation.ruin import why_ruined
+from compressor.evaluation.yardstick import Yardstick, choose
 from compressor.folding.duplicates import merge_equal_initializers
 from compressor.graph.files import load_model, save_model, tensors
 from compressor.graph.joining import computed_once, joined
@@ -41,7 +44,7 @@ from compressor.search.measure import told
 from compressor.system.cache import taken
 from compressor.system.progress import Progress
 from compressor.system.stopwatch import Stopwatch
-from exporters.base import Target
+from exporters.base import Runner, Target
 
 WHY_NOT = "the model was worked on block by block, as its weights exceed --memory"
 
@@ -59,6 +62,7 @@ class Streamed:
         split: Which samples serve which purpose.
         scratch: A folder of a block's name for each holds what it became.
         done: What became of each.
+        tasks: What was asked of each.
         batch: Samples per run that fit into memory.
     """
 
@@ -70,12 +74,18 @@ class Streamed:
     split: DataSplit
     scratch: Path
     done: tuple[BlockDone, ...]
+    tasks: tuple[BlockTask, ...]
     batch: int
 
     @property
     def folders(self) -> tuple[Path, ...]:
         """Of each block."""
         return tuple(self.scratch / f"block-{index:03}" for index in range(len(self.cut)))
+
+    @property
+    def replays(self) -> bool:
+        """Whether the plan of an earlier run was carried out."""
+        return any(task.plan is not None for task in self.tasks)
 
     @property
     def ship(self) -> Precision:
@@ -90,6 +100,7 @@ class _Quality:
     reason: str | None = None
     outputs: tuple[OutputResult, ...] = ()
     notices: tuple[str, ...] = ()
+    back: TakenBack | None = None
 
 
 def written(
@@ -112,6 +123,8 @@ def written(
         command: The command line, for the report.
     """
     quality = _measured(run, progress)
+    if quality.back is not None:
+        run = replace(run, done=quality.back.done)
     with progress.stage("write the model"):
         files = _artifact(run, folder)
     graph = _graph_report(run, quality, files)
@@ -122,7 +135,8 @@ def written(
         graphs={f.name: one.plan for f, one in zip(run.folders, run.done, strict=True)},
         sources=tuple(f / WEIGHTS for f in run.folders if (f / WEIGHTS).exists()),
     )
-    stages = (_blocks(run), *_merged(run.done))
+    back = () if quality.back is None else (quality.back.record,)
+    stages = (_blocks(run), *_merged(run.done), *back)
     notices = [*run.split.notices, *quality.notices]
     notices += [notice for stage in stages for notice in stage.notices]
     report = Report(
@@ -165,8 +179,22 @@ def _measured(run: Streamed, progress: Progress) -> _Quality:
             runners[BASELINE], data, run.batch,
             roles=roles_of(run.model), metric=metric, output=output,
         )  # fmt: skip
-        scored = [(m, yardstick.scores(m, runners, data, run.batch)) for m in yardstick.metrics]
-        found = output_results(runners, data, run.batch, yardstick)
+        found = _scored(run, data, runners, yardstick)
+    if run.recipe.quantize.keep_ruined or run.replays or run.ship == "float":
+        return found
+    why = why_ruined(found.quality, found.outputs, yardstick.continued)
+    if why is None:
+        return found
+    back = in_float(run.tasks, run.done, run.ship, why, progress)
+    both = dict.fromkeys((BASELINE, RESULT), runners[BASELINE])
+    return replace(_scored(run, data, both, yardstick), back=back)
+
+
+def _scored(
+    run: Streamed, data: CalibrationSet, runners: Mapping[str, Runner], yardstick: Yardstick
+) -> _Quality:
+    scored = [(m, yardstick.scores(m, runners, data, run.batch)) for m in yardstick.metrics]
+    found = output_results(runners, data, run.batch, yardstick)
     quality = told(scored, yardstick, run.split.words, run.recipe.seed)
     return _Quality(quality, None if scored else yardstick.reason, found, yardstick.notices)
 
@@ -212,7 +240,7 @@ def _graph_report(run: Streamed, quality: _Quality, files: Sequence[Path]) -> Gr
     own = run.path.stat().st_size + sum(path.stat().st_size for path in _weight_files(run.model))
     return GraphReport(
         shipped=run.ship,
-        shipped_reason=_reason(run),
+        shipped_reason=_reason(run) if quality.back is None else quality.back.reason,
         baseline="the captured graph in float",
         latency_reason=_latency_reason(run),
         quality=quality.quality,

@@ -91,6 +91,7 @@ class _Run:
         plan: The plan of an earlier run that is replayed; None where blocks are decided on.
         plans: What that decided, by block.
         batch: Samples that all blocks so far could be run with.
+        tasks: The blocks so far, as they were worked on.
     """
 
     path: Path
@@ -110,6 +111,7 @@ class _Run:
     used: int = 0
     judged: int = 0
     batch: int = READ
+    tasks: list[BlockTask] = field(default_factory=list)
 
     @property
     def memory(self) -> int:
@@ -175,7 +177,7 @@ def streamed(
             advance(1)
     return Streamed(
         path, recipe, target, run.model, run.cut, run.split, scratch,
-        tuple(done[index] for index in range(len(run.cut))), run.batch,
+        tuple(done[index] for index in range(len(run.cut))), tuple(run.tasks), run.batch,
     )  # fmt: skip
 
 
@@ -252,6 +254,7 @@ def _worked(run: _Run) -> Iterator[tuple[int, BlockDone]]:
         folder = run.scratch / name
         folder.mkdir()
         task = _task(run, name, stretch, folder)
+        run.tasks.append(task)
         _hand_on(run, index, task)
         if run.workers is None:
             yield index, worked_on(task)

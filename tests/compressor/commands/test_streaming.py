@@ -53,7 +53,10 @@ DATA = {"ids": np.random.default_rng(0).integers(0, 300, (40, 16))}
 
 
 def ran(path: Path, output: Path, *, memory: int | None = MEGABYTE, **more: Any) -> Report:
-    quantize = QuantizeOptions(mode=more.pop("mode", "int4"), memory=memory, batch=8)
+    ruined = more.pop("keep_ruined", False)
+    quantize = QuantizeOptions(
+        mode=more.pop("mode", "int4"), memory=memory, batch=8, keep_ruined=ruined
+    )
     sections = {k: more.pop(k) for k in ("prune", "budget") if k in more}
     recipe = Recipe(quantize=quantize, measure=MeasureOptions(seconds=0.02), **sections)
     return compress(str(path), calibration=DATA, recipe=recipe, output=output, **more)
@@ -106,6 +109,34 @@ def test_its_plan_replays_to_the_same_bytes(
     with pytest.raises(RecipeError, match="is not the file that"):
         ran(path, tmp_path / "other", plan=output / "plan.json")
     (tmp_path / "moved").rename(output / "plan.safetensors")
+
+
+def test_a_whole_that_is_ruined_ships_in_float(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Errors add up over blocks, each of which is fine by itself."""
+    account = "compressor.commands.stream_account.why_ruined"
+    monkeypatch.setattr(account, lambda *seen: "cosine is 0.5")
+    report = ran(path, tmp_path / "out")
+    graph = report.graphs["model"]
+    assert graph.shipped == "float"
+    assert graph.shipped_reason == (
+        "weight-only INT4 was reverted: its outputs are ruined: cosine is 0.5; "
+        "--keep-ruined ships it all the same"
+    )
+    assert any("does not ship" in notice for notice in report.notices)
+    assert graph.quality[0].result == pytest.approx(graph.quality[0].baseline, abs=1e-12)
+    np.testing.assert_allclose(
+        logits(tmp_path / "out" / "model.onnx"), logits(path), rtol=1e-5, atol=1e-6
+    )
+    plan = json.loads((tmp_path / "out" / "plan.json").read_text())
+    assert {one["ship"] for one in plan["graphs"].values()} == {"float"}
+    again = ran(path, tmp_path / "again", plan=tmp_path / "out" / "plan.json")
+    assert again.graphs["model"].shipped == "float"
+    for file in (tmp_path / "out").glob("model.onnx*"):
+        assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes()
+    kept = ran(path, tmp_path / "kept", keep_ruined=True)
+    assert kept.graphs["model"].shipped == "int4"
 
 
 @pytest.mark.parametrize(
