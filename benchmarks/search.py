@@ -283,9 +283,11 @@ def _front_of(report: SearchReport) -> list[dict[str, Any]]:
 def row(
     bench: Bench, table: Table, name: str, value: str, required: str = "", holds: bool = True
 ) -> None:
-    """A line of the table."""
+    """A line of the table, told at once, too."""
     bench.held = bench.held and holds
-    table.add_row(name, value, required, "" if not required else "yes" if holds else "NO")
+    cells = (name, value, required, "" if not required else "yes" if holds else "NO")
+    table.add_row(*cells)
+    print(*cells, sep=" | ", file=sys.stderr, flush=True)
 
 
 def main() -> None:
