@@ -19,6 +19,7 @@ from compressor.evaluation.per_output import output_results
 from compressor.evaluation.quality import summarized
 from compressor.evaluation.racing import race
 from compressor.evaluation.roles import roles_of
+from compressor.evaluation.rounds import PATIENCE
 from compressor.evaluation.views import OfGraph, only
 from compressor.evaluation.yardstick import Yardstick, choose
 from compressor.graph.cost import macs, parameters
@@ -45,6 +46,9 @@ from exporters.base import Artifact, Runner, Target
 
 MOST_VARIED, LEAST_CALLS = 256, 8
 """Samples that time is measured over where it depends on them, and calls that is at least."""
+FEWEST, LONGEST = 3, 60.0
+"""Inferences of each model that any timing takes, one to warm up and two rounds; and the seconds
+that they may take where they decide nothing, unless `--measure-seconds` asks for more."""
 BESIDE = 4
 """Times less that a configuration is measured which decides nothing."""
 
@@ -172,15 +176,39 @@ def measure_latency(pair: Pair, known: LatencyResult | None = None) -> tuple[Lat
         known: What decided, where it raced these very two: a configuration has one speed-up.
     """
     configs = configurations(pair.recipe, pair.prepared)
-    results = []
+    results: list[LatencyResult] = []
     with pair.progress.stage("measure latency", total=len(configs)) as advance:
         for index, config in enumerate(configs):
+            endless = _too_long(results[0], config, pair.recipe) if results else None
             if known is not None and known.config == config:
                 results.append(known.model_copy(update={"deciding": index == 0}))
             else:
-                results.append(_latency(pair, config, deciding=index == 0))
+                results.append(endless or _latency(pair, config, deciding=index == 0))
             advance(1)
     return tuple(results)
+
+
+def _too_long(
+    decided: LatencyResult, config: LatencyConfig, recipe: Recipe
+) -> LatencyResult | None:
+    """A configuration that decides nothing, and whose fewest inferences would last for minutes.
+
+    Foreseen of what decided: time in proportion to the batch, divided by threads. None where it is
+    to be timed.
+    """
+    if decided.baseline is None or decided.result is None or config.phase != decided.config.phase:
+        return None
+    work = config.batch / decided.config.batch
+    share = max(1.0, config.threads / decided.config.threads)
+    each = work / share * (decided.baseline.median_ms + decided.result.median_ms) / 1e3
+    if FEWEST * each <= max(LONGEST, PATIENCE * recipe.measure.seconds):
+        return None
+    return LatencyResult(
+        config=config, deciding=False, rounds=0, baseline=None, result=None, ratio=None,
+        interval=None, verdict="undecided",
+        reason=f"not timed: {FEWEST} inferences of each, the fewest, would take about "
+        f"{FEWEST * each / 60:.0f} min, and decide nothing",
+    )  # fmt: skip
 
 
 def _latency(pair: Pair, config: LatencyConfig, *, deciding: bool) -> LatencyResult:

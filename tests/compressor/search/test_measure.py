@@ -16,6 +16,7 @@ from compressor.graph.shapes import input_specs
 from compressor.recipe.measuring import MeasureOptions
 from compressor.recipe.quantizing import QuantizeOptions
 from compressor.recipe.recipe import Recipe
+from compressor.results.measurements import Timing
 from compressor.search.measure import (
     Pair,
     beyond_memory,
@@ -153,6 +154,30 @@ def test_a_race_of_the_very_two_is_not_run_again(tmp_path: Path):
     assert found[0].ratio == 3.0
     assert [one.deciding for one in found] == [True, *[False] * (len(found) - 1)]
     assert made.progress.stages == ["measure latency"]
+
+
+def test_what_decides_nothing_is_not_timed_for_minutes(tmp_path: Path):
+    asked = recipe()
+    made = pair_of(tmp_path, asked, net(), net())
+    clock = Clock(lambda race: 3.0)
+    known = session_of(net(), asked, clock).race(net(), net(), seconds=0.1)
+    assert known is not None
+    slow = Timing(median_ms=4_000, p95_ms=4_000)
+    found = measure_latency(made, known.model_copy(update={"baseline": slow, "result": slow}))
+    batch = asked.quantize.batch
+    large = [one for one in found if one.config.batch == batch]
+    assert found[0].ratio == 3.0
+    assert {one.config.batch for one in found} == {1, batch}
+    assert len(large) == len({(1, one.config.threads) for one in large})
+    for one in large:
+        minutes = 3 * 8 * batch / one.config.threads / 60
+        assert one.ratio is None
+        assert one.reason == (
+            f"not timed: 3 inferences of each, the fewest, would take about {minutes:.0f} min, "
+            "and decide nothing"
+        )
+    others = [one for one in found[1:] if one not in large]
+    assert all(one.reason is None or "not timed" not in one.reason for one in others)
 
 
 def test_scores_are_of_both_on_the_same_samples(tmp_path: Path):
