@@ -53,7 +53,10 @@ def with_cache(recipe: Recipe, folder: Path) -> Recipe:
 
 
 class Notes:
-    """Decisions that a clock made, kept in the folder: a search that goes on has the same."""
+    """What a clock decided, or who came first, kept in the folder.
+
+    A search that goes on has the same, and so have its workers.
+    """
 
     def __init__(self, path: Path | None, known: Mapping[str, Any] | None = None) -> None:
         self._path = path
@@ -65,6 +68,10 @@ class Notes:
     def all(self) -> Mapping[str, Any]:
         """Name → what was found."""
         return dict(self._known)
+
+    def learn(self, known: Mapping[str, Any]) -> None:
+        """Take over what another process has noted."""
+        self._known = {**self._known, **known}
 
     def of(self, name: str, find: Callable[[], Any]) -> Any:
         """What is known under a name, or is found now."""

@@ -141,7 +141,7 @@ class Job:
                 require_timed_alone(space, held)
                 shared.measure(space.variables)
                 running.workers = workers
-                running.remote = Remotely(spec, shared.blocks, self.notes().all)
+                running.remote = lambda: Remotely(spec, shared.blocks, self.notes().all)
             try:
                 running.run()
             except KeyboardInterrupt:
@@ -159,12 +159,12 @@ class Job:
             )
         return report
 
-    def shared(self, blocks: int = 0, notes: Mapping[str, Any] | None = None) -> Shared:
+    def shared(self, blocks: int = 0, notes: "Notes | None" = None) -> Shared:
         """What trials share; with what another process has found out, in a worker."""
         samples = self.data.search
         assert samples is not None, "the data was divided"
-        noted = self.notes().of if notes is None else Notes(None, notes).of
-        found = self.session, self.data.calibration, samples, noted
+        noted = self.notes() if notes is None else notes
+        found = self.session, self.data.calibration, samples, noted.of
         return Shared(*found, self.asked.objectives, blocks)
 
     def notes(self) -> "Notes":
@@ -268,12 +268,14 @@ class Remotely:
         key = str(self.spec.folder)
         if key not in _MADE:
             job = job_of(self.spec, asked_of(self.spec.recipe), SILENT)
-            _MADE[key] = job.evaluator(job.shared(self.blocks, self.notes))
-        evaluator = _MADE[key]
+            notes = Notes(None, self.notes)
+            _MADE[key] = job.evaluator(job.shared(self.blocks, notes)), notes
+        evaluator, known = _MADE[key]
+        known.learn(self.notes)
         outline, digest = evaluator.outlined(point)
         with own_threads():
             return found_and_planned(evaluator, self.spec.folder, number, outline, digest, front)
 
 
-_MADE: dict[str, Evaluator] = {}
-"""Folder → what evaluates its trials, in a worker."""
+_MADE: dict[str, tuple[Evaluator, Notes]] = {}
+"""Folder → what evaluates its trials, in a worker, and what that knows of other processes."""

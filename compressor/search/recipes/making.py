@@ -118,7 +118,6 @@ class Maker:
     _pruned: Recent[Outcome] = field(default_factory=lambda: Recent(KEPT))
     _moved: Recent[Outcome] = field(default_factory=lambda: Recent(KEPT))
     _calibrated: Recent[StaticChoice] = field(default_factory=lambda: Recent(KEPT))
-    _weighings: dict[tuple[str, ...], Weighing] = field(default_factory=dict)
     _widths: Widths | None = None
 
     def outline(self, point: Point) -> Outline:
@@ -206,14 +205,20 @@ class Maker:
         return shared.kernels(STATIC if integer else FLOAT).cost(base.sizes)
 
     def _weighing(self, base: Base, cost: Cost) -> Weighing:
-        """The weighing that loses least at one share, whatever share is asked for first."""
-        key = base.short.removed
-        if key not in self._weighings:
+        """The weighing that loses least at one share, whatever share is asked for first.
+
+        It is noted, as which precision asked first is another in a search that goes on.
+        """
+
+        def proven() -> int:
             target = cost({}) * (1 - PROVEN_AT)
             how = self.shared.pruner.how
-            found = how.select(base, cost, target, WEIGHINGS, whole=cost({}))
-            self._weighings[key] = found.weighing
-        return self._weighings[key]
+            return WEIGHINGS.index(
+                how.select(base, cost, target, WEIGHINGS, whole=cost({})).weighing
+            )
+
+        name = f"weighing without {', '.join(base.short.removed) or 'no block'}"
+        return WEIGHINGS[int(self.shared.noted(name, proven))]
 
     def _start(self, outline: Outline) -> Outcome:
         """The float graph, without what is removed."""

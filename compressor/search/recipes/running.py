@@ -36,7 +36,7 @@ class Search:
         trials: How many there are in the end; None for as many as there is time for.
         seconds: How long it may take; None for no limit.
         workers: Evaluate trials at the same time; None where this process does.
-        remote: What they do.
+        remote: What they do, by what is known when a trial is handed to them.
     """
 
     study: Study
@@ -45,7 +45,7 @@ class Search:
     trials: int | None
     seconds: float | None
     workers: Workers | None = None
-    remote: Remote | None = None
+    remote: Callable[[], Remote] | None = None
 
     @property
     def shared(self) -> Shared:
@@ -90,7 +90,7 @@ class Search:
             found = self._known(key)
             if found is None and self.workers is not None and self.remote is not None:
                 front = _front(self.study.told())
-                ticket = self.workers.submit(self.remote, asked.number, asked.point, front)
+                ticket = self.workers.submit(self.remote(), asked.number, asked.point, front)
                 running[ticket] = (asked, key)
                 return 0
             if found is None:

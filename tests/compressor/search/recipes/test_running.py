@@ -113,7 +113,7 @@ def test_workers_have_as_many_trials_as_they_can_and_may_lose_some(
     maker: Maker, tmp_path: Path
 ) -> None:
     study, workers = opened(tmp_path, "random"), Inside()
-    search_of(maker, study, tmp_path, workers=workers, remote=found_of).run()
+    search_of(maker, study, tmp_path, workers=workers, remote=lambda: found_of).run()
     told = study.told()
     assert len(told) == 12
     assert workers.most == 3

@@ -1,11 +1,15 @@
 """What trials share: regions by a bound on their damage, times by an additive model."""
 
+import json
+
 import numpy as np
 import pytest
 from graphs import residual
 from makers import maker_of
 
+from compressor.commands.search_folder import Notes
 from compressor.search.precision.regions import FLOAT
+from compressor.search.pruning.steps import Shrinking
 from compressor.search.recipes.shared import Shared
 
 
@@ -53,3 +57,41 @@ def test_there_are_blocks_where_a_sum_can_be_left_out(shared: Shared) -> None:
     base = shared.base(shared.order)
     assert base.blocks == 1
     assert shared.base(shared.order) is base
+
+
+def test_a_worker_times_nothing_and_weighs_as_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the first process noted is all that another one needs of a clock, or of who came first.
+
+    Through JSON, as notes travel; a worker has fewer processors, and no cache that fits those.
+    """
+    first = maker_of(residual())
+    point = {"prune": 0.3, "round": "1", "regions": 1.0, "precision": "int8"}
+    known = Notes(None)
+    first.shared.noted = known.of
+    expected = first.outline(point)
+    worker = maker_of(residual())
+    told = Notes(None)
+    worker.shared.noted = told.of
+    told.learn(json.loads(json.dumps(known.all)))
+
+    def timed(*given: object, **more: object) -> None:
+        raise AssertionError("a worker timed something")
+
+    monkeypatch.setattr("compressor.search.precision.region_latency._profiled", timed)
+    monkeypatch.setattr("compressor.search.pruning.latency_model._timed", timed)
+    weighed: list[int] = []
+    select = Shrinking.select
+    monkeypatch.setattr(
+        Shrinking,
+        "select",
+        lambda self, base, cost, target, weighings, **more: (
+            weighed.append(len(weighings)),
+            select(self, base, cost, target, weighings, **more),
+        )[1],
+    )
+    found = worker.outline(point)
+    assert found.seconds == expected.seconds
+    assert found.units is not None
+    assert expected.units is not None
+    assert found.units.removes_like(expected.units.plan)
+    assert weighed == [1], "one weighing was compared, which the first process had chosen"
