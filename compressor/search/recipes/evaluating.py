@@ -74,6 +74,12 @@ class Yardsticks:
         }
         return {name: float(v) for name, v in known.items() if v is not None and math.isfinite(v)}
 
+    def estimated(self, found: Found) -> Values | None:
+        """The objectives as far as a trial came that was stopped; None where one is unknown."""
+        values = self.values(found)
+        whole = all(name in values for name in self.objectives)
+        return tuple(values[name] for name in self.objectives) if whole else None
+
     def scored(self, found: Found) -> tuple[Values | None, dict[str, float]]:
         """The objectives of a finished trial, and by what share it exceeds which limit."""
         values = self.values(found)
@@ -87,8 +93,7 @@ class Yardsticks:
                 decides = math.inf if found.loss_bound is None else found.loss_bound
             over = decides - self.allowed
             violated[BUDGET] = min(over / self.allowed if self.allowed > 0 else over, 1e6)
-        whole = found.stopped is None and all(name in values for name in self.objectives)
-        return (tuple(values[name] for name in self.objectives) if whole else None), violated
+        return (self.estimated(found) if found.stopped is None else None), violated
 
 
 @dataclass

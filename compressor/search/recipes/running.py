@@ -114,8 +114,9 @@ class Search:
             self._tell(asked, answer)
 
     def _tell(self, asked: Asked, found: Found) -> None:
-        values, violated = self.evaluator.held.scored(found)
-        self.study.tell(asked, found, values, violated)
+        held = self.evaluator.held
+        values, violated = held.scored(found)
+        self.study.tell(asked, found, values, violated, held.estimated(found))
 
     def _known(self, key: str) -> Found | None:
         """What an earlier trial found that made the same."""

@@ -22,6 +22,8 @@ POPULATION = 12
 """Recipes in a generation of NSGA-II: Optuna's 50 would make a search of 60 trials a random one."""
 STARTUP = 12
 """Random trials before a model is made of the others."""
+LEARN_FROM_ESTIMATES = frozenset({"nsga2", "gp"})
+"""Samplers that pass over trials which were stopped; TPE ranks them behind the others."""
 EXTRA = "pip install 'compressor[search]'"
 
 

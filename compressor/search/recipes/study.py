@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from compressor.errors import UsageError
 from compressor.results.front import Found
 from compressor.search.recipes.ownership import OWNER, is_lost, owner
-from compressor.search.recipes.samplers import sampler_of, seed_of
+from compressor.search.recipes.samplers import LEARN_FROM_ESTIMATES, sampler_of, seed_of
 from compressor.search.recipes.storage import JOURNAL, first_line, hidden, opened, quiet
 from compressor.search.recipes.variables import Choice, Point, Space, Value
 
@@ -120,8 +120,19 @@ class Study:
         found: Found,
         values: tuple[float, ...] | None,
         violated: Mapping[str, float],
+        estimate: tuple[float, ...] | None = None,
     ) -> None:
-        """Keep what came of a trial."""
+        """Keep what came of a trial.
+
+        Args:
+            asked: The trial.
+            found: All of it.
+            values: The objectives; None where it was stopped.
+            violated: Limit → by what share it exceeds that.
+            estimate: What is known of the objectives of one that was stopped. It is what samplers
+                learn from that pass over other stopped trials: where three of four are stopped,
+                NSGA-II would hardly come to its second generation.
+        """
         from optuna.trial import TrialState  # noqa: PLC0415 - as above
 
         trial = self._open.pop(asked.number)
@@ -131,6 +142,8 @@ class Study:
                 trial.set_constraint(name, share)
             # CMA-ES knows no constraints: what exceeds one must not be what it goes by.
             over = self._sampler == "cmaes" and any(share > 0 for share in violated.values())
+            if values is None and self._sampler in LEARN_FROM_ESTIMATES:
+                values = estimate
             if values is None or over:
                 self._study.tell(trial, state=TrialState.PRUNED)
             else:
@@ -332,11 +345,13 @@ def _told(trial: FrozenTrial, space: Space) -> Told:
         for key, value in constraints
         if key.startswith("constraints:") and value > 0
     }
-    values = trial.values if trial.state.name == "COMPLETE" else None
+    found = None if kept is None else Found.model_validate_json(kept)
+    is_whole = trial.state.name == "COMPLETE" and (found is None or found.stopped is None)
+    values = trial.values if is_whole else None
     return Told(
         trial.number,
         {name: _as_value(space, name, value) for name, value in trial.params.items()},
-        None if kept is None else Found.model_validate_json(kept),
+        found,
         None if values is None else tuple(values),
         violated,
         trial.user_attrs.get("failed"),

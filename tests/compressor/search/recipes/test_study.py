@@ -11,7 +11,8 @@ import studies
 from studies import IDENTITY, SPACE, evaluate, opened
 
 from compressor.errors import UsageError
-from compressor.search.recipes.samplers import require_sampler
+from compressor.results.front import Found
+from compressor.search.recipes.samplers import LEARN_FROM_ESTIMATES, require_sampler
 from compressor.search.recipes.storage import JOURNAL
 from compressor.search.recipes.study import open_study
 
@@ -34,6 +35,34 @@ def test_a_search_that_was_broken_off_goes_on_as_if_it_had_not_been(
     whole = searched(tmp_path / "whole", sampler, 16)
     assert searched(tmp_path / "parts", sampler, 5, 11) == whole
     assert len({json.dumps(point) for point, _ in whole}) > 6
+
+
+@pytest.mark.parametrize("sampler", ["nsga2", "gp", "tpe", "random"])
+def test_stopped_trials_are_no_points_but_may_be_learnt_from(tmp_path: Path, sampler: str) -> None:
+    """Of a search that stops all but one in four, NSGA-II saw a fourth: hardly two generations."""
+    study = opened(tmp_path, sampler)
+    for index in range(16):
+        asked = study.ask()
+        stopped = None if index % 4 == 0 else "above the budget"
+        loss = float(asked.point["b"])
+        values, estimate = (loss, 1 - loss), (loss, 1 - loss)
+        study.tell(
+            asked, Found(loss=loss, stopped=stopped), None if stopped else values, {}, estimate
+        )
+    told = study.told()
+    assert [one.values is None for one in told] == [index % 4 != 0 for index in range(16)]
+    states = {trial.state.name for trial in study._study.get_trials()}
+    learns = sampler in LEARN_FROM_ESTIMATES
+    assert states == ({"COMPLETE"} if learns else {"COMPLETE", "PRUNED"})
+    if sampler == "nsga2":
+        later = study._study.get_trials()[-1].system_attrs
+        assert later["NSGAIISampler:generation"] == 1, "one of 12 was whole"
+
+
+def test_what_is_not_known_at_all_is_pruned_for_every_sampler(tmp_path: Path) -> None:
+    study = opened(tmp_path, "nsga2")
+    study.tell(study.ask(), Found(stopped="the kernel model"), None, {}, None)
+    assert [trial.state.name for trial in study._study.get_trials()] == ["PRUNED"]
 
 
 def test_a_grid_has_every_point_once(tmp_path: Path) -> None:
