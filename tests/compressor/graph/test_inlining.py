@@ -65,3 +65,34 @@ def test_a_graph_without_functions_stays_as_it_is() -> None:
     before = ir.to_proto(model).SerializeToString()
     inline(model)
     assert ir.to_proto(model).SerializeToString() == before
+
+
+NESTED = """<ir_version: 10, opset_import: ["": 20, "own": 1]>
+g (float[3] x, bool c) => (float[3] y) {
+    z = own.F0(x, c)
+    y = If (c) <then_branch = t () => (float[3] p) { p = own.F1<alpha: float = 0.5>(z) },
+                else_branch = e () => (float[3] q) { q = own.F3(z) }>
+}
+<domain: "own", opset_import: ["": 20, "own": 1]> F0 <beta: float = 0.25> (a, c) => (b) {
+    b = If (c) <then_branch = t () => (float[3] p) { p = own.F1<alpha: float = @beta>(a) },
+                else_branch = e () => (float[3] q) { q = Neg(a) }>
+}
+<domain: "own", opset_import: ["": 20, "own": 1]> F1 <alpha: float> (a) => (b) {
+    b = LeakyRelu<alpha: float = @alpha>(a)
+}
+<domain: "own", opset_import: ["": 20, "own": 1]> F3 (a) => (b) {
+    b = own.F1<alpha: float = 0.125>(a)
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"), [(True, [-0.25, 0.0, 3.0]), (False, [2.0, 0.0, -0.375])]
+)
+def test_attributes_pass_through_calls_and_branches(condition: bool, expected: list[float]) -> None:
+    model = ir.from_onnx_text(NESTED)
+    inline(model)
+    kinds = [node.op_type for node in model.graph.all_nodes()]
+    assert kinds == ["If", "LeakyRelu", "Neg", "If", "LeakyRelu", "LeakyRelu"]
+    feeds = {"x": np.array([-2, 0, 3], np.float32), "c": np.array(condition)}
+    np.testing.assert_array_equal(open_session(model).run(None, feeds)[0], expected)
