@@ -112,7 +112,10 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
 		echo "Python 3.11, 3.12 or 3.13 is needed and '$(PYTHON)' is not one: make PYTHON=python3.12" >&2; \
 		exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@# An environment of another Python is made anew: venv would mix its files with this one's.
+	@told='import sys; print(sys.version, sys.base_prefix)'; \
+	test "$$($(BIN)/python -c "$$told" 2>/dev/null)" = "$$($(PYTHON) -c "$$told")" || anew=--clear; \
+	$(PYTHON) -m venv $$anew $(VENV)
 	@echo "Installing the locked packages into $(VENV), once: a minute or two, longer where torch"
 	@echo "comes with CUDA. PIP_INDEX_URL chooses its build; PIP_VERBOSE=1 shows every package."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
