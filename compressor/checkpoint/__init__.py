@@ -103,12 +103,13 @@ def load_checkpoint(path: Path, options: ModelOptions) -> ModelSource:
 def require_model(model: object, recipe: Recipe) -> None:
     """Refuse a path that is no model, or has no factory.
 
-    Told from the names and beginnings of files; a live object is what it is.
+    Told from the names and beginnings of files; a live object is what it is, and weights of
+    torchvision are looked for as they are loaded.
 
     Raises:
         CheckpointError: As for `load_checkpoint`; nothing of the weights is read.
     """
-    if not isinstance(model, str | Path):
+    if not isinstance(model, str | Path) or entry_name(model) is not None:
         return
     path, factory = Path(model), recipe.model.factory
     weights = find_weights(path)

@@ -142,15 +142,19 @@ def test_an_entry_is_loaded_and_says_how_pictures_are_made(entry: Any, file: Pat
     }  # fmt: skip
 
 
-def test_torchvisions_own_object_is_one(entry: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_name_and_torchvisions_own_object_are_compressed(
+    entry: Any, tmp_path: Path, by_name: bool
+) -> None:
     for index in range(20):
         folder = tmp_path / "pictures" / ("cat", "dog")[index % 2]
         folder.mkdir(parents=True, exist_ok=True)
         pixels = np.random.default_rng(index).integers(0, 256, (24, 30, 3), np.uint8)
         Image.fromarray(pixels).save(folder / f"{index}.png")
     recipe = Recipe(measure=MeasureOptions(seconds=0.02))
+    model = "Net_Weights.V1" if by_name else entry
     report = compress(
-        entry, calibration=str(tmp_path / "pictures"), recipe=recipe, output=tmp_path / "out"
+        model, calibration=str(tmp_path / "pictures"), recipe=recipe, output=tmp_path / "out"
     )
     assert report.source == "Net_Weights.V1"
     assert any("size 16, 16" in notice and "bicubic" in notice for notice in report.notices)
