@@ -73,8 +73,14 @@ def load_checkpoint(path: Path, options: ModelOptions) -> ModelSource:
     Raises:
         CheckpointError: The file is unreadable, unsafe, of an unknown kind, or does not fit the
             factory; or torch is needed and missing.
+        UsageError: Weights of torchvision, and a factory beside them.
     """
     if (entry := entry_name(path)) is not None:
+        if options.factory is not None:
+            raise UsageError(
+                f"{entry} names an architecture of torchvision, and --model {options.factory}",
+                hint="Leave --model out; or name a file of weights, which it takes.",
+            )
         return replace(source_of(entry_module(entry)), description=entry)
     weights = find_weights(path)
     if weights is not None:

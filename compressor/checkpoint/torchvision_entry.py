@@ -8,7 +8,7 @@ import difflib
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -48,10 +48,10 @@ def entry_module(name: str) -> Any:
     models = _torchvision(name)
     weights = _entry(models, name)
     _require_file(weights, name)
-    build = next(one for one in models.list_models() if _is_of(models, one, weights))
+    built = (one for one in models.list_models() if type(weights) is models.get_model_weights(one))
     with _weights_only():
         try:
-            module = models.get_model(build, weights=weights, progress=False)
+            module = models.get_model(next(built), weights=weights, progress=False)
         except Exception as error:  # of unpickling, of weights that do not fit
             raise CheckpointError(
                 f"{name}: torchvision cannot load it: {error}",
@@ -64,7 +64,7 @@ def entry_module(name: str) -> Any:
 
 def _torchvision(name: str) -> Any:
     try:
-        from torchvision import models  # noqa: PLC0415 - an extra
+        from torchvision import models  # noqa: PLC0415 - few have it
     except (ImportError, RuntimeError) as error:  # built for another torch: its operators lack
         raise CheckpointError(
             f"{name} names weights of torchvision, which cannot be imported: {error}",
@@ -88,10 +88,6 @@ def _entry(models: Any, name: str) -> Any:
             hint=f"Did you mean {' or '.join(close)}?" if close else
             "torchvision.models.list_models() and get_model_weights() tell what it has.",
         ) from error  # fmt: skip
-
-
-def _is_of(models: Any, build: str, weights: Any) -> bool:
-    return isinstance(weights, models.get_model_weights(build))
 
 
 def _file(weights: Any) -> Path:
@@ -139,7 +135,7 @@ def _weights_only() -> Iterator[None]:
 def _told(weights: Any) -> dict[str, Any]:
     """What timm calls `pretrained_cfg`, of the preset that an entry has for its pictures."""
     preset = weights.transforms()
-    found: dict[str, Any] = {"label_names": list(_classes(weights.meta))}
+    found: dict[str, Any] = {"label_names": list(weights.meta.get("categories") or ())}
     for name in ("mean", "std"):
         if (values := getattr(preset, name, None)) is not None:
             found[name] = list(values)
@@ -148,8 +144,3 @@ def _told(weights: Any) -> dict[str, Any]:
         found |= {"input_size": [3, crop[0], crop[0]], "crop_pct": crop[0] / resize[0]}
     way = getattr(preset, "interpolation", None)
     return found if way is None else found | {"interpolation": way.value}
-
-
-def _classes(meta: Mapping[str, Any]) -> tuple[str, ...]:
-    names = meta.get("categories")
-    return tuple(map(str, names)) if isinstance(names, list | tuple) else ()

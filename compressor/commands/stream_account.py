@@ -158,7 +158,10 @@ def written(
 
 
 def _measured(run: Streamed, progress: Progress) -> _Quality:
-    """All blocks in turn, in float and as they ship, on the samples that judge."""
+    """All blocks in turn, in float and as they would ship, on the samples that judge.
+
+    Where the outputs are ruined, the blocks are taken back to float, and what is told is of that.
+    """
     data = run.split.quality
     if data is None:
         return _Quality(reason=run.split.quality_reason)

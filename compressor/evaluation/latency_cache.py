@@ -38,12 +38,12 @@ _ASIDE = ".new"
 
 Measure = Callable[[], dict[str, float]]
 """Measures some figures."""
-Noted = Callable[[Measure], dict[str, float]]
+Recall = Callable[[Measure], dict[str, float]]
 """Gives figures that somebody knows already, or measures them."""
 
 
-def plainly(measure: Measure) -> dict[str, float]:
-    """The `Noted` of nobody."""
+def afresh(measure: Measure) -> dict[str, float]:
+    """The `Recall` of who knows none."""
     return measure()
 
 

@@ -26,10 +26,10 @@ from scipy.optimize import lsq_linear
 from calibration.scheme import FloatArray
 from compressor.evaluation.latency_cache import (
     LatencyCache,
-    Noted,
+    Recall,
+    afresh,
     latency_folder,
     machine,
-    plainly,
 )
 from compressor.graph.tensors import Arrays
 from compressor.plan.realize import realize
@@ -65,7 +65,7 @@ class RegionTimes:
 
 
 def measured_times(
-    session: Session, model: ir.Model, mix: Mix, noted: Noted = plainly
+    session: Session, model: ir.Model, mix: Mix, recall: Recall = afresh
 ) -> RegionTimes:
     """Profile what it takes, or read what was measured earlier.
 
@@ -73,7 +73,7 @@ def measured_times(
         session: The deciding configuration.
         model: The float graph.
         mix: Its regions and how to make a plan of choices.
-        noted: Gives figures that are known already, before the cache is asked.
+        recall: Gives figures that are known already, before the cache is asked.
     """
     feeds = session.feeds()
     assignments = designs(mix)
@@ -90,7 +90,7 @@ def measured_times(
         with session.progress.stage("time regions"):
             return cache.measured(key, lambda: _profiled(session, model, mix, feeds, assignments))
 
-    found = noted(measure)
+    found = recall(measure)
     return fitted(mix, assignments, found)
 
 

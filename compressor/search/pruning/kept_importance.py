@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import onnx_ir as ir
 
 from calibration.dataset import CalibrationSet
@@ -48,9 +47,8 @@ def scored_units(
     }
 
     def read(entry: Entry) -> Scores | None:
-        found = {name: np.asarray(array) for name, array in entry.arrays.items()}
-        fits = all(len(found[name]) == units[name] for name in found)
-        return {name: found[name] for name in entry.document} if fits else None
+        found = {name: entry.arrays[name] for name in entry.document}
+        return found if all(len(found[name]) == units[name] for name in found) else None
 
     found = cache.take(WHAT, key, read)
     if found is None:

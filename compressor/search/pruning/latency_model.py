@@ -17,10 +17,10 @@ import onnx_ir as ir
 from compressor.evaluation.attribution import NodeSeconds
 from compressor.evaluation.latency_cache import (
     LatencyCache,
-    Noted,
+    Recall,
+    afresh,
     latency_folder,
     machine,
-    plainly,
 )
 from compressor.graph.fingerprint import fingerprint
 from compressor.pruning import Grouping, Keep, cut
@@ -49,7 +49,7 @@ class KernelTimes:
         multiple: int = 1,
         ships: Mapping[str, str] | None = None,
         shares: Sequence[float] = LEVELS,
-        noted: Noted = plainly,
+        recall: Recall = afresh,
     ) -> None:
         """Profile the model at every level, unless an earlier run did.
 
@@ -62,7 +62,7 @@ class KernelTimes:
             multiple: What stays of a group is a multiple of this.
             ships: What `ship` depends on, for the cache; None times anew and keeps nothing.
             shares: The levels; the whole alone tells what whole blocks cost.
-            noted: Gives figures that are known already, before the cache is asked.
+            recall: Gives figures that are known already, before the cache is asked.
         """
         levels = list(_levels(grouping, multiple, shares))
 
@@ -77,7 +77,7 @@ class KernelTimes:
 
         folder = None if ships is None else latency_folder(cache_of(session.recipe).folder)
         key = _key(session, model, levels) | dict(ships or {}) if folder is not None else {}
-        found = noted(lambda: LatencyCache(folder).measured(key, measure))
+        found = recall(lambda: LatencyCache(folder).measured(key, measure))
         seen = [(_counts(keep), _of_level(number, found)) for number, keep in enumerate(levels)]
         self._rest = min(times.rest for _, times in seen)
         self._curves = {

@@ -208,8 +208,8 @@ class Shared:
         search, session = self.whole, self.session
         policy, leave = planned_policy(search.plan, session.target), session.recipe.quantize.leave
         mix = mixed(search.graph, search.plan, policy, leave=leave)
-        noted = partial(self.noted, "region times")
-        times = measured_times(session, search.graph, mix, noted) if self.is_timed else None
+        recall = partial(self.noted, "region times")
+        times = measured_times(session, search.graph, mix, recall) if self.is_timed else None
 
         def ranked() -> list[list[float]]:
             found = damages(session, mix, search.plan, self.judging)
@@ -352,7 +352,7 @@ class Shared:
                 self._identity if choice == FLOAT else self._roughly,
                 multiple=self.pruner.how.multiple,
                 ships=ships,
-                noted=partial(self.noted, f"kernel times in {what}"),
+                recall=partial(self.noted, f"kernel times in {what}"),
             )
         return self._kernels[choice]
 

@@ -22,7 +22,7 @@ from compressor.capture.source import ModelSource
 from compressor.checkpoint import load_checkpoint
 from compressor.checkpoint.source_inputs import told_by
 from compressor.checkpoint.torchvision_entry import entry_name
-from compressor.errors import CheckpointError
+from compressor.errors import CheckpointError, UsageError
 from compressor.recipe.loading import ModelOptions
 from compressor.recipe.measuring import MeasureOptions
 from compressor.recipe.recipe import Recipe
@@ -196,6 +196,11 @@ def test_an_entry_that_does_not_exist_is_told_with_those_alike(entry: Any) -> No
     with pytest.raises(CheckpointError, match="no such weights") as info:
         load_checkpoint(Path("Net_Weights.V2"), ModelOptions())
     assert "Net_Weights.V1" in (info.value.hint or "")
+
+
+def test_a_factory_beside_an_entry_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"of torchvision, and --model a.py:b"):
+        load_checkpoint(Path("Net_Weights.V1"), ModelOptions(factory="a.py:b"))
 
 
 def test_without_torchvision_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
